@@ -1,0 +1,97 @@
+//! The only reader of wall time. Everything that depends on time takes a [`Timestamp`] as an argument.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// 2010-01-01. A clock before this date has not been set since power-on: a Raspberry Pi has no battery for it and
+/// starts in 1970, or at the date of its last shutdown.
+const PLAUSIBLE_FROM: Timestamp = Timestamp { unix_ms: 1_262_304_000_000 };
+
+/// A moment of wall time, in milliseconds since 1970-01-01 UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    unix_ms: i64,
+}
+
+/// The wall time now.
+pub fn now() -> Timestamp {
+    let unix_ms = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => millis(since),
+        Err(before) => -millis(before.duration()),
+    };
+    Timestamp { unix_ms }
+}
+
+impl Timestamp {
+    pub fn from_unix_ms(unix_ms: i64) -> Timestamp {
+        Timestamp { unix_ms }
+    }
+
+    /// Reads what [`Timestamp`]'s `Display` writes, and the other spellings of RFC 3339 in UTC that SQLite and Python
+    /// produce: a space for the `T`, `Z` or nothing for `+00:00`. `None` for anything else.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        let text = text.strip_suffix("+00:00").unwrap_or(text);
+        let time = humantime::parse_rfc3339_weak(text).ok()?;
+        let since = time.duration_since(UNIX_EPOCH).ok()?;
+        Some(Timestamp { unix_ms: millis(since) })
+    }
+
+    pub fn unix_ms(self) -> i64 {
+        self.unix_ms
+    }
+
+    /// False while the clock cannot have been set: see [`PLAUSIBLE_FROM`].
+    pub fn is_plausible(self) -> bool {
+        self >= PLAUSIBLE_FROM
+    }
+
+    /// How far apart two moments are, whichever comes first: a clock that was set back must not make an age negative.
+    pub fn distance(self, other: Timestamp) -> Duration {
+        Duration::from_millis(self.unix_ms.abs_diff(other.unix_ms))
+    }
+
+    pub fn plus(self, duration: Duration) -> Timestamp {
+        Timestamp { unix_ms: self.unix_ms.saturating_add(millis(duration)) }
+    }
+}
+
+/// `2025-01-31T12:00:00+00:00`: the form of every time in the database, in whole seconds of UTC.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = Duration::from_millis(self.unix_ms.max(0).unsigned_abs());
+        let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string();
+        write!(f, "{}+00:00", text.trim_end_matches('Z'))
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_written_as_the_older_program_writes_it() {
+        assert_eq!(Timestamp::from_unix_ms(1_738_324_800_999).to_string(), "2025-01-31T12:00:00+00:00");
+        assert_eq!(Timestamp::from_unix_ms(-1).to_string(), "1970-01-01T00:00:00+00:00");
+    }
+
+    #[test]
+    fn every_spelling_of_utc_is_read() {
+        let noon = Some(Timestamp::from_unix_ms(1_738_324_800_000));
+        for text in ["2025-01-31T12:00:00+00:00", "2025-01-31T12:00:00Z", "2025-01-31 12:00:00"] {
+            assert_eq!(Timestamp::parse(text), noon, "{text}");
+        }
+        for text in ["", "yesterday", "2025-01-31T12:00:00+01:00"] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_clock_without_battery_is_not_plausible() {
+        assert!(!Timestamp::from_unix_ms(86_400_000).is_plausible());
+        assert!(now().is_plausible());
+    }
+}
