@@ -1,1 +1,161 @@
-//! The nouns.
+//! The nouns: what a delivery, an event, a job and an attempt are. No input or output happens here.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// The longest delivery id and event type taken, in bytes. Every provider's are far shorter; the bound keeps an index
+/// entry on its page and a line of output on its line.
+pub const MAX_IDENTIFIER_BYTES: usize = 256;
+
+/// The number of an event: its row in `webhook_events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(pub i64);
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The header fields of a request, in the order and spelling in which they came. Names compare without case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    pub fn new(fields: Vec<(String, String)>) -> Headers {
+        Headers(fields)
+    }
+
+    /// The value of the first field of that name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// The values of every field of that name.
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// How a delivery is recognised when it comes again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryId {
+    /// The provider's own id: stable over its retries, so that it identifies for ever.
+    Given(String),
+    /// `sha256:<hex of source, NUL, body>`, for a delivery that came without an id: the same content is a duplicate for
+    /// a few minutes only, because later it may well be meant again.
+    OfContent(String),
+}
+
+impl DeliveryId {
+    pub fn as_str(&self) -> &str {
+        let (DeliveryId::Given(id) | DeliveryId::OfContent(id)) = self;
+        id
+    }
+}
+
+/// One genuine request from a provider, ready to be stored.
+#[derive(Debug)]
+pub struct Delivery {
+    pub source: String,
+    pub event_type: String,
+    pub id: DeliveryId,
+    /// The JSON exactly as received, or JSON that represents other content.
+    pub payload_json: String,
+    /// The exact bytes, where `payload_json` is not them.
+    pub body: Option<Vec<u8>>,
+    /// The header fields as a JSON object; the values of secret ones are redacted.
+    pub headers_json: String,
+    pub received_at: Timestamp,
+}
+
+/// A stored delivery, as actions see it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub id: EventId,
+    pub event_type: String,
+    pub delivery_id: String,
+    pub payload_json: String,
+}
+
+/// What has become of an event. The words are the database's, shared with other programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Stored; its jobs are open, or not made yet. The router and the workers move it on.
+    Unprocessed,
+    /// Every job has succeeded, or none was needed. Final until somebody replays it.
+    Processed,
+    /// A job is dead. Final until it is replayed, or delivered again.
+    Error,
+}
+
+impl Status {
+    pub const ALL: [Status; 3] = [Status::Unprocessed, Status::Processed, Status::Error];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Unprocessed => "unprocessed",
+            Status::Processed => "processed",
+            Status::Error => "error",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// One claimed (event, action) pair, and which attempt at it this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub event: EventId,
+    pub action: String,
+    /// Counted from 1, over the whole life of the job.
+    pub attempt: u32,
+    /// How many attempts were made since somebody last queued the job; what the retry policy counts.
+    pub tries: u32,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Success,
+    /// It may succeed later; not before `after`, where the destination said so.
+    Retry {
+        after: Option<Duration>,
+    },
+    /// It cannot succeed, however often it is tried.
+    GiveUp,
+}
+
+impl Outcome {
+    /// The word for it in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Success => "success",
+            Outcome::Retry { .. } => "retry",
+            Outcome::GiveUp => "give_up",
+        }
+    }
+}
+
+/// One finished attempt, as it is recorded.
+#[derive(Debug)]
+pub struct Attempt {
+    pub job: Job,
+    pub started_at: Timestamp,
+    pub duration: Duration,
+    pub outcome: Outcome,
+    /// The destination's answer or the reason, for the operator.
+    pub detail: String,
+}

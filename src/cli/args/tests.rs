@@ -1,0 +1,209 @@
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use super::*;
+use crate::cli::help;
+
+fn parse(line: &str) -> Result<Args, UsageError> {
+    Args::parse(line.split_whitespace().map(OsString::from))
+}
+
+fn args(line: &str) -> Args {
+    parse(line).expect(line)
+}
+
+fn command(line: &str) -> Command {
+    args(line).command
+}
+
+fn error(line: &str) -> String {
+    parse(line).expect_err(line).to_string()
+}
+
+fn assert_error(line: &str, start: &str) {
+    let error = error(line);
+    assert!(error.starts_with(start), "{line}: {error:?} does not start with {start:?}");
+    assert!(error.lines().last().is_some_and(|last| last.starts_with("see hookbox ")), "{error}");
+}
+
+#[test]
+fn nothing_at_all_serves() {
+    assert_eq!(args(""), Args::only(Command::Serve));
+    assert_eq!(args("serve"), args(""));
+}
+
+#[test]
+fn global_options_stand_before_or_after_the_command() {
+    let options = "--config c.toml --listen 127.0.0.1:0 --database=x.db --log-level debug";
+    let expected = Args {
+        config: Some(PathBuf::from("c.toml")),
+        listen: Some(Listen::Tcp("127.0.0.1:0".to_owned())),
+        database: Some(PathBuf::from("x.db")),
+        log_level: LevelFilter::Debug,
+        command: Command::Check,
+    };
+    assert_eq!(args(&format!("{options} check")), expected);
+    assert_eq!(args(&format!("check {options}")), expected);
+}
+
+#[test]
+fn list_filters() {
+    let plain = ListArgs { status: None, source: None, event_type: None, limit: 50, json: false };
+    assert_eq!(command("list"), Command::List(plain));
+    let filtered = ListArgs {
+        status: Some(Status::Error),
+        source: Some("github".to_owned()),
+        event_type: Some("push".to_owned()),
+        limit: 5,
+        json: true,
+    };
+    let line = "list --status error --source github --event push --limit 5 --json";
+    assert_eq!(command(line), Command::List(filtered));
+}
+
+#[test]
+fn show_has_one_form() {
+    let show = |form| Command::Show(ShowArgs { id: EventId(7), form });
+    assert_eq!(command("show 7"), show(ShowForm::Text));
+    assert_eq!(command("show 7 --json"), show(ShowForm::Json));
+    assert_eq!(command("show --body 7"), show(ShowForm::Body));
+    assert_error("show 7 --body --json", "--json and --body exclude each other");
+}
+
+#[test]
+fn send_takes_a_source_and_what_to_send() {
+    let plain = SendArgs { source: "github".to_owned(), event_type: None, file: None, delivery_id: None, url: None };
+    assert_eq!(command("send github"), Command::Send(plain));
+    let full = SendArgs {
+        source: "github".to_owned(),
+        event_type: Some("issues".to_owned()),
+        file: Some(PathBuf::from("-")),
+        delivery_id: Some("1".to_owned()),
+        url: Some("http://x/".to_owned()),
+    };
+    assert_eq!(command("send github --event issues --file - --id 1 --url http://x/"), Command::Send(full));
+}
+
+#[test]
+fn help_is_given_wherever_it_is_asked_for() {
+    for line in ["--help", "-h", "help", "help help", "--json -h", "--nonsense=1 --help"] {
+        assert_eq!(command(line), Command::Help(None), "{line}");
+    }
+    for line in ["list --help", "--help list", "-h list", "help list", "list --nonsense -h", "list --limit x --help"] {
+        assert_eq!(command(line), Command::Help(Some(Topic::List)), "{line}");
+    }
+    assert_error("help nonsense", "unknown command \"nonsense\"");
+}
+
+#[test]
+fn the_version_is_told() {
+    assert_eq!(command("--version"), Command::Version);
+    assert_eq!(command("-V"), Command::Version);
+    assert_eq!(command("list -V"), Command::Version);
+}
+
+#[test]
+fn what_is_unknown_is_answered_with_what_is_near() {
+    assert_error("lst", "unknown command \"lst\"; did you mean list?\nsee hookbox --help");
+    assert_error("frobnicate", "unknown command \"frobnicate\"\nsee hookbox --help");
+    assert_error("list --limt 5", "unknown option --limt; did you mean --limit?");
+    assert_error("--frobnicate", "unknown option --frobnicate\n");
+    assert_error("-x", "unknown option -x\n");
+}
+
+#[test]
+fn an_option_belongs_to_its_command() {
+    assert_error("show 7 --limit 5", "show takes no --limit\nsee hookbox show --help");
+    assert_error("--json serve", "serve takes no --json");
+    assert_error("stats --body", "stats takes no --body");
+}
+
+#[test]
+fn values_must_make_sense() {
+    assert_error("list --status done", "--status: no status \"done\"; write one of: unprocessed, processed, error");
+    for limit in ["0", "-1", "x", "99999999999"] {
+        assert_error(&format!("list --limit={limit}"), &format!("--limit: {limit:?} is no number"));
+    }
+    for id in ["0", "x", "7x"] {
+        assert_error(&format!("show {id}"), &format!("show: {id:?} is no event's ID"));
+    }
+    assert_error("--log-level loud", "--log-level: no level \"loud\"");
+    assert_error("--listen nowhere", "--listen: ");
+    assert_error("--database=", "--database: the path is empty");
+    assert_error("list --source=", "--source: the value is empty");
+}
+
+#[test]
+fn too_much_or_too_little_is_refused() {
+    assert_error("show", "show needs the ID of an event\nsee hookbox show --help");
+    assert_error("send", "send needs the SOURCE");
+    assert_error("show 7 8", "show does not take \"8\"");
+    assert_error("serve me", "serve does not take \"me\"");
+    assert_error("list --json --json", "--json is given twice");
+    assert_error("--config a --config b", "--config is given twice");
+    assert_error("list --limit", "missing argument for option '--limit'");
+    assert_error("list --json=yes", "unexpected argument for option '--json'");
+}
+
+#[test]
+fn a_path_need_not_be_utf_8_but_a_name_must() {
+    let odd = || OsString::from_vec(vec![b'a', 0xff]);
+    let args = Args::parse(["--database".into(), odd()]).expect("args");
+    assert_eq!(args.database, Some(PathBuf::from(odd())));
+    let error = Args::parse(["list".into(), "--source".into(), odd()]).expect_err("not UTF-8");
+    assert!(error.to_string().starts_with("--source: the value is not UTF-8"));
+}
+
+#[test]
+fn the_command_line_overrides_the_config() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("hookbox.toml");
+    std::fs::write(&path, "listen = '127.0.0.1:1'\ndatabase = 'file.db'").expect("written");
+    let load = |mut args: Args| {
+        args.config = Some(path.clone());
+        args.load_config(&|_| None).expect("a config")
+    };
+    let config = load(args(""));
+    assert_eq!(
+        (config.listen, config.database.as_path()),
+        (Listen::Tcp("127.0.0.1:1".to_owned()), Path::new("file.db"))
+    );
+    let config = load(args("--listen 127.0.0.1:2 --database flag.db"));
+    assert_eq!(
+        (config.listen, config.database.as_path()),
+        (Listen::Tcp("127.0.0.1:2".to_owned()), Path::new("flag.db"))
+    );
+}
+
+/// A value that each option takes.
+fn with_value(option: &str) -> String {
+    match option {
+        "status" => "--status error".to_owned(),
+        "listen" => "--listen 127.0.0.1:0".to_owned(),
+        "log-level" => "--log-level warn".to_owned(),
+        "help" | "version" | "json" | "body" => format!("--{option}"),
+        other => format!("--{other} 1"),
+    }
+}
+
+#[test]
+fn the_help_tells_of_every_option_that_is_taken_and_of_no_other() {
+    let (global, own) = OPTIONS
+        .map(|(option, _)| option)
+        .into_iter()
+        .partition::<Vec<_>, _>(|option| parse(&format!("serve {}", with_value(option))).is_ok());
+    let tells = |topic, option: &str| {
+        let (first, second) = (format!("--{option} "), format!(", --{option} "));
+        help::text(topic).lines().map(str::trim_start).any(|line| line.starts_with(&first) || line.contains(&second))
+    };
+    for option in global {
+        assert!(tells(None, option), "--{option}");
+    }
+    for topic in Topic::ALL {
+        let word = if matches!(topic, Topic::Show | Topic::Send) { "1" } else { "" };
+        for option in &own {
+            let taken = parse(&format!("{} {word} {}", topic.as_str(), with_value(option))).is_ok();
+            assert_eq!(tells(Some(topic), option), taken, "{topic:?} --{option}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! `hookbox check`: prints what a config would do.
+
+use std::io::{self, Write};
+
+use super::{Exit, write_result};
+use crate::config::secret::{Env, SecretError, SecretRef};
+use crate::config::units::{duration_text, size_text};
+use crate::config::{Action, Config, Origin, Source, Verification};
+use crate::listen::Listen;
+
+/// The labels' column: as wide as the longest of them and two spaces.
+const LABEL_COLUMNS: usize = 10;
+
+/// Prints the whole config, and fetches every secret to tell whether it is there.
+pub fn run(config: &Config, env: &Env, out: &mut dyn Write) -> io::Result<Exit> {
+    let mut report = Report::default();
+    report.general(config);
+    for source in config.sources.values() {
+        report.source(source, &config.listen, env);
+    }
+    for action in config.actions.values() {
+        report.action(action, config);
+    }
+    if config.actions.is_empty() {
+        report.line("action", "none: events are stored, and nothing is done with them");
+    }
+    report.end();
+    write_result(out, &report.text)?;
+    Ok(if report.problems == 0 { Exit::Done } else { Exit::BadUsage })
+}
+
+#[derive(Default)]
+struct Report {
+    text: String,
+    problems: usize,
+}
+
+impl Report {
+    fn general(&mut self, config: &Config) {
+        let origin = match &config.origin {
+            Origin::File(path) => path.display().to_string(),
+            Origin::BuiltIn => "none: these are the defaults".to_owned(),
+        };
+        self.line("config", &origin);
+        self.line("listen", &config.listen.to_string());
+        self.line("database", &config.database.display().to_string());
+        let (max_body, reserve) = (size_text(config.max_body_bytes), size_text(config.disk_reserve_bytes));
+        self.line("limits", &format!("bodies up to {max_body}; refuses (503) with less than {reserve} of disk free"));
+        self.line("poll", &format!("every {}", duration_text(config.poll_interval)));
+    }
+
+    fn source(&mut self, source: &Source, listen: &Listen, env: &Env) {
+        self.text.push('\n');
+        self.line("source", &source.name);
+        self.line("", &format!("POST {}", endpoint(listen, &source.name)));
+        self.line("", &format!("provider {}", source.preset.name));
+        match &source.verification {
+            Verification::Secrets(secrets) => self.secrets(secrets, env),
+            Verification::Nothing => {
+                self.line("", "NOT VERIFIED (verify = \"none\"): whoever reaches this address is believed");
+            }
+            Verification::LocalOnly => self
+                .line("", "NOT VERIFIED, so refuses (403) what a proxy forwarded; set GITHUB_WEBHOOK_SECRET to verify"),
+        }
+    }
+
+    fn secrets(&mut self, secrets: &[SecretRef], env: &Env) {
+        for secret in secrets {
+            match secret.resolve(env) {
+                Ok(_) => self.line("", &format!("verified with {secret}")),
+                Err(error) => self.problem(&error),
+            }
+        }
+    }
+
+    fn action(&mut self, action: &Action, config: &Config) {
+        self.text.push('\n');
+        self.line("action", &action.name);
+        self.line("", &format!("kind {}", action.kind.as_str()));
+        for pattern in &action.on {
+            let known = pattern.source().is_none_or(|source| config.sources.contains_key(source));
+            let note = if known { "" } else { " (no source of that name here)" };
+            self.line("", &format!("on {pattern}{note}"));
+        }
+        let policy = &action.policy;
+        let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
+        self.line("", &format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
+    }
+
+    fn problem(&mut self, error: &SecretError) {
+        self.problems += 1;
+        self.line("", &format!("PROBLEM {error}"));
+    }
+
+    fn end(&mut self) {
+        let verdict = match self.problems {
+            0 => "no problem found".to_owned(),
+            1 => "1 problem".to_owned(),
+            several => format!("{several} problems"),
+        };
+        self.text.push_str(&format!("\n{verdict}\n"));
+    }
+
+    fn line(&mut self, label: &str, text: &str) {
+        self.text.push_str(&format!("{label:LABEL_COLUMNS$}{text}\n"));
+    }
+}
+
+fn endpoint(listen: &Listen, source: &str) -> String {
+    match listen {
+        Listen::Tcp(address) => format!("http://{address}/webhooks/{source}"),
+        Listen::Unix(_) => format!("/webhooks/{source} on {listen}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+    use std::fs;
+
+    fn check(toml: &str, env: &Env) -> (String, Exit) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("hookbox.toml");
+        fs::write(&path, toml).expect("written");
+        let config = Config::load(Some(&path), env).expect("a config");
+        let mut out = Vec::new();
+        let exit = run(&config, env, &mut out).expect("written");
+        (String::from_utf8(out).expect("UTF-8"), exit)
+    }
+
+    fn nothing_set(_: &str) -> Option<OsString> {
+        None
+    }
+
+    #[test]
+    fn tells_all_of_the_built_in_config() {
+        let (text, exit) = check("", &nothing_set);
+        assert_eq!(exit, Exit::Done);
+        for part in [
+            "listen    127.0.0.1:5000\n",
+            "database  webhooks.db\n",
+            "bodies up to 25MiB",
+            "less than 64MiB",
+            "every 5s",
+            "POST http://127.0.0.1:5000/webhooks/github\n",
+            "provider github\n",
+            "NOT VERIFIED, so refuses (403)",
+            "kind log\n",
+            "on *\n",
+            "attempts 10, backoff 30s up to 6h\n",
+            "no problem found\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_told_of_but_not_told() {
+        let toml = "[sources.a]\nprovider = 'github'\nsecret = ['env:A', 'hunter2']";
+        let (text, exit) = check(toml, &|name| (name == "A").then(|| OsString::from("hunter2")));
+        assert_eq!(exit, Exit::Done);
+        assert!(text.contains("verified with env:A\n") && text.contains("verified with (literal)\n"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_secret_that_is_not_there_is_a_problem() {
+        let toml = "[sources.a]\nprovider = 'github'\nsecret = ['env:A', 'file:/nonexistent/secret', 'hunter2']";
+        let (text, exit) = check(toml, &nothing_set);
+        assert_eq!(exit, Exit::BadUsage);
+        assert!(text.contains("PROBLEM env:A: the variable is not set"), "{text}");
+        assert!(text.contains("PROBLEM file:/nonexistent/secret: cannot read"), "{text}");
+        assert!(text.ends_with("\n2 problems\n"), "{text}");
+    }
+
+    #[test]
+    fn tells_what_is_probably_not_meant() {
+        let toml = "listen = 'unix:/run/h.sock'\n[sources.a]\nprovider = 'github'\nverify = 'none'\n\
+                    [actions.x]\nkind = 'log'\non = ['a:push', 'b:push']";
+        let (text, exit) = check(toml, &nothing_set);
+        assert_eq!(exit, Exit::Done);
+        assert!(text.contains("POST /webhooks/a on unix:/run/h.sock\n"), "{text}");
+        assert!(text.contains("NOT VERIFIED (verify = \"none\")"), "{text}");
+        assert!(text.contains("on a:push\n") && text.contains("on b:push (no source of that name here)\n"), "{text}");
+        assert!(check("[actions]", &nothing_set).0.contains("action    none"), "{text}");
+    }
+}

@@ -1,0 +1,326 @@
+//! A file becomes an immutable, validated [`Config`]; every problem is reported with its key.
+//!
+//! A new key is one line in the `read_...` function of its table: the name, how its value is read, its default.
+
+mod file;
+mod reader;
+pub mod secret;
+pub mod units;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+pub use self::file::ConfigError;
+use self::reader::{Parsed, Reader, expected, parsed, read_root, text};
+use self::secret::{Env, SecretRef};
+use self::units::{duration_text, parse_duration, parse_size, size_text};
+use crate::listen::Listen;
+use crate::provider::{self, Preset};
+use crate::retry::Policy;
+use crate::route::Pattern;
+use crate::suggest::closest;
+
+/// Only this machine: whoever wants the world to reach hookbox says so, or puts a proxy before it.
+const DEFAULT_LISTEN: &str = "127.0.0.1:5000";
+
+/// In the current directory, so that a first try leaves nothing elsewhere.
+const DEFAULT_DATABASE: &str = "webhooks.db";
+
+/// GitHub's limit, the largest of the known providers.
+const DEFAULT_MAX_BODY_BYTES: u64 = 25 << 20;
+
+/// Less is a forgotten unit: no provider's deliveries fit into it. More could not be stored: SQLite ends a row at
+/// 1,000,000,000 bytes, and a body may stand in it twice, the second time as JSON text of up to six times the size.
+const MAX_BODY_BYTES: RangeInclusive<u64> = (1 << 10)..=(100 << 20);
+
+/// Only what another program inserts waits for it: our own receiver wakes the workers.
+const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Less keeps a Raspberry Pi from idling; more looks like a hang.
+const POLL_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60 * 60);
+
+/// What the rest of a small machine needs to stay usable: logs, package updates, a login.
+const DEFAULT_DISK_RESERVE_BYTES: u64 = 64 << 20;
+
+/// Less cannot hold even the database's own log; more than a terabyte is a slip of the unit.
+const DISK_RESERVE_BYTES: RangeInclusive<u64> = (1 << 20)..=(1 << 40);
+
+/// With the longest backoff, a thousand attempts outlive the machine.
+const ATTEMPTS: RangeInclusive<u32> = 1..=1000;
+
+/// Less is a busy loop against a destination in trouble; more than a month is a job that nobody remembers.
+const BACKOFF: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The source of a start without any config: its name, its provider, and the variable with its secret.
+const BUILT_IN_SOURCE: &str = "github";
+const BUILT_IN_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
+
+/// The action of a start without any config.
+const BUILT_IN_ACTION: &str = "log";
+
+/// Everything that can be configured, valid as a whole. It holds references to secrets, not yet fetched.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub origin: Origin,
+    pub listen: Listen,
+    pub database: PathBuf,
+    pub max_body_bytes: u64,
+    pub poll_interval: Duration,
+    pub disk_reserve_bytes: u64,
+    pub sources: BTreeMap<String, Source>,
+    pub actions: BTreeMap<String, Action>,
+}
+
+/// Where a [`Config`] came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    File(PathBuf),
+    /// There is no file; all is default.
+    BuiltIn,
+}
+
+/// One configured inbound connection.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub name: String,
+    pub preset: &'static Preset,
+    pub verification: Verification,
+}
+
+/// How a source proves that a delivery is genuine.
+#[derive(Clone, Debug)]
+pub enum Verification {
+    /// Signed with any one of these: there are several while a secret is being changed.
+    Secrets(Vec<SecretRef>),
+    /// The operator has said `verify = "none"`.
+    Nothing,
+    /// The built-in source without a secret: not verified, so it refuses what a proxy or tunnel has forwarded.
+    LocalOnly,
+}
+
+/// Something to do with the events that one of the patterns matches.
+#[derive(Clone, Debug)]
+pub struct Action {
+    pub name: String,
+    pub kind: ActionKind,
+    pub on: Vec<Pattern>,
+    pub policy: Policy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionKind {
+    Log,
+}
+
+impl ActionKind {
+    pub const ALL: [ActionKind; 1] = [ActionKind::Log];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ActionKind::Log => "log",
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file that `named` (the command line), the environment or the search path leads to, else the defaults.
+    pub fn load(named: Option<&Path>, env: &Env) -> Result<Config, ConfigError> {
+        match file::find(named, env)? {
+            Origin::BuiltIn => Config::from_table(Origin::BuiltIn, &Table::new(), env),
+            Origin::File(path) => {
+                let table = file::read(&path)?;
+                Config::from_table(Origin::File(path), &table, env)
+            }
+        }
+    }
+
+    fn from_table(origin: Origin, table: &Table, env: &Env) -> Result<Config, ConfigError> {
+        let mut problems = Vec::new();
+        let config = read_root(table, &mut problems, |keys| read_config(&origin, keys, env));
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        let path = match origin {
+            Origin::File(path) => path,
+            Origin::BuiltIn => PathBuf::from("(built-in config)"),
+        };
+        Err(ConfigError::Problems { path, problems })
+    }
+}
+
+fn read_config(origin: &Origin, keys: &mut Reader, env: &Env) -> Config {
+    Config {
+        origin: origin.clone(),
+        listen: keys.get("listen", parsed).unwrap_or_else(|| Listen::Tcp(DEFAULT_LISTEN.to_owned())),
+        database: keys.get("database", database).unwrap_or_else(|| PathBuf::from(DEFAULT_DATABASE)),
+        max_body_bytes: keys.get("max_body", |v| size(v, &MAX_BODY_BYTES)).unwrap_or(DEFAULT_MAX_BODY_BYTES),
+        poll_interval: keys.get("poll_interval", |v| duration(v, &POLL_INTERVAL)).unwrap_or(DEFAULT_POLL_INTERVAL),
+        disk_reserve_bytes: keys
+            .get("disk_reserve", |v| size(v, &DISK_RESERVE_BYTES))
+            .unwrap_or(DEFAULT_DISK_RESERVE_BYTES),
+        sources: read_sources(keys).unwrap_or_else(|| built_in_sources(env)),
+        actions: keys.tables("actions", read_action).unwrap_or_else(built_in_actions),
+    }
+}
+
+/// An empty `[sources]` is refused, because nobody runs a receiver that receives nothing; an empty `[actions]` is not,
+/// because another program may be the one that processes what is stored.
+fn read_sources(keys: &mut Reader) -> Option<BTreeMap<String, Source>> {
+    let sources = keys.tables("sources", read_source);
+    if keys.is_empty_table("sources") {
+        return keys.refuse("sources", "no source in it; add [sources.NAME], or leave [sources] out".to_owned());
+    }
+    sources
+}
+
+fn read_source(name: &str, keys: &mut Reader) -> Option<Source> {
+    let preset = keys.require("provider", &format!("write one of: {}", known_providers()), preset);
+    let verification = read_verification(keys);
+    Some(Source { name: name.to_owned(), preset: preset?, verification: verification? })
+}
+
+fn read_verification(keys: &mut Reader) -> Option<Verification> {
+    let secrets = keys.get_all("secret", parsed);
+    let none = keys.get("verify", verify_none);
+    match (keys.has("secret"), keys.has("verify")) {
+        (true, false) => secrets.map(Verification::Secrets),
+        (false, true) => none.map(|()| Verification::Nothing),
+        (true, true) => keys.refuse("verify", "there is a secret too; take one of the two out".to_owned()),
+        (false, false) => keys.refuse(
+            "secret",
+            "missing; write \"env:NAME\" or \"file:/path\", or verify = \"none\" to take deliveries from anybody"
+                .to_owned(),
+        ),
+    }
+}
+
+fn read_action(name: &str, keys: &mut Reader) -> Option<Action> {
+    let kind = keys.require("kind", &format!("write one of: {}", known_kinds()), action_kind);
+    let on = keys.require_all("on", "write which events, such as [\"github:push\"], or [\"*\"] for all", parsed);
+    let policy = read_policy(keys);
+    Some(Action { name: name.to_owned(), kind: kind?, on: on?, policy: policy? })
+}
+
+fn read_policy(keys: &mut Reader) -> Option<Policy> {
+    let default = Policy::default();
+    let policy = Policy {
+        attempts: keys.get("attempts", |v| count(v, &ATTEMPTS)).unwrap_or(default.attempts),
+        backoff: keys.get("backoff", |v| duration(v, &BACKOFF)).unwrap_or(default.backoff),
+        backoff_max: keys.get("backoff_max", |v| duration(v, &BACKOFF)).unwrap_or(default.backoff_max),
+    };
+    if policy.backoff > policy.backoff_max {
+        let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
+        return keys.refuse("backoff_max", format!("{backoff_max} is less than backoff, {backoff}; raise it"));
+    }
+    Some(policy)
+}
+
+/// A variable that is set but empty counts as set: its owner means to verify, and hears of it when it is resolved.
+fn built_in_sources(env: &Env) -> BTreeMap<String, Source> {
+    let Some(preset) = provider::preset(BUILT_IN_SOURCE) else { return BTreeMap::new() };
+    let verification = match env(BUILT_IN_SECRET) {
+        Some(_) => Verification::Secrets(vec![SecretRef::Env(BUILT_IN_SECRET.to_owned())]),
+        None => Verification::LocalOnly,
+    };
+    let name = BUILT_IN_SOURCE.to_owned();
+    BTreeMap::from([(name.clone(), Source { name, preset, verification })])
+}
+
+fn built_in_actions() -> BTreeMap<String, Action> {
+    let name = BUILT_IN_ACTION.to_owned();
+    let on = vec![Pattern::everything()];
+    BTreeMap::from([(name.clone(), Action { name, kind: ActionKind::Log, on, policy: Policy::default() })])
+}
+
+/// Accepts a path for the database, from the config or the command line.
+pub fn database_path(path: PathBuf) -> Parsed<PathBuf> {
+    if path.as_os_str().is_empty() {
+        return Err("the path is empty; write where the database is to be".to_owned());
+    }
+    if path == Path::new(":memory:") {
+        return Err("a database in memory loses what it has acknowledged; write the path of a file".to_owned());
+    }
+    Ok(path)
+}
+
+fn database(value: &Value) -> Parsed<PathBuf> {
+    database_path(PathBuf::from(text(value)?))
+}
+
+fn preset(value: &Value) -> Parsed<&'static Preset> {
+    let name = text(value)?;
+    provider::preset(name).ok_or_else(|| unknown("provider", name, provider::names(), &known_providers()))
+}
+
+fn action_kind(value: &Value) -> Parsed<ActionKind> {
+    let name = text(value)?;
+    let kind = ActionKind::ALL.into_iter().find(|kind| kind.as_str() == name);
+    kind.ok_or_else(|| unknown("kind", name, ActionKind::ALL.map(ActionKind::as_str), &known_kinds()))
+}
+
+fn verify_none(value: &Value) -> Parsed<()> {
+    match text(value)? {
+        "none" => Ok(()),
+        other => Err(format!("{other:?} is unknown; write \"none\", or a secret instead")),
+    }
+}
+
+fn known_providers() -> String {
+    provider::names().collect::<Vec<_>>().join(", ")
+}
+
+fn known_kinds() -> String {
+    ActionKind::ALL.map(ActionKind::as_str).join(", ")
+}
+
+fn unknown<'a>(what: &str, name: &str, names: impl IntoIterator<Item = &'a str>, known: &str) -> String {
+    match closest(name, names) {
+        Some(near) => format!("no {what} {name:?}; did you mean {near:?}?"),
+        None => format!("no {what} {name:?}; known: {known}"),
+    }
+}
+
+fn size(value: &Value, bounds: &RangeInclusive<u64>) -> Parsed<u64> {
+    let bytes = match value {
+        Value::Integer(bytes) => u64::try_from(*bytes).map_err(|_| "a size is not negative".to_owned())?,
+        Value::String(text) => parse_size(text).map_err(|error| error.to_string())?,
+        other => return Err(expected("a size such as \"25MiB\"", other)),
+    };
+    within(bytes, bounds, |bytes| size_text(*bytes))
+}
+
+fn duration(value: &Value, bounds: &RangeInclusive<Duration>) -> Parsed<Duration> {
+    let Value::String(text) = value else {
+        return Err(expected("a duration with its unit, such as \"30s\"", value));
+    };
+    let duration = parse_duration(text).map_err(|error| error.to_string())?;
+    within(duration, bounds, |duration| duration_text(*duration))
+}
+
+fn count(value: &Value, bounds: &RangeInclusive<u32>) -> Parsed<u32> {
+    let Value::Integer(number) = value else {
+        return Err(expected("a whole number", value));
+    };
+    let outside = || outside(number, bounds.start(), bounds.end());
+    let number = u32::try_from(*number).map_err(|_| outside())?;
+    if bounds.contains(&number) { Ok(number) } else { Err(outside()) }
+}
+
+fn within<T: PartialOrd>(value: T, bounds: &RangeInclusive<T>, text: impl Fn(&T) -> String) -> Parsed<T> {
+    if bounds.contains(&value) {
+        return Ok(value);
+    }
+    Err(outside(text(&value), text(bounds.start()), text(bounds.end())))
+}
+
+fn outside(value: impl Display, least: impl Display, most: impl Display) -> String {
+    format!("{value} is out of bounds; write something from {least} to {most}")
+}
+
+#[cfg(test)]
+mod tests;

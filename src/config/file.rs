@@ -1,0 +1,191 @@
+//! Finds the config file and reads it, as far as a TOML table.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+use super::Origin;
+use super::reader::Problem;
+use super::secret::Env;
+
+/// The variable that names the file. Empty is the same as unset, as systemd's `Environment=NAME=` means it.
+const CONFIG_VARIABLE: &str = "HOOKBOX_CONFIG";
+
+/// Where a file that nobody named may be: the first that exists is taken.
+const SEARCH_PATH: [&str; 2] = ["hookbox.toml", "/etc/hookbox/hookbox.toml"];
+
+/// Far beyond any config written by hand: a larger file is the wrong one, and `/dev/zero` has no end.
+const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
+
+/// Why there is no config: what is wrong, where, and the way out.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// A file that was named does not exist, or one that exists cannot be read.
+    Unreadable {
+        path: PathBuf,
+        error: io::Error,
+    },
+    TooLarge {
+        path: PathBuf,
+    },
+    /// Lines and columns count from 1.
+    Syntax {
+        path: PathBuf,
+        line: usize,
+        column: usize,
+        message: String,
+    },
+    /// The file is well-formed, and this is all that is wrong with it.
+    Problems {
+        path: PathBuf,
+        problems: Vec<Problem>,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Unreadable { path, error } => write!(
+                f,
+                "cannot read the config file {}: {error}; make it readable, or name another with --config",
+                path.display()
+            ),
+            ConfigError::TooLarge { path } => {
+                let limit = MAX_CONFIG_BYTES / 1024;
+                write!(f, "{}: larger than {limit} KiB, which no config file is; name another", path.display())
+            }
+            ConfigError::Syntax { path, line, column, message } => {
+                write!(f, "{}:{line}:{column}: {message}", path.display())
+            }
+            ConfigError::Problems { path, problems } => {
+                let problems: Vec<String> = problems.iter().map(|p| format!("{}: {p}", path.display())).collect();
+                f.write_str(&problems.join("\n"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The file to read: the one named on the command line, else by the environment, else the first on the search path.
+pub fn find(named: Option<&Path>, env: &Env) -> Result<Origin, ConfigError> {
+    if let Some(path) = named {
+        return Ok(Origin::File(path.to_owned()));
+    }
+    if let Some(path) = env(CONFIG_VARIABLE).filter(|path| !path.is_empty()) {
+        return Ok(Origin::File(PathBuf::from(path)));
+    }
+    first_existing(&SEARCH_PATH.map(Path::new))
+}
+
+/// Whatever cannot be looked at counts as existing, a dangling link too: to pass over the operator's file in silence would
+/// be to receive unverified.
+fn first_existing(paths: &[&Path]) -> Result<Origin, ConfigError> {
+    for path in paths {
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(ConfigError::Unreadable { path: path.to_path_buf(), error }),
+            Ok(_) => return Ok(Origin::File(path.to_path_buf())),
+        }
+    }
+    Ok(Origin::BuiltIn)
+}
+
+/// Reads the file as TOML, whatever its keys.
+pub fn read(path: &Path) -> Result<Table, ConfigError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+    if bytes.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(ConfigError::TooLarge { path: path.to_owned() });
+    }
+    parse(path, &bytes)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Table, ConfigError> {
+    let syntax = |offset: usize, message: &str| {
+        let (line, column) = position(&bytes[..offset.min(bytes.len())]);
+        ConfigError::Syntax { path: path.to_owned(), line, column, message: message.to_owned() }
+    };
+    let text =
+        str::from_utf8(bytes).map_err(|error| syntax(error.valid_up_to(), "not UTF-8; save the file as UTF-8"))?;
+    // The line itself stays out of the message: it may be the one with the secret.
+    text.parse::<Table>().map_err(|error| syntax(error.span().map_or(0, |span| span.start), error.message()))
+}
+
+/// The line and column, counted from 1, of what comes next after `before`.
+fn position(before: &[u8]) -> (usize, usize) {
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+    (line, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn nothing_set(_: &str) -> Option<OsString> {
+        None
+    }
+
+    fn syntax_error(bytes: &[u8]) -> String {
+        parse(Path::new("hookbox.toml"), bytes).expect_err("no TOML").to_string()
+    }
+
+    #[test]
+    fn a_file_named_goes_before_everything() {
+        let env = |name: &str| (name == CONFIG_VARIABLE).then(|| OsString::from("/by/env"));
+        let by_flag = find(Some(Path::new("/by/flag")), &env).expect("found");
+        assert_eq!(by_flag, Origin::File(PathBuf::from("/by/flag")));
+        assert_eq!(find(None, &env).expect("found"), Origin::File(PathBuf::from("/by/env")));
+    }
+
+    #[test]
+    fn an_empty_variable_names_no_file() {
+        let env = |_: &str| Some(OsString::new());
+        assert_eq!(find(None, &env).expect("found"), find(None, &nothing_set).expect("found"));
+    }
+
+    #[test]
+    fn the_first_file_that_exists_is_taken_even_if_it_cannot_be_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [absent, dangling, whole] = ["absent", "dangling", "whole"].map(|name| directory.path().join(name));
+        symlink("nowhere", &dangling).expect("linked");
+        fs::write(&whole, "").expect("written");
+        let first = |paths: &[&Path]| first_existing(paths).expect("found");
+        assert_eq!(first(&[&absent]), Origin::BuiltIn);
+        assert_eq!(first(&[&absent, &whole]), Origin::File(whole.clone()));
+        assert_eq!(first(&[&dangling, &whole]), Origin::File(dangling));
+        assert!(first_existing(&[&whole.join("below a file"), &whole]).is_err());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_an_error() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let message = |path: &Path| read(path).expect_err("unreadable").to_string();
+        assert!(message(&directory.path().join("absent")).contains("--config"));
+        assert!(message(directory.path()).contains("cannot read"));
+        assert!(message(Path::new("/dev/zero")).contains("larger than 1024 KiB"));
+    }
+
+    #[test]
+    fn a_syntax_error_has_its_place_and_keeps_the_line_to_itself() {
+        let shown = syntax_error(b"listen = '127.0.0.1:5000'\nsecret = 'hunter2");
+        assert!(shown.starts_with("hookbox.toml:2:18: "), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(syntax_error(b"a = 1\na = 2").starts_with("hookbox.toml:2:1: duplicate key"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf_8_has_the_place_too() {
+        assert!(syntax_error(b"a = 1\n\xC3\xA9 = \xFF").starts_with("hookbox.toml:2:5: not UTF-8"));
+    }
+}

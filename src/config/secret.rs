@@ -1,0 +1,326 @@
+//! Secrets: where the config says they are, and their bytes once they are needed.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// No provider's secret comes near this size: a larger file is the wrong one, and `/dev/zero` has no end.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// Set by systemd for a unit with `LoadCredential=`.
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// The environment, as something to ask: tests bring their own.
+pub type Env<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
+
+/// The bytes of a secret, of which there is at least one. It shows itself to nobody, and has no `==`: secrets are
+/// compared in constant time only.
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// `None` for no bytes: anybody can sign with an empty secret.
+    pub fn new(bytes: Vec<u8>) -> Option<Secret> {
+        (!bytes.is_empty()).then_some(Secret(bytes))
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug)]
+pub enum SecretRef {
+    /// `env:NAME`
+    Env(String),
+    /// `file:PATH`
+    File(PathBuf),
+    /// `credential:NAME`, one of the unit's `LoadCredential=`
+    Credential(String),
+    /// The secret itself, in the config.
+    Literal(Secret),
+}
+
+impl SecretRef {
+    /// Fetches the secret. Only the commands that verify or sign call this.
+    pub fn resolve(&self, env: &Env) -> Result<Secret, SecretError> {
+        match self {
+            SecretRef::Env(name) => read_env(name, env),
+            SecretRef::File(path) => self.read_file(path),
+            SecretRef::Credential(name) => self.read_file(&credential_path(name, env)?),
+            SecretRef::Literal(secret) => Ok(secret.clone()),
+        }
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Secret, SecretError> {
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(|error| SecretError::Unreadable { secret: self.to_string(), path: path.to_owned(), error })?;
+        if bytes.len() as u64 > MAX_SECRET_BYTES {
+            return Err(SecretError::TooLarge { secret: self.to_string() });
+        }
+        strip_newline(&mut bytes);
+        Secret::new(bytes).ok_or_else(|| SecretError::EmptyFile { secret: self.to_string(), path: path.to_owned() })
+    }
+}
+
+fn read_env(name: &str, env: &Env) -> Result<Secret, SecretError> {
+    let value = env(name).ok_or_else(|| SecretError::Unset { name: name.to_owned() })?;
+    Secret::new(value.into_vec()).ok_or_else(|| SecretError::SetButEmpty { name: name.to_owned() })
+}
+
+fn credential_path(name: &str, env: &Env) -> Result<PathBuf, SecretError> {
+    match env(CREDENTIALS_DIRECTORY) {
+        Some(directory) => Ok(Path::new(&directory).join(name)),
+        None => Err(SecretError::NoCredentials { name: name.to_owned() }),
+    }
+}
+
+/// Editors and `echo` end a file with a newline that nobody means as a part of the secret. Only one is taken off, so that
+/// a secret which does end with one can still be written.
+fn strip_newline(bytes: &mut Vec<u8>) {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+}
+
+impl FromStr for SecretRef {
+    type Err = SecretRefError;
+
+    fn from_str(text: &str) -> Result<SecretRef, SecretRefError> {
+        match text.split_once(':') {
+            Some(("env", name)) => env_name(name),
+            Some(("file", path)) => file_path(path),
+            Some(("credential", name)) => credential_name(name),
+            _ => literal(text),
+        }
+    }
+}
+
+fn env_name(name: &str) -> Result<SecretRef, SecretRefError> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(SecretRefError::BadEnvName);
+    }
+    Ok(SecretRef::Env(name.to_owned()))
+}
+
+fn file_path(path: &str) -> Result<SecretRef, SecretRefError> {
+    if path.is_empty() || path.contains('\0') {
+        return Err(SecretRefError::BadPath);
+    }
+    Ok(SecretRef::File(PathBuf::from(path)))
+}
+
+fn credential_name(name: &str) -> Result<SecretRef, SecretRefError> {
+    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+        return Err(SecretRefError::BadCredentialName);
+    }
+    Ok(SecretRef::Credential(name.to_owned()))
+}
+
+fn literal(text: &str) -> Result<SecretRef, SecretRefError> {
+    Secret::new(text.as_bytes().to_vec()).map(SecretRef::Literal).ok_or(SecretRefError::EmptyLiteral)
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretRef::Env(name) => write!(f, "env:{name}"),
+            SecretRef::File(path) => write!(f, "file:{}", path.display()),
+            SecretRef::Credential(name) => write!(f, "credential:{name}"),
+            SecretRef::Literal(_) => f.write_str("(literal)"),
+        }
+    }
+}
+
+/// Why a text is not a [`SecretRef`]. The text is never shown: it may be the secret.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SecretRefError {
+    BadEnvName,
+    BadPath,
+    BadCredentialName,
+    EmptyLiteral,
+}
+
+impl fmt::Display for SecretRefError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SecretRefError::BadEnvName => "no variable can have that name; write \"env:NAME\"",
+            SecretRefError::BadPath => "no file can have that name; write \"file:/path/to/secret\"",
+            SecretRefError::BadCredentialName => {
+                "no credential can have that name; write \"credential:NAME\" with the NAME of a LoadCredential= of the unit"
+            }
+            SecretRefError::EmptyLiteral => {
+                "the secret is empty, so anybody could sign; write the secret, \"env:NAME\" or \"file:/path\""
+            }
+        })
+    }
+}
+
+impl std::error::Error for SecretRefError {}
+
+/// Why a secret could not be fetched: what is wrong and the way out, never the value.
+#[derive(Debug)]
+pub enum SecretError {
+    Unset { name: String },
+    SetButEmpty { name: String },
+    NoCredentials { name: String },
+    Unreadable { secret: String, path: PathBuf, error: io::Error },
+    TooLarge { secret: String },
+    EmptyFile { secret: String, path: PathBuf },
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretError::Unset { name } => write!(f, "env:{name}: the variable is not set; set {name} to the secret"),
+            SecretError::SetButEmpty { name } => {
+                write!(f, "env:{name}: the variable is set but empty; set {name} to the secret")
+            }
+            SecretError::NoCredentials { name } => write!(
+                f,
+                "credential:{name}: {CREDENTIALS_DIRECTORY} is not set; \
+                 start this under systemd, in a unit with LoadCredential={name}:/path/to/secret"
+            ),
+            SecretError::Unreadable { secret, path, error } => {
+                write!(f, "{secret}: cannot read {}: {error}; put the secret there", path.display())
+            }
+            SecretError::TooLarge { secret } => {
+                write!(
+                    f,
+                    "{secret}: larger than {} KiB, which no secret is; name another file",
+                    MAX_SECRET_BYTES / 1024
+                )
+            }
+            SecretError::EmptyFile { secret, path } => {
+                write!(f, "{secret}: {} is empty; put the secret into it", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for SecretError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn secret_ref(text: &str) -> SecretRef {
+        text.parse().expect("a secret reference")
+    }
+
+    fn nothing_set(_: &str) -> Option<OsString> {
+        None
+    }
+
+    fn resolved(text: &str, env: &Env) -> Vec<u8> {
+        secret_ref(text).resolve(env).expect("a secret").as_bytes().to_vec()
+    }
+
+    fn unresolved(text: &str, env: &Env) -> String {
+        secret_ref(text).resolve(env).expect_err("no secret").to_string()
+    }
+
+    #[test]
+    fn a_reference_is_told_by_its_prefix() {
+        assert!(matches!(secret_ref("env:X"), SecretRef::Env(name) if name == "X"));
+        assert!(matches!(secret_ref("file:/run/x"), SecretRef::File(path) if path == Path::new("/run/x")));
+        assert!(matches!(secret_ref("credential:x"), SecretRef::Credential(name) if name == "x"));
+        assert!(matches!(secret_ref("hunter2:x"), SecretRef::Literal(secret) if secret.as_bytes() == b"hunter2:x"));
+    }
+
+    #[test]
+    fn a_reference_that_can_name_nothing_is_refused() {
+        let refused = |text: &str| text.parse::<SecretRef>().expect_err("no reference");
+        assert_eq!(refused(""), SecretRefError::EmptyLiteral);
+        assert_eq!(refused("env:"), SecretRefError::BadEnvName);
+        assert_eq!(refused("env:A=B"), SecretRefError::BadEnvName);
+        assert_eq!(refused("file:"), SecretRefError::BadPath);
+        for name in ["", ".", "..", "a/b", "/etc/shadow"] {
+            assert_eq!(refused(&format!("credential:{name}")), SecretRefError::BadCredentialName, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn neither_secrets_nor_their_references_show_the_value() {
+        let literal = secret_ref("hunter2");
+        let secret = literal.resolve(&nothing_set).expect("a secret");
+        for shown in [format!("{literal} {literal:?}"), format!("{secret} {secret:?}")] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+        assert_eq!(literal.to_string(), "(literal)");
+        assert_eq!(secret_ref("env:X").to_string(), "env:X");
+        assert_eq!(secret_ref("file:/p").to_string(), "file:/p");
+        assert_eq!(secret_ref("credential:n").to_string(), "credential:n");
+    }
+
+    #[test]
+    fn a_variable_must_be_set_and_not_empty() {
+        let env = |name: &str| match name {
+            "FULL" => Some(OsString::from("s3cret")),
+            "EMPTY" => Some(OsString::new()),
+            _ => None,
+        };
+        assert_eq!(resolved("env:FULL", &env), b"s3cret");
+        assert!(unresolved("env:EMPTY", &env).contains("set but empty; set EMPTY"));
+        assert!(unresolved("env:NONE", &env).contains("not set; set NONE"));
+    }
+
+    #[test]
+    fn a_file_loses_one_newline() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("secret");
+        let reference = format!("file:{}", path.display());
+        let cases: [(&[u8], &[u8]); 5] =
+            [(b"a", b"a"), (b"a\n", b"a"), (b"a\r\n", b"a"), (b"a\n\n", b"a\n"), (b" a\r", b" a\r")];
+        for (written, meant) in cases {
+            fs::write(&path, written).expect("written");
+            assert_eq!(resolved(&reference, &nothing_set), meant, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_must_be_there_and_hold_a_secret() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("secret");
+        let reference = format!("file:{}", path.display());
+        assert!(unresolved(&reference, &nothing_set).contains("cannot read"));
+        for empty in [&b""[..], b"\n", b"\r\n"] {
+            fs::write(&path, empty).expect("written");
+            assert!(unresolved(&reference, &nothing_set).contains("is empty"), "{empty:?}");
+        }
+        assert!(unresolved("file:/dev/zero", &nothing_set).contains("larger than 64 KiB"));
+    }
+
+    #[test]
+    fn a_credential_is_a_file_in_the_units_directory() {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("github"), "s3cret\n").expect("written");
+        let env = |name: &str| (name == CREDENTIALS_DIRECTORY).then(|| directory.path().as_os_str().to_owned());
+        assert_eq!(resolved("credential:github", &env), b"s3cret");
+        assert!(unresolved("credential:gitlab", &env).starts_with("credential:gitlab: cannot read"));
+        assert!(unresolved("credential:github", &nothing_set).contains("LoadCredential=github:"));
+    }
+}

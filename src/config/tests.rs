@@ -1,0 +1,252 @@
+use std::ffi::OsString;
+
+use super::reader::Problem;
+use super::*;
+
+fn nothing_set(_: &str) -> Option<OsString> {
+    None
+}
+
+fn secret_set(name: &str) -> Option<OsString> {
+    (name == BUILT_IN_SECRET).then(|| OsString::from("s3cret"))
+}
+
+fn load(toml: &str, env: &Env) -> Result<Config, ConfigError> {
+    let table: Table = toml.parse().expect("TOML");
+    Config::from_table(Origin::File(PathBuf::from("hookbox.toml")), &table, env)
+}
+
+fn config(toml: &str) -> Config {
+    load(toml, &nothing_set).expect("a valid config")
+}
+
+fn problems(toml: &str) -> Vec<String> {
+    match load(toml, &nothing_set) {
+        Err(ConfigError::Problems { problems, .. }) => problems.iter().map(Problem::to_string).collect(),
+        Err(other) => vec![other.to_string()],
+        Ok(_) => Vec::new(),
+    }
+}
+
+/// The only problem of a config in which everything but `toml` is well.
+fn problem(toml: &str) -> String {
+    let mut problems = problems(toml);
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    problems.remove(0)
+}
+
+fn secrets(verification: &Verification) -> &[SecretRef] {
+    match verification {
+        Verification::Secrets(secrets) => secrets,
+        _ => &[],
+    }
+}
+
+fn source(keys: &str) -> String {
+    format!("[sources.a]\nprovider = 'github'\n{keys}")
+}
+
+fn action(keys: &str) -> String {
+    format!("[actions.a]\nkind = 'log'\non = '*'\n{keys}")
+}
+
+#[test]
+fn an_empty_config_has_the_defaults() {
+    let config = config("");
+    assert_eq!(config.listen, Listen::Tcp("127.0.0.1:5000".to_owned()));
+    assert_eq!(config.database, Path::new("webhooks.db"));
+    assert_eq!(config.max_body_bytes, 25 * 1024 * 1024);
+    assert_eq!(config.poll_interval, Duration::from_secs(5));
+    assert_eq!(config.disk_reserve_bytes, 64 * 1024 * 1024);
+    assert_eq!(config.sources["github"].preset.name, "github");
+    let log = &config.actions["log"];
+    assert_eq!((log.kind, &log.on, log.policy), (ActionKind::Log, &vec![Pattern::everything()], Policy::default()));
+    assert_eq!((config.sources.len(), config.actions.len()), (1, 1));
+}
+
+#[test]
+fn the_defaults_are_within_their_bounds() {
+    assert!(DEFAULT_LISTEN.parse::<Listen>().is_ok());
+    assert!(MAX_BODY_BYTES.contains(&DEFAULT_MAX_BODY_BYTES));
+    assert!(POLL_INTERVAL.contains(&DEFAULT_POLL_INTERVAL));
+    assert!(DISK_RESERVE_BYTES.contains(&DEFAULT_DISK_RESERVE_BYTES));
+    let policy = Policy::default();
+    assert!(ATTEMPTS.contains(&policy.attempts));
+    assert!(BACKOFF.contains(&policy.backoff) && BACKOFF.contains(&policy.backoff_max));
+}
+
+#[test]
+fn the_built_in_source_verifies_once_the_variable_is_set() {
+    let verification = |env: &Env| load("", env).expect("a config").sources["github"].verification.clone();
+    assert!(matches!(verification(&nothing_set), Verification::LocalOnly));
+    for value in ["s3cret", ""] {
+        let set = |name: &str| (name == BUILT_IN_SECRET).then(|| OsString::from(value));
+        let verification = verification(&set);
+        let [secret] = secrets(&verification) else { unreachable!("{verification:?}") };
+        assert_eq!(secret.to_string(), "env:GITHUB_WEBHOOK_SECRET");
+        assert_eq!(secret.resolve(&set).is_ok(), !value.is_empty());
+    }
+}
+
+#[test]
+fn a_configured_source_replaces_the_built_in_one() {
+    let config = load(&source("secret = 'env:A'"), &secret_set).expect("a config");
+    assert_eq!(config.sources.keys().collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = config(
+        r#"
+        listen = "unix:/run/hookbox/http.sock"
+        database = "/var/lib/hookbox/webhooks.db"
+        max_body = "1 MiB"
+        poll_interval = "250ms"
+        disk_reserve = 134217728
+
+        [sources.ci]
+        provider = "github"
+        secret = ["env:OLD", "file:/run/new"]
+
+        [sources.lab]
+        provider = "github"
+        verify = "none"
+
+        [actions.team]
+        kind = "log"
+        on = ["ci:push", "*:ping"]
+        attempts = 3
+        backoff = "1m"
+        backoff_max = "2h"
+        "#,
+    );
+    assert_eq!(config.origin, Origin::File(PathBuf::from("hookbox.toml")));
+    assert_eq!(config.listen, Listen::Unix(PathBuf::from("/run/hookbox/http.sock")));
+    assert_eq!(config.database, Path::new("/var/lib/hookbox/webhooks.db"));
+    assert_eq!(config.max_body_bytes, 1 << 20);
+    assert_eq!(config.poll_interval, Duration::from_millis(250));
+    assert_eq!(config.disk_reserve_bytes, 128 << 20);
+    let secrets = secrets(&config.sources["ci"].verification);
+    assert_eq!(secrets.iter().map(SecretRef::to_string).collect::<Vec<_>>(), ["env:OLD", "file:/run/new"]);
+    assert!(matches!(config.sources["lab"].verification, Verification::Nothing));
+    let team = &config.actions["team"];
+    assert_eq!(team.on.iter().map(Pattern::to_string).collect::<Vec<_>>(), ["ci:push", "*:ping"]);
+    let policy =
+        Policy { attempts: 3, backoff: Duration::from_secs(60), backoff_max: Duration::from_secs(2 * 60 * 60) };
+    assert_eq!(team.policy, policy);
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let found = problems(
+        r#"
+        listen = 5000
+        databse = "x.db"
+        max_body = "25 M"
+        poll_interval = 5
+
+        [sources.GitHub]
+        provider = "githb"
+        secret = ""
+
+        [sources.lab]
+        secrte = "env:A"
+
+        [actions.team]
+        kind = "carrier-pigeon"
+        on = ["*", "issues"]
+        "#,
+    );
+    let starts = [
+        "listen: expected a string, found an integer",
+        "max_body: \"25 M\" is no size",
+        "poll_interval: expected a duration with its unit",
+        "sources.GitHub: a name is",
+        "sources.GitHub.provider: no provider \"githb\"; did you mean \"github\"?",
+        "sources.GitHub.secret: the secret is empty",
+        "sources.lab.provider: missing; write one of: github",
+        "sources.lab.secret: missing; write \"env:NAME\"",
+        "sources.lab.secrte: unknown key; did you mean secret?",
+        "actions.team.kind: no kind \"carrier-pigeon\"; known: log",
+        "actions.team.on[1]: \"issues\" has no colon",
+        "databse: unknown key; did you mean database?",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for (found, start) in found.iter().zip(starts) {
+        assert!(found.starts_with(start), "{found:?} does not start with {start:?}");
+    }
+}
+
+#[test]
+fn every_line_of_the_problems_names_the_file() {
+    let shown = load("a = 1\nb = 2", &nothing_set).expect_err("problems").to_string();
+    assert_eq!(shown.lines().count(), 2);
+    assert!(shown.lines().all(|line| line.starts_with("hookbox.toml: ")), "{shown}");
+}
+
+#[test]
+fn a_source_has_a_secret_or_says_that_it_has_none() {
+    assert!(problem(&source("")).starts_with("sources.a.secret: missing"));
+    assert!(problem(&source("secret = 'x'\nverify = 'none'")).starts_with("sources.a.verify: there is a secret too"));
+    assert!(problem(&source("verify = 'no'")).starts_with("sources.a.verify: \"no\" is unknown"));
+    assert!(problem(&source("verify = false")).starts_with("sources.a.verify: expected a string"));
+    assert!(problem(&source("secret = []")).starts_with("sources.a.secret: the list is empty"));
+    assert!(problem(&source("secret = ['x', '']")).starts_with("sources.a.secret[1]: the secret is empty"));
+    assert!(problem("[sources]").starts_with("sources: no source in it"));
+}
+
+#[test]
+fn no_problem_shows_a_secret() {
+    for keys in ["secret = 'hunter2'\nverify = 'none'", "secret = ['hunter2', 7]", "secret = 'env:hunter2=x'"] {
+        let shown = problem(&source(keys));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn an_action_says_what_it_is_for() {
+    assert!(problem("[actions.a]\nkind = 'log'").starts_with("actions.a.on: missing"));
+    assert!(problem("[actions.a]\nkind = 'log'\non = []").starts_with("actions.a.on: the list is empty"));
+    assert!(problem("[actions.a]\non = '*'").starts_with("actions.a.kind: missing; write one of: log"));
+}
+
+#[test]
+fn no_action_at_all_may_be_meant() {
+    assert!(config("[actions]").actions.is_empty());
+}
+
+#[test]
+fn numbers_keep_to_their_bounds() {
+    let cases = [
+        ("max_body = 25", "max_body: 25B is out of bounds; write something from 1KiB to 100MiB"),
+        ("max_body = -1", "max_body: a size is not negative"),
+        ("max_body = '1GiB'", "max_body: 1GiB is out of bounds"),
+        ("poll_interval = '10ms'", "poll_interval: 10ms is out of bounds; write something from 100ms to 1h"),
+        ("poll_interval = '2h'", "poll_interval: 2h is out of bounds"),
+        ("disk_reserve = 0", "disk_reserve: 0B is out of bounds"),
+    ];
+    for (toml, start) in cases {
+        let found = problem(toml);
+        assert!(found.starts_with(start), "{found:?} does not start with {start:?}");
+    }
+    assert!(problem(&action("attempts = 0")).starts_with("actions.a.attempts: 0 is out of bounds"));
+    assert!(problem(&action("attempts = 5000000000")).starts_with("actions.a.attempts: 5000000000 is out of bounds"));
+    assert!(problem(&action("attempts = '3'")).starts_with("actions.a.attempts: expected a whole number"));
+    assert!(problem(&action("backoff = '1ms'")).starts_with("actions.a.backoff: 1ms is out of bounds"));
+    assert!(problem(&action("backoff = '12h'")).starts_with("actions.a.backoff_max: 6h is less than backoff, 12h"));
+}
+
+#[test]
+fn a_database_is_a_file() {
+    assert!(problem("database = ''").starts_with("database: the path is empty"));
+    assert!(problem("database = ':memory:'").starts_with("database: a database in memory"));
+}
+
+#[test]
+fn a_file_is_loaded_from_where_it_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("mine.toml");
+    std::fs::write(&path, "database = 'mine.db'").expect("written");
+    let config = Config::load(Some(&path), &nothing_set).expect("a config");
+    assert_eq!((config.database, config.origin), (PathBuf::from("mine.db"), Origin::File(path)));
+}

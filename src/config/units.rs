@@ -1,0 +1,129 @@
+//! Sizes and durations as people write them.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Every unit of size, largest first, so that [`size_text`] takes the first one that divides.
+const SIZE_UNITS: [(&str, u64); 8] = [
+    ("GiB", 1 << 30),
+    ("GB", 1_000_000_000),
+    ("MiB", 1 << 20),
+    ("MB", 1_000_000),
+    ("KiB", 1 << 10),
+    ("KB", 1_000),
+    ("B", 1),
+    ("", 1),
+];
+
+/// Why a text is no size or duration.
+#[derive(Debug, PartialEq, Eq)]
+pub enum UnitError {
+    NoSize(String),
+    NoDuration(String),
+}
+
+impl fmt::Display for UnitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnitError::NoSize(text) => {
+                write!(
+                    f,
+                    "{text:?} is no size; write a whole number with KiB, MiB, GiB, KB, MB, GB or B, such as \"25MiB\""
+                )
+            }
+            UnitError::NoDuration(text) => {
+                write!(
+                    f,
+                    "{text:?} is no duration; write numbers with units, such as \"500ms\", \"30s\", \"10m\" or \"90d\""
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for UnitError {}
+
+/// Reads `25MiB`, `64 KiB`, `1MB`, `512B` or `512`, in bytes. Upper and lower case are the same.
+pub fn parse_size(text: &str) -> Result<u64, UnitError> {
+    size_bytes(text.trim()).ok_or_else(|| UnitError::NoSize(text.to_owned()))
+}
+
+fn size_bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start();
+    let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+/// Writes a size in the largest unit that divides it, so that [`parse_size`] reads the same again.
+pub fn size_text(bytes: u64) -> String {
+    let fitting = SIZE_UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
+    match fitting {
+        Some((name, factor)) => format!("{}{name}", bytes / factor),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// Reads `90d`, `10m`, `1h 30m` or `500ms`.
+pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+    humantime::parse_duration(text).map_err(|_| UnitError::NoDuration(text.to_owned()))
+}
+
+/// Writes a duration so that [`parse_duration`] reads the same again.
+pub fn duration_text(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_sizes() {
+        let cases = [
+            ("25MiB", 26_214_400),
+            ("64 KiB", 65_536),
+            ("1MB", 1_000_000),
+            ("512B", 512),
+            ("512", 512),
+            ("2gib", 2 << 30),
+            (" 1 kb ", 1_000),
+            ("0", 0),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(parse_size(text), Ok(bytes), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_size() {
+        for text in ["", "MiB", "25 M", "25MiBs", "-1", "1.5MiB", "1 2MiB", "99999999999999999999", "99999999999GiB"] {
+            assert_eq!(parse_size(text), Err(UnitError::NoSize(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn writes_sizes_that_read_the_same() {
+        for (bytes, text) in [(26_214_400, "25MiB"), (1_000_000, "1MB"), (1_536, "1536B"), (2 << 30, "2GiB"), (0, "0B")]
+        {
+            assert_eq!(size_text(bytes), text);
+            assert_eq!(parse_size(text), Ok(bytes));
+        }
+    }
+
+    #[test]
+    fn reads_and_writes_durations() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!(parse_duration("90d"), Ok(90 * day));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration_text(Duration::from_secs(5_400)), "1h 30m");
+    }
+
+    #[test]
+    fn a_duration_needs_its_unit() {
+        for text in ["", "5", "5 parsecs", "-5s"] {
+            assert_eq!(parse_duration(text), Err(UnitError::NoDuration(text.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! When a job is tried again: from the attempt just made, its outcome, the policy and a random number.
+
+use std::time::Duration;
+
+use crate::event::Outcome;
+
+/// More doublings than this are not computed. 2^31 times even a backoff of 100 ms is more than six years, beyond any
+/// `backoff_max`, and it still fits the multiplication.
+const MAX_DOUBLINGS: u32 = 31;
+
+/// How often, and how patiently, an action is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Attempts in all, the first included.
+    pub attempts: u32,
+    /// The longest wait after the first attempt; doubled after each further one.
+    pub backoff: Duration,
+    /// No wait is longer than this.
+    pub backoff_max: Duration,
+}
+
+/// Ten attempts spread over about two hours on average: long enough for a destination's restart or a lost uplink, short
+/// enough that a dead job is noticed the same day.
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy { attempts: 10, backoff: Duration::from_secs(30), backoff_max: Duration::from_secs(6 * 60 * 60) }
+    }
+}
+
+/// What becomes of a job after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    Succeeded,
+    RetryIn(Duration),
+    Dead,
+}
+
+/// Decides what follows the attempt with the number `attempt` (counted from 1). `random` lies between 0 and 1.
+pub fn next(policy: &Policy, attempt: u32, outcome: Outcome, random: f64) -> Next {
+    match outcome {
+        Outcome::Success => Next::Succeeded,
+        Outcome::GiveUp => Next::Dead,
+        Outcome::Retry { .. } if attempt >= policy.attempts => Next::Dead,
+        Outcome::Retry { after } => Next::RetryIn(delay(policy, attempt, after, random)),
+    }
+}
+
+/// Full jitter: anything up to the doubled backoff, so that jobs which failed together do not come back together. What
+/// the destination asked for is the least, but no stranger may put a job off for longer than `backoff_max`.
+fn delay(policy: &Policy, attempt: u32, after: Option<Duration>, random: f64) -> Duration {
+    let jittered = longest_delay(policy, attempt).mul_f64(random.clamp(0.0, 1.0));
+    let asked = after.unwrap_or_default();
+    jittered.max(asked).min(policy.backoff_max)
+}
+
+fn longest_delay(policy: &Policy, attempt: u32) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(MAX_DOUBLINGS);
+    policy.backoff.saturating_mul(1 << doublings).min(policy.backoff_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY: Outcome = Outcome::Retry { after: None };
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn patient() -> Policy {
+        Policy { attempts: u32::MAX, ..Policy::default() }
+    }
+
+    #[test]
+    fn an_outcome_decides_first() {
+        let policy = Policy::default();
+        assert_eq!(next(&policy, 1, Outcome::Success, 0.5), Next::Succeeded);
+        assert_eq!(next(&policy, policy.attempts, Outcome::Success, 0.5), Next::Succeeded);
+        assert_eq!(next(&policy, 1, Outcome::GiveUp, 0.5), Next::Dead);
+    }
+
+    #[test]
+    fn the_last_attempt_is_the_last() {
+        let policy = Policy { attempts: 3, ..Policy::default() };
+        assert_eq!(next(&policy, 2, RETRY, 1.0), Next::RetryIn(seconds(60)));
+        assert_eq!(next(&policy, 3, RETRY, 1.0), Next::Dead);
+        assert_eq!(next(&policy, 4, RETRY, 1.0), Next::Dead);
+    }
+
+    #[test]
+    fn the_longest_wait_doubles_up_to_the_maximum() {
+        let waits: Vec<u64> = (1..=12).map(|attempt| longest_delay(&patient(), attempt).as_secs()).collect();
+        assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1920, 3840, 7680, 15360, 21600, 21600]);
+    }
+
+    #[test]
+    fn no_attempt_number_overflows() {
+        for attempt in [32, 33, 64, 1000, u32::MAX - 1] {
+            assert_eq!(next(&patient(), attempt, RETRY, 1.0), Next::RetryIn(seconds(21_600)));
+        }
+    }
+
+    #[test]
+    fn the_jitter_is_full() {
+        assert_eq!(next(&patient(), 1, RETRY, 0.0), Next::RetryIn(Duration::ZERO));
+        assert_eq!(next(&patient(), 1, RETRY, 0.5), Next::RetryIn(seconds(15)));
+        assert_eq!(next(&patient(), 1, RETRY, 7.0), Next::RetryIn(seconds(30)));
+    }
+
+    #[test]
+    fn what_the_destination_asks_for_is_the_least_within_the_maximum() {
+        let asked = |after, random| next(&patient(), 1, Outcome::Retry { after: Some(seconds(after)) }, random);
+        assert_eq!(asked(20, 0.1), Next::RetryIn(seconds(20)));
+        assert_eq!(asked(20, 1.0), Next::RetryIn(seconds(30)));
+        assert_eq!(asked(1_000_000, 1.0), Next::RetryIn(seconds(21_600)));
+    }
+}

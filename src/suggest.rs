@@ -1,0 +1,61 @@
+//! "Did you mean": the known word nearest to a mistyped one.
+
+/// A third of a word's letters may be wrong before it looks like another word altogether.
+const LETTERS_PER_ERROR: usize = 3;
+
+/// The known word that was probably meant, if any is near enough.
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let tolerance = (word.chars().count() / LETTERS_PER_ERROR).max(1);
+    known
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= tolerance)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance: how many letters to insert, delete or replace. One row of the table is kept: entry `j` is the
+/// distance from the letters of `from` seen so far to the first `j` letters of `to`.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for letter in from.chars() {
+        let mut diagonal = row[0];
+        row[0] += 1;
+        for (j, other) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_edits() {
+        assert_eq!(distance("", ""), 0);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", ""), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("serve", "server"), 1);
+    }
+
+    #[test]
+    fn suggests_only_what_is_near() {
+        let known = ["serve", "check", "list", "stats"];
+        assert_eq!(closest("lst", known), Some("list"));
+        assert_eq!(closest("server", known), Some("serve"));
+        assert_eq!(closest("stat", known), Some("stats"));
+        assert_eq!(closest("frobnicate", known), None);
+        assert_eq!(closest("", known), None);
+    }
+
+    #[test]
+    fn prefers_the_nearest() {
+        assert_eq!(closest("secrets", ["secret", "sectors"]), Some("secret"));
+    }
+}
