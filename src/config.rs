@@ -104,7 +104,7 @@ pub enum Verification {
 }
 
 /// Something to do with the events that one of the patterns matches.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Action {
     pub name: String,
     pub kind: ActionKind,
