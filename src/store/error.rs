@@ -1,0 +1,126 @@
+//! What can be wrong with a database, in words that name the file and the way out.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+#[derive(Debug)]
+pub enum Error {
+    /// A command that looks found no database to look into.
+    Missing(PathBuf),
+    /// The file or its directory cannot be opened.
+    Unusable { path: PathBuf, error: io::Error },
+    /// Another `serve` works on this database.
+    Served { path: PathBuf, pid: String },
+    /// Written by a later version of hookbox.
+    TooNew { path: PathBuf, found: i64, known: i64 },
+    /// Not yet brought up to date by `serve`.
+    TooOld(PathBuf),
+    /// Not a database, or damaged. hookbox never moves or deletes it.
+    Damaged { path: PathBuf, reason: String },
+    /// Another program holds the write lock.
+    Busy(PathBuf),
+    /// The disk is full.
+    Full(PathBuf),
+    /// Less than the reserve is free on the disk.
+    Reserve { path: PathBuf, free_bytes: u64, reserve_bytes: u64 },
+    /// The file or its directory may not be written.
+    ReadOnly(PathBuf),
+    /// The schema of the older program could not be taken over.
+    Foreign { path: PathBuf, reason: String },
+    /// Anything else that SQLite says.
+    Other { path: PathBuf, error: rusqlite::Error },
+}
+
+impl Error {
+    /// True if trying again changes nothing: somebody has to look.
+    pub fn needs_a_person(&self) -> bool {
+        !matches!(self, Error::Busy(_) | Error::Full(_) | Error::Reserve { .. } | Error::Other { .. })
+    }
+
+    /// Sorts an error of SQLite by what the operator can do about it.
+    pub(super) fn of(path: &Path, error: rusqlite::Error) -> Error {
+        let path = path.to_owned();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                Error::Damaged { path, reason: error.to_string() }
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy(path),
+            Some(ErrorCode::DiskFull) => Error::Full(path),
+            Some(ErrorCode::ReadOnly) => Error::ReadOnly(path),
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Error::Unusable { path, error: io::Error::other(error) }
+            }
+            _ => Error::Other { path, error },
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Missing(path) => write!(
+                f,
+                "there is no database at {}: start `hookbox serve` once, or name another with --database",
+                path.display()
+            ),
+            Error::Unusable { path, error } => write!(
+                f,
+                "cannot open the database {}: {error}. Its directory must exist, and be writable for the user that runs \
+                 hookbox",
+                path.display()
+            ),
+            Error::Served { path, pid } => write!(
+                f,
+                "another `hookbox serve` (process {pid}) already works on the database {}: stop it first, or name another \
+                 database with --database",
+                path.display()
+            ),
+            Error::TooNew { path, found, known } => write!(
+                f,
+                "the database {} was written by a later version of hookbox (schema {found}, this one knows {known}): use \
+                 that version, or another database",
+                path.display()
+            ),
+            Error::TooOld(path) => write!(
+                f,
+                "the database {} was written by an older program: `hookbox serve` brings it up to date when it starts",
+                path.display()
+            ),
+            Error::Damaged { path, reason } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "the database {path} is damaged, or is not a database ({reason}). hookbox changes nothing in it. To \
+                     rescue what can be read: sqlite3 {path} .recover | sqlite3 {path}.rescued. To set it aside and start \
+                     afresh: for f in {path} {path}-wal {path}-shm; do [ -e \"$f\" ] && mv \"$f\" \"$f.bad\"; done"
+                )
+            }
+            Error::Busy(path) => {
+                write!(f, "another program holds the lock of the database {} for too long", path.display())
+            }
+            Error::Full(path) => write!(f, "the disk that holds the database {} is full", path.display()),
+            Error::Reserve { path, free_bytes, reserve_bytes } => write!(
+                f,
+                "the disk that holds the database {} has {} MiB free, less than the reserve of {} MiB (disk_reserve)",
+                path.display(),
+                free_bytes >> 20,
+                reserve_bytes >> 20
+            ),
+            Error::ReadOnly(path) => write!(
+                f,
+                "the database {} may not be written: the file, its -wal and -shm files and their directory must be \
+                 writable for the user that runs hookbox",
+                path.display()
+            ),
+            Error::Foreign { path, reason } => {
+                write!(f, "the table webhook_events in {} cannot be taken over: {reason}", path.display())
+            }
+            Error::Other { path, error } => write!(f, "the database {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

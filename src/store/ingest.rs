@@ -1,0 +1,181 @@
+//! The receiver's way into the database: a batch of deliveries in one transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Transaction, named_params};
+
+use super::{Error, Result, Writer};
+use crate::clock::Timestamp;
+use crate::event::{Delivery, DeliveryId, EventId};
+
+/// How long the same content counts as the same delivery where the provider sent no id: long enough for the retries
+/// after a lost answer, short enough that a message which is meant again is a new event.
+const CONTENT_WINDOW: Duration = Duration::from_secs(5 * 60);
+
+/// The receiver's connection.
+pub struct Ingest {
+    writer: Writer,
+    /// Whether the last commit failed for a reason that concerns every delivery.
+    failed: bool,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// A new event.
+    New(EventId),
+    /// This event already; nothing was stored.
+    Duplicate(EventId),
+    /// This event already, which had failed: its dead jobs are queued again. A provider's Redeliver button is pressed
+    /// for nothing else.
+    Requeued(EventId),
+}
+
+/// A delivery that is safe on disk, with what the caller gave along. Only this module can make one, and only a
+/// transaction that was committed hands it out: whoever needs one to answer cannot answer too early.
+#[derive(Debug)]
+pub struct Stored<T> {
+    kept: Kept,
+    carried: T,
+}
+
+impl<T> Stored<T> {
+    pub fn into_parts(self) -> (Kept, T) {
+        (self.kept, self.carried)
+    }
+}
+
+/// A delivery of which nothing is on disk, with what the caller gave along.
+#[derive(Debug)]
+pub struct NotStored<T> {
+    pub carried: T,
+    pub error: Arc<Error>,
+}
+
+/// What became of one delivery of a batch.
+pub type Verdict<T> = std::result::Result<Stored<T>, NotStored<T>>;
+
+impl Ingest {
+    pub(super) fn new(writer: Writer) -> Ingest {
+        Ingest { writer, failed: false }
+    }
+
+    /// Stores all of `batch` in one transaction, and returns after it is durable.
+    ///
+    /// A delivery that the database refuses for a reason of its own does not take the others with it. Nothing is stored
+    /// while less than `reserve_bytes` is free on the disk.
+    pub fn store<T>(&mut self, batch: Vec<(Delivery, T)>, reserve_bytes: u64) -> Vec<Verdict<T>> {
+        let (deliveries, carried): (Vec<Delivery>, Vec<T>) = batch.into_iter().unzip();
+        let committed = self.check_reserve(reserve_bytes).and_then(|()| self.commit(&deliveries));
+        self.failed = committed.is_err();
+        match committed {
+            Ok(kept) => kept.into_iter().zip(carried).map(|(kept, carried)| self.outcome(kept, carried)).collect(),
+            Err(error) => {
+                let error = Arc::new(error);
+                carried.into_iter().map(|carried| Err(NotStored { carried, error: error.clone() })).collect()
+            }
+        }
+    }
+
+    /// Whether a delivery could be stored now: the disk reserve is free, a write transaction can begin, and the last
+    /// commit succeeded. Where it did not, a small one is tried; otherwise nothing is written.
+    pub fn probe(&mut self, reserve_bytes: u64) -> Result<()> {
+        self.check_reserve(reserve_bytes)?;
+        let failed = self.failed;
+        self.writer.write(|transaction| if failed { rewrite_version(transaction) } else { Ok(()) })?;
+        self.failed = false;
+        Ok(())
+    }
+
+    fn commit(&mut self, deliveries: &[Delivery]) -> Result<Vec<rusqlite::Result<Kept>>> {
+        self.writer.write(|transaction| {
+            let kept = deliveries.iter().map(|delivery| keep(transaction, delivery)).collect();
+            // A full disk or an I/O error has rolled everything back by itself, and COMMIT would then say so; to ask is
+            // to know the reason.
+            if transaction.is_autocommit() { first_error(kept) } else { Ok(kept) }
+        })
+    }
+
+    fn outcome<T>(&self, kept: rusqlite::Result<Kept>, carried: T) -> Verdict<T> {
+        match kept {
+            Ok(kept) => Ok(Stored { kept, carried }),
+            Err(error) => Err(NotStored { carried, error: Error::of(&self.writer.path, error).into() }),
+        }
+    }
+
+    /// A full card breaks the whole machine, not only us.
+    fn check_reserve(&self, reserve_bytes: u64) -> Result<()> {
+        let path = &self.writer.path;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        // Where the file system cannot be asked, the commit itself will say what is wrong.
+        let Ok(disk) = rustix::fs::statvfs(directory.unwrap_or(std::path::Path::new("."))) else { return Ok(()) };
+        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free_bytes < reserve_bytes {
+            return Err(Error::Reserve { path: path.clone(), free_bytes, reserve_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// A real commit that changes nothing: the page with the version is written again.
+fn rewrite_version(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    transaction.pragma_update(None, "user_version", version)
+}
+
+fn first_error(kept: Vec<rusqlite::Result<Kept>>) -> rusqlite::Result<Vec<rusqlite::Result<Kept>>> {
+    kept.into_iter().map(|kept| kept.map(Ok)).collect()
+}
+
+fn keep(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<Kept> {
+    let id = match &delivery.id {
+        DeliveryId::Given(id) => id.clone(),
+        DeliveryId::OfContent(id) => within_window(transaction, delivery, id)?,
+    };
+    let inserted = transaction
+        .prepare_cached(
+            "INSERT INTO webhook_events
+                 (source, event_type, delivery_id, payload_json, received_at, status, headers_json, body)
+             VALUES (:source, :event_type, :delivery_id, :payload_json, :received_at, 'unprocessed', :headers_json, :body)
+             ON CONFLICT (source, delivery_id) DO NOTHING",
+        )?
+        .execute(named_params! {
+            ":source": delivery.source,
+            ":event_type": delivery.event_type,
+            ":delivery_id": id,
+            ":payload_json": delivery.payload_json,
+            ":received_at": delivery.received_at.to_string(),
+            ":headers_json": delivery.headers_json,
+            ":body": delivery.body,
+        })?;
+    if inserted == 1 {
+        return Ok(Kept::New(EventId(transaction.last_insert_rowid())));
+    }
+    let (event, failed): (i64, bool) = transaction
+        .prepare_cached("SELECT id, status = 'error' FROM webhook_events WHERE source = ?1 AND delivery_id = ?2")?
+        .query_row((&delivery.source, &id), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if !failed {
+        return Ok(Kept::Duplicate(EventId(event)));
+    }
+    super::queue::requeue_dead(transaction, EventId(event))?;
+    Ok(Kept::Requeued(EventId(event)))
+}
+
+/// The id under which to store content that came without one: that of its latest copy if that is recent, so that it is
+/// recognised as a duplicate; otherwise the bare id, or, if that is taken, one with the time added.
+fn within_window(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> rusqlite::Result<String> {
+    // `@` begins the added time; `A` is the character after it.
+    let latest: Option<(String, String)> = transaction
+        .prepare_cached(
+            "SELECT delivery_id, received_at FROM webhook_events
+             WHERE source = ?1 AND (delivery_id = ?2 OR delivery_id >= ?2 || '@' AND delivery_id < ?2 || 'A')
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row((&delivery.source, id), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((latest_id, received_at)) = latest else { return Ok(id.to_owned()) };
+    let is_recent = Timestamp::parse(&received_at)
+        .is_some_and(|received_at| received_at.distance(delivery.received_at) <= CONTENT_WINDOW);
+    Ok(if is_recent { latest_id } else { format!("{id}@{}", delivery.received_at) })
+}
