@@ -1,0 +1,296 @@
+//! One delivery's way in, as one straight function over typed stages:
+//!
+//! ```text
+//! Request -> Received -> Routed -> Verified -> Delivery -> Stored -> acknowledged
+//! ```
+//!
+//! Each stage is a type that only the stage before can make, and each may end in a [`Rejected`]. Only a [`Stored`] can be
+//! acknowledged, and only a transaction that was committed hands one out: an answer before the commit does not compile.
+//!
+//! There is one receiver thread. It commits everything that is waiting in one transaction, and answers afterwards, so
+//! that sixty senders share one fsync. It does no network I/O of its own, and the gate hands over whole requests only:
+//! nobody can make it wait.
+
+mod answer;
+mod payload;
+
+use std::sync::Arc;
+
+use log::{debug, info, warn};
+use tiny_http::{Request, Server};
+
+use crate::clock::{self, Timestamp};
+use crate::config::Source;
+use crate::config::secret::Secret;
+use crate::current::Current;
+use crate::digest;
+use crate::event::{Delivery, DeliveryId, Headers, MAX_IDENTIFIER_BYTES};
+use crate::gate;
+use crate::provider;
+use crate::stop::{Bell, Stop};
+use crate::store::{Ingest, Kept, NotStored, Stored};
+
+use answer::{Answer, Rejected, Rejection};
+
+/// The beginning of the target of every delivery; the source's name follows.
+pub const PATH_PREFIX: &str = "/webhooks/";
+
+/// Bodies above this are stored one at a time: the commit of a big one takes hundreds of milliseconds, for which the
+/// small ones beside it should not wait.
+const LARGE_BODY_BYTES: usize = 1 << 20;
+
+/// The event type of a delivery that names none.
+const UNKNOWN_EVENT: &str = "unknown";
+
+/// The fields by which a proxy or a tunnel tells that it passes on somebody else's request.
+const FORWARDING_HEADERS: [&str; 4] = ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip"];
+
+/// What the receiver goes by; replaced as a whole when the configuration is read again.
+#[derive(Debug)]
+pub struct Intake {
+    pub endpoints: Vec<Endpoint>,
+    /// Nothing is stored while less than this is free on the disk.
+    pub disk_reserve_bytes: u64,
+}
+
+/// Where a source's deliveries come in, with its secrets at hand.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub source: Source,
+    pub proof: Proof,
+}
+
+/// What an endpoint demands before it believes a delivery.
+#[derive(Debug)]
+pub enum Proof {
+    /// A signature made with any of these.
+    Signature(Vec<Secret>),
+    /// Nothing: the operator said so.
+    Nothing,
+    /// Nothing from this machine, and no entrance for what came from elsewhere.
+    LocalOnly,
+}
+
+/// The receiver thread's all.
+pub struct Receiver {
+    pub server: Arc<Server>,
+    pub intake: Current<Intake>,
+    pub ingest: Ingest,
+    pub router: Bell,
+    pub stop: Stop,
+    /// Whether the last commit failed: trouble is told once when it begins and once when it ends.
+    pub in_trouble: bool,
+}
+
+impl Receiver {
+    /// Receives until the stop flag is set and [`Server::unblock`] was called.
+    pub fn run(mut self) {
+        while !self.stop.is_set() {
+            // An error is the unblocking, which `try_recv` may have swallowed; hence the flag.
+            let Ok(first) = self.server.recv() else { continue };
+            let waiting = std::iter::from_fn(|| self.server.try_recv().ok().flatten());
+            let requests: Vec<Request> = std::iter::once(first).chain(waiting).collect();
+            let deliveries: Vec<Request> =
+                requests.into_iter().filter_map(|request| self.answer_checks(request)).collect();
+            let (large, small): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(is_large);
+            self.receive(small);
+            large.into_iter().for_each(|request| self.receive(vec![request]));
+        }
+    }
+
+    /// The whole way, for all that wait together.
+    fn receive(&mut self, requests: Vec<Request>) {
+        let intake = self.intake.get();
+        let now = clock::now();
+        let mut genuine = Vec::with_capacity(requests.len());
+        for request in requests {
+            match admit(request, &intake.endpoints, now) {
+                Ok(delivery) => genuine.push(delivery),
+                Err(rejected) => reject(rejected),
+            }
+        }
+        if genuine.is_empty() {
+            return;
+        }
+        for result in self.ingest.store(genuine, intake.disk_reserve_bytes) {
+            match result {
+                Ok(stored) => self.acknowledge(stored),
+                Err(not_stored) => self.refuse(not_stored),
+            }
+        }
+        self.router.ring();
+    }
+
+    fn acknowledge(&mut self, stored: Stored<Answer>) {
+        if std::mem::take(&mut self.in_trouble) {
+            info!("deliveries are stored again");
+        }
+        match answer::acknowledge(stored) {
+            (Kept::New(id), label) => info!("stored event {id}: {label}"),
+            (Kept::Duplicate(id), label) => info!("event {id} came again: {label}"),
+            (Kept::Requeued(id), label) => info!("event {id} came again, and its dead jobs are queued again: {label}"),
+        }
+    }
+
+    fn refuse(&mut self, NotStored { carried, error }: NotStored<Answer>) {
+        if !std::mem::replace(&mut self.in_trouble, true) {
+            log::error!("deliveries are refused: {error}");
+        }
+        reject(Rejected { answer: carried, why: Rejection::NotStored });
+    }
+
+    /// Answers what is no delivery, outside the batches; gives the others back.
+    fn answer_checks(&mut self, request: Request) -> Option<Request> {
+        if gate::is_probe(request.method().as_str(), request.url()) {
+            answer::alive(request);
+            return None;
+        }
+        if path_of(request.url()) != "/healthz" {
+            return Some(request);
+        }
+        match request.method() {
+            tiny_http::Method::Get | tiny_http::Method::Head => {
+                answer::health(request, &self.ingest.probe(self.intake.get().disk_reserve_bytes))
+            }
+            _ => Answer::new(request).reject(&Rejection::WrongMethod { allow: "GET, HEAD" }),
+        }
+        None
+    }
+}
+
+/// From a request to a delivery that is worth storing: the stages before the commit.
+fn admit(request: Request, endpoints: &[Endpoint], now: Timestamp) -> Result<(Delivery, Answer), Rejected> {
+    Received::read(request)?.route(endpoints)?.verify()?.parse(now)
+}
+
+/// A request with all of its body.
+struct Received {
+    answer: Answer,
+    headers: Headers,
+    body: Vec<u8>,
+    /// The sender's address as the gate saw it.
+    peer: String,
+}
+
+/// A request for a source that exists.
+struct Routed<'a> {
+    received: Received,
+    endpoint: &'a Endpoint,
+}
+
+/// A request that its provider has made. Nothing in it has been parsed yet.
+struct Verified<'a> {
+    received: Received,
+    source: &'a Source,
+}
+
+impl Received {
+    fn read(mut request: Request) -> Result<Received, Rejected> {
+        let (headers, peer) = answer::take_headers(&request);
+        let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
+        let read = std::io::Read::read_to_end(request.as_reader(), &mut body);
+        let answer = Answer::new(request);
+        match read {
+            Ok(_) => Ok(Received { answer, headers, body, peer }),
+            Err(_) => Err(answer.rejected(Rejection::Malformed("the body is incomplete"))),
+        }
+    }
+
+    fn route(self, endpoints: &[Endpoint]) -> Result<Routed<'_>, Rejected> {
+        let name = path_of(self.answer.target()).strip_prefix(PATH_PREFIX);
+        let Some(endpoint) = endpoints.iter().find(|endpoint| Some(endpoint.source.name.as_str()) == name) else {
+            return Err(self.answer.rejected(Rejection::NoSuchPath));
+        };
+        if !self.answer.is_post() {
+            return Err(self.answer.rejected(Rejection::WrongMethod { allow: "POST" }));
+        }
+        Ok(Routed { received: self, endpoint })
+    }
+
+    fn is_local(&self) -> bool {
+        let is_loopback = |peer: &str| peer.parse().is_ok_and(|peer: std::net::SocketAddr| peer.ip().is_loopback());
+        let is_forwarded = FORWARDING_HEADERS.iter().any(|header| self.headers.has(header));
+        !is_forwarded && (self.peer == "unix" || is_loopback(&self.peer))
+    }
+}
+
+impl<'a> Routed<'a> {
+    fn verify(self) -> Result<Verified<'a>, Rejected> {
+        let Routed { received, endpoint } = self;
+        let verdict = match &endpoint.proof {
+            Proof::Signature(secrets) => {
+                provider::verify(endpoint.source.preset, secrets, &received.headers, &received.body)
+                    .map_err(Rejection::Forged)
+            }
+            Proof::Nothing => Ok(()),
+            Proof::LocalOnly if received.is_local() => Ok(()),
+            Proof::LocalOnly => Err(Rejection::NotLocal),
+        };
+        match verdict {
+            Ok(()) => Ok(Verified { received, source: &endpoint.source }),
+            Err(why) => Err(received.answer.rejected(why)),
+        }
+    }
+}
+
+impl Verified<'_> {
+    fn parse(self, now: Timestamp) -> Result<(Delivery, Answer), Rejected> {
+        let Verified { received: Received { mut answer, headers, body, .. }, source } = self;
+        match parse(source, &headers, body, now) {
+            Ok(delivery) => {
+                answer.label =
+                    format!("{} from {} (delivery {})", delivery.event_type, delivery.source, delivery.id.as_str());
+                Ok((delivery, answer))
+            }
+            Err(why) => Err(answer.rejected(why)),
+        }
+    }
+}
+
+fn parse(source: &Source, headers: &Headers, body: Vec<u8>, now: Timestamp) -> Result<Delivery, Rejection> {
+    let event_type = identifier(provider::select(source.preset.event, headers))?;
+    let id = match identifier(provider::select(source.preset.id, headers))? {
+        Some(id) => DeliveryId::Given(id),
+        None => DeliveryId::OfContent(content_id(&source.name, &body)),
+    };
+    let payload = payload::represent(headers, body).map_err(Rejection::Malformed)?;
+    Ok(Delivery {
+        source: source.name.clone(),
+        event_type: event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned()),
+        id,
+        payload_json: payload.json,
+        body: payload.body,
+        headers_json: payload::headers_json(headers),
+        received_at: now,
+    })
+}
+
+fn identifier(value: Option<&str>) -> Result<Option<String>, Rejection> {
+    match value {
+        Some(value) if value.len() > MAX_IDENTIFIER_BYTES => Err(Rejection::Malformed("an identifier is too long")),
+        Some(value) if value.contains(char::is_control) => {
+            Err(Rejection::Malformed("an identifier has a control character"))
+        }
+        value => Ok(value.map(str::to_owned)),
+    }
+}
+
+fn content_id(source: &str, body: &[u8]) -> String {
+    format!("sha256:{}", digest::hex(&digest::sha256(&[source.as_bytes(), b"\0", body])))
+}
+
+fn path_of(target: &str) -> &str {
+    target.split(['?', '#']).next().unwrap_or_default()
+}
+
+fn is_large(request: &Request) -> bool {
+    request.body_length().is_some_and(|bytes| bytes > LARGE_BODY_BYTES)
+}
+
+fn reject(Rejected { answer, why }: Rejected) {
+    match why {
+        Rejection::NotStored => debug!("refused {}: not stored", answer.target()),
+        _ => warn!("rejected {} from {}: {why}", answer.target(), answer.peer()),
+    }
+    answer.reject(&why);
+}

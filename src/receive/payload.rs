@@ -1,0 +1,190 @@
+//! Content becomes JSON: as received where it is JSON, represented by JSON where it is not.
+
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
+use crate::event::Headers;
+use crate::provider;
+
+/// The deepest nesting taken. What reads the payload later, here or in another program, often recurses.
+const MAX_DEPTH: usize = 128;
+
+/// What is stored of a body.
+#[derive(Debug, PartialEq)]
+pub(super) struct Payload {
+    pub(super) json: String,
+    /// The exact bytes, unless `json` is them.
+    pub(super) body: Option<Vec<u8>>,
+}
+
+/// Represents a body by what its `Content-Type` says it is. `Err` says, for the sender, what is malformed.
+///
+/// JSON is kept as it came. A form becomes an object of strings; where it has a field `payload` that holds JSON, that
+/// JSON. Other text becomes a string, other bytes `null`. Untyped or plain text that is a JSON object or array is taken
+/// as JSON: Amazon's notifications and many scripts send it so.
+pub(super) fn represent(headers: &Headers, body: Vec<u8>) -> Result<Payload, &'static str> {
+    if headers.all("Content-Encoding").any(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err("the content encoding is not supported");
+    }
+    let media_type = headers.get("Content-Type").map(media_type).unwrap_or_default();
+    if is_json(&media_type) {
+        return json(body);
+    }
+    if media_type == "application/x-www-form-urlencoded" {
+        return form(body);
+    }
+    let is_text = media_type.is_empty() || media_type == "text/plain";
+    if is_text && matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) && check_json(&body).is_ok() {
+        return json(body);
+    }
+    let value = std::str::from_utf8(&body).map_or(Value::Null, Value::from);
+    Ok(Payload { json: value.to_string(), body: Some(body) })
+}
+
+/// The header fields as one JSON object. The values of secret ones are not kept; repeated ones are joined, as RFC 9110,
+/// section 5.3, allows.
+pub(super) fn headers_json(headers: &Headers) -> String {
+    let mut object = Map::new();
+    for (name, value) in headers.iter() {
+        let value = if provider::is_secret_header(name) { "[redacted]" } else { value };
+        let known = object.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        match known {
+            Some((_, Value::String(joined))) => *joined = format!("{joined}, {value}"),
+            _ => drop(object.insert(name.to_owned(), value.into())),
+        }
+    }
+    Value::Object(object).to_string()
+}
+
+fn media_type(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// `application/json`, and by RFC 6839 every type with the suffix `+json`.
+fn is_json(media_type: &str) -> bool {
+    media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
+}
+
+fn json(body: Vec<u8>) -> Result<Payload, &'static str> {
+    check_json(&body)?;
+    let json = String::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
+    Ok(Payload { json, body: None })
+}
+
+fn form(body: Vec<u8>) -> Result<Payload, &'static str> {
+    let fields: Map<String, Value> =
+        form_urlencoded::parse(&body).map(|(name, value)| (name.into_owned(), value.into())).collect();
+    let json = match fields.get("payload").and_then(Value::as_str) {
+        Some(payload) if serde_json::from_str::<IgnoredAny>(payload).is_ok() => {
+            check_json(payload.as_bytes())?;
+            payload.to_owned()
+        }
+        _ => Value::Object(fields).to_string(),
+    };
+    Ok(Payload { json, body: Some(body) })
+}
+
+/// Checks the grammar without building anything, and the depth.
+fn check_json(body: &[u8]) -> Result<(), &'static str> {
+    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
+    // `IgnoredAny` is read without recursion, so that the parser's own limit does not speak before ours.
+    serde_json::from_str::<IgnoredAny>(text).map_err(|_| "the body is not JSON")?;
+    if depth(body) > MAX_DEPTH {
+        return Err("the JSON is nested too deep");
+    }
+    Ok(())
+}
+
+/// The deepest nesting of brackets in JSON that is known to be well-formed.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(content_type: &str, body: &[u8]) -> Result<(String, bool), &'static str> {
+        let headers = Headers::new(vec![("content-type".into(), content_type.into())]);
+        represent(&headers, body.to_vec()).map(|payload| (payload.json, payload.body.is_some()))
+    }
+
+    #[test]
+    fn json_is_kept_to_the_letter() {
+        let spaced = "{ \"b\" : 1.50,\n\"a\":\"\\u00e9\", \"b\": 2 }";
+        for kind in ["application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json"] {
+            assert_eq!(of(kind, spaced.as_bytes()), Ok((spaced.to_owned(), false)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_says_json_and_is_not_is_malformed() {
+        for body in ["", " ", "{", "{}{}", "nul", "{\"a\":\u{0}}", "'a'", "\u{feff}{}"] {
+            assert!(of("application/json", body.as_bytes()).is_err(), "{body:?}");
+        }
+        assert_eq!(of("application/json", b"\"\xff\""), Err("the body is not UTF-8"));
+    }
+
+    #[test]
+    fn nesting_is_bounded_exactly() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(of("application/json", nested(128).as_bytes()).is_ok());
+        assert_eq!(of("application/json", nested(129).as_bytes()), Err("the JSON is nested too deep"));
+        assert_eq!(of("application/json", nested(10_000).as_bytes()), Err("the JSON is nested too deep"));
+        let brackets_in_a_string = format!("[\"\\\"{}\"]", "[".repeat(200));
+        assert!(of("application/json", brackets_in_a_string.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_form_is_its_payload_or_its_fields() {
+        let form = "application/x-www-form-urlencoded";
+        assert_eq!(of(form, b"payload=%7B%22a%22%3A+%22%C3%A9%22%7D&x=1"), Ok(("{\"a\": \"é\"}".to_owned(), true)));
+        assert_eq!(of(form, b"b=2+3&a=%26"), Ok(("{\"b\":\"2 3\",\"a\":\"&\"}".to_owned(), true)));
+        assert_eq!(of(form, b"payload=%7B"), Ok(("{\"payload\":\"{\"}".to_owned(), true)));
+        assert_eq!(of(form, b""), Ok(("{}".to_owned(), true)));
+        let deep = format!("payload={}{}", "[".repeat(129), "]".repeat(129));
+        assert!(of(form, deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn other_content_is_represented_and_its_bytes_are_kept() {
+        assert_eq!(of("text/plain", b"Hello, \"World\"\0"), Ok(("\"Hello, \\\"World\\\"\\u0000\"".to_owned(), true)));
+        assert_eq!(of("text/plain", b" {\"Type\": 1}"), Ok((" {\"Type\": 1}".to_owned(), false)));
+        assert_eq!(of("text/plain", b"{not json"), Ok(("\"{not json\"".to_owned(), true)));
+        assert_eq!(of("application/octet-stream", b"\xff\x00"), Ok(("null".to_owned(), true)));
+    }
+
+    #[test]
+    fn secret_headers_keep_only_their_name_and_repeated_ones_are_joined() {
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let headers = Headers::new(vec![
+            field("X-GitLab-token", "hush"),
+            field("X-A", "1"),
+            field("x-a", "2"),
+            field("authorization", "Bearer hush"),
+        ]);
+        let json = headers_json(&headers);
+        assert_eq!(json, r#"{"X-GitLab-token":"[redacted]","X-A":"1, 2","authorization":"[redacted]"}"#);
+    }
+}
