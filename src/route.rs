@@ -1,7 +1,19 @@
-//! Which actions an event is for.
+//! Which actions an event is for, and the thread that makes its jobs.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
+
+use log::error;
+
+use crate::clock;
+use crate::config::Action;
+use crate::current::Current;
+use crate::stop::{Bell, Stop};
+use crate::store::{self, Queue};
+
+/// Events routed in one transaction: enough to share its cost, few enough that the receiver never waits long for it.
+const BATCH: u32 = 100;
 
 /// Stands for any source, any event type, or (alone) for everything.
 const ANY: &str = "*";
@@ -122,6 +134,64 @@ impl fmt::Display for PatternError {
 }
 
 impl std::error::Error for PatternError {}
+
+/// The router thread's all.
+pub struct Router {
+    pub queue: Queue,
+    pub routing: Current<Routing>,
+    /// Rung when an event was stored.
+    pub bell: Bell,
+    pub stop: Stop,
+}
+
+/// What the router goes by; replaced as a whole when the configuration is read again.
+pub struct Routing {
+    pub actions: Vec<Action>,
+    /// The bell of each action's worker.
+    pub workers: Vec<Bell>,
+    pub poll_interval: Duration,
+}
+
+impl Router {
+    /// Routes until the stop flag is set.
+    pub fn run(mut self) {
+        while !self.stop.is_set() {
+            let routing = self.routing.get();
+            match self.route(&routing) {
+                Ok(0) => self.bell.wait(routing.poll_interval),
+                Ok(_) => routing.workers.iter().for_each(Bell::ring),
+                Err(error) => {
+                    error!("events cannot be routed yet: {error}");
+                    self.bell.wait(routing.poll_interval);
+                }
+            }
+        }
+    }
+
+    /// Makes the jobs of one batch of events; returns how many there were.
+    ///
+    /// Where no action is configured at all, events stay unprocessed: another program is to process them.
+    fn route(&mut self, routing: &Routing) -> store::Result<usize> {
+        if routing.actions.is_empty() {
+            return Ok(0);
+        }
+        let unrouted = self.queue.unrouted(BATCH)?;
+        if unrouted.is_empty() {
+            return Ok(0);
+        }
+        let routes: Vec<_> =
+            unrouted.iter().map(|(id, source, event)| (*id, routing.actions_for(source, event))).collect();
+        self.queue.route(&routes, clock::now())?;
+        Ok(routes.len())
+    }
+}
+
+impl Routing {
+    fn actions_for(&self, source: &str, event_type: &str) -> Vec<&str> {
+        let is_for = |action: &&Action| action.on.iter().any(|pattern| pattern.matches(source, event_type));
+        self.actions.iter().filter(is_for).map(|action| action.name.as_str()).collect()
+    }
+}
 
 #[cfg(test)]
 mod tests {

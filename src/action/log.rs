@@ -1,0 +1,89 @@
+//! `kind = "log"`: two lines on standard output for each event.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::Report;
+use crate::event::{Event, Outcome};
+
+pub(super) fn run(event: &Event) -> Report {
+    let keys = match top_level_keys(&event.payload_json) {
+        Ok(keys) => keys,
+        Err(error) => return Report { outcome: Outcome::GiveUp, detail: format!("the payload is not JSON: {error}") },
+    };
+    match io::stdout().lock().write_all(lines(event, &keys).as_bytes()) {
+        Ok(()) => Report { outcome: Outcome::Success, detail: String::new() },
+        Err(error) => {
+            Report { outcome: Outcome::Retry { after: None }, detail: format!("cannot write to stdout: {error}") }
+        }
+    }
+}
+
+/// Other programs insert events too, so nothing in them can be trusted to stay on its line.
+fn lines(event: &Event, keys: &[String]) -> String {
+    let one_line = |text: &str| text.replace(char::is_control, "?");
+    let (event_type, delivery) = (one_line(&event.event_type), one_line(&event.delivery_id));
+    let keys = one_line(&keys.join(", "));
+    format!("[{}] Handling event {event_type} (delivery {delivery})\nPayload keys: {keys}\n", event.id)
+}
+
+/// The keys of an object in the order in which they stand; none for anything else. Values are skipped, not built.
+fn top_level_keys(json: &str) -> serde_json::Result<Vec<String>> {
+    if !json.trim_start().starts_with('{') {
+        return serde_json::from_str::<IgnoredAny>(json).map(|_| Vec::new());
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let keys = deserializer.deserialize_map(Keys)?;
+    deserializer.end()?;
+    Ok(keys)
+}
+
+struct Keys;
+
+impl<'de> Visitor<'de> for Keys {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<String>, A::Error> {
+        let mut keys = Vec::new();
+        while let Some((key, IgnoredAny)) = map.next_entry()? {
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventId;
+
+    fn event(delivery_id: &str) -> Event {
+        Event {
+            id: EventId(7),
+            event_type: "issues".into(),
+            delivery_id: delivery_id.into(),
+            payload_json: String::new(),
+        }
+    }
+
+    #[test]
+    fn keys_come_in_the_order_of_the_payload() {
+        assert_eq!(top_level_keys(r#" {"b": {"x": [1]}, "a": null} "#).unwrap(), ["b", "a"]);
+        assert_eq!(top_level_keys("[1, {\"a\": 2}]").unwrap(), [""; 0]);
+        for broken in ["", "{", "{} {}", "{\"a\": NaN}"] {
+            assert!(top_level_keys(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn an_event_cannot_forge_a_line() {
+        let text = lines(&event("a\n[8] Handling"), &["k\r\n".to_owned()]);
+        assert_eq!(text, "[7] Handling event issues (delivery a?[8] Handling)\nPayload keys: k??\n");
+    }
+}
