@@ -1,18 +1,19 @@
 //! `hookbox check`: prints what a config would do.
 
-use std::io::{self, Write};
+use std::io::Write;
 
-use super::{Exit, write_result};
+use super::Failure;
 use crate::config::secret::{Env, SecretError, SecretRef};
 use crate::config::units::{duration_text, size_text};
 use crate::config::{Action, Config, Origin, Source, Verification};
 use crate::listen::Listen;
+use crate::receive::PATH_PREFIX;
 
 /// The labels' column: as wide as the longest of them and two spaces.
 const LABEL_COLUMNS: usize = 10;
 
 /// Prints the whole config, and fetches every secret to tell whether it is there.
-pub fn run(config: &Config, env: &Env, out: &mut dyn Write) -> io::Result<Exit> {
+pub(super) fn run(config: &Config, env: &Env, out: &mut dyn Write) -> Result<(), Failure> {
     let mut report = Report::default();
     report.general(config);
     for source in config.sources.values() {
@@ -24,9 +25,12 @@ pub fn run(config: &Config, env: &Env, out: &mut dyn Write) -> io::Result<Exit> 
     if config.actions.is_empty() {
         report.line("action", "none: events are stored, and nothing is done with them");
     }
-    report.end();
-    write_result(out, &report.text)?;
-    Ok(if report.problems == 0 { Exit::Done } else { Exit::BadUsage })
+    out.write_all(report.text.as_bytes())?;
+    match report.problems {
+        0 => Ok(writeln!(out, "\nno problem found")?),
+        1 => Err(Failure::usage("the configuration has 1 problem")),
+        several => Err(Failure::usage(format!("the configuration has {several} problems"))),
+    }
 }
 
 #[derive(Default)]
@@ -92,15 +96,6 @@ impl Report {
         self.line("", &format!("PROBLEM {error}"));
     }
 
-    fn end(&mut self) {
-        let verdict = match self.problems {
-            0 => "no problem found".to_owned(),
-            1 => "1 problem".to_owned(),
-            several => format!("{several} problems"),
-        };
-        self.text.push_str(&format!("\n{verdict}\n"));
-    }
-
     fn line(&mut self, label: &str, text: &str) {
         self.text.push_str(&format!("{label:LABEL_COLUMNS$}{text}\n"));
     }
@@ -108,8 +103,8 @@ impl Report {
 
 fn endpoint(listen: &Listen, source: &str) -> String {
     match listen {
-        Listen::Tcp(address) => format!("http://{address}/webhooks/{source}"),
-        Listen::Unix(_) => format!("/webhooks/{source} on {listen}"),
+        Listen::Tcp(address) => format!("http://{address}{PATH_PREFIX}{source}"),
+        Listen::Unix(_) => format!("{PATH_PREFIX}{source} on {listen}"),
     }
 }
 
@@ -119,14 +114,14 @@ mod tests {
     use std::ffi::OsString;
     use std::fs;
 
-    fn check(toml: &str, env: &Env) -> (String, Exit) {
+    fn check(toml: &str, env: &Env) -> (String, Result<(), Failure>) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("hookbox.toml");
         fs::write(&path, toml).expect("written");
         let config = Config::load(Some(&path), env).expect("a config");
         let mut out = Vec::new();
-        let exit = run(&config, env, &mut out).expect("written");
-        (String::from_utf8(out).expect("UTF-8"), exit)
+        let ended = run(&config, env, &mut out);
+        (String::from_utf8(out).expect("UTF-8"), ended)
     }
 
     fn nothing_set(_: &str) -> Option<OsString> {
@@ -136,7 +131,7 @@ mod tests {
     #[test]
     fn tells_all_of_the_built_in_config() {
         let (text, exit) = check("", &nothing_set);
-        assert_eq!(exit, Exit::Done);
+        assert!(exit.is_ok());
         for part in [
             "listen    127.0.0.1:5000\n",
             "database  webhooks.db\n",
@@ -159,7 +154,7 @@ mod tests {
     fn a_secret_is_told_of_but_not_told() {
         let toml = "[sources.a]\nprovider = 'github'\nsecret = ['env:A', 'hunter2']";
         let (text, exit) = check(toml, &|name| (name == "A").then(|| OsString::from("hunter2")));
-        assert_eq!(exit, Exit::Done);
+        assert!(exit.is_ok());
         assert!(text.contains("verified with env:A\n") && text.contains("verified with (literal)\n"), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
@@ -168,10 +163,9 @@ mod tests {
     fn a_secret_that_is_not_there_is_a_problem() {
         let toml = "[sources.a]\nprovider = 'github'\nsecret = ['env:A', 'file:/nonexistent/secret', 'hunter2']";
         let (text, exit) = check(toml, &nothing_set);
-        assert_eq!(exit, Exit::BadUsage);
+        assert_eq!(exit.expect_err("problems").to_string(), "the configuration has 2 problems");
         assert!(text.contains("PROBLEM env:A: the variable is not set"), "{text}");
         assert!(text.contains("PROBLEM file:/nonexistent/secret: cannot read"), "{text}");
-        assert!(text.ends_with("\n2 problems\n"), "{text}");
     }
 
     #[test]
@@ -179,7 +173,7 @@ mod tests {
         let toml = "listen = 'unix:/run/h.sock'\n[sources.a]\nprovider = 'github'\nverify = 'none'\n\
                     [actions.x]\nkind = 'log'\non = ['a:push', 'b:push']";
         let (text, exit) = check(toml, &nothing_set);
-        assert_eq!(exit, Exit::Done);
+        assert!(exit.is_ok());
         assert!(text.contains("POST /webhooks/a on unix:/run/h.sock\n"), "{text}");
         assert!(text.contains("NOT VERIFIED (verify = \"none\")"), "{text}");
         assert!(text.contains("on a:push\n") && text.contains("on b:push (no source of that name here)\n"), "{text}");

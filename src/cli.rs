@@ -1,0 +1,119 @@
+//! The command line: one subcommand a file. Only `serve` starts threads.
+
+mod args;
+mod check;
+mod help;
+mod list;
+mod send;
+mod serve;
+mod show;
+mod stats;
+mod table;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use args::{Args, Command, UsageError};
+
+use crate::config::ConfigError;
+use crate::gate::GateError;
+use crate::listen::ListenError;
+use crate::store;
+
+/// How a command ends without a success: the exit code, and what is told on standard error.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// It did not work this time.
+    fn failed(message: impl Into<String>) -> Failure {
+        Failure { code: 1, message: message.into() }
+    }
+
+    /// It cannot work without a change of usage, config or database: the service manager does not try again.
+    fn usage(message: impl Into<String>) -> Failure {
+        Failure { code: 2, message: message.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Failure {
+        Failure::usage(error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure::usage(error.to_string())
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Failure {
+        Failure::failed(error.to_string())
+    }
+}
+
+impl From<GateError> for Failure {
+    fn from(error: GateError) -> Failure {
+        Failure::failed(error.to_string())
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Failure {
+        if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
+    }
+}
+
+/// Whoever closed the pipe has read enough (`hookbox list | head`).
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure { code: 0, message: String::new() },
+            _ => Failure::failed(format!("cannot write the result: {error}")),
+        }
+    }
+}
+
+/// Runs what the command line asks for.
+pub fn main() -> ExitCode {
+    let Err(failure) = run() else { return ExitCode::SUCCESS };
+    if !failure.message.is_empty() {
+        // With standard error gone the exit code still tells.
+        let _ = writeln!(io::stderr(), "hookbox: {failure}");
+    }
+    ExitCode::from(failure.code)
+}
+
+fn run() -> Result<(), Failure> {
+    let args = Args::parse(std::env::args_os().skip(1))?;
+    crate::log::start(args.log_level);
+    let env = |name: &str| std::env::var_os(name);
+    let config = || args.load_config(&env).map_err(Failure::from);
+    let mut out = io::stdout().lock();
+    match &args.command {
+        Command::Help(topic) => Ok(out.write_all(help::text(*topic).as_bytes())?),
+        Command::Version => Ok(writeln!(out, "hookbox {}", env!("CARGO_PKG_VERSION"))?),
+        Command::Serve => {
+            // The `log` action writes to standard output from its own thread.
+            drop(out);
+            serve::run(config()?, &env, config)
+        }
+        Command::Check => check::run(&config()?, &env, &mut out),
+        Command::List(list) => list::run(&config()?, list, &mut out),
+        Command::Show(show) => show::run(&config()?, show, &mut out),
+        Command::Stats { json } => stats::run(&config()?, *json, &mut out),
+        Command::Send(send) => send::run(&config()?, send, &env, &mut out),
+    }
+}

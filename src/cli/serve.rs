@@ -1,0 +1,351 @@
+//! `hookbox serve`: starts the threads, waits for signals, and ends in an order that loses nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver as Inbox, Sender};
+use std::thread::{self, JoinHandle};
+
+use log::{error, info, warn};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::Failure;
+use crate::clock;
+use crate::config::secret::Env;
+use crate::config::{Action, Config, Source, Verification};
+use crate::current::Current;
+use crate::digest;
+use crate::gate::{self, Gate, PrivateServer, Settings};
+use crate::listen;
+use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
+use crate::route::{Router, Routing};
+use crate::stop::{Bell, Stop};
+use crate::store::Database;
+use crate::worker::Worker;
+
+/// What the main thread waits for.
+enum Message {
+    Stop,
+    Reload,
+    /// A thread that ought to live has ended.
+    Ended(String),
+}
+
+/// Serves until SIGTERM or SIGINT. `reload` reads the configuration again, for SIGHUP.
+pub fn run(config: Config, env: &Env<'_>, reload: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
+    let endpoints = endpoints(&config, env)?;
+    let (messages, inbox) = mpsc::channel();
+    watch_signals(messages.clone())?;
+    let mut service = Service::start(&config, endpoints, messages)?;
+    let ended = service.supervise(&inbox, || {
+        let config = reload()?;
+        let endpoints = self::endpoints(&config, env)?;
+        Ok((config, endpoints))
+    });
+    service.stop();
+    ended
+}
+
+/// Everything that lives while hookbox serves.
+struct Service {
+    database: Database,
+    config: Config,
+    gate: Gate,
+    settings: Arc<Settings>,
+    intake: Current<Intake>,
+    private: PrivateServer,
+    receiver: JoinHandle<()>,
+    receiver_stop: Stop,
+    routing: Current<Routing>,
+    router: JoinHandle<()>,
+    router_stop: Stop,
+    router_bell: Bell,
+    workers: BTreeMap<String, Hand>,
+    messages: Sender<Message>,
+}
+
+/// A running worker, from outside.
+struct Hand {
+    action: Action,
+    stop: Stop,
+    bell: Bell,
+    thread: JoinHandle<()>,
+}
+
+impl Service {
+    fn start(config: &Config, endpoints: Vec<Endpoint>, messages: Sender<Message>) -> Result<Service, Failure> {
+        let database = Database::open(&config.database)?;
+        let listener = listen::bind(&config.listen)?;
+        let private = PrivateServer::create(&name_of(&config.database))?;
+        let (receiver_stop, router_stop, router_bell) = (Stop::default(), Stop::default(), Bell::default());
+
+        let intake = Current::new(Intake { endpoints, disk_reserve_bytes: config.disk_reserve_bytes });
+        let receiver = Receiver {
+            server: private.server(),
+            intake: intake.clone(),
+            ingest: database.ingest()?,
+            router: router_bell.clone(),
+            stop: receiver_stop.clone(),
+            in_trouble: false,
+        };
+        let receiver = spawn("receiver", &messages, move || receiver.run())?;
+
+        let routing =
+            Current::new(Routing { actions: Vec::new(), workers: Vec::new(), poll_interval: config.poll_interval });
+        let router = Router {
+            queue: database.queue()?,
+            routing: routing.clone(),
+            bell: router_bell.clone(),
+            stop: router_stop.clone(),
+        };
+        let mut workers = BTreeMap::new();
+        employ(&mut workers, config, None, &database, &messages)?;
+        routing.replace(routing_of(config, &workers));
+        let router = spawn("router", &messages, move || router.run())?;
+
+        let settings = Arc::new(Settings::new(config.max_body_bytes));
+        let on_end = end_of("gate", &messages);
+        let gate = gate::start(listener, private.path(), Arc::clone(&settings), on_end)?;
+        introduce(config, gate.address());
+        Ok(Service {
+            database,
+            config: config.clone(),
+            gate,
+            settings,
+            intake,
+            private,
+            receiver,
+            receiver_stop,
+            routing,
+            router,
+            router_stop,
+            router_bell,
+            workers,
+            messages,
+        })
+    }
+
+    /// Obeys signals. Errs when a thread has ended that should not have.
+    fn supervise(
+        &mut self,
+        inbox: &Inbox<Message>,
+        reload: impl Fn() -> Result<(Config, Vec<Endpoint>), Failure>,
+    ) -> Result<(), Failure> {
+        loop {
+            match inbox.recv() {
+                Ok(Message::Reload) => match reload().and_then(|(config, endpoints)| self.adopt(config, endpoints)) {
+                    Ok(()) => info!("configuration reloaded"),
+                    Err(failure) => error!("keeping the old configuration: {failure}"),
+                },
+                Ok(Message::Stop) | Err(_) => return Ok(()),
+                Ok(Message::Ended(name)) => {
+                    return Err(Failure::failed(format!(
+                        "the thread {name} has ended; the service manager should restart me"
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Takes over everything that can change while serving.
+    fn adopt(&mut self, config: Config, endpoints: Vec<Endpoint>) -> Result<(), Failure> {
+        if config.listen != self.config.listen || config.database != self.config.database {
+            warn!("listen and database change only at a restart");
+        }
+        employ(&mut self.workers, &config, Some(&self.config), &self.database, &self.messages)?;
+        self.routing.replace(routing_of(&config, &self.workers));
+        self.intake.replace(Intake { endpoints, disk_reserve_bytes: config.disk_reserve_bytes });
+        self.settings.set_max_body_bytes(config.max_body_bytes);
+        self.router_bell.ring();
+        self.config = config;
+        Ok(())
+    }
+
+    /// Ends in the order in which the data flows: what was received is answered, what was answered is on disk.
+    fn stop(self) {
+        info!("stopping");
+        for hand in self.workers.values() {
+            hand.dismiss();
+        }
+        self.gate.stop();
+        self.receiver_stop.set();
+        self.private.server().unblock();
+        join(self.receiver);
+        self.router_stop.set();
+        self.router_bell.ring();
+        join(self.router);
+        for hand in self.workers.into_values() {
+            join(hand.thread);
+        }
+        if let Err(error) = self.database.checkpoint() {
+            warn!("the checkpoint at the end was not possible: {error}. Nothing is lost; the next start does it");
+        }
+        info!("stopped");
+    }
+}
+
+impl Hand {
+    fn dismiss(&self) {
+        self.stop.set();
+        self.bell.ring();
+    }
+}
+
+/// Starts a worker for each action that has none, and dismisses those whose action is gone or has changed. A successor
+/// waits until its predecessor has finished what it was doing.
+fn employ(
+    workers: &mut BTreeMap<String, Hand>,
+    config: &Config,
+    old: Option<&Config>,
+    database: &Database,
+    messages: &Sender<Message>,
+) -> Result<(), Failure> {
+    let is_same_pace = old.is_none_or(|old| old.poll_interval == config.poll_interval);
+    let mut before = std::mem::take(workers);
+    for action in config.actions.values() {
+        let predecessor = before.remove(&action.name);
+        let hand = match predecessor {
+            Some(hand) if is_same_pace && hand.action == *action => hand,
+            predecessor => hire(action, config, predecessor, database, messages)?,
+        };
+        workers.insert(action.name.clone(), hand);
+    }
+    before.values().for_each(Hand::dismiss);
+    Ok(())
+}
+
+fn hire(
+    action: &Action,
+    config: &Config,
+    predecessor: Option<Hand>,
+    database: &Database,
+    messages: &Sender<Message>,
+) -> Result<Hand, Failure> {
+    let (stop, bell) = (Stop::default(), Bell::default());
+    let worker = Worker {
+        action: action.clone(),
+        queue: database.queue()?,
+        poll_interval: config.poll_interval,
+        bell: bell.clone(),
+        stop: stop.clone(),
+    };
+    if let Some(predecessor) = &predecessor {
+        predecessor.dismiss();
+    }
+    let thread = spawn(&format!("action {}", action.name), messages, move || {
+        predecessor.into_iter().for_each(|predecessor| join(predecessor.thread));
+        worker.run();
+    })?;
+    Ok(Hand { action: action.clone(), stop, bell, thread })
+}
+
+fn routing_of(config: &Config, workers: &BTreeMap<String, Hand>) -> Routing {
+    Routing {
+        actions: config.actions.values().cloned().collect(),
+        workers: workers.values().map(|hand| hand.bell.clone()).collect(),
+        poll_interval: config.poll_interval,
+    }
+}
+
+/// Resolves the secrets of all sources.
+fn endpoints(config: &Config, env: &Env<'_>) -> Result<Vec<Endpoint>, Failure> {
+    config.sources.values().map(|source| endpoint(source, env)).collect()
+}
+
+fn endpoint(source: &Source, env: &Env<'_>) -> Result<Endpoint, Failure> {
+    let proof = match &source.verification {
+        Verification::Secrets(references) => {
+            let secrets = references.iter().map(|reference| reference.resolve(env)).collect::<Result<_, _>>();
+            Proof::Signature(
+                secrets.map_err(|error| Failure::usage(format!("sources.{}.secret: {error}", source.name)))?,
+            )
+        }
+        Verification::Nothing => Proof::Nothing,
+        Verification::LocalOnly => Proof::LocalOnly,
+    };
+    Ok(Endpoint { source: source.clone(), proof })
+}
+
+/// Tells the operator what goes on, and what does not.
+fn introduce(config: &Config, address: &str) {
+    if !clock::now().is_plausible() {
+        warn!("the clock has not been set: it says {}", clock::now());
+    }
+    for source in config.sources.values() {
+        let path = format!("{PATH_PREFIX}{}", source.name);
+        match source.verification {
+            Verification::Secrets(_) => info!("POST {path} takes verified deliveries from {}", source.preset.name),
+            Verification::Nothing => {
+                warn!("POST {path} takes deliveries that are NOT verified: anybody can forge them")
+            }
+            Verification::LocalOnly => warn!(
+                "POST {path} takes deliveries that are NOT verified, from this machine only: set GITHUB_WEBHOOK_SECRET to \
+                 verify them"
+            ),
+        }
+    }
+    info!("storing in {}; listening on {address}", config.database.display());
+}
+
+/// A name that no other `serve` uses: the database is locked against a second one.
+fn name_of(database: &std::path::Path) -> String {
+    let path = std::path::absolute(database).unwrap_or_else(|_| PathBuf::from(database));
+    digest::hex(&digest::sha256(&[path.as_os_str().as_encoded_bytes()])[..8])
+}
+
+fn watch_signals(messages: Sender<Message>) -> Result<(), Failure> {
+    let failed = |error| Failure::failed(format!("signals cannot be watched: {error}"));
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+    let watch = move || {
+        for signal in signals.forever() {
+            let message = if signal == SIGHUP { Message::Reload } else { Message::Stop };
+            // The main thread has left: it is stopping already.
+            if messages.send(message).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(failed)?;
+    Ok(())
+}
+
+/// Starts a thread whose panic ends the process: half a service that looks whole is worse than a restart.
+fn spawn(
+    name: &str,
+    messages: &Sender<Message>,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Failure> {
+    let guard = PanicGuard { name: name.to_owned(), messages: messages.clone() };
+    let body = move || {
+        let _guard = guard;
+        body();
+    };
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
+    spawned.map_err(|error| Failure::failed(format!("the thread {name} cannot be started: {error}")))
+}
+
+struct PanicGuard {
+    name: String,
+    messages: Sender<Message>,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.messages.send(Message::Ended(self.name.clone()));
+        }
+    }
+}
+
+fn end_of(name: &'static str, messages: &Sender<Message>) -> impl FnOnce() + Send + 'static {
+    let messages = messages.clone();
+    move || {
+        let _ = messages.send(Message::Ended(name.to_owned()));
+    }
+}
+
+/// A panic in the thread has been told by its guard.
+fn join(thread: JoinHandle<()>) {
+    let _ = thread.join();
+}

@@ -1,0 +1,108 @@
+//! `hookbox show`: everything about one event.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::args::{ShowArgs, ShowForm};
+use super::{Failure, table};
+use crate::config::Config;
+use crate::store::{Detail, Inspector, JobDetail, Summary};
+
+pub(super) fn run(config: &Config, args: &ShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let Some(event) = Inspector::open(&config.database)?.detail(args.id)? else {
+        return Err(Failure::failed(format!("there is no event {}: `hookbox list` shows which there are", args.id)));
+    };
+    match args.form {
+        ShowForm::Body => out.write_all(event.body.as_deref().unwrap_or(event.payload_json.as_bytes()))?,
+        ShowForm::Json => writeln!(out, "{}", as_json(&event)?)?,
+        ShowForm::Text => write_text(out, &event)?,
+    }
+    Ok(out.flush()?)
+}
+
+/// One line. The payload's own text is kept, so that no number or order of keys is lost on the way.
+fn as_json(event: &Detail) -> Result<String, Failure> {
+    #[derive(serde::Serialize)]
+    struct Whole<'a> {
+        #[serde(flatten)]
+        summary: &'a Summary,
+        headers: Box<RawValue>,
+        payload: Box<RawValue>,
+        jobs: &'a [JobDetail],
+    }
+    let whole = Whole {
+        summary: &event.summary,
+        headers: raw_line(&event.headers_json),
+        payload: raw_line(&event.payload_json),
+        jobs: &event.jobs,
+    };
+    serde_json::to_string(&whole).map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// JSON without its line breaks, all of which are outside its strings. Another program may have stored what is no JSON:
+/// that becomes a string.
+fn raw_line(json: &str) -> Box<RawValue> {
+    let one_line = json.replace(['\n', '\r'], " ");
+    RawValue::from_string(one_line).unwrap_or_else(|_| {
+        // A string is always JSON.
+        RawValue::from_string(json!(json).to_string()).unwrap_or_default()
+    })
+}
+
+fn write_text(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
+    let summary = &event.summary;
+    let mut rows = vec![
+        ["event", &summary.id.to_string()].map(table::one_line),
+        ["source", &summary.source].map(table::one_line),
+        ["type", &summary.event].map(table::one_line),
+        ["delivery", &summary.delivery_id].map(table::one_line),
+        ["status", &summary.status].map(table::one_line),
+        ["received", &summary.received_at].map(table::one_line),
+    ];
+    rows.extend(summary.processed_at.iter().map(|at| ["processed", at].map(table::one_line)));
+    table::write(out, None, &rows)?;
+    write_headers(out, &event.headers_json)?;
+    write_jobs(out, event)?;
+    writeln!(out, "\npayload\n{}", payload(&event.payload_json))
+}
+
+fn write_headers(out: &mut dyn Write, headers_json: &str) -> io::Result<()> {
+    let Ok(Value::Object(headers)) = serde_json::from_str(headers_json) else { return Ok(()) };
+    if headers.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nheaders")?;
+    for (name, value) in headers {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        writeln!(out, "  {}: {}", table::one_line(&name), table::one_line(&value))?;
+    }
+    Ok(())
+}
+
+fn write_jobs(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
+    for job in &event.jobs {
+        writeln!(out, "\naction {}: {}", table::one_line(&job.action), job.state)?;
+        for attempt in &job.attempts {
+            let detail = table::one_line(&attempt.detail);
+            let (number, at, took_ms) = (attempt.number, table::one_line(&attempt.started_at), attempt.duration_ms);
+            writeln!(
+                out,
+                "{}",
+                format!("  attempt {number}  {at}  {took_ms} ms  {}  {detail}", attempt.outcome).trim_end()
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Indented for a person's eyes, as it came for a program's.
+fn payload(json: &str) -> String {
+    let pretty = || serde_json::to_string_pretty(&serde_json::from_str::<Value>(json).ok()?).ok();
+    if io::stdout().is_terminal() {
+        pretty().unwrap_or_else(|| json.escape_debug().to_string())
+    } else {
+        json.to_owned()
+    }
+}
