@@ -18,6 +18,7 @@ use args::{Args, Command, UsageError};
 
 use crate::config::ConfigError;
 use crate::gate::GateError;
+use crate::gate::private::PrivateError;
 use crate::listen::ListenError;
 use crate::store;
 
@@ -66,6 +67,12 @@ impl From<ListenError> for Failure {
 
 impl From<GateError> for Failure {
     fn from(error: GateError) -> Failure {
+        Failure::failed(error.to_string())
+    }
+}
+
+impl From<PrivateError> for Failure {
+    fn from(error: PrivateError) -> Failure {
         Failure::failed(error.to_string())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver as Inbox, Sender};
 use std::thread::{self, JoinHandle};
 
@@ -16,7 +17,8 @@ use crate::config::secret::Env;
 use crate::config::{Action, Config, Source, Verification};
 use crate::current::Current;
 use crate::digest;
-use crate::gate::{self, Gate, PrivateServer, Settings};
+use crate::gate::private::PrivateServer;
+use crate::gate::{self, Gate, Settings};
 use crate::listen;
 use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
 use crate::route::{Router, Routing};
@@ -104,9 +106,9 @@ impl Service {
         routing.replace(routing_of(config, &workers));
         let router = spawn("router", &messages, move || router.run())?;
 
-        let settings = Arc::new(Settings::new(config.max_body_bytes));
+        let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into() });
         let on_end = end_of("gate", &messages);
-        let gate = gate::start(listener, private.path(), Arc::clone(&settings), on_end)?;
+        let gate = gate::start(listener, &private.path(), Arc::clone(&settings), on_end)?;
         introduce(config, gate.address());
         Ok(Service {
             database,
@@ -156,7 +158,7 @@ impl Service {
         employ(&mut self.workers, &config, Some(&self.config), &self.database, &self.messages)?;
         self.routing.replace(routing_of(&config, &self.workers));
         self.intake.replace(Intake { endpoints, disk_reserve_bytes: config.disk_reserve_bytes });
-        self.settings.set_max_body_bytes(config.max_body_bytes);
+        self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
         self.router_bell.ring();
         self.config = config;
         Ok(())
