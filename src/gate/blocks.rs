@@ -1,0 +1,221 @@
+//! Bytes on their way through the gate: lists of blocks under one budget.
+//!
+//! A single vector that doubles as it grows needs three times its length at the moment of growing; blocks never move,
+//! and each is freed as soon as it is sent.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+use std::rc::Rc;
+
+/// Holds most deliveries whole, and keeps small what a sender can make the gate reserve with a single byte.
+const FIRST_BLOCK_BYTES: usize = 16 * 1024;
+
+const NEXT_BLOCK_BYTES: usize = 64 * 1024;
+
+/// More than a Unix socket takes at once.
+const BLOCKS_PER_WRITE: usize = 8;
+
+/// What all blocks of one gate hold together, counted in capacities.
+#[derive(Clone, Debug, Default)]
+pub struct Budget {
+    held_bytes: Rc<Cell<usize>>,
+}
+
+impl Budget {
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes.get()
+    }
+
+    fn take(&self, bytes: usize) {
+        self.held_bytes.set(self.held_bytes.get() + bytes);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.held_bytes.set(self.held_bytes.get() - bytes);
+    }
+}
+
+/// A queue of bytes: appended at the end, written to a socket from the front.
+#[derive(Debug)]
+pub struct Blocks {
+    list: VecDeque<Vec<u8>>,
+    /// How much of the first block is written already.
+    sent_bytes: usize,
+    appended_bytes: u64,
+    held_bytes: usize,
+    budget: Budget,
+}
+
+impl Blocks {
+    pub fn new(budget: &Budget) -> Blocks {
+        Blocks { list: VecDeque::new(), sent_bytes: 0, appended_bytes: 0, held_bytes: 0, budget: budget.clone() }
+    }
+
+    /// How much was appended, written or not.
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
+    }
+
+    /// The capacity of the blocks, which is what they cost.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Appends `bytes`. No block is larger than `expected_bytes`, which is what may still come, `bytes` included.
+    pub fn append(&mut self, mut bytes: &[u8], expected_bytes: u64) {
+        self.appended_bytes += bytes.len() as u64;
+        let mut expected_bytes = usize::try_from(expected_bytes).unwrap_or(usize::MAX).max(bytes.len());
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(self.room_bytes(expected_bytes)));
+            if let Some(last) = self.list.back_mut() {
+                last.extend_from_slice(now);
+            }
+            expected_bytes -= now.len();
+            bytes = later;
+        }
+    }
+
+    /// The room in the last block, which is a new one if there was none.
+    fn room_bytes(&mut self, expected_bytes: usize) -> usize {
+        match self.list.back() {
+            Some(last) if last.len() < last.capacity() => last.capacity() - last.len(),
+            Some(_) => self.push(Vec::with_capacity(NEXT_BLOCK_BYTES.min(expected_bytes))),
+            None => self.push(Vec::with_capacity(FIRST_BLOCK_BYTES.min(expected_bytes))),
+        }
+    }
+
+    fn push(&mut self, block: Vec<u8>) -> usize {
+        let capacity = block.capacity();
+        self.hold(capacity);
+        self.list.push_back(block);
+        capacity
+    }
+
+    /// Puts `head` before everything else. Only before the first write.
+    pub fn prepend(&mut self, head: Vec<u8>) {
+        self.hold(head.capacity());
+        self.list.push_front(head);
+    }
+
+    fn hold(&mut self, bytes: usize) {
+        self.held_bytes += bytes;
+        self.budget.take(bytes);
+    }
+
+    /// Writes once, and frees the blocks that are sent. Returns how many bytes went.
+    pub fn write_to(&mut self, stream: &mut impl Write) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); BLOCKS_PER_WRITE];
+        let count = self.list.len().min(BLOCKS_PER_WRITE);
+        for (at, (slice, block)) in slices.iter_mut().zip(&self.list).enumerate() {
+            *slice = IoSlice::new(if at == 0 { &block[self.sent_bytes..] } else { block });
+        }
+        let written_bytes = stream.write_vectored(&slices[..count])?;
+        if written_bytes == 0 && count > 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.free(written_bytes);
+        Ok(written_bytes)
+    }
+
+    fn free(&mut self, written_bytes: usize) {
+        self.sent_bytes += written_bytes;
+        while let Some(first) = self.list.front()
+            && self.sent_bytes >= first.len()
+        {
+            self.sent_bytes -= first.len();
+            self.held_bytes -= first.capacity();
+            self.budget.give_back(first.capacity());
+            self.list.pop_front();
+        }
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        self.budget.give_back(self.held_bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes `step_bytes` at a time, as a socket with a full buffer does.
+    struct Slow {
+        step_bytes: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.step_bytes);
+            self.taken.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn pattern(length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at % 251) as u8).collect()
+    }
+
+    #[test]
+    fn bytes_come_out_as_they_went_in_and_the_budget_is_level_again() -> io::Result<()> {
+        for (length, step_bytes) in [(0, 1), (1, 1), (16_384, 5_000), (16_385, 16_384), (300_000, 70_000)] {
+            let budget = Budget::default();
+            let mut blocks = Blocks::new(&budget);
+            let body = pattern(length);
+            for piece in body.chunks(10_007) {
+                blocks.append(piece, u64::MAX);
+            }
+            blocks.prepend(b"head".to_vec());
+            assert!(budget.held_bytes() >= length);
+            let mut slow = Slow { step_bytes, taken: Vec::new() };
+            while !blocks.is_empty() {
+                blocks.write_to(&mut slow)?;
+            }
+            assert_eq!(slow.taken, [b"head", &body[..]].concat());
+            assert_eq!((blocks.appended_bytes(), budget.held_bytes()), (length as u64, 0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_held_is_close_to_what_is_there() {
+        let budget = Budget::default();
+        let mut blocks = Blocks::new(&budget);
+        blocks.append(&pattern(10), 25_000_000);
+        assert_eq!(budget.held_bytes(), FIRST_BLOCK_BYTES);
+        blocks.append(&pattern(1_000_000), 25_000_000);
+        assert!(budget.held_bytes() < 1_000_010 + NEXT_BLOCK_BYTES);
+        drop(blocks);
+        assert_eq!(budget.held_bytes(), 0);
+    }
+
+    #[test]
+    fn a_body_of_known_length_holds_no_more_than_that() {
+        let budget = Budget::default();
+        let mut blocks = Blocks::new(&budget);
+        blocks.append(b"a", 3);
+        blocks.append(b"bc", 2);
+        assert_eq!(budget.held_bytes(), 3);
+    }
+
+    #[test]
+    fn sent_blocks_are_freed() -> io::Result<()> {
+        let budget = Budget::default();
+        let mut blocks = Blocks::new(&budget);
+        blocks.append(&pattern(200_000), 200_000);
+        blocks.write_to(&mut Slow { step_bytes: 100_000, taken: Vec::new() })?;
+        assert!(budget.held_bytes() < 200_000, "{}", budget.held_bytes());
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! The head of a request: judged more strictly than RFC 9112 allows for, then written out anew, so that what stands
+//! behind the gate cannot understand it differently from the gate.
+
+use super::PEER_HEADER;
+use super::reply::Refusal;
+use httparse::Header;
+
+/// Real deliveries stay under 4 KiB; proxies add a little.
+pub const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// Twice what a delivery through two proxies carries.
+const MAX_HEADERS: usize = 64;
+
+/// Hop-by-hop headers (RFC 9110, section 7.6.1), the lengths, which the gate writes by itself, and the header that
+/// only the gate may set.
+const DROPPED: [&str; 10] = [
+    "Connection",
+    "Keep-Alive",
+    "Proxy-Connection",
+    "TE",
+    "Trailer",
+    "Upgrade",
+    "Expect",
+    "Content-Length",
+    "Transfer-Encoding",
+    PEER_HEADER,
+];
+
+/// A head that was found good.
+#[derive(Debug)]
+pub struct Head {
+    /// Request line and headers as they are handed over, without the lines that [`Head::complete`] adds.
+    forward: Vec<u8>,
+    pub framing: Framing,
+    /// The sender waits for an interim answer before it sends the body.
+    pub expects_continue: bool,
+    /// The sender reads no second answer on this connection.
+    pub closes: bool,
+    /// The method is HEAD: the answer has no body whatever its length says.
+    pub is_head: bool,
+}
+
+/// Where the body ends (RFC 9112, section 6).
+#[derive(Debug, PartialEq, Eq)]
+pub enum Framing {
+    Length(u64),
+    Chunked,
+}
+
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    version: Version,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+/// True when a request has begun: one empty line before it means nothing (RFC 9112, section 2.2).
+pub fn has_begun(input: &[u8]) -> bool {
+    !b"\r\n".starts_with(input)
+}
+
+/// The length in bytes of the head with its empty line, once all of it is there. `judged_bytes` remembers between
+/// calls how far `input` was looked at, so that a sender of single bytes costs no more than another.
+///
+/// Whatever parsers are known to disagree on (bare CR, bare LF, NUL, other controls, non-ASCII) is refused here.
+pub fn find_end(input: &[u8], judged_bytes: &mut usize) -> Result<Option<usize>, Refusal> {
+    let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
+    for at in *judged_bytes..input.len() {
+        let after_cr = at > 0 && input[at - 1] == b'\r';
+        if after_cr != (input[at] == b'\n') || !is_allowed(input[at]) {
+            return Err(Refusal::Malformed);
+        }
+        if at >= start && input[start..=at].ends_with(b"\r\n\r\n") {
+            return Ok(Some(at + 1));
+        }
+    }
+    *judged_bytes = input.len();
+    Ok(None)
+}
+
+fn is_allowed(byte: u8) -> bool {
+    matches!(byte, b'\t' | b'\r' | b'\n' | b' '..=b'~')
+}
+
+/// Judges a head that [`find_end`] has measured.
+pub fn parse(head: &[u8], max_body_bytes: u64) -> Result<Head, Refusal> {
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let line_end = head.windows(2).position(|pair| pair == b"\r\n").ok_or(Refusal::Malformed)?;
+    let line = parse_request_line(&head[..line_end])?;
+
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let headers = match httparse::parse_headers(&head[line_end + 2..], &mut headers) {
+        Ok(httparse::Status::Complete((_, headers))) => headers,
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
+        _ => return Err(Refusal::Malformed),
+    };
+    require_host(line.version, headers)?;
+    let options = connection_options(headers);
+    refuse_upgrade(headers, &options)?;
+    let framing = framing(line.version, headers, max_body_bytes)?;
+    let expects_continue = expects_continue(line.version, headers)?;
+    Ok(Head {
+        forward: write_forward(&line, headers, &options),
+        framing,
+        expects_continue,
+        closes: line.version == Version::Http10 || has_option(&options, "close"),
+        is_head: line.method == b"HEAD",
+    })
+}
+
+fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (method, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let version = parts.next();
+    if parts.next().is_some() || method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
+        return Err(Refusal::Malformed);
+    }
+    let version = match version {
+        Some(b"HTTP/1.1") => Version::Http11,
+        Some(b"HTTP/1.0") => Version::Http10,
+        Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']) => {
+            return Err(Refusal::UnsupportedVersion);
+        }
+        None if target.starts_with(b"/") => return Err(Refusal::UnsupportedVersion), // HTTP/0.9
+        _ => return Err(Refusal::Malformed),
+    };
+    if !target.starts_with(b"/") || target.contains(&b'\t') {
+        return Err(Refusal::Malformed);
+    }
+    Ok(RequestLine { method, target, version })
+}
+
+/// A character of a token (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// RFC 9112, section 3.2.
+fn require_host(version: Version, headers: &[Header<'_>]) -> Result<(), Refusal> {
+    match (version, only(headers, "Host")?) {
+        (Version::Http11, None) => Err(Refusal::Malformed),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_upgrade(headers: &[Header<'_>], options: &[&[u8]]) -> Result<(), Refusal> {
+    if values(headers, "Upgrade").next().is_some() || has_option(options, "upgrade") {
+        return Err(Refusal::Malformed);
+    }
+    Ok(())
+}
+
+/// A message with two lengths is how requests are smuggled past each other (RFC 9112, section 11.2), so that even two
+/// equal ones are refused.
+fn framing(version: Version, headers: &[Header<'_>], max_body_bytes: u64) -> Result<Framing, Refusal> {
+    match (only(headers, "Content-Length")?, only(headers, "Transfer-Encoding")?) {
+        (None, None) => Ok(Framing::Length(0)),
+        (Some(length), None) => content_length(length, max_body_bytes),
+        (None, Some(coding)) if version == Version::Http11 && coding.eq_ignore_ascii_case(b"chunked") => {
+            Ok(Framing::Chunked)
+        }
+        _ => Err(Refusal::Malformed),
+    }
+}
+
+fn content_length(value: &[u8], max_body_bytes: u64) -> Result<Framing, Refusal> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::Malformed);
+    }
+    // Of nothing but digits only a number beyond u64 does not parse.
+    let length = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
+    match length {
+        Some(length) if length <= max_body_bytes => Ok(Framing::Length(length)),
+        _ => Err(Refusal::BodyTooLarge),
+    }
+}
+
+/// RFC 9110, section 10.1.1; HTTP/1.0 has no expectations.
+fn expects_continue(version: Version, headers: &[Header<'_>]) -> Result<bool, Refusal> {
+    let Some(expectation) = only(headers, "Expect")? else { return Ok(false) };
+    if !expectation.eq_ignore_ascii_case(b"100-continue") {
+        return Err(Refusal::UnknownExpectation);
+    }
+    Ok(version == Version::Http11)
+}
+
+fn values<'a>(headers: &'a [Header<'_>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value.trim_ascii())
+}
+
+fn only<'a>(headers: &'a [Header<'_>], name: &'a str) -> Result<Option<&'a [u8]>, Refusal> {
+    let mut values = values(headers, name);
+    let first = values.next();
+    match values.next() {
+        Some(_) => Err(Refusal::Malformed),
+        None => Ok(first),
+    }
+}
+
+fn connection_options<'a>(headers: &'a [Header<'_>]) -> Vec<&'a [u8]> {
+    values(headers, "Connection").flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii).collect()
+}
+
+fn has_option(options: &[&[u8]], name: &str) -> bool {
+    options.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// `Host` stays even where `Connection` names it: nobody may take away what the receiver needs.
+fn is_dropped(name: &str, options: &[&[u8]]) -> bool {
+    let is_named = has_option(options, name) && !name.eq_ignore_ascii_case("Host");
+    is_named || DROPPED.iter().any(|dropped| dropped.eq_ignore_ascii_case(name))
+}
+
+fn write_forward(line: &RequestLine<'_>, headers: &[Header<'_>], options: &[&[u8]]) -> Vec<u8> {
+    let mut forward = [line.method, b" ", line.target, b" HTTP/1.1\r\n"].concat();
+    for header in headers.iter().filter(|header| !is_dropped(header.name, options)) {
+        forward.extend_from_slice(header.name.as_bytes());
+        forward.extend_from_slice(b": ");
+        forward.extend_from_slice(header.value.trim_ascii());
+        forward.extend_from_slice(b"\r\n");
+    }
+    forward
+}
+
+impl Head {
+    /// The head as it is handed over, now that the body's length is known.
+    pub fn complete(mut self, body_bytes: u64, peer: &str) -> Vec<u8> {
+        let last = format!("Content-Length: {body_bytes}\r\n{PEER_HEADER}: {peer}\r\n\r\n");
+        self.forward.extend_from_slice(last.as_bytes());
+        self.forward
+    }
+}
+
+#[cfg(test)]
+mod tests;

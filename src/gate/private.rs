@@ -1,0 +1,206 @@
+//! The private Unix socket between gate and tiny_http: a path in a directory that nobody else can enter. (Abstract
+//! names have no permissions, and tiny_http panics on them when it is dropped.)
+
+use rustix::process::geteuid;
+use std::env;
+use std::error::Error;
+use std::fmt;
+use std::fs::{self, DirBuilder, Permissions};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// `sun_path` has 108 bytes, one of them for the end.
+const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+const DIRECTORY_MODE: u32 = 0o700;
+const SOCKET_NAME: &str = "http";
+
+/// In a shared temporary directory somebody may sit on our name; sitting on a random one takes luck.
+const RANDOM_NAMES: usize = 4;
+
+/// tiny_http on its private socket. Whoever holds the server otherwise must let go of it before this is dropped:
+/// tiny_http's own end connects to the socket.
+pub struct PrivateServer {
+    // In the order in which they have to go.
+    server: Arc<tiny_http::Server>,
+    directory: PrivateDirectory,
+}
+
+struct PrivateDirectory(PathBuf);
+
+#[derive(Debug)]
+pub enum PrivateError {
+    PathTooLong(PathBuf),
+    /// Somebody else owns every name that was tried.
+    Taken(PathBuf),
+    Directory(PathBuf, io::Error),
+    Server(PathBuf, Box<dyn Error + Send + Sync>),
+}
+
+impl fmt::Display for PrivateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PrivateError::PathTooLong(path) => write!(
+                f,
+                "{} is longer than the {MAX_SOCKET_PATH_BYTES} bytes of a socket's path: set RUNTIME_DIRECTORY to a \
+                 shorter directory",
+                path.display()
+            ),
+            PrivateError::Taken(path) => write!(
+                f,
+                "{} belongs to someone else: set RUNTIME_DIRECTORY to a directory that is yours",
+                path.display()
+            ),
+            PrivateError::Directory(path, error) => {
+                write!(
+                    f,
+                    "cannot use {} for the private socket: {error} (set RUNTIME_DIRECTORY to a directory that is \
+                     yours)",
+                    path.display()
+                )
+            }
+            PrivateError::Server(path, error) => write!(f, "cannot listen on {}: {error}", path.display()),
+        }
+    }
+}
+
+impl Error for PrivateError {}
+
+impl PrivateServer {
+    /// Starts tiny_http in a directory named after `name_hint`, which must be unique among living processes: what is
+    /// found there is taken for the remains of a killed one.
+    pub fn create(name_hint: &str) -> Result<PrivateServer, PrivateError> {
+        PrivateServer::create_in(&base_directory(), name_hint)
+    }
+
+    fn create_in(base: &Path, name_hint: &str) -> Result<PrivateServer, PrivateError> {
+        let directory = PrivateDirectory::create(base, name_hint)?;
+        let path = directory.socket();
+        let server = tiny_http::Server::http_unix(&path).map_err(|error| PrivateError::Server(path, error))?;
+        Ok(PrivateServer { server: Arc::new(server), directory })
+    }
+
+    pub fn server(&self) -> Arc<tiny_http::Server> {
+        Arc::clone(&self.server)
+    }
+
+    /// Where the gate connects to.
+    pub fn path(&self) -> PathBuf {
+        self.directory.socket()
+    }
+}
+
+/// systemd's choice, else the login session's, else what every machine has.
+fn base_directory() -> PathBuf {
+    let first = env::var_os("RUNTIME_DIRECTORY").and_then(|list| env::split_paths(&list).next());
+    let session = || env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let is_named = |path: &PathBuf| !path.as_os_str().is_empty();
+    first.filter(is_named).or_else(|| session().filter(is_named)).unwrap_or_else(env::temp_dir)
+}
+
+impl PrivateDirectory {
+    fn create(base: &Path, name_hint: &str) -> Result<PrivateDirectory, PrivateError> {
+        let first = base.join(format!("hookbox-{name_hint}"));
+        let random =
+            (0..RANDOM_NAMES).map(|_| base.join(format!("hookbox-{:016x}", RandomState::new().hash_one(name_hint))));
+        for path in std::iter::once(first.clone()).chain(random) {
+            let socket = path.join(SOCKET_NAME);
+            if socket.as_os_str().len() > MAX_SOCKET_PATH_BYTES {
+                return Err(PrivateError::PathTooLong(socket));
+            }
+            match make_ours(&path) {
+                Ok(true) => return Ok(PrivateDirectory(path)),
+                Ok(false) => {}
+                Err(error) => return Err(PrivateError::Directory(path, error)),
+            }
+        }
+        Err(PrivateError::Taken(first))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join(SOCKET_NAME)
+    }
+}
+
+/// Creates the directory, or clears what a killed process left there. False if it belongs to someone else.
+fn make_ours(path: &Path) -> io::Result<bool> {
+    match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !is_ours(path)? => return Ok(false),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))?;
+    match fs::remove_file(path.join(SOCKET_NAME)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(true),
+    }
+}
+
+/// A symbolic link is never ours: it could lead anywhere.
+fn is_ours(path: &Path) -> io::Result<bool> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok(metadata.is_dir() && metadata.uid() == geteuid().as_raw())
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.socket()); // there only if the server did not end in order
+        let _ = fs::remove_dir(&self.0); // the next start clears what stays
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixStream;
+
+    type Outcome = Result<(), Box<dyn Error>>;
+
+    #[test]
+    fn the_socket_is_private_and_goes_with_its_directory() -> Outcome {
+        let base = tempfile::tempdir()?;
+        let private = PrivateServer::create_in(base.path(), "a1b2")?;
+        let path = private.path();
+        assert_eq!(path, base.path().join("hookbox-a1b2/http"));
+        assert_eq!(fs::metadata(base.path().join("hookbox-a1b2"))?.mode() & 0o7777, DIRECTORY_MODE);
+        UnixStream::connect(&path)?;
+        drop(private);
+        assert_eq!(fs::read_dir(base.path())?.count(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn the_remains_of_a_killed_process_are_cleared() -> Outcome {
+        let base = tempfile::tempdir()?;
+        let directory = base.path().join("hookbox-x");
+        fs::create_dir(&directory)?;
+        fs::set_permissions(&directory, Permissions::from_mode(0o755))?;
+        drop(std::os::unix::net::UnixListener::bind(directory.join(SOCKET_NAME))?);
+        let private = PrivateServer::create_in(base.path(), "x")?;
+        assert_eq!(private.path(), directory.join(SOCKET_NAME));
+        assert_eq!(fs::metadata(&directory)?.mode() & 0o7777, DIRECTORY_MODE);
+        Ok(())
+    }
+
+    #[test]
+    fn a_link_in_our_place_is_not_followed() -> Outcome {
+        let base = tempfile::tempdir()?;
+        let elsewhere = tempfile::tempdir()?;
+        symlink(elsewhere.path(), base.path().join("hookbox-x"))?;
+        let private = PrivateServer::create_in(base.path(), "x")?;
+        assert_ne!(private.path(), base.path().join("hookbox-x").join(SOCKET_NAME));
+        assert!(private.path().starts_with(base.path()));
+        assert_eq!(fs::read_dir(elsewhere.path())?.count(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_names_the_way_out() {
+        let error = PrivateServer::create_in(&env::temp_dir(), &"x".repeat(100)).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|text| text.contains("RUNTIME_DIRECTORY")));
+    }
+}

@@ -1,0 +1,73 @@
+//! The gate's own answers, for what never reaches the receiver.
+
+/// A budget that is used up is free again as soon as a few requests are stored.
+const RETRY_AFTER_SECONDS: u32 = 10;
+
+/// The interim answer to `Expect: 100-continue` (RFC 9110, section 10.1.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Why the gate answers a request by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    Malformed,
+    NotInTime,
+    BodyTooLarge,
+    UnknownExpectation,
+    HeadTooLarge,
+    /// The receiver's connection was lost after the request may have reached it.
+    ReceiverLost,
+    Overloaded,
+    ReceiverTooSlow,
+    UnsupportedVersion,
+}
+
+impl Refusal {
+    /// The whole answer, which always closes the connection: after a refusal nobody knows where the next request
+    /// begins.
+    pub fn to_bytes(self) -> Vec<u8> {
+        let (status, text) = self.status_and_text();
+        let length = text.len() + 1;
+        let retry = match self {
+            Refusal::Overloaded => format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n"),
+            _ => String::new(),
+        };
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
+             {retry}Connection: close\r\n\r\n{text}\n"
+        )
+        .into_bytes()
+    }
+
+    fn status_and_text(self) -> (&'static str, &'static str) {
+        match self {
+            Refusal::Malformed => ("400 Bad Request", "malformed request"),
+            Refusal::NotInTime => ("408 Request Timeout", "request not complete in time"),
+            Refusal::BodyTooLarge => ("413 Content Too Large", "body too large"),
+            Refusal::UnknownExpectation => ("417 Expectation Failed", "unknown expectation"),
+            Refusal::HeadTooLarge => ("431 Request Header Fields Too Large", "request head too large"),
+            Refusal::ReceiverLost => ("502 Bad Gateway", "no answer"),
+            Refusal::Overloaded => ("503 Service Unavailable", "too busy, try again"),
+            Refusal::ReceiverTooSlow => ("504 Gateway Timeout", "no answer in time"),
+            Refusal::UnsupportedVersion => ("505 HTTP Version Not Supported", "HTTP/1.0 and HTTP/1.1 only"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_complete_and_short() {
+        let expected = "HTTP/1.1 413 Content Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                        Content-Length: 15\r\nConnection: close\r\n\r\nbody too large\n";
+        assert_eq!(String::from_utf8_lossy(&Refusal::BodyTooLarge.to_bytes()), expected);
+    }
+
+    #[test]
+    fn only_overload_asks_to_come_back() {
+        let asks = |refusal: Refusal| String::from_utf8_lossy(&refusal.to_bytes()).contains("Retry-After: ");
+        assert!(asks(Refusal::Overloaded));
+        assert!(!asks(Refusal::ReceiverTooSlow));
+    }
+}
