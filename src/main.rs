@@ -1,10 +1,36 @@
-//! hookbox: a webhook receiver that stores a delivery before it acknowledges it, and processes it afterwards.
+//! hookbox receives webhooks, stores them in SQLite, answers, and only then does the slow work.
+//!
+//! A delivery passes the modules below in their order. The **gate** takes it in from the public socket ([`listen`]) under
+//! limits and deadlines, and hands it to tiny_http only when it is whole and sane. The one **receiver** thread verifies
+//! it by its **provider**'s preset, **stores** everything that waits in one transaction, and acknowledges after the
+//! commit. The **router** makes a job of each action that an event is for, and one **worker** thread an action claims
+//! jobs, runs the **action**, and records how it went; **retry** says when to try again. SQLite is the queue: threads
+//! share nothing else but a stop flag and a wake-up ([`stop`]). What was acknowledged is on disk, and what is on record
+//! as done is not done again.
 
-#![allow(dead_code)] // until the parts meet
+mod cli;
 
-mod clock;
+mod config;
+mod current;
 mod event;
+
+mod digest;
 mod gate;
 mod listen;
+mod provider;
+mod receive;
+mod store;
 
-fn main() {}
+mod action;
+mod retry;
+mod route;
+mod worker;
+
+mod clock;
+mod log;
+mod stop;
+mod suggest;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
