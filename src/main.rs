@@ -14,17 +14,17 @@ mod config;
 mod current;
 mod event;
 
-mod digest;
-mod gate;
 mod listen;
-mod provider;
+mod gate;
 mod receive;
+mod provider;
+mod digest;
 mod store;
 
-mod action;
-mod retry;
 mod route;
 mod worker;
+mod retry;
+mod action;
 
 mod clock;
 mod log;
