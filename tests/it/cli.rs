@@ -119,7 +119,7 @@ except OSError:
     python.args(["-c", in_a_terminal]).arg(list.get_program()).args(list.get_args()).arg("list");
     let output = python.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");
-    assert!(text.contains("long_event"), "{text}");
+    assert!(text.contains("github"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
 }
 

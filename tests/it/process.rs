@@ -207,14 +207,14 @@ fn a_line_end_in_a_key_prints_no_line_of_its_own() {
 
 #[test]
 fn an_idle_program_writes_nothing_to_the_disk() {
-    let hookbox = Home::with_config(&format!("poll_interval = \"20ms\"\n{SOURCE}")).start();
+    let hookbox = Home::with_config(&format!("poll_interval = \"100ms\"\n{SOURCE}")).start();
     hookbox.deliver("issues", "d-1", "{}");
     wait_until_handled(&hookbox, "d-1");
     let written = || {
         let time = |name| hookbox.path(name).metadata().and_then(|file| file.modified()).ok();
         (time("webhooks.db"), time("webhooks.db-wal"))
     };
-    // Not a wait for something: fifty polls in which nothing may happen. The first may still record the outcome.
+    // Not a wait for something: ten polls in which nothing may happen. The first may still record the outcome.
     let pause = || std::thread::sleep(std::time::Duration::from_millis(500));
     pause();
     let before = written();

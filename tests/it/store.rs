@@ -3,7 +3,7 @@
 use ring::digest;
 use serde_json::{Value, json};
 
-use crate::support::{Home, Hookbox, Request, SECRET, hex};
+use crate::support::{Home, Hookbox, Request, SECRET, SOURCE, hex};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -229,8 +229,12 @@ fn a_short_wait_for_another_program_is_no_503() {
 
 #[test]
 fn with_too_little_disk_left_it_answers_503_and_is_not_healthy() {
-    let config = format!("disk_reserve = \"1000000GiB\"\n{}", crate::support::SOURCE);
-    let hookbox = Home::with_config(&config).start();
+    let home = Home::with_config(&format!("disk_reserve = \"1024GiB\"\n{SOURCE}"));
+    let disk = rustix::fs::statvfs(&home.path(".")).unwrap();
+    if disk.f_bavail * disk.f_frsize >= 1 << 40 {
+        return println!("skipped: more than 1 TiB is free, and no reserve may be larger");
+    }
+    let hookbox = home.start();
     let response = hookbox.send(&Request::github("push", "d-1", "{}"));
     assert_eq!(response.status, 503);
     assert!(response.header("Retry-After").is_some());

@@ -294,14 +294,14 @@ pub struct Response {
 impl Response {
     fn parse(head: &str) -> Response {
         let mut lines = head.split("\r\n");
-        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).and_then(|line| line.get(..3));
+        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.")).and_then(|line| line.get(2..5));
         let status = status.and_then(|digits| digits.parse().ok());
         let headers = lines.map(|line| {
             let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("not a header line: {line}"));
             (name.to_owned(), value.trim().to_owned())
         });
         let headers = headers.collect();
-        Response { status: status.unwrap_or_else(|| panic!("not HTTP/1.1: {head}")), headers, body: Vec::new() }
+        Response { status: status.unwrap_or_else(|| panic!("not HTTP: {head}")), headers, body: Vec::new() }
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
