@@ -1,1 +1,26 @@
-fn main() {}
+//! Black-box tests: each starts the real program in a directory of its own and looks at what a user, a provider or
+//! another program would see. One binary, so that it links once.
+//!
+//! `HOOKBOX_BIN` names another program to test, `HOOKBOX_RUNNER` what to start it with (`qemu-arm-static -cpu arm1176`).
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+mod support;
+
+mod receive;
+mod reject;
+
+mod store;
+
+mod process;
+
+mod cli;
+mod config;
+
+mod lifecycle;
+mod load;
+
+mod interop;
+mod payloads;
+
+mod tidy;

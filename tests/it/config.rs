@@ -1,0 +1,208 @@
+//! The config file: what is refused, how it is said, and reading it again.
+
+use crate::support::{Home, Output, Request, SOURCE, Signal};
+
+/// What `check` says about a config. `serve` must say the same.
+#[track_caller]
+fn refused(config: &str, words: &[&str]) -> Output {
+    let home = Home::with_config(config);
+    let output = home.run(["check"]);
+    output.refused(2, words);
+    home.start_in_vain().refused(2, words);
+    assert!(!home.path("webhooks.db").exists(), "refused before anything is made");
+    output
+}
+
+#[track_caller]
+fn github_source(keys: &str) -> String {
+    format!("[sources.github]\nprovider = \"github\"\n{keys}\n")
+}
+
+#[test]
+fn a_syntax_error_is_told_with_its_line() {
+    refused(&format!("{SOURCE}\n\nlisten = = \"x\"\n"), &["hookbox.toml", "6"]);
+}
+
+#[test]
+fn a_file_that_is_no_text_is_refused() {
+    let home = Home::new();
+    home.write("hookbox.toml", b"\xff\xfe\x00");
+    home.run(["check"]).refused(2, &["hookbox.toml"]);
+}
+
+#[test]
+fn unknown_keys_are_refused_at_every_level() {
+    refused(&format!("listn = \"x\"\n{SOURCE}"), &["listn"]);
+    refused(&format!("{SOURCE}secrt = \"x\"\n"), &["secrt"]);
+    refused(&format!("{SOURCE}[actions.say]\nkind = \"log\"\non = [\"*:*\"]\nattemps = 3\n"), &["attemps"]);
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_key() {
+    let config = "listen = \"nonsense\"\nmax_body = \"25 bananas\"\npoll_interval = \"soon\"\ndisk_reserve = \"-1\"
+colour = \"green\"\n[sources.a]\nprovider = \"gitbub\"\nsecret = \"x\"\n[sources.b]\nprovider = \"github\"
+[actions.c]\nkind = \"shout\"\n[actions.d]\nkind = \"log\"\nattempts = 0\n";
+    let keys = [
+        "listen",
+        "max_body",
+        "poll_interval",
+        "disk_reserve",
+        "colour",
+        "sources.a.provider",
+        "gitbub",
+        "sources.b",
+        "actions.c.kind",
+        "shout",
+        "actions.d.attempts",
+    ];
+    refused(config, &keys);
+}
+
+#[test]
+fn numbers_without_a_unit_are_refused_where_a_unit_belongs() {
+    refused(&format!("poll_interval = 5\n{SOURCE}"), &["poll_interval"]);
+    refused(&format!("poll_interval = \"5\"\n{SOURCE}"), &["poll_interval"]);
+    refused(&format!("poll_interval = \"0s\"\n{SOURCE}"), &["poll_interval"]);
+    refused(&format!("max_body = \"\"\n{SOURCE}"), &["max_body"]);
+}
+
+#[test]
+fn sizes_and_durations_with_units_are_understood() {
+    for lines in [
+        "max_body = \"1MiB\"",
+        "max_body = \"512KiB\"",
+        "disk_reserve = \"1GiB\"",
+        "poll_interval = \"250ms\"",
+        "poll_interval = \"1m 30s\"",
+    ] {
+        Home::with_config(&format!("{lines}\n{SOURCE}")).run(["check"]).ok();
+    }
+}
+
+#[test]
+fn a_source_without_a_secret_is_refused_unless_it_says_verify_none() {
+    refused(&github_source(""), &["sources.github", "secret"]);
+    refused(&github_source("verify = \"nothing\""), &["sources.github.verify"]);
+    Home::with_config(&github_source("verify = \"none\"")).run(["check"]).ok();
+}
+
+#[test]
+fn an_empty_secret_is_refused_wherever_it_comes_from() {
+    for secret in ["\"\"", "[]", "[\"good\", \"\"]", "\"env:EMPTY\"", "\"file:empty\"", "\"file:newline\""] {
+        let home = Home::with_config(&github_source(&format!("secret = {secret}"))).env("EMPTY", "");
+        home.write("empty", "");
+        home.write("newline", "\n");
+        home.run(["check"]).refused(2, &[]);
+        home.start_in_vain().refused(2, &["sources.github.secret"]);
+    }
+}
+
+#[test]
+fn an_empty_secret_of_the_built_in_source_is_refused() {
+    let home = Home::new().env("GITHUB_WEBHOOK_SECRET", "");
+    home.start_in_vain().refused(2, &["GITHUB_WEBHOOK_SECRET"]);
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_refused_with_its_name() {
+    for (secret, name) in
+        [("env:NOT_SET_HERE", "NOT_SET_HERE"), ("file:no-such-file", "no-such-file"), ("credential:nope", "nope")]
+    {
+        let home = Home::with_config(&github_source(&format!("secret = \"{secret}\"")));
+        home.start_in_vain().refused(2, &["sources.github.secret", name]);
+    }
+}
+
+#[test]
+fn a_source_needs_a_name_that_fits_into_a_path() {
+    refused("[sources.\"a/b\"]\nprovider = \"github\"\nsecret = \"x\"\n", &["a/b"]);
+    refused("[sources.\"\"]\nprovider = \"github\"\nsecret = \"x\"\n", &["sources"]);
+}
+
+/// Not refused: another program may insert events of sources that we do not have.
+#[test]
+fn check_points_at_an_action_for_a_source_that_is_not_there() {
+    let config = format!("{SOURCE}[actions.say]\nkind = \"log\"\non = [\"gitbub:push\"]\n");
+    let text = Home::with_config(&config).run(["check"]).ok().text();
+    let pointed_at = text.lines().any(|line| line.contains("gitbub:push") && line.contains("no source"));
+    assert!(pointed_at, "{text}");
+}
+
+#[test]
+fn a_problem_never_tells_a_secret() {
+    let output = refused(&format!("listen = \"nonsense\"\n{}", github_source("secret = \"hunter2\"")), &["listen"]);
+    assert!(!output.to_string().contains("hunter2"), "{output}");
+}
+
+#[test]
+fn a_config_that_is_named_but_not_there_is_refused() {
+    Home::new().run(["check", "--config", "nowhere.toml"]).refused(2, &["nowhere.toml"]);
+    Home::new().env("HOOKBOX_CONFIG", "nowhere.toml").run(["check"]).refused(2, &["nowhere.toml"]);
+}
+
+#[test]
+fn the_config_is_the_option_then_the_variable_then_the_file_in_the_directory() {
+    let config = |database: &str| format!("database = \"{database}\"\n{SOURCE}");
+    let home = Home::with_config(&config("here.db"));
+    home.write("variable.toml", config("variable.db"));
+    home.write("option.toml", config("option.db"));
+    assert!(home.run(["check"]).ok().text().contains("here.db"));
+    let home = home.env("HOOKBOX_CONFIG", "variable.toml");
+    assert!(home.run(["check"]).ok().text().contains("variable.db"));
+    for args in [["--config", "option.toml", "check"], ["check", "--config", "option.toml"]] {
+        assert!(home.run(args).ok().text().contains("option.db"));
+    }
+}
+
+#[test]
+fn options_override_the_config() {
+    let home = Home::with_config(&format!("listen = \"127.0.0.1:1\"\ndatabase = \"here.db\"\n{SOURCE}"));
+    let text = home.run(["check", "--listen", "127.0.0.1:2", "--database", "there.db"]).ok().text();
+    assert!(text.contains("127.0.0.1:2") && text.contains("there.db"), "{text}");
+    assert!(!text.contains("127.0.0.1:1") && !text.contains("/here.db"), "{text}");
+}
+
+#[test]
+fn a_reload_takes_new_sources_and_secrets() {
+    let hookbox = Home::with_config(&github_source("secret = \"one\"")).start();
+    let request = Request::github("push", "d-1", "{}");
+    assert_eq!(hookbox.send(&request.clone().signed_with("one")).status, 200);
+    let added = "[sources.work]\nprovider = \"github\"\nsecret = \"three\"\n";
+    hookbox.write("hookbox.toml", github_source("secret = \"two\"") + added);
+    hookbox.signal(Signal::HUP);
+    hookbox.wait_for_stderr("configuration reloaded");
+    assert_eq!(hookbox.send(&request.clone().signed_with("one")).status, 401);
+    assert_eq!(hookbox.send(&request.clone().signed_with("two")).status, 200);
+    assert_eq!(hookbox.send(&request.target("/webhooks/work").signed_with("three")).status, 200);
+}
+
+#[test]
+fn a_bad_reload_keeps_the_old_configuration_and_says_why() {
+    let hookbox = Home::with_config(&github_source("secret = \"one\"")).start();
+    hookbox.write("hookbox.toml", github_source("secrt = \"two\""));
+    hookbox.signal(Signal::HUP);
+    hookbox.wait_for_stderr("keeping the old configuration");
+    hookbox.wait_for_stderr("secrt");
+    assert_eq!(hookbox.send(&Request::github("push", "d-1", "{}").signed_with("one")).status, 200);
+}
+
+#[test]
+fn a_reload_takes_new_actions() {
+    let hookbox =
+        Home::with_config(&format!("{SOURCE}[actions.say]\nkind = \"log\"\non = [\"github:push\"]\n")).start();
+    hookbox.write("hookbox.toml", format!("{SOURCE}[actions.tell]\nkind = \"log\"\non = [\"github:issues\"]\n"));
+    hookbox.signal(Signal::HUP);
+    hookbox.wait_for_stderr("configuration reloaded");
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.deliver("issues", "d-2", "{}");
+    hookbox.wait_for_stdout("(delivery d-2)");
+    assert!(!hookbox.stdout().contains("(delivery d-1)"));
+}
+
+#[test]
+fn a_reload_without_any_config_changes_nothing() {
+    let hookbox = Home::new().start();
+    hookbox.signal(Signal::HUP);
+    hookbox.wait_for_stderr("configuration reloaded");
+    hookbox.deliver("push", "d-1", "{}");
+}

@@ -1,0 +1,160 @@
+//! Start, stop, and being killed.
+
+use std::collections::HashSet;
+
+use crate::support::{Address, Home, Hookbox, Request, Signal, wait_for};
+
+#[test]
+fn sigterm_and_sigint_end_it_with_exit_0_and_a_checkpoint() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let hookbox = Home::new().start();
+        hookbox.deliver("push", "d-1", "{}");
+        hookbox.signal(signal);
+        let (home, output) = hookbox.wait();
+        assert_eq!(output.code, Some(0), "{output}");
+        let left = home.path("webhooks.db-wal").metadata().map_or(0, |file| file.len());
+        assert_eq!(left, 0, "everything is in the database itself");
+        assert_eq!(home.stored(), 1);
+    }
+}
+
+#[test]
+fn senders_that_wait_do_not_hold_up_the_stop() {
+    let hookbox = Home::new().start();
+    let mut kept = hookbox.connect();
+    kept.send(&Request::get("/healthz").bytes());
+    assert_eq!(kept.response().status, 200);
+    let mut half = hookbox.connect();
+    half.send(&Request::github("push", "d-1", "{}").head());
+    let _silent = hookbox.connect();
+    // `stop` waits for twice what is promised.
+    let (_, output) = hookbox.stop();
+    assert_eq!(output.code, Some(0), "{output}");
+}
+
+/// Delivers until the program is gone. The ids that were acknowledged.
+fn deliver_until_it_ends(address: &Address, sender: usize) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for n in 0.. {
+        let id = format!("d-{sender}-{n}");
+        let Ok(mut connection) = address.try_connect() else { break };
+        connection.send_lossy(&Request::github("push", &id, "{}").bytes());
+        match connection.try_response() {
+            Ok(response) if response.status == 200 => acknowledged.push(id),
+            Ok(response) => assert_eq!(response.status, 503, "{}", response.text()),
+            Err(_) => {}
+        }
+    }
+    acknowledged
+}
+
+/// 16 senders deliver while `end` ends the program: everything that it acknowledged must be there afterwards.
+#[track_caller]
+fn assert_nothing_is_lost(end: impl FnOnce(Hookbox) -> Home) -> Home {
+    let hookbox = Home::new().start();
+    let address = hookbox.address();
+    let deliver = |sender| {
+        let address = address.clone();
+        std::thread::spawn(move || deliver_until_it_ends(&address, sender))
+    };
+    let senders: Vec<_> = (0..16).map(deliver).collect();
+    wait_for("deliveries to be under way", || (hookbox.stored() > 100).then_some(()));
+    let home = end(hookbox);
+    let acknowledged: Vec<String> = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
+    let stored: HashSet<String> = home.query("SELECT delivery_id FROM webhook_events").into_iter().collect();
+    let lost: Vec<_> = acknowledged.iter().filter(|id| !stored.contains(*id)).collect();
+    assert!(acknowledged.len() > 50 && lost.is_empty(), "of {} lost {lost:?}", acknowledged.len());
+    assert_eq!(home.query::<String>("PRAGMA integrity_check"), ["ok"]);
+    home
+}
+
+#[test]
+fn a_stop_under_load_loses_nothing() {
+    assert_nothing_is_lost(|hookbox| {
+        let (home, output) = hookbox.stop();
+        assert_eq!(output.code, Some(0), "{output}");
+        home
+    });
+}
+
+#[test]
+fn a_kill_under_load_loses_nothing_and_leaves_nothing_undone() {
+    let hookbox = assert_nothing_is_lost(Hookbox::kill9).start();
+    hookbox.wait_until_done();
+    hookbox.assert_alive();
+}
+
+#[test]
+fn two_on_one_database_the_second_refuses_and_says_why() {
+    let hookbox = Home::new().start();
+    let output = hookbox.start_in_vain();
+    assert!(matches!(output.code, Some(1 | 2)), "{output}");
+    assert!(output.stderr.contains("webhooks.db"), "{output}");
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.wait_for_stdout("(delivery d-1)");
+}
+
+#[test]
+fn after_a_kill_the_database_is_free_again() {
+    let mut home = Home::new();
+    for n in 0..3 {
+        let hookbox = home.start();
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+        home = hookbox.kill9();
+    }
+    assert_eq!(home.start().stored(), 3);
+}
+
+#[test]
+fn an_address_in_use_is_refused_with_the_address() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Home::new().listen(&address).start_in_vain();
+    assert!(matches!(output.code, Some(1 | 2)), "{output}");
+    assert!(output.stderr.contains(&address), "{output}");
+}
+
+fn with_socket() -> Home {
+    let home = Home::new();
+    let listen = format!("unix:{}", home.path("http.sock").display());
+    home.listen(&listen)
+}
+
+#[test]
+fn a_unix_socket_is_removed_at_the_stop() {
+    let (home, _) = with_socket().start().stop();
+    assert!(!home.path("http.sock").exists());
+}
+
+#[test]
+fn a_unix_socket_that_a_kill_left_behind_is_replaced() {
+    let home = with_socket().start().kill9();
+    assert!(home.path("http.sock").exists());
+    home.start().assert_alive();
+}
+
+#[test]
+fn a_unix_socket_that_someone_listens_on_is_left_to_them() {
+    let hookbox = with_socket().start();
+    let output =
+        hookbox.run(["--listen", &format!("unix:{}", hookbox.path("http.sock").display()), "--database", "b.db"]);
+    assert!(matches!(output.code, Some(1 | 2)), "{output}");
+    assert!(output.stderr.contains("http.sock"), "{output}");
+    hookbox.assert_alive();
+}
+
+#[test]
+fn a_file_in_the_place_of_the_unix_socket_is_left_alone() {
+    let home = with_socket();
+    home.write("http.sock", "precious");
+    let output = home.start_in_vain();
+    assert!(matches!(output.code, Some(1 | 2)), "{output}");
+    assert_eq!(std::fs::read(home.path("http.sock")).unwrap(), b"precious");
+}
+
+#[test]
+fn nothing_is_left_in_the_temporary_directory() {
+    let (home, _) = Home::new().start().stop();
+    let left: Vec<_> = std::fs::read_dir(home.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name.to_string_lossy().starts_with("webhooks.db")), "{left:?}");
+}

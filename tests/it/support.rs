@@ -1,0 +1,45 @@
+//! What the tests are written with: an installation in a temporary directory, the running program, raw HTTP.
+
+mod http;
+mod program;
+mod trace;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub use http::{Address, Connection, Request, Response, hex, sign_github};
+pub use program::{Home, Hookbox, Output, python};
+pub use rustix::process::Signal;
+pub use trace::{Call, strace};
+
+/// What deliveries are signed with: the secret of the example in GitHub's documentation.
+pub const SECRET: &str = "It's a Secret to Everybody";
+
+/// The built-in source, written out: for tests that need a config for something else.
+pub const SOURCE: &str = "[sources.github]\nprovider = \"github\"\nsecret = \"env:GITHUB_WEBHOOK_SECRET\"\n";
+
+/// Far above what anything takes, even under qemu on a busy machine: it ends a test that would otherwise hang.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Asks until there is an answer. Panics with `what` was awaited where none comes in time.
+#[track_caller]
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_longer_for(what, DEADLINE, ask)
+}
+
+#[track_caller]
+pub fn wait_longer_for<T>(what: &str, deadline: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < deadline, "waited {deadline:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A file of `tests/it/data/`.
+pub fn data(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/data").join(name)
+}

@@ -1,0 +1,419 @@
+//! An installation (directory, config, environment) and the program running in it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::types::FromSql;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Address, Connection, Request, Response, SECRET, wait_for, wait_longer_for};
+
+/// A command that runs to its end does so in milliseconds; under qemu in a second.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A directory of its own, with a config or without, and an environment that has nothing else of this machine.
+pub struct Home {
+    dir: TempDir,
+    env: Vec<(String, String)>,
+    args: Vec<String>,
+    listen: String,
+    wrapper: Vec<String>,
+    stdout_unread: bool,
+}
+
+impl Home {
+    /// The built-in defaults, with a secret for the built-in source.
+    pub fn new() -> Home {
+        let home = Home {
+            dir: tempfile::Builder::new().prefix("hookbox-test-").tempdir().unwrap(),
+            env: Vec::new(),
+            args: Vec::new(),
+            listen: "127.0.0.1:0".to_owned(),
+            wrapper: Vec::new(),
+            stdout_unread: false,
+        };
+        home.env("GITHUB_WEBHOOK_SECRET", SECRET)
+    }
+
+    pub fn with_config(text: &str) -> Home {
+        let home = Home::new();
+        home.write("hookbox.toml", text);
+        home
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Home {
+        self.env.retain(|(have, _)| have != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn without_secret(mut self) -> Home {
+        self.env.retain(|(name, _)| name != "GITHUB_WEBHOOK_SECRET");
+        self
+    }
+
+    /// Another argument of `serve`, after `--listen`.
+    pub fn arg(mut self, arg: &str) -> Home {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    pub fn listen(mut self, address: &str) -> Home {
+        address.clone_into(&mut self.listen);
+        self
+    }
+
+    /// A program, with arguments, that starts ours and becomes it or passes signals on.
+    pub fn wrapped_in(mut self, wrapper: &[&str]) -> Home {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Nobody reads what `serve` prints on stdout: once the pipe is full, printing blocks.
+    pub fn stdout_unread(mut self, unread: bool) -> Home {
+        self.stdout_unread = unread;
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    pub fn db(&self) -> rusqlite::Connection {
+        let db = rusqlite::Connection::open(self.path("webhooks.db")).unwrap();
+        db.busy_timeout(Duration::from_secs(5)).unwrap();
+        db
+    }
+
+    /// The first column of every row.
+    #[track_caller]
+    pub fn query<T: FromSql>(&self, sql: &str) -> Vec<T> {
+        let db = self.db();
+        let mut statement = db.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    /// How many events are stored.
+    #[track_caller]
+    pub fn stored(&self) -> i64 {
+        self.query("SELECT count(*) FROM webhook_events")[0]
+    }
+
+    pub fn start(self) -> Hookbox {
+        let mut command = self.command();
+        command.args(["--listen", &self.listen]).args(&self.args);
+        let mut process = Process::spawn(command, self.stdout_unread);
+        let address = process.wait_until_listening();
+        Hookbox { home: self, process, address }
+    }
+
+    /// `serve`, which must end by itself.
+    #[track_caller]
+    pub fn start_in_vain(&self) -> Output {
+        let args = ["--listen", &self.listen].into_iter().chain(self.args.iter().map(String::as_str));
+        self.run(args.collect::<Vec<_>>())
+    }
+
+    /// Runs a command to its end.
+    #[track_caller]
+    pub fn run<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        let mut command = self.command();
+        let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        command.args(&args);
+        let mut process = Process::spawn(command, false);
+        let what = format!("the end of: hookbox {}", args.join(" "));
+        let status = wait_longer_for(&what, COMMAND_DEADLINE, || process.child.try_wait().unwrap());
+        process.output(status)
+    }
+
+    /// The program in this place, not yet with arguments. A cleared environment, so that nothing of this machine helps.
+    pub fn command(&self) -> Command {
+        let program = std::env::var_os("HOOKBOX_BIN").unwrap_or_else(|| OsString::from(env!("CARGO_BIN_EXE_hookbox")));
+        let mut words: Vec<OsString> = self.wrapper.iter().map(OsString::from).collect();
+        words.extend(runner());
+        words.push(program);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).current_dir(self.dir.path()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.dir.path()).env("TMPDIR", self.dir.path());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// What starts a program of another machine. `CROSS_RUNNER` is how `cross` tells its tests.
+pub fn runner() -> Vec<OsString> {
+    if let Ok(runner) = std::env::var("HOOKBOX_RUNNER") {
+        return runner.split_whitespace().map(OsString::from).collect();
+    }
+    match std::env::var("CROSS_RUNNER").as_deref() {
+        Ok("qemu-user") => vec![OsString::from(format!("qemu-{}", std::env::consts::ARCH))],
+        _ => Vec::new(),
+    }
+}
+
+/// `python3 -u` in this place, or `None` (and a word about it) where there is no Python.
+pub fn python(home: &Home) -> Option<Command> {
+    let found = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        println!("skipped: python3 is not installed");
+        return None;
+    }
+    let mut command = Command::new("python3");
+    command.arg("-u").current_dir(home.path("."));
+    Some(command)
+}
+
+/// The running program. Killed when it is dropped; if the test fails, what it printed is shown.
+pub struct Hookbox {
+    home: Home,
+    process: Process,
+    address: Address,
+}
+
+impl Deref for Hookbox {
+    type Target = Home;
+
+    fn deref(&self) -> &Home {
+        &self.home
+    }
+}
+
+impl Hookbox {
+    pub fn address(&self) -> Address {
+        self.address.clone()
+    }
+
+    pub fn url(&self, target: &str) -> String {
+        format!("http://{}{target}", self.address.tcp())
+    }
+
+    pub fn connect(&self) -> Connection {
+        self.address.connect()
+    }
+
+    #[track_caller]
+    pub fn send(&self, request: &Request) -> Response {
+        self.address.send(request)
+    }
+
+    /// Delivers what must be taken.
+    #[track_caller]
+    pub fn deliver(&self, event: &str, id: &str, body: impl AsRef<[u8]>) {
+        let response = self.send(&Request::github(event, id, body));
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+
+    /// After whatever was done to it, the program takes a delivery.
+    #[track_caller]
+    pub fn assert_alive(&self) {
+        let response = self.send(&Request::get("/healthz"));
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+
+    pub fn stdout(&self) -> String {
+        self.process.stdout.text()
+    }
+
+    pub fn stderr(&self) -> String {
+        self.process.stderr.text()
+    }
+
+    #[track_caller]
+    pub fn wait_for_stdout(&self, text: &str) {
+        wait_for(&format!("{text:?} on stdout"), || self.stdout().contains(text).then_some(()));
+    }
+
+    #[track_caller]
+    pub fn wait_for_stderr(&self, text: &str) {
+        wait_for(&format!("{text:?} on stderr"), || self.stderr().contains(text).then_some(()));
+    }
+
+    /// Waits until no stored event is unprocessed.
+    #[track_caller]
+    pub fn wait_until_done(&self) {
+        let open = "SELECT count(*) FROM webhook_events WHERE status = 'unprocessed'";
+        wait_for("every event to be processed", || (self.query::<i64>(open)[0] == 0).then_some(()));
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process.child), signal).unwrap();
+    }
+
+    /// SIGTERM, and what came of it.
+    #[track_caller]
+    pub fn stop(self) -> (Home, Output) {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits until the program ends.
+    #[track_caller]
+    pub fn wait(mut self) -> (Home, Output) {
+        let status = wait_for("the program to end", || self.process.child.try_wait().unwrap());
+        (self.home, self.process.output(status))
+    }
+
+    /// SIGKILL: what a power cut does to the process.
+    pub fn kill9(self) -> Home {
+        drop(self.process);
+        self.home
+    }
+}
+
+/// What a program left behind.
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Output {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// One object a line.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The only object.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|problem| panic!("{problem}: {self}"))
+    }
+
+    /// It did what it should.
+    #[track_caller]
+    pub fn ok(self) -> Output {
+        assert_eq!(self.code, Some(0), "{self}");
+        self
+    }
+
+    /// It refused, with this code and a message that has all of these words, and printed no result.
+    #[track_caller]
+    pub fn refused(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self}");
+        for word in words {
+            assert!(self.stderr.contains(word), "no {word:?} in: {self}");
+        }
+        assert!(!self.stderr.contains("panicked"), "{self}");
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.text(), self.stderr)
+    }
+}
+
+struct Process {
+    child: Child,
+    stdout: Captured,
+    stderr: Captured,
+    /// Kept open where nobody is to read it.
+    _unread: Option<ChildStdout>,
+}
+
+impl Process {
+    #[track_caller]
+    fn spawn(mut command: Command, stdout_unread: bool) -> Process {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|problem| panic!("{command:?}: {problem}"));
+        let stdout = child.stdout.take().unwrap();
+        let stderr = Captured::from(child.stderr.take().unwrap());
+        if stdout_unread {
+            return Process { child, stdout: Captured::from(std::io::empty()), stderr, _unread: Some(stdout) };
+        }
+        Process { child, stdout: Captured::from(stdout), stderr, _unread: None }
+    }
+
+    #[track_caller]
+    fn wait_until_listening(&mut self) -> Address {
+        wait_for("a line `listening on ...` on stderr", || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                self.stderr.finish();
+                panic!("ended at once ({status}): {}", self.stderr.text());
+            }
+            self.stderr.text().lines().find_map(address_in)
+        })
+    }
+
+    fn output(&mut self, status: ExitStatus) -> Output {
+        self.stdout.finish();
+        self.stderr.finish();
+        Output { code: status.code(), stdout: self.stdout.bytes(), stderr: self.stderr.text() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- stdout of the program\n{}", self.stdout.text());
+            eprintln!("--- stderr of the program\n{}", self.stderr.text());
+        }
+    }
+}
+
+/// `... listening on http://127.0.0.1:40123` or `... listening on unix:/path`.
+fn address_in(line: &str) -> Option<Address> {
+    let (_, address) = line.split_once("listening on ")?;
+    let word = |text: &str| text.split([' ', ',']).next().unwrap_or_default().trim_end_matches('/').to_owned();
+    if let Some(rest) = address.strip_prefix("http://") {
+        return word(rest).parse().ok().map(Address::Tcp);
+    }
+    address.strip_prefix("unix:").map(|rest| Address::Unix(Path::new(&word(rest)).to_owned()))
+}
+
+/// What a pipe has given so far, read by a thread so that the program never waits for us.
+struct Captured {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Captured {
+    fn from(pipe: impl Read + Send + 'static) -> Captured {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&bytes);
+        let reader = std::thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while matches!(pipe.read_until(b'\n', &mut line), Ok(1..)) {
+                into.lock().unwrap_or_else(PoisonError::into_inner).append(&mut line);
+            }
+        });
+        Captured { bytes, reader: Some(reader) }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    /// Waits for the end of the pipe: only for a program that has ended.
+    fn finish(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}

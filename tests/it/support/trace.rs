@@ -1,0 +1,75 @@
+//! The program under `strace`: which system calls it made, in which order.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::Home;
+use super::program::runner;
+
+/// One system call. `began` and `ended` are positions in the trace: one that ended before another began is before it.
+pub struct Call {
+    pub name: String,
+    /// The first argument: a descriptor, in the calls we trace.
+    pub fd: String,
+    pub text: String,
+    pub began: usize,
+    pub ended: usize,
+}
+
+impl Call {
+    pub fn is_sync(&self) -> bool {
+        matches!(self.name.as_str(), "fsync" | "fdatasync")
+    }
+
+    pub fn is_file_write(&self) -> bool {
+        matches!(self.name.as_str(), "pwrite64" | "pwritev" | "pwritev2")
+    }
+
+    pub fn is_read(&self) -> bool {
+        matches!(self.name.as_str(), "read" | "readv" | "recvfrom" | "recvmsg")
+    }
+}
+
+/// The same place with the program traced, into the file `trace`. `None` where that is not possible here.
+pub fn strace(home: Home) -> Option<Home> {
+    let mut trial = Command::new("strace");
+    trial.args(["-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if !trial.status().is_ok_and(|status| status.success()) || !runner().is_empty() {
+        println!("skipped: strace is not installed, not permitted, or the program is emulated");
+        return None;
+    }
+    let calls = "trace=fsync,fdatasync,pwrite64,pwritev,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg";
+    // -D: the program stays our child, and gets our signals. -s: whole pages and requests.
+    Some(home.wrapped_in(&["strace", "-D", "-f", "-s", "70000", "-e", calls, "-e", "signal=none", "-o", "trace"]))
+}
+
+impl Call {
+    /// All calls of a trace in the order in which they ended.
+    pub fn read_all(trace: &Path) -> Vec<Call> {
+        let trace = std::fs::read(trace).unwrap();
+        let mut unfinished: HashMap<String, Call> = HashMap::new();
+        let mut calls = Vec::new();
+        for (at, line) in String::from_utf8_lossy(&trace).lines().enumerate() {
+            let Some((thread, rest)) = line.split_once(' ') else { continue };
+            let rest = rest.trim_start();
+            if let Some((_, resumed)) = rest.split_once(" resumed>") {
+                if let Some(mut call) = unfinished.remove(thread) {
+                    call.text.push_str(resumed);
+                    call.ended = at;
+                    calls.push(call);
+                }
+                continue;
+            }
+            let Some((name, arguments)) = rest.split_once('(') else { continue };
+            let fd: String = arguments.chars().take_while(char::is_ascii_digit).collect();
+            let call = Call { name: name.to_owned(), fd, text: arguments.to_owned(), began: at, ended: at };
+            if rest.ends_with("<unfinished ...>") {
+                unfinished.insert(thread.to_owned(), call);
+            } else {
+                calls.push(call);
+            }
+        }
+        calls
+    }
+}
