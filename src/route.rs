@@ -120,10 +120,9 @@ pub enum PatternError {
 impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PatternError::NoColon(text) => write!(
-                f,
-                "{text:?} has no colon; write \"SOURCE:EVENT\", such as \"github:push\" or \"*:push\", or \"*\" for all"
-            ),
+            PatternError::NoColon(text) => {
+                write!(f, "{text:?} has no colon; write \"SOURCE:EVENT\", such as \"*:push\", or \"*\" for all")
+            }
             PatternError::Empty(part) => write!(f, "the {part} is empty; write * for any"),
             PatternError::PartialWildcard(part) => {
                 write!(f, "a * stands for a whole {part} only; write the {part} in full, or * alone")

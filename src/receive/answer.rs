@@ -80,9 +80,9 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rejection::Forged(refusal) => refusal.fmt(f),
-            Rejection::NotLocal => f.write_str(
-                "it came from elsewhere, and this source verifies nothing: set GITHUB_WEBHOOK_SECRET, or configure the source",
-            ),
+            Rejection::NotLocal => {
+                f.write_str("it came from elsewhere, and this source verifies nothing: give it a secret")
+            }
             other => f.write_str(other.line()),
         }
     }
