@@ -44,9 +44,6 @@ use std::time::{Duration, Instant};
 /// dropped.
 pub const PEER_HEADER: &str = "X-Gate-Peer";
 
-/// The pool opens in milliseconds; a receiver that has not answered by then never will.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// So that a flood of connections does not keep those that live from being served.
 const ACCEPTS_PER_TURN: usize = 64;
 
@@ -81,7 +78,7 @@ pub enum GateError {
 impl fmt::Display for GateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GateError::ReceiverSilent => write!(f, "the receiver did not answer the gate within {START_TIMEOUT:?}"),
+            GateError::ReceiverSilent => write!(f, "the receiver did not answer the gate in time"),
             GateError::Failed(error) => write!(f, "cannot start the gate: {error}"),
         }
     }
@@ -113,13 +110,14 @@ fn start_within(
     let (ready, is_ready) = mpsc::sync_channel(1);
     let address = listener.address().to_string();
     let inner = inner.to_path_buf();
+    let start_timeout = limits.deadlines.start;
     let run = move || {
         let _on_end = OnDrop(Some(on_end));
         let pool = Pool::new(inner, limits.slots);
         Turns::new(limits, listener, stopped, pool, settings, ready).run();
     };
     let thread = thread::Builder::new().name("gate".into()).spawn(run).map_err(GateError::Failed)?;
-    is_ready.recv_timeout(START_TIMEOUT).map_err(|_| GateError::ReceiverSilent)?;
+    is_ready.recv_timeout(start_timeout).map_err(|_| GateError::ReceiverSilent)?;
     Ok(Gate { address, stop, thread })
 }
 
