@@ -100,6 +100,10 @@ impl Limits {
         }
     }
 
+    pub fn is_short(&self, now: Instant) -> bool {
+        self.shortage.is_some_and(|(_, until)| now < until)
+    }
+
     /// Descriptors ran out while `live` connections existed.
     pub fn note_shortage(&mut self, live: usize, now: Instant) {
         let connections = live.saturating_sub(SHORTAGE_STEP).max(MIN_CONNECTIONS).min(self.connections);

@@ -72,22 +72,22 @@ fn complete_requests_are_never_closed_to_make_room() {
 #[test]
 fn the_largest_unfinished_body_pays_when_the_budget_is_used_up() {
     let mut limits = limits();
-    limits.budget_bytes = 1_000_000;
+    limits.budget_bytes = 1_400_000;
     let rig = Rig::start(limits);
     rig.set_max_body_bytes(400_000);
-    let mut senders: Vec<Sender> = (0..6).map(|_| rig.connect()).collect();
-    // Together 1.2 MB of 2.1 MB; the last is the largest.
-    for (at, sender) in senders.iter_mut().enumerate() {
-        let body = vec![b'a'; 390_000];
-        let sent = 150_000 + at * 20_000;
-        sender.send(&post("/", &body)[..sent]);
+    let request = post("/", &[b'a'; 390_000]);
+    let mut senders: Vec<Sender> = (0..5).map(|_| rig.connect()).collect();
+    for sender in &mut senders {
+        sender.send(&request[..150_000]);
     }
-    let refused = senders.last_mut().unwrap().answer();
+    let mut largest = rig.connect();
+    largest.send(&request[..request.len() - 1]);
+    let refused = largest.answer();
     assert_eq!((refused.status, refused.header("retry-after").is_some()), (503, true));
     assert_eq!(rig.deliver(), 200, "small ones never pay");
     senders.truncate(1);
     assert_eq!(rig.deliver(), 200, "now the others are gone");
-    senders[0].send(&vec![b'a'; post("/", &vec![b'a'; 390_000]).len() - 150_000]);
+    senders[0].send(&request[150_000..]);
     assert_eq!(senders[0].answer().status, 200);
 }
 
