@@ -136,7 +136,8 @@ impl Connection {
         }
     }
 
-    /// The socket is ready for what [`Connection::interest`] asked. `scratch` has [`READ_BYTES`](super::body::READ_BYTES).
+    /// The socket is ready for what [`Connection::interest`] asked. `scratch` has
+    /// [`READ_BYTES`](super::body::READ_BYTES).
     pub fn ready(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
         match self.state {
             State::Head { .. } => self.read_head(context, scratch),

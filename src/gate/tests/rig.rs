@@ -4,6 +4,7 @@ use super::super::limits::{Deadlines, Limits};
 use super::super::private::PrivateServer;
 use super::super::{Gate, PEER_HEADER, Settings, is_probe, start_within};
 use crate::listen;
+use rustix::net::sockopt::set_socket_linger;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -261,6 +262,14 @@ impl Sender {
         match &self.socket {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+        }
+    }
+
+    /// Ends the connection in a way that the other side's poll reports even where it asks for nothing.
+    pub fn reset(self) {
+        match &self.socket {
+            Socket::Tcp(stream) => set_socket_linger(stream, Some(Duration::ZERO)).unwrap(),
+            Socket::Unix(_) => {}
         }
     }
 

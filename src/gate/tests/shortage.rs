@@ -6,6 +6,7 @@ use crate::gate::limits::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -50,13 +51,24 @@ impl Process {
         sender.answer().status
     }
 
-    /// How often the gate's thread has gone to sleep.
-    fn sleeps(&self) -> String {
+    /// The gate's thread: how often it went to sleep, and the time for which it ran.
+    fn activity(&self) -> String {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let is_gate = |path: &std::path::PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|it| it == "gate\n");
+        let is_gate = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|it| it == "gate\n");
         let gate = tasks.flatten().map(|entry| entry.path()).find(is_gate).unwrap();
         let status = fs::read_to_string(gate.join("status")).unwrap();
-        status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_string()
+        let sleeps = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
+        let stat = fs::read_to_string(gate.join("stat")).unwrap();
+        let ticks: Vec<&str> = stat.split(' ').skip(13).take(2).collect();
+        format!("{sleeps} {ticks:?}")
+    }
+
+    fn wait_until_it_sleeps(&self) {
+        wait_until("quiet", || {
+            let before = self.activity();
+            thread::sleep(Duration::from_millis(500));
+            self.activity() == before
+        });
     }
 }
 
@@ -70,12 +82,19 @@ impl Drop for Process {
 #[test]
 fn an_idle_gate_sleeps() {
     let process = Process::start(256);
+    process.wait_until_it_sleeps();
     assert_eq!(process.deliver(), 200);
-    wait_until("quiet", || {
-        let before = process.sleeps();
-        thread::sleep(Duration::from_millis(500));
-        process.sleeps() == before
-    });
+    process.wait_until_it_sleeps();
+}
+
+#[test]
+fn a_sender_that_is_gone_while_its_request_waits_wakes_nobody() {
+    let process = Process::start(256);
+    let mut sender = Sender::tcp(&process.address);
+    sender.send(&post("/hold", b""));
+    thread::sleep(Duration::from_millis(100)); // until it is in flight
+    sender.reset();
+    process.wait_until_it_sleeps();
 }
 
 #[test]
