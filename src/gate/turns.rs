@@ -118,6 +118,7 @@ impl Turns {
 
     fn look_around(&mut self) {
         self.context.now = Instant::now();
+        self.accept_at = self.accept_at.filter(|accept_at| self.context.now < *accept_at);
         self.context.max_body_bytes = self.settings.max_body_bytes.load(Ordering::Relaxed);
         if self.pool.is_complete()
             && let Some(ready) = self.ready.take()
@@ -167,13 +168,12 @@ impl Turns {
     }
 
     fn is_accepting(&self) -> bool {
-        self.ready.is_none() && self.accept_at.is_none_or(|accept_at| accept_at <= self.context.now)
+        self.ready.is_none() && self.accept_at.is_none()
     }
 
     fn nearest_deadline(&self) -> Option<Instant> {
         let connections = self.connections.values().map(Connection::deadline);
-        let accept_at = self.accept_at.filter(|_| !self.is_accepting());
-        connections.chain(self.pool.deadline()).chain(accept_at).chain(self.stop_at).min()
+        connections.chain(self.pool.deadline()).chain(self.accept_at).chain(self.stop_at).min()
     }
 
     fn serve(&mut self, source: Source, flags: PollFlags) {

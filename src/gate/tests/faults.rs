@@ -139,6 +139,7 @@ fn a_late_answer_is_given_to_nobody_else() {
     let mut late = rig.connect();
     late.send(&post("/hold", b"late"));
     assert_eq!(late.answer().status, 504);
+    assert_eq!(rig.deliver(), 200, "the slot is open again, although the receiver still has the request");
     rig.release_held();
     let mut other = rig.connect();
     other.send(&post("/", b"other"));

@@ -20,7 +20,9 @@ fn child() {
     let Some(descriptors) = std::env::var(DESCRIPTORS).ok().and_then(|it| it.parse().ok()) else { return };
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: Some(descriptors), maximum }).unwrap();
-    let rig = Rig::start(Limits::new(4, 512));
+    let mut limits = Limits::new(4, 512);
+    limits.deadlines.request *= 10; // no test waits until the silent go by themselves
+    let rig = Rig::start(limits);
     writeln!(std::io::stderr(), "{}", rig.tcp_address()).unwrap();
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
@@ -51,16 +53,21 @@ impl Process {
         sender.answer().status
     }
 
-    /// The gate's thread: how often it went to sleep, and the time for which it ran.
+    /// How often the gate's thread went to sleep, and the time for which the process ran.
     fn activity(&self) -> String {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let is_gate = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|it| it == "gate\n");
         let gate = tasks.flatten().map(|entry| entry.path()).find(is_gate).unwrap();
         let status = fs::read_to_string(gate.join("status")).unwrap();
         let sleeps = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
-        let stat = fs::read_to_string(gate.join("stat")).unwrap();
-        let ticks: Vec<&str> = stat.split(' ').skip(13).take(2).collect();
-        format!("{sleeps} {ticks:?}")
+        format!("{sleeps} {}", self.ticks())
+    }
+
+    /// The time for which the process ran, in hundredths of a second.
+    fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let user_and_system = stat.rsplit(')').next().unwrap().split(' ').skip(12).take(2);
+        user_and_system.map(|it| it.parse::<u64>().unwrap()).sum()
     }
 
     fn wait_until_it_sleeps(&self) {
@@ -108,4 +115,17 @@ fn the_gate_recovers_when_descriptors_run_out() {
     }
     drop(silent);
     assert_eq!(process.deliver(), 200);
+}
+
+#[test]
+fn a_gate_without_room_waits_for_it_at_ease() {
+    let process = Process::start(90);
+    let mut held: Vec<Sender> = (0..120).map(|_| Sender::tcp(&process.address)).collect();
+    for sender in &mut held {
+        sender.send(&post("/hold", b""));
+    }
+    thread::sleep(Duration::from_millis(300)); // until descriptors are short, and none of the requests may go
+    let before = process.ticks();
+    thread::sleep(Duration::from_millis(700));
+    assert!(process.ticks() - before < 35, "it ran {} ticks of 70", process.ticks() - before);
 }
