@@ -15,11 +15,11 @@ use std::time::Duration;
 fn a_request_arrives_whole_and_normalised() {
     let rig = Rig::start(limits());
     let mut sender = rig.connect();
-    sender.send(b"POST /a?b HTTP/1.1\r\nHost: h\r\nx-gate-peer: 6.6.6.6\r\nConnection: X-Hop\r\nX-Hop: 1\r\nA: b\r\n");
+    sender.send(b"POST /a?b HTTP/1.1\r\nHost: h\r\nx-gate-peer: 6.6.6.6\r\nConnection: X-Hop\r\nX-Hop: 1\r\nTE: gzip\r\nA: b\r\n");
     sender.send(b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n");
     let answer = sender.answer();
     assert_eq!(answer.status, 200);
-    let expected = format!("POST /a?b host=h a=b content-length=5 x-gate-peer={}", sender.address());
+    let expected = format!("POST /a?b host=h x-hop=1 a=b content-length=5 x-gate-peer={}", sender.address());
     assert_eq!(answer.header("x-request"), Some(expected.as_str()));
     assert_eq!(answer.header("x-body"), Some("5 532"));
     assert_eq!((answer.header("server"), answer.header("connection")), (None, None));
