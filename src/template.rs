@@ -61,7 +61,7 @@ impl Scope {
             ("event", Value::from(event.event_type.as_str())),
             ("delivery_id", Value::from(event.delivery_id.as_str())),
             ("received_at", Value::from(event.received_at.as_str())),
-            ("headers", Value::from_iter(headers)),
+            ("headers", Value::from_pairs(headers)),
             ("payload", Value::from(Serde(payload))),
         ])))
     }
@@ -73,7 +73,7 @@ impl Scope {
     }
 
     fn context(&self) -> Value {
-        Value::from_iter(self.0.iter().map(|(name, value)| (*name, value.clone())))
+        Value::from_pairs(self.0.iter().map(|(name, value)| (*name, value.clone())))
     }
 }
 
@@ -156,4 +156,72 @@ fn format_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) 
 /// Takes the three characters their meaning that control Slack's formatting.
 fn escape_mrkdwn(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventId;
+
+    fn scope() -> Scope {
+        Scope::of(&Event {
+            id: EventId(7),
+            source: "github".to_owned(),
+            event_type: "push".to_owned(),
+            delivery_id: "d".to_owned(),
+            received_at: "2025-01-31T12:00:00+00:00".to_owned(),
+            headers_json: r#"{"X-GitHub-Event":"push"}"#.to_owned(),
+            payload_json: r#"{"ref":"refs/heads/main","title":"a < b & c","n":3,"commits":[{"id":"1"}]}"#.to_owned(),
+            body: None,
+        })
+        .unwrap()
+    }
+
+    fn render(source: &str) -> String {
+        source.parse::<Template>().unwrap().render(&scope()).unwrap()
+    }
+
+    fn holds(source: &str) -> Result<bool, TemplateError> {
+        source.parse::<Expression>().unwrap().holds(&scope())
+    }
+
+    #[test]
+    fn every_variable_is_there() {
+        let all =
+            "{{ id }} {{ source }} {{ event }} {{ delivery_id }} {{ received_at }} {{ headers['x-github-event'] }}";
+        assert_eq!(render(all), "7 github push d 2025-01-31T12:00:00+00:00 push");
+        assert_eq!(
+            render("{{ payload.ref }} {{ payload.commits[0].id }} {{ payload.commits | length }}"),
+            "refs/heads/main 1 1"
+        );
+        assert_eq!(
+            render("{{ payload.title | tojson }} {{ payload.ref | urlencode }}"),
+            "\"a \\u003c b \\u0026 c\" refs/heads/main"
+        );
+    }
+
+    #[test]
+    fn what_is_undefined_chains_and_is_false() {
+        assert_eq!(render("[{{ payload.pull_request.head.ref }}]"), "[]");
+        assert!(!holds("payload.pull_request.merged").unwrap());
+        assert!(holds("payload.pull_request is undefined and payload.n > 2").unwrap());
+        assert!(holds("payload.ref == 'refs/heads/main' and 'main' in payload.ref").unwrap());
+    }
+
+    #[test]
+    fn a_real_error_is_an_error() {
+        assert!(holds("payload.n + payload.title").is_err());
+        assert!(holds("payload.ref | no_such_filter").is_err());
+        for broken in ["{{ payload.", "{% if x %}", "{{ 1 + }}"] {
+            assert!(broken.parse::<Template>().is_err(), "{broken}");
+        }
+        assert!("payload ==".parse::<Expression>().is_err());
+    }
+
+    #[test]
+    fn slack_text_is_escaped_and_its_template_is_not() {
+        let text =
+            Template::mrkdwn("<{{ payload.title }}|{{ payload.title | safe }}> & {{ payload.nothing }}").unwrap();
+        assert_eq!(text.render(&scope()).unwrap(), "<a &lt; b &amp; c|a < b & c> & ");
+    }
 }

@@ -28,6 +28,8 @@ pub struct Worker {
     pub grace: Duration,
     /// Rung when this action may have new jobs.
     pub bell: Bell,
+    /// To be rung when a job has died, for the action that is to tell of it.
+    pub mourners: Vec<Bell>,
     pub stop: Stop,
 }
 
@@ -62,6 +64,9 @@ impl Worker {
             }
         }
         self.record(&finished, &untouched);
+        if finished.iter().any(|(_, next)| matches!(next, Next::Dead { tell: Some(_) })) {
+            self.mourners.iter().for_each(Bell::ring);
+        }
         Ok(Duration::ZERO)
     }
 

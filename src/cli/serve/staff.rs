@@ -54,12 +54,16 @@ impl Staff {
     ) -> Result<(), Failure> {
         self.dismiss();
         let mut before = std::mem::take(&mut self.0);
+        let bells_of = |action: &Action| (0..action.concurrency).map(|_| Bell::default()).collect::<Vec<_>>();
+        let bells: BTreeMap<&str, Vec<Bell>> =
+            config.actions.values().map(|action| (action.name.as_str(), bells_of(action))).collect();
         for (name, runner) in runners {
             let Some(action) = config.actions.get(name) else { continue };
             let mut predecessors = before.remove(name).unwrap_or_default();
             let mut hands = Vec::new();
-            for _ in 0..action.concurrency {
-                let (stop, bell) = (Stop::default(), Bell::default());
+            let mourners = action.on_dead.as_deref().and_then(|told| bells.get(told)).cloned().unwrap_or_default();
+            for bell in bells.get(name.as_str()).into_iter().flatten().cloned() {
+                let stop = Stop::default();
                 let worker = Worker {
                     action: action.clone(),
                     runner: Arc::clone(runner),
@@ -67,6 +71,7 @@ impl Staff {
                     poll_interval: config.poll_interval,
                     grace: config.stop_timeout,
                     bell: bell.clone(),
+                    mourners: mourners.clone(),
                     stop: stop.clone(),
                 };
                 let waited_for = std::mem::take(&mut predecessors);
