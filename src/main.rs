@@ -28,6 +28,7 @@ mod action;
 mod template;
 
 mod clock;
+mod json;
 mod log;
 mod stop;
 mod suggest;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver as Inbox, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -27,9 +27,6 @@ use crate::route::{Router, Routing};
 use crate::stop::{Bell, Stop};
 use crate::store::Database;
 use staff::{Runners, Staff};
-
-/// After its grace a command gets TERM, and KILL some seconds later; then its job is put back.
-const CLEAN_UP: Duration = Duration::from_secs(7);
 
 /// What the main thread waits for.
 enum Message {
@@ -177,7 +174,7 @@ impl Service {
     /// Ends in the order in which the data flows: what was received is answered, what was answered is on disk.
     fn stop(self) {
         info!("stopping");
-        let deadline = Instant::now() + self.config.stop_timeout + CLEAN_UP;
+        let grace_ends = Instant::now() + self.config.stop_timeout;
         self.staff.dismiss();
         self.gate.stop();
         self.receiver_stop.set();
@@ -186,7 +183,7 @@ impl Service {
         self.router_stop.set();
         self.router_bell.ring();
         join(self.router);
-        if !self.staff.leave(deadline) {
+        if !self.staff.leave(grace_ends) {
             warn!("some actions did not finish in time: they run again at the next start");
             if let Err(error) = self.database.interrupt() {
                 warn!("{error}");

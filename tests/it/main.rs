@@ -13,6 +13,7 @@ mod reject;
 mod store;
 
 mod process;
+mod actions;
 
 mod cli;
 mod config;

@@ -2,6 +2,7 @@
 
 mod http;
 mod program;
+mod stub;
 mod trace;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 pub use http::{Address, Connection, Request, Response, hex, sign_github};
 pub use program::{Home, Hookbox, Output, python};
 pub use rustix::process::Signal;
+pub use stub::{Answer, Received, Stub, authority, closed_port};
 pub use trace::{Call, strace};
 
 /// What deliveries are signed with: the secret of the example in GitHub's documentation.

@@ -249,6 +249,14 @@ impl Hookbox {
         wait_for("every event to be processed", || (self.query::<i64>(open)[0] == 0).then_some(()));
     }
 
+    /// A number from `/proc/PID/status`, such as `VmHWM` (in KiB) or `Threads`. Under an emulator it is the emulator's.
+    #[track_caller]
+    pub fn proc_status(&self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("no {key} in {status}"));
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process.child), signal).unwrap();
     }
