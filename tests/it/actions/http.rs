@@ -167,7 +167,8 @@ fn every_way_to_fail_is_recorded_for_what_it_is_and_costs_neither_a_thread_nor_m
         assert_eq!(super::status(&hookbox, event), if outcome == "success" { "processed" } else { "error" });
     }
     deliver_and_wait(&hookbox, "push", "refused", body(closed_port()));
-    assert_eq!(only_attempt(&hookbox, event + 1), ("retry".to_owned(), "io: Connection refused".to_owned()));
+    let (outcome, detail) = only_attempt(&hookbox, event + 1);
+    assert!(outcome == "retry" && detail.contains("Connection refused"), "{outcome} {detail}");
     assert_eq!(elsewhere.count(), 0, "no redirect is followed: what is sent carries secrets");
     stub.answer(Answer::Status(200));
     deliver_and_wait(&hookbox, "push", "last", body(stub.port()));

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rusqlite::types::FromSql;
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -303,7 +304,11 @@ impl Output {
     /// The only object.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.stdout).unwrap_or_else(|problem| panic!("{problem}: {self}"))
+        let mut deserializer = serde_json::Deserializer::from_slice(&self.stdout);
+        // A payload may be as deep as this reader's limit, and stands two levels down.
+        deserializer.disable_recursion_limit();
+        let read = Value::deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+        read.unwrap_or_else(|problem| panic!("{problem}: {self}"))
     }
 
     /// It did what it should.
