@@ -104,14 +104,17 @@ impl Worker {
             return Ok(Ended::Done(Report::give_up("the last attempt did not come to its end")));
         }
         let idempotency_key = idempotency_key(event, job);
-        let scope = Scope::of(event).with("attempt", job.attempt).with("idempotency_key", idempotency_key.as_str());
+        let death = (!job.dead_action.is_empty()).then(|| self.death(job));
+        let mut scope = Scope::of(event).with("attempt", job.attempt).with("idempotency_key", idempotency_key.as_str());
+        if let Some(Death { action, error }) = &death {
+            scope = scope.with("dead_action", action.as_str()).with("error", error.as_str());
+        }
         // The router has asked already, and queued what it could not decide.
-        if let Some(when) = self.action.when.as_ref().filter(|_| job.dead_action.is_empty())
+        if let Some(when) = self.action.when.as_ref().filter(|_| death.is_none())
             && !when.holds(&scope)?
         {
             return Ok(Ended::Done(Report::not_for_it()));
         }
-        let death = (!job.dead_action.is_empty()).then(|| self.death(job));
         Ok(self.runner.run(&Call {
             event,
             scope: &scope,

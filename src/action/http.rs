@@ -124,6 +124,9 @@ impl Runner {
         };
         set(&mut fields, HeaderName::from_static("hookbox-event-id"), &call.event.id.to_string());
         set(&mut fields, HeaderName::from_static("idempotency-key"), call.idempotency_key);
+        if let Some(death) = call.death {
+            set(&mut fields, HeaderName::from_static("hookbox-dead-action"), &death.action);
+        }
         for (name, value) in &self.headers {
             set(&mut fields, name.clone(), &value.render(call.scope)?);
         }
@@ -165,9 +168,8 @@ pub(super) fn send(
     let timed = agent.configure_request(request).timeout_global(Some(timeout)).build();
     match agent.run(timed) {
         Ok(response) => judge(response),
-        // Some errors quote the URL, which may hold a secret.
-        Err(error) if is_our_mistake(&error) => Report::give_up(error.to_string().replace(url, &origin(url))),
-        Err(error) => Report::retry(error.to_string().replace(url, &origin(url))),
+        Err(error) if is_our_mistake(&error) => Report::give_up(error.to_string()),
+        Err(error) => Report::retry(error.to_string()),
     }
 }
 

@@ -84,10 +84,8 @@ impl Runner {
     }
 
     fn text(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        if let Some(death) = call.death {
-            let scope =
-                call.scope.clone().with("dead_action", death.action.as_str()).with("error", death.error.as_str());
-            return Template::mrkdwn(DEATH)?.render(&scope);
+        if call.death.is_some() {
+            return Template::mrkdwn(DEATH)?.render(call.scope);
         }
         match &self.text {
             Some(template) => template.render(call.scope),

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use super::args::CheckArgs;
 use super::{Failure, preview};
+use crate::action::Kind;
 use crate::config::secret::{Env, SecretRef};
 use crate::config::units::{duration_text, size_text};
 use crate::config::{Action, Config, Origin, Source, Verification};
@@ -95,6 +96,9 @@ impl Report {
         let policy = &action.policy;
         let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
         self.line("", &format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
+        if !matches!(action.kind, Kind::Log) {
+            self.line("", &format!("timeout {}, concurrency {}", duration_text(action.timeout), action.concurrency));
+        }
         if let Some(told) = &action.on_dead {
             self.line("", &format!("when a job dies: {told}"));
         }

@@ -46,11 +46,15 @@ const CONCURRENCY: RangeInclusive<u32> = 1..=16;
 /// What a program can exit with, without success.
 const EXIT_CODES: RangeInclusive<u32> = 1..=255;
 
+const NO_ON: &str = "write which events, such as [\"github:push\"], or [\"*\"] for all; only the on_dead of another \
+                     action needs none";
+
 /// Something to do with the events that one of the patterns matches.
 #[derive(Clone, Debug)]
 pub struct Action {
     pub name: String,
     pub kind: Kind,
+    /// Empty for one that is only told of deaths.
     pub on: Vec<Pattern>,
     /// Decides on each event that a pattern matches.
     pub when: Option<Expression>,
@@ -69,6 +73,10 @@ pub struct Action {
 pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Action>> {
     let actions = keys.tables("actions", read)?;
     for action in actions.values() {
+        let is_told = actions.values().any(|other| other.on_dead.as_ref() == Some(&action.name));
+        if action.on.is_empty() && !is_told {
+            keys.refuse_at(format!("actions.{}.on", action.name), format!("missing; {NO_ON}"));
+        }
         let Some(told) = &action.on_dead else { continue };
         let key = format!("actions.{}.on_dead", action.name);
         if told == &action.name {
@@ -96,7 +104,7 @@ pub(super) fn built_in() -> BTreeMap<String, Action> {
 
 fn read(name: &str, keys: &mut Reader) -> Option<Action> {
     let kind = keys.require("kind", &format!("write one of: {}", KINDS.join(", ")), kind_name);
-    let on = keys.require_all("on", "write which events, such as [\"github:push\"], or [\"*\"] for all", parsed);
+    let on = if keys.has("on") { keys.get_all("on", parsed) } else { Some(Vec::new()) };
     let when = keys.get("when", parsed);
     let policy = read_policy(keys);
     let on_dead = keys.get("on_dead", |v| text(v).map(str::to_owned));

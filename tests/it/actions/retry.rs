@@ -59,7 +59,9 @@ fn a_thousand_events_of_which_one_of_two_actions_is_down_for_the_first_half() {
     let asked = Arc::clone(&is_down);
     down.answer_by(move |_| Answer::Status(if asked.load(Ordering::SeqCst) { 503 } else { 200 }));
     let keys = "attempts = 1000\nconcurrency = 2";
-    let hookbox = Home::with_config(&config(&(http("up", &up, keys) + &http("down", &down, keys)))).start();
+    // Tried less often than the others, so that the test does not mostly consist of failures.
+    let patient = http("down", &down, keys).replace("100ms", "1s");
+    let hookbox = Home::with_config(&config(&(http("up", &up, keys) + &patient))).start();
     let mut connection = hookbox.connect();
     for n in 0..1000 {
         connection.send(&Request::github("push", &format!("d-{n}"), format!("{{\"n\":{n}}}")).bytes());
@@ -111,7 +113,8 @@ fn on_dead_tells_once_and_says_what_and_why() {
 
 #[test]
 fn a_command_that_tells_of_a_death_gets_what_and_why() {
-    let tells = never(&action("tell", "command", &shell("env > told; cat > body")));
+    // It has no `on` of its own: it is for nothing else.
+    let tells = action("tell", "command", &shell("env > told; cat > body")).replace("on = [\"*\"]\n", "");
     let dies =
         action("it", "command", &format!("{}\nattempts = 1\non_dead = \"tell\"", shell("echo no space; exit 1")));
     let hookbox = Home::with_config(&config(&(tells + &dies))).start();
@@ -120,6 +123,19 @@ fn a_command_that_tells_of_a_death_gets_what_and_why() {
     let told = std::fs::read_to_string(hookbox.path("told")).unwrap();
     assert!(told.contains("HOOKBOX_DEAD_ACTION=it\n") && told.contains("HOOKBOX_ERROR=exit 1 no space\n"), "{told}");
     assert_eq!(std::fs::read_to_string(hookbox.path("body")).unwrap(), r#"{"a":1}"#);
+}
+
+#[test]
+fn a_request_that_tells_of_a_death_can_say_what_and_why() {
+    let stub = Stub::http();
+    let body = "body = \"{{ dead_action }}: {{ error }} at {{ payload.a }}\"";
+    let tells = never(&http("tell", &stub, body));
+    let dies = action("it", "command", &format!("{}\nattempts = 1\non_dead = \"tell\"", shell("exit 7")));
+    let hookbox = Home::with_config(&config(&(tells + &dies))).start();
+    hookbox.deliver("push", "d-1", r#"{"a":1}"#);
+    let received = stub.first();
+    assert_eq!(received.text(), "it: exit 7 at 1");
+    assert_eq!(received.header("Hookbox-Dead-Action"), Some("it"));
 }
 
 #[test]
