@@ -1,5 +1,7 @@
 //! Message authentication codes, digests and their encodings. The only constant-time compare is here.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac};
 
@@ -43,6 +45,16 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let nibbles = nibbles?;
     let (pairs, rest) = nibbles.as_chunks::<2>();
     rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+/// Base64 with padding (RFC 4648, section 4).
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// Base64 with padding, read strictly; `None` for anything else.
+pub fn unbase64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
 }
 
 #[cfg(test)]

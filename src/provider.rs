@@ -4,6 +4,7 @@
 mod presets;
 mod redact;
 mod sample;
+mod texts;
 
 use std::fmt;
 
@@ -13,6 +14,7 @@ use crate::event::Headers;
 
 pub use presets::{names, preset};
 pub use redact::is_secret_header;
+pub use texts::text;
 
 /// What is known of one kind of sender.
 #[derive(Debug)]

@@ -158,7 +158,7 @@ fn keep(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<
     if !failed {
         return Ok(Kept::Duplicate(EventId(event)));
     }
-    super::queue::requeue_dead(transaction, EventId(event))?;
+    super::queue::requeue(transaction, EventId(event), None)?;
     Ok(Kept::Requeued(EventId(event)))
 }
 
