@@ -14,6 +14,7 @@ mod config;
 mod current;
 mod event;
 
+mod systemd;
 mod listen;
 mod gate;
 mod receive;
@@ -26,6 +27,7 @@ mod worker;
 mod retry;
 mod action;
 
+mod watchdog;
 mod clock;
 mod log;
 mod stop;

@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver as Inbox, Sender};
 use std::thread::{self, JoinHandle};
 
 use log::{error, info, warn};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -19,12 +20,17 @@ use crate::current::Current;
 use crate::digest;
 use crate::gate::private::PrivateServer;
 use crate::gate::{self, Gate, Settings};
-use crate::listen;
+use crate::listen::{self, Door, Listener};
 use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
 use crate::route::{Router, Routing};
 use crate::stop::{Bell, Stop};
 use crate::store::Database;
+use crate::systemd;
+use crate::watchdog::{Unanswered, Watchdog};
 use crate::worker::Worker;
+
+/// How long the last words may take: standard error may be what hangs.
+const LAST_WORDS: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What the main thread waits for.
 enum Message {
@@ -37,9 +43,10 @@ enum Message {
 /// Serves until SIGTERM or SIGINT. `reload` reads the configuration again, for SIGHUP.
 pub fn run(config: Config, env: &Env<'_>, reload: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
     let endpoints = endpoints(&config, env)?;
+    let listener = public_listener(env)?;
     let (messages, inbox) = mpsc::channel();
     watch_signals(messages.clone())?;
-    let mut service = Service::start(&config, endpoints, messages)?;
+    let mut service = Service::start(&config, listener, endpoints, messages)?;
     let ended = service.supervise(&inbox, || {
         let config = reload()?;
         let endpoints = self::endpoints(&config, env)?;
@@ -64,7 +71,15 @@ struct Service {
     router_stop: Stop,
     router_bell: Bell,
     workers: BTreeMap<String, Hand>,
+    watchdog: Guard,
     messages: Sender<Message>,
+}
+
+/// The running watchdog, from outside.
+struct Guard {
+    stop: Stop,
+    bell: Bell,
+    thread: JoinHandle<()>,
 }
 
 /// A running worker, from outside.
@@ -76,9 +91,15 @@ struct Hand {
 }
 
 impl Service {
-    fn start(config: &Config, endpoints: Vec<Endpoint>, messages: Sender<Message>) -> Result<Service, Failure> {
+    fn start(
+        config: &Config,
+        listener: Option<Listener>,
+        endpoints: Vec<Endpoint>,
+        messages: Sender<Message>,
+    ) -> Result<Service, Failure> {
         let database = Database::open(&config.database)?;
-        let listener = listen::bind(&config.listen)?;
+        let listener = listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
+        let door = listener.door()?;
         let private = PrivateServer::create(&name_of(&config.database))?;
         let (receiver_stop, router_stop, router_bell) = (Stop::default(), Stop::default(), Bell::default());
 
@@ -109,6 +130,7 @@ impl Service {
         let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into() });
         let on_end = end_of("gate", &messages);
         let gate = gate::start(listener, &private.path(), Arc::clone(&settings), on_end)?;
+        let watchdog = guard(door, &messages)?;
         introduce(config, gate.address());
         Ok(Service {
             database,
@@ -124,6 +146,7 @@ impl Service {
             router_stop,
             router_bell,
             workers,
+            watchdog,
             messages,
         })
     }
@@ -167,6 +190,7 @@ impl Service {
     /// Ends in the order in which the data flows: what was received is answered, what was answered is on disk.
     fn stop(self) {
         info!("stopping");
+        self.watchdog.dismiss();
         for hand in self.workers.values() {
             hand.dismiss();
         }
@@ -184,6 +208,15 @@ impl Service {
             warn!("the checkpoint at the end was not possible: {error}. Nothing is lost; the next start does it");
         }
         info!("stopped");
+    }
+}
+
+impl Guard {
+    /// It must not ask any more once the gate takes no more questions.
+    fn dismiss(self) {
+        self.stop.set();
+        self.bell.ring();
+        join(self.thread);
     }
 }
 
@@ -248,6 +281,33 @@ fn routing_of(config: &Config, workers: &BTreeMap<String, Hand>) -> Routing {
         workers: workers.values().map(|hand| hand.bell.clone()).collect(),
         poll_interval: config.poll_interval,
     }
+}
+
+/// What the service manager has passed wins: senders connect to that.
+fn public_listener(env: &Env<'_>) -> Result<Option<Listener>, Failure> {
+    Ok(systemd::public_socket(env)?.map(listen::adopt).transpose()?)
+}
+
+/// Starts the watchdog on our own front door.
+fn guard(door: Door, messages: &Sender<Message>) -> Result<Guard, Failure> {
+    let (stop, bell) = (Stop::default(), Bell::default());
+    let watchdog = Watchdog::new(door, bell.clone(), stop.clone());
+    let thread = spawn("watchdog", messages, move || {
+        if let Err(unanswered) = watchdog.run(|| {}) {
+            end_process(&unanswered);
+        }
+    })?;
+    Ok(Guard { stop, bell, thread })
+}
+
+/// Ends the process without its orderly end, which would wait for what hangs; without a word if that would wait too.
+fn end_process(why: &Unanswered) {
+    let stderr = std::io::stderr();
+    let mut list = [PollFd::new(&stderr, PollFlags::OUT)];
+    if poll(&mut list, Some(&LAST_WORDS)).is_ok_and(|writable| writable > 0) {
+        error!("{why}");
+    }
+    std::process::exit(1);
 }
 
 /// Resolves the secrets of all sources.
