@@ -121,11 +121,10 @@ impl Connection {
 
     /// Whether this connection may be closed to make room. Never while its request waits for the answer.
     pub fn dispensable(&self, context: &Context) -> Option<(Dispensable, Instant)> {
-        let is_young = context.now < self.since + context.deadlines.grace;
         match self.state {
             State::Linger { .. } => Some((Dispensable::Closing, self.since)),
             State::Waiting { .. } => None,
-            _ if is_young => None,
+            _ if self.is_young(context) => None,
             State::Reply { .. } => Some((Dispensable::Stalled, self.since)),
             _ if self.is_idle() => Some((Dispensable::Idle, self.since)),
             _ => Some((Dispensable::Unfinished, self.since)),
@@ -162,15 +161,24 @@ impl Connection {
         }
     }
 
-    /// The gate stops: an idle connection is closed, unless a request has come just now.
+    /// The gate stops: an idle connection is closed, unless a request has come just now, or is on its way: who has
+    /// connected a moment ago, or got an answer, gets another moment.
     pub fn stop(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
         if !self.is_idle() {
             return Progress::Pending;
         }
         match self.ready(context, scratch) {
-            Progress::Pending if self.is_idle() => Progress::Closed,
+            Progress::Pending if self.is_idle() && !self.is_young(context) => Progress::Closed,
+            Progress::Pending if self.is_idle() => {
+                self.deadline = context.now + context.deadlines.grace;
+                Progress::Pending
+            }
             progress => progress,
         }
+    }
+
+    fn is_young(&self, context: &Context) -> bool {
+        context.now < self.since + context.deadlines.grace
     }
 
     fn read_head(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
