@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use http::{Address, Connection, Request, Response, hex, sign_github};
-pub use program::{Home, Hookbox, Output, python};
+pub use program::{Home, Hookbox, Output, python, runner};
 pub use rustix::process::Signal;
-pub use trace::{Call, strace};
+pub use trace::{Call, strace, strace_injecting};
 
 /// What deliveries are signed with: the secret of the example in GitHub's documentation.
 pub const SECRET: &str = "It's a Secret to Everybody";

@@ -268,7 +268,14 @@ impl Hookbox {
     pub fn peak_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-        kib.unwrap().trim().parse::<u64>().unwrap() * 1024
+        kib.unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Ends the strace that traces the program: with a call delayed it does not notice that the program has ended.
+    pub fn kill_tracer(&self) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")?.trim().parse().ok());
+        kill_process(tracer.and_then(Pid::from_raw).unwrap(), Signal::KILL).unwrap();
     }
 
     /// How many descriptors are open.
