@@ -25,6 +25,7 @@ use crate::gate::GateError;
 use crate::gate::private::PrivateError;
 use crate::listen::ListenError;
 use crate::store;
+use crate::systemd::PassedError;
 
 /// How a command ends without a success: the exit code, and what is told on standard error.
 #[derive(Debug)]
@@ -66,6 +67,12 @@ impl From<ConfigError> for Failure {
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Failure {
         Failure::failed(error.to_string())
+    }
+}
+
+impl From<PassedError> for Failure {
+    fn from(error: PassedError) -> Failure {
+        Failure::usage(error.to_string())
     }
 }
 

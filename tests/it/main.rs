@@ -19,6 +19,7 @@ mod config;
 
 mod lifecycle;
 mod load;
+mod stall;
 
 mod interop;
 mod payloads;

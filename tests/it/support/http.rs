@@ -272,6 +272,18 @@ impl Connection {
         std::mem::take(&mut self.unread)
     }
 
+    /// Whether the program closes the connection before `limit` has passed, whatever it says until then.
+    pub fn ends_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.read_more(deadline) {
+                Ok(0) => return true,
+                Ok(_) => self.unread.clear(),
+                Err(error) => return !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+            }
+        }
+    }
+
     fn read_more(&mut self, deadline: Instant) -> io::Result<usize> {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let mut block = [0; 16 * 1024];

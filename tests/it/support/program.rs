@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +30,7 @@ pub struct Home {
     listen: String,
     wrapper: Vec<String>,
     stdout_unread: bool,
+    passed: Option<TcpListener>,
 }
 
 impl Home {
@@ -40,6 +43,7 @@ impl Home {
             listen: "127.0.0.1:0".to_owned(),
             wrapper: Vec::new(),
             stdout_unread: false,
+            passed: None,
         };
         home.env("GITHUB_WEBHOOK_SECRET", SECRET)
     }
@@ -76,6 +80,13 @@ impl Home {
     pub fn wrapped_in(mut self, wrapper: &[&str]) -> Home {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
+    }
+
+    /// Starts the program as a service manager does that listens for it: the socket is descriptor 3.
+    pub fn passing(mut self, listener: &TcpListener) -> Home {
+        self.passed = Some(listener.try_clone().unwrap());
+        let become_it = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http exec \"$0\" \"$@\"";
+        self.wrapped_in(&["sh", "-c", become_it])
     }
 
     /// Nobody reads what `serve` prints on stdout: once the pipe is full, printing blocks.
@@ -115,7 +126,7 @@ impl Home {
     pub fn start(self) -> Hookbox {
         let mut command = self.command();
         command.args(["--listen", &self.listen]).args(&self.args);
-        let mut process = Process::spawn(command, self.stdout_unread);
+        let mut process = Process::spawn(command, self.stdout_unread, self.passed.as_ref());
         let address = process.wait_until_listening();
         Hookbox { home: self, process, address }
     }
@@ -133,7 +144,7 @@ impl Home {
         let mut command = self.command();
         let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         command.args(&args);
-        let mut process = Process::spawn(command, false);
+        let mut process = Process::spawn(command, false, None);
         let what = format!("the end of: hookbox {}", args.join(" "));
         let status = wait_longer_for(&what, COMMAND_DEADLINE, || process.child.try_wait().unwrap());
         process.output(status)
@@ -249,6 +260,29 @@ impl Hookbox {
         wait_for("every event to be processed", || (self.query::<i64>(open)[0] == 0).then_some(()));
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// The most memory that was ever resident, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        kib.unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Ends the strace that traces the program: with a call delayed it does not notice that the program has ended.
+    pub fn kill_tracer(&self) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")?.trim().parse().ok());
+        kill_process(tracer.and_then(Pid::from_raw).unwrap(), Signal::KILL).unwrap();
+    }
+
+    /// How many descriptors are open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process.child), signal).unwrap();
     }
@@ -332,8 +366,9 @@ struct Process {
 
 impl Process {
     #[track_caller]
-    fn spawn(mut command: Command, stdout_unread: bool) -> Process {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    fn spawn(mut command: Command, stdout_unread: bool, stdin: Option<&TcpListener>) -> Process {
+        command.stdin(stdin.map_or(Stdio::null(), |listener| OwnedFd::from(listener.try_clone().unwrap()).into()));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|problem| panic!("{command:?}: {problem}"));
         let stdout = child.stdout.take().unwrap();
         let stderr = Captured::from(child.stderr.take().unwrap());
