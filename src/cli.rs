@@ -4,6 +4,8 @@ mod args;
 mod check;
 mod help;
 mod list;
+mod providers;
+mod secret;
 mod send;
 mod serve;
 mod show;
@@ -121,6 +123,7 @@ fn run() -> Result<(), Failure> {
         Command::List(list) => list::run(&config()?, list, &mut out),
         Command::Show(show) => show::run(&config()?, show, &mut out),
         Command::Stats { json } => stats::run(&config()?, *json, &mut out),
+        Command::Providers { name } => providers::run(name.as_deref(), &mut out),
         Command::Send(send) => send::run(&config()?, send, &env, &mut out),
     }
 }

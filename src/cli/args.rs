@@ -56,6 +56,7 @@ pub enum Command {
     Show(ShowArgs),
     Stats { json: bool },
     Send(SendArgs),
+    Providers { name: Option<String> },
     Help(Option<Topic>),
     Version,
 }
@@ -101,10 +102,12 @@ pub enum Topic {
     Show,
     Stats,
     Send,
+    Providers,
 }
 
 impl Topic {
-    pub const ALL: [Topic; 6] = [Topic::Serve, Topic::Check, Topic::List, Topic::Show, Topic::Stats, Topic::Send];
+    pub const ALL: [Topic; 7] =
+        [Topic::Serve, Topic::Check, Topic::List, Topic::Show, Topic::Stats, Topic::Send, Topic::Providers];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -114,6 +117,7 @@ impl Topic {
             Topic::Show => "show",
             Topic::Stats => "stats",
             Topic::Send => "send",
+            Topic::Providers => "providers",
         }
     }
 
@@ -229,6 +233,7 @@ impl Raw {
             Topic::Show => Command::Show(self.show()?),
             Topic::Stats => Command::Stats { json: self.flag("json") },
             Topic::Send => Command::Send(self.send()?),
+            Topic::Providers => Command::Providers { name: self.word() },
         };
         self.refuse_the_rest(topic)?;
         Ok(command)

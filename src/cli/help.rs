@@ -12,6 +12,7 @@ pub fn text(topic: Option<Topic>) -> &'static str {
         Some(Topic::Show) => include_str!("help/show.txt"),
         Some(Topic::Stats) => include_str!("help/stats.txt"),
         Some(Topic::Send) => include_str!("help/send.txt"),
+        Some(Topic::Providers) => include_str!("help/providers.txt"),
     }
 }
 

@@ -58,7 +58,7 @@ fn an_empty_config_has_the_defaults() {
     assert_eq!(config.max_body_bytes, 25 * 1024 * 1024);
     assert_eq!(config.poll_interval, Duration::from_secs(5));
     assert_eq!(config.disk_reserve_bytes, 64 * 1024 * 1024);
-    assert_eq!(config.sources["github"].preset.name, "github");
+    assert_eq!(config.sources["github"].contract.preset.name, "github");
     let log = &config.actions["log"];
     assert_eq!((log.kind, &log.on, log.policy), (ActionKind::Log, &vec![Pattern::everything()], Policy::default()));
     assert_eq!((config.sources.len(), config.actions.len()), (1, 1));

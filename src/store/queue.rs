@@ -131,6 +131,11 @@ pub(super) fn requeue_dead(transaction: &Transaction<'_>, event: EventId) -> rus
             "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0 WHERE event_id = ?1 AND state = 'dead'",
         )?
         .execute([event.0])?;
+    reopen(transaction, event)
+}
+
+/// Opens an event that is done. The router queues the jobs of all actions that it is for again.
+pub(super) fn reopen(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<()> {
     transaction
         .prepare_cached("UPDATE webhook_events SET status = 'unprocessed', processed_at = NULL WHERE id = ?1")?
         .execute([event.0])?;
