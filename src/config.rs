@@ -17,10 +17,10 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::file::ConfigError;
-pub use self::source::{Source, Verification};
 use self::reader::{Parsed, Reader, expected, parsed, read_root, text};
 use self::secret::{Env, SecretRef};
 use self::source::read_source;
+pub use self::source::{Source, Verification};
 use self::units::{duration_text, parse_duration, parse_size, size_text};
 use crate::listen::Listen;
 use crate::provider;

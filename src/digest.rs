@@ -156,6 +156,6 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_digest_are_joined() {
-        assert_eq!(sha256(&[b"a", b"bc"]), sha256(&[b"abc"]));
+        assert_eq!(sha256(&["a", "bc"]), sha256(&["abc"]));
     }
 }

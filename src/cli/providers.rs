@@ -18,8 +18,10 @@ pub(super) fn run(name: Option<&str>, out: &mut dyn Write) -> Result<(), Failure
 
 fn list(out: &mut dyn Write) -> io::Result<()> {
     let header = ["NAME", "PROVIDER", "PROOF", "ID"];
-    let rows: Vec<[String; 4]> =
-        std::iter::once(header).chain(provider::presets().map(provider::summary)).map(|row| row.map(str::to_owned)).collect();
+    let rows: Vec<[String; 4]> = std::iter::once(header)
+        .chain(provider::presets().map(provider::summary))
+        .map(|row| row.map(str::to_owned))
+        .collect();
     table::write(out, table::terminal_columns(), &rows)?;
     writeln!(out, "\nnot supported (`hookbox providers NAME` says why, and what to do instead)")?;
     let rows: Vec<[String; 2]> = UNSUPPORTED.iter().map(|it| [it.name, it.title].map(str::to_owned)).collect();
@@ -49,6 +51,8 @@ fn unknown(name: &str) -> Failure {
     let known = provider::names().chain(UNSUPPORTED.iter().map(|unsupported| unsupported.name));
     Failure::usage(match closest(name, known) {
         Some(near) => format!("no provider {name:?}; did you mean {near:?}?"),
-        None => format!("no provider {name:?}; `hookbox providers` lists them. For a sender of your own there are \"hmac\" and \"token\""),
+        None => format!(
+            "no provider {name:?}; `hookbox providers` lists them. For a sender of your own there are \"hmac\" and \"token\""
+        ),
     })
 }

@@ -74,12 +74,7 @@ pub(super) fn read_source(name: &str, keys: &mut Reader) -> Option<Source> {
     let verify_token = keys.get("verify_token", parsed);
     let allowed_origins = keys.get_all("allowed_origins", |v| text(v).map(str::to_owned)).unwrap_or_default();
     let dedup_window = keys.get("dedup_window", |v| duration(v, &DEDUP_WINDOW));
-    Some(Source {
-        verify_token,
-        allowed_origins,
-        dedup_window,
-        ..Source::of(name, contract?, verification?)
-    })
+    Some(Source { verify_token, allowed_origins, dedup_window, ..Source::of(name, contract?, verification?) })
 }
 
 fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Contract> {
@@ -95,7 +90,8 @@ fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<C
         let is_code = contract.preset.code.is_some();
         keys.table("verify", |keys| override_scheme(&mut contract.scheme, keys));
         if is_code {
-            return keys.refuse("verify", "this provider's way to sign cannot be changed by keys; take them out".to_owned());
+            return keys
+                .refuse("verify", "this provider's way to sign cannot be changed by keys; take them out".to_owned());
         }
     }
     contract.id = id.unwrap_or(contract.id);
@@ -157,7 +153,8 @@ fn preset(value: &Value) -> Parsed<&'static Preset> {
     if let Some(unsupported) = provider::unsupported(name) {
         return Err(format!("{} is not supported: {}; {}", unsupported.title, unsupported.why, unsupported.instead));
     }
-    let known = || format!("{}, ...: see `hookbox providers`", provider::names().take(5).collect::<Vec<_>>().join(", "));
+    let known =
+        || format!("{}, ...: see `hookbox providers`", provider::names().take(5).collect::<Vec<_>>().join(", "));
     provider::preset(name).ok_or_else(|| unknown("provider", name, provider::names(), &known()))
 }
 
@@ -177,9 +174,7 @@ fn any_text(value: &Value) -> Parsed<String> {
 fn tolerance(value: &Value) -> Parsed<Option<Duration>> {
     match value {
         Value::String(text) if text == "off" => Ok(None),
-        Value::Integer(seconds) => {
-            duration(&Value::String(format!("{seconds}s")), &TOLERANCE).map(Some)
-        }
+        Value::Integer(seconds) => duration(&Value::String(format!("{seconds}s")), &TOLERANCE).map(Some),
         Value::String(_) => duration(value, &TOLERANCE).map(Some),
         other => Err(expected("seconds, a duration such as \"5m\", or \"off\"", other)),
     }

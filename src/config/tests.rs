@@ -164,7 +164,7 @@ fn all_problems_are_reported_at_once() {
         "sources.GitHub: a name is",
         "sources.GitHub.provider: no provider \"githb\"; did you mean \"github\"?",
         "sources.GitHub.secret: the secret is empty",
-        "sources.lab.provider: missing; write one of: github",
+        "sources.lab.provider: missing; write one of those that `hookbox providers` lists",
         "sources.lab.secret: missing; write \"env:NAME\"",
         "sources.lab.secrte: unknown key; did you mean secret?",
         "actions.team.kind: no kind \"carrier-pigeon\"; known: log",

@@ -1,8 +1,8 @@
 //! Handshakes: requests by which a provider asks whether the address is meant for it. They are answered, and not stored.
 
+use super::Contract;
 use super::selector::{Parts, Selector};
 use super::signed::{Scope, Template};
-use super::Contract;
 use crate::config::secret::Secret;
 use crate::digest;
 
@@ -116,8 +116,10 @@ impl Handshake {
 /// Judges a request before it is verified (`key` is `None`), or after, with the key that matched.
 pub fn meet(contract: &Contract, parts: &Parts<'_>, known: &Acquaintance, key: Option<Option<&Secret>>) -> Encounter {
     let is_signed = key.is_some();
-    let mut greetings =
-        contract.handshakes.iter().filter(|greeting| greeting.of.is_signed == is_signed && greeting.of.method == parts.method);
+    let mut greetings = contract
+        .handshakes
+        .iter()
+        .filter(|greeting| greeting.of.is_signed == is_signed && greeting.of.method == parts.method);
     let scope = Scope { secret: key.flatten().map(Secret::as_bytes), ..Scope::of(*parts) };
     let reply = greetings.clone().filter(|greeting| greeting.is_met(parts, known)).find_map(|it| it.reply(&scope));
     match reply {
@@ -170,13 +172,12 @@ impl Greeting {
         match self.of.kind {
             Kind::Empty => {}
             // The text is a stranger's: a browser must not take it for a page.
-            Kind::Text => headers.extend([
-                ("Content-Type", "text/plain".to_owned()),
-                ("X-Content-Type-Options", "nosniff".to_owned()),
-            ]),
+            Kind::Text => headers
+                .extend([("Content-Type", "text/plain".to_owned()), ("X-Content-Type-Options", "nosniff".to_owned())]),
             Kind::Json => headers.push(("Content-Type", "application/json".to_owned())),
         }
-        let tell = self.tell.as_ref().map(|tell| tell.text(scope, printable)).map_or(Some(None), |told| told.map(Some))?;
+        let tell =
+            self.tell.as_ref().map(|tell| tell.text(scope, printable)).map_or(Some(None), |told| told.map(Some))?;
         Some(Reply { status: self.of.status, headers, body, tell })
     }
 }

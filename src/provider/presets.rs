@@ -45,15 +45,8 @@ const BASE: Preset = Preset {
     sample: JSON,
 };
 
-static TABLES: [&[Preset]; 7] = [
-    forges::PRESETS,
-    standard::PRESETS,
-    money::PRESETS,
-    chat::PRESETS,
-    work::PRESETS,
-    ops::PRESETS,
-    generic::PRESETS,
-];
+static TABLES: [&[Preset]; 7] =
+    [forges::PRESETS, standard::PRESETS, money::PRESETS, chat::PRESETS, work::PRESETS, ops::PRESETS, generic::PRESETS];
 
 /// All presets, in the order of the tables.
 pub fn presets() -> impl Iterator<Item = &'static Preset> {

@@ -187,7 +187,8 @@ impl Scheme {
             Algorithm::EcdsaP256Sha256 => key.as_deref().and_then(p256_point),
             _ => key,
         };
-        key.and_then(Secret::new).ok_or_else(|| format!("it is not {}; copy it as the provider shows it", self.wanted()))
+        key.and_then(Secret::new)
+            .ok_or_else(|| format!("it is not {}; copy it as the provider shows it", self.wanted()))
     }
 
     fn wanted(&self) -> String {

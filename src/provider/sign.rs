@@ -94,8 +94,10 @@ impl Draft {
 
     /// Puts an id or a type where it is looked for first. The user's own bytes are changed only where he says so.
     fn identify(&mut self, values: &[Template], text: &str, may_edit_body: bool) -> Result<(), SignError> {
-        let place = values.first().and_then(|value| value.selectors().next());
-        match place {
+        // Of an id made of several values the first is the one that tells deliveries apart.
+        let is_there = |selector: &Selector| self.parts().first(selector).is_some();
+        let value = values.iter().find(|value| value.selectors().skip(1).all(is_there));
+        match value.and_then(|value| value.selectors().next()) {
             Some(Selector::Json(_) | Selector::Form(_)) if !may_edit_body => Ok(()),
             Some(place) if !text.is_empty() => self.put(place, text),
             _ => Ok(()),
@@ -169,7 +171,9 @@ fn make<'a>(json: &'a mut Value, pointer: &str) -> Option<&'a mut Value> {
             *node = if index.is_ok() { Value::Array(Vec::new()) } else { Value::Object(Map::new()) };
         }
         match node {
-            Value::Object(fields) => Some(fields.entry(segment.replace("~1", "/").replace("~0", "~")).or_insert(Value::Null)),
+            Value::Object(fields) => {
+                Some(fields.entry(segment.replace("~1", "/").replace("~0", "~")).or_insert(Value::Null))
+            }
             Value::Array(items) => {
                 let index = index.ok()?;
                 if index == items.len() {

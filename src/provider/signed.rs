@@ -258,7 +258,10 @@ mod tests {
         let of = |template| rendered(template, &headers, "{\"a\":1}").unwrap();
         assert_eq!(of("v0:{ts}:{body}"), "v0:17:{\"a\":1}");
         assert_eq!(of("{{\"a\":\"{json:/a}\"}}"), "{\"a\":\"1\"}");
-        assert_eq!(of("{method} {url} {url_decoded} {header:a} {query:q}"), "POST https://h/%2Fx%20 https://h//x%20 h 1");
+        assert_eq!(
+            of("{method} {url} {url_decoded} {header:a} {query:q}"),
+            "POST https://h/%2Fx%20 https://h//x%20 h 1"
+        );
         assert_eq!(of("{hmac_hex:json:/a}").len(), 64);
         assert_eq!(rendered("{form_sorted}", &headers, "b=2&a=1&b=1&b=2").unwrap(), "a1b1b2");
     }

@@ -30,7 +30,8 @@ pub(super) struct Content {
 impl Content {
     /// Undoes the compression that the header fields tell of. Never makes more than `max_bytes` of a body.
     pub(super) fn decode(headers: &Headers, received: Vec<u8>, max_bytes: u64) -> Result<Content, Rejection> {
-        let mut encodings = headers.all("Content-Encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+        let mut encodings =
+            headers.all("Content-Encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
         let decompressed = match (encodings.next(), encodings.next()) {
             (None, _) => None,
             (Some(encoding), None) if is_gzip(encoding) => Some(gunzip(&received, max_bytes)?),

@@ -5,7 +5,6 @@ use crate::provider::handshake::{HANDSHAKE, Handshake, Is, Kind};
 use crate::provider::scheme::{Algorithm, Encoding, KeyForm};
 use crate::provider::{Preset, Sample, twilio};
 
-
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "slack",
@@ -21,15 +20,15 @@ pub(super) static PRESETS: &[Preset] = &[
         id: &["json:/event_id", "form:trigger_id"],
         event: &["json:/event/type", "json:/type", "form:command"],
         handshakes: &[
-        Handshake {
-            when: &[("json:/type", Is::Text("url_verification"))],
-            is_signed: true,
-            kind: Kind::Text,
-            reply: "{json:/challenge}",
-            ..HANDSHAKE
-        },
-        Handshake { method: "GET", when: &[("query:ssl_check", Is::Text("1"))], ..HANDSHAKE },
-    ],
+            Handshake {
+                when: &[("json:/type", Is::Text("url_verification"))],
+                is_signed: true,
+                kind: Kind::Text,
+                reply: "{json:/challenge}",
+                ..HANDSHAKE
+            },
+            Handshake { method: "GET", when: &[("query:ssl_check", Is::Text("1"))], ..HANDSHAKE },
+        ],
         setup: "Event Subscriptions, Slash Commands, Interactivity: the address; take over the app's signing secret",
         answer: "2xx within 3 s; a body would be shown to the user",
         retries: "at once, after 1 min, after 5 min",
@@ -46,12 +45,12 @@ pub(super) static PRESETS: &[Preset] = &[
         ts: "header:x-zm-request-timestamp",
         event: &["json:/event"],
         handshakes: &[Handshake {
-        when: &[("json:/event", Is::Text("endpoint.url_validation"))],
-        is_signed: true,
-        kind: Kind::Json,
-        reply: r#"{{"plainToken":"{json:/payload/plainToken}","encryptedToken":"{hmac_hex:json:/payload/plainToken}"}}"#,
-        ..HANDSHAKE
-    }],
+            when: &[("json:/event", Is::Text("endpoint.url_validation"))],
+            is_signed: true,
+            kind: Kind::Json,
+            reply: r#"{{"plainToken":"{json:/payload/plainToken}","encryptedToken":"{hmac_hex:json:/payload/plainToken}"}}"#,
+            ..HANDSHAKE
+        }],
         setup: "Feature, Event Subscriptions: the address; take over the secret token",
         answer: "200 within 3 s (unconfirmed)",
         retries: "after 5, 20 and 60 min (unconfirmed)",
@@ -69,9 +68,15 @@ pub(super) static PRESETS: &[Preset] = &[
         id: &["json:/id"],
         event: &["json:/type"],
         handshakes: &[
-        Handshake { when: &[("json:/type", Is::Text("1"))], is_signed: true, kind: Kind::Json, reply: "{{\"type\":1}}", ..HANDSHAKE },
-        Handshake { when: &[("json:/type", Is::Text("0"))], is_signed: true, status: 204, ..HANDSHAKE },
-    ],
+            Handshake {
+                when: &[("json:/type", Is::Text("1"))],
+                is_signed: true,
+                kind: Kind::Json,
+                reply: "{{\"type\":1}}",
+                ..HANDSHAKE
+            },
+            Handshake { when: &[("json:/type", Is::Text("0"))], is_signed: true, status: 204, ..HANDSHAKE },
+        ],
         setup: "Webhooks (or Interactions Endpoint URL): the address; take over the application's public key",
         answer: "2xx within 3 s; interactions want a JSON answer, which hookbox does not give",
         retries: "none (unconfirmed)",
@@ -114,16 +119,16 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "sha256=",
         event: &["json:/object"],
         handshakes: &[Handshake {
-        method: "GET",
-        when: &[
-            ("query:hub.mode", Is::Text("subscribe")),
-            ("query:hub.verify_token", Is::VerifyToken),
-            ("query:hub.challenge", Is::Any),
-        ],
-        kind: Kind::Text,
-        reply: "{query:hub.challenge}",
-        ..HANDSHAKE
-    }],
+            method: "GET",
+            when: &[
+                ("query:hub.mode", Is::Text("subscribe")),
+                ("query:hub.verify_token", Is::VerifyToken),
+                ("query:hub.challenge", Is::Any),
+            ],
+            kind: Kind::Text,
+            reply: "{query:hub.challenge}",
+            ..HANDSHAKE
+        }],
         setup: "Webhooks: the address and a verify token of your own (verify_token in [sources.NAME]); the secret is the app secret",
         answer: "200",
         retries: "for 36 h, of WhatsApp for 7 days (unconfirmed)",

@@ -1,10 +1,9 @@
 //! Code forges and their trackers.
 
-use super::{BASE, FORM, JSON};
 use super::standard::STANDARD;
-use crate::provider::scheme::{Algorithm};
+use super::{BASE, FORM, JSON};
+use crate::provider::scheme::Algorithm;
 use crate::provider::{Preset, Sample};
-
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {

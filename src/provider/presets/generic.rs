@@ -1,9 +1,8 @@
 //! Senders of your own: for anything that is not in the other tables.
 
-use super::{BASE};
-use crate::provider::scheme::{Algorithm};
+use super::BASE;
+use crate::provider::scheme::Algorithm;
 use crate::provider::{Preset, WithoutId};
-
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {

@@ -4,7 +4,6 @@ use super::{BASE, JSON};
 use crate::provider::scheme::{Algorithm, Encoding, KeyForm};
 use crate::provider::{Preset, Sample, adyen};
 
-
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "stripe",
@@ -91,7 +90,9 @@ pub(super) static PRESETS: &[Preset] = &[
         docs: "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
         key: KeyForm::Hex,
         code: Some(adyen::CODE),
-        id: &["{json:/notificationItems/0/NotificationRequestItem/pspReference}:{json:/notificationItems/0/NotificationRequestItem/eventCode}:{json:/notificationItems/0/NotificationRequestItem/success}"],
+        id: &[
+            "{json:/notificationItems/0/NotificationRequestItem/pspReference}:{json:/notificationItems/0/NotificationRequestItem/eventCode}:{json:/notificationItems/0/NotificationRequestItem/success}",
+        ],
         event: &["json:/notificationItems/0/NotificationRequestItem/eventCode"],
         setup: "Developers, Webhooks, Standard webhook: the address; generate an HMAC key and take it over",
         answer: "2xx (very old set-ups want the body [accepted])",

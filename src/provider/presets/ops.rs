@@ -5,7 +5,6 @@ use crate::provider::handshake::{HANDSHAKE, Handshake, Is};
 use crate::provider::scheme::{Algorithm, Encoding};
 use crate::provider::{Preset, Sample, netlify};
 
-
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "pagerduty",
@@ -168,24 +167,28 @@ pub(super) static PRESETS: &[Preset] = &[
         alg: Algorithm::Token,
         sig: "header:Authorization",
         prefix: "Bearer ",
-        id: &["{header:ce-source} {header:ce-id}", "{json:/source} {json:/id}"],
+        id: &["{header:ce-id} {header:ce-source}", "{json:/id} {json:/source}"],
         event: &["header:ce-type", "json:/type"],
         status: 204,
         handshakes: &[Handshake {
-        method: "OPTIONS",
-        when: &[("header:WebHook-Request-Origin", Is::AllowedOrigin)],
-        headers: &[
-            ("Allow", "POST"),
-            ("WebHook-Allowed-Origin", "{header:WebHook-Request-Origin}"),
-            ("WebHook-Allowed-Rate", "{header:WebHook-Request-Rate}"),
-        ],
-        hides_method: true,
-        ..HANDSHAKE
-    }],
+            method: "OPTIONS",
+            when: &[("header:WebHook-Request-Origin", Is::AllowedOrigin)],
+            headers: &[
+                ("Allow", "POST"),
+                ("WebHook-Allowed-Origin", "{header:WebHook-Request-Origin}"),
+                ("WebHook-Allowed-Rate", "{header:WebHook-Request-Rate}"),
+            ],
+            hides_method: true,
+            ..HANDSHAKE
+        }],
         setup: "the address, and Authorization: Bearer with a secret of your own; the sender's origin in allowed_origins of [sources.NAME]",
         answer: "202 or 204",
         retries: "the sender's own",
-        sample: Sample { content_type: "application/cloudevents+json", body: r#"{"specversion":"1.0","source":"/hookbox/send","data":{}}"#, ..JSON },
+        sample: Sample {
+            content_type: "application/cloudevents+json",
+            body: r#"{"specversion":"1.0","source":"/hookbox/send","data":{}}"#,
+            ..JSON
+        },
         ..BASE
     },
 ];

@@ -1,8 +1,8 @@
 //! Standard Webhooks, and those who have it from Svix.
 
-use super::{BASE};
+use super::BASE;
+use crate::provider::Preset;
 use crate::provider::scheme::{Algorithm, Encoding, KeyForm};
-use crate::provider::{Preset};
 
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 pub(super) const STANDARD: Preset = Preset {

@@ -5,7 +5,6 @@ use crate::provider::handshake::{HANDSHAKE, Handshake, Is, Kind};
 use crate::provider::scheme::{Algorithm, Encoding, Unit};
 use crate::provider::{Preset, Sample, graph};
 
-
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "linear",
@@ -50,11 +49,11 @@ pub(super) static PRESETS: &[Preset] = &[
         id: &["json:/id"],
         event: &["json:/type"],
         handshakes: &[Handshake {
-        when: &[("json:/verification_token", Is::Any)],
-        tell: "Notion has sent a verification token: {json:/verification_token}. If you have just created a subscription for \
+            when: &[("json:/verification_token", Is::Any)],
+            tell: "Notion has sent a verification token: {json:/verification_token}. If you have just created a subscription for \
                this address, paste it into Notion's dialog, then make it this source's secret; else ignore it",
-        ..HANDSHAKE
-    }],
+            ..HANDSHAKE
+        }],
         setup: "Integrations, Webhooks: the address; hookbox logs the verification token that Notion then sends: paste it there, and make it the secret",
         answer: "2xx",
         retries: "8 within about 24 h (unconfirmed)",
@@ -67,12 +66,12 @@ pub(super) static PRESETS: &[Preset] = &[
         alg: Algorithm::HmacSha256,
         sig: "header:X-Dropbox-Signature",
         handshakes: &[Handshake {
-        method: "GET",
-        when: &[("query:challenge", Is::Any)],
-        kind: Kind::Text,
-        reply: "{query:challenge}",
-        ..HANDSHAKE
-    }],
+            method: "GET",
+            when: &[("query:challenge", Is::Any)],
+            kind: Kind::Text,
+            reply: "{query:challenge}",
+            ..HANDSHAKE
+        }],
         setup: "App Console, Webhooks: the address; the secret is the app secret",
         answer: "2xx within 10 s (unconfirmed)",
         retries: "with growing pauses (unconfirmed)",
@@ -182,12 +181,12 @@ pub(super) static PRESETS: &[Preset] = &[
         id: &["json:/eventId"],
         event: &["json:/data/events/0/eventType"],
         handshakes: &[Handshake {
-        method: "GET",
-        when: &[("header:x-okta-verification-challenge", Is::Any)],
-        kind: Kind::Json,
-        reply: r#"{{"verification":"{header:x-okta-verification-challenge}"}}"#,
-        ..HANDSHAKE
-    }],
+            method: "GET",
+            when: &[("header:x-okta-verification-challenge", Is::Any)],
+            kind: Kind::Json,
+            reply: r#"{{"verification":"{header:x-okta-verification-challenge}"}}"#,
+            ..HANDSHAKE
+        }],
         setup: "Workflow, Event Hooks: the address, authentication field Authorization, a secret of your own",
         answer: "200 or 204 within 3 s",
         retries: "one, after a 5xx or a timeout",
@@ -200,15 +199,19 @@ pub(super) static PRESETS: &[Preset] = &[
         code: Some(graph::CODE),
         event: &["json:/value/0/changeType"],
         handshakes: &[Handshake {
-        when: &[("query:validationToken", Is::Any)],
-        kind: Kind::Text,
-        reply: "{query:validationToken}",
-        ..HANDSHAKE
-    }],
+            when: &[("query:validationToken", Is::Any)],
+            kind: Kind::Text,
+            reply: "{query:validationToken}",
+            ..HANDSHAKE
+        }],
         setup: "create the subscription by API, with the address as notificationUrl and a secret of your own as clientState",
         answer: "2xx within 3 s",
         retries: "for up to 4 h",
-        sample: Sample { event_type: "created", body: r#"{"value":[{"subscriptionId":"0","resource":"me/messages/0"}]}"#, ..JSON },
+        sample: Sample {
+            event_type: "created",
+            body: r#"{"value":[{"subscriptionId":"0","resource":"me/messages/0"}]}"#,
+            ..JSON
+        },
         ..BASE
     },
 ];
