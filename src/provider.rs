@@ -31,7 +31,7 @@ pub use describe::{describe, summary, verified};
 pub use presets::{names, preset, presets};
 pub use redact::is_secret_header;
 pub use selector::{Parts, Selector};
-pub use sign::{Draft, SignError, Wish, draft};
+pub use sign::{Draft, Wish, draft};
 pub use signed::Template;
 pub use unsupported::{UNSUPPORTED, Unsupported, unsupported};
 

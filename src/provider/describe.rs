@@ -1,8 +1,8 @@
 //! What a preset says of itself, for people.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::handshake::methods;
 use super::scheme::{Algorithm, Encoding, Words};
 use super::{Contract, Preset, Selector, Template, WithoutId};
 use crate::config::units::duration_text;
@@ -36,7 +36,12 @@ pub fn verified(contract: &Contract) -> String {
 /// The cells of a table: name, what people call it, how it proves itself, where its id is.
 pub fn summary(preset: &'static Preset) -> [&'static str; 4] {
     let proof = if preset.code.is_some() { "of its own" } else { preset.alg.as_str() };
-    [preset.name, preset.title, proof, preset.id.first().copied().unwrap_or("-")]
+    let id = match preset.id.first() {
+        Some(id) if id.contains('{') => "of several values",
+        Some(id) => id,
+        None => "-",
+    };
+    [preset.name, preset.title, proof, id]
 }
 
 /// Everything, as labels and texts.
@@ -50,7 +55,9 @@ pub fn describe(contract: &Contract) -> Vec<(&'static str, String)> {
         ("event type", values(&contract.event, "none: it is always \"unknown\"")),
     ];
     if !contract.handshakes.is_empty() {
-        lines.push(("handshake", format!("answered by hookbox, and not stored ({})", methods(contract))));
+        let methods: BTreeSet<&str> = preset.handshakes.iter().map(|handshake| handshake.method).collect();
+        let methods = methods.into_iter().collect::<Vec<_>>().join(", ");
+        lines.push(("handshake", format!("answered by hookbox, and not stored ({methods})")));
     }
     if contract.needs_url() {
         lines.push(("needs", "public_url in [sources.NAME]: the address as it is entered at the provider".to_owned()));
@@ -67,7 +74,7 @@ fn values(values: &[Template], none: &str) -> String {
     if values.is_empty() {
         return none.to_owned();
     }
-    let one = |value: &Template| value.selector().map_or_else(|| value.to_string(), place);
+    let one = |value: &Template| value.selectors().map(place).collect::<Vec<_>>().join(" with ");
     values.iter().map(one).collect::<Vec<_>>().join(", else ")
 }
 

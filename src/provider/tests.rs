@@ -1,5 +1,6 @@
 //! Every delivery of `tests/it/data/vectors/providers.json`, as it is and changed in every way that a forger might try.
 
+use super::sign::SignError;
 use super::*;
 use crate::digest;
 use crate::event::Headers;
@@ -165,7 +166,7 @@ fn digests(case: &Case) -> Vec<std::ops::Range<usize>> {
     let value = case.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(&name)).unwrap().1.clone();
     let scheme = &case.contract.scheme;
     if case.contract.preset.code.is_some() {
-        return vec![0..value.len()];
+        return std::iter::once(0..value.len()).collect();
     }
     let items = match &scheme.split {
         Some(separator) => value.split(separator.as_str()).collect::<Vec<_>>(),

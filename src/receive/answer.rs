@@ -224,3 +224,16 @@ fn send(request: Request, response: Response<Cursor<Vec<u8>>>) {
         debug!("the answer did not reach the gate: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_not_set_lets_the_sender_come_again_and_does_not_call_it_a_forger() {
+        let rejection = Rejection::from(Refusal::ClockNotSet);
+        assert_eq!(rejection.status(), 503);
+        assert!(rejection.header().is_some_and(|header| header.field.equiv("Retry-After")));
+        assert_eq!(Rejection::from(Refusal::Mismatch).status(), 401);
+    }
+}

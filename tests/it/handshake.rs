@@ -158,3 +158,13 @@ fn an_unverified_source_still_shakes_hands() {
     assert_eq!((response.status, response.text()), (200, "abc".to_owned()));
     assert_eq!(hookbox.stored(), 0);
 }
+
+#[test]
+fn an_event_of_discord_is_stored_though_its_type_is_that_of_a_ping() {
+    let hookbox = source("discord", "verify = \"none\"");
+    let body = r#"{"version":1,"application_id":"1","type":1,"event":{"type":"ENTITLEMENT_CREATE"}}"#;
+    let response =
+        hookbox.send(&Request::new("POST", "/webhooks/s").header("Content-Type", "application/json").body(body));
+    assert_eq!((response.status, response.text()), (200, String::new()));
+    assert_eq!(hookbox.query::<String>("SELECT event_type FROM webhook_events"), ["ENTITLEMENT_CREATE"]);
+}

@@ -66,10 +66,11 @@ pub(super) static PRESETS: &[Preset] = &[
         ts: "header:X-Signature-Timestamp",
         key: KeyForm::Hex,
         id: &["json:/id"],
-        event: &["json:/type"],
+        event: &["json:/event/type", "json:/type"],
         handshakes: &[
             Handshake {
-                when: &[("json:/type", Is::Text("1"))],
+                // An event has this type too; only an interaction has a token to answer with.
+                when: &[("json:/type", Is::Text("1")), ("json:/token", Is::Any)],
                 is_signed: true,
                 kind: Kind::Json,
                 reply: "{{\"type\":1}}",
@@ -154,7 +155,7 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "Twilio",
         docs: "https://github.com/twilio/twilio-python/blob/main/twilio/request_validator.py",
         code: Some(twilio::CODE),
-        id: &["header:I-Twilio-Idempotency-Token", "form:MessageSid"],
+        id: &["header:I-Twilio-Idempotency-Token", "{form:MessageSid}:{form:MessageStatus}", "form:MessageSid"],
         setup: "the number's or service's webhook: the address; the secret is the account's auth token",
         answer: "2xx within 15 s (unconfirmed)",
         retries: "none, unless the address says so (#rc=...) (unconfirmed)",
