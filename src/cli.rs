@@ -2,9 +2,13 @@
 
 mod args;
 mod check;
+mod forward;
 mod help;
 mod list;
+mod pause;
+mod preview;
 mod providers;
+mod replay;
 mod secret;
 mod send;
 mod serve;
@@ -119,11 +123,16 @@ fn run() -> Result<(), Failure> {
             drop(out);
             serve::run(config()?, &env, config)
         }
-        Command::Check => check::run(&config()?, &env, &mut out),
+        Command::Check(what) => check::run(&config()?, what, &env, &mut out),
         Command::List(list) => list::run(&config()?, list, &mut out),
         Command::Show(show) => show::run(&config()?, show, &mut out),
         Command::Stats { json } => stats::run(&config()?, *json, &mut out),
         Command::Providers { name } => providers::run(name.as_deref(), &mut out),
         Command::Send(send) => send::run(&config()?, send, &env, &mut out),
+        Command::Replay(replay) => replay::replay(&config()?, replay, &mut out),
+        Command::Cancel(cancel) => replay::cancel(&config()?, cancel, &mut out),
+        Command::Pause(action) => pause::pause(&config()?, action, &mut out),
+        Command::Resume(action) => pause::resume(&config()?, action, &mut out),
+        Command::Forward { id, url } => forward::run(&config()?, *id, url, &mut out),
     }
 }

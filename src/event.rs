@@ -87,9 +87,21 @@ pub struct Delivery {
 #[derive(Clone, Debug)]
 pub struct Event {
     pub id: EventId,
+    pub source: String,
     pub event_type: String,
     pub delivery_id: String,
+    pub received_at: String,
+    pub headers_json: String,
     pub payload_json: String,
+    /// The exact bytes of the delivery, where `payload_json` is not them.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Event {
+    /// The exact bytes of the delivery.
+    pub fn bytes(&self) -> &[u8] {
+        self.body.as_deref().unwrap_or(self.payload_json.as_bytes())
+    }
 }
 
 /// What has become of an event. The words are the database's, shared with other programs.
@@ -124,6 +136,8 @@ impl Status {
 pub struct Job {
     pub event: EventId,
     pub action: String,
+    /// The action whose death this job tells of; empty for a job of the event itself.
+    pub dead_action: String,
     /// Counted from 1, over the whole life of the job.
     pub attempt: u32,
     /// How many attempts were made since somebody last queued the job; what the retry policy counts.

@@ -110,7 +110,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix { listener: UnixListener, _file: SocketFile },
 }
 
 /// The file of a Unix socket, removed on drop unless another program has put its own in the place.
@@ -150,7 +150,7 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     let address = format!("{UNIX_PREFIX}{}", path.display());
-    Ok(Listener { socket: Socket::Unix(listener, file), address })
+    Ok(Listener { socket: Socket::Unix { listener, _file: file }, address })
 }
 
 /// A killed process leaves its socket file behind, and bind refuses any file. Only a refused connection proves that
@@ -192,7 +192,7 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok((Stream::Tcp(stream), canonical(peer).to_string()))
             }
-            Socket::Unix(listener, _) => {
+            Socket::Unix { listener, .. } => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 Ok((Stream::Unix(stream), "unix".into()))
@@ -216,7 +216,7 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
             Socket::Tcp(listener) => listener.as_fd(),
-            Socket::Unix(listener, _) => listener.as_fd(),
+            Socket::Unix { listener, .. } => listener.as_fd(),
         }
     }
 }

@@ -25,6 +25,7 @@ mod route;
 mod worker;
 mod retry;
 mod action;
+mod template;
 
 mod clock;
 mod log;

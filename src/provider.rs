@@ -13,6 +13,7 @@ pub mod scheme;
 mod selector;
 mod sign;
 mod signed;
+mod texts;
 mod twilio;
 mod unsupported;
 
@@ -33,6 +34,7 @@ pub use redact::is_secret_header;
 pub use selector::{Parts, Selector};
 pub use sign::{Draft, Wish, draft};
 pub use signed::Template;
+pub use texts::text;
 pub use unsupported::{UNSUPPORTED, Unsupported, unsupported};
 
 /// What is known of one kind of sender: an entry of the table. Texts are in the words of a config.

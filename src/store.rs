@@ -9,6 +9,7 @@ mod fair;
 mod ingest;
 mod inspect;
 mod migrate;
+mod operate;
 mod queue;
 
 use std::fs::{File, OpenOptions};
@@ -25,6 +26,7 @@ use fair::FairLock;
 pub use error::Error;
 pub use ingest::{Ingest, Kept, NotStored, Stored};
 pub use inspect::{Detail, Filter, Inspector, JobDetail, Stats, Summary};
+pub use operate::{Operator, Selection};
 pub use queue::{Next, Queue};
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -82,6 +84,17 @@ impl Database {
         let writer = self.writer(WORKER_BUSY)?;
         let done = writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         done.map_err(|error| Error::of(&self.path, error))
+    }
+
+    /// For the end of the process while actions are still under way: their jobs are queued again, and nobody in this
+    /// process writes any more. That attempt does not count.
+    pub fn interrupt(&self) -> Result<()> {
+        let writer = self.writer(WORKER_BUSY)?;
+        let turn = self.turns.take();
+        queue::interrupt(&writer.connection).map_err(|error| Error::of(&self.path, error))?;
+        // Whoever is still at work could otherwise record the success of a job that will be done again.
+        std::mem::forget(turn);
+        Ok(())
     }
 
     fn writer(&self, busy: Duration) -> Result<Writer> {

@@ -1,25 +1,35 @@
-//! Claim -> run -> record: one thread for each action, so that a dead destination delays no other.
+//! Claim -> run -> record: threads of their own for each action, so that a dead destination delays no other.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use crate::action::{self, Report};
+use crate::action::{Call, Death, Ended, Report, Runner};
 use crate::clock::{self, Timestamp};
 use crate::config::Action;
 use crate::digest;
-use crate::event::{Attempt, Event, Job, Outcome};
+use crate::event::{Attempt, Event, Job};
 use crate::retry;
 use crate::stop::{Bell, Stop};
 use crate::store::{self, Next, Queue};
+use crate::template::{Scope, TemplateError};
+
+/// How many hexadecimal digits of a hash make an idempotency key: 128 bits, as a UUID has.
+const KEY_DIGITS: usize = 32;
 
 /// A worker thread's all.
 pub struct Worker {
     pub action: Action,
+    pub runner: Arc<Runner>,
     pub queue: Queue,
     pub poll_interval: Duration,
+    /// What is under way when the stop flag is set has this long.
+    pub grace: Duration,
     /// Rung when this action may have new jobs.
     pub bell: Bell,
+    /// To be rung when a job has died, for the action that is to tell of it.
+    pub mourners: Vec<Bell>,
     pub stop: Stop,
 }
 
@@ -45,15 +55,18 @@ impl Worker {
             Some(due) => return Ok(due.distance(now).min(self.poll_interval)),
             None => return Ok(self.poll_interval),
         }
-        let jobs = self.queue.claim(&self.action.name, action::batch(&self.action.kind), now)?;
+        let jobs = self.queue.claim(&self.action.name, self.action.kind.batch(), now)?;
         let (mut finished, mut untouched) = (Vec::new(), Vec::new());
         for job in jobs {
-            match self.event_of(&job) {
-                Some(event) => finished.push(self.attempt(job, &event)),
+            match self.event_of(&job).and_then(|event| self.attempt(&job, &event)) {
+                Some(attempt) => finished.push(attempt),
                 None => untouched.push(job),
             }
         }
         self.record(&finished, &untouched);
+        if finished.iter().any(|(_, next)| matches!(next, Next::Dead { tell: Some(_) })) {
+            self.mourners.iter().for_each(Bell::ring);
+        }
         Ok(Duration::ZERO)
     }
 
@@ -66,36 +79,71 @@ impl Worker {
         read.inspect_err(|error| error!("action {}: event {}: {error}", self.action.name, job.event)).ok().flatten()
     }
 
-    fn attempt(&self, job: Job, event: &Event) -> (Attempt, Next) {
+    /// Makes one attempt; `None` if the end of the process broke it off.
+    fn attempt(&self, job: &Job, event: &Event) -> Option<(Attempt, Next)> {
         let (started_at, started) = (clock::now(), Instant::now());
-        let report = if job.tries > self.action.policy.attempts {
-            Report { outcome: Outcome::GiveUp, detail: "the last attempt did not come to its end".to_owned() }
-        } else {
-            action::run(&self.action, event)
-        };
-        let attempt =
-            Attempt { job, started_at, duration: started.elapsed(), outcome: report.outcome, detail: report.detail };
+        let ended = self.run_action(job, event).unwrap_or_else(|error| Ended::Done(Report::give_up(error.to_string())));
+        let Ended::Done(Report { outcome, detail }) = ended else { return None };
+        let attempt = Attempt { job: job.clone(), started_at, duration: started.elapsed(), outcome, detail };
         let next = self.next(&attempt, clock::now());
-        self.tell(&attempt, next);
-        (attempt, next)
+        self.tell(&attempt, &next);
+        Some((attempt, next))
+    }
+
+    /// An error here is one of the configuration or the payload: the job is dead with the reason, never skipped in silence.
+    fn run_action(&self, job: &Job, event: &Event) -> Result<Ended, TemplateError> {
+        if job.tries > self.action.policy.attempts {
+            return Ok(Ended::Done(Report::give_up("the last attempt did not come to its end")));
+        }
+        let scope = self.scope(job, event)?;
+        // The router has asked already, and queued what it could not decide.
+        if let Some(when) = self.action.when.as_ref().filter(|_| job.dead_action.is_empty())
+            && !when.holds(&scope)?
+        {
+            return Ok(Ended::Done(Report::not_for_it()));
+        }
+        let death = (!job.dead_action.is_empty()).then(|| self.death(job));
+        Ok(self.runner.run(&Call {
+            event,
+            scope: &scope,
+            attempt: job.attempt,
+            idempotency_key: &idempotency_key(event, job),
+            death: death.as_ref(),
+            timeout: self.action.timeout,
+            stop: &self.stop,
+            grace: self.grace,
+        }))
+    }
+
+    fn scope(&self, job: &Job, event: &Event) -> Result<Scope, TemplateError> {
+        if self.action.when.is_none() && !self.runner.renders() {
+            return Ok(Scope::default());
+        }
+        let scope = Scope::of(event)?;
+        Ok(scope.with("attempt", job.attempt).with("idempotency_key", idempotency_key(event, job)))
+    }
+
+    fn death(&self, job: &Job) -> Death {
+        let error = self.queue.last_error(job.event, &job.dead_action).ok().flatten().unwrap_or_default();
+        Death { action: job.dead_action.clone(), error }
     }
 
     fn next(&self, attempt: &Attempt, now: Timestamp) -> Next {
         match retry::next(&self.action.policy, attempt.job.tries, attempt.outcome, random()) {
             retry::Next::Succeeded => Next::Succeeded,
             retry::Next::RetryIn(delay) => Next::Queued(now.plus(delay)),
-            retry::Next::Dead => Next::Dead,
+            retry::Next::Dead => Next::Dead { tell: self.action.on_dead.clone() },
         }
     }
 
-    fn tell(&self, attempt: &Attempt, next: Next) {
+    fn tell(&self, attempt: &Attempt, next: &Next) {
         let (action, event, number) = (&self.action.name, attempt.job.event, attempt.job.attempt);
         match next {
             Next::Succeeded => {}
             Next::Queued(due) => {
                 info!("action {action}, event {event}, attempt {number}: {}; again at {due}", attempt.detail)
             }
-            Next::Dead => warn!(
+            Next::Dead { .. } => warn!(
                 "action {action}, event {event}, attempt {number}: {}; dead. To queue it again: hookbox replay {event}",
                 attempt.detail
             ),
@@ -113,6 +161,12 @@ impl Worker {
             self.bell.wait(self.poll_interval);
         }
     }
+}
+
+/// The same for every attempt at a job, and for every copy of the event that a provider may have caused.
+pub fn idempotency_key(event: &Event, job: &Job) -> String {
+    let parts = [&event.source, &event.delivery_id, &job.action, &job.dead_action].map(|part| part.as_bytes());
+    digest::hex(&digest::sha256(&[&parts.join(&0)]))[..KEY_DIGITS].to_owned()
 }
 
 /// Evenly spread from 0 to 1, for the jitter.

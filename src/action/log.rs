@@ -66,9 +66,13 @@ mod tests {
     fn event(delivery_id: &str) -> Event {
         Event {
             id: EventId(7),
+            source: String::new(),
             event_type: "issues".into(),
             delivery_id: delivery_id.into(),
+            received_at: String::new(),
+            headers_json: String::new(),
             payload_json: String::new(),
+            body: None,
         }
     }
 

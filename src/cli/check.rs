@@ -1,8 +1,10 @@
 //! `hookbox check`: prints what a config would do.
 
+use std::fmt;
 use std::io::Write;
 
-use super::Failure;
+use super::args::CheckArgs;
+use super::{Failure, preview};
 use crate::config::secret::{Env, SecretRef};
 use crate::config::units::{duration_text, size_text};
 use crate::config::{Action, Config, Origin, Source, Verification};
@@ -14,19 +16,20 @@ use crate::receive::PATH_PREFIX;
 const LABEL_COLUMNS: usize = 10;
 
 /// Prints the whole config, and fetches every secret to tell whether it is there.
-pub(super) fn run(config: &Config, env: &Env, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Write) -> Result<(), Failure> {
     let mut report = Report::default();
     report.general(config);
     for source in config.sources.values() {
         report.source(source, &config.listen, env);
     }
     for action in config.actions.values() {
-        report.action(action, config);
+        report.action(action, config, env);
     }
     if config.actions.is_empty() {
         report.line("action", "none: events are stored, and nothing is done with them");
     }
     out.write_all(report.text.as_bytes())?;
+    preview::write(config, args, env, out)?;
     match report.problems {
         0 => Ok(writeln!(out, "\nno problem found")?),
         1 => Err(Failure::usage("the configuration has 1 problem")),
@@ -88,7 +91,7 @@ impl Report {
         }
     }
 
-    fn action(&mut self, action: &Action, config: &Config) {
+    fn action(&mut self, action: &Action, config: &Config, env: &Env) {
         self.text.push('\n');
         self.line("action", &action.name);
         self.line("", &format!("kind {}", action.kind.as_str()));
@@ -97,12 +100,21 @@ impl Report {
             let note = if known { "" } else { " (no source of that name here)" };
             self.line("", &format!("on {pattern}{note}"));
         }
+        if let Some(when) = &action.when {
+            self.line("", &format!("when {when}"));
+        }
         let policy = &action.policy;
         let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
         self.line("", &format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
+        if let Some(told) = &action.on_dead {
+            self.line("", &format!("when a job dies: {told}"));
+        }
+        if let Err(error) = action.kind.prepare(env) {
+            self.problem(&error);
+        }
     }
 
-    fn problem(&mut self, error: &str) {
+    fn problem(&mut self, error: &dyn fmt::Display) {
         self.problems += 1;
         self.line("", &format!("PROBLEM {error}"));
     }
@@ -131,7 +143,7 @@ mod tests {
         fs::write(&path, toml).expect("written");
         let config = Config::load(Some(&path), env).expect("a config");
         let mut out = Vec::new();
-        let ended = run(&config, env, &mut out);
+        let ended = run(&config, &CheckArgs::Config, env, &mut out);
         (String::from_utf8(out).expect("UTF-8"), ended)
     }
 
@@ -154,7 +166,7 @@ mod tests {
             "NOT VERIFIED, so refuses (403)",
             "kind log\n",
             "on *\n",
-            "attempts 10, backoff 30s up to 6h\n",
+            "attempts 10, backoff 5m up to 6h\n",
             "no problem found\n",
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");

@@ -1,11 +1,13 @@
 //! `hookbox serve`: starts the threads, waits for signals, and ends in an order that loses nothing.
 
-use std::collections::BTreeMap;
+mod staff;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver as Inbox, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -14,7 +16,7 @@ use signal_hook::iterator::Signals;
 use super::Failure;
 use crate::clock;
 use crate::config::secret::Env;
-use crate::config::{Action, Config, Source, Verification};
+use crate::config::{Config, Source, Verification};
 use crate::current::Current;
 use crate::digest;
 use crate::gate::private::PrivateServer;
@@ -24,7 +26,10 @@ use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
 use crate::route::{Router, Routing};
 use crate::stop::{Bell, Stop};
 use crate::store::Database;
-use crate::worker::Worker;
+use staff::{Runners, Staff};
+
+/// After its grace a command gets TERM, and KILL some seconds later; then its job is put back.
+const CLEAN_UP: Duration = Duration::from_secs(7);
 
 /// What the main thread waits for.
 enum Message {
@@ -36,17 +41,29 @@ enum Message {
 
 /// Serves until SIGTERM or SIGINT. `reload` reads the configuration again, for SIGHUP.
 pub fn run(config: Config, env: &Env<'_>, reload: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
-    let endpoints = endpoints(&config, env)?;
+    let secrets = Secrets::fetch(&config, env)?;
     let (messages, inbox) = mpsc::channel();
     watch_signals(messages.clone())?;
-    let mut service = Service::start(&config, endpoints, messages)?;
+    let mut service = Service::start(&config, secrets, messages)?;
     let ended = service.supervise(&inbox, || {
         let config = reload()?;
-        let endpoints = self::endpoints(&config, env)?;
-        Ok((config, endpoints))
+        let secrets = Secrets::fetch(&config, env)?;
+        Ok((config, secrets))
     });
     service.stop();
     ended
+}
+
+/// Everything that a configuration only refers to.
+struct Secrets {
+    endpoints: Vec<Endpoint>,
+    runners: Runners,
+}
+
+impl Secrets {
+    fn fetch(config: &Config, env: &Env<'_>) -> Result<Secrets, Failure> {
+        Ok(Secrets { endpoints: endpoints(config, env)?, runners: staff::runners(config, env)? })
+    }
 }
 
 /// Everything that lives while hookbox serves.
@@ -63,26 +80,18 @@ struct Service {
     router: JoinHandle<()>,
     router_stop: Stop,
     router_bell: Bell,
-    workers: BTreeMap<String, Hand>,
+    staff: Staff,
     messages: Sender<Message>,
 }
 
-/// A running worker, from outside.
-struct Hand {
-    action: Action,
-    stop: Stop,
-    bell: Bell,
-    thread: JoinHandle<()>,
-}
-
 impl Service {
-    fn start(config: &Config, endpoints: Vec<Endpoint>, messages: Sender<Message>) -> Result<Service, Failure> {
+    fn start(config: &Config, secrets: Secrets, messages: Sender<Message>) -> Result<Service, Failure> {
         let database = Database::open(&config.database)?;
         let listener = listen::bind(&config.listen)?;
         let private = PrivateServer::create(&name_of(&config.database))?;
         let (receiver_stop, router_stop, router_bell) = (Stop::default(), Stop::default(), Bell::default());
 
-        let intake = Current::new(intake_of(config, endpoints));
+        let intake = Current::new(intake_of(config, secrets.endpoints));
         let receiver = Receiver {
             server: private.server(),
             intake: intake.clone(),
@@ -101,9 +110,9 @@ impl Service {
             bell: router_bell.clone(),
             stop: router_stop.clone(),
         };
-        let mut workers = BTreeMap::new();
-        employ(&mut workers, config, None, &database, &messages)?;
-        routing.replace(routing_of(config, &workers));
+        let mut staff = Staff::default();
+        staff.employ(config, &secrets.runners, &database, &messages)?;
+        routing.replace(routing_of(config, &staff));
         let router = spawn("router", &messages, move || router.run())?;
 
         let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into() });
@@ -123,7 +132,7 @@ impl Service {
             router,
             router_stop,
             router_bell,
-            workers,
+            staff,
             messages,
         })
     }
@@ -132,11 +141,11 @@ impl Service {
     fn supervise(
         &mut self,
         inbox: &Inbox<Message>,
-        reload: impl Fn() -> Result<(Config, Vec<Endpoint>), Failure>,
+        reload: impl Fn() -> Result<(Config, Secrets), Failure>,
     ) -> Result<(), Failure> {
         loop {
             match inbox.recv() {
-                Ok(Message::Reload) => match reload().and_then(|(config, endpoints)| self.adopt(config, endpoints)) {
+                Ok(Message::Reload) => match reload().and_then(|(config, secrets)| self.adopt(config, secrets)) {
                     Ok(()) => info!("configuration reloaded"),
                     Err(failure) => error!("keeping the old configuration: {failure}"),
                 },
@@ -151,13 +160,13 @@ impl Service {
     }
 
     /// Takes over everything that can change while serving.
-    fn adopt(&mut self, config: Config, endpoints: Vec<Endpoint>) -> Result<(), Failure> {
+    fn adopt(&mut self, config: Config, secrets: Secrets) -> Result<(), Failure> {
         if config.listen != self.config.listen || config.database != self.config.database {
             warn!("listen and database change only at a restart");
         }
-        employ(&mut self.workers, &config, Some(&self.config), &self.database, &self.messages)?;
-        self.routing.replace(routing_of(&config, &self.workers));
-        self.intake.replace(intake_of(&config, endpoints));
+        self.staff.employ(&config, &secrets.runners, &self.database, &self.messages)?;
+        self.routing.replace(routing_of(&config, &self.staff));
+        self.intake.replace(intake_of(&config, secrets.endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
         self.router_bell.ring();
         self.config = config;
@@ -167,9 +176,8 @@ impl Service {
     /// Ends in the order in which the data flows: what was received is answered, what was answered is on disk.
     fn stop(self) {
         info!("stopping");
-        for hand in self.workers.values() {
-            hand.dismiss();
-        }
+        let deadline = Instant::now() + self.config.stop_timeout + CLEAN_UP;
+        self.staff.dismiss();
         self.gate.stop();
         self.receiver_stop.set();
         self.private.server().unblock();
@@ -177,8 +185,11 @@ impl Service {
         self.router_stop.set();
         self.router_bell.ring();
         join(self.router);
-        for hand in self.workers.into_values() {
-            join(hand.thread);
+        if !self.staff.leave(deadline) {
+            warn!("some actions did not finish in time: they run again at the next start");
+            if let Err(error) = self.database.interrupt() {
+                warn!("{error}");
+            }
         }
         if let Err(error) = self.database.checkpoint() {
             warn!("the checkpoint at the end was not possible: {error}. Nothing is lost; the next start does it");
@@ -187,65 +198,10 @@ impl Service {
     }
 }
 
-impl Hand {
-    fn dismiss(&self) {
-        self.stop.set();
-        self.bell.ring();
-    }
-}
-
-/// Starts a worker for each action that has none, and dismisses those whose action is gone or has changed. A successor
-/// waits until its predecessor has finished what it was doing.
-fn employ(
-    workers: &mut BTreeMap<String, Hand>,
-    config: &Config,
-    old: Option<&Config>,
-    database: &Database,
-    messages: &Sender<Message>,
-) -> Result<(), Failure> {
-    let is_same_pace = old.is_none_or(|old| old.poll_interval == config.poll_interval);
-    let mut before = std::mem::take(workers);
-    for action in config.actions.values() {
-        let predecessor = before.remove(&action.name);
-        let hand = match predecessor {
-            Some(hand) if is_same_pace && hand.action == *action => hand,
-            predecessor => hire(action, config, predecessor, database, messages)?,
-        };
-        workers.insert(action.name.clone(), hand);
-    }
-    before.values().for_each(Hand::dismiss);
-    Ok(())
-}
-
-fn hire(
-    action: &Action,
-    config: &Config,
-    predecessor: Option<Hand>,
-    database: &Database,
-    messages: &Sender<Message>,
-) -> Result<Hand, Failure> {
-    let (stop, bell) = (Stop::default(), Bell::default());
-    let worker = Worker {
-        action: action.clone(),
-        queue: database.queue()?,
-        poll_interval: config.poll_interval,
-        bell: bell.clone(),
-        stop: stop.clone(),
-    };
-    if let Some(predecessor) = &predecessor {
-        predecessor.dismiss();
-    }
-    let thread = spawn(&format!("action {}", action.name), messages, move || {
-        predecessor.into_iter().for_each(|predecessor| join(predecessor.thread));
-        worker.run();
-    })?;
-    Ok(Hand { action: action.clone(), stop, bell, thread })
-}
-
-fn routing_of(config: &Config, workers: &BTreeMap<String, Hand>) -> Routing {
+fn routing_of(config: &Config, staff: &Staff) -> Routing {
     Routing {
         actions: config.actions.values().cloned().collect(),
-        workers: workers.values().map(|hand| hand.bell.clone()).collect(),
+        workers: staff.bells(),
         poll_interval: config.poll_interval,
     }
 }

@@ -88,7 +88,9 @@ fn write_headers(out: &mut dyn Write, headers_json: &str) -> io::Result<()> {
 
 fn write_jobs(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
     for job in &event.jobs {
-        writeln!(out, "\naction {}: {}", table::one_line(&job.action), job.state)?;
+        let tells_of =
+            if job.dead_action.is_empty() { String::new() } else { format!(" (tells of {})", job.dead_action) };
+        writeln!(out, "\naction {}{}: {}", table::one_line(&job.action), table::one_line(&tells_of), job.state)?;
         for attempt in &job.attempts {
             let detail = table::one_line(&attempt.detail);
             let (number, at, took_ms) = (attempt.number, table::one_line(&attempt.started_at), attempt.duration_ms);

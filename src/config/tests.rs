@@ -1,7 +1,11 @@
 use std::ffi::OsString;
 
+use super::action::{ATTEMPTS, BACKOFF};
 use super::reader::Problem;
 use super::*;
+use crate::action::Kind;
+use crate::retry::Policy;
+use crate::route::Pattern;
 
 fn nothing_set(_: &str) -> Option<OsString> {
     None
@@ -60,7 +64,8 @@ fn an_empty_config_has_the_defaults() {
     assert_eq!(config.disk_reserve_bytes, 64 * 1024 * 1024);
     assert_eq!(config.sources["github"].contract.preset.name, "github");
     let log = &config.actions["log"];
-    assert_eq!((log.kind, &log.on, log.policy), (ActionKind::Log, &vec![Pattern::everything()], Policy::default()));
+    assert!(matches!(log.kind, Kind::Log));
+    assert_eq!((&log.on, log.policy), (&vec![Pattern::everything()], Policy::default()));
     assert_eq!((config.sources.len(), config.actions.len()), (1, 1));
 }
 

@@ -136,7 +136,8 @@ impl Connection {
         }
     }
 
-    /// The socket is ready for what [`Connection::interest`] asked. `scratch` has [`READ_BYTES`](super::body::READ_BYTES).
+    /// The socket is ready for what [`Connection::interest`] asked. `scratch` has
+    /// [`READ_BYTES`](super::body::READ_BYTES).
     pub fn ready(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
         match self.state {
             State::Head { .. } => self.read_head(context, scratch),
@@ -336,4 +337,36 @@ fn read(stream: &mut Stream, buffer: &mut [u8]) -> Input {
 /// True for what the next turn repeats.
 pub fn is_not_now(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::body::READ_BYTES;
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn an_idle_connection_holds_no_buffers() -> io::Result<()> {
+        let (ours, mut theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let context = Context {
+            now: Instant::now(),
+            deadlines: Deadlines::default(),
+            budget: Budget::default(),
+            max_body_bytes: 1_000_000,
+            is_stopping: false,
+        };
+        let mut connection = Connection::new(ConnectionId(1), Stream::Unix(ours), "unix".into(), &context);
+        let body = "a".repeat(50_000);
+        theirs.write_all(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n{body}").as_bytes())?;
+        let mut scratch = vec![0; READ_BYTES];
+        while !connection.is_waiting() {
+            connection.ready(&context, &mut scratch);
+        }
+        let answer = Answer::parse(b"HTTP/1.1 204 No Content\r\n\r\n", false).ok().flatten();
+        assert!(answer.is_some_and(|answer| matches!(connection.answer(&answer, &context), Progress::Pending)));
+        assert!(connection.is_idle());
+        assert_eq!((connection.input.capacity(), context.budget.held_bytes()), (0, 0));
+        Ok(())
+    }
 }

@@ -30,6 +30,8 @@ const SHORTAGE: Duration = Duration::from_secs(10);
 /// How long each thing may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
+    /// Until the pool is open. It takes milliseconds; a receiver that has not answered by then never will.
+    pub start: Duration,
     /// From the first byte of a request, or from the connection, to the last byte of its body.
     pub request: Duration,
     /// Between two requests on one connection.
@@ -55,6 +57,7 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Deadlines {
         Deadlines {
+            start: Duration::from_secs(10),
             request: Duration::from_secs(10),
             idle: Duration::from_secs(15),
             answer: Duration::from_secs(30),
@@ -95,6 +98,10 @@ impl Limits {
             Some((connections, until)) if now < until => connections,
             _ => self.connections,
         }
+    }
+
+    pub fn is_short(&self, now: Instant) -> bool {
+        self.shortage.is_some_and(|(_, until)| now < until)
     }
 
     /// Descriptors ran out while `live` connections existed.

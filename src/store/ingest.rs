@@ -191,7 +191,7 @@ fn keep_again(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> r
         return Ok(Kept::Replayed(event));
     }
     if status == Status::Error.as_str() {
-        super::queue::requeue_dead(transaction, event)?;
+        super::queue::requeue(transaction, event, None)?;
         return Ok(Kept::Requeued(event));
     }
     Ok(Kept::Duplicate(event))

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde::Serialize;
 
+use super::queue::read_event;
 use super::{Error, Result, open_to_look};
-use crate::event::{EventId, Status};
+use crate::event::{Event, EventId, Status};
 
 /// A read-only view of a database.
 pub struct Inspector {
@@ -61,6 +62,8 @@ pub struct Detail {
 #[derive(Debug, Serialize)]
 pub struct JobDetail {
     pub action: String,
+    /// The action whose death this job tells of; empty for a job of the event itself.
+    pub dead_action: String,
     pub state: String,
     pub attempts: Vec<AttemptDetail>,
     pub last_error: Option<String>,
@@ -86,6 +89,7 @@ pub struct Stats {
     /// When the oldest unprocessed event was received.
     pub oldest_unprocessed: Option<String>,
     pub database_bytes: i64,
+    pub paused: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -125,6 +129,11 @@ impl Inspector {
             found.reverse();
             Ok(found)
         })
+    }
+
+    /// An event as actions see it.
+    pub fn event(&self, id: EventId) -> Result<Option<Event>> {
+        self.read(|connection| read_event(connection, id))
     }
 
     pub fn detail(&self, id: EventId) -> Result<Option<Detail>> {
@@ -182,7 +191,9 @@ impl Inspector {
             let duplicates = connection.query_row(duplicates, [], |row| row.get(0))?;
             let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
             let database_bytes = connection.query_row(size, [], |row| row.get(0))?;
-            Ok(Stats { events, duplicates, jobs, oldest_unprocessed, database_bytes })
+            let mut statement = connection.prepare("SELECT action FROM paused ORDER BY action")?;
+            let paused = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            Ok(Stats { events, duplicates, jobs, oldest_unprocessed, database_bytes, paused })
         })
     }
 
@@ -206,29 +217,36 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
 }
 
 fn jobs(connection: &Connection, event: EventId) -> rusqlite::Result<Vec<JobDetail>> {
-    let mut statement = connection
-        .prepare("SELECT action, state, last_error, due_at_ms FROM jobs WHERE event_id = ?1 ORDER BY action")?;
+    let mut statement = connection.prepare(
+        "SELECT action, dead_action, state, last_error, due_at_ms FROM jobs WHERE event_id = ?1 ORDER BY action",
+    )?;
     let mut jobs: Vec<JobDetail> = statement
         .query_map([event.0], |row| {
             Ok(JobDetail {
                 action: row.get(0)?,
-                state: row.get(1)?,
-                last_error: row.get(2)?,
-                due_at_ms: row.get(3)?,
+                dead_action: row.get(1)?,
+                state: row.get(2)?,
+                last_error: row.get(3)?,
+                due_at_ms: row.get(4)?,
                 attempts: Vec::new(),
             })
         })?
         .collect::<rusqlite::Result<_>>()?;
     for job in &mut jobs {
-        job.attempts = attempts(connection, event, &job.action)?;
+        job.attempts = attempts(connection, event, &job.action, &job.dead_action)?;
     }
     Ok(jobs)
 }
 
-fn attempts(connection: &Connection, event: EventId, action: &str) -> rusqlite::Result<Vec<AttemptDetail>> {
+fn attempts(
+    connection: &Connection,
+    event: EventId,
+    action: &str,
+    dead_action: &str,
+) -> rusqlite::Result<Vec<AttemptDetail>> {
     let mut statement = connection.prepare(
         "SELECT number, started_at, duration_ms, outcome, detail FROM attempts
-         WHERE event_id = ?1 AND action = ?2 ORDER BY number",
+         WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 ORDER BY number",
     )?;
     let attempt = |row: &Row<'_>| {
         Ok(AttemptDetail {
@@ -239,5 +257,5 @@ fn attempts(connection: &Connection, event: EventId, action: &str) -> rusqlite::
             detail: row.get(4)?,
         })
     };
-    statement.query_map((event.0, action), attempt)?.collect()
+    statement.query_map((event.0, action, dead_action), attempt)?.collect()
 }

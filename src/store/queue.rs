@@ -1,6 +1,6 @@
 //! The life of events and jobs after the acknowledgement: each transition is one method, and one transaction.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use super::{Error, Result, Writer};
 use crate::clock::Timestamp;
@@ -12,12 +12,15 @@ pub struct Queue {
 }
 
 /// Where a job goes after an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     Succeeded,
     /// Back to the queue, until then.
     Queued(Timestamp),
-    Dead,
+    /// For good; `tell` is the action that is to tell of it.
+    Dead {
+        tell: Option<String>,
+    },
 }
 
 impl Queue {
@@ -58,17 +61,19 @@ impl Queue {
         self.writer.write(|transaction| {
             let mut statement = transaction.prepare_cached(
                 "UPDATE jobs SET state = 'running', due_at_ms = NULL, attempts = attempts + 1, tries = tries + 1
-                 WHERE state = 'queued' AND action = :action AND event_id IN (
-                     SELECT event_id FROM jobs WHERE state = 'queued' AND action = :action AND due_at_ms <= :now
+                 WHERE state = 'queued' AND action = :action AND (event_id, dead_action) IN (
+                     SELECT event_id, dead_action FROM jobs WHERE state = 'queued' AND action = :action
+                     AND due_at_ms <= :now AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = :action)
                      ORDER BY due_at_ms, event_id LIMIT :limit)
-                 RETURNING event_id, attempts, tries",
+                 RETURNING event_id, dead_action, attempts, tries",
             )?;
-            let job = |row: &rusqlite::Row<'_>| {
+            let job = |row: &Row<'_>| {
                 Ok(Job {
                     event: EventId(row.get(0)?),
                     action: action.to_owned(),
-                    attempt: row.get(1)?,
-                    tries: row.get(2)?,
+                    dead_action: row.get(1)?,
+                    attempt: row.get(2)?,
+                    tries: row.get(3)?,
                 })
             };
             let named = named_params! { ":action": action, ":now": now.unix_ms(), ":limit": limit };
@@ -78,25 +83,33 @@ impl Queue {
         })
     }
 
-    /// When the first queued job of an action is due. Asked before a claim, so that an idle queue writes nothing.
+    /// When the first queued job of an action is due; `None` while the action is paused. Asked before a claim, so that an
+    /// idle queue writes nothing.
     pub fn next_due(&self, action: &str) -> Result<Option<Timestamp>> {
         self.read(|connection| {
             connection
-                .prepare_cached("SELECT min(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1")?
+                .prepare_cached(
+                    "SELECT min(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1
+                     AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)",
+                )?
                 .query_row([action], |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp::from_unix_ms)))
+        })
+    }
+
+    /// The last error of an action's job for an event.
+    pub fn last_error(&self, event: EventId, action: &str) -> Result<Option<String>> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT last_error FROM jobs WHERE event_id = ?1 AND action = ?2 AND dead_action = ''")?
+                .query_row((event.0, action), |row| row.get(0))
+                .optional()
+                .map(Option::flatten)
         })
     }
 
     /// An event as actions see it; `None` if it was deleted.
     pub fn event(&self, id: EventId) -> Result<Option<Event>> {
-        self.read(|connection| {
-            connection
-                .prepare_cached("SELECT event_type, delivery_id, payload_json FROM webhook_events WHERE id = ?1")?
-                .query_row([id.0], |row| {
-                    Ok(Event { id, event_type: row.get(0)?, delivery_id: row.get(1)?, payload_json: row.get(2)? })
-                })
-                .optional()
-        })
+        self.read(|connection| read_event(connection, id))
     }
 
     /// Records finished attempts and moves their jobs, and the events of which no job is open any more, to what follows.
@@ -107,7 +120,7 @@ impl Queue {
         self.writer.write(|transaction| {
             for (attempt, next) in finished {
                 insert_attempt(transaction, attempt)?;
-                move_job(transaction, attempt, *next)?;
+                move_job(transaction, attempt, next)?;
                 settle(transaction, attempt.job.event, now)?;
             }
             untouched.iter().try_for_each(|job| put_back(transaction, job))
@@ -119,27 +132,75 @@ impl Queue {
     }
 }
 
+pub(super) fn read_event(connection: &Connection, id: EventId) -> rusqlite::Result<Option<Event>> {
+    connection
+        .prepare_cached(
+            "SELECT source, event_type, delivery_id, received_at, headers_json, payload_json, body
+             FROM webhook_events WHERE id = ?1",
+        )?
+        .query_row([id.0], |row| {
+            Ok(Event {
+                id,
+                source: row.get(0)?,
+                event_type: row.get(1)?,
+                delivery_id: row.get(2)?,
+                received_at: row.get(3)?,
+                headers_json: row.get(4)?,
+                payload_json: row.get(5)?,
+                body: row.get(6)?,
+            })
+        })
+        .optional()
+}
+
 /// Queues the jobs whose attempt did not come to its end when the last process died.
 pub(super) fn recover(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("UPDATE jobs SET state = 'queued', due_at_ms = 0 WHERE state = 'running'")
 }
 
-/// Queues the dead jobs of an event again, and opens the event. Their attempts start anew.
-pub(super) fn requeue_dead(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<()> {
-    transaction
+/// Puts back the jobs that are running; that attempt does not count. For the end of the process, when nobody can record
+/// their outcome any more.
+pub(super) fn interrupt(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "UPDATE jobs SET state = 'queued', due_at_ms = 0, attempts = attempts - 1, tries = tries - 1
+         WHERE state = 'running'",
+    )
+}
+
+/// Queues the dead jobs of an event again, or, where none is dead, all that have ended; only those of `action` where it is
+/// given. Their attempts start anew. An event of which there are no jobs is routed anew. False if there was nothing to do.
+pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, action: Option<&str>) -> rusqlite::Result<bool> {
+    let count = |state: &str| -> rusqlite::Result<i64> {
+        transaction
+            .prepare_cached(
+                "SELECT count(*) FROM jobs WHERE event_id = ?1 AND dead_action = ''
+                 AND (?2 IS NULL OR action = ?2) AND (?3 = '' OR state = ?3)",
+            )?
+            .query_row((event.0, action, state), |row| row.get(0))
+    };
+    let (all, dead) = (count("")?, count("dead")?);
+    if all == 0 && action.is_some() {
+        return Ok(false);
+    }
+    let queued = transaction
         .prepare_cached(
-            "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0 WHERE event_id = ?1 AND state = 'dead'",
+            "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0 WHERE event_id = :event AND dead_action = ''
+             AND (:action IS NULL OR action = :action)
+             AND CASE WHEN :only_dead THEN state = 'dead' ELSE state NOT IN ('queued', 'running') END",
         )?
-        .execute([event.0])?;
+        .execute(named_params! { ":event": event.0, ":action": action, ":only_dead": dead > 0 })?;
+    if queued == 0 && all > 0 {
+        return Ok(false);
+    }
     reopen(transaction, event)
 }
 
-/// Opens an event that is done. The router queues the jobs of all actions that it is for again.
-pub(super) fn reopen(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<()> {
-    transaction
+/// Opens an event that is done. The router queues the jobs of all actions that it is for again. False if there is none.
+pub(super) fn reopen(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bool> {
+    let opened = transaction
         .prepare_cached("UPDATE webhook_events SET status = 'unprocessed', processed_at = NULL WHERE id = ?1")?
         .execute([event.0])?;
-    Ok(())
+    Ok(opened > 0)
 }
 
 /// True for an unprocessed event without open jobs.
@@ -156,7 +217,7 @@ fn is_open(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bo
 fn queue_jobs(transaction: &Transaction<'_>, event: EventId, actions: &[&str]) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO jobs (event_id, action, state, due_at_ms) VALUES (?1, ?2, 'queued', 0)
-         ON CONFLICT (event_id, action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0",
+         ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0",
     )?;
     for action in actions {
         statement.execute((event.0, action))?;
@@ -168,13 +229,14 @@ fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite:
     let duration_ms = i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX);
     transaction
         .prepare_cached(
-            "INSERT INTO attempts (event_id, action, number, started_at, duration_ms, outcome, detail)
-             VALUES (:event, :action, :number, :started_at, :duration_ms, :outcome, :detail)
+            "INSERT INTO attempts (event_id, action, dead_action, number, started_at, duration_ms, outcome, detail)
+             VALUES (:event, :action, :dead_action, :number, :started_at, :duration_ms, :outcome, :detail)
              ON CONFLICT DO NOTHING",
         )?
         .execute(named_params! {
             ":event": attempt.job.event.0,
             ":action": attempt.job.action,
+            ":dead_action": attempt.job.dead_action,
             ":number": attempt.job.attempt,
             ":started_at": attempt.started_at.to_string(),
             ":duration_ms": duration_ms,
@@ -184,25 +246,44 @@ fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite:
     Ok(())
 }
 
-fn move_job(transaction: &Transaction<'_>, attempt: &Attempt, next: Next) -> rusqlite::Result<()> {
+fn move_job(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> rusqlite::Result<()> {
+    let job = &attempt.job;
     let (state, due_at_ms, error) = match next {
         Next::Succeeded => ("succeeded", None, None),
         Next::Queued(due) => ("queued", Some(due.unix_ms()), Some(&attempt.detail)),
-        Next::Dead => ("dead", None, Some(&attempt.detail)),
+        Next::Dead { .. } => ("dead", None, Some(&attempt.detail)),
     };
-    transaction
+    let moved = transaction
         .prepare_cached(
             "UPDATE jobs SET state = :state, due_at_ms = :due_at_ms, last_error = :error
-             WHERE event_id = :event AND action = :action AND attempts = :attempt AND state = 'running'",
+             WHERE event_id = :event AND action = :action AND dead_action = :dead_action
+             AND attempts = :attempt AND state = 'running'",
         )?
         .execute(named_params! {
             ":state": state,
             ":due_at_ms": due_at_ms,
             ":error": error,
-            ":event": attempt.job.event.0,
-            ":action": attempt.job.action,
-            ":attempt": attempt.job.attempt,
+            ":event": job.event.0,
+            ":action": job.action,
+            ":dead_action": job.dead_action,
+            ":attempt": job.attempt,
         })?;
+    match next {
+        // Once, and not of a death of its own kind: telling must not go round in circles.
+        Next::Dead { tell: Some(tell) } if moved == 1 && job.dead_action.is_empty() => {
+            queue_death(transaction, job, tell)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn queue_death(transaction: &Transaction<'_>, job: &Job, tell: &str) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO jobs (event_id, action, dead_action, state, due_at_ms) VALUES (?1, ?2, ?3, 'queued', 0)
+             ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0",
+        )?
+        .execute((job.event.0, tell, &job.action))?;
     Ok(())
 }
 
@@ -210,14 +291,14 @@ fn put_back(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "UPDATE jobs SET state = 'queued', due_at_ms = 0, attempts = attempts - 1, tries = tries - 1
-             WHERE event_id = ?1 AND action = ?2 AND attempts = ?3 AND state = 'running'",
+             WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 AND attempts = ?4 AND state = 'running'",
         )?
-        .execute((job.event.0, &job.action, job.attempt))?;
+        .execute((job.event.0, &job.action, &job.dead_action, job.attempt))?;
     Ok(())
 }
 
 /// Gives an event of which no job is open its final status.
-fn settle(transaction: &Transaction<'_>, event: EventId, now: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn settle(transaction: &Transaction<'_>, event: EventId, now: Timestamp) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "UPDATE webhook_events SET processed_at = ?2, status =

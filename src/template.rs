@@ -1,0 +1,227 @@
+//! minijinja, set up once: templates that render an event, and expressions that decide on it.
+//!
+//! Variables are `id`, `source`, `event`, `delivery_id`, `received_at`, `headers` (names in lower case), `payload`, and in
+//! an attempt `attempt` and `idempotency_key`. What is undefined chains: `payload.pull_request.merged` is false on a push.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value, escape_formatter};
+
+use crate::event::Event;
+
+/// Templates with this name have what they print escaped for Slack.
+const MRKDWN: &str = "mrkdwn";
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment.set_auto_escape_callback(|name| match name {
+        MRKDWN => AutoEscape::Custom(MRKDWN.into()),
+        _ => AutoEscape::None,
+    });
+    environment.set_formatter(format_value);
+    environment
+});
+
+/// A template whose syntax has been checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    source: String,
+    name: &'static str,
+}
+
+/// An expression whose syntax has been checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expression(String);
+
+/// Why a template or an expression cannot be read, or cannot be evaluated for an event.
+#[derive(Debug)]
+pub struct TemplateError(String);
+
+/// The variables of one event.
+#[derive(Clone, Debug, Default)]
+pub struct Scope(BTreeMap<&'static str, Value>);
+
+impl Scope {
+    /// Errs where the payload is not JSON: another program may have stored anything.
+    pub fn of(event: &Event) -> Result<Scope, TemplateError> {
+        let payload: serde_json::Value = serde_json::from_str(&event.payload_json)
+            .map_err(|error| TemplateError(format!("the payload: {error}")))?;
+        let headers: BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(&event.headers_json).unwrap_or_default();
+        let headers: BTreeMap<String, Value> =
+            headers.into_iter().map(|(name, value)| (name.to_lowercase(), Value::from(Serde(value)))).collect();
+        Ok(Scope(BTreeMap::from([
+            ("id", Value::from(event.id.0)),
+            ("source", Value::from(event.source.as_str())),
+            ("event", Value::from(event.event_type.as_str())),
+            ("delivery_id", Value::from(event.delivery_id.as_str())),
+            ("received_at", Value::from(event.received_at.as_str())),
+            ("headers", Value::from_pairs(headers)),
+            ("payload", Value::from(Serde(payload))),
+        ])))
+    }
+
+    /// The same with one variable more.
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Scope {
+        self.0.insert(name, value.into());
+        self
+    }
+
+    fn context(&self) -> Value {
+        Value::from_pairs(self.0.iter().map(|(name, value)| (*name, value.clone())))
+    }
+}
+
+impl Template {
+    /// A template for Slack: `&`, `<` and `>` of what it prints are escaped.
+    /// Source: <https://docs.slack.dev/messaging/formatting-message-text/#escaping>
+    pub fn mrkdwn(source: &str) -> Result<Template, TemplateError> {
+        Template::checked(source, MRKDWN)
+    }
+
+    fn checked(source: &str, name: &'static str) -> Result<Template, TemplateError> {
+        ENVIRONMENT.template_from_named_str(name, source).map_err(TemplateError::of)?;
+        Ok(Template { source: source.to_owned(), name })
+    }
+
+    pub fn render(&self, scope: &Scope) -> Result<String, TemplateError> {
+        ENVIRONMENT.render_named_str(self.name, &self.source, scope.context()).map_err(TemplateError::of)
+    }
+
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+impl Expression {
+    /// Whether the expression holds. What is undefined, empty or zero does not.
+    pub fn holds(&self, scope: &Scope) -> Result<bool, TemplateError> {
+        let expression = ENVIRONMENT.compile_expression(&self.0).map_err(TemplateError::of)?;
+        Ok(expression.eval(scope.context()).map_err(TemplateError::of)?.is_true())
+    }
+}
+
+impl FromStr for Template {
+    type Err = TemplateError;
+
+    fn from_str(source: &str) -> Result<Template, TemplateError> {
+        Template::checked(source, "text")
+    }
+}
+
+impl FromStr for Expression {
+    type Err = TemplateError;
+
+    fn from_str(source: &str) -> Result<Expression, TemplateError> {
+        ENVIRONMENT.compile_expression(source).map_err(TemplateError::of)?;
+        Ok(Expression(source.to_owned()))
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TemplateError {
+    fn of(error: minijinja::Error) -> TemplateError {
+        let line = error.line().filter(|line| *line > 1).map(|line| format!(" in line {line}")).unwrap_or_default();
+        let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+        TemplateError(format!("{}{line}{detail}", error.kind()))
+    }
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+fn format_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), minijinja::Error> {
+    if !matches!(state.auto_escape(), AutoEscape::Custom(_)) {
+        return escape_formatter(out, state, value);
+    }
+    let text = value.to_string();
+    Ok(out.write_str(&if value.is_safe() { text } else { escape_mrkdwn(&text) })?)
+}
+
+/// Takes the three characters their meaning that control Slack's formatting.
+fn escape_mrkdwn(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventId;
+
+    fn scope() -> Scope {
+        Scope::of(&Event {
+            id: EventId(7),
+            source: "github".to_owned(),
+            event_type: "push".to_owned(),
+            delivery_id: "d".to_owned(),
+            received_at: "2025-01-31T12:00:00+00:00".to_owned(),
+            headers_json: r#"{"X-GitHub-Event":"push"}"#.to_owned(),
+            payload_json: r#"{"ref":"refs/heads/main","title":"a < b & c","n":3,"commits":[{"id":"1"}]}"#.to_owned(),
+            body: None,
+        })
+        .unwrap()
+    }
+
+    fn render(source: &str) -> String {
+        source.parse::<Template>().unwrap().render(&scope()).unwrap()
+    }
+
+    fn holds(source: &str) -> Result<bool, TemplateError> {
+        source.parse::<Expression>().unwrap().holds(&scope())
+    }
+
+    #[test]
+    fn every_variable_is_there() {
+        let all =
+            "{{ id }} {{ source }} {{ event }} {{ delivery_id }} {{ received_at }} {{ headers['x-github-event'] }}";
+        assert_eq!(render(all), "7 github push d 2025-01-31T12:00:00+00:00 push");
+        assert_eq!(
+            render("{{ payload.ref }} {{ payload.commits[0].id }} {{ payload.commits | length }}"),
+            "refs/heads/main 1 1"
+        );
+        assert_eq!(
+            render("{{ payload.title | tojson }} {{ payload.ref | urlencode }}"),
+            "\"a \\u003c b \\u0026 c\" refs/heads/main"
+        );
+    }
+
+    #[test]
+    fn what_is_undefined_chains_and_is_false() {
+        assert_eq!(render("[{{ payload.pull_request.head.ref }}]"), "[]");
+        assert!(!holds("payload.pull_request.merged").unwrap());
+        assert!(holds("payload.pull_request is undefined and payload.n > 2").unwrap());
+        assert!(holds("payload.ref == 'refs/heads/main' and 'main' in payload.ref").unwrap());
+    }
+
+    #[test]
+    fn a_real_error_is_an_error() {
+        assert!(holds("payload.n + payload.title").is_err());
+        assert!(holds("payload.ref | no_such_filter").is_err());
+        for broken in ["{{ payload.", "{% if x %}", "{{ 1 + }}"] {
+            assert!(broken.parse::<Template>().is_err(), "{broken}");
+        }
+        assert!("payload ==".parse::<Expression>().is_err());
+    }
+
+    #[test]
+    fn slack_text_is_escaped_and_its_template_is_not() {
+        let text =
+            Template::mrkdwn("<{{ payload.title }}|{{ payload.title | safe }}> & {{ payload.nothing }}").unwrap();
+        assert_eq!(text.render(&scope()).unwrap(), "<a &lt; b &amp; c|a < b & c> & ");
+    }
+}
