@@ -7,7 +7,9 @@ mod help;
 mod list;
 mod pause;
 mod preview;
+mod providers;
 mod replay;
+mod secret;
 mod send;
 mod serve;
 mod show;
@@ -132,6 +134,7 @@ fn run() -> Result<(), Failure> {
         Command::List(list) => list::run(&config()?, list, &mut out),
         Command::Show(show) => show::run(&config()?, show, &mut out),
         Command::Stats { json } => stats::run(&config()?, *json, &mut out),
+        Command::Providers { name } => providers::run(name.as_deref(), &mut out),
         Command::Send(send) => send::run(&config()?, send, &env, &mut out),
         Command::Replay(replay) => replay::replay(&config()?, replay, &mut out),
         Command::Cancel(cancel) => replay::cancel(&config()?, cancel, &mut out),

@@ -112,8 +112,7 @@ impl Service {
         let private = PrivateServer::create(&name_of(&config.database))?;
         let (receiver_stop, router_stop, router_bell) = (Stop::default(), Stop::default(), Bell::default());
 
-        let intake =
-            Current::new(Intake { endpoints: secrets.endpoints, disk_reserve_bytes: config.disk_reserve_bytes });
+        let intake = Current::new(intake_of(config, secrets.endpoints));
         let receiver = Receiver {
             server: private.server(),
             intake: intake.clone(),
@@ -190,7 +189,7 @@ impl Service {
         }
         self.staff.employ(&config, &secrets.runners, &self.database, &self.messages)?;
         self.routing.replace(routing_of(&config, &self.staff));
-        self.intake.replace(Intake { endpoints: secrets.endpoints, disk_reserve_bytes: config.disk_reserve_bytes });
+        self.intake.replace(intake_of(&config, secrets.endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
         self.router_bell.ring();
         self.config = config;
@@ -275,15 +274,19 @@ fn endpoints(config: &Config, env: &Env<'_>) -> Result<Vec<Endpoint>, Failure> {
 fn endpoint(source: &Source, env: &Env<'_>) -> Result<Endpoint, Failure> {
     let proof = match &source.verification {
         Verification::Secrets(references) => {
-            let secrets = references.iter().map(|reference| reference.resolve(env)).collect::<Result<_, _>>();
-            Proof::Signature(
-                secrets.map_err(|error| Failure::usage(format!("sources.{}.secret: {error}", source.name)))?,
-            )
+            let key = |reference| super::secret::key(source, reference, env);
+            Proof::Signature(references.iter().map(key).collect::<Result<_, _>>()?)
         }
+        Verification::Awaited => Proof::Awaited,
         Verification::Nothing => Proof::Nothing,
         Verification::LocalOnly => Proof::LocalOnly,
     };
-    Ok(Endpoint { source: source.clone(), proof })
+    let known = source.acquaintance(super::secret::verify_token(source, env)?);
+    Ok(Endpoint { source: source.clone(), proof, known })
+}
+
+fn intake_of(config: &Config, endpoints: Vec<Endpoint>) -> Intake {
+    Intake { endpoints, disk_reserve_bytes: config.disk_reserve_bytes, max_body_bytes: config.max_body_bytes }
 }
 
 /// Tells the operator what goes on, and what does not.
@@ -294,7 +297,12 @@ fn introduce(config: &Config, address: &str) {
     for source in config.sources.values() {
         let path = format!("{PATH_PREFIX}{}", source.name);
         match source.verification {
-            Verification::Secrets(_) => info!("POST {path} takes verified deliveries from {}", source.preset.name),
+            Verification::Secrets(_) => {
+                info!("POST {path} takes verified deliveries from {}", source.contract.preset.title)
+            }
+            Verification::Awaited => {
+                warn!("POST {path} waits for the verification token of {}", source.contract.preset.title)
+            }
             Verification::Nothing => {
                 warn!("POST {path} takes deliveries that are NOT verified: anybody can forge them")
             }

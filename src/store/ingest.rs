@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, named_params};
 
 use super::{Error, Result, Writer};
 use crate::clock::Timestamp;
-use crate::event::{Delivery, DeliveryId, EventId};
+use crate::event::{Delivery, DeliveryId, EventId, Status};
 
 /// How long the same content counts as the same delivery where the provider sent no id: long enough for the retries
 /// after a lost answer, short enough that a message which is meant again is a new event.
@@ -30,6 +30,8 @@ pub enum Kept {
     /// This event already, which had failed: its dead jobs are queued again. A provider's Redeliver button is pressed
     /// for nothing else.
     Requeued(EventId),
+    /// This event already, but so long ago that it is meant again: it is processed as if it were new.
+    Replayed(EventId),
 }
 
 /// A delivery that is safe on disk, with what the caller gave along. Only this module can make one, and only a
@@ -150,16 +152,59 @@ fn keep(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<
             ":body": delivery.body,
         })?;
     if inserted == 1 {
-        return Ok(Kept::New(EventId(transaction.last_insert_rowid())));
+        let event = EventId(transaction.last_insert_rowid());
+        insert_provenance(transaction, event, delivery)?;
+        return Ok(Kept::New(event));
     }
-    let (event, failed): (i64, bool) = transaction
-        .prepare_cached("SELECT id, status = 'error' FROM webhook_events WHERE source = ?1 AND delivery_id = ?2")?
-        .query_row((&delivery.source, &id), |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if !failed {
-        return Ok(Kept::Duplicate(EventId(event)));
+    keep_again(transaction, delivery, &id)
+}
+
+fn insert_provenance(transaction: &Transaction<'_>, event: EventId, delivery: &Delivery) -> rusqlite::Result<()> {
+    let position = delivery.secret_position.and_then(|position| i64::try_from(position).ok());
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO provenance (event_id, secret_position) VALUES (?1, ?2)")?
+        .execute((event.0, position))?;
+    Ok(())
+}
+
+/// Counts a delivery that is there already, and does what its coming again means.
+fn keep_again(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> rusqlite::Result<Kept> {
+    let (event, status, last_meant_at): (i64, String, String) = transaction
+        .prepare_cached(
+            "SELECT id, status, coalesce(renewed_at, received_at)
+             FROM webhook_events LEFT JOIN provenance ON event_id = id WHERE source = ?1 AND delivery_id = ?2",
+        )?
+        .query_row((&delivery.source, id), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let event = EventId(event);
+    count_duplicate(transaction, event)?;
+    if status == Status::Unprocessed.as_str() {
+        return Ok(Kept::Duplicate(event));
     }
-    super::queue::requeue(transaction, EventId(event), None)?;
-    Ok(Kept::Requeued(EventId(event)))
+    let is_meant_again = delivery.dedup_window.is_some_and(|window| {
+        Timestamp::parse(&last_meant_at).is_some_and(|at| at.distance(delivery.received_at) > window)
+    });
+    if is_meant_again {
+        super::queue::reopen(transaction, event)?;
+        transaction
+            .prepare_cached("UPDATE provenance SET renewed_at = ?2 WHERE event_id = ?1")?
+            .execute((event.0, delivery.received_at.to_string()))?;
+        return Ok(Kept::Replayed(event));
+    }
+    if status == Status::Error.as_str() {
+        super::queue::requeue(transaction, event, None)?;
+        return Ok(Kept::Requeued(event));
+    }
+    Ok(Kept::Duplicate(event))
+}
+
+fn count_duplicate(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO provenance (event_id, duplicates) VALUES (?1, 1)
+             ON CONFLICT (event_id) DO UPDATE SET duplicates = duplicates + 1",
+        )?
+        .execute([event.0])?;
+    Ok(())
 }
 
 /// The id under which to store content that came without one: that of its latest copy if that is recent, so that it is

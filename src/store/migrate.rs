@@ -9,10 +9,11 @@ use super::{Error, Result};
 type Migration = fn(&Transaction<'_>) -> std::result::Result<(), Problem>;
 
 /// In order. One that has been released is never changed.
-const MIGRATIONS: &[Migration] = &[events, queue];
+const MIGRATIONS: &[Migration] = &[events, queue, provenance];
 
 const EVENTS: &str = include_str!("001-events.sql");
 const QUEUE: &str = include_str!("002-queue.sql");
+const PROVENANCE: &str = include_str!("003-provenance.sql");
 
 /// The columns of `webhook_events` that are ours; any other column belongs to somebody else and is kept as it is.
 const OUR_COLUMNS: [&str; 10] = [
@@ -109,6 +110,11 @@ fn events(transaction: &Transaction<'_>) -> std::result::Result<(), Problem> {
 /// 2: the queue.
 fn queue(transaction: &Transaction<'_>) -> std::result::Result<(), Problem> {
     Ok(transaction.execute_batch(QUEUE)?)
+}
+
+/// 3: how events came in.
+fn provenance(transaction: &Transaction<'_>) -> std::result::Result<(), Problem> {
+    Ok(transaction.execute_batch(PROVENANCE)?)
 }
 
 /// Replaces a table of the older program by ours, with all rows, the id sequence, and foreign columns, constraints,

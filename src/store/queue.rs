@@ -192,6 +192,11 @@ pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, action: Opt
     if queued == 0 && all > 0 {
         return Ok(false);
     }
+    reopen(transaction, event)
+}
+
+/// Opens an event that is done. The router queues the jobs of all actions that it is for again. False if there is none.
+pub(super) fn reopen(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bool> {
     let opened = transaction
         .prepare_cached("UPDATE webhook_events SET status = 'unprocessed', processed_at = NULL WHERE id = ?1")?
         .execute([event.0])?;

@@ -9,6 +9,9 @@ mod support;
 
 mod receive;
 mod reject;
+mod provider;
+mod handshake;
+mod dedup;
 
 mod store;
 
