@@ -88,6 +88,7 @@ pub enum Ended {
 pub enum PrepareError {
     Secret { key: &'static str, error: SecretError },
     NotText { key: &'static str },
+    NotUrl,
     Template { key: &'static str, error: TemplateError },
     Certificates(tls::TlsError),
 }
@@ -108,6 +109,14 @@ impl Kind {
         match self {
             Kind::Log => 64,
             Kind::Slack(_) | Kind::Http(_) | Kind::Command(_) => 1,
+        }
+    }
+
+    /// How long an attempt may go on after its grace, where leaving it behind would leave something running.
+    pub fn clean_up(&self) -> Duration {
+        match self {
+            Kind::Command(_) => child::CLEAN_UP,
+            Kind::Log | Kind::Slack(_) | Kind::Http(_) => Duration::ZERO,
         }
     }
 
@@ -132,11 +141,6 @@ impl Runner {
             Runner::Http(http) => Ended::Done(http.run(call)),
             Runner::Command(command) => command.run(call),
         }
-    }
-
-    /// Whether it renders anything from the event: what does not is spared the reading of the payload.
-    pub fn renders(&self) -> bool {
-        !matches!(self, Runner::Log)
     }
 
     /// What [`Runner::run`] would send, without the secrets.
@@ -173,6 +177,7 @@ impl fmt::Display for PrepareError {
             PrepareError::NotText { key } => {
                 write!(f, "{key}: the secret is not text, which a URL or a header must be")
             }
+            PrepareError::NotUrl => write!(f, "url: what was fetched does not begin with http:// or https://"),
             PrepareError::Template { key, error } => write!(f, "{key}: {error}"),
             PrepareError::Certificates(error) => write!(f, "ca_file: {error}"),
         }

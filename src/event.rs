@@ -1,6 +1,7 @@
 //! The nouns: what a delivery, an event, a job and an attempt are. No input or output happens here.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -92,7 +93,8 @@ pub struct Event {
     pub delivery_id: String,
     pub received_at: String,
     pub headers_json: String,
-    pub payload_json: String,
+    /// Shared with the templates, which read it when they need it: it may be large.
+    pub payload_json: Arc<str>,
     /// The exact bytes of the delivery, where `payload_json` is not them.
     pub body: Option<Vec<u8>>,
 }

@@ -30,6 +30,7 @@ mod template;
 
 mod watchdog;
 mod clock;
+mod json;
 mod log;
 mod stop;
 mod suggest;

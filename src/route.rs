@@ -202,7 +202,7 @@ impl Router {
         let event = self.queue.event(id)?;
         let scope = event.as_ref().map(Scope::of);
         let is_for = |action: &&Action| match (&action.when, &scope) {
-            (Some(when), Some(Ok(scope))) => may_hold(when, scope),
+            (Some(when), Some(scope)) => may_hold(when, scope),
             _ => true,
         };
         Ok(candidates.into_iter().filter(is_for).map(|action| action.name.as_str()).collect())

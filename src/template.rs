@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value, escape_formatter};
+use minijinja::value::{Object, Serde};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, escape_formatter};
+use serde::Deserialize;
 
 use crate::event::Event;
+use crate::json;
 
 /// Templates with this name have what they print escaped for Slack.
 const MRKDWN: &str = "mrkdwn";
@@ -24,6 +26,8 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
         _ => AutoEscape::None,
     });
     environment.set_formatter(format_value);
+    // For blocks, which are JSON and are not escaped by themselves.
+    environment.add_filter("mrkdwn", |text: String| Value::from_safe_string(escape_mrkdwn(&text)));
     environment
 });
 
@@ -42,39 +46,64 @@ pub struct Expression(String);
 #[derive(Debug)]
 pub struct TemplateError(String);
 
-/// The variables of one event.
-#[derive(Clone, Debug, Default)]
-pub struct Scope(BTreeMap<&'static str, Value>);
+/// The variables of one event. The payload is read when a template first asks for it: most of the work on an event is in
+/// that, and what passes the body on as it came does not need it.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    facts: BTreeMap<&'static str, Value>,
+    payload_json: Arc<str>,
+    payload: Arc<OnceLock<Value>>,
+}
 
 impl Scope {
-    /// Errs where the payload is not JSON: another program may have stored anything.
-    pub fn of(event: &Event) -> Result<Scope, TemplateError> {
-        let payload: serde_json::Value = serde_json::from_str(&event.payload_json)
-            .map_err(|error| TemplateError(format!("the payload: {error}")))?;
+    pub fn of(event: &Event) -> Scope {
         let headers: BTreeMap<String, serde_json::Value> =
             serde_json::from_str(&event.headers_json).unwrap_or_default();
         let headers: BTreeMap<String, Value> =
             headers.into_iter().map(|(name, value)| (name.to_lowercase(), Value::from(Serde(value)))).collect();
-        Ok(Scope(BTreeMap::from([
+        let facts = BTreeMap::from([
             ("id", Value::from(event.id.0)),
             ("source", Value::from(event.source.as_str())),
             ("event", Value::from(event.event_type.as_str())),
             ("delivery_id", Value::from(event.delivery_id.as_str())),
             ("received_at", Value::from(event.received_at.as_str())),
             ("headers", Value::from_pairs(headers)),
-            ("payload", Value::from(Serde(payload))),
-        ])))
+        ]);
+        Scope { facts, payload_json: Arc::clone(&event.payload_json), payload: Arc::default() }
     }
 
     /// The same with one variable more.
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Scope {
-        self.0.insert(name, value.into());
+        self.facts.insert(name, value.into());
         self
     }
 
     fn context(&self) -> Value {
-        Value::from_pairs(self.0.iter().map(|(name, value)| (*name, value.clone())))
+        Value::from_object(self.clone())
     }
+}
+
+impl Object for Scope {
+    fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
+        match name.as_str()? {
+            "payload" => Some(self.payload.get_or_init(|| read_payload(&self.payload_json)).clone()),
+            name => self.facts.get(name).cloned(),
+        }
+    }
+}
+
+/// A payload that is not JSON, as another program may have stored it, is an error for whoever uses it.
+fn read_payload(json: &str) -> Value {
+    let unreadable =
+        |reason: String| Value::from(Error::new(ErrorKind::BadSerialization, format!("payload: {reason}")));
+    if json::depth(json.as_bytes()) > json::MAX_DEPTH {
+        return unreadable(format!("it is nested deeper than {} levels", json::MAX_DEPTH));
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    // Its own limit is one level less than ours.
+    deserializer.disable_recursion_limit();
+    let value = Value::deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    value.unwrap_or_else(|error| unreadable(error.to_string()))
 }
 
 impl Template {
@@ -130,7 +159,7 @@ impl fmt::Display for Expression {
 }
 
 impl TemplateError {
-    fn of(error: minijinja::Error) -> TemplateError {
+    fn of(error: Error) -> TemplateError {
         let line = error.line().filter(|line| *line > 1).map(|line| format!(" in line {line}")).unwrap_or_default();
         let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
         TemplateError(format!("{}{line}{detail}", error.kind()))
@@ -145,7 +174,7 @@ impl fmt::Display for TemplateError {
 
 impl std::error::Error for TemplateError {}
 
-fn format_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), minijinja::Error> {
+fn format_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     if !matches!(state.auto_escape(), AutoEscape::Custom(_)) {
         return escape_formatter(out, state, value);
     }
@@ -171,10 +200,9 @@ mod tests {
             delivery_id: "d".to_owned(),
             received_at: "2025-01-31T12:00:00+00:00".to_owned(),
             headers_json: r#"{"X-GitHub-Event":"push"}"#.to_owned(),
-            payload_json: r#"{"ref":"refs/heads/main","title":"a < b & c","n":3,"commits":[{"id":"1"}]}"#.to_owned(),
+            payload_json: r#"{"ref":"refs/heads/main","title":"a < b & c","n":3,"commits":[{"id":"1"}]}"#.into(),
             body: None,
         })
-        .unwrap()
     }
 
     fn render(source: &str) -> String {

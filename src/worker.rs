@@ -18,19 +18,26 @@ use crate::template::{Scope, TemplateError};
 /// How many hexadecimal digits of a hash make an idempotency key: 128 bits, as a UUID has.
 const KEY_DIGITS: usize = 32;
 
+/// How soon an outcome that could not be recorded is tried to be recorded again; short enough for some tries within the
+/// grace of a stop.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
+
 /// A worker thread's all.
 pub struct Worker {
     pub action: Action,
     pub runner: Arc<Runner>,
     pub queue: Queue,
     pub poll_interval: Duration,
-    /// What is under way when the stop flag is set has this long.
+    /// What is under way when the process is to end has this long.
     pub grace: Duration,
     /// Rung when this action may have new jobs.
     pub bell: Bell,
     /// To be rung when a job has died, for the action that is to tell of it.
     pub mourners: Vec<Bell>,
+    /// No further job is to be begun: the process ends, or a new configuration has another worker take over.
     pub stop: Stop,
+    /// The process is to end.
+    pub ending: Stop,
 }
 
 impl Worker {
@@ -67,10 +74,11 @@ impl Worker {
         if finished.iter().any(|(_, next)| matches!(next, Next::Dead { tell: Some(_) })) {
             self.mourners.iter().for_each(Bell::ring);
         }
-        Ok(Duration::ZERO)
+        // What was put back is due at once; a database in trouble is not to be asked without end.
+        Ok(if untouched.is_empty() { Duration::ZERO } else { self.poll_interval })
     }
 
-    /// The event to work on; `None` if it cannot be read now, or if the process is to end.
+    /// The event to work on; `None` if it cannot be read now, or if nothing more is to be begun.
     fn event_of(&self, job: &Job) -> Option<Event> {
         if self.stop.is_set() {
             return None;
@@ -95,7 +103,8 @@ impl Worker {
         if job.tries > self.action.policy.attempts {
             return Ok(Ended::Done(Report::give_up("the last attempt did not come to its end")));
         }
-        let scope = self.scope(job, event)?;
+        let idempotency_key = idempotency_key(event, job);
+        let scope = Scope::of(event).with("attempt", job.attempt).with("idempotency_key", idempotency_key.as_str());
         // The router has asked already, and queued what it could not decide.
         if let Some(when) = self.action.when.as_ref().filter(|_| job.dead_action.is_empty())
             && !when.holds(&scope)?
@@ -107,20 +116,12 @@ impl Worker {
             event,
             scope: &scope,
             attempt: job.attempt,
-            idempotency_key: &idempotency_key(event, job),
+            idempotency_key: &idempotency_key,
             death: death.as_ref(),
             timeout: self.action.timeout,
-            stop: &self.stop,
+            stop: &self.ending,
             grace: self.grace,
         }))
-    }
-
-    fn scope(&self, job: &Job, event: &Event) -> Result<Scope, TemplateError> {
-        if self.action.when.is_none() && !self.runner.renders() {
-            return Ok(Scope::default());
-        }
-        let scope = Scope::of(event)?;
-        Ok(scope.with("attempt", job.attempt).with("idempotency_key", idempotency_key(event, job)))
     }
 
     fn death(&self, job: &Job) -> Death {
@@ -151,14 +152,12 @@ impl Worker {
     }
 
     /// Records what was done and puts back the rest, however long it takes: a success that is not on record would be
-    /// done again, and a job that is not put back would wait for the next start.
+    /// done again, and a job that is not put back would wait for the next start. A process that ends does not wait for
+    /// ever: it leaves this thread behind.
     fn record(&mut self, finished: &[(Attempt, Next)], untouched: &[Job]) {
         while let Err(error) = self.queue.record(finished, untouched, clock::now()) {
             error!("action {}: outcomes cannot be recorded yet: {error}", self.action.name);
-            if self.stop.is_set() {
-                return;
-            }
-            self.bell.wait(self.poll_interval);
+            self.bell.wait(self.poll_interval.min(RECORD_AGAIN));
         }
     }
 }

@@ -22,6 +22,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// After the child's end its group is killed; what it had written is then in the pipes, and its descendants' ends close.
 const DRAIN: Duration = Duration::from_secs(1);
 
+/// From TERM to the end of [`run`], with some time for a busy machine.
+pub(super) const CLEAN_UP: Duration = Duration::from_secs(TERM_GRACE.as_secs() + DRAIN.as_secs() + 1);
+
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {

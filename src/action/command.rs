@@ -1,6 +1,7 @@
 //! `kind = "command"`: a program of the operator's, without a shell.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process;
 
@@ -43,6 +44,10 @@ impl Runner {
         match child::run(self.command(&words, call), call.event.bytes(), call.timeout, call.stop, call.grace) {
             Ok(finished) if finished.exit == Exit::Interrupted => Ended::Interrupted,
             Ok(finished) => Ended::Done(self.judge(&finished)),
+            // The arguments are the same the next time.
+            Err(error) if error.kind() == ErrorKind::ArgumentListTooLong => {
+                Ended::Done(Report::give_up(format!("cannot run {}: {error}", words[0])))
+            }
             Err(error) => Ended::Done(Report::retry(format!("cannot run {}: {error}", words[0]))),
         }
     }

@@ -1,12 +1,13 @@
 //! `kind = "http"`: a request to somebody else's server.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use ureq::Agent;
-use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
+use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use ureq::tls::TlsConfig;
 
 use super::{Call, MAX_DETAIL_BYTES, PrepareError, Report, excerpt, tls};
@@ -59,7 +60,6 @@ pub struct Runner {
     agent: Agent,
     method: Method,
     url: Template,
-    url_shown: String,
     headers: Vec<(HeaderName, Template)>,
     body: Option<Template>,
     sign: Option<Secret>,
@@ -72,8 +72,7 @@ impl Http {
         Ok(Runner {
             agent: agent(self.ca_file.as_deref())?,
             method: self.method.clone(),
-            url: template(&self.url, "url", env)?,
-            url_shown: self.url.to_string(),
+            url: url(&self.url, env)?,
             headers: headers.collect::<Result<_, PrepareError>>()?,
             body: self.body.clone(),
             sign: sign.map_err(|error| PrepareError::Secret { key: "sign", error })?,
@@ -95,7 +94,7 @@ impl Runner {
     }
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        let mut text = format!("{} {}\n", self.method, self.url_shown);
+        let mut text = format!("{} {}\n", self.method, origin(&self.url(call)?));
         let is_ours = |name: &HeaderName| self.headers.iter().any(|(ours, _)| ours == name);
         for (name, value) in self.fields(call)? {
             // A configured value may be a secret.
@@ -110,10 +109,10 @@ impl Runner {
         self.url.render(call.scope)
     }
 
-    fn body(&self, call: &Call<'_>) -> Result<Vec<u8>, TemplateError> {
+    fn body<'a>(&self, call: &Call<'a>) -> Result<Cow<'a, [u8]>, TemplateError> {
         match &self.body {
-            Some(template) => Ok(template.render(call.scope)?.into_bytes()),
-            None => Ok(call.event.bytes().to_vec()),
+            Some(template) => Ok(template.render(call.scope)?.into_bytes().into()),
+            None => Ok(call.event.bytes().into()),
         }
     }
 
@@ -166,9 +165,16 @@ pub(super) fn send(
     let timed = agent.configure_request(request).timeout_global(Some(timeout)).build();
     match agent.run(timed) {
         Ok(response) => judge(response),
-        Err(error) if is_our_mistake(&error) => Report::give_up(error.to_string()),
-        Err(error) => Report::retry(error.to_string()),
+        // Some errors quote the URL, which may hold a secret.
+        Err(error) if is_our_mistake(&error) => Report::give_up(error.to_string().replace(url, &origin(url))),
+        Err(error) => Report::retry(error.to_string().replace(url, &origin(url))),
     }
+}
+
+/// As much of a URL as can be shown: what follows the host, and what stands before an `@`, may be a secret.
+pub(super) fn origin(url: &str) -> String {
+    let Ok(uri) = url.parse::<Uri>() else { return "(not a URL)".to_owned() };
+    format!("{}://{}/...", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
 }
 
 /// Nothing follows redirects: what is sent carries secrets. All answers are answers, not errors.
@@ -184,8 +190,15 @@ pub fn agent(ca_file: Option<&std::path::Path>) -> Result<Agent, PrepareError> {
     Ok(config.build().new_agent())
 }
 
+/// A fetched URL as a template. One that is written out was looked at when the configuration was read.
+pub(super) fn url(value: &SecretRef, env: &Env<'_>) -> Result<Template, PrepareError> {
+    let url = template(value, "url", env)?;
+    let is_one = url.source().starts_with("http://") || url.source().starts_with("https://");
+    if is_one { Ok(url) } else { Err(PrepareError::NotUrl) }
+}
+
 /// A fetched secret as a template; a literal one was checked when the configuration was read.
-pub(super) fn template(value: &SecretRef, key: &'static str, env: &Env<'_>) -> Result<Template, PrepareError> {
+fn template(value: &SecretRef, key: &'static str, env: &Env<'_>) -> Result<Template, PrepareError> {
     let secret = value.resolve(env).map_err(|error| PrepareError::Secret { key, error })?;
     let text = std::str::from_utf8(secret.as_bytes()).map_err(|_| PrepareError::NotText { key })?;
     text.trim().parse().map_err(|error| PrepareError::Template { key, error })

@@ -71,7 +71,7 @@ mod tests {
             delivery_id: delivery_id.into(),
             received_at: String::new(),
             headers_json: String::new(),
-            payload_json: String::new(),
+            payload_json: "".into(),
             body: None,
         }
     }

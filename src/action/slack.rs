@@ -45,7 +45,7 @@ impl Slack {
     pub(super) fn prepare(&self, env: &Env<'_>) -> Result<Runner, PrepareError> {
         Ok(Runner {
             agent: http::agent(self.ca_file.as_deref())?,
-            url: http::template(&self.url, "url", env)?,
+            url: http::url(&self.url, env)?,
             text: self.text.clone(),
             blocks: self.blocks.clone(),
         })
@@ -69,7 +69,7 @@ impl Runner {
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
         match self.message(call) {
-            Ok(message) => Ok(format!("{message}\n")),
+            Ok(message) => Ok(format!("POST {}\n\n{message}\n", http::origin(&self.url.render(call.scope)?))),
             Err(MessageError::Template(error)) => Err(error),
             Err(MessageError::Blocks(error)) => Ok(format!("nothing: blocks is not JSON: {error}\n")),
         }

@@ -1,6 +1,6 @@
 //! `hookbox forward`: a stored event, byte for byte, to somewhere else.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use ureq::http::Request;
@@ -28,11 +28,13 @@ pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) 
     let request = request.body(event.bytes()).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
     let agent = agent(None).map_err(|error| Failure::failed(error.to_string()))?;
     let request = agent.configure_request(request).timeout_global(Some(TIMEOUT)).build();
-    let mut response = agent.run(request).map_err(|error| Failure::failed(format!("{url}: {error}")))?;
+    let response = agent.run(request).map_err(|error| Failure::failed(format!("{url}: {error}")))?;
     let status = response.status();
-    let answer = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string().unwrap_or_default();
+    let mut answer = Vec::new();
+    // An answer that breaks off is worth reading as far as it goes.
+    let _ = response.into_body().into_reader().take(MAX_ANSWER_BYTES).read_to_end(&mut answer);
     writeln!(out, "{status}")?;
-    for line in answer.lines() {
+    for line in String::from_utf8_lossy(&answer).lines() {
         writeln!(out, "{}", table::one_line(line))?;
     }
     if status.is_success() { Ok(()) } else { Err(Failure::failed(format!("{url} did not accept it"))) }

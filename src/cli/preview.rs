@@ -43,7 +43,7 @@ fn verdict(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
         let job =
             Job { event: event.id, action: action.name.clone(), dead_action: String::new(), attempt: 1, tries: 1 };
         let idempotency_key = idempotency_key(event, &job);
-        let scope = Scope::of(event)?.with("attempt", 1).with("idempotency_key", idempotency_key.as_str());
+        let scope = Scope::of(event).with("attempt", 1).with("idempotency_key", idempotency_key.as_str());
         if let Some(when) = &action.when
             && !when.holds(&scope)?
         {
@@ -81,7 +81,7 @@ fn of_file(config: &Config, file: &Path, source: Option<&str>, event_type: Optio
         delivery_id: "example".to_owned(),
         received_at: clock::now().to_string(),
         headers_json: r#"{"Content-Type":"application/json"}"#.to_owned(),
-        payload_json,
+        payload_json: payload_json.into(),
         body: None,
     })
 }

@@ -13,6 +13,7 @@ pub(super) fn replay(config: &Config, args: &ReplayArgs, out: &mut dyn Write) ->
     let mut operator = Operator::open(&config.database)?;
     let events = select(&operator, &args.selection)?;
     if args.dry_run {
+        let events = operator.replayable(&events, args.action.as_deref())?;
         events.iter().try_for_each(|event| writeln!(out, "would replay event {event}"))?;
         return Ok(());
     }

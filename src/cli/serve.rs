@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver as Inbox, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{error, info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,9 +30,6 @@ use crate::store::Database;
 use crate::systemd;
 use crate::watchdog::{Unanswered, Watchdog};
 use staff::{Runners, Staff};
-
-/// After its grace a command gets TERM, and KILL some seconds later; then its job is put back.
-const CLEAN_UP: Duration = Duration::from_secs(7);
 
 /// How long the last words may take: standard error may be what hangs.
 const LAST_WORDS: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -200,7 +197,7 @@ impl Service {
     fn stop(self) {
         info!("stopping");
         self.watchdog.dismiss();
-        let deadline = Instant::now() + self.config.stop_timeout + CLEAN_UP;
+        let grace_ends = Instant::now() + self.config.stop_timeout;
         self.staff.dismiss();
         self.gate.stop();
         self.receiver_stop.set();
@@ -209,7 +206,7 @@ impl Service {
         self.router_stop.set();
         self.router_bell.ring();
         join(self.router);
-        if !self.staff.leave(deadline) {
+        if !self.staff.leave(grace_ends) {
             warn!("some actions did not finish in time: they run again at the next start");
             if let Err(error) = self.database.interrupt() {
                 warn!("{error}");

@@ -8,9 +8,7 @@ use serde_json::{Map, Value};
 
 use super::answer::Rejection;
 use crate::event::Headers;
-
-/// The deepest nesting taken. What reads the payload later, here or in another program, often recurses.
-const MAX_DEPTH: usize = 128;
+use crate::json;
 
 /// What is stored of a body.
 #[derive(Debug, PartialEq)]
@@ -141,36 +139,10 @@ fn check_json(body: &[u8]) -> Result<(), &'static str> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
     // `IgnoredAny` is read without recursion, so that the parser's own limit does not speak before ours.
     serde_json::from_str::<IgnoredAny>(text).map_err(|_| "the body is not JSON")?;
-    if depth(body) > MAX_DEPTH {
+    if json::depth(body) > json::MAX_DEPTH {
         return Err("the JSON is nested too deep");
     }
     Ok(())
-}
-
-/// The deepest nesting of brackets in JSON that is known to be well-formed.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest) = (0usize, 0);
-    let mut bytes = json.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            b'"' => skip_string(&mut bytes),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
-}
-
-fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => return,
-            b'\\' => drop(bytes.next()),
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]

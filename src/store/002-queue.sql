@@ -1,5 +1,6 @@
 -- One job is one action for one event; or, where dead_action is not empty, an action that tells of the death of another
--- action's job for that event.
+-- action's job for that event. The latter has no say in the event's status: a message that cannot be delivered must not
+-- make what it tells of look worse, nor hide it.
 --
 --   queued     waits until due_at_ms. A worker's claim moves it to running.
 --   running    an attempt is being made. Its record moves it to succeeded, dead, or back to queued; the next start of
@@ -65,10 +66,12 @@ BEGIN
     INSERT OR IGNORE INTO unrouted VALUES (NEW.id);
 END;
 
+-- A word about a death is still to be said when the event has long been in error.
 CREATE TRIGGER webhook_event_done AFTER UPDATE OF status ON webhook_events
 WHEN NEW.status <> 'unprocessed'
 BEGIN
-    UPDATE jobs SET state = 'cancelled', due_at_ms = NULL WHERE event_id = NEW.id AND state IN ('queued', 'running');
+    UPDATE jobs SET state = 'cancelled', due_at_ms = NULL
+    WHERE event_id = NEW.id AND dead_action = '' AND state IN ('queued', 'running');
 END;
 
 CREATE TRIGGER webhook_event_deleted AFTER DELETE ON webhook_events

@@ -65,6 +65,8 @@ pub struct JobDetail {
     /// The action whose death this job tells of; empty for a job of the event itself.
     pub dead_action: String,
     pub state: String,
+    /// The action is paused: the job waits until somebody resumes it.
+    pub paused: bool,
     pub attempts: Vec<AttemptDetail>,
     pub last_error: Option<String>,
     pub due_at_ms: Option<i64>,
@@ -218,7 +220,9 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
 
 fn jobs(connection: &Connection, event: EventId) -> rusqlite::Result<Vec<JobDetail>> {
     let mut statement = connection.prepare(
-        "SELECT action, dead_action, state, last_error, due_at_ms FROM jobs WHERE event_id = ?1 ORDER BY action",
+        "SELECT action, dead_action, state, last_error, due_at_ms,
+         EXISTS (SELECT 1 FROM paused WHERE paused.action = jobs.action)
+         FROM jobs WHERE event_id = ?1 ORDER BY dead_action, action",
     )?;
     let mut jobs: Vec<JobDetail> = statement
         .query_map([event.0], |row| {
@@ -228,6 +232,7 @@ fn jobs(connection: &Connection, event: EventId) -> rusqlite::Result<Vec<JobDeta
                 state: row.get(2)?,
                 last_error: row.get(3)?,
                 due_at_ms: row.get(4)?,
+                paused: row.get(5)?,
                 attempts: Vec::new(),
             })
         })?

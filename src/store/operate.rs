@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{OpenFlags, Transaction, named_params};
 
 use super::fair::FairLock;
-use super::queue::{requeue, settle};
+use super::queue::{is_replayable, requeue, settle};
 use super::{Error, Result, Writer, connect, migrate, tune};
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
@@ -72,6 +72,18 @@ impl Operator {
     /// where it is given. An event of which there are no jobs is routed anew. Returns how many events were opened.
     pub fn replay(&mut self, events: &[EventId], action: Option<&str>) -> Result<usize> {
         self.in_batches(events, |transaction, event| requeue(transaction, event, action))
+    }
+
+    /// Those of these events that [`Operator::replay`] would open.
+    pub fn replayable(&self, events: &[EventId], action: Option<&str>) -> Result<Vec<EventId>> {
+        let mut replayable = Vec::new();
+        for event in events {
+            let is_one = is_replayable(&self.writer.connection, *event, action);
+            if is_one.map_err(|error| Error::of(&self.writer.path, error))? {
+                replayable.push(*event);
+            }
+        }
+        Ok(replayable)
     }
 
     /// Cancels the open jobs of these events, of `action` alone where it is given; an attempt that is under way is not

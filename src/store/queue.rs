@@ -1,5 +1,6 @@
 //! The life of events and jobs after the acknowledgement: each transition is one method, and one transaction.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use super::{Error, Result, Writer};
@@ -32,10 +33,10 @@ impl Queue {
     pub fn unrouted(&self, limit: u32) -> Result<Vec<(EventId, String, String)>> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT event_id, coalesce(source, ''), coalesce(event_type, '')
+                "SELECT event_id, source, event_type
                  FROM unrouted LEFT JOIN webhook_events ON id = event_id ORDER BY event_id LIMIT ?1",
             )?;
-            statement.query_map([limit], |row| Ok((EventId(row.get(0)?), row.get(1)?, row.get(2)?)))?.collect()
+            statement.query_map([limit], |row| Ok((EventId(row.get(0)?), text(row, 1)?, text(row, 2)?)))?.collect()
         })
     }
 
@@ -141,16 +142,27 @@ pub(super) fn read_event(connection: &Connection, id: EventId) -> rusqlite::Resu
         .query_row([id.0], |row| {
             Ok(Event {
                 id,
-                source: row.get(0)?,
-                event_type: row.get(1)?,
-                delivery_id: row.get(2)?,
-                received_at: row.get(3)?,
-                headers_json: row.get(4)?,
-                payload_json: row.get(5)?,
-                body: row.get(6)?,
+                source: text(row, 0)?,
+                event_type: text(row, 1)?,
+                delivery_id: text(row, 2)?,
+                received_at: text(row, 3)?,
+                headers_json: text(row, 4)?,
+                payload_json: text(row, 5)?.into(),
+                body: row.get_ref(6)?.as_bytes_or_null().ok().flatten().map(<[u8]>::to_vec),
             })
         })
         .optional()
+}
+
+/// A column of text, in which another program may have stored bytes that are none, or a number. An event that could not
+/// be read at all would hold up those behind it.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => String::new(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+    })
 }
 
 /// Queues the jobs whose attempt did not come to its end when the last process died.
@@ -170,28 +182,14 @@ pub(super) fn interrupt(connection: &Connection) -> rusqlite::Result<()> {
 /// Queues the dead jobs of an event again, or, where none is dead, all that have ended; only those of `action` where it is
 /// given. Their attempts start anew. An event of which there are no jobs is routed anew. False if there was nothing to do.
 pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, action: Option<&str>) -> rusqlite::Result<bool> {
-    let count = |state: &str| -> rusqlite::Result<i64> {
-        transaction
-            .prepare_cached(
-                "SELECT count(*) FROM jobs WHERE event_id = ?1 AND dead_action = ''
-                 AND (?2 IS NULL OR action = ?2) AND (?3 = '' OR state = ?3)",
-            )?
-            .query_row((event.0, action, state), |row| row.get(0))
-    };
-    let (all, dead) = (count("")?, count("dead")?);
-    if all == 0 && action.is_some() {
-        return Ok(false);
-    }
-    let queued = transaction
+    let Some(state) = state_to_requeue(transaction, event, action)? else { return Ok(false) };
+    transaction
         .prepare_cached(
             "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0 WHERE event_id = :event AND dead_action = ''
              AND (:action IS NULL OR action = :action)
-             AND CASE WHEN :only_dead THEN state = 'dead' ELSE state NOT IN ('queued', 'running') END",
+             AND CASE WHEN :state = 'dead' THEN state = 'dead' ELSE state NOT IN ('queued', 'running') END",
         )?
-        .execute(named_params! { ":event": event.0, ":action": action, ":only_dead": dead > 0 })?;
-    if queued == 0 && all > 0 {
-        return Ok(false);
-    }
+        .execute(named_params! { ":event": event.0, ":action": action, ":state": state })?;
     reopen(transaction, event)
 }
 
@@ -203,12 +201,42 @@ pub(super) fn reopen(transaction: &Transaction<'_>, event: EventId) -> rusqlite:
     Ok(opened > 0)
 }
 
+/// Which jobs of an event [`requeue`] queues: `dead` ones or all that have `ended`, where there are any; `none` for an
+/// event that has no jobs and is to be routed.
+fn state_to_requeue(
+    connection: &Connection,
+    event: EventId,
+    action: Option<&str>,
+) -> rusqlite::Result<Option<&'static str>> {
+    let count = |states: &str| -> rusqlite::Result<i64> {
+        connection
+            .prepare_cached(
+                "SELECT count(*) FROM jobs WHERE event_id = ?1 AND dead_action = ''
+                 AND (?2 IS NULL OR action = ?2) AND instr(?3, state) > 0",
+            )?
+            .query_row((event.0, action, states), |row| row.get(0))
+    };
+    if count("dead")? > 0 {
+        return Ok(Some("dead"));
+    }
+    if count("succeeded, cancelled")? > 0 {
+        return Ok(Some("ended"));
+    }
+    Ok((action.is_none() && count("queued, running")? == 0).then_some("none"))
+}
+
+/// Whether [`requeue`] would do anything.
+pub(super) fn is_replayable(connection: &Connection, event: EventId, action: Option<&str>) -> rusqlite::Result<bool> {
+    Ok(state_to_requeue(connection, event, action)?.is_some())
+}
+
 /// True for an unprocessed event without open jobs.
 fn is_open(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bool> {
     transaction
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE id = ?1 AND status = 'unprocessed')
-             AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND state IN ('queued', 'running'))",
+             AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
+                             AND state IN ('queued', 'running'))",
         )?
         .query_row([event.0], |row| row.get(0))
 }
@@ -302,9 +330,11 @@ pub(super) fn settle(transaction: &Transaction<'_>, event: EventId, now: Timesta
     transaction
         .prepare_cached(
             "UPDATE webhook_events SET processed_at = ?2, status =
-                 CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND state = 'dead') THEN 'error' ELSE 'processed' END
+                 CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = '' AND state = 'dead')
+                 THEN 'error' ELSE 'processed' END
              WHERE id = ?1 AND status = 'unprocessed'
-             AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND state IN ('queued', 'running'))",
+             AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
+                             AND state IN ('queued', 'running'))",
         )?
         .execute((event.0, now.to_string()))?;
     Ok(())

@@ -16,6 +16,7 @@ mod dedup;
 mod store;
 
 mod process;
+mod actions;
 
 mod cli;
 mod config;

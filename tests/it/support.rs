@@ -2,6 +2,7 @@
 
 mod http;
 mod program;
+mod stub;
 mod trace;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub use http::{Address, Connection, Request, Response, hex, sign_github};
 pub use program::{Home, Hookbox, Output, python, runner};
 pub use rustix::process::Signal;
+pub use stub::{Answer, Received, Stub, authority, closed_port};
 pub use trace::{Call, strace, strace_injecting};
 
 /// What deliveries are signed with: the secret of the example in GitHub's documentation.

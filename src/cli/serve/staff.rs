@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -21,15 +21,29 @@ const TICK: Duration = Duration::from_millis(10);
 /// The actions of a configuration, with their secrets at hand.
 pub(super) type Runners = BTreeMap<String, Arc<Runner>>;
 
-/// All workers, by action.
+/// All workers.
 #[derive(Default)]
-pub(super) struct Staff(BTreeMap<String, Vec<Hand>>);
+pub(super) struct Staff {
+    hands: Vec<Hand>,
+    /// Those that a new configuration has no work for, and that may still be finishing what they were doing.
+    departed: Vec<Hand>,
+    ending: Stop,
+}
 
 /// A running worker, from outside.
 struct Hand {
+    action: String,
     stop: Stop,
     bell: Bell,
+    /// How long after the grace of a stop it may take.
+    clean_up: Duration,
     thread: JoinHandle<()>,
+}
+
+/// A thread that waits for the predecessors whose work it takes over.
+struct Recruit {
+    hand: Hand,
+    begin: Sender<Vec<Hand>>,
 }
 
 /// Fetches the secrets of all actions.
@@ -44,7 +58,8 @@ pub(super) fn runners(config: &Config, env: &Env<'_>) -> Result<Runners, Failure
 
 impl Staff {
     /// Replaces all workers by those of `config`. A successor waits until its predecessors have finished what they were
-    /// doing: what must not overlap does not overlap across a change of configuration either.
+    /// doing: what must not overlap does not overlap across a change of configuration either. If this fails, nothing has
+    /// changed.
     pub(super) fn employ(
         &mut self,
         config: &Config,
@@ -52,17 +67,36 @@ impl Staff {
         database: &Database,
         messages: &Sender<Message>,
     ) -> Result<(), Failure> {
-        self.dismiss();
-        let mut before = std::mem::take(&mut self.0);
+        let recruits = self.recruit(config, runners, database, messages)?;
+        self.retire();
+        let mut before = std::mem::take(&mut self.hands);
+        for Recruit { hand, begin } in recruits {
+            let predecessors = before.extract_if(.., |old| old.action == hand.action).collect();
+            // It waits for nothing else, so it is there to hear it.
+            let _ = begin.send(predecessors);
+            self.hands.push(hand);
+        }
+        self.departed.retain(|hand| !hand.thread.is_finished());
+        self.departed.append(&mut before);
+        Ok(())
+    }
+
+    /// Starts the threads, which do nothing before they are told to begin, and end if they never are.
+    fn recruit(
+        &self,
+        config: &Config,
+        runners: &Runners,
+        database: &Database,
+        messages: &Sender<Message>,
+    ) -> Result<Vec<Recruit>, Failure> {
         let bells_of = |action: &Action| (0..action.concurrency).map(|_| Bell::default()).collect::<Vec<_>>();
         let bells: BTreeMap<&str, Vec<Bell>> =
             config.actions.values().map(|action| (action.name.as_str(), bells_of(action))).collect();
+        let mut recruits = Vec::new();
         for (name, runner) in runners {
             let Some(action) = config.actions.get(name) else { continue };
-            let mut predecessors = before.remove(name).unwrap_or_default();
-            let mut hands = Vec::new();
             let mourners = action.on_dead.as_deref().and_then(|told| bells.get(told)).cloned().unwrap_or_default();
-            for bell in bells.get(name.as_str()).into_iter().flatten().cloned() {
+            for bell in bells.get(name.as_str()).into_iter().flatten() {
                 let stop = Stop::default();
                 let worker = Worker {
                     action: action.clone(),
@@ -73,45 +107,50 @@ impl Staff {
                     bell: bell.clone(),
                     mourners: mourners.clone(),
                     stop: stop.clone(),
+                    ending: self.ending.clone(),
                 };
-                let waited_for = std::mem::take(&mut predecessors);
+                let (begin, predecessors) = mpsc::channel::<Vec<Hand>>();
                 let thread = spawn(&format!("action {name}"), messages, move || {
-                    waited_for.into_iter().for_each(|hand| join(hand.thread));
+                    let Ok(predecessors) = predecessors.recv() else { return };
+                    predecessors.into_iter().for_each(|hand| join(hand.thread));
                     worker.run();
                 })?;
-                hands.push(Hand { stop, bell, thread });
+                let (action, clean_up) = (name.clone(), action.kind.clean_up());
+                recruits.push(Recruit { hand: Hand { action, stop, bell: bell.clone(), clean_up, thread }, begin });
             }
-            self.0.insert(name.clone(), hands);
         }
-        Ok(())
+        Ok(recruits)
     }
 
     /// The bells to ring when there may be new jobs.
     pub(super) fn bells(&self) -> Vec<Bell> {
-        self.hands().map(|hand| hand.bell.clone()).collect()
+        self.hands.iter().map(|hand| hand.bell.clone()).collect()
     }
 
-    /// Tells everybody to finish.
+    /// Tells everybody that the process ends.
     pub(super) fn dismiss(&self) {
-        for hand in self.hands() {
+        self.ending.set();
+        self.retire();
+    }
+
+    /// Tells everybody to begin nothing more. What is under way goes on to its end.
+    fn retire(&self) {
+        for hand in &self.hands {
             hand.stop.set();
             hand.bell.ring();
         }
     }
 
-    /// Waits until all have finished. False if some have not by `deadline`.
-    pub(super) fn leave(self, deadline: Instant) -> bool {
+    /// Waits until all have finished. False if some have not when their grace ends, and what they have to clean up after
+    /// it is done.
+    pub(super) fn leave(self, grace_ends: Instant) -> bool {
         let mut left = true;
-        for hand in self.0.into_values().flatten() {
-            while !hand.thread.is_finished() && Instant::now() < deadline {
+        for hand in self.hands.into_iter().chain(self.departed) {
+            while !hand.thread.is_finished() && Instant::now() < grace_ends + hand.clean_up {
                 thread::sleep(TICK);
             }
             left &= hand.thread.is_finished();
         }
         left
-    }
-
-    fn hands(&self) -> impl Iterator<Item = &Hand> {
-        self.0.values().flatten()
     }
 }

@@ -266,9 +266,7 @@ impl Hookbox {
 
     /// The most memory that was ever resident, in bytes.
     pub fn peak_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-        kib.unwrap().parse::<u64>().unwrap() * 1024
+        self.proc_status("VmHWM") * 1024
     }
 
     /// Ends the strace that traces the program: with a call delayed it does not notice that the program has ended.
@@ -281,6 +279,14 @@ impl Hookbox {
     /// How many descriptors are open.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// A number from `/proc/PID/status`, such as `VmHWM` (in KiB) or `Threads`. Under an emulator it is the emulator's.
+    #[track_caller]
+    pub fn proc_status(&self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("no {key} in {status}"));
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     pub fn signal(&self, signal: Signal) {
