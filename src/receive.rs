@@ -35,6 +35,9 @@ use answer::{Answer, Rejected, Rejection};
 /// The beginning of the target of every delivery; the source's name follows.
 pub const PATH_PREFIX: &str = "/webhooks/";
 
+/// Where anybody may ask whether deliveries can be stored.
+const HEALTH_PATH: &str = "/healthz";
+
 /// Bodies above this are stored one at a time: the commit of a big one takes hundreds of milliseconds, for which the
 /// small ones beside it should not wait.
 const LARGE_BODY_BYTES: usize = 1 << 20;
@@ -90,8 +93,7 @@ impl Receiver {
             let Ok(first) = self.server.recv() else { continue };
             let waiting = std::iter::from_fn(|| self.server.try_recv().ok().flatten());
             let requests: Vec<Request> = std::iter::once(first).chain(waiting).collect();
-            let deliveries: Vec<Request> =
-                requests.into_iter().filter_map(|request| self.answer_checks(request)).collect();
+            let deliveries = self.answer_checks(requests);
             let (large, small): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(is_large);
             self.receive(small);
             large.into_iter().for_each(|request| self.receive(vec![request]));
@@ -139,22 +141,25 @@ impl Receiver {
         reject(Rejected { answer: carried, why: Rejection::NotStored });
     }
 
-    /// Answers what is no delivery, outside the batches; gives the others back.
-    fn answer_checks(&mut self, request: Request) -> Option<Request> {
-        if gate::is_probe(request.method().as_str(), request.url()) {
-            answer::alive(request);
-            return None;
+    /// Answers what is no delivery, outside the batches; gives the others back. One look serves all who ask after our
+    /// health together: while another program holds the lock each takes a second, and anybody may ask.
+    fn answer_checks(&mut self, requests: Vec<Request>) -> Vec<Request> {
+        let (probes, requests): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|request| gate::is_probe(request.method().as_str(), request.url()));
+        probes.into_iter().for_each(answer::alive);
+        let (checks, deliveries): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|request| path_of(request.url()) == HEALTH_PATH);
+        let (looks, wrong): (Vec<_>, Vec<_>) = checks.into_iter().partition(|request| {
+            matches!(request.method(), tiny_http::Method::Get | tiny_http::Method::Head)
+        });
+        for request in wrong {
+            Answer::new(request).reject(&Rejection::WrongMethod { allow: "GET, HEAD" });
         }
-        if path_of(request.url()) != "/healthz" {
-            return Some(request);
+        if !looks.is_empty() {
+            let probed = self.ingest.probe(self.intake.get().disk_reserve_bytes);
+            looks.into_iter().for_each(|request| answer::health(request, &probed));
         }
-        match request.method() {
-            tiny_http::Method::Get | tiny_http::Method::Head => {
-                answer::health(request, &self.ingest.probe(self.intake.get().disk_reserve_bytes))
-            }
-            _ => Answer::new(request).reject(&Rejection::WrongMethod { allow: "GET, HEAD" }),
-        }
-        None
+        deliveries
     }
 }
 

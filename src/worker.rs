@@ -13,6 +13,13 @@ use crate::retry;
 use crate::stop::{Bell, Stop};
 use crate::store::{self, Next, Queue};
 
+/// How long the end of the process is put off for an outcome that cannot be recorded yet: another program may hold the
+/// lock for a few seconds, and the action would run again. Service managers wait for longer.
+const RECORD_AT_STOP: Duration = Duration::from_secs(10);
+
+/// How soon a record that failed is tried again while the process is to end.
+const RECORD_AT_STOP_PAUSE: Duration = Duration::from_millis(100);
+
 /// A worker thread's all.
 pub struct Worker {
     pub action: Action,
@@ -40,30 +47,31 @@ impl Worker {
     /// Does what is due. Returns how long there is nothing to do.
     fn work(&mut self) -> store::Result<Duration> {
         let now = clock::now();
+        let latest = now.plus(self.action.policy.backoff_max);
         match self.queue.next_due(&self.action.name)? {
             Some(due) if due <= now => {}
+            Some(_) if self.queue.expedite(&self.action.name, latest)? => {
+                warn!("action {}: the clock was set back, so what waits for too long is tried now", self.action.name);
+            }
             Some(due) => return Ok(due.distance(now).min(self.poll_interval)),
             None => return Ok(self.poll_interval),
         }
         let jobs = self.queue.claim(&self.action.name, action::batch(&self.action.kind), now)?;
         let (mut finished, mut untouched) = (Vec::new(), Vec::new());
         for job in jobs {
-            match self.event_of(&job) {
-                Some(event) => finished.push(self.attempt(job, &event)),
-                None => untouched.push(job),
+            if self.stop.is_set() {
+                untouched.push(job);
+                continue;
+            }
+            match self.queue.event(job.event) {
+                Ok(Some(event)) => finished.push(self.attempt(job, &event)),
+                // Deleted since; its job with it.
+                Ok(None) => {}
+                Err(error) => finished.push(self.unreadable(job, &error)),
             }
         }
         self.record(&finished, &untouched);
         Ok(Duration::ZERO)
-    }
-
-    /// The event to work on; `None` if it cannot be read now, or if the process is to end.
-    fn event_of(&self, job: &Job) -> Option<Event> {
-        if self.stop.is_set() {
-            return None;
-        }
-        let read = self.queue.event(job.event);
-        read.inspect_err(|error| error!("action {}: event {}: {error}", self.action.name, job.event)).ok().flatten()
     }
 
     fn attempt(&self, job: Job, event: &Event) -> (Attempt, Next) {
@@ -76,6 +84,15 @@ impl Worker {
         let attempt =
             Attempt { job, started_at, duration: started.elapsed(), outcome: report.outcome, detail: report.detail };
         let next = self.next(&attempt, clock::now());
+        self.tell(&attempt, next);
+        (attempt, next)
+    }
+
+    /// A failed disk or a damaged page. It is tried for ever: to give the event up would be to write to that page too.
+    fn unreadable(&self, job: Job, error: &store::Error) -> (Attempt, Next) {
+        let (started_at, outcome) = (clock::now(), Outcome::Retry { after: None });
+        let attempt = Attempt { job, started_at, duration: Duration::ZERO, outcome, detail: error.to_string() };
+        let next = Next::Queued(started_at.plus(self.action.policy.backoff));
         self.tell(&attempt, next);
         (attempt, next)
     }
@@ -105,12 +122,18 @@ impl Worker {
     /// Records what was done and puts back the rest, however long it takes: a success that is not on record would be
     /// done again, and a job that is not put back would wait for the next start.
     fn record(&mut self, finished: &[(Attempt, Next)], untouched: &[Job]) {
+        let mut stopping: Option<Instant> = None;
         while let Err(error) = self.queue.record(finished, untouched, clock::now()) {
             error!("action {}: outcomes cannot be recorded yet: {error}", self.action.name);
-            if self.stop.is_set() {
+            if !self.stop.is_set() {
+                self.bell.wait(self.poll_interval);
+                continue;
+            }
+            if stopping.get_or_insert_with(Instant::now).elapsed() > RECORD_AT_STOP {
+                warn!("action {}: {} jobs run again at the next start", self.action.name, finished.len());
                 return;
             }
-            self.bell.wait(self.poll_interval);
+            self.bell.wait(RECORD_AT_STOP_PAUSE);
         }
     }
 }

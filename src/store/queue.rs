@@ -1,6 +1,7 @@
 //! The life of events and jobs after the acknowledgement: each transition is one method, and one transaction.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use super::{Error, Result, Writer};
 use crate::clock::Timestamp;
@@ -29,10 +30,10 @@ impl Queue {
     pub fn unrouted(&self, limit: u32) -> Result<Vec<(EventId, String, String)>> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT event_id, coalesce(source, ''), coalesce(event_type, '')
+                "SELECT event_id, source, event_type
                  FROM unrouted LEFT JOIN webhook_events ON id = event_id ORDER BY event_id LIMIT ?1",
             )?;
-            statement.query_map([limit], |row| Ok((EventId(row.get(0)?), row.get(1)?, row.get(2)?)))?.collect()
+            statement.query_map([limit], |row| Ok((EventId(row.get(0)?), text(row, 1)?, text(row, 2)?)))?.collect()
         })
     }
 
@@ -63,7 +64,7 @@ impl Queue {
                      ORDER BY due_at_ms, event_id LIMIT :limit)
                  RETURNING event_id, attempts, tries",
             )?;
-            let job = |row: &rusqlite::Row<'_>| {
+            let job = |row: &Row<'_>| {
                 Ok(Job {
                     event: EventId(row.get(0)?),
                     action: action.to_owned(),
@@ -87,13 +88,35 @@ impl Queue {
         })
     }
 
+    /// Makes due at once the queued jobs of an action whose due time lies after `latest`; true if there were any.
+    ///
+    /// No job is put off for that long: the clock was ahead when it was, and has been set back since.
+    pub fn expedite(&mut self, action: &str, latest: Timestamp) -> Result<bool> {
+        let last_due: Option<i64> = self.read(|connection| {
+            connection
+                .prepare_cached("SELECT max(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1")?
+                .query_row([action], |row| row.get(0))
+        })?;
+        if last_due.is_none_or(|due_at_ms| due_at_ms <= latest.unix_ms()) {
+            return Ok(false);
+        }
+        self.writer.write(|transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE jobs SET due_at_ms = 0 WHERE state = 'queued' AND action = ?1 AND due_at_ms > ?2",
+                )?
+                .execute((action, latest.unix_ms()))
+        })?;
+        Ok(true)
+    }
+
     /// An event as actions see it; `None` if it was deleted.
     pub fn event(&self, id: EventId) -> Result<Option<Event>> {
         self.read(|connection| {
             connection
                 .prepare_cached("SELECT event_type, delivery_id, payload_json FROM webhook_events WHERE id = ?1")?
                 .query_row([id.0], |row| {
-                    Ok(Event { id, event_type: row.get(0)?, delivery_id: row.get(1)?, payload_json: row.get(2)? })
+                    Ok(Event { id, event_type: text(row, 0)?, delivery_id: text(row, 1)?, payload_json: text(row, 2)? })
                 })
                 .optional()
         })
@@ -108,7 +131,9 @@ impl Queue {
             for (attempt, next) in finished {
                 insert_attempt(transaction, attempt)?;
                 move_job(transaction, attempt, *next)?;
-                settle(transaction, attempt.job.event, now)?;
+                if !matches!(next, Next::Queued(_)) {
+                    settle(transaction, attempt.job.event, now)?;
+                }
             }
             untouched.iter().try_for_each(|job| put_back(transaction, job))
         })
@@ -117,6 +142,17 @@ impl Queue {
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         work(&self.writer.connection).map_err(|error| Error::of(&self.writer.path, error))
     }
+}
+
+/// A column as text, whatever another program has put there: Python stores bytes as a BLOB, also where text is meant. One
+/// such row must not hold up the others.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    let bytes = match row.get_ref(column)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes,
+        // The column's affinity turns numbers into text; what is left is the NULL of a row that is gone.
+        _ => &[],
+    };
+    Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 
 /// Queues the jobs whose attempt did not come to its end when the last process died.

@@ -17,6 +17,7 @@ mod process;
 mod cli;
 mod config;
 
+mod durable;
 mod lifecycle;
 mod load;
 

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use http::{Address, Connection, Request, Response, hex, sign_github};
-pub use program::{Home, Hookbox, Output, python};
+pub use program::{Home, Hookbox, Output, python, runner};
 pub use rustix::process::Signal;
-pub use trace::{Call, strace};
+pub use trace::{Call, strace, strace_failing};
 
 /// What deliveries are signed with: the secret of the example in GitHub's documentation.
 pub const SECRET: &str = "It's a Secret to Everybody";

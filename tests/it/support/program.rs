@@ -28,13 +28,16 @@ pub struct Home {
     listen: String,
     wrapper: Vec<String>,
     stdout_unread: bool,
+    database: PathBuf,
 }
 
 impl Home {
     /// The built-in defaults, with a secret for the built-in source.
     pub fn new() -> Home {
+        let dir = tempfile::Builder::new().prefix("hookbox-test-").tempdir().unwrap();
         let home = Home {
-            dir: tempfile::Builder::new().prefix("hookbox-test-").tempdir().unwrap(),
+            database: dir.path().join("webhooks.db"),
+            dir,
             env: Vec::new(),
             args: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
@@ -78,6 +81,12 @@ impl Home {
         self
     }
 
+    /// A database elsewhere, for `serve` and for what looks into it.
+    pub fn database(mut self, path: &Path) -> Home {
+        path.clone_into(&mut self.database);
+        self.arg("--database").arg(&path.display().to_string())
+    }
+
     /// Nobody reads what `serve` prints on stdout: once the pipe is full, printing blocks.
     pub fn stdout_unread(mut self, unread: bool) -> Home {
         self.stdout_unread = unread;
@@ -93,7 +102,7 @@ impl Home {
     }
 
     pub fn db(&self) -> rusqlite::Connection {
-        let db = rusqlite::Connection::open(self.path("webhooks.db")).unwrap();
+        let db = rusqlite::Connection::open(&self.database).unwrap();
         db.busy_timeout(Duration::from_secs(5)).unwrap();
         db
     }
@@ -112,12 +121,21 @@ impl Home {
         self.query("SELECT count(*) FROM webhook_events")[0]
     }
 
+    #[track_caller]
     pub fn start(self) -> Hookbox {
+        self.try_start().unwrap_or_else(|(_, output)| panic!("ended at once: {output}"))
+    }
+
+    /// `serve`, or what it left behind if it ended by itself.
+    #[track_caller]
+    pub fn try_start(self) -> Result<Hookbox, (Home, Output)> {
         let mut command = self.command();
         command.args(["--listen", &self.listen]).args(&self.args);
         let mut process = Process::spawn(command, self.stdout_unread);
-        let address = process.wait_until_listening();
-        Hookbox { home: self, process, address }
+        match process.wait_until_listening() {
+            Ok(address) => Ok(Hookbox { home: self, process, address }),
+            Err(status) => Err((self, process.output(status))),
+        }
     }
 
     /// `serve`, which must end by itself.
@@ -224,6 +242,17 @@ impl Hookbox {
         assert_eq!(response.status, 200, "{}", response.text());
     }
 
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.process.child)
+    }
+
+    /// Reads from now on what nobody was to read before.
+    pub fn read_stdout(&mut self) {
+        if let Some(stdout) = self.process.unread.take() {
+            self.process.stdout = Captured::from(stdout);
+        }
+    }
+
     pub fn stdout(&self) -> String {
         self.process.stdout.text()
     }
@@ -250,7 +279,7 @@ impl Hookbox {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// SIGTERM, and what came of it.
@@ -327,7 +356,7 @@ struct Process {
     stdout: Captured,
     stderr: Captured,
     /// Kept open where nobody is to read it.
-    _unread: Option<ChildStdout>,
+    unread: Option<ChildStdout>,
 }
 
 impl Process {
@@ -338,19 +367,16 @@ impl Process {
         let stdout = child.stdout.take().unwrap();
         let stderr = Captured::from(child.stderr.take().unwrap());
         if stdout_unread {
-            return Process { child, stdout: Captured::from(std::io::empty()), stderr, _unread: Some(stdout) };
+            return Process { child, stdout: Captured::from(std::io::empty()), stderr, unread: Some(stdout) };
         }
-        Process { child, stdout: Captured::from(stdout), stderr, _unread: None }
+        Process { child, stdout: Captured::from(stdout), stderr, unread: None }
     }
 
     #[track_caller]
-    fn wait_until_listening(&mut self) -> Address {
-        wait_for("a line `listening on ...` on stderr", || {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                self.stderr.finish();
-                panic!("ended at once ({status}): {}", self.stderr.text());
-            }
-            self.stderr.text().lines().find_map(address_in)
+    fn wait_until_listening(&mut self) -> Result<Address, ExitStatus> {
+        wait_for("a line `listening on ...` on stderr", || match self.child.try_wait().unwrap() {
+            Some(status) => Some(Err(status)),
+            None => self.stderr.text().lines().find_map(address_in).map(Ok),
         })
     }
 
