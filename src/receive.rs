@@ -149,9 +149,9 @@ impl Receiver {
         probes.into_iter().for_each(answer::alive);
         let (checks, deliveries): (Vec<_>, Vec<_>) =
             requests.into_iter().partition(|request| path_of(request.url()) == HEALTH_PATH);
-        let (looks, wrong): (Vec<_>, Vec<_>) = checks.into_iter().partition(|request| {
-            matches!(request.method(), tiny_http::Method::Get | tiny_http::Method::Head)
-        });
+        let (looks, wrong): (Vec<_>, Vec<_>) = checks
+            .into_iter()
+            .partition(|request| matches!(request.method(), tiny_http::Method::Get | tiny_http::Method::Head));
         for request in wrong {
             Answer::new(request).reject(&Rejection::WrongMethod { allow: "GET, HEAD" });
         }

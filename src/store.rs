@@ -181,7 +181,10 @@ fn refuse_emptied(path: &Path) -> Result<()> {
     if bytes(path) > 1 || bytes(&sibling(path, "-wal")) == 0 {
         return Ok(());
     }
-    Err(Error::Damaged { path: path.to_owned(), reason: "the file is empty or missing, but its -wal file is not".to_owned() })
+    Err(Error::Damaged {
+        path: path.to_owned(),
+        reason: "the file is empty or missing, but its -wal file is not".to_owned(),
+    })
 }
 
 fn sibling(path: &Path, suffix: &str) -> PathBuf {

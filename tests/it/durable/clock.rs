@@ -52,7 +52,8 @@ fn wait_for_attempts(hookbox: &Hookbox, more: i64) {
 
 /// An event whose every attempt fails, and is tried again within a second.
 fn retrying(time: &str) -> Option<Hookbox> {
-    let action = "[actions.print]\nkind = \"log\"\non = [\"*\"]\nattempts = 1000\nbackoff = \"100ms\"\nbackoff_max = \"1s\"\n";
+    let action =
+        "[actions.print]\nkind = \"log\"\non = [\"*\"]\nattempts = 1000\nbackoff = \"100ms\"\nbackoff_max = \"1s\"\n";
     let home = Home::with_config(&format!("poll_interval = \"200ms\"\n{SOURCE}{action}"));
     let hookbox = with_clock(home, time)?.wrapped_in(&NOWHERE_TO_PRINT).start();
     hookbox.deliver("push", "d-1", "{}");
@@ -129,7 +130,9 @@ fn the_same_content_is_a_duplicate_by_the_clock_of_the_moment() {
 
 #[test]
 fn whatever_the_clock_says_an_idle_program_does_not_spin() {
-    let Some(home) = with_clock(Home::with_config(&format!("poll_interval = \"100ms\"\n{SOURCE}")), "+0") else { return };
+    let Some(home) = with_clock(Home::with_config(&format!("poll_interval = \"100ms\"\n{SOURCE}")), "+0") else {
+        return;
+    };
     let hookbox = home.start();
     for (n, time) in ["+0", "-1d", "+1y", "@1970-01-01 00:01:00"].into_iter().enumerate() {
         set_clock(&hookbox, time);

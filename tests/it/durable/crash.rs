@@ -126,9 +126,8 @@ fn a_stop_waits_for_the_record_of_what_was_done() {
 
 #[test]
 fn a_job_that_was_running_at_each_crash_dies_when_its_attempts_are_used_up() {
-    let config = format!(
-        "poll_interval = \"100ms\"\n{SOURCE}[actions.print]\nkind = \"log\"\non = [\"*\"]\nattempts = 2\n"
-    );
+    let config =
+        format!("poll_interval = \"100ms\"\n{SOURCE}[actions.print]\nkind = \"log\"\non = [\"*\"]\nattempts = 2\n");
     let (mut home, _) = Home::with_config(&config).start().stop();
     home.db().execute_batch(NO_RECORD).unwrap();
     for crash in 0..2 {

@@ -49,7 +49,19 @@ pub fn strace(home: Home) -> Option<Home> {
 pub fn strace_failing(home: Home, fault: &str) -> Option<Home> {
     strace(home).map(|home| {
         let inject = format!("inject={fault}");
-        home.wrapped_in(&["strace", "-D", "-f", "-e", "trace=pwrite64,fdatasync", "-e", "signal=none", "-e", &inject, "-o", "/dev/null"])
+        home.wrapped_in(&[
+            "strace",
+            "-D",
+            "-f",
+            "-e",
+            "trace=pwrite64,fsync,fdatasync",
+            "-e",
+            "signal=none",
+            "-e",
+            &inject,
+            "-o",
+            "/dev/null",
+        ])
     })
 }
 
