@@ -28,15 +28,12 @@ use crate::event::{Delivery, DeliveryId, Headers, MAX_IDENTIFIER_BYTES};
 use crate::gate;
 use crate::provider;
 use crate::stop::{Bell, Stop};
-use crate::store::{Ingest, Kept, NotStored, Stored};
+use crate::store::{self, Ingest, Kept, NotStored, Stored};
 
 use answer::{Answer, Rejected, Rejection};
 
 /// The beginning of the target of every delivery; the source's name follows.
 pub const PATH_PREFIX: &str = "/webhooks/";
-
-/// Where anybody may ask whether deliveries can be stored.
-const HEALTH_PATH: &str = "/healthz";
 
 /// Bodies above this are stored one at a time: the commit of a big one takes hundreds of milliseconds, for which the
 /// small ones beside it should not wait.
@@ -142,24 +139,28 @@ impl Receiver {
     }
 
     /// Answers what is no delivery, outside the batches; gives the others back. One look serves all who ask after our
-    /// health together: while another program holds the lock each takes a second, and anybody may ask.
+    /// health together: anybody may ask, and while another program holds the lock a look takes a second.
     fn answer_checks(&mut self, requests: Vec<Request>) -> Vec<Request> {
-        let (probes, requests): (Vec<_>, Vec<_>) =
-            requests.into_iter().partition(|request| gate::is_probe(request.method().as_str(), request.url()));
-        probes.into_iter().for_each(answer::alive);
-        let (checks, deliveries): (Vec<_>, Vec<_>) =
-            requests.into_iter().partition(|request| path_of(request.url()) == HEALTH_PATH);
-        let (looks, wrong): (Vec<_>, Vec<_>) = checks
-            .into_iter()
-            .partition(|request| matches!(request.method(), tiny_http::Method::Get | tiny_http::Method::Head));
-        for request in wrong {
-            Answer::new(request).reject(&Rejection::WrongMethod { allow: "GET, HEAD" });
+        let mut probed = None;
+        requests.into_iter().filter_map(|request| self.answer_check(request, &mut probed)).collect()
+    }
+
+    fn answer_check(&mut self, request: Request, probed: &mut Option<store::Result<()>>) -> Option<Request> {
+        if gate::is_probe(request.method().as_str(), request.url()) {
+            answer::alive(request);
+            return None;
         }
-        if !looks.is_empty() {
-            let probed = self.ingest.probe(self.intake.get().disk_reserve_bytes);
-            looks.into_iter().for_each(|request| answer::health(request, &probed));
+        if path_of(request.url()) != "/healthz" {
+            return Some(request);
         }
-        deliveries
+        match request.method() {
+            tiny_http::Method::Get | tiny_http::Method::Head => {
+                let look = || self.ingest.probe(self.intake.get().disk_reserve_bytes);
+                answer::health(request, probed.get_or_insert_with(look))
+            }
+            _ => Answer::new(request).reject(&Rejection::WrongMethod { allow: "GET, HEAD" }),
+        }
+        None
     }
 }
 

@@ -1,6 +1,8 @@
 //! Disks that are full, read-only or failing, and databases that are damaged: 503 or a refused start that names the file and
 //! the way out, never a 200 for what is not there afterwards, and nothing deleted.
 
+use std::time::Duration;
+
 use super::mount::{Disk, make_ext4};
 use super::{Senders, assert_sound, assert_stored, body_of};
 use crate::support::{Home, Hookbox, Request, SOURCE, Signal, strace_failing, wait_for};
@@ -131,6 +133,30 @@ fn whichever_write_or_sync_fails_a_200_still_means_stored() {
     }
 }
 
+#[test]
+fn what_a_rule_of_another_program_refuses_is_not_acknowledged_and_takes_no_other_with_it() {
+    let (home, _) = Home::new().start().stop();
+    let rule = "CREATE TRIGGER rule BEFORE INSERT ON webhook_events WHEN NEW.delivery_id LIKE 'bad%'
+        BEGIN SELECT raise(ABORT, 'not this one'); END";
+    home.db().execute_batch(rule).unwrap();
+    let hookbox = home.start();
+    // While the first one waits for the lock, the others become one batch.
+    let other = hookbox.db();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let ids = ["first", "good-1", "bad-1", "good-2", "bad-2", "good-3"];
+    let mut connections = ids.map(|id| {
+        let mut connection = hookbox.connect();
+        connection.send(&Request::github("push", id, "{}").bytes());
+        std::thread::sleep(Duration::from_millis(30));
+        connection
+    });
+    other.execute_batch("COMMIT").unwrap();
+    let statuses: Vec<u16> = connections.iter_mut().map(|connection| connection.response().status).collect();
+    assert_eq!(statuses, [200, 200, 503, 200, 503, 200]);
+    let stored = hookbox.query::<String>("SELECT delivery_id FROM webhook_events ORDER BY id");
+    assert_eq!(stored, ["first", "good-1", "good-2", "good-3"]);
+}
+
 /// A database with some rows, after a clean stop.
 fn made_before() -> Home {
     let hookbox = Home::new().start();
@@ -258,7 +284,8 @@ fn whichever_page_is_garbage_a_200_still_means_stored() {
         std::fs::write(&path, &garbage).unwrap();
         let hookbox = match home.try_start() {
             Ok(hookbox) => hookbox,
-            Err((back, output)) => {
+            Err(ended) => {
+                let (back, output) = *ended;
                 output.refused(2, &["webhooks.db", "damaged", "mv "]);
                 assert_eq!(std::fs::read(&path).unwrap(), garbage, "page {page}");
                 refused_starts += 1;
@@ -277,6 +304,11 @@ fn whichever_page_is_garbage_a_200_still_means_stored() {
             refused += 1;
         }
         home = hookbox.kill9();
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            garbage,
+            "page {page}: what is new is in the WAL, the rest as it was"
+        );
     }
     println!("{refused_starts} starts refused, {refused} deliveries refused, {taken} taken");
     assert!(refused_starts > 0 && refused > 0 && taken > 0);
@@ -306,7 +338,7 @@ fn an_event_that_cannot_be_read_delays_no_other_and_does_not_keep_the_program_bu
     let sql = "SELECT count(*) FROM jobs WHERE state = 'succeeded'";
     wait_for("the others", || (hookbox.query::<i64>(sql) == [40]).then_some(()));
     // Not a wait for something: half a second in which nothing may happen.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(500));
     let told = hookbox.stderr().matches("is damaged").count();
     assert!(told <= 2, "said {told} times");
 }

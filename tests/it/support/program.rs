@@ -123,18 +123,18 @@ impl Home {
 
     #[track_caller]
     pub fn start(self) -> Hookbox {
-        self.try_start().unwrap_or_else(|(_, output)| panic!("ended at once: {output}"))
+        self.try_start().unwrap_or_else(|ended| panic!("ended at once: {}", ended.1))
     }
 
     /// `serve`, or what it left behind if it ended by itself.
     #[track_caller]
-    pub fn try_start(self) -> Result<Hookbox, (Home, Output)> {
+    pub fn try_start(self) -> Result<Hookbox, Box<(Home, Output)>> {
         let mut command = self.command();
         command.args(["--listen", &self.listen]).args(&self.args);
         let mut process = Process::spawn(command, self.stdout_unread);
         match process.wait_until_listening() {
             Ok(address) => Ok(Hookbox { home: self, process, address }),
-            Err(status) => Err((self, process.output(status))),
+            Err(status) => Err(Box::new((self, process.output(status)))),
         }
     }
 
