@@ -1,7 +1,7 @@
 //! What was acknowledged is stored, exactly once and byte for byte, whatever happens to the process, the machine, the disk,
 //! the clock, or by the hand of other programs.
 //!
-//! `HOOKBOX_ROUNDS` is how often the program is killed, and the power cut (200 is a good night's worth); `HOOKBOX_SEED`
+//! `HOOKBOX_ROUNDS` is how often the program is killed, and the power cut; `HOOKBOX_SEED`
 //! repeats the choice of the moments. Where a test needs root, a loop device or libfaketime and has none, it says so.
 
 mod clock;
@@ -103,7 +103,8 @@ fn deliver(address: &Address, stop: &AtomicBool, prefix: &str) -> Vec<String> {
 /// Every one of them is a row, and only one, with exactly the bytes that were sent.
 #[track_caller]
 fn assert_stored(db: &Connection, acknowledged: &[String]) {
-    let mut find = db.prepare("SELECT payload_json FROM webhook_events WHERE delivery_id = ?1").unwrap();
+    let mut find =
+        db.prepare("SELECT payload_json FROM webhook_events WHERE source = 'github' AND delivery_id = ?1").unwrap();
     let mut wrong = Vec::new();
     for id in acknowledged.iter().collect::<HashSet<_>>() {
         let rows = find.query_map([id], |row| row.get::<_, String>(0)).unwrap();

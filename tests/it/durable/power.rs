@@ -16,40 +16,45 @@ const CONFIG: &str = "disk_reserve = \"1MiB\"\n";
 
 #[test]
 fn after_a_power_cut_at_any_moment_what_was_acknowledged_is_stored_once_and_processed() {
-    let files = tempfile::tempdir().unwrap();
-    let image = |round: u64| files.path().join(format!("{round}.img"));
-    if make_ext4(&image(0), IMAGE_BYTES).is_none() {
-        return;
-    }
-    let Some(mut disk) = Disk::ext4(&image(0)) else { return };
     let (mut random, rounds) = (Random::new(), rounds(3));
-    let (mut all, mut last) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
-        if disk.free_bytes() < IMAGE_BYTES / 3 {
-            println!("the disk is full after {round} rounds");
-            break;
-        }
+    let mut cuts = 0;
+    while cuts < rounds {
+        let Some(more) = cut_power(rounds - cuts, &mut random) else { return };
+        cuts += more;
+    }
+}
+
+/// Cuts the power up to so many times, until the disk is full. How many it were; `None` where there can be no such disk.
+fn cut_power(rounds: u64, random: &mut Random) -> Option<u64> {
+    let files = tempfile::tempdir().unwrap();
+    let image = |cuts: u64| files.path().join(format!("{cuts}.img"));
+    make_ext4(&image(0), IMAGE_BYTES)?;
+    let mut disk = Disk::ext4(&image(0))?;
+    let (mut all, mut last, mut cuts) = (Vec::new(), Vec::new(), 0);
+    while cuts < rounds && disk.free_bytes() > IMAGE_BYTES / 3 {
         let hookbox = on(&disk).start();
         assert_stored(&hookbox.db(), &last);
         all.append(&mut last);
-        let senders = Senders::start(SENDERS, &format!("d-{round}"), &hookbox.address());
+        let senders = Senders::start(SENDERS, &format!("d-{cuts}"), &hookbox.address());
         std::thread::sleep(Duration::from_millis(random.below(600)));
         freeze(&hookbox);
-        copy_as_it_is(&image(round), &image(round + 1));
+        copy_as_it_is(&image(cuts), &image(cuts + 1));
         drop(hookbox.kill9());
         last = senders.acknowledged();
         drop(disk);
-        std::fs::remove_file(image(round)).unwrap();
-        disk = Disk::ext4(&image(round + 1)).unwrap();
+        std::fs::remove_file(image(cuts)).unwrap();
+        cuts += 1;
+        disk = Disk::ext4(&image(cuts)).unwrap();
     }
     let hookbox = on(&disk).start();
     hookbox.wait_until_done();
     all.append(&mut last);
-    println!("{rounds} power cuts, {} acknowledged, {} stored", all.len(), hookbox.stored());
+    println!("{cuts} power cuts, {} acknowledged, {} stored", all.len(), hookbox.stored());
     assert!(!all.is_empty());
     assert_stored(&hookbox.db(), &all);
     let (home, _) = hookbox.stop();
     assert_sound(&home.db());
+    Some(cuts)
 }
 
 fn on(disk: &Disk) -> Home {
