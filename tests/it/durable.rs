@@ -1,8 +1,8 @@
 //! What was acknowledged is stored, exactly once and byte for byte, whatever happens to the process, the machine, the disk,
 //! the clock, or by the hand of other programs.
 //!
-//! `HOOKBOX_ROUNDS` is how often the program is killed, and the power cut; `HOOKBOX_SEED`
-//! repeats the choice of the moments. Where a test needs root, a loop device or libfaketime and has none, it says so.
+//! `HOOKBOX_ROUNDS` is how often the program is killed, and the power cut; `HOOKBOX_SEED` repeats the choice of the moments.
+//! Where a test needs root, a loop device or libfaketime and has none, it says so.
 
 mod clock;
 mod contention;
