@@ -31,7 +31,7 @@ use crate::gate;
 use crate::provider::handshake::{self, Acquaintance, Encounter};
 use crate::provider::{self, Parts, WithoutId};
 use crate::stop::{Bell, Stop};
-use crate::store::{Ingest, Kept, NotStored, Stored};
+use crate::store::{self, Ingest, Kept, NotStored, Stored};
 
 use answer::{Answer, Ended, Rejected, Rejection};
 use payload::Content;
@@ -99,8 +99,7 @@ impl Receiver {
             let Ok(first) = self.server.recv() else { continue };
             let waiting = std::iter::from_fn(|| self.server.try_recv().ok().flatten());
             let requests: Vec<Request> = std::iter::once(first).chain(waiting).collect();
-            let deliveries: Vec<Request> =
-                requests.into_iter().filter_map(|request| self.answer_checks(request)).collect();
+            let deliveries = self.answer_checks(requests);
             let (large, small): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(is_large);
             self.receive(small);
             large.into_iter().for_each(|request| self.receive(vec![request]));
@@ -150,8 +149,14 @@ impl Receiver {
         reject(Rejected { answer: carried, why: Rejection::NotStored });
     }
 
-    /// Answers what is no delivery, outside the batches; gives the others back.
-    fn answer_checks(&mut self, request: Request) -> Option<Request> {
+    /// Answers what is no delivery, outside the batches; gives the others back. One look serves all who ask after our
+    /// health together: anybody may ask, and while another program holds the lock a look takes a second.
+    fn answer_checks(&mut self, requests: Vec<Request>) -> Vec<Request> {
+        let mut probed = None;
+        requests.into_iter().filter_map(|request| self.answer_check(request, &mut probed)).collect()
+    }
+
+    fn answer_check(&mut self, request: Request, probed: &mut Option<store::Result<()>>) -> Option<Request> {
         if gate::is_probe(request.method().as_str(), request.url()) {
             answer::alive(request);
             return None;
@@ -161,7 +166,8 @@ impl Receiver {
         }
         match request.method() {
             tiny_http::Method::Get | tiny_http::Method::Head => {
-                answer::health(request, &self.ingest.probe(self.intake.get().disk_reserve_bytes))
+                let look = || self.ingest.probe(self.intake.get().disk_reserve_bytes);
+                answer::health(request, probed.get_or_insert_with(look))
             }
             _ => Answer::new(request).reject(&Rejection::WrongMethod { allow: "GET, HEAD".to_owned() }),
         }

@@ -21,6 +21,7 @@ mod actions;
 mod cli;
 mod config;
 
+mod durable;
 mod lifecycle;
 mod load;
 mod stall;

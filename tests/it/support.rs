@@ -14,7 +14,7 @@ pub use http::{Address, Connection, Request, Response, hex, sign_github};
 pub use program::{Home, Hookbox, Output, python, runner};
 pub use rustix::process::Signal;
 pub use stub::{Answer, Received, Stub, authority, closed_port};
-pub use trace::{Call, strace, strace_injecting};
+pub use trace::{Call, strace, strace_failing, strace_injecting};
 
 /// What deliveries are signed with: the secret of the example in GitHub's documentation.
 pub const SECRET: &str = "It's a Secret to Everybody";

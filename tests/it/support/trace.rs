@@ -56,6 +56,27 @@ fn traced(home: Home, how: &[&str]) -> Option<Home> {
     Some(home.wrapped_in(&words))
 }
 
+/// The same place with some system calls of the program failing: `pwrite64:error=EIO:when=30+37` lets every 37th from the
+/// 30th on fail. `None` where that is not possible here.
+pub fn strace_failing(home: Home, fault: &str) -> Option<Home> {
+    strace(home).map(|home| {
+        let inject = format!("inject={fault}");
+        home.wrapped_in(&[
+            "strace",
+            "-D",
+            "-f",
+            "-e",
+            "trace=pwrite64,fsync,fdatasync",
+            "-e",
+            "signal=none",
+            "-e",
+            &inject,
+            "-o",
+            "/dev/null",
+        ])
+    })
+}
+
 impl Call {
     /// All calls of a trace in the order in which they ended.
     pub fn read_all(trace: &Path) -> Vec<Call> {
