@@ -63,33 +63,48 @@ fn begin(kind: usize, connection: &mut Connection, head: &[u8]) {
     }
 }
 
-/// Opens connections that ask more than they read, until the answers fill what is between us.
-fn stall(address: &Address, count: usize) -> Vec<Connection> {
-    let requests = Request::get("/nowhere").bytes().repeat(2_000);
-    let mut stalled: Vec<Connection> = (0..count).filter_map(|_| address.try_connect().ok()).collect();
-    for connection in &mut stalled {
-        connection.read_little_at_a_time();
-        connection.limit_sending(Duration::from_millis(20));
-        connection.send_lossy(&requests);
-    }
-    stalled
+/// Asks more than it reads, until the answers fill what is between us and the program reads no more questions.
+fn stall(address: &Address) -> Connection {
+    let requests = Request::get("/nowhere").bytes().repeat(500);
+    let mut connection = address.connect();
+    connection.read_little_at_a_time();
+    connection.limit_sending(Duration::from_millis(700));
+    while connection.try_send(&requests).is_ok() {}
+    connection
 }
 
+/// Nearly as many as there are places, and then a queue of silent ones for the last places.
 #[test]
-fn readers_that_stall_on_every_connection_keep_nobody_out() {
+fn readers_that_stall_keep_nobody_out() {
     allow_descriptors(8192);
     let hookbox = Home::new().start();
     let address = hookbox.address();
+    let stalled: Vec<Connection> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..500).map(|_| scope.spawn(|| stall(&address))).collect();
+        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+    });
+    let silent: Vec<Connection> = (0..300).map(|_| hookbox.connect()).collect();
+    deliver_during(&hookbox, "500 stalled readers", || std::thread::sleep(Duration::from_secs(1)));
+    assert_eq!((stalled.len(), silent.len()), (500, 300));
+    assert_peak_below(&hookbox, 64);
+}
+
+/// Each asks many things at once and reads nothing; there are more of them than places.
+#[test]
+fn pipelines_on_every_connection_keep_nobody_out() {
+    allow_descriptors(8192);
+    let hookbox = Home::new().start();
+    let requests = Request::get("/nowhere").bytes().repeat(2_000);
     let hostile = || {
-        let stalled = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| stall(&address, 80))).collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-        });
+        let mut pipelines: Vec<Connection> = (0..640).map(|_| hookbox.connect()).collect();
+        for connection in &mut pipelines {
+            connection.limit_sending(Duration::from_millis(20));
+            connection.send_lossy(&requests);
+        }
         std::thread::sleep(Duration::from_secs(2));
-        stalled.len()
+        pipelines.len()
     };
-    let (stalled, _) = deliver_during(&hookbox, "640 stalled readers", hostile);
-    assert_eq!(stalled, 640);
+    assert_eq!(deliver_during(&hookbox, "640 pipelines", hostile).0, 640);
     assert_peak_below(&hookbox, 64);
 }
 
