@@ -6,6 +6,7 @@ mod action;
 mod file;
 mod reader;
 pub mod secret;
+mod source;
 pub mod units;
 
 use std::collections::BTreeMap;
@@ -20,9 +21,11 @@ pub use self::action::Action;
 pub use self::file::ConfigError;
 use self::reader::{Parsed, Reader, expected, parsed, read_root, text};
 use self::secret::{Env, SecretRef};
+use self::source::read_source;
+pub use self::source::{Source, Verification};
 use self::units::{duration_text, parse_duration, parse_size, size_text};
 use crate::listen::Listen;
-use crate::provider::{self, Preset};
+use crate::provider;
 use crate::suggest::closest;
 
 /// Only this machine: whoever wants the world to reach hookbox says so, or puts a proxy before it.
@@ -83,25 +86,6 @@ pub enum Origin {
     BuiltIn,
 }
 
-/// One configured inbound connection.
-#[derive(Clone, Debug)]
-pub struct Source {
-    pub name: String,
-    pub preset: &'static Preset,
-    pub verification: Verification,
-}
-
-/// How a source proves that a delivery is genuine.
-#[derive(Clone, Debug)]
-pub enum Verification {
-    /// Signed with any one of these: there are several while a secret is being changed.
-    Secrets(Vec<SecretRef>),
-    /// The operator has said `verify = "none"`.
-    Nothing,
-    /// The built-in source without a secret: not verified, so it refuses what a proxy or tunnel has forwarded.
-    LocalOnly,
-}
-
 impl Config {
     /// Reads the file that `named` (the command line), the environment or the search path leads to, else the defaults.
     pub fn load(named: Option<&Path>, env: &Env) -> Result<Config, ConfigError> {
@@ -154,36 +138,15 @@ fn read_sources(keys: &mut Reader) -> Option<BTreeMap<String, Source>> {
     sources
 }
 
-fn read_source(name: &str, keys: &mut Reader) -> Option<Source> {
-    let preset = keys.require("provider", &format!("write one of: {}", known_providers()), preset);
-    let verification = read_verification(keys);
-    Some(Source { name: name.to_owned(), preset: preset?, verification: verification? })
-}
-
-fn read_verification(keys: &mut Reader) -> Option<Verification> {
-    let secrets = keys.get_all("secret", parsed);
-    let none = keys.get("verify", verify_none);
-    match (keys.has("secret"), keys.has("verify")) {
-        (true, false) => secrets.map(Verification::Secrets),
-        (false, true) => none.map(|()| Verification::Nothing),
-        (true, true) => keys.refuse("verify", "there is a secret too; take one of the two out".to_owned()),
-        (false, false) => keys.refuse(
-            "secret",
-            "missing; write \"env:NAME\" or \"file:/path\", or verify = \"none\" to take deliveries from anybody"
-                .to_owned(),
-        ),
-    }
-}
-
 /// A variable that is set but empty counts as set: its owner means to verify, and hears of it when it is resolved.
 fn built_in_sources(env: &Env) -> BTreeMap<String, Source> {
-    let Some(preset) = provider::preset(BUILT_IN_SOURCE) else { return BTreeMap::new() };
+    let contract = provider::preset(BUILT_IN_SOURCE).and_then(|preset| preset.contract().ok());
+    let Some(contract) = contract else { return BTreeMap::new() };
     let verification = match env(BUILT_IN_SECRET) {
         Some(_) => Verification::Secrets(vec![SecretRef::Env(BUILT_IN_SECRET.to_owned())]),
         None => Verification::LocalOnly,
     };
-    let name = BUILT_IN_SOURCE.to_owned();
-    BTreeMap::from([(name.clone(), Source { name, preset, verification })])
+    BTreeMap::from([(BUILT_IN_SOURCE.to_owned(), Source::of(BUILT_IN_SOURCE, contract, verification))])
 }
 
 /// Accepts a path for the database, from the config or the command line.
@@ -199,22 +162,6 @@ pub fn database_path(path: PathBuf) -> Parsed<PathBuf> {
 
 fn database(value: &Value) -> Parsed<PathBuf> {
     database_path(PathBuf::from(text(value)?))
-}
-
-fn preset(value: &Value) -> Parsed<&'static Preset> {
-    let name = text(value)?;
-    provider::preset(name).ok_or_else(|| unknown("provider", name, provider::names(), &known_providers()))
-}
-
-fn verify_none(value: &Value) -> Parsed<()> {
-    match text(value)? {
-        "none" => Ok(()),
-        other => Err(format!("{other:?} is unknown; write \"none\", or a secret instead")),
-    }
-}
-
-fn known_providers() -> String {
-    provider::names().collect::<Vec<_>>().join(", ")
 }
 
 fn unknown<'a>(what: &str, name: &str, names: impl IntoIterator<Item = &'a str>, known: &str) -> String {

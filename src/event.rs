@@ -77,6 +77,10 @@ pub struct Delivery {
     pub body: Option<Vec<u8>>,
     /// The header fields as a JSON object; the values of secret ones are redacted.
     pub headers_json: String,
+    /// Which of the source's secrets has matched, from 0; `None` where none was asked for.
+    pub secret_position: Option<usize>,
+    /// After which it is meant again when it comes again. `None`: never.
+    pub dedup_window: Option<Duration>,
     pub received_at: Timestamp,
 }
 

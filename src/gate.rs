@@ -63,13 +63,28 @@ pub struct Gate {
 pub enum GateError {
     /// The receiver did not take the pool's connections, or did not answer on them.
     ReceiverSilent,
+    /// The limit on descriptors is lower than what one delivery takes.
+    TooFewDescriptors {
+        descriptors: u64,
+        least: u64,
+        needed: u64,
+    },
     Failed(io::Error),
 }
 
 impl fmt::Display for GateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GateError::ReceiverSilent => write!(f, "the receiver did not answer the gate in time"),
+            GateError::ReceiverSilent => write!(
+                f,
+                "the receiver did not answer the gate in time. Are there enough threads for it (ulimit -u, or TasksMax= in the \
+                 unit)?"
+            ),
+            GateError::TooFewDescriptors { descriptors, least, needed } => write!(
+                f,
+                "this process may have {descriptors} descriptors only: allow at least {least}, better {needed} (ulimit -n, or \
+                 LimitNOFILE= in the unit)"
+            ),
             GateError::Failed(error) => write!(f, "cannot start the gate: {error}"),
         }
     }
@@ -87,7 +102,7 @@ pub fn start(
     settings: Arc<Settings>,
     on_end: impl FnOnce() + Send + 'static,
 ) -> Result<Gate, GateError> {
-    start_within(Limits::of_this_process(), listener, inner, settings, on_end)
+    start_within(Limits::of_this_process()?, listener, inner, settings, on_end)
 }
 
 fn start_within(

@@ -14,6 +14,7 @@ mod config;
 mod current;
 mod event;
 
+mod systemd;
 mod listen;
 mod gate;
 mod receive;
@@ -27,6 +28,7 @@ mod retry;
 mod action;
 mod template;
 
+mod watchdog;
 mod clock;
 mod json;
 mod log;

@@ -9,7 +9,7 @@ use crate::action::{Call, Death, Ended, Report, Runner};
 use crate::clock::{self, Timestamp};
 use crate::config::Action;
 use crate::digest;
-use crate::event::{Attempt, Event, Job};
+use crate::event::{Attempt, Event, Job, Outcome};
 use crate::retry;
 use crate::stop::{Bell, Stop};
 use crate::store::{self, Next, Queue};
@@ -21,6 +21,13 @@ const KEY_DIGITS: usize = 32;
 /// How soon an outcome that could not be recorded is tried to be recorded again; short enough for some tries within the
 /// grace of a stop.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the end of the process is put off for an outcome that cannot be recorded yet: another program may hold the
+/// lock for a few seconds, and the action would run again. Service managers wait for longer.
+const RECORD_AT_STOP: Duration = Duration::from_secs(10);
+
+/// How soon a record that failed is tried again while the process is to end.
+const RECORD_AT_STOP_PAUSE: Duration = Duration::from_millis(100);
 
 /// A worker thread's all.
 pub struct Worker {
@@ -57,17 +64,30 @@ impl Worker {
     /// Does what is due. Returns how long there is nothing to do.
     fn work(&mut self) -> store::Result<Duration> {
         let now = clock::now();
+        let latest = now.plus(self.action.policy.backoff_max);
         match self.queue.next_due(&self.action.name)? {
             Some(due) if due <= now => {}
+            Some(_) if self.queue.expedite(&self.action.name, latest)? => {
+                warn!("action {}: the clock was set back, so what waits for too long is tried now", self.action.name);
+            }
             Some(due) => return Ok(due.distance(now).min(self.poll_interval)),
             None => return Ok(self.poll_interval),
         }
         let jobs = self.queue.claim(&self.action.name, self.action.kind.batch(), now)?;
         let (mut finished, mut untouched) = (Vec::new(), Vec::new());
         for job in jobs {
-            match self.event_of(&job).and_then(|event| self.attempt(&job, &event)) {
-                Some(attempt) => finished.push(attempt),
-                None => untouched.push(job),
+            if self.stop.is_set() {
+                untouched.push(job);
+                continue;
+            }
+            match self.queue.event(job.event) {
+                Ok(Some(event)) => match self.attempt(&job, &event) {
+                    Some(attempt) => finished.push(attempt),
+                    None => untouched.push(job),
+                },
+                // Deleted since; its job with it.
+                Ok(None) => {}
+                Err(error) => finished.push(self.unreadable(job, &error)),
             }
         }
         self.record(&finished, &untouched);
@@ -76,15 +96,6 @@ impl Worker {
         }
         // What was put back is due at once; a database in trouble is not to be asked without end.
         Ok(if untouched.is_empty() { Duration::ZERO } else { self.poll_interval })
-    }
-
-    /// The event to work on; `None` if it cannot be read now, or if nothing more is to be begun.
-    fn event_of(&self, job: &Job) -> Option<Event> {
-        if self.stop.is_set() {
-            return None;
-        }
-        let read = self.queue.event(job.event);
-        read.inspect_err(|error| error!("action {}: event {}: {error}", self.action.name, job.event)).ok().flatten()
     }
 
     /// Makes one attempt; `None` if the end of the process broke it off.
@@ -132,6 +143,15 @@ impl Worker {
         Death { action: job.dead_action.clone(), error }
     }
 
+    /// A failed disk or a damaged page. It is tried for ever: to give the event up would be to write to that page too.
+    fn unreadable(&self, job: Job, error: &store::Error) -> (Attempt, Next) {
+        let (started_at, outcome) = (clock::now(), Outcome::Retry { after: None });
+        let attempt = Attempt { job, started_at, duration: Duration::ZERO, outcome, detail: error.to_string() };
+        let next = Next::Queued(started_at.plus(self.action.policy.backoff));
+        self.tell(&attempt, &next);
+        (attempt, next)
+    }
+
     fn next(&self, attempt: &Attempt, now: Timestamp) -> Next {
         match retry::next(&self.action.policy, attempt.job.tries, attempt.outcome, random()) {
             retry::Next::Succeeded => Next::Succeeded,
@@ -158,9 +178,18 @@ impl Worker {
     /// done again, and a job that is not put back would wait for the next start. A process that ends does not wait for
     /// ever: it leaves this thread behind.
     fn record(&mut self, finished: &[(Attempt, Next)], untouched: &[Job]) {
+        let mut stopping: Option<Instant> = None;
         while let Err(error) = self.queue.record(finished, untouched, clock::now()) {
             error!("action {}: outcomes cannot be recorded yet: {error}", self.action.name);
-            self.bell.wait(self.poll_interval.min(RECORD_AGAIN));
+            if !self.stop.is_set() {
+                self.bell.wait(self.poll_interval.min(RECORD_AGAIN));
+                continue;
+            }
+            if stopping.get_or_insert_with(Instant::now).elapsed() > RECORD_AT_STOP {
+                warn!("action {}: {} jobs run again at the next start", self.action.name, finished.len());
+                return;
+            }
+            self.bell.wait(RECORD_AT_STOP_PAUSE);
         }
     }
 }

@@ -13,7 +13,7 @@ use ureq::tls::TlsConfig;
 use super::{Call, MAX_DETAIL_BYTES, PrepareError, Report, excerpt, tls};
 use crate::clock;
 use crate::config::secret::{Env, Secret, SecretRef};
-use crate::digest;
+use crate::digest::{self, Hash};
 use crate::event::Event;
 use crate::retry;
 use crate::template::{Template, TemplateError};
@@ -235,7 +235,7 @@ fn standard_webhooks(secret: &Secret, id: &str, now_unix_s: i64, body: &[u8]) ->
     let signed = [id.as_bytes(), b".", now_unix_s.to_string().as_bytes(), b".", body].concat();
     let text = std::str::from_utf8(secret.as_bytes()).unwrap_or_default();
     let key = text.strip_prefix("whsec_").and_then(digest::unbase64).unwrap_or_else(|| secret.as_bytes().to_vec());
-    let signature = format!("v1,{}", digest::base64(&digest::hmac_sha256(&key, &signed)));
+    let signature = format!("v1,{}", digest::base64(&digest::hmac(Hash::Sha256, &key, &[&signed])));
     let value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
     [
         (HeaderName::from_static("webhook-id"), value(id)),

@@ -67,6 +67,9 @@ pub enum Command {
         json: bool,
     },
     Send(SendArgs),
+    Providers {
+        name: Option<String>,
+    },
     Replay(ReplayArgs),
     Cancel(CancelArgs),
     /// No further job of this action is begun.
@@ -162,10 +165,11 @@ pub enum Topic {
     Pause,
     Resume,
     Forward,
+    Providers,
 }
 
 impl Topic {
-    pub const ALL: [Topic; 11] = [
+    pub const ALL: [Topic; 12] = [
         Topic::Serve,
         Topic::Check,
         Topic::List,
@@ -177,6 +181,7 @@ impl Topic {
         Topic::Pause,
         Topic::Resume,
         Topic::Forward,
+        Topic::Providers,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -192,6 +197,7 @@ impl Topic {
             Topic::Pause => "pause",
             Topic::Resume => "resume",
             Topic::Forward => "forward",
+            Topic::Providers => "providers",
         }
     }
 
@@ -259,6 +265,7 @@ impl Raw {
             Topic::Pause => Command::Pause(self.action_name(topic)?),
             Topic::Resume => Command::Resume(self.action_name(topic)?),
             Topic::Forward => self.forward()?,
+            Topic::Providers => Command::Providers { name: self.word() },
         };
         self.refuse_the_rest(topic)?;
         Ok(command)

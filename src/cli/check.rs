@@ -10,6 +10,7 @@ use crate::config::secret::{Env, SecretRef};
 use crate::config::units::{duration_text, size_text};
 use crate::config::{Action, Config, Origin, Source, Verification};
 use crate::listen::Listen;
+use crate::provider;
 use crate::receive::PATH_PREFIX;
 
 /// The labels' column: as wide as the longest of them and two spaces.
@@ -61,20 +62,30 @@ impl Report {
         self.text.push('\n');
         self.line("source", &source.name);
         self.line("", &format!("POST {}", endpoint(listen, &source.name)));
-        self.line("", &format!("provider {}", source.preset.name));
+        self.line("", &format!("provider {}", source.contract.preset.name));
         match &source.verification {
-            Verification::Secrets(secrets) => self.secrets(secrets, env),
+            Verification::Secrets(secrets) => self.secrets(source, secrets, env),
+            Verification::Awaited => {
+                self.line("", "NO SECRET YET: takes only the handshake that brings it, and shows it in the log");
+            }
             Verification::Nothing => {
                 self.line("", "NOT VERIFIED (verify = \"none\"): whoever reaches this address is believed");
             }
             Verification::LocalOnly => self
                 .line("", "NOT VERIFIED, so refuses (403) what a proxy forwarded; set GITHUB_WEBHOOK_SECRET to verify"),
         }
+        if let Err(failure) = super::secret::verify_token(source, env) {
+            self.problem(&failure.to_string());
+        }
+        if let Some(window) = source.dedup_window {
+            self.line("", &format!("replays what comes again after {}", duration_text(window)));
+        }
     }
 
-    fn secrets(&mut self, secrets: &[SecretRef], env: &Env) {
+    fn secrets(&mut self, source: &Source, secrets: &[SecretRef], env: &Env) {
+        self.line("", &format!("verifies {}", provider::verified(&source.contract)));
         for secret in secrets {
-            match secret.resolve(env) {
+            match super::secret::decoded(source, secret, env) {
                 Ok(_) => self.line("", &format!("verified with {secret}")),
                 Err(error) => self.problem(&error),
             }

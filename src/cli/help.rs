@@ -17,6 +17,7 @@ pub fn text(topic: Option<Topic>) -> &'static str {
         Some(Topic::Pause) => include_str!("help/pause.txt"),
         Some(Topic::Resume) => include_str!("help/resume.txt"),
         Some(Topic::Forward) => include_str!("help/forward.txt"),
+        Some(Topic::Providers) => include_str!("help/providers.txt"),
     }
 }
 

@@ -77,7 +77,7 @@ fn of_file(config: &Config, file: &Path, source: Option<&str>, event_type: Optio
     Ok(Event {
         id: EventId(0),
         source: source.name.clone(),
-        event_type: event_type.unwrap_or(source.preset.sample.event_type).to_owned(),
+        event_type: event_type.unwrap_or(source.contract.preset.sample.event_type).to_owned(),
         delivery_id: "example".to_owned(),
         received_at: clock::now().to_string(),
         headers_json: r#"{"Content-Type":"application/json"}"#.to_owned(),

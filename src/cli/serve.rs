@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use log::{error, info, warn};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -21,12 +22,17 @@ use crate::current::Current;
 use crate::digest;
 use crate::gate::private::PrivateServer;
 use crate::gate::{self, Gate, Settings};
-use crate::listen;
+use crate::listen::{self, Door, Listener};
 use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
 use crate::route::{Router, Routing};
 use crate::stop::{Bell, Stop};
 use crate::store::Database;
+use crate::systemd;
+use crate::watchdog::{Unanswered, Watchdog};
 use staff::{Runners, Staff};
+
+/// How long the last words may take: standard error may be what hangs.
+const LAST_WORDS: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What the main thread waits for.
 enum Message {
@@ -39,9 +45,10 @@ enum Message {
 /// Serves until SIGTERM or SIGINT. `reload` reads the configuration again, for SIGHUP.
 pub fn run(config: Config, env: &Env<'_>, reload: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
     let secrets = Secrets::fetch(&config, env)?;
+    let listener = public_listener(env)?;
     let (messages, inbox) = mpsc::channel();
     watch_signals(messages.clone())?;
-    let mut service = Service::start(&config, secrets, messages)?;
+    let mut service = Service::start(&config, listener, secrets, messages)?;
     let ended = service.supervise(&inbox, || {
         let config = reload()?;
         let secrets = Secrets::fetch(&config, env)?;
@@ -78,18 +85,31 @@ struct Service {
     router_stop: Stop,
     router_bell: Bell,
     staff: Staff,
+    watchdog: Guard,
     messages: Sender<Message>,
 }
 
+/// The running watchdog, from outside.
+struct Guard {
+    stop: Stop,
+    bell: Bell,
+    thread: JoinHandle<()>,
+}
+
 impl Service {
-    fn start(config: &Config, secrets: Secrets, messages: Sender<Message>) -> Result<Service, Failure> {
+    fn start(
+        config: &Config,
+        listener: Option<Listener>,
+        secrets: Secrets,
+        messages: Sender<Message>,
+    ) -> Result<Service, Failure> {
         let database = Database::open(&config.database)?;
-        let listener = listen::bind(&config.listen)?;
+        let listener = listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
+        let door = listener.door()?;
         let private = PrivateServer::create(&name_of(&config.database))?;
         let (receiver_stop, router_stop, router_bell) = (Stop::default(), Stop::default(), Bell::default());
 
-        let intake =
-            Current::new(Intake { endpoints: secrets.endpoints, disk_reserve_bytes: config.disk_reserve_bytes });
+        let intake = Current::new(intake_of(config, secrets.endpoints));
         let receiver = Receiver {
             server: private.server(),
             intake: intake.clone(),
@@ -116,6 +136,7 @@ impl Service {
         let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into() });
         let on_end = end_of("gate", &messages);
         let gate = gate::start(listener, &private.path(), Arc::clone(&settings), on_end)?;
+        let watchdog = guard(door, &messages)?;
         introduce(config, gate.address());
         Ok(Service {
             database,
@@ -131,6 +152,7 @@ impl Service {
             router_stop,
             router_bell,
             staff,
+            watchdog,
             messages,
         })
     }
@@ -164,7 +186,7 @@ impl Service {
         }
         self.staff.employ(&config, &secrets.runners, &self.database, &self.messages)?;
         self.routing.replace(routing_of(&config, &self.staff));
-        self.intake.replace(Intake { endpoints: secrets.endpoints, disk_reserve_bytes: config.disk_reserve_bytes });
+        self.intake.replace(intake_of(&config, secrets.endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
         self.router_bell.ring();
         self.config = config;
@@ -174,6 +196,7 @@ impl Service {
     /// Ends in the order in which the data flows: what was received is answered, what was answered is on disk.
     fn stop(self) {
         info!("stopping");
+        self.watchdog.dismiss();
         let grace_ends = Instant::now() + self.config.stop_timeout;
         self.staff.dismiss();
         self.gate.stop();
@@ -196,12 +219,48 @@ impl Service {
     }
 }
 
+impl Guard {
+    /// It must not ask any more once the gate takes no more questions.
+    fn dismiss(self) {
+        self.stop.set();
+        self.bell.ring();
+        join(self.thread);
+    }
+}
+
 fn routing_of(config: &Config, staff: &Staff) -> Routing {
     Routing {
         actions: config.actions.values().cloned().collect(),
         workers: staff.bells(),
         poll_interval: config.poll_interval,
     }
+}
+
+/// What the service manager has passed wins: senders connect to that.
+fn public_listener(env: &Env<'_>) -> Result<Option<Listener>, Failure> {
+    Ok(systemd::public_socket(env)?.map(listen::adopt).transpose()?)
+}
+
+/// Starts the watchdog on our own front door.
+fn guard(door: Door, messages: &Sender<Message>) -> Result<Guard, Failure> {
+    let (stop, bell) = (Stop::default(), Bell::default());
+    let watchdog = Watchdog::new(door, bell.clone(), stop.clone());
+    let thread = spawn("watchdog", messages, move || {
+        if let Err(unanswered) = watchdog.run(|| {}) {
+            end_process(&unanswered);
+        }
+    })?;
+    Ok(Guard { stop, bell, thread })
+}
+
+/// Ends the process without its orderly end, which would wait for what hangs; without a word if that would wait too.
+fn end_process(why: &Unanswered) {
+    let stderr = std::io::stderr();
+    let mut list = [PollFd::new(&stderr, PollFlags::OUT)];
+    if poll(&mut list, Some(&LAST_WORDS)).is_ok_and(|writable| writable > 0) {
+        error!("{why}");
+    }
+    std::process::exit(1);
 }
 
 /// Resolves the secrets of all sources.
@@ -212,15 +271,19 @@ fn endpoints(config: &Config, env: &Env<'_>) -> Result<Vec<Endpoint>, Failure> {
 fn endpoint(source: &Source, env: &Env<'_>) -> Result<Endpoint, Failure> {
     let proof = match &source.verification {
         Verification::Secrets(references) => {
-            let secrets = references.iter().map(|reference| reference.resolve(env)).collect::<Result<_, _>>();
-            Proof::Signature(
-                secrets.map_err(|error| Failure::usage(format!("sources.{}.secret: {error}", source.name)))?,
-            )
+            let key = |reference| super::secret::key(source, reference, env);
+            Proof::Signature(references.iter().map(key).collect::<Result<_, _>>()?)
         }
+        Verification::Awaited => Proof::Awaited,
         Verification::Nothing => Proof::Nothing,
         Verification::LocalOnly => Proof::LocalOnly,
     };
-    Ok(Endpoint { source: source.clone(), proof })
+    let known = source.acquaintance(super::secret::verify_token(source, env)?);
+    Ok(Endpoint { source: source.clone(), proof, known })
+}
+
+fn intake_of(config: &Config, endpoints: Vec<Endpoint>) -> Intake {
+    Intake { endpoints, disk_reserve_bytes: config.disk_reserve_bytes, max_body_bytes: config.max_body_bytes }
 }
 
 /// Tells the operator what goes on, and what does not.
@@ -231,7 +294,12 @@ fn introduce(config: &Config, address: &str) {
     for source in config.sources.values() {
         let path = format!("{PATH_PREFIX}{}", source.name);
         match source.verification {
-            Verification::Secrets(_) => info!("POST {path} takes verified deliveries from {}", source.preset.name),
+            Verification::Secrets(_) => {
+                info!("POST {path} takes verified deliveries from {}", source.contract.preset.title)
+            }
+            Verification::Awaited => {
+                warn!("POST {path} waits for the verification token of {}", source.contract.preset.title)
+            }
             Verification::Nothing => {
                 warn!("POST {path} takes deliveries that are NOT verified: anybody can forge them")
             }

@@ -63,6 +63,11 @@ fn write_text(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
         ["received", &summary.received_at].map(table::one_line),
     ];
     rows.extend(summary.processed_at.iter().map(|at| ["processed", at].map(table::one_line)));
+    let verified = summary.secret.map_or("no".to_owned(), |secret| format!("with secret {secret}"));
+    rows.push(["verified".to_owned(), verified]);
+    if summary.duplicates > 0 {
+        rows.push(["duplicates".to_owned(), summary.duplicates.to_string()]);
+    }
     table::write(out, None, &rows)?;
     write_headers(out, &event.headers_json)?;
     write_jobs(out, event)?;

@@ -22,6 +22,7 @@ fn rows(config: &Config, stats: &Stats) -> Vec<[String; 2]> {
         count("events unprocessed", events.unprocessed),
         count("events processed", events.processed),
         count("events in error", events.error),
+        count("duplicates", stats.duplicates),
     ];
     if let Some(oldest) = &stats.oldest_unprocessed {
         rows.push(["oldest unprocessed".to_owned(), table::one_line(oldest)]);

@@ -60,6 +60,16 @@ impl<'a> Reader<'a> {
         self.table.get(key).and_then(Value::as_table).is_some_and(Table::is_empty)
     }
 
+    pub fn has_table(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(Value::is_table)
+    }
+
+    /// Reads a table of keys with `read`.
+    pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Reader) -> T) -> Option<T> {
+        let child = self.get(key, table)?;
+        Some(read_table(self.path_of(key), &child, self.problems, read))
+    }
+
     /// The value of an optional key.
     pub fn get<T>(&mut self, key: &'static str, parse: impl FnOnce(&Value) -> Parsed<T>) -> Option<T> {
         let value = self.value(key)?;

@@ -38,6 +38,8 @@ pub struct Context {
     pub budget: Budget,
     pub max_body_bytes: u64,
     pub is_stopping: bool,
+    /// Every place is taken: who has been answered makes room, or a few that never pause would keep all others out.
+    pub is_crowded: bool,
 }
 
 /// A complete request on its way to the receiver.
@@ -61,6 +63,8 @@ pub enum Progress {
 pub enum Dispensable {
     Closing,
     Idle,
+    /// Asks for more than it reads: an answer that is read at all fits into what the kernel takes.
+    Stalled,
     Unfinished,
 }
 
@@ -115,13 +119,13 @@ impl Connection {
         }
     }
 
-    /// Whether this connection may be closed to make room. Never once its request is complete.
+    /// Whether this connection may be closed to make room. Never while its request waits for the answer.
     pub fn dispensable(&self, context: &Context) -> Option<(Dispensable, Instant)> {
-        let is_young = context.now < self.since + context.deadlines.grace;
         match self.state {
             State::Linger { .. } => Some((Dispensable::Closing, self.since)),
-            State::Waiting { .. } | State::Reply { .. } => None,
-            _ if is_young => None,
+            State::Waiting { .. } => None,
+            _ if self.is_young(context) => None,
+            State::Reply { .. } => Some((Dispensable::Stalled, self.since)),
             _ if self.is_idle() => Some((Dispensable::Idle, self.since)),
             _ => Some((Dispensable::Unfinished, self.since)),
         }
@@ -157,15 +161,24 @@ impl Connection {
         }
     }
 
-    /// The gate stops: an idle connection is closed, unless a request has come just now.
+    /// The gate stops: an idle connection is closed, unless a request has come just now, or is on its way: who has
+    /// connected a moment ago, or got an answer, gets another moment.
     pub fn stop(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
         if !self.is_idle() {
             return Progress::Pending;
         }
         match self.ready(context, scratch) {
-            Progress::Pending if self.is_idle() => Progress::Closed,
+            Progress::Pending if self.is_idle() && !self.is_young(context) => Progress::Closed,
+            Progress::Pending if self.is_idle() => {
+                self.deadline = context.now + context.deadlines.grace;
+                Progress::Pending
+            }
             progress => progress,
         }
+    }
+
+    fn is_young(&self, context: &Context) -> bool {
+        context.now < self.since + context.deadlines.grace
     }
 
     fn read_head(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
@@ -254,7 +267,7 @@ impl Connection {
     /// The receiver has answered.
     pub fn answer(&mut self, answer: &Answer, context: &Context) -> Progress {
         let State::Waiting { closes } = self.state else { return Progress::Pending };
-        let closes = closes || context.is_stopping;
+        let closes = closes || context.is_stopping || context.is_crowded;
         self.reply(answer.to_bytes(closes), closes, context)
     }
 
@@ -355,6 +368,7 @@ mod tests {
             budget: Budget::default(),
             max_body_bytes: 1_000_000,
             is_stopping: false,
+            is_crowded: false,
         };
         let mut connection = Connection::new(ConnectionId(1), Stream::Unix(ours), "unix".into(), &context);
         let body = "a".repeat(50_000);

@@ -285,6 +285,7 @@ mod tests {
             budget: Budget::default(),
             max_body_bytes: 0,
             is_stopping: false,
+            is_crowded: false,
         };
         let mut pool = Pool::new(PathBuf::from("/nonexistent"), 1);
         pool.open_one(&context);

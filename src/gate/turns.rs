@@ -71,6 +71,7 @@ impl Turns {
             budget: Budget::default(),
             max_body_bytes: 0,
             is_stopping: false,
+            is_crowded: false,
         };
         Turns {
             limits,
@@ -119,6 +120,7 @@ impl Turns {
     fn look_around(&mut self) {
         self.context.now = Instant::now();
         self.accept_at = self.accept_at.filter(|accept_at| self.context.now < *accept_at);
+        self.context.is_crowded = self.connections.len() >= self.limits.connections(self.context.now);
         self.context.max_body_bytes = self.settings.max_body_bytes.load(Ordering::Relaxed);
         if self.pool.is_complete()
             && let Some(ready) = self.ready.take()

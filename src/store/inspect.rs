@@ -35,7 +35,18 @@ pub struct Summary {
     pub status: String,
     pub received_at: String,
     pub processed_at: Option<String>,
+    /// How often it came again.
+    pub duplicates: i64,
+    /// Which of the source's secrets it was verified with, from 1.
+    pub secret: Option<i64>,
 }
+
+/// The columns of a [`Summary`], in its order.
+const SUMMARY: &str = "id, source, event_type, delivery_id, status, received_at, processed_at, \
+                       coalesce(duplicates, 0), secret_position + 1";
+
+/// With what is known of how they came in.
+const EVENTS: &str = "webhook_events LEFT JOIN provenance ON event_id = id";
 
 /// Everything that is known of one event.
 #[derive(Debug)]
@@ -74,6 +85,8 @@ pub struct AttemptDetail {
 #[derive(Debug, Serialize)]
 pub struct Stats {
     pub events: Counts,
+    /// Deliveries that were there already.
+    pub duplicates: i64,
     pub jobs: Vec<JobCount>,
     /// When the oldest unprocessed event was received.
     pub oldest_unprocessed: Option<String>,
@@ -103,11 +116,11 @@ impl Inspector {
     /// The latest events that pass the filter, the newest last.
     pub fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
         self.read(|connection| {
-            let mut statement = connection.prepare(
-                "SELECT id, source, event_type, delivery_id, status, received_at, processed_at FROM webhook_events
+            let mut statement = connection.prepare(&format!(
+                "SELECT {SUMMARY} FROM {EVENTS}
                  WHERE (:status IS NULL OR status = :status) AND (:source IS NULL OR source = :source)
                  AND (:event IS NULL OR event_type = :event) ORDER BY id DESC LIMIT :limit",
-            )?;
+            ))?;
             let named = named_params! {
                 ":status": filter.status.map(Status::as_str),
                 ":source": filter.source,
@@ -129,15 +142,14 @@ impl Inspector {
         self.read(|connection| {
             let Some(mut detail) = connection
                 .query_row(
-                    "SELECT id, source, event_type, delivery_id, status, received_at, processed_at,
-                     headers_json, payload_json, body FROM webhook_events WHERE id = ?1",
+                    &format!("SELECT {SUMMARY}, headers_json, payload_json, body FROM {EVENTS} WHERE id = ?1"),
                     [id.0],
                     |row| {
                         Ok(Detail {
                             summary: summary(row)?,
-                            headers_json: row.get(7)?,
-                            payload_json: row.get(8)?,
-                            body: row.get(9)?,
+                            headers_json: row.get(9)?,
+                            payload_json: row.get(10)?,
+                            body: row.get(11)?,
                             jobs: Vec::new(),
                         })
                     },
@@ -177,11 +189,13 @@ impl Inspector {
                     |row| row.get(0),
                 )
                 .optional()?;
+            let duplicates = "SELECT coalesce(sum(duplicates), 0) FROM provenance WHERE duplicates > 0";
+            let duplicates = connection.query_row(duplicates, [], |row| row.get(0))?;
             let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
             let database_bytes = connection.query_row(size, [], |row| row.get(0))?;
             let mut statement = connection.prepare("SELECT action FROM paused ORDER BY action")?;
             let paused = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            Ok(Stats { events, jobs, oldest_unprocessed, database_bytes, paused })
+            Ok(Stats { events, duplicates, jobs, oldest_unprocessed, database_bytes, paused })
         })
     }
 
@@ -199,6 +213,8 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
         status: row.get(4)?,
         received_at: row.get(5)?,
         processed_at: row.get(6)?,
+        duplicates: row.get(7)?,
+        secret: row.get(8)?,
     })
 }
 

@@ -45,7 +45,9 @@ impl Operator {
         };
         let connection = open().map_err(|error| Error::of(path, error))?;
         migrate::require_current(&connection, path)?;
-        Ok(Operator { writer: Writer { path: path.to_owned(), connection, turns: Arc::new(FairLock::default()) } })
+        // Nobody else in this process writes, so that the wait for other programs is SQLite's.
+        let (turns, patience) = (Arc::new(FairLock::default()), Duration::ZERO);
+        Ok(Operator { writer: Writer { path: path.to_owned(), connection, turns, patience } })
     }
 
     /// The events of a selection that exist, in id order.

@@ -108,6 +108,28 @@ impl Queue {
         })
     }
 
+    /// Makes due at once the queued jobs of an action whose due time lies after `latest`; true if there were any.
+    ///
+    /// No job is put off for that long: the clock was ahead when it was, and has been set back since.
+    pub fn expedite(&mut self, action: &str, latest: Timestamp) -> Result<bool> {
+        let last_due: Option<i64> = self.read(|connection| {
+            connection
+                .prepare_cached("SELECT max(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1")?
+                .query_row([action], |row| row.get(0))
+        })?;
+        if last_due.is_none_or(|due_at_ms| due_at_ms <= latest.unix_ms()) {
+            return Ok(false);
+        }
+        self.writer.write(|transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE jobs SET due_at_ms = 0 WHERE state = 'queued' AND action = ?1 AND due_at_ms > ?2",
+                )?
+                .execute((action, latest.unix_ms()))
+        })?;
+        Ok(true)
+    }
+
     /// An event as actions see it; `None` if it was deleted.
     pub fn event(&self, id: EventId) -> Result<Option<Event>> {
         self.read(|connection| read_event(connection, id))
@@ -122,7 +144,9 @@ impl Queue {
             for (attempt, next) in finished {
                 insert_attempt(transaction, attempt)?;
                 move_job(transaction, attempt, next)?;
-                settle(transaction, attempt.job.event, now)?;
+                if !matches!(next, Next::Queued(_)) {
+                    settle(transaction, attempt.job.event, now)?;
+                }
             }
             untouched.iter().try_for_each(|job| put_back(transaction, job))
         })
@@ -190,6 +214,11 @@ pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, action: Opt
              AND CASE WHEN :state = 'dead' THEN state = 'dead' ELSE state NOT IN ('queued', 'running') END",
         )?
         .execute(named_params! { ":event": event.0, ":action": action, ":state": state })?;
+    reopen(transaction, event)
+}
+
+/// Opens an event that is done. The router queues the jobs of all actions that it is for again. False if there is none.
+pub(super) fn reopen(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bool> {
     let opened = transaction
         .prepare_cached("UPDATE webhook_events SET status = 'unprocessed', processed_at = NULL WHERE id = ?1")?
         .execute([event.0])?;

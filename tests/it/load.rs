@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-use crate::support::{Address, Call, Home, Request, strace, wait_for};
+use crate::support::{Address, Call, Home, Request, allow_descriptors, strace, wait_for};
 
 /// `senders` at once, each with `each` deliveries, a connection for every one. How many were acknowledged.
 fn deliver(address: &Address, senders: usize, each: usize) -> usize {
@@ -99,14 +97,6 @@ fn one_sender_gets_every_answer_after_an_fsync_of_its_own() {
     let trace = home.path("trace");
     wait_for("strace to end", || std::fs::read_to_string(&trace).ok()?.trim_end().ends_with("+++").then_some(()));
     assert_eq!(answers_before_their_sync(&Call::read_all(&trace), 5), [] as [&str; 0]);
-}
-
-/// The tests need a descriptor for each connection too.
-fn allow_descriptors(count: u64) {
-    let now = getrlimit(Resource::Nofile);
-    if now.current.is_some_and(|current| current < count) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum: now.maximum }).unwrap();
-    }
 }
 
 #[test]

@@ -9,6 +9,9 @@ mod support;
 
 mod receive;
 mod reject;
+mod provider;
+mod handshake;
+mod dedup;
 
 mod store;
 
@@ -18,8 +21,10 @@ mod actions;
 mod cli;
 mod config;
 
+mod durable;
 mod lifecycle;
 mod load;
+mod stall;
 
 mod interop;
 mod payloads;

@@ -149,8 +149,10 @@ fn an_unwrap_has_a_comment_that_says_why_it_holds() {
 }
 
 #[test]
-fn nothing_is_unsafe() {
-    assert_none("no unsafe code", &sources(), |_, line| has_word(line, "unsafe"));
+fn nothing_is_unsafe_but_taking_what_systemd_passes() {
+    let mut others = sources();
+    others.retain(|source| source.name != "systemd.rs");
+    assert_none("no unsafe code", &others, |_, line| has_word(line, "unsafe"));
 }
 
 #[test]

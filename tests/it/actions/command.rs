@@ -171,7 +171,7 @@ fn children_that_a_command_leaves_behind_end_with_it_and_delay_nothing() {
 
 #[test]
 fn a_child_that_left_the_group_and_keeps_the_pipe_open_holds_nothing_up() {
-    let hookbox = with("command", &shell("setsid sleep 3.125 & echo started")).start();
+    let hookbox = with("command", &shell("setsid sleep 20 & echo started")).start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
     assert_eq!(only_attempt(&hookbox, 1), ("success".to_owned(), "exit 0 started".to_owned()));
 }
