@@ -89,6 +89,9 @@ impl Ingest {
     }
 
     fn commit(&mut self, deliveries: &[Delivery]) -> Result<Vec<rusqlite::Result<Kept>>> {
+        if cfg!(hookbox_store_nothing) {
+            return Ok(deliveries.iter().map(|_| Ok(Kept::New(EventId(0)))).collect());
+        }
         self.writer.write(|transaction| {
             let kept = deliveries.iter().map(|delivery| keep(transaction, delivery)).collect();
             // A full disk or an I/O error has rolled everything back by itself, and COMMIT would then say so; to ask is
