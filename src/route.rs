@@ -156,7 +156,7 @@ impl Router {
     pub fn run(mut self) {
         while !self.stop.is_set() {
             let routing = self.routing.get();
-            match self.route(&routing) {
+            match self.route(&routing).and_then(|routed| self.queue.checkpoint().map(|()| routed)) {
                 Ok(0) => self.bell.wait(routing.poll_interval),
                 Ok(_) => routing.workers.iter().for_each(Bell::ring),
                 Err(error) => {

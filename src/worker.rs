@@ -54,6 +54,7 @@ impl Worker {
             }
         }
         self.record(&finished, &untouched);
+        self.queue.checkpoint()?;
         Ok(Duration::ZERO)
     }
 

@@ -63,7 +63,7 @@ impl Home {
 
 /// The program that users run: `cargo bench` builds it with the release profile. `HOOKBOX_BIN` names another one.
 pub fn hookbox() -> PathBuf {
-    std::env::var_os("HOOKBOX_BIN").map_or_else(|| env!("CARGO_BIN_EXE_hookbox").into(), PathBuf::from)
+    std::env::var_os("HOOKBOX_BIN").map_or_else(|| env!("CARGO_BIN_EXE_hookbox").into(), |path| std::path::absolute(path).unwrap())
 }
 
 /// A running program that listens. Killed when it is dropped.
