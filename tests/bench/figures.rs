@@ -40,6 +40,13 @@ fn summary(answers: &Answers) -> String {
     format!("{}, p50 {p50}, p99 {p99}{failed}", per_second(answers.per_second()))
 }
 
+/// What a side acknowledges; one that acknowledges nothing is no figure.
+fn rate(load: &Load, address: SocketAddr) -> f64 {
+    let answers = load.send_to(address);
+    assert!(answers.count() > 0, "{address} acknowledges nothing: {} deliveries failed", answers.failed);
+    answers.per_second()
+}
+
 /// Both sides in turn, so that both have the same weather. The medians, and that of the quotients.
 fn compare(scale: &Scale, mut this: impl FnMut() -> f64, mut that: impl FnMut() -> f64) -> (f64, f64, f64) {
     let rounds: Vec<(f64, f64)> = (0..scale.rounds).map(|_| (this(), that())).collect();
@@ -72,8 +79,8 @@ pub fn against_peers(scale: &Scale) {
     for peer in Peer::all() {
         for (connection, manner) in CONNECTIONS {
             let load = usual(scale, MANY, connection);
-            let rate = |address| load.send_to(address).per_second();
-            let (ours, theirs, times) = compare(scale, || rate(server.address), || rate(peer.address()));
+            let theirs = || rate(&load, peer.start().address);
+            let (ours, theirs, times) = compare(scale, || rate(&load, server.address), theirs);
             let reach = match (peer.stores, connection) {
                 (true, Kept::Closed) => "15 x",
                 (true, Kept::Open) => "18 x",
@@ -99,8 +106,8 @@ pub fn against_storing_nothing(scale: &Scale) {
     let storeless = Server::start(&storeless_home, &program);
     for (connection, manner) in CONNECTIONS {
         let load = usual(scale, MANY, connection);
-        let rate = |address| load.send_to(address).per_second();
-        let (ours, theirs, times) = compare(scale, || rate(server.address), || rate(storeless.address));
+        let storeless = || rate(&load, storeless.address);
+        let (ours, theirs, times) = compare(scale, || rate(&load, server.address), storeless);
         row(
             &format!("{MANY} senders, {manner}"),
             &per_second(ours),
@@ -114,7 +121,7 @@ pub fn against_bare_sqlite(scale: &Scale) {
     let (home, bare_home) = (Home::new(), Home::new().with_schema());
     let server = Server::start(&home, &hookbox());
     for (senders, batch) in [(1, 1), (MANY, 32)] {
-        let ours = || usual(scale, senders, Kept::Open).send_to(server.address).per_second();
+        let ours = || rate(&usual(scale, senders, Kept::Open), server.address);
         let bare = || peers::bare_inserts_per_second(&bare_home, batch, USUAL_BYTES, scale.measure);
         let (ours, theirs, times) = compare(scale, ours, bare);
         row(
@@ -126,24 +133,31 @@ pub fn against_bare_sqlite(scale: &Scale) {
     }
 }
 
-pub fn writes(scale: &Scale) {
+pub fn costs(scale: &Scale) {
     for (senders, reach) in [(1, "1 fsync"), (MANY, "0.1 fsyncs")] {
-        // Nothing is processed, so that what is counted is the deliveries'.
-        let home = Home::new().with_config("[actions]\n");
-        let server = Server::start(&home, &hookbox());
-        let before = server.written_bytes();
-        let answers = usual(scale, senders, Kept::Closed).send_to(server.address);
-        let bytes = (server.written_bytes() - before) / answers.count() as f64;
-        drop(server);
-        let syncs = syncs_per_delivery(&usual(scale, senders, Kept::Closed))
+        let load = usual(scale, senders, Kept::Closed);
+        let syncs = syncs_per_delivery(&load)
             .map_or_else(|| "strace is missing".to_owned(), |syncs| format!("{syncs:.3} fsyncs"));
-        row(
-            &format!("a delivery of 8 KiB costs, {senders} at once"),
-            &format!("{syncs}, {:.1} KiB written", bytes / 1024.0),
-            "",
-            reach,
-        );
+        let stored = cost_per_delivery(&load, "[actions]\n");
+        row(&format!("a delivery of 8 KiB, stored, {senders} at once"), &format!("{syncs}, {stored}"), "", reach);
+        let processed = cost_per_delivery(&load, "");
+        row(&format!("the same, stored and processed, {senders} at once"), &processed, "", "");
     }
+}
+
+/// With everything that follows from it.
+fn cost_per_delivery(load: &Load, config: &str) -> String {
+    let home = Home::new().with_config(config);
+    let server = Server::start(&home, &hookbox());
+    let read = || (server.written_bytes(), server.cpu().as_secs_f64());
+    let before = read();
+    let count = load.send_to(server.address).count() as f64;
+    while config.is_empty() && open_events(&home) > 0 {
+        std::thread::sleep(PACE);
+    }
+    let after = read();
+    let (kib, us) = ((after.0 - before.0) / 1024.0 / count, (after.1 - before.1) * 1e6 / count);
+    format!("{kib:.1} KiB written, {us:.0} µs of a core")
 }
 
 /// A run of its own, because it is slower.
@@ -230,8 +244,7 @@ pub fn with_many_stored(scale: &Scale) {
     drop(database);
     let (empty, full) = (Server::start(&home, &hookbox()), Server::start(&full_home, &hookbox()));
     let load = usual(scale, MANY, Kept::Closed);
-    let rate = |server: &Server| load.send_to(server.address).per_second();
-    let (with, without, times) = compare(scale, || rate(&full), || rate(&empty));
+    let (with, without, times) = compare(scale, || rate(&load, full.address), || rate(&load, empty.address));
     let against = format!("empty: {}; {times:.2} x", per_second(without));
     row(&format!("64 senders, {stored} small rows stored"), &per_second(with), &against, "0.9 x");
 }

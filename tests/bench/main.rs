@@ -79,7 +79,7 @@ const FIGURES: [(&str, Figure); 13] = [
     ("peers", figures::against_peers),
     ("storeless", figures::against_storing_nothing),
     ("sqlite", figures::against_bare_sqlite),
-    ("writes", figures::writes),
+    ("costs", figures::costs),
     ("memory", figures::memory),
     ("million", figures::million),
     ("stored", figures::with_many_stored),

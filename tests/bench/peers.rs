@@ -10,25 +10,25 @@ use rusqlite::Connection;
 use crate::load::{self, SECRET};
 use crate::server::{Home, Server};
 
-/// A peer in its own directory.
+/// A peer, installed in a directory of its own.
 pub struct Peer {
     pub name: &'static str,
     pub stores: bool,
-    server: Server,
-    _home: Home,
+    home: Home,
+    command: fn(&Home, SocketAddr) -> Command,
 }
 
 impl Peer {
-    pub fn address(&self) -> SocketAddr {
-        self.server.address
-    }
-
     /// Those that can be had here; a word about each that cannot.
     pub fn all() -> Vec<Peer> {
-        [flask(), webhook()]
-            .into_iter()
-            .filter_map(|peer| peer.inspect_err(|why| eprintln!("skipped: {why}")).ok())
-            .collect()
+        let told = |why: &String| eprintln!("skipped: {why}");
+        [flask(), webhook()].into_iter().filter_map(|peer| peer.inspect_err(told).ok()).collect()
+    }
+
+    /// Started anew for each measurement: what it put off until later must not slow down the other side.
+    pub fn start(&self) -> Server {
+        let address = free_address();
+        Server::start_at(address, (self.command)(&self.home, address))
     }
 }
 
@@ -41,11 +41,12 @@ fn flask() -> Result<Peer, String> {
     succeed(home.command(home.path("venv/bin/pip")).args(["install", "--quiet", "flask", "gunicorn"]))?;
     let create = "import receiver_with_db; receiver_with_db.init_db()";
     succeed(home.command(home.path("venv/bin/python")).args(["-c", create]))?;
-    let address = free_address();
-    let mut command = home.command(home.path("venv/bin/gunicorn"));
-    command.args(["--workers", "2", "--bind", &address.to_string(), "receiver_with_db:app"]);
-    let server = Server::start_at(address, command);
-    Ok(Peer { name: "Flask, gunicorn with 2 workers", stores: true, server, _home: home })
+    let command = |home: &Home, address: SocketAddr| {
+        let mut command = home.command(home.path("venv/bin/gunicorn"));
+        command.args(["--workers", "2", "--bind", &address.to_string(), "receiver_with_db:app"]);
+        command
+    };
+    Ok(Peer { name: "Flask, gunicorn with 2 workers", stores: true, home, command })
 }
 
 /// Debian's package. It verifies the signature, starts a command for each delivery, and stores nothing.
@@ -62,12 +63,13 @@ fn webhook() -> Result<Peer, String> {
         } },
     }]);
     std::fs::write(home.path("hooks.json"), hooks.to_string()).map_err(|error| error.to_string())?;
-    let address = free_address();
-    let mut command = home.command("webhook");
-    command.args(["-hooks", "hooks.json", "-urlprefix", "webhooks", "-ip", "127.0.0.1"]);
-    command.args(["-port", &address.port().to_string()]);
-    let server = Server::start_at(address, command);
-    Ok(Peer { name: "webhook (Debian; stores nothing)", stores: false, server, _home: home })
+    let command = |home: &Home, address: SocketAddr| {
+        let mut command = home.command("webhook");
+        command.args(["-hooks", "hooks.json", "-urlprefix", "webhooks", "-ip", "127.0.0.1"]);
+        command.args(["-port", &address.port().to_string()]);
+        command
+    };
+    Ok(Peer { name: "webhook (Debian; stores nothing)", stores: false, home, command })
 }
 
 fn succeed(command: &mut Command) -> Result<(), String> {

@@ -63,7 +63,8 @@ impl Home {
 
 /// The program that users run: `cargo bench` builds it with the release profile. `HOOKBOX_BIN` names another one.
 pub fn hookbox() -> PathBuf {
-    std::env::var_os("HOOKBOX_BIN").map_or_else(|| env!("CARGO_BIN_EXE_hookbox").into(), |path| std::path::absolute(path).unwrap())
+    std::env::var_os("HOOKBOX_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_hookbox").into(), |path| std::path::absolute(path).unwrap())
 }
 
 /// A running program that listens. Killed when it is dropped.
@@ -108,7 +109,7 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// The end of a pipe that `command` was given as its standard output.
+    /// The reading end of a pipe that `command` was given as its standard output.
     pub fn take_stdout(&mut self) -> std::process::ChildStdout {
         self.child.stdout.take().unwrap()
     }
