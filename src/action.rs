@@ -1,9 +1,71 @@
 //! What is done with an event. An action gets an event and gives a report; it never sees the store.
+//!
+//! In the configuration an action is a [`Kind`] with references to its secrets; [`Kind::prepare`] makes a [`Runner`] of it,
+//! which has them at hand.
 
+mod child;
+mod command;
+mod http;
 mod log;
+mod slack;
+mod tls;
 
-use crate::config::{Action, ActionKind};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::secret::{Env, SecretError};
 use crate::event::{Event, Outcome};
+use crate::stop::Stop;
+use crate::template::{Scope, TemplateError};
+
+pub use command::Command;
+pub use http::{Http, agent, header_fields_to_forward};
+pub use slack::Slack;
+
+/// As much of a destination's answer, or of a command's output, as is kept with the attempt.
+pub const MAX_DETAIL_BYTES: usize = 4 << 10;
+
+/// What an action does, as configured.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    Log,
+    Slack(Slack),
+    Http(Http),
+    Command(Command),
+}
+
+/// An action that is ready to run.
+pub enum Runner {
+    Log,
+    Slack(slack::Runner),
+    Http(http::Runner),
+    Command(command::Runner),
+}
+
+/// One attempt: what to work on, and under which conditions.
+pub struct Call<'a> {
+    pub event: &'a Event,
+    pub scope: &'a Scope,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// The same for every attempt at the job, so that the destination can tell a repeat.
+    pub idempotency_key: &'a str,
+    /// What to say of another action that has died, where that is what this is about.
+    pub death: Option<&'a Death>,
+    /// Nothing takes longer than this, in all.
+    pub timeout: Duration,
+    /// Set when the process is to end; what is under way then has `grace` left.
+    pub stop: &'a Stop,
+    pub grace: Duration,
+}
+
+/// An action whose job for the event is dead, and the last error.
+#[derive(Clone, Debug)]
+pub struct Death {
+    pub action: String,
+    pub error: String,
+}
 
 /// How one attempt went.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,17 +75,116 @@ pub struct Report {
     pub detail: String,
 }
 
-/// Runs an action once.
-pub fn run(action: &Action, event: &Event) -> Report {
-    match action.kind {
-        ActionKind::Log => log::run(event),
+/// How a run ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    Done(Report),
+    /// The process stops, and the run was broken off: it does not count as an attempt.
+    Interrupted,
+}
+
+/// Why an action cannot be made ready.
+#[derive(Debug)]
+pub enum PrepareError {
+    Secret { key: &'static str, error: SecretError },
+    NotText { key: &'static str },
+    NotUrl,
+    Template { key: &'static str, error: TemplateError },
+    Certificates(tls::TlsError),
+}
+
+impl Kind {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Kind::Log => "log",
+            Kind::Slack(_) => "slack",
+            Kind::Http(_) => "http",
+            Kind::Command(_) => "command",
+        }
+    }
+
+    /// How many jobs are claimed, and their outcomes recorded, in one transaction. If the process dies between the two
+    /// all of them are done again, so it is more than one only where a repeat does no harm.
+    pub fn batch(&self) -> u32 {
+        match self {
+            Kind::Log => 64,
+            Kind::Slack(_) | Kind::Http(_) | Kind::Command(_) => 1,
+        }
+    }
+
+    /// How long an attempt may go on after its grace, where leaving it behind would leave something running.
+    pub fn clean_up(&self) -> Duration {
+        match self {
+            Kind::Command(_) => child::CLEAN_UP,
+            Kind::Log | Kind::Slack(_) | Kind::Http(_) => Duration::ZERO,
+        }
+    }
+
+    /// Fetches secrets and certificates.
+    pub fn prepare(&self, env: &Env<'_>) -> Result<Arc<Runner>, PrepareError> {
+        let runner = match self {
+            Kind::Log => Runner::Log,
+            Kind::Slack(slack) => Runner::Slack(slack.prepare(env)?),
+            Kind::Http(http) => Runner::Http(http.prepare(env)?),
+            Kind::Command(command) => Runner::Command(command.prepare()),
+        };
+        Ok(Arc::new(runner))
     }
 }
 
-/// How many jobs of an action are claimed, and their outcomes recorded, in one transaction. If the process dies between
-/// the two all of them are done again, so it is more than one only where a repeat does no harm.
-pub fn batch(kind: &ActionKind) -> u32 {
-    match kind {
-        ActionKind::Log => 64,
+impl Runner {
+    /// Makes one attempt.
+    pub fn run(&self, call: &Call<'_>) -> Ended {
+        match self {
+            Runner::Log => Ended::Done(log::run(call.event)),
+            Runner::Slack(slack) => Ended::Done(slack.run(call)),
+            Runner::Http(http) => Ended::Done(http.run(call)),
+            Runner::Command(command) => command.run(call),
+        }
     }
+
+    /// What [`Runner::run`] would send, without the secrets.
+    pub fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
+        match self {
+            Runner::Log => Ok("print it\n".to_owned()),
+            Runner::Slack(slack) => slack.preview(call),
+            Runner::Http(http) => http.preview(call),
+            Runner::Command(command) => command.preview(call),
+        }
+    }
+}
+
+impl Report {
+    /// The condition of the action does not hold for the event.
+    pub fn not_for_it() -> Report {
+        Report { outcome: Outcome::Success, detail: "not for this event".to_owned() }
+    }
+
+    fn retry(detail: impl Into<String>) -> Report {
+        Report { outcome: Outcome::Retry { after: None }, detail: detail.into() }
+    }
+
+    /// For what cannot get better by itself.
+    pub fn give_up(detail: impl Into<String>) -> Report {
+        Report { outcome: Outcome::GiveUp, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for PrepareError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PrepareError::Secret { key, error } => write!(f, "{key}: {error}"),
+            PrepareError::NotText { key } => {
+                write!(f, "{key}: the secret is not text, which a URL or a header must be")
+            }
+            PrepareError::NotUrl => write!(f, "url: what was fetched does not begin with http:// or https://"),
+            PrepareError::Template { key, error } => write!(f, "{key}: {error}"),
+            PrepareError::Certificates(error) => write!(f, "ca_file: {error}"),
+        }
+    }
+}
+
+/// The beginning of what was answered or printed, as text.
+fn excerpt(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_DETAIL_BYTES)]).trim_end().to_owned()
 }

@@ -2,8 +2,14 @@
 
 mod args;
 mod check;
+mod forward;
 mod help;
 mod list;
+mod pause;
+mod preview;
+mod providers;
+mod replay;
+mod secret;
 mod send;
 mod serve;
 mod show;
@@ -21,6 +27,7 @@ use crate::gate::GateError;
 use crate::gate::private::PrivateError;
 use crate::listen::ListenError;
 use crate::store;
+use crate::systemd::PassedError;
 
 /// How a command ends without a success: the exit code, and what is told on standard error.
 #[derive(Debug)]
@@ -62,6 +69,12 @@ impl From<ConfigError> for Failure {
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Failure {
         Failure::failed(error.to_string())
+    }
+}
+
+impl From<PassedError> for Failure {
+    fn from(error: PassedError) -> Failure {
+        Failure::usage(error.to_string())
     }
 }
 
@@ -117,10 +130,16 @@ fn run() -> Result<(), Failure> {
             drop(out);
             serve::run(config()?, &env, config)
         }
-        Command::Check => check::run(&config()?, &env, &mut out),
+        Command::Check(what) => check::run(&config()?, what, &env, &mut out),
         Command::List(list) => list::run(&config()?, list, &mut out),
         Command::Show(show) => show::run(&config()?, show, &mut out),
         Command::Stats { json } => stats::run(&config()?, *json, &mut out),
+        Command::Providers { name } => providers::run(name.as_deref(), &mut out),
         Command::Send(send) => send::run(&config()?, send, &env, &mut out),
+        Command::Replay(replay) => replay::replay(&config()?, replay, &mut out),
+        Command::Cancel(cancel) => replay::cancel(&config()?, cancel, &mut out),
+        Command::Pause(action) => pause::pause(&config()?, action, &mut out),
+        Command::Resume(action) => pause::resume(&config()?, action, &mut out),
+        Command::Forward { id, url } => forward::run(&config()?, *id, url, &mut out),
     }
 }

@@ -53,6 +53,10 @@ impl Timestamp {
     pub fn plus(self, duration: Duration) -> Timestamp {
         Timestamp { unix_ms: self.unix_ms.saturating_add(millis(duration)) }
     }
+
+    pub fn minus(self, duration: Duration) -> Timestamp {
+        Timestamp { unix_ms: self.unix_ms.saturating_sub(millis(duration)) }
+    }
 }
 
 /// `2025-01-31T12:00:00+00:00`: the form of every time in the database, in whole seconds of UTC.

@@ -2,9 +2,11 @@
 //!
 //! A new key is one line in the `read_...` function of its table: the name, how its value is read, its default.
 
+mod action;
 mod file;
 mod reader;
 pub mod secret;
+mod source;
 pub mod units;
 
 use std::collections::BTreeMap;
@@ -15,14 +17,15 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+pub use self::action::Action;
 pub use self::file::ConfigError;
 use self::reader::{Parsed, Reader, expected, parsed, read_root, text};
 use self::secret::{Env, SecretRef};
+use self::source::read_source;
+pub use self::source::{Source, Verification};
 use self::units::{duration_text, parse_duration, parse_size, size_text};
 use crate::listen::Listen;
-use crate::provider::{self, Preset};
-use crate::retry::Policy;
-use crate::route::Pattern;
+use crate::provider;
 use crate::suggest::closest;
 
 /// Only this machine: whoever wants the world to reach hookbox says so, or puts a proxy before it.
@@ -41,6 +44,12 @@ const MAX_BODY_BYTES: RangeInclusive<u64> = (1 << 10)..=(100 << 20);
 /// Only what another program inserts waits for it: our own receiver wakes the workers.
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Long enough for a request or a short command to end, short enough for a restart to feel like one.
+const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// None is allowed; more than five minutes would outlast every service manager's patience.
+const STOP_TIMEOUT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(5 * 60);
+
 /// Less keeps a Raspberry Pi from idling; more looks like a hang.
 const POLL_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60 * 60);
 
@@ -50,18 +59,9 @@ const DEFAULT_DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// Less cannot hold even the database's own log; more than a terabyte is a slip of the unit.
 const DISK_RESERVE_BYTES: RangeInclusive<u64> = (1 << 20)..=(1 << 40);
 
-/// With the longest backoff, a thousand attempts outlive the machine.
-const ATTEMPTS: RangeInclusive<u32> = 1..=1000;
-
-/// Less is a busy loop against a destination in trouble; more than a month is a job that nobody remembers.
-const BACKOFF: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(30 * 24 * 60 * 60);
-
 /// The source of a start without any config: its name, its provider, and the variable with its secret.
 const BUILT_IN_SOURCE: &str = "github";
 const BUILT_IN_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
-
-/// The action of a start without any config.
-const BUILT_IN_ACTION: &str = "log";
 
 /// Everything that can be configured, valid as a whole. It holds references to secrets, not yet fetched.
 #[derive(Clone, Debug)]
@@ -71,6 +71,8 @@ pub struct Config {
     pub database: PathBuf,
     pub max_body_bytes: u64,
     pub poll_interval: Duration,
+    /// What is under way at a stop has this long.
+    pub stop_timeout: Duration,
     pub disk_reserve_bytes: u64,
     pub sources: BTreeMap<String, Source>,
     pub actions: BTreeMap<String, Action>,
@@ -82,49 +84,6 @@ pub enum Origin {
     File(PathBuf),
     /// There is no file; all is default.
     BuiltIn,
-}
-
-/// One configured inbound connection.
-#[derive(Clone, Debug)]
-pub struct Source {
-    pub name: String,
-    pub preset: &'static Preset,
-    pub verification: Verification,
-}
-
-/// How a source proves that a delivery is genuine.
-#[derive(Clone, Debug)]
-pub enum Verification {
-    /// Signed with any one of these: there are several while a secret is being changed.
-    Secrets(Vec<SecretRef>),
-    /// The operator has said `verify = "none"`.
-    Nothing,
-    /// The built-in source without a secret: not verified, so it refuses what a proxy or tunnel has forwarded.
-    LocalOnly,
-}
-
-/// Something to do with the events that one of the patterns matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Action {
-    pub name: String,
-    pub kind: ActionKind,
-    pub on: Vec<Pattern>,
-    pub policy: Policy,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ActionKind {
-    Log,
-}
-
-impl ActionKind {
-    pub const ALL: [ActionKind; 1] = [ActionKind::Log];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ActionKind::Log => "log",
-        }
-    }
 }
 
 impl Config {
@@ -160,11 +119,12 @@ fn read_config(origin: &Origin, keys: &mut Reader, env: &Env) -> Config {
         database: keys.get("database", database).unwrap_or_else(|| PathBuf::from(DEFAULT_DATABASE)),
         max_body_bytes: keys.get("max_body", |v| size(v, &MAX_BODY_BYTES)).unwrap_or(DEFAULT_MAX_BODY_BYTES),
         poll_interval: keys.get("poll_interval", |v| duration(v, &POLL_INTERVAL)).unwrap_or(DEFAULT_POLL_INTERVAL),
+        stop_timeout: keys.get("stop_timeout", |v| duration(v, &STOP_TIMEOUT)).unwrap_or(DEFAULT_STOP_TIMEOUT),
         disk_reserve_bytes: keys
             .get("disk_reserve", |v| size(v, &DISK_RESERVE_BYTES))
             .unwrap_or(DEFAULT_DISK_RESERVE_BYTES),
         sources: read_sources(keys).unwrap_or_else(|| built_in_sources(env)),
-        actions: keys.tables("actions", read_action).unwrap_or_else(built_in_actions),
+        actions: action::read_all(keys).unwrap_or_else(action::built_in),
     }
 }
 
@@ -178,63 +138,15 @@ fn read_sources(keys: &mut Reader) -> Option<BTreeMap<String, Source>> {
     sources
 }
 
-fn read_source(name: &str, keys: &mut Reader) -> Option<Source> {
-    let preset = keys.require("provider", &format!("write one of: {}", known_providers()), preset);
-    let verification = read_verification(keys);
-    Some(Source { name: name.to_owned(), preset: preset?, verification: verification? })
-}
-
-fn read_verification(keys: &mut Reader) -> Option<Verification> {
-    let secrets = keys.get_all("secret", parsed);
-    let none = keys.get("verify", verify_none);
-    match (keys.has("secret"), keys.has("verify")) {
-        (true, false) => secrets.map(Verification::Secrets),
-        (false, true) => none.map(|()| Verification::Nothing),
-        (true, true) => keys.refuse("verify", "there is a secret too; take one of the two out".to_owned()),
-        (false, false) => keys.refuse(
-            "secret",
-            "missing; write \"env:NAME\" or \"file:/path\", or verify = \"none\" to take deliveries from anybody"
-                .to_owned(),
-        ),
-    }
-}
-
-fn read_action(name: &str, keys: &mut Reader) -> Option<Action> {
-    let kind = keys.require("kind", &format!("write one of: {}", known_kinds()), action_kind);
-    let on = keys.require_all("on", "write which events, such as [\"github:push\"], or [\"*\"] for all", parsed);
-    let policy = read_policy(keys);
-    Some(Action { name: name.to_owned(), kind: kind?, on: on?, policy: policy? })
-}
-
-fn read_policy(keys: &mut Reader) -> Option<Policy> {
-    let default = Policy::default();
-    let policy = Policy {
-        attempts: keys.get("attempts", |v| count(v, &ATTEMPTS)).unwrap_or(default.attempts),
-        backoff: keys.get("backoff", |v| duration(v, &BACKOFF)).unwrap_or(default.backoff),
-        backoff_max: keys.get("backoff_max", |v| duration(v, &BACKOFF)).unwrap_or(default.backoff_max),
-    };
-    if policy.backoff > policy.backoff_max {
-        let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
-        return keys.refuse("backoff_max", format!("{backoff_max} is less than backoff, {backoff}; raise it"));
-    }
-    Some(policy)
-}
-
 /// A variable that is set but empty counts as set: its owner means to verify, and hears of it when it is resolved.
 fn built_in_sources(env: &Env) -> BTreeMap<String, Source> {
-    let Some(preset) = provider::preset(BUILT_IN_SOURCE) else { return BTreeMap::new() };
+    let contract = provider::preset(BUILT_IN_SOURCE).and_then(|preset| preset.contract().ok());
+    let Some(contract) = contract else { return BTreeMap::new() };
     let verification = match env(BUILT_IN_SECRET) {
         Some(_) => Verification::Secrets(vec![SecretRef::Env(BUILT_IN_SECRET.to_owned())]),
         None => Verification::LocalOnly,
     };
-    let name = BUILT_IN_SOURCE.to_owned();
-    BTreeMap::from([(name.clone(), Source { name, preset, verification })])
-}
-
-fn built_in_actions() -> BTreeMap<String, Action> {
-    let name = BUILT_IN_ACTION.to_owned();
-    let on = vec![Pattern::everything()];
-    BTreeMap::from([(name.clone(), Action { name, kind: ActionKind::Log, on, policy: Policy::default() })])
+    BTreeMap::from([(BUILT_IN_SOURCE.to_owned(), Source::of(BUILT_IN_SOURCE, contract, verification))])
 }
 
 /// Accepts a path for the database, from the config or the command line.
@@ -250,32 +162,6 @@ pub fn database_path(path: PathBuf) -> Parsed<PathBuf> {
 
 fn database(value: &Value) -> Parsed<PathBuf> {
     database_path(PathBuf::from(text(value)?))
-}
-
-fn preset(value: &Value) -> Parsed<&'static Preset> {
-    let name = text(value)?;
-    provider::preset(name).ok_or_else(|| unknown("provider", name, provider::names(), &known_providers()))
-}
-
-fn action_kind(value: &Value) -> Parsed<ActionKind> {
-    let name = text(value)?;
-    let kind = ActionKind::ALL.into_iter().find(|kind| kind.as_str() == name);
-    kind.ok_or_else(|| unknown("kind", name, ActionKind::ALL.map(ActionKind::as_str), &known_kinds()))
-}
-
-fn verify_none(value: &Value) -> Parsed<()> {
-    match text(value)? {
-        "none" => Ok(()),
-        other => Err(format!("{other:?} is unknown; write \"none\", or a secret instead")),
-    }
-}
-
-fn known_providers() -> String {
-    provider::names().collect::<Vec<_>>().join(", ")
-}
-
-fn known_kinds() -> String {
-    ActionKind::ALL.map(ActionKind::as_str).join(", ")
 }
 
 fn unknown<'a>(what: &str, name: &str, names: impl IntoIterator<Item = &'a str>, known: &str) -> String {

@@ -1,23 +1,57 @@
-//! Message authentication codes, digests and their encodings. The only constant-time compare is here.
+//! Message authentication codes, signatures, digests and their encodings. The only constant-time compare is here.
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey};
 use ring::{digest, hmac};
 
-/// True if `tag` is the HMAC-SHA256 of `message` under `key`. Compared in constant time, at full length.
-pub fn hmac_sha256_matches(key: &[u8], message: &[u8], tag: &[u8]) -> bool {
-    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key), message, tag).is_ok()
+/// The hash under an HMAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// For providers that have never moved on. As a MAC it is not broken.
+    Sha1,
+    Sha256,
+    Sha512,
 }
 
-/// The HMAC-SHA256 of `message` under `key` (RFC 2104).
-pub fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec()
+/// The HMAC (RFC 2104) of the parts one after another.
+pub fn hmac(hash: Hash, key: &[u8], parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let algorithm = match hash {
+        Hash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+        Hash::Sha256 => hmac::HMAC_SHA256,
+        Hash::Sha512 => hmac::HMAC_SHA512,
+    };
+    let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
+    for part in parts {
+        context.update(part.as_ref());
+    }
+    context.sign().as_ref().to_vec()
+}
+
+/// Compares a secret or a tag with what a stranger sent, in constant time and at full length. Both are put through an
+/// HMAC under a key that nobody knows, so that not even their lengths can be told from the time it takes to compare.
+pub fn equal(ours: &[u8], theirs: &[u8]) -> bool {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>());
+    hmac::verify(&key, theirs, hmac::sign(&key, ours).as_ref()).is_ok()
+}
+
+/// True if `signature` is an Ed25519 signature (RFC 8032) of `message`, made by the owner of `public_key` (32 bytes).
+pub fn ed25519_verifies(public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public_key).verify(message, signature).is_ok()
+}
+
+/// True if `signature` (ASN.1 DER) is an ECDSA signature over SHA-256 of `message`, made by the owner of `public_key` (an
+/// uncompressed point of P-256, 65 bytes).
+pub fn p256_verifies(public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public_key).verify(message, signature).is_ok()
 }
 
 /// The SHA-256 of the parts one after another.
-pub fn sha256(parts: &[&[u8]]) -> Vec<u8> {
+pub fn sha256(parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
-        context.update(part);
+        context.update(part.as_ref());
     }
     context.finish().as_ref().to_vec()
 }
@@ -27,6 +61,15 @@ pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).expect("the system has a source of random bytes");
     bytes
+}
+
+/// A random UUID (RFC 9562, version 4), as most providers' delivery ids are.
+pub fn uuid() -> String {
+    let mut bytes: [u8; 16] = random();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = hex(&bytes);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 /// Lower-case hexadecimal.
@@ -45,6 +88,31 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
     rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
+/// Base64 with padding (RFC 4648, section 4).
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// Strict base64: with its padding, without white space, and with no bits left over, so that no two texts mean the same
+/// bytes.
+pub fn unbase64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
+/// As [`unbase64`], but the padding may be missing: for keys, which people copy.
+pub fn unbase64_key(text: &str) -> Option<Vec<u8>> {
+    STANDARD_NO_PAD.decode(text.trim_end_matches('=')).ok()
+}
+
+/// The URL-safe alphabet without padding (RFC 7515, section 2).
+pub fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+pub fn unbase64url(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,19 +120,29 @@ mod tests {
     #[test]
     fn the_published_example_of_github_is_reproduced() {
         // https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
-        let (secret, payload) = (b"It's a Secret to Everybody", b"Hello, World!");
         let tag = unhex("757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17").unwrap();
-        assert_eq!(hmac_sha256(secret, payload), tag);
-        assert!(hmac_sha256_matches(secret, payload, &tag));
+        assert_eq!(hmac(Hash::Sha256, b"It's a Secret to Everybody", &["Hello, ", "World!"]), tag);
     }
 
     #[test]
-    fn a_tag_matches_only_whole_and_unchanged() {
-        let mut tag = hmac_sha256(b"key", b"message");
-        assert!(!hmac_sha256_matches(b"key", b"message", &tag[..31]));
-        assert!(!hmac_sha256_matches(b"key", b"message", b""));
-        tag[31] ^= 1;
-        assert!(!hmac_sha256_matches(b"key", b"message", &tag));
+    fn only_what_is_whole_and_unchanged_is_equal() {
+        let tag = hmac(Hash::Sha256, b"key", &["message"]);
+        assert!(equal(&tag, &tag.clone()));
+        assert!(!equal(&tag, &tag[..31]) && !equal(&tag, b"") && !equal(&tag, &[&tag[..], b"\0"].concat()));
+        let mut other = tag.clone();
+        other[31] ^= 1;
+        assert!(!equal(&tag, &other));
+    }
+
+    #[test]
+    fn base64_is_read_strictly() {
+        assert_eq!((base64(b"a?>"), unbase64("YT8+")), ("YT8+".to_owned(), Some(b"a?>".to_vec())));
+        for wrong in ["YT8", "YQ", "YR==", "YQ===", "YT8-", " YT8+", "YT8+\n", "YQ==YQ=="] {
+            assert_eq!(unbase64(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(unbase64_key("YQ"), Some(b"a".to_vec()));
+        assert_eq!((base64url(b"a?>"), unbase64url("YT8-")), ("YT8-".to_owned(), Some(b"a?>".to_vec())));
+        assert_eq!((unbase64url("YT8+"), unbase64url("YQ==")), (None, None));
     }
 
     #[test]
@@ -78,6 +156,6 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_digest_are_joined() {
-        assert_eq!(sha256(&[b"a", b"bc"]), sha256(&[b"abc"]));
+        assert_eq!(sha256(&["a", "bc"]), sha256(&["abc"]));
     }
 }

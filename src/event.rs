@@ -1,6 +1,7 @@
 //! The nouns: what a delivery, an event, a job and an attempt are. No input or output happens here.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -76,6 +77,10 @@ pub struct Delivery {
     pub body: Option<Vec<u8>>,
     /// The header fields as a JSON object; the values of secret ones are redacted.
     pub headers_json: String,
+    /// Which of the source's secrets has matched, from 0; `None` where none was asked for.
+    pub secret_position: Option<usize>,
+    /// After which it is meant again when it comes again. `None`: never.
+    pub dedup_window: Option<Duration>,
     pub received_at: Timestamp,
 }
 
@@ -83,9 +88,22 @@ pub struct Delivery {
 #[derive(Clone, Debug)]
 pub struct Event {
     pub id: EventId,
+    pub source: String,
     pub event_type: String,
     pub delivery_id: String,
-    pub payload_json: String,
+    pub received_at: String,
+    pub headers_json: String,
+    /// Shared with the templates, which read it when they need it: it may be large.
+    pub payload_json: Arc<str>,
+    /// The exact bytes of the delivery, where `payload_json` is not them.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Event {
+    /// The exact bytes of the delivery.
+    pub fn bytes(&self) -> &[u8] {
+        self.body.as_deref().unwrap_or(self.payload_json.as_bytes())
+    }
 }
 
 /// What has become of an event. The words are the database's, shared with other programs.
@@ -120,6 +138,8 @@ impl Status {
 pub struct Job {
     pub event: EventId,
     pub action: String,
+    /// The action whose death this job tells of; empty for a job of the event itself.
+    pub dead_action: String,
     /// Counted from 1, over the whole life of the job.
     pub attempt: u32,
     /// How many attempts were made since somebody last queued the job; what the retry policy counts.

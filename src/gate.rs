@@ -19,36 +19,24 @@ mod limits;
 mod pool;
 pub mod private;
 mod reply;
+mod turns;
 
-use crate::listen::{Listener, Stream};
-use blocks::Budget;
-use connection::{Connection, ConnectionId, Context, Dispensable, Progress, Request};
+use crate::listen::Listener;
 use limits::Limits;
-use pool::{Outcome, Pool};
-use reply::Refusal;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use std::collections::{BTreeMap, VecDeque};
+use pool::Pool;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use turns::Turns;
 
 /// The header in which the gate names the sender's address to the receiver. A sender's own header of that name is
 /// dropped.
 pub const PEER_HEADER: &str = "X-Gate-Peer";
-
-/// The pool opens in milliseconds; a receiver that has not answered by then never will.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// So that a flood of connections does not keep those that live from being served.
-const ACCEPTS_PER_TURN: usize = 64;
 
 /// True for the request by which the gate proves an inner connection. It must be answered at once, with 200 or 204.
 /// A stranger cannot send it: the gate lets only targets pass that begin with `/`.
@@ -75,13 +63,28 @@ pub struct Gate {
 pub enum GateError {
     /// The receiver did not take the pool's connections, or did not answer on them.
     ReceiverSilent,
+    /// The limit on descriptors is lower than what one delivery takes.
+    TooFewDescriptors {
+        descriptors: u64,
+        least: u64,
+        needed: u64,
+    },
     Failed(io::Error),
 }
 
 impl fmt::Display for GateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GateError::ReceiverSilent => write!(f, "the receiver did not answer the gate within {START_TIMEOUT:?}"),
+            GateError::ReceiverSilent => write!(
+                f,
+                "the receiver did not answer the gate in time. Are there enough threads for it (ulimit -u, or TasksMax= in the \
+                 unit)?"
+            ),
+            GateError::TooFewDescriptors { descriptors, least, needed } => write!(
+                f,
+                "this process may have {descriptors} descriptors only: allow at least {least}, better {needed} (ulimit -n, or \
+                 LimitNOFILE= in the unit)"
+            ),
             GateError::Failed(error) => write!(f, "cannot start the gate: {error}"),
         }
     }
@@ -99,7 +102,7 @@ pub fn start(
     settings: Arc<Settings>,
     on_end: impl FnOnce() + Send + 'static,
 ) -> Result<Gate, GateError> {
-    start_within(Limits::of_this_process(), listener, inner, settings, on_end)
+    start_within(Limits::of_this_process()?, listener, inner, settings, on_end)
 }
 
 fn start_within(
@@ -113,13 +116,14 @@ fn start_within(
     let (ready, is_ready) = mpsc::sync_channel(1);
     let address = listener.address().to_string();
     let inner = inner.to_path_buf();
+    let start_timeout = limits.deadlines.start;
     let run = move || {
         let _on_end = OnDrop(Some(on_end));
         let pool = Pool::new(inner, limits.slots);
         Turns::new(limits, listener, stopped, pool, settings, ready).run();
     };
     let thread = thread::Builder::new().name("gate".into()).spawn(run).map_err(GateError::Failed)?;
-    is_ready.recv_timeout(START_TIMEOUT).map_err(|_| GateError::ReceiverSilent)?;
+    is_ready.recv_timeout(start_timeout).map_err(|_| GateError::ReceiverSilent)?;
     Ok(Gate { address, stop, thread })
 }
 
@@ -145,326 +149,6 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
             run();
         }
     }
-}
-
-/// Everything that the gate's thread owns.
-struct Turns {
-    limits: Limits,
-    /// Closed as soon as the gate stops.
-    listener: Option<Listener>,
-    /// When to look at the listener again, if there is no room now.
-    accept_at: Option<Instant>,
-    stopped: UnixStream,
-    stop_at: Option<Instant>,
-    settings: Arc<Settings>,
-    /// Told once, when the pool is complete; until then nobody is accepted.
-    ready: Option<SyncSender<()>>,
-    connections: BTreeMap<ConnectionId, Connection>,
-    next_id: u64,
-    queue: VecDeque<Request>,
-    pool: Pool,
-    context: Context,
-    scratch: Vec<u8>,
-}
-
-#[derive(Clone, Copy)]
-enum Source {
-    Stop,
-    Listener,
-    Slot(usize),
-    Connection(ConnectionId),
-}
-
-enum Room {
-    Free,
-    AtTheCostOf(ConnectionId),
-    None,
-}
-
-impl Turns {
-    fn new(
-        limits: Limits,
-        listener: Listener,
-        stopped: UnixStream,
-        pool: Pool,
-        settings: Arc<Settings>,
-        ready: SyncSender<()>,
-    ) -> Turns {
-        let context = Context {
-            now: Instant::now(),
-            deadlines: limits.deadlines,
-            budget: Budget::default(),
-            max_body_bytes: 0,
-            is_stopping: false,
-        };
-        Turns {
-            limits,
-            listener: Some(listener),
-            accept_at: None,
-            stopped,
-            stop_at: None,
-            settings,
-            ready: Some(ready),
-            connections: BTreeMap::new(),
-            next_id: 0,
-            queue: VecDeque::new(),
-            pool,
-            context,
-            scratch: vec![0; body::READ_BYTES],
-        }
-    }
-
-    fn run(mut self) {
-        while !self.is_done() {
-            if let Err(error) = self.turn() {
-                log::error!("the gate cannot wait for its connections: {error}");
-                return;
-            }
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.stop_at.is_some_and(|stop_at| self.connections.is_empty() || stop_at <= self.context.now)
-    }
-
-    fn turn(&mut self) -> io::Result<()> {
-        self.look_around();
-        self.pool.open_one(&self.context);
-        self.hand_over();
-        let events = self.wait()?;
-        self.look_around();
-        for (source, flags) in events {
-            self.serve(source, flags);
-        }
-        self.expire();
-        Ok(())
-    }
-
-    fn look_around(&mut self) {
-        self.context.now = Instant::now();
-        self.context.max_body_bytes = self.settings.max_body_bytes.load(Ordering::Relaxed);
-        if self.pool.is_complete()
-            && let Some(ready) = self.ready.take()
-        {
-            let _ = ready.send(()); // whoever no longer waits has stopped the gate
-        }
-    }
-
-    fn hand_over(&mut self) {
-        while self.pool.has_idle() {
-            let Some(request) = self.next_request() else { return };
-            let outcome = self.pool.begin(request, &mut self.scratch);
-            self.settle(outcome);
-        }
-    }
-
-    /// The oldest request that may go now: small ones pass the large ones, of which one at a time goes.
-    fn next_request(&mut self) -> Option<Request> {
-        let must_be_small = self.pool.carries_large();
-        let at = self.queue.iter().position(|request| !(must_be_small && pool::is_large(request)))?;
-        self.queue.remove(at)
-    }
-
-    /// Sleeps until something is ready or due. The listener comes last: what is ready may make room for it.
-    fn wait(&mut self) -> io::Result<Vec<(Source, PollFlags)>> {
-        let timeout = self.nearest_deadline().map(|deadline| timespec(deadline - self.context.now));
-        let (sources, mut list): (Vec<Source>, Vec<PollFd<'_>>) =
-            self.interests().map(|(source, fd, flags)| (source, PollFd::from_borrowed_fd(fd, flags))).unzip();
-        match poll(&mut list, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let events = sources.into_iter().zip(list.iter().map(PollFd::revents));
-        Ok(events.filter(|(_, flags)| !flags.is_empty()).collect())
-    }
-
-    fn interests(&self) -> impl Iterator<Item = (Source, BorrowedFd<'_>, PollFlags)> {
-        let stop = (!self.context.is_stopping).then(|| (Source::Stop, self.stopped.as_fd(), PollFlags::IN));
-        let slots = self.pool.interest().map(|(at, fd, flags)| (Source::Slot(at), fd, flags));
-        let connections = self.connections.iter().filter_map(|(id, connection)| {
-            let (fd, flags) = connection.interest()?;
-            Some((Source::Connection(*id), fd, flags))
-        });
-        let listener = self.listener.iter().filter(|_| self.is_accepting());
-        let listener = listener.map(|listener| (Source::Listener, listener.as_fd(), PollFlags::IN));
-        stop.into_iter().chain(slots).chain(connections).chain(listener)
-    }
-
-    fn is_accepting(&self) -> bool {
-        self.ready.is_none() && self.accept_at.is_none_or(|accept_at| accept_at <= self.context.now)
-    }
-
-    fn nearest_deadline(&self) -> Option<Instant> {
-        let connections = self.connections.values().map(Connection::deadline);
-        let accept_at = self.accept_at.filter(|_| !self.is_accepting());
-        connections.chain(self.pool.deadline()).chain(accept_at).chain(self.stop_at).min()
-    }
-
-    fn serve(&mut self, source: Source, flags: PollFlags) {
-        match source {
-            Source::Stop => self.stop(),
-            Source::Listener => self.accept(),
-            Source::Slot(at) => {
-                let outcome = self.pool.ready(at, flags, &mut self.scratch);
-                self.settle(outcome);
-            }
-            Source::Connection(id) => {
-                self.step(id, |connection, context, scratch| connection.ready(context, scratch));
-                self.keep_budget();
-            }
-        }
-    }
-
-    fn settle(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Pending => {}
-            Outcome::Answered(owner, answer) => {
-                self.step(owner, |connection, context, _| connection.answer(&answer, context));
-            }
-            Outcome::Lost(owner) => {
-                log::warn!("the receiver closed a connection without an answer");
-                self.refuse(owner, Refusal::ReceiverLost);
-            }
-            Outcome::Unsent(request) => self.queue.push_front(request),
-        }
-    }
-
-    /// Lets a connection take one step, and draws the conclusion. One that is gone takes none.
-    fn step(&mut self, id: ConnectionId, take: impl FnOnce(&mut Connection, &Context, &mut [u8]) -> Progress) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        match take(connection, &self.context, &mut self.scratch) {
-            Progress::Pending => {}
-            Progress::Complete(request) => self.queue.push_back(request),
-            Progress::Closed => self.close(id),
-        }
-    }
-
-    fn refuse(&mut self, id: ConnectionId, refusal: Refusal) {
-        self.step(id, |connection, context, _| connection.refuse(refusal, context));
-    }
-
-    fn close(&mut self, id: ConnectionId) {
-        self.connections.remove(&id);
-        self.accept_at = None; // there is room again
-    }
-
-    /// To pause reading instead would let half-received bodies wait for each other. The largest one pays, so that small
-    /// deliveries never do.
-    fn keep_budget(&mut self) {
-        while self.context.budget.held_bytes() > self.budget_bytes() {
-            let bodies = self.connections.iter().map(|(id, connection)| (connection.unfinished_bytes(), *id));
-            let Some((_, largest)) = bodies.filter(|(bytes, _)| *bytes > 0).max() else { return };
-            self.refuse(largest, Refusal::Overloaded);
-        }
-    }
-
-    /// Whatever the operator allows for one body must fit, even while another one is being handed over.
-    fn budget_bytes(&self) -> usize {
-        let two_bodies = usize::try_from(self.context.max_body_bytes.saturating_mul(2)).unwrap_or(usize::MAX);
-        self.limits.budget_bytes.max(two_bodies)
-    }
-
-    fn expire(&mut self) {
-        let is_due = |connection: &Connection| connection.deadline() <= self.context.now;
-        let due: Vec<ConnectionId> =
-            self.connections.iter().filter(|(_, connection)| is_due(connection)).map(|(id, _)| *id).collect();
-        for id in due {
-            self.expire_one(id);
-        }
-    }
-
-    fn expire_one(&mut self, id: ConnectionId) {
-        if !self.connections.get(&id).is_some_and(Connection::is_waiting) {
-            return self.step(id, |connection, context, _| connection.expire(context));
-        }
-        if let Some(at) = self.queue.iter().position(|request| request.owner == id) {
-            self.queue.remove(at);
-            return self.refuse(id, Refusal::Overloaded);
-        }
-        self.pool.abandon(id);
-        self.refuse(id, Refusal::ReceiverTooSlow);
-    }
-
-    fn accept(&mut self) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else { return };
-            let room = self.room();
-            if matches!(room, Room::None) {
-                return self.pause_accepting();
-            }
-            match listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer, &room),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => return self.cannot_accept(&error),
-            }
-        }
-    }
-
-    fn admit(&mut self, stream: Stream, peer: String, room: &Room) {
-        if let Room::AtTheCostOf(id) = room {
-            self.close(*id);
-        }
-        let id = ConnectionId(self.next_id);
-        self.next_id += 1;
-        self.connections.insert(id, Connection::new(id, stream, peer, &self.context));
-    }
-
-    fn room(&self) -> Room {
-        if self.connections.len() < self.limits.connections(self.context.now) {
-            return Room::Free;
-        }
-        self.most_dispensable().map_or(Room::None, Room::AtTheCostOf)
-    }
-
-    fn most_dispensable(&self) -> Option<ConnectionId> {
-        let rank = |(id, connection): (&ConnectionId, &Connection)| -> Option<((Dispensable, Instant), ConnectionId)> {
-            Some((connection.dispensable(&self.context)?, *id))
-        };
-        self.connections.iter().filter_map(rank).min().map(|(_, id)| id)
-    }
-
-    fn pause_accepting(&mut self) {
-        self.accept_at = Some(self.context.now + self.context.deadlines.accept_pause);
-    }
-
-    /// The connection stays in the backlog, so that poll would report it again at once: hence the pause.
-    fn cannot_accept(&mut self, error: &io::Error) {
-        if is_shortage(error) {
-            self.limits.note_shortage(self.connections.len(), self.context.now);
-            self.shed();
-        }
-        log::warn!("cannot accept a connection: {error}");
-        self.pause_accepting();
-    }
-
-    fn shed(&mut self) {
-        while self.connections.len() > self.limits.connections(self.context.now) {
-            let Some(id) = self.most_dispensable() else { return };
-            self.close(id);
-        }
-    }
-
-    fn stop(&mut self) {
-        self.context.is_stopping = true;
-        self.listener = None;
-        self.stop_at = Some(self.context.now + self.context.deadlines.stop);
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        for id in ids {
-            self.step(id, |connection, context, scratch| connection.stop(context, scratch));
-        }
-    }
-}
-
-/// Descriptors or memory for them ran out, here or in the whole machine.
-fn is_shortage(error: &io::Error) -> bool {
-    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
-}
-
-/// A deadline that has passed is no wait at all; one beyond what the kernel counts is for ever.
-fn timespec(wait: Duration) -> Timespec {
-    Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(wait.subsec_nanos()) }
 }
 
 #[cfg(test)]

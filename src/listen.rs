@@ -1,14 +1,17 @@
 //! The public sockets: where to listen, binding, and one accepted connection.
 
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 /// A thousand senders may connect at the same instant; std asks for 128, and the kernel drops what does not fit.
 const BACKLOG: i32 = 1024;
@@ -34,6 +37,8 @@ pub enum ListenError {
     NoPath,
     InUse(String),
     NotASocket(PathBuf),
+    /// The service manager passed something that no sender can connect to.
+    NotListening,
     Failed(String, io::Error),
 }
 
@@ -93,6 +98,10 @@ impl fmt::Display for ListenError {
             ListenError::NotASocket(path) => {
                 write!(f, "{} exists and is not a socket: move it away, or listen somewhere else", path.display())
             }
+            ListenError::NotListening => write!(
+                f,
+                "the socket passed by the service manager is not listening: it needs ListenStream= and Accept=no"
+            ),
             ListenError::Failed(place, error) => write!(f, "cannot listen on {place}: {error}"),
         }
     }
@@ -105,12 +114,14 @@ impl std::error::Error for ListenError {}
 pub struct Listener {
     socket: Socket,
     address: String,
+    /// None for TCP, and where somebody else has bound the socket.
+    _file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener),
 }
 
 /// The file of a Unix socket, removed on drop unless another program has put its own in the place.
@@ -140,7 +151,7 @@ fn bind_tcp(address: &str) -> io::Result<Listener> {
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     let address = format!("http://{}", listener.local_addr()?);
-    Ok(Listener { socket: Socket::Tcp(listener), address })
+    Ok(Listener { socket: Socket::Tcp(listener), address, _file: None })
 }
 
 fn bind_unix(path: &Path) -> io::Result<Listener> {
@@ -150,7 +161,43 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     let address = format!("{UNIX_PREFIX}{}", path.display());
-    Ok(Listener { socket: Socket::Unix(listener, file), address })
+    Ok(Listener { socket: Socket::Unix(listener), address, _file: Some(file) })
+}
+
+/// Takes over a socket on which the service manager listens. Its file and its backlog are the manager's.
+pub fn adopt(socket: OwnedFd) -> Result<Listener, ListenError> {
+    adopt_listening(socket)
+        .map_err(|error| ListenError::Failed("the socket passed by the service manager".into(), error))?
+        .ok_or(ListenError::NotListening)
+}
+
+fn adopt_listening(socket: OwnedFd) -> io::Result<Option<Listener>> {
+    let is_listening =
+        matches!(sockopt::socket_type(&socket), Ok(SocketType::STREAM)) && sockopt::socket_acceptconn(&socket)?;
+    if !is_listening {
+        return Ok(None);
+    }
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    match sockopt::socket_domain(&socket)? {
+        AddressFamily::UNIX => {
+            let listener = UnixListener::from(socket);
+            let address = unix_address(&listener.local_addr()?);
+            Ok(Some(Listener { socket: Socket::Unix(listener), address, _file: None }))
+        }
+        AddressFamily::INET | AddressFamily::INET6 => {
+            let listener = TcpListener::from(socket);
+            let address = format!("http://{}", listener.local_addr()?);
+            Ok(Some(Listener { socket: Socket::Tcp(listener), address, _file: None }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// An abstract name is written as the tools of the system write it, with `@`.
+fn unix_address(address: &std::os::unix::net::SocketAddr) -> String {
+    let abstract_name = address.as_abstract_name().map(|name| format!("@{}", String::from_utf8_lossy(name)));
+    let path = address.as_pathname().map(|path| path.display().to_string());
+    format!("{UNIX_PREFIX}{}", path.or(abstract_name).unwrap_or_default())
 }
 
 /// A killed process leaves its socket file behind, and bind refuses any file. Only a refused connection proves that
@@ -192,7 +239,7 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok((Stream::Tcp(stream), canonical(peer).to_string()))
             }
-            Socket::Unix(listener, _) => {
+            Socket::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 Ok((Stream::Unix(stream), "unix".into()))
@@ -205,6 +252,36 @@ impl Listener {
     pub fn address(&self) -> &str {
         &self.address
     }
+
+    /// Where this process itself can connect to it.
+    pub fn door(&self) -> Result<Door, ListenError> {
+        let address = rustix::net::getsockname(self);
+        address.map(Door).map_err(|error| ListenError::Failed(self.address.clone(), error.into()))
+    }
+}
+
+/// The address of a listener of this process. One on `0.0.0.0` or `[::]` is reached on the loopback: Linux takes the
+/// unspecified address for that.
+#[derive(Clone, Debug)]
+pub struct Door(SocketAddrAny);
+
+impl Door {
+    /// Connects as any sender does. Connecting, and each read and write afterwards, fail with `WouldBlock` when they
+    /// take longer than what is left of `timeout`. A blocking connect heeds the limit for sending (socket(7)).
+    pub fn connect(&self, timeout: Duration) -> io::Result<File> {
+        let start = Instant::now();
+        let socket = rustix::net::socket_with(self.0.address_family(), SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(at_least_a_moment(timeout)))?;
+        rustix::net::connect(&socket, &self.0)?;
+        let left = timeout.saturating_sub(start.elapsed());
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(at_least_a_moment(left)))?;
+        Ok(socket.into())
+    }
+}
+
+/// Zero would mean for ever.
+fn at_least_a_moment(timeout: Duration) -> Duration {
+    timeout.max(Duration::from_millis(1))
 }
 
 /// A listener on `[::]` sees IPv4 peers as `::ffff:203.0.113.9`; people and rules know them as 203.0.113.9.
@@ -216,7 +293,7 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
             Socket::Tcp(listener) => listener.as_fd(),
-            Socket::Unix(listener, _) => listener.as_fd(),
+            Socket::Unix(listener) => listener.as_fd(),
         }
     }
 }

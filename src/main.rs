@@ -14,6 +14,7 @@ mod config;
 mod current;
 mod event;
 
+mod systemd;
 mod listen;
 mod gate;
 mod receive;
@@ -25,8 +26,11 @@ mod route;
 mod worker;
 mod retry;
 mod action;
+mod template;
 
+mod watchdog;
 mod clock;
+mod json;
 mod log;
 mod stop;
 mod suggest;

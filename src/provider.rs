@@ -1,176 +1,291 @@
-//! What providers sign, where they put their ids, and which of their headers carry secrets: a table of presets, and one
-//! pure function that verifies by them. Adding a provider that fits the scheme is one entry in `provider/presets.rs`.
+//! What providers sign, where they put their ids, how they shake hands, and which of their headers carry secrets: a table
+//! of presets (`provider/presets.rs`), and one pure function that verifies by them. What no table can say is one small
+//! file each. Adding a provider that fits the scheme is one entry of the table.
 
+mod adyen;
+mod describe;
+mod graph;
+pub mod handshake;
+mod netlify;
 mod presets;
 mod redact;
-mod sample;
+pub mod scheme;
+mod selector;
+mod sign;
+mod signed;
+mod texts;
+mod twilio;
+mod unsupported;
 
 use std::fmt;
+use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::config::secret::Secret;
-use crate::digest;
-use crate::event::Headers;
+use crate::config::units::duration_text;
 
-pub use presets::{names, preset};
+use handshake::{Greeting, Handshake};
+use scheme::{Algorithm, Encoding, KeyForm, Scheme, Unit};
+use signed::Scope;
+
+pub use describe::{describe, summary, verified};
+pub use presets::{names, preset, presets};
 pub use redact::is_secret_header;
+pub use selector::{Parts, Selector};
+pub use sign::{Draft, Wish, draft};
+pub use signed::Template;
+pub use texts::text;
+pub use unsupported::{UNSUPPORTED, Unsupported, unsupported};
 
-/// What is known of one kind of sender.
+/// What is known of one kind of sender: an entry of the table. Texts are in the words of a config.
 #[derive(Debug)]
 pub struct Preset {
     pub name: &'static str,
-    pub signature: Signature,
-    /// The delivery id: the first selector that yields one, stable over the provider's retries.
-    pub id: &'static [Selector],
-    /// The event type: the first selector that yields one.
-    pub event: &'static [Selector],
+    /// What people call it.
+    pub title: &'static str,
+    /// The page that the entry was taken from.
+    pub docs: &'static str,
+
+    pub alg: Algorithm,
+    pub sig: &'static str,
+    /// Empty: the signature header is no list.
+    pub split: &'static str,
+    pub prefix: &'static str,
+    pub enc: Encoding,
+    pub signed: &'static str,
+    /// Empty: there is no timestamp.
+    pub ts: &'static str,
+    pub ts_unit: Unit,
+    /// 0: not checked.
+    pub tolerance_s: u64,
+    /// 0: not checked.
+    pub tolerance_future_s: u64,
+    pub key: KeyForm,
+    pub key_strip: &'static str,
+    /// Verifies in place of the scheme.
+    pub code: Option<Code>,
+
+    /// The delivery id, stable over the provider's retries: the first of these that yields one.
+    pub id: &'static [&'static str],
+    pub without_id: WithoutId,
+    /// The event type: the first of these that yields one.
+    pub event: &'static [&'static str],
+    /// The answer to what is stored.
+    pub status: u16,
+    pub handshakes: &'static [Handshake],
+
+    /// What to enter at the provider.
+    pub setup: &'static str,
+    /// How soon it wants which answer.
+    pub answer: &'static str,
+    pub retries: &'static str,
     /// The event type and body of a test delivery.
     pub sample: Sample,
 }
 
-/// Where the signature of the raw body stands, and how it is written: HMAC-SHA256, in hexadecimal behind a prefix.
+/// Verification, and the making of a test delivery, that no table can say.
 #[derive(Debug)]
-pub struct Signature {
-    pub header: &'static str,
-    pub prefix: &'static str,
+pub struct Code {
+    /// The position of the secret that matches.
+    pub verify: fn(&[Secret], &Scope<'_>) -> Result<usize, Refusal>,
+    pub sign: fn(&Secret, &mut Draft),
+    /// What is verified, in words.
+    pub says: &'static str,
+    pub needs_url: bool,
 }
 
-/// Where a value is found in a request.
-#[derive(Debug)]
-pub enum Selector {
-    Header(&'static str),
+/// What a delivery without an id is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutId {
+    /// A provider that retries: known by its content for a few minutes.
+    Content,
+    /// A home-made sender that does not: an event of its own. A doorbell may ring twice.
+    Own,
 }
 
 /// A delivery to try a set-up with.
 #[derive(Debug)]
 pub struct Sample {
     pub event_type: &'static str,
+    pub content_type: &'static str,
     pub body: &'static str,
 }
 
-/// Why a delivery is not genuine. For the operator's log; the sender learns only that it was refused.
+/// A preset made ready for one source, with what its config overrides.
+#[derive(Clone, Debug)]
+pub struct Contract {
+    pub preset: &'static Preset,
+    pub scheme: Scheme,
+    pub id: Vec<Template>,
+    pub event: Vec<Template>,
+    pub without_id: WithoutId,
+    pub status: u16,
+    /// Under which address the provider knows the source.
+    pub public_url: Option<String>,
+    pub handshakes: Vec<Greeting>,
+}
+
+/// A delivery that is genuine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Which of the secrets has matched, counted from 0.
+    pub secret_position: usize,
+}
+
+/// Why a delivery is not genuine. For the operator's log; the sender learns only that it was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The header of that name is missing.
-    Missing(&'static str),
-    /// The header of that name came more than once: no telling which one an intermediary looked at.
-    Repeated(&'static str),
-    /// The header of that name does not hold a signature of the expected form.
-    Unreadable(&'static str),
+    /// What was to be there, as a selector.
+    Missing(String),
+    /// It came more than once: no telling which one an intermediary looked at.
+    Repeated(String),
+    /// It does not hold a signature of the expected form.
+    Unreadable(String),
     /// The signature was made with another secret or for other bytes.
     Mismatch,
+    /// It is genuine in form, and says something else than it should.
+    Claim(&'static str),
+    BadTimestamp,
+    TooOld {
+        age_ms: i64,
+        tolerance: Duration,
+    },
+    TooNew {
+        ahead_ms: i64,
+        tolerance: Duration,
+    },
+    /// Our clock cannot judge a timestamp. The sender shall come again.
+    ClockNotSet,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Missing(header) => write!(f, "{header} is missing: is a secret set at the provider?"),
-            Refusal::Repeated(header) => write!(f, "{header} came more than once"),
-            Refusal::Unreadable(header) => write!(f, "{header} does not hold a signature of the expected form"),
+            Refusal::Missing(what) => write!(f, "{what} is missing: is a secret set at the provider?"),
+            Refusal::Repeated(what) => write!(f, "{what} came more than once"),
+            Refusal::Unreadable(what) => write!(f, "{what} does not hold a signature of the expected form"),
             Refusal::Mismatch => f.write_str("the signature does not match: is it the same secret on both sides?"),
+            Refusal::Claim(what) => f.write_str(what),
+            Refusal::BadTimestamp => f.write_str("the timestamp is none"),
+            Refusal::TooOld { age_ms, tolerance } => write!(
+                f,
+                "the timestamp is {} old, {} more than the tolerance ({}): is the clock right? (tolerance in \
+                 [sources.NAME.verify] sets another)",
+                seconds(*age_ms),
+                seconds(beyond(*age_ms, *tolerance)),
+                duration_text(*tolerance)
+            ),
+            Refusal::TooNew { ahead_ms, tolerance } => write!(
+                f,
+                "the timestamp is {} in the future, {} more than the tolerance ({}): is the clock right?",
+                seconds(*ahead_ms),
+                seconds(beyond(*ahead_ms, *tolerance)),
+                duration_text(*tolerance)
+            ),
+            Refusal::ClockNotSet => f.write_str("the clock has not been set, so a timestamp cannot be judged"),
         }
     }
 }
 
-/// Verifies a delivery over the bytes as received. Any of `secrets` may match, so that they can be rotated.
+fn beyond(ms: i64, tolerance: Duration) -> i64 {
+    ms.saturating_sub(i64::try_from(tolerance.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn seconds(ms: i64) -> String {
+    let (whole, rest) = (ms / 1000, ms % 1000);
+    if rest == 0 { format!("{whole} s") } else { format!("{whole}.{rest:03} s") }
+}
+
+/// Verifies a delivery over the bytes as received. Any of `keys` may match, so that they can be rotated.
 ///
-/// Pure, and called before anything is parsed.
-pub fn verify(preset: &Preset, secrets: &[Secret], headers: &Headers, body: &[u8]) -> Result<(), Refusal> {
-    let signature = &preset.signature;
-    let mut values = headers.all(signature.header);
-    let value = values.next().ok_or(Refusal::Missing(signature.header))?;
-    if values.next().is_some() {
-        return Err(Refusal::Repeated(signature.header));
+/// Pure, and called before anything is parsed that is not itself a part of the proof.
+pub fn verify(contract: &Contract, keys: &[Secret], parts: &Parts<'_>, now: Timestamp) -> Result<Verified, Refusal> {
+    let id = contract.scheme.signed.needs_id().then(|| contract.delivery_id(parts)).flatten();
+    let scope = Scope { id: id.as_deref(), ..contract.scope(*parts) };
+    let secret_position = match &contract.preset.code {
+        Some(code) => (code.verify)(keys, &scope),
+        None => contract.scheme.verify(keys, &scope, now),
+    }?;
+    Ok(Verified { secret_position })
+}
+
+impl Preset {
+    /// The preset as it stands, without anybody's overrides. `Err` names a text of the table that cannot be read; a test
+    /// proves that there is none.
+    pub fn contract(&'static self) -> Result<Contract, String> {
+        let optional = |text: &'static str| Some(text).filter(|text| !text.is_empty());
+        let seconds = |seconds| Some(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        Ok(Contract {
+            preset: self,
+            scheme: Scheme {
+                alg: self.alg,
+                sig: self.sig.parse()?,
+                split: optional(self.split).map(str::to_owned),
+                prefix: self.prefix.to_owned(),
+                enc: self.enc,
+                signed: self.signed.parse()?,
+                ts: optional(self.ts).map(str::parse).transpose()?,
+                ts_unit: self.ts_unit,
+                tolerance: seconds(self.tolerance_s),
+                tolerance_future: seconds(self.tolerance_future_s),
+                key: self.key,
+                key_strip: self.key_strip.to_owned(),
+            },
+            id: self.id.iter().map(|text| value(text)).collect::<Result<_, _>>()?,
+            event: self.event.iter().map(|text| value(text)).collect::<Result<_, _>>()?,
+            without_id: self.without_id,
+            status: self.status,
+            public_url: None,
+            handshakes: self.handshakes.iter().map(Handshake::prepare).collect::<Result<_, _>>()?,
+        })
     }
-    let text = value.strip_prefix(signature.prefix).ok_or(Refusal::Unreadable(signature.header))?;
-    let tag = digest::unhex(text).ok_or(Refusal::Unreadable(signature.header))?;
-    let matches = |secret: &Secret| digest::hmac_sha256_matches(secret.as_bytes(), body, &tag);
-    secrets.iter().any(matches).then_some(()).ok_or(Refusal::Mismatch)
+
+    /// Whether the provider itself brings the secret, in a handshake: until then there is none.
+    pub fn brings_its_secret(&self) -> bool {
+        self.handshakes.iter().any(|handshake| !handshake.tell.is_empty())
+    }
 }
 
-/// The value of the first selector that yields one that is not empty.
-pub fn select<'a>(selectors: &[Selector], headers: &'a Headers) -> Option<&'a str> {
-    let value = |selector: &Selector| match selector {
-        Selector::Header(name) => headers.get(name),
-    };
-    selectors.iter().filter_map(value).find(|value| !value.is_empty())
+/// Where an id or a type is: a selector, or several in a template.
+pub fn value(text: &str) -> Result<Template, String> {
+    if text.contains('{') { text.parse() } else { text.parse().map(Template::value) }
 }
 
-/// The header fields with which the provider itself would send `body`: id, event type, and the signature where there is
-/// a secret.
-pub fn sign(
-    preset: &Preset,
-    secret: Option<&Secret>,
-    event_type: &str,
-    id: &str,
-    body: &[u8],
-) -> Vec<(&'static str, String)> {
-    let first =
-        |selectors: &[Selector], value: &str| selectors.first().map(|Selector::Header(name)| (*name, value.to_owned()));
-    let signature = secret.map(|secret| {
-        let tag = digest::hex(&digest::hmac_sha256(secret.as_bytes(), body));
-        (preset.signature.header, format!("{}{tag}", preset.signature.prefix))
-    });
-    [first(preset.id, id), first(preset.event, event_type), signature].into_iter().flatten().collect()
+impl Contract {
+    pub fn needs_url(&self) -> bool {
+        match &self.preset.code {
+            Some(code) => code.needs_url,
+            None => self.scheme.signed.needs_url(),
+        }
+    }
+
+    /// True if the value of a header of that name must not be stored or shown.
+    pub fn is_secret_header(&self, name: &str) -> bool {
+        let is_token = self.scheme.alg == Algorithm::Token;
+        let is_it = matches!(&self.scheme.sig, Selector::Header(header) if header.eq_ignore_ascii_case(name));
+        is_secret_header(name) || is_token && is_it
+    }
+
+    /// The provider's id of a delivery, if it came with one.
+    pub fn delivery_id(&self, parts: &Parts<'_>) -> Option<String> {
+        self.first(&self.id, parts)
+    }
+
+    pub fn event_type(&self, parts: &Parts<'_>) -> Option<String> {
+        self.first(&self.event, parts)
+    }
+
+    fn first(&self, values: &[Template], parts: &Parts<'_>) -> Option<String> {
+        values.iter().find_map(|value| match value.selector() {
+            Some(selector) => parts.first(selector).map(String::from),
+            None => value.text(&self.scope(*parts), |text| Some(text.to_owned())),
+        })
+    }
+
+    fn scope<'a>(&'a self, parts: Parts<'a>) -> Scope<'a> {
+        Scope { url: self.public_url.as_deref(), ..Scope::of(parts) }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BODY: &[u8] = b"Hello, World!";
-    const GOOD: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-
-    fn github() -> &'static Preset {
-        preset("github").unwrap()
-    }
-
-    fn secrets(texts: &[&str]) -> Vec<Secret> {
-        texts.iter().map(|text| Secret::new(text.as_bytes().to_vec()).unwrap()).collect()
-    }
-
-    fn verify_value(value: &str) -> Result<(), Refusal> {
-        let headers = Headers::new(vec![("x-hub-signature-256".into(), value.into())]);
-        verify(github(), &secrets(&["It's a Secret to Everybody"]), &headers, BODY)
-    }
-
-    #[test]
-    fn the_published_example_is_accepted_and_its_variations_are_not() {
-        const HEADER: &str = "X-Hub-Signature-256";
-        assert_eq!(verify_value(GOOD), Ok(()));
-        assert_eq!(verify_value(&GOOD.replace("=757", "=758")), Err(Refusal::Mismatch));
-        assert_eq!(verify_value(&GOOD[..GOOD.len() - 2]), Err(Refusal::Mismatch));
-        for unreadable in ["", "sha256=", "sha256=zz", "sha1=00", &GOOD[7..], &format!(" {GOOD}"), &format!("{GOOD}0")]
-        {
-            let verdict = verify_value(unreadable);
-            assert!(
-                matches!(verdict, Err(Refusal::Unreadable(HEADER) | Refusal::Mismatch)),
-                "{unreadable}: {verdict:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn any_secret_of_a_rotation_matches() {
-        let headers = Headers::new(vec![("X-Hub-Signature-256".into(), GOOD.into())]);
-        assert_eq!(verify(github(), &secrets(&["new", "It's a Secret to Everybody"]), &headers, BODY), Ok(()));
-        assert_eq!(verify(github(), &secrets(&["new", "older"]), &headers, BODY), Err(Refusal::Mismatch));
-    }
-
-    #[test]
-    fn a_repeated_signature_is_refused_even_when_both_are_good() {
-        let field = ("X-Hub-Signature-256".to_owned(), GOOD.to_owned());
-        let headers = Headers::new(vec![field.clone(), field]);
-        let verdict = verify(github(), &secrets(&["It's a Secret to Everybody"]), &headers, BODY);
-        assert_eq!(verdict, Err(Refusal::Repeated("X-Hub-Signature-256")));
-    }
-
-    #[test]
-    fn what_we_sign_we_accept() {
-        let secret = &secrets(&["s"])[0];
-        let fields = sign(github(), Some(secret), "push", "id-1", BODY);
-        let headers = Headers::new(fields.into_iter().map(|(name, value)| (name.into(), value)).collect());
-        assert_eq!(verify(github(), std::slice::from_ref(secret), &headers, BODY), Ok(()));
-        assert_eq!(select(github().id, &headers), Some("id-1"));
-        assert_eq!(select(github().event, &headers), Some("push"));
-    }
-}
+mod tests;

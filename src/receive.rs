@@ -1,10 +1,12 @@
 //! One delivery's way in, as one straight function over typed stages:
 //!
 //! ```text
-//! Request -> Received -> Routed -> Verified -> Delivery -> Stored -> acknowledged
+//! Request -> Received -> Routed -> Unmet -> Verified -> Genuine -> Delivery -> Stored -> acknowledged
 //! ```
 //!
-//! Each stage is a type that only the stage before can make, and each may end in a [`Rejected`]. Only a [`Stored`] can be
+//! Each stage is a type that only the stage before can make, and each may end in an [`Ended`]: a rejection, or the answer
+//! to a handshake, which is not stored (those that are not signed end before the verification, the signed ones after it).
+//! Only a [`Stored`] can be
 //! acknowledged, and only a transaction that was committed hands one out: an answer before the commit does not compile.
 //!
 //! There is one receiver thread. It commits everything that is waiting in one transaction, and answers afterwards, so
@@ -26,11 +28,13 @@ use crate::current::Current;
 use crate::digest;
 use crate::event::{Delivery, DeliveryId, Headers, MAX_IDENTIFIER_BYTES};
 use crate::gate;
-use crate::provider;
+use crate::provider::handshake::{self, Acquaintance, Encounter};
+use crate::provider::{self, Parts, WithoutId};
 use crate::stop::{Bell, Stop};
-use crate::store::{Ingest, Kept, NotStored, Stored};
+use crate::store::{self, Ingest, Kept, NotStored, Stored};
 
-use answer::{Answer, Rejected, Rejection};
+use answer::{Answer, Ended, Rejected, Rejection};
+use payload::Content;
 
 /// The beginning of the target of every delivery; the source's name follows.
 pub const PATH_PREFIX: &str = "/webhooks/";
@@ -51,6 +55,8 @@ pub struct Intake {
     pub endpoints: Vec<Endpoint>,
     /// Nothing is stored while less than this is free on the disk.
     pub disk_reserve_bytes: u64,
+    /// Of a compressed body, after decompression.
+    pub max_body_bytes: u64,
 }
 
 /// Where a source's deliveries come in, with its secrets at hand.
@@ -58,13 +64,16 @@ pub struct Intake {
 pub struct Endpoint {
     pub source: Source,
     pub proof: Proof,
+    pub known: Acquaintance,
 }
 
 /// What an endpoint demands before it believes a delivery.
 #[derive(Debug)]
 pub enum Proof {
-    /// A signature made with any of these.
+    /// A signature made with any of these keys.
     Signature(Vec<Secret>),
+    /// Nothing can prove anything before the provider has brought the secret.
+    Awaited,
     /// Nothing: the operator said so.
     Nothing,
     /// Nothing from this machine, and no entrance for what came from elsewhere.
@@ -90,8 +99,7 @@ impl Receiver {
             let Ok(first) = self.server.recv() else { continue };
             let waiting = std::iter::from_fn(|| self.server.try_recv().ok().flatten());
             let requests: Vec<Request> = std::iter::once(first).chain(waiting).collect();
-            let deliveries: Vec<Request> =
-                requests.into_iter().filter_map(|request| self.answer_checks(request)).collect();
+            let deliveries = self.answer_checks(requests);
             let (large, small): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(is_large);
             self.receive(small);
             large.into_iter().for_each(|request| self.receive(vec![request]));
@@ -104,9 +112,10 @@ impl Receiver {
         let now = clock::now();
         let mut genuine = Vec::with_capacity(requests.len());
         for request in requests {
-            match admit(request, &intake.endpoints, now) {
+            match admit(request, &intake, now) {
                 Ok(delivery) => genuine.push(delivery),
-                Err(rejected) => reject(rejected),
+                Err(Ended::Rejected(rejected)) => reject(rejected),
+                Err(Ended::Met(answer, reply)) => shake_hands(answer, &reply),
             }
         }
         if genuine.is_empty() {
@@ -129,6 +138,7 @@ impl Receiver {
             (Kept::New(id), label) => info!("stored event {id}: {label}"),
             (Kept::Duplicate(id), label) => info!("event {id} came again: {label}"),
             (Kept::Requeued(id), label) => info!("event {id} came again, and its dead jobs are queued again: {label}"),
+            (Kept::Replayed(id), label) => info!("event {id} came again after dedup_window, and is replayed: {label}"),
         }
     }
 
@@ -139,8 +149,14 @@ impl Receiver {
         reject(Rejected { answer: carried, why: Rejection::NotStored });
     }
 
-    /// Answers what is no delivery, outside the batches; gives the others back.
-    fn answer_checks(&mut self, request: Request) -> Option<Request> {
+    /// Answers what is no delivery, outside the batches; gives the others back. One look serves all who ask after our
+    /// health together: anybody may ask, and while another program holds the lock a look takes a second.
+    fn answer_checks(&mut self, requests: Vec<Request>) -> Vec<Request> {
+        let mut probed = None;
+        requests.into_iter().filter_map(|request| self.answer_check(request, &mut probed)).collect()
+    }
+
+    fn answer_check(&mut self, request: Request, probed: &mut Option<store::Result<()>>) -> Option<Request> {
         if gate::is_probe(request.method().as_str(), request.url()) {
             answer::alive(request);
             return None;
@@ -150,17 +166,18 @@ impl Receiver {
         }
         match request.method() {
             tiny_http::Method::Get | tiny_http::Method::Head => {
-                answer::health(request, &self.ingest.probe(self.intake.get().disk_reserve_bytes))
+                let look = || self.ingest.probe(self.intake.get().disk_reserve_bytes);
+                answer::health(request, probed.get_or_insert_with(look))
             }
-            _ => Answer::new(request).reject(&Rejection::WrongMethod { allow: "GET, HEAD" }),
+            _ => Answer::new(request).reject(&Rejection::WrongMethod { allow: "GET, HEAD".to_owned() }),
         }
         None
     }
 }
 
 /// From a request to a delivery that is worth storing: the stages before the commit.
-fn admit(request: Request, endpoints: &[Endpoint], now: Timestamp) -> Result<(Delivery, Answer), Rejected> {
-    Received::read(request)?.route(endpoints)?.verify()?.parse(now)
+fn admit(request: Request, intake: &Intake, now: Timestamp) -> Result<(Delivery, Answer), Ended> {
+    Received::read(request)?.route(&intake.endpoints)?.meet()?.verify(now)?.meet()?.parse(intake.max_body_bytes, now)
 }
 
 /// A request with all of its body.
@@ -178,33 +195,43 @@ struct Routed<'a> {
     endpoint: &'a Endpoint,
 }
 
-/// A request that its provider has made. Nothing in it has been parsed yet.
+/// A request that is no handshake, unless it is a signed one.
+struct Unmet<'a>(Routed<'a>);
+
+/// A request that its provider has made. Nothing in it has been parsed yet that is not a part of the proof.
 struct Verified<'a> {
-    received: Received,
-    source: &'a Source,
+    routed: Routed<'a>,
+    /// Which of the keys has matched; `None` where none was asked for.
+    secret_position: Option<usize>,
 }
 
+/// A request that its provider has made, and that is no handshake.
+struct Genuine<'a>(Verified<'a>);
+
 impl Received {
-    fn read(mut request: Request) -> Result<Received, Rejected> {
+    fn read(mut request: Request) -> Result<Received, Ended> {
         let (headers, peer) = answer::take_headers(&request);
-        let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
-        let read = std::io::Read::read_to_end(request.as_reader(), &mut body);
+        let length_bytes = request.body_length().unwrap_or(0);
+        let mut body = Vec::with_capacity(length_bytes);
+        let read = request.as_reader().read_to_end(&mut body);
         let answer = Answer::new(request);
-        match read {
-            Ok(_) => Ok(Received { answer, headers, body, peer }),
-            Err(_) => Err(answer.rejected(Rejection::Malformed("the body is incomplete"))),
+        // tiny_http reports the end of a connection as the end of the body.
+        if read.is_err() || body.len() != length_bytes {
+            return Err(answer.rejected(Rejection::Malformed("the body is incomplete")));
         }
+        Ok(Received { answer, headers, body, peer })
     }
 
-    fn route(self, endpoints: &[Endpoint]) -> Result<Routed<'_>, Rejected> {
+    fn route(self, endpoints: &[Endpoint]) -> Result<Routed<'_>, Ended> {
         let name = path_of(self.answer.target()).strip_prefix(PATH_PREFIX);
         let Some(endpoint) = endpoints.iter().find(|endpoint| Some(endpoint.source.name.as_str()) == name) else {
             return Err(self.answer.rejected(Rejection::NoSuchPath));
         };
-        if !self.answer.is_post() {
-            return Err(self.answer.rejected(Rejection::WrongMethod { allow: "POST" }));
-        }
         Ok(Routed { received: self, endpoint })
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        Parts { method: self.answer.method(), target: self.answer.target(), headers: &self.headers, body: &self.body }
     }
 
     fn is_local(&self) -> bool {
@@ -215,63 +242,111 @@ impl Received {
 }
 
 impl<'a> Routed<'a> {
-    fn verify(self) -> Result<Verified<'a>, Rejected> {
+    /// Answers a handshake that is not signed.
+    fn meet(self) -> Result<Unmet<'a>, Ended> {
+        self.encounter(None).map(Unmet)
+    }
+
+    /// Answers the request if it is a handshake of its provider. `key` is what [`handshake::meet`] takes.
+    fn encounter(self, key: Option<Option<&Secret>>) -> Result<Routed<'a>, Ended> {
         let Routed { received, endpoint } = self;
-        let verdict = match &endpoint.proof {
-            Proof::Signature(secrets) => {
-                provider::verify(endpoint.source.preset, secrets, &received.headers, &received.body)
-                    .map_err(Rejection::Forged)
+        let contract = &endpoint.source.contract;
+        match handshake::meet(contract, &received.parts(), &endpoint.known, key) {
+            Encounter::Delivery => Ok(Routed { received, endpoint }),
+            Encounter::Handshake(reply) => Err(Ended::Met(received.answer, reply)),
+            Encounter::WrongMethod => {
+                Err(received.answer.rejected(Rejection::WrongMethod { allow: handshake::methods(contract) }))
             }
-            Proof::Nothing => Ok(()),
-            Proof::LocalOnly if received.is_local() => Ok(()),
+            Encounter::Refused => Err(received.answer.rejected(Rejection::NotMet)),
+        }
+    }
+}
+
+impl<'a> Unmet<'a> {
+    fn verify(self, now: Timestamp) -> Result<Verified<'a>, Ended> {
+        let Unmet(Routed { received, endpoint }) = self;
+        let verdict = match &endpoint.proof {
+            Proof::Signature(keys) => provider::verify(&endpoint.source.contract, keys, &received.parts(), now)
+                .map(|verified| Some(verified.secret_position))
+                .map_err(Rejection::from),
+            Proof::Nothing => Ok(None),
+            Proof::LocalOnly if received.is_local() => Ok(None),
             Proof::LocalOnly => Err(Rejection::NotLocal),
+            Proof::Awaited => Err(Rejection::NoSecretYet),
         };
         match verdict {
-            Ok(()) => Ok(Verified { received, source: &endpoint.source }),
+            Ok(secret_position) => Ok(Verified { routed: Routed { received, endpoint }, secret_position }),
             Err(why) => Err(received.answer.rejected(why)),
         }
     }
 }
 
-impl Verified<'_> {
-    fn parse(self, now: Timestamp) -> Result<(Delivery, Answer), Rejected> {
-        let Verified { received: Received { mut answer, headers, body, .. }, source } = self;
-        match parse(source, &headers, body, now) {
+impl<'a> Verified<'a> {
+    /// Answers a handshake that is signed.
+    fn meet(self) -> Result<Genuine<'a>, Ended> {
+        let Verified { routed, secret_position } = self;
+        let key = match &routed.endpoint.proof {
+            Proof::Signature(keys) => secret_position.and_then(|position| keys.get(position)),
+            _ => None,
+        };
+        let routed = routed.encounter(Some(key))?;
+        Ok(Genuine(Verified { routed, secret_position }))
+    }
+}
+
+impl Genuine<'_> {
+    fn parse(self, max_body_bytes: u64, now: Timestamp) -> Result<(Delivery, Answer), Ended> {
+        let Genuine(Verified { routed: Routed { received, endpoint }, secret_position }) = self;
+        let Received { mut answer, headers, body, .. } = received;
+        let source = &endpoint.source;
+        match parse(source, &answer, &headers, body, max_body_bytes, now) {
             Ok(delivery) => {
-                answer.label =
-                    format!("{} from {} (delivery {})", delivery.event_type, delivery.source, delivery.id.as_str());
-                Ok((delivery, answer))
+                answer.accept(source.contract.status, &delivery);
+                Ok((Delivery { secret_position, ..delivery }, answer))
             }
             Err(why) => Err(answer.rejected(why)),
         }
     }
 }
 
-fn parse(source: &Source, headers: &Headers, body: Vec<u8>, now: Timestamp) -> Result<Delivery, Rejection> {
-    let event_type = identifier(provider::select(source.preset.event, headers))?;
-    let id = match identifier(provider::select(source.preset.id, headers))? {
-        Some(id) => DeliveryId::Given(id),
-        None => DeliveryId::OfContent(content_id(&source.name, &body)),
+fn parse(
+    source: &Source,
+    answer: &Answer,
+    headers: &Headers,
+    body: Vec<u8>,
+    max_body_bytes: u64,
+    now: Timestamp,
+) -> Result<Delivery, Rejection> {
+    let content = Content::decode(headers, body, max_body_bytes)?;
+    let contract = &source.contract;
+    let parts = Parts { method: answer.method(), target: answer.target(), headers, body: content.decoded() };
+    let event_type = identifier(contract.event_type(&parts))?;
+    let id = match (identifier(contract.delivery_id(&parts))?, contract.without_id) {
+        (Some(id), _) => DeliveryId::Given(id),
+        (None, WithoutId::Content) => DeliveryId::OfContent(content_id(&source.name, content.received())),
+        (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
     };
-    let payload = payload::represent(headers, body).map_err(Rejection::Malformed)?;
+    let payload = content.represent(headers).map_err(Rejection::Malformed)?;
     Ok(Delivery {
         source: source.name.clone(),
         event_type: event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned()),
         id,
         payload_json: payload.json,
         body: payload.body,
-        headers_json: payload::headers_json(headers),
+        headers_json: payload::headers_json(headers, |name| contract.is_secret_header(name)),
+        secret_position: None,
+        dedup_window: source.dedup_window,
         received_at: now,
     })
 }
 
-fn identifier(value: Option<&str>) -> Result<Option<String>, Rejection> {
+fn identifier(value: Option<String>) -> Result<Option<String>, Rejection> {
     match value {
         Some(value) if value.len() > MAX_IDENTIFIER_BYTES => Err(Rejection::Malformed("an identifier is too long")),
         Some(value) if value.contains(char::is_control) => {
             Err(Rejection::Malformed("an identifier has a control character"))
         }
-        value => Ok(value.map(str::to_owned)),
+        value => Ok(value),
     }
 }
 
@@ -287,10 +362,20 @@ fn is_large(request: &Request) -> bool {
     request.body_length().is_some_and(|bytes| bytes > LARGE_BODY_BYTES)
 }
 
+fn shake_hands(answer: Answer, reply: &handshake::Reply) {
+    info!("answered a handshake at {} from {}", path_of(answer.target()), answer.peer());
+    if let Some(tell) = &reply.tell {
+        warn!("{}: {tell}", path_of(answer.target()));
+    }
+    answer.reply(reply);
+}
+
+/// The query is not logged: it may have a token in it.
 fn reject(Rejected { answer, why }: Rejected) {
+    let path = path_of(answer.target());
     match why {
-        Rejection::NotStored => debug!("refused {}: not stored", answer.target()),
-        _ => warn!("rejected {} from {}: {why}", answer.target(), answer.peer()),
+        Rejection::NotStored => debug!("refused {path}: not stored"),
+        _ => warn!("rejected {path} from {}: {why}", answer.peer()),
     }
     answer.reject(&why);
 }

@@ -1,7 +1,8 @@
 //! When a job is tried again: from the attempt just made, its outcome, the policy and a random number.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use crate::clock::Timestamp;
 use crate::event::Outcome;
 
 /// More doublings than this are not computed. 2^31 times even a backoff of 100 ms is more than six years, beyond any
@@ -19,11 +20,11 @@ pub struct Policy {
     pub backoff_max: Duration,
 }
 
-/// Ten attempts spread over about two hours on average: long enough for a destination's restart or a lost uplink, short
-/// enough that a dead job is noticed the same day.
+/// Ten attempts over at most 23 hours: long enough for an uplink that is repaired the next morning, short enough that a
+/// dead job is noticed within the day.
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { attempts: 10, backoff: Duration::from_secs(30), backoff_max: Duration::from_secs(6 * 60 * 60) }
+        Policy { attempts: 10, backoff: Duration::from_secs(5 * 60), backoff_max: Duration::from_secs(6 * 60 * 60) }
     }
 }
 
@@ -45,6 +46,29 @@ pub fn next(policy: &Policy, attempt: u32, outcome: Outcome, random: f64) -> Nex
     }
 }
 
+/// What the status of an answer means (RFC 9110, section 15). `retry_after` is the header field of that name.
+///
+/// A status that says "you" in place of "me" does not get better by itself, except where it speaks of a moment: 408, 409,
+/// 425 and 429. A redirect is not followed, since what is sent carries secrets: the configuration has to name the new place.
+pub fn outcome_of_status(status: u16, retry_after: Option<&str>, now: Timestamp) -> Outcome {
+    match status {
+        200..=299 => Outcome::Success,
+        408 | 409 | 425 | 429 | 500.. => Outcome::Retry { after: retry_after.and_then(|text| wait(text, now)) },
+        _ => Outcome::GiveUp,
+    }
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). A date that has passed is no wait.
+fn wait(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let now = Duration::from_millis(u64::try_from(now.unix_ms()).ok()?);
+    Some(date.saturating_sub(now))
+}
+
 /// Full jitter: anything up to the doubled backoff, so that jobs which failed together do not come back together. What
 /// the destination asked for is the least, but no stranger may put a job off for longer than `backoff_max`.
 fn delay(policy: &Policy, attempt: u32, after: Option<Duration>, random: f64) -> Duration {
@@ -64,12 +88,16 @@ mod tests {
 
     const RETRY: Outcome = Outcome::Retry { after: None };
 
+    fn thirty() -> Policy {
+        Policy { backoff: seconds(30), ..Policy::default() }
+    }
+
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
     fn patient() -> Policy {
-        Policy { attempts: u32::MAX, ..Policy::default() }
+        Policy { attempts: u32::MAX, ..thirty() }
     }
 
     #[test]
@@ -82,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_last_attempt_is_the_last() {
-        let policy = Policy { attempts: 3, ..Policy::default() };
+        let policy = Policy { attempts: 3, ..thirty() };
         assert_eq!(next(&policy, 2, RETRY, 1.0), Next::RetryIn(seconds(60)));
         assert_eq!(next(&policy, 3, RETRY, 1.0), Next::Dead);
         assert_eq!(next(&policy, 4, RETRY, 1.0), Next::Dead);
@@ -114,5 +142,30 @@ mod tests {
         assert_eq!(asked(20, 0.1), Next::RetryIn(seconds(20)));
         assert_eq!(asked(20, 1.0), Next::RetryIn(seconds(30)));
         assert_eq!(asked(1_000_000, 1.0), Next::RetryIn(seconds(21_600)));
+    }
+
+    #[test]
+    fn a_status_says_whether_trying_again_helps() {
+        let outcome = |status| outcome_of_status(status, None, Timestamp::from_unix_ms(0));
+        for status in [200, 201, 204, 299] {
+            assert_eq!(outcome(status), Outcome::Success, "{status}");
+        }
+        for status in [408, 409, 425, 429, 500, 502, 503, 504, 599] {
+            assert_eq!(outcome(status), RETRY, "{status}");
+        }
+        for status in [300, 301, 302, 307, 308, 400, 401, 403, 404, 410, 413, 422, 451] {
+            assert_eq!(outcome(status), Outcome::GiveUp, "{status}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = Timestamp::from_unix_ms(784_111_777_000); // Sun, 06 Nov 1994 08:49:37 GMT
+        let after = |text| outcome_of_status(503, Some(text), now);
+        assert_eq!(after("120"), Outcome::Retry { after: Some(seconds(120)) });
+        assert_eq!(after("Sun, 06 Nov 1994 08:50:37 GMT"), Outcome::Retry { after: Some(seconds(60)) });
+        assert_eq!(after("Sun, 06 Nov 1994 08:00:00 GMT"), Outcome::Retry { after: Some(seconds(0)) });
+        assert_eq!(after("soon"), RETRY);
+        assert_eq!(after("-5"), RETRY);
     }
 }

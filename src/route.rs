@@ -9,8 +9,10 @@ use log::error;
 use crate::clock;
 use crate::config::Action;
 use crate::current::Current;
+use crate::event::EventId;
 use crate::stop::{Bell, Stop};
 use crate::store::{self, Queue};
+use crate::template::{Expression, Scope};
 
 /// Events routed in one transaction: enough to share its cost, few enough that the receiver never waits long for it.
 const BATCH: u32 = 100;
@@ -156,7 +158,9 @@ impl Router {
     pub fn run(mut self) {
         while !self.stop.is_set() {
             let routing = self.routing.get();
-            match self.route(&routing).and_then(|routed| self.queue.checkpoint().map(|()| routed)) {
+            let routed = self.route(&routing);
+            self.queue.checkpoint();
+            match routed {
                 Ok(0) => self.bell.wait(routing.poll_interval),
                 Ok(_) => routing.workers.iter().for_each(Bell::ring),
                 Err(error) => {
@@ -178,18 +182,44 @@ impl Router {
         if unrouted.is_empty() {
             return Ok(0);
         }
-        let routes: Vec<_> =
-            unrouted.iter().map(|(id, source, event)| (*id, routing.actions_for(source, event))).collect();
+        let mut routes = Vec::with_capacity(unrouted.len());
+        for (id, source, event_type) in &unrouted {
+            routes.push((*id, self.actions_for(routing, *id, source, event_type)?));
+        }
         self.queue.route(&routes, clock::now())?;
         Ok(routes.len())
     }
+
+    fn actions_for<'a>(
+        &self,
+        routing: &'a Routing,
+        id: EventId,
+        source: &str,
+        event_type: &str,
+    ) -> store::Result<Vec<&'a str>> {
+        let candidates: Vec<&Action> = candidates(&routing.actions, source, event_type).collect();
+        if candidates.iter().all(|action| action.when.is_none()) {
+            return Ok(candidates.into_iter().map(|action| action.name.as_str()).collect());
+        }
+        let event = self.queue.event(id)?;
+        let scope = event.as_ref().map(Scope::of);
+        let is_for = |action: &&Action| match (&action.when, &scope) {
+            (Some(when), Some(scope)) => may_hold(when, scope),
+            _ => true,
+        };
+        Ok(candidates.into_iter().filter(is_for).map(|action| action.name.as_str()).collect())
+    }
 }
 
-impl Routing {
-    fn actions_for(&self, source: &str, event_type: &str) -> Vec<&str> {
-        let is_for = |action: &&Action| action.on.iter().any(|pattern| pattern.matches(source, event_type));
-        self.actions.iter().filter(is_for).map(|action| action.name.as_str()).collect()
-    }
+/// The actions that a pattern is for; their conditions have not been asked.
+pub fn candidates<'a>(actions: &'a [Action], source: &str, event_type: &str) -> impl Iterator<Item = &'a Action> {
+    actions.iter().filter(move |action| action.on.iter().any(|pattern| pattern.matches(source, event_type)))
+}
+
+/// An expression that cannot be evaluated decides nothing here: its job is made, and the worker, which asks again, lets it
+/// die with the reason for everybody to see.
+fn may_hold(when: &Expression, scope: &Scope) -> bool {
+    when.holds(scope).unwrap_or(true)
 }
 
 #[cfg(test)]

@@ -4,27 +4,31 @@
 //! power cut takes back what a provider was told is safe. Write transactions of this process take turns in a fair lock
 //! ([`fair`]); SQLite's own busy handler lets one busy writer starve the others.
 
+mod anchor;
 mod error;
 mod fair;
 mod ingest;
 mod inspect;
 mod migrate;
+mod operate;
 mod queue;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use rustix::fs::{FlockOperation, flock};
 
-use fair::FairLock;
+use anchor::Anchor;
+use fair::{FairLock, Turn};
 
 pub use error::Error;
 pub use ingest::{Ingest, Kept, NotStored, Stored};
 pub use inspect::{Detail, Filter, Inspector, JobDetail, Stats, Summary};
+pub use operate::{Operator, Selection};
 pub use queue::{Next, Queue};
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -33,8 +37,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// again. Providers give up after a few seconds.
 const RECEIVER_BUSY: Duration = Duration::from_secs(1);
 
-/// How long the other writers of `serve` wait. They hold the turn meanwhile and look again soon, so it is short.
-const WORKER_BUSY: Duration = Duration::from_millis(250);
+/// How long the other writers of `serve` wait. Nobody waits for them, and what they would report is only a delay.
+const WORKER_BUSY: Duration = Duration::from_secs(5);
+
+/// How much of its wait a writer spends with the turn in its hands, before it queues again: while another program holds
+/// the lock, the one that came last waits as long for each writer before it.
+const TURN_BUSY: Duration = Duration::from_millis(20);
 
 /// How long a command that only looks waits, for a recovery that the last crash left to do.
 const INSPECTOR_BUSY: Duration = Duration::from_secs(5);
@@ -66,9 +74,10 @@ impl Database {
     /// Jobs that were running when the last process died are queued again.
     pub fn open(path: &Path) -> Result<Database> {
         let claim = claim(path)?;
+        refuse_emptied(path)?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
             .map_err(|error| Error::of(path, error))?;
-        prepare(&mut connection).map_err(|error| Error::of(path, error))?;
+        prepare(&connection).map_err(|error| Error::of(path, error))?;
         migrate::migrate(&mut connection, path)?;
         queue::recover(&connection).map_err(|error| Error::of(path, error))?;
         Ok(Database { path: path.to_owned(), turns: Arc::new(FairLock::default()), _claim: claim })
@@ -76,7 +85,9 @@ impl Database {
 
     /// The receiver's own way in.
     pub fn ingest(&self) -> Result<Ingest> {
-        Ok(Ingest::new(self.writer(RECEIVER_BUSY)?))
+        let writer = self.writer(RECEIVER_BUSY)?;
+        let anchor = Anchor::drop(&self.path)?;
+        Ok(Ingest::new(writer, anchor))
     }
 
     /// A worker's, or the router's, own way in.
@@ -91,15 +102,30 @@ impl Database {
         done.map_err(|error| Error::of(&self.path, error))
     }
 
-    fn writer(&self, busy: Duration) -> Result<Writer> {
+    /// For the end of the process while actions are still under way: their jobs are queued again, and nobody in this
+    /// process writes any more. That attempt does not count.
+    pub fn interrupt(&self) -> Result<()> {
+        let writer = self.writer(WORKER_BUSY)?;
+        let turn = self.turns.take();
+        let interrupt = || {
+            writer.connection.busy_timeout(WORKER_BUSY)?;
+            queue::interrupt(&writer.connection)
+        };
+        interrupt().map_err(|error| Error::of(&self.path, error))?;
+        // Whoever is still at work could otherwise record the success of a job that will be done again.
+        std::mem::forget(turn);
+        Ok(())
+    }
+
+    fn writer(&self, patience: Duration) -> Result<Writer> {
         let open = || {
             let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            connection.busy_timeout(busy)?;
+            connection.busy_timeout(TURN_BUSY)?;
             tune(&connection)?;
             Ok(connection)
         };
         let connection = open().map_err(|error| Error::of(&self.path, error))?;
-        Ok(Writer { path: self.path.clone(), connection, turns: Arc::clone(&self.turns) })
+        Ok(Writer { path: self.path.clone(), connection, turns: Arc::clone(&self.turns), patience })
     }
 }
 
@@ -108,29 +134,46 @@ struct Writer {
     path: PathBuf,
     connection: Connection,
     turns: Arc<FairLock>,
+    /// How long it waits for another program's lock in all.
+    patience: Duration,
 }
 
 impl Writer {
     /// Runs `work` in a write transaction, in turn, and commits it. Returns only after the commit is durable.
-    fn write<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
-        let _turn = self.turns.take();
+    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
         let write = || {
-            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let (_turn, transaction) = self.begin()?;
             let value = work(&transaction)?;
             transaction.commit()?;
             Ok(value)
         };
-        let path = &self.path;
-        write().map_err(|error| Error::of(path, error))
+        write().map_err(|error| Error::of(&self.path, error))
     }
-}
 
-impl Writer {
-    /// Brings what waits in the WAL into the database file, if that is much.
+    /// A write transaction, and the turn to have one. A turn that another program's lock makes useless is passed on.
+    fn begin(&self) -> rusqlite::Result<(Turn<'_>, Transaction<'_>)> {
+        let begun = Instant::now();
+        loop {
+            let turn = self.turns.take();
+            match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
+                Err(error) if error::is_busy(&error) && begun.elapsed() < self.patience => {}
+                transaction => return Ok((turn, transaction?)),
+            }
+        }
+    }
+
+    /// Brings what waits in the WAL into the database file, if that is much. As with SQLite's own checkpoints nothing is
+    /// lost where that fails, and what is wrong with the disk is told by the next commit.
     ///
     /// SQLite would do so within a commit, in turn, and the receiver would wait for two syncs of the disk more. Here the
     /// others write meanwhile, and only the rest, which keeps the WAL from beginning anew, is done in turn.
-    fn checkpoint(&self) -> Result<()> {
+    fn checkpoint(&self) {
+        if let Err(error) = self.shorten_wal() {
+            log::debug!("the WAL stays as long as it is: {error}");
+        }
+    }
+
+    fn shorten_wal(&self) -> rusqlite::Result<()> {
         let wal = self.wal("PRAGMA wal_checkpoint(NOOP)")?;
         if wal.pages - wal.checkpointed < CHECKPOINT_PAGES {
             return Ok(());
@@ -142,10 +185,9 @@ impl Writer {
         Ok(())
     }
 
-    fn wal(&self, pragma: &str) -> Result<Wal> {
+    fn wal(&self, pragma: &str) -> rusqlite::Result<Wal> {
         let wal = |row: &rusqlite::Row<'_>| Ok(Wal { pages: row.get(1)?, checkpointed: row.get(2)? });
-        let asked = self.connection.prepare_cached(pragma).and_then(|mut pragma| pragma.query_row([], wal));
-        asked.map_err(|error| Error::of(&self.path, error))
+        self.connection.prepare_cached(pragma)?.query_row([], wal)
     }
 }
 
@@ -190,6 +232,19 @@ fn claim(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// SQLite takes an empty file (or one of a single byte) for a new database, and deletes the WAL beside it: perhaps the only
+/// copy of what was acknowledged.
+fn refuse_emptied(path: &Path) -> Result<()> {
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    if bytes(path) > 1 || bytes(&sibling(path, "-wal")) == 0 {
+        return Ok(());
+    }
+    Err(Error::Damaged {
+        path: path.to_owned(),
+        reason: "the file is empty or missing, but its -wal file is not".to_owned(),
+    })
+}
+
 fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -202,7 +257,7 @@ fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 /// Settings that are kept in the file.
-fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(INSPECTOR_BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     tune(connection)

@@ -1,10 +1,11 @@
-//! Claim -> run -> record: one thread for each action, so that a dead destination delays no other.
+//! Claim -> run -> record: threads of their own for each action, so that a dead destination delays no other.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use crate::action::{self, Report};
+use crate::action::{Call, Death, Ended, Report, Runner};
 use crate::clock::{self, Timestamp};
 use crate::config::Action;
 use crate::digest;
@@ -12,15 +13,38 @@ use crate::event::{Attempt, Event, Job, Outcome};
 use crate::retry;
 use crate::stop::{Bell, Stop};
 use crate::store::{self, Next, Queue};
+use crate::template::{Scope, TemplateError};
+
+/// How many hexadecimal digits of a hash make an idempotency key: 128 bits, as a UUID has.
+const KEY_DIGITS: usize = 32;
+
+/// How soon an outcome that could not be recorded is tried to be recorded again; short enough for some tries within the
+/// grace of a stop.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the end of the process is put off for an outcome that cannot be recorded yet: another program may hold the
+/// lock for a few seconds, and the action would run again. Service managers wait for longer.
+const RECORD_AT_STOP: Duration = Duration::from_secs(10);
+
+/// How soon a record that failed is tried again while the process is to end.
+const RECORD_AT_STOP_PAUSE: Duration = Duration::from_millis(100);
 
 /// A worker thread's all.
 pub struct Worker {
     pub action: Action,
+    pub runner: Arc<Runner>,
     pub queue: Queue,
     pub poll_interval: Duration,
+    /// What is under way when the process is to end has this long.
+    pub grace: Duration,
     /// Rung when this action may have new jobs.
     pub bell: Bell,
+    /// To be rung when a job has died, for the action that is to tell of it.
+    pub mourners: Vec<Bell>,
+    /// No further job is to be begun: the process ends, or a new configuration has another worker take over.
     pub stop: Stop,
+    /// The process is to end.
+    pub ending: Stop,
 }
 
 impl Worker {
@@ -40,44 +64,92 @@ impl Worker {
     /// Does what is due. Returns how long there is nothing to do.
     fn work(&mut self) -> store::Result<Duration> {
         let now = clock::now();
+        let latest = now.plus(self.action.policy.backoff_max);
         match self.queue.next_due(&self.action.name)? {
             Some(due) if due <= now => {}
+            Some(_) if self.queue.expedite(&self.action.name, latest)? => {
+                warn!("action {}: the clock was set back, so what waits for too long is tried now", self.action.name);
+            }
             Some(due) => return Ok(due.distance(now).min(self.poll_interval)),
             None => return Ok(self.poll_interval),
         }
-        let jobs = self.queue.claim(&self.action.name, action::batch(&self.action.kind), now)?;
+        let jobs = self.queue.claim(&self.action.name, self.action.kind.batch(), now)?;
         let (mut finished, mut untouched) = (Vec::new(), Vec::new());
         for job in jobs {
-            match self.event_of(&job) {
-                Some(event) => finished.push(self.attempt(job, &event)),
-                None => untouched.push(job),
+            if self.stop.is_set() {
+                untouched.push(job);
+                continue;
+            }
+            match self.queue.event(job.event) {
+                Ok(Some(event)) => match self.attempt(&job, &event) {
+                    Some(attempt) => finished.push(attempt),
+                    None => untouched.push(job),
+                },
+                // Deleted since; its job with it.
+                Ok(None) => {}
+                Err(error) => finished.push(self.unreadable(job, &error)),
             }
         }
         self.record(&finished, &untouched);
-        self.queue.checkpoint()?;
-        Ok(Duration::ZERO)
-    }
-
-    /// The event to work on; `None` if it cannot be read now, or if the process is to end.
-    fn event_of(&self, job: &Job) -> Option<Event> {
-        if self.stop.is_set() {
-            return None;
+        self.queue.checkpoint();
+        if finished.iter().any(|(_, next)| matches!(next, Next::Dead { tell: Some(_) })) {
+            self.mourners.iter().for_each(Bell::ring);
         }
-        let read = self.queue.event(job.event);
-        read.inspect_err(|error| error!("action {}: event {}: {error}", self.action.name, job.event)).ok().flatten()
+        // What was put back is due at once; a database in trouble is not to be asked without end.
+        Ok(if untouched.is_empty() { Duration::ZERO } else { self.poll_interval })
     }
 
-    fn attempt(&self, job: Job, event: &Event) -> (Attempt, Next) {
+    /// Makes one attempt; `None` if the end of the process broke it off.
+    fn attempt(&self, job: &Job, event: &Event) -> Option<(Attempt, Next)> {
         let (started_at, started) = (clock::now(), Instant::now());
-        let report = if job.tries > self.action.policy.attempts {
-            Report { outcome: Outcome::GiveUp, detail: "the last attempt did not come to its end".to_owned() }
-        } else {
-            action::run(&self.action, event)
-        };
-        let attempt =
-            Attempt { job, started_at, duration: started.elapsed(), outcome: report.outcome, detail: report.detail };
+        let ended = self.run_action(job, event).unwrap_or_else(|error| Ended::Done(Report::give_up(error.to_string())));
+        let Ended::Done(Report { outcome, detail }) = ended else { return None };
+        let attempt = Attempt { job: job.clone(), started_at, duration: started.elapsed(), outcome, detail };
         let next = self.next(&attempt, clock::now());
-        self.tell(&attempt, next);
+        self.tell(&attempt, &next);
+        Some((attempt, next))
+    }
+
+    /// An error here is one of the configuration or the payload: the job is dead with the reason, never skipped in silence.
+    fn run_action(&self, job: &Job, event: &Event) -> Result<Ended, TemplateError> {
+        if job.tries > self.action.policy.attempts {
+            return Ok(Ended::Done(Report::give_up("the last attempt did not come to its end")));
+        }
+        let idempotency_key = idempotency_key(event, job);
+        let death = (!job.dead_action.is_empty()).then(|| self.death(job));
+        let mut scope = Scope::of(event).with("attempt", job.attempt).with("idempotency_key", idempotency_key.as_str());
+        if let Some(Death { action, error }) = &death {
+            scope = scope.with("dead_action", action.as_str()).with("error", error.as_str());
+        }
+        // The router has asked already, and queued what it could not decide.
+        if let Some(when) = self.action.when.as_ref().filter(|_| death.is_none())
+            && !when.holds(&scope)?
+        {
+            return Ok(Ended::Done(Report::not_for_it()));
+        }
+        Ok(self.runner.run(&Call {
+            event,
+            scope: &scope,
+            attempt: job.attempt,
+            idempotency_key: &idempotency_key,
+            death: death.as_ref(),
+            timeout: self.action.timeout,
+            stop: &self.ending,
+            grace: self.grace,
+        }))
+    }
+
+    fn death(&self, job: &Job) -> Death {
+        let error = self.queue.last_error(job.event, &job.dead_action).ok().flatten().unwrap_or_default();
+        Death { action: job.dead_action.clone(), error }
+    }
+
+    /// A failed disk or a damaged page. It is tried for ever: to give the event up would be to write to that page too.
+    fn unreadable(&self, job: Job, error: &store::Error) -> (Attempt, Next) {
+        let (started_at, outcome) = (clock::now(), Outcome::Retry { after: None });
+        let attempt = Attempt { job, started_at, duration: Duration::ZERO, outcome, detail: error.to_string() };
+        let next = Next::Queued(started_at.plus(self.action.policy.backoff));
+        self.tell(&attempt, &next);
         (attempt, next)
     }
 
@@ -85,18 +157,18 @@ impl Worker {
         match retry::next(&self.action.policy, attempt.job.tries, attempt.outcome, random()) {
             retry::Next::Succeeded => Next::Succeeded,
             retry::Next::RetryIn(delay) => Next::Queued(now.plus(delay)),
-            retry::Next::Dead => Next::Dead,
+            retry::Next::Dead => Next::Dead { tell: self.action.on_dead.clone() },
         }
     }
 
-    fn tell(&self, attempt: &Attempt, next: Next) {
+    fn tell(&self, attempt: &Attempt, next: &Next) {
         let (action, event, number) = (&self.action.name, attempt.job.event, attempt.job.attempt);
         match next {
             Next::Succeeded => {}
             Next::Queued(due) => {
                 info!("action {action}, event {event}, attempt {number}: {}; again at {due}", attempt.detail)
             }
-            Next::Dead => warn!(
+            Next::Dead { .. } => warn!(
                 "action {action}, event {event}, attempt {number}: {}; dead. To queue it again: hookbox replay {event}",
                 attempt.detail
             ),
@@ -104,16 +176,29 @@ impl Worker {
     }
 
     /// Records what was done and puts back the rest, however long it takes: a success that is not on record would be
-    /// done again, and a job that is not put back would wait for the next start.
+    /// done again, and a job that is not put back would wait for the next start. A process that ends does not wait for
+    /// ever: it leaves this thread behind.
     fn record(&mut self, finished: &[(Attempt, Next)], untouched: &[Job]) {
+        let mut stopping: Option<Instant> = None;
         while let Err(error) = self.queue.record(finished, untouched, clock::now()) {
             error!("action {}: outcomes cannot be recorded yet: {error}", self.action.name);
-            if self.stop.is_set() {
+            if !self.stop.is_set() {
+                self.bell.wait(self.poll_interval.min(RECORD_AGAIN));
+                continue;
+            }
+            if stopping.get_or_insert_with(Instant::now).elapsed() > RECORD_AT_STOP {
+                warn!("action {}: {} jobs run again at the next start", self.action.name, finished.len());
                 return;
             }
-            self.bell.wait(self.poll_interval);
+            self.bell.wait(RECORD_AT_STOP_PAUSE);
         }
     }
+}
+
+/// The same for every attempt at a job, and for every copy of the event that a provider may have caused.
+pub fn idempotency_key(event: &Event, job: &Job) -> String {
+    let parts = [&event.source, &event.delivery_id, &job.action, &job.dead_action].map(|part| part.as_bytes());
+    digest::hex(&digest::sha256(&[&parts.join(&0)]))[..KEY_DIGITS].to_owned()
 }
 
 /// Evenly spread from 0 to 1, for the jitter.

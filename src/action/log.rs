@@ -66,9 +66,13 @@ mod tests {
     fn event(delivery_id: &str) -> Event {
         Event {
             id: EventId(7),
+            source: String::new(),
             event_type: "issues".into(),
             delivery_id: delivery_id.into(),
-            payload_json: String::new(),
+            received_at: String::new(),
+            headers_json: String::new(),
+            payload_json: "".into(),
+            body: None,
         }
     }
 

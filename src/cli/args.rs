@@ -1,26 +1,31 @@
 //! From the words of the command line to [`Args`], in two steps: raw arguments, of which only the spelling is known to be
 //! right, then valid ones, in which each option belongs to the command and has a value that makes sense.
 
-use std::collections::BTreeMap;
+mod error;
+mod raw;
+
 use std::ffi::OsString;
-use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-use lexopt::Arg;
 use log::LevelFilter;
 
 use crate::config::secret::Env;
+use crate::config::units::parse_duration;
 use crate::config::{Config, ConfigError, database_path};
 use crate::event::{EventId, Status};
 use crate::listen::Listen;
 use crate::suggest::closest;
 
+pub use error::UsageError;
+use raw::Raw;
+
 /// A screenful or two; whoever wants more says so.
 const DEFAULT_LIST_LIMIT: u32 = 50;
 
 /// Every option of every command, and whether it takes a value. Who understands it is told by who takes it, below.
-const OPTIONS: [(&str, bool); 15] = [
+const OPTIONS: [(&str, bool); 19] = [
     ("config", true),
     ("listen", true),
     ("database", true),
@@ -36,6 +41,10 @@ const OPTIONS: [(&str, bool); 15] = [
     ("file", true),
     ("id", true),
     ("url", true),
+    ("action", true),
+    ("since", true),
+    ("dry-run", false),
+    ("type", true),
 ];
 
 /// What was asked for.
@@ -51,11 +60,25 @@ pub struct Args {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     Serve,
-    Check,
+    Check(CheckArgs),
     List(ListArgs),
     Show(ShowArgs),
-    Stats { json: bool },
+    Stats {
+        json: bool,
+    },
     Send(SendArgs),
+    Providers {
+        name: Option<String>,
+    },
+    Replay(ReplayArgs),
+    Cancel(CancelArgs),
+    /// No further job of this action is begun.
+    Pause(String),
+    Resume(String),
+    Forward {
+        id: EventId,
+        url: String,
+    },
     Help(Option<Topic>),
     Version,
 }
@@ -92,6 +115,42 @@ pub struct SendArgs {
     pub url: Option<String>,
 }
 
+/// What to try the actions with, beside checking the config.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CheckArgs {
+    Config,
+    /// A stored event.
+    Event(EventId),
+    /// A payload as the source would deliver it.
+    File {
+        file: PathBuf,
+        source: Option<String>,
+        event_type: Option<String>,
+    },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct ReplayArgs {
+    pub selection: SelectionArgs,
+    pub action: Option<String>,
+    pub dry_run: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct CancelArgs {
+    pub selection: SelectionArgs,
+    pub action: Option<String>,
+}
+
+/// Events by their numbers, or by what they have in common.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SelectionArgs {
+    pub ids: Vec<EventId>,
+    pub status: Option<Status>,
+    /// Received at most this long ago.
+    pub since: Option<Duration>,
+}
+
 /// A command that has a help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
@@ -101,10 +160,29 @@ pub enum Topic {
     Show,
     Stats,
     Send,
+    Replay,
+    Cancel,
+    Pause,
+    Resume,
+    Forward,
+    Providers,
 }
 
 impl Topic {
-    pub const ALL: [Topic; 6] = [Topic::Serve, Topic::Check, Topic::List, Topic::Show, Topic::Stats, Topic::Send];
+    pub const ALL: [Topic; 12] = [
+        Topic::Serve,
+        Topic::Check,
+        Topic::List,
+        Topic::Show,
+        Topic::Stats,
+        Topic::Send,
+        Topic::Replay,
+        Topic::Cancel,
+        Topic::Pause,
+        Topic::Resume,
+        Topic::Forward,
+        Topic::Providers,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -114,6 +192,12 @@ impl Topic {
             Topic::Show => "show",
             Topic::Stats => "stats",
             Topic::Send => "send",
+            Topic::Replay => "replay",
+            Topic::Cancel => "cancel",
+            Topic::Pause => "pause",
+            Topic::Resume => "resume",
+            Topic::Forward => "forward",
+            Topic::Providers => "providers",
         }
     }
 
@@ -147,60 +231,7 @@ impl Args {
     }
 }
 
-/// Options that exist, each at most once, and the words between them in their order.
-#[derive(Default)]
-struct Raw {
-    words: Vec<OsString>,
-    flags: Vec<&'static str>,
-    values: BTreeMap<&'static str, OsString>,
-}
-
 impl Raw {
-    /// Somebody who asks for help beside an option that does not exist gets help: the unknown option waits until all is
-    /// read.
-    fn read(words: impl IntoIterator<Item = OsString>) -> Result<Raw, UsageError> {
-        let mut raw = Raw::default();
-        let mut unknown = None;
-        let mut parser = lexopt::Parser::from_args(words);
-        while let Some(arg) = parser.next().map_err(UsageError::from_lexopt)? {
-            let (spelling, name) = match arg {
-                Arg::Value(word) => {
-                    raw.words.push(word);
-                    continue;
-                }
-                Arg::Short(letter) => (format!("-{letter}"), long_name(letter).to_owned()),
-                Arg::Long(name) => (format!("--{name}"), name.to_owned()),
-            };
-            match OPTIONS.iter().find(|(known, _)| *known == name) {
-                Some((name, true)) => raw.add_value(name, parser.value().map_err(UsageError::from_lexopt)?)?,
-                Some((name, false)) => raw.add_flag(name)?,
-                None => {
-                    parser.optional_value();
-                    unknown.get_or_insert(UsageError::unknown_option(spelling, &name));
-                }
-            }
-        }
-        match unknown {
-            Some(error) if !raw.flags.contains(&"help") => Err(error),
-            _ => Ok(raw),
-        }
-    }
-
-    fn add_flag(&mut self, name: &'static str) -> Result<(), UsageError> {
-        if self.flags.contains(&name) {
-            return Err(UsageError::Repeated(name));
-        }
-        self.flags.push(name);
-        Ok(())
-    }
-
-    fn add_value(&mut self, name: &'static str, value: OsString) -> Result<(), UsageError> {
-        match self.values.insert(name, value) {
-            None => Ok(()),
-            Some(_) => Err(UsageError::Repeated(name)),
-        }
-    }
-
     fn validate(mut self) -> Result<Args, UsageError> {
         if self.flag("help") {
             return Ok(Args::only(Command::Help(self.help_topic()?)));
@@ -224,11 +255,17 @@ impl Raw {
         };
         let command = match topic {
             Topic::Serve => Command::Serve,
-            Topic::Check => Command::Check,
+            Topic::Check => Command::Check(self.check()?),
             Topic::List => Command::List(self.list()?),
             Topic::Show => Command::Show(self.show()?),
             Topic::Stats => Command::Stats { json: self.flag("json") },
             Topic::Send => Command::Send(self.send()?),
+            Topic::Replay => Command::Replay(self.replay()?),
+            Topic::Cancel => Command::Cancel(self.cancel()?),
+            Topic::Pause => Command::Pause(self.action_name(topic)?),
+            Topic::Resume => Command::Resume(self.action_name(topic)?),
+            Topic::Forward => self.forward()?,
+            Topic::Providers => Command::Providers { name: self.word() },
         };
         self.refuse_the_rest(topic)?;
         Ok(command)
@@ -266,6 +303,65 @@ impl Raw {
         })
     }
 
+    fn check(&mut self) -> Result<CheckArgs, UsageError> {
+        let (event, file) = (self.value("event"), self.value("file").map(PathBuf::from));
+        match (event, file) {
+            (None, None) => Ok(CheckArgs::Config),
+            (Some(id), None) => {
+                let bad = |reason| UsageError::BadValue { option: "event", reason };
+                Ok(CheckArgs::Event(event_id(&id.to_string_lossy()).map_err(bad)?))
+            }
+            (None, Some(file)) => Ok(CheckArgs::File {
+                file,
+                source: self.parsed("source", any_text)?,
+                event_type: self.parsed("type", any_text)?,
+            }),
+            (Some(_), Some(_)) => Err(UsageError::Contradiction("event", "file")),
+        }
+    }
+
+    fn replay(&mut self) -> Result<ReplayArgs, UsageError> {
+        Ok(ReplayArgs {
+            action: self.parsed("action", any_text)?,
+            dry_run: self.flag("dry-run"),
+            selection: self.selection(Topic::Replay, "the ID of an event, or --status or --since")?,
+        })
+    }
+
+    fn cancel(&mut self) -> Result<CancelArgs, UsageError> {
+        let action = self.parsed("action", any_text)?;
+        // An action alone says enough: all its open jobs.
+        let needs = if action.is_some() { "" } else { "the ID of an event, or --action, --status or --since" };
+        Ok(CancelArgs { action, selection: self.selection(Topic::Cancel, needs)? })
+    }
+
+    /// `what` is missing where nothing is selected; nothing is, if it is empty.
+    fn selection(&mut self, topic: Topic, what: &'static str) -> Result<SelectionArgs, UsageError> {
+        let mut ids = Vec::new();
+        while let Some(word) = self.word() {
+            ids.push(event_id(&word).map_err(|reason| UsageError::BadWord { topic, reason })?);
+        }
+        let selection =
+            SelectionArgs { ids, status: self.parsed("status", status)?, since: self.parsed("since", parse_duration)? };
+        let is_empty = selection.ids.is_empty() && selection.status.is_none() && selection.since.is_none();
+        if is_empty && !what.is_empty() {
+            return Err(UsageError::MissingWord { topic, what });
+        }
+        Ok(selection)
+    }
+
+    fn action_name(&mut self, topic: Topic) -> Result<String, UsageError> {
+        self.word().ok_or(UsageError::MissingWord { topic, what: "the name of an ACTION" })
+    }
+
+    fn forward(&mut self) -> Result<Command, UsageError> {
+        let topic = Topic::Forward;
+        let id = self.word().ok_or(UsageError::MissingWord { topic, what: "the ID of an event and a URL" })?;
+        let id = event_id(&id).map_err(|reason| UsageError::BadWord { topic, reason })?;
+        let url = self.word().ok_or(UsageError::MissingWord { topic, what: "a URL after the ID" })?;
+        Ok(Command::Forward { id, url })
+    }
+
     fn database(&mut self) -> Result<Option<PathBuf>, UsageError> {
         let path = self.value("database").map(|path| database_path(PathBuf::from(path)));
         path.transpose().map_err(|reason| UsageError::BadValue { option: "database", reason })
@@ -279,35 +375,6 @@ impl Raw {
         }
     }
 
-    fn flag(&mut self, name: &'static str) -> bool {
-        let given = self.flags.len();
-        self.flags.retain(|flag| *flag != name);
-        self.flags.len() < given
-    }
-
-    fn value(&mut self, name: &'static str) -> Option<OsString> {
-        self.values.remove(name)
-    }
-
-    fn parsed<T, E: Display>(
-        &mut self,
-        name: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Result<Option<T>, UsageError> {
-        let Some(value) = self.value(name) else { return Ok(None) };
-        let bad = |reason| UsageError::BadValue { option: name, reason };
-        let text = value.to_str().ok_or_else(|| bad("the value is not UTF-8".to_owned()))?;
-        parse(text).map(Some).map_err(|error| bad(error.to_string()))
-    }
-
-    /// The next word. One that is no UTF-8 names nothing we have, and the message about that needs it readable.
-    fn word(&mut self) -> Option<String> {
-        if self.words.is_empty() {
-            return None;
-        }
-        Some(self.words.remove(0).to_string_lossy().into_owned())
-    }
-
     fn refuse_the_rest(mut self, topic: Topic) -> Result<(), UsageError> {
         if let Some(word) = self.word() {
             return Err(UsageError::ExtraWord { topic, word });
@@ -316,14 +383,6 @@ impl Raw {
             Some(option) => Err(UsageError::ForeignOption { topic, option }),
             None => Ok(()),
         }
-    }
-}
-
-fn long_name(letter: char) -> &'static str {
-    match letter {
-        'h' => "help",
-        'V' => "version",
-        _ => "",
     }
 }
 
@@ -355,93 +414,6 @@ fn log_level(text: &str) -> Result<LevelFilter, String> {
         _ => Err(format!("no level {text:?}; write one of: error, warn, info, debug")),
     }
 }
-
-/// Why the command line cannot be understood. Its text ends with where to look.
-#[derive(Debug, PartialEq, Eq)]
-pub enum UsageError {
-    UnknownCommand {
-        word: String,
-        closest: Option<&'static str>,
-    },
-    UnknownOption {
-        spelling: String,
-        closest: Option<&'static str>,
-    },
-    /// The option exists, but not for this command.
-    ForeignOption {
-        topic: Topic,
-        option: &'static str,
-    },
-    Repeated(&'static str),
-    Contradiction(&'static str, &'static str),
-    /// An option without its value, or with one that it does not take.
-    Spelling(String),
-    BadValue {
-        option: &'static str,
-        reason: String,
-    },
-    MissingWord {
-        topic: Topic,
-        what: &'static str,
-    },
-    BadWord {
-        topic: Topic,
-        reason: String,
-    },
-    ExtraWord {
-        topic: Topic,
-        word: String,
-    },
-}
-
-impl UsageError {
-    fn unknown_option(spelling: String, name: &str) -> UsageError {
-        UsageError::UnknownOption { spelling, closest: closest(name, OPTIONS.map(|(known, _)| known)) }
-    }
-
-    fn from_lexopt(error: lexopt::Error) -> UsageError {
-        UsageError::Spelling(error.to_string())
-    }
-
-    fn topic(&self) -> Option<Topic> {
-        match self {
-            UsageError::ForeignOption { topic, .. }
-            | UsageError::MissingWord { topic, .. }
-            | UsageError::BadWord { topic, .. }
-            | UsageError::ExtraWord { topic, .. } => Some(*topic),
-            _ => None,
-        }
-    }
-}
-
-impl Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            UsageError::UnknownCommand { word, closest: None } => write!(f, "unknown command {word:?}"),
-            UsageError::UnknownCommand { word, closest: Some(near) } => {
-                write!(f, "unknown command {word:?}; did you mean {near}?")
-            }
-            UsageError::UnknownOption { spelling, closest: None } => write!(f, "unknown option {spelling}"),
-            UsageError::UnknownOption { spelling, closest: Some(near) } => {
-                write!(f, "unknown option {spelling}; did you mean --{near}?")
-            }
-            UsageError::ForeignOption { topic, option } => write!(f, "{} takes no --{option}", topic.as_str()),
-            UsageError::Repeated(option) => write!(f, "--{option} is given twice; take one of them out"),
-            UsageError::Contradiction(one, other) => write!(f, "--{one} and --{other} exclude each other"),
-            UsageError::Spelling(message) => f.write_str(message),
-            UsageError::BadValue { option, reason } => write!(f, "--{option}: {reason}"),
-            UsageError::MissingWord { topic, what } => write!(f, "{} needs {what}", topic.as_str()),
-            UsageError::BadWord { topic, reason } => write!(f, "{}: {reason}", topic.as_str()),
-            UsageError::ExtraWord { topic, word } => write!(f, "{} does not take {word:?}", topic.as_str()),
-        }?;
-        match self.topic() {
-            None => f.write_str("\nsee hookbox --help"),
-            Some(topic) => write!(f, "\nsee hookbox {} --help", topic.as_str()),
-        }
-    }
-}
-
-impl std::error::Error for UsageError {}
 
 #[cfg(test)]
 mod tests;

@@ -1,31 +1,36 @@
 //! `hookbox check`: prints what a config would do.
 
+use std::fmt;
 use std::io::Write;
 
-use super::Failure;
-use crate::config::secret::{Env, SecretError, SecretRef};
+use super::args::CheckArgs;
+use super::{Failure, preview};
+use crate::action::Kind;
+use crate::config::secret::{Env, SecretRef};
 use crate::config::units::{duration_text, size_text};
 use crate::config::{Action, Config, Origin, Source, Verification};
 use crate::listen::Listen;
+use crate::provider;
 use crate::receive::PATH_PREFIX;
 
 /// The labels' column: as wide as the longest of them and two spaces.
 const LABEL_COLUMNS: usize = 10;
 
 /// Prints the whole config, and fetches every secret to tell whether it is there.
-pub(super) fn run(config: &Config, env: &Env, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Write) -> Result<(), Failure> {
     let mut report = Report::default();
     report.general(config);
     for source in config.sources.values() {
         report.source(source, &config.listen, env);
     }
     for action in config.actions.values() {
-        report.action(action, config);
+        report.action(action, config, env);
     }
     if config.actions.is_empty() {
         report.line("action", "none: events are stored, and nothing is done with them");
     }
     out.write_all(report.text.as_bytes())?;
+    preview::write(config, args, env, out)?;
     match report.problems {
         0 => Ok(writeln!(out, "\nno problem found")?),
         1 => Err(Failure::usage("the configuration has 1 problem")),
@@ -57,27 +62,37 @@ impl Report {
         self.text.push('\n');
         self.line("source", &source.name);
         self.line("", &format!("POST {}", endpoint(listen, &source.name)));
-        self.line("", &format!("provider {}", source.preset.name));
+        self.line("", &format!("provider {}", source.contract.preset.name));
         match &source.verification {
-            Verification::Secrets(secrets) => self.secrets(secrets, env),
+            Verification::Secrets(secrets) => self.secrets(source, secrets, env),
+            Verification::Awaited => {
+                self.line("", "NO SECRET YET: takes only the handshake that brings it, and shows it in the log");
+            }
             Verification::Nothing => {
                 self.line("", "NOT VERIFIED (verify = \"none\"): whoever reaches this address is believed");
             }
             Verification::LocalOnly => self
                 .line("", "NOT VERIFIED, so refuses (403) what a proxy forwarded; set GITHUB_WEBHOOK_SECRET to verify"),
         }
+        if let Err(failure) = super::secret::verify_token(source, env) {
+            self.problem(&failure.to_string());
+        }
+        if let Some(window) = source.dedup_window {
+            self.line("", &format!("replays what comes again after {}", duration_text(window)));
+        }
     }
 
-    fn secrets(&mut self, secrets: &[SecretRef], env: &Env) {
+    fn secrets(&mut self, source: &Source, secrets: &[SecretRef], env: &Env) {
+        self.line("", &format!("verifies {}", provider::verified(&source.contract)));
         for secret in secrets {
-            match secret.resolve(env) {
+            match super::secret::decoded(source, secret, env) {
                 Ok(_) => self.line("", &format!("verified with {secret}")),
                 Err(error) => self.problem(&error),
             }
         }
     }
 
-    fn action(&mut self, action: &Action, config: &Config) {
+    fn action(&mut self, action: &Action, config: &Config, env: &Env) {
         self.text.push('\n');
         self.line("action", &action.name);
         self.line("", &format!("kind {}", action.kind.as_str()));
@@ -86,12 +101,24 @@ impl Report {
             let note = if known { "" } else { " (no source of that name here)" };
             self.line("", &format!("on {pattern}{note}"));
         }
+        if let Some(when) = &action.when {
+            self.line("", &format!("when {when}"));
+        }
         let policy = &action.policy;
         let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
         self.line("", &format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
+        if !matches!(action.kind, Kind::Log) {
+            self.line("", &format!("timeout {}, concurrency {}", duration_text(action.timeout), action.concurrency));
+        }
+        if let Some(told) = &action.on_dead {
+            self.line("", &format!("when a job dies: {told}"));
+        }
+        if let Err(error) = action.kind.prepare(env) {
+            self.problem(&error);
+        }
     }
 
-    fn problem(&mut self, error: &SecretError) {
+    fn problem(&mut self, error: &dyn fmt::Display) {
         self.problems += 1;
         self.line("", &format!("PROBLEM {error}"));
     }
@@ -120,7 +147,7 @@ mod tests {
         fs::write(&path, toml).expect("written");
         let config = Config::load(Some(&path), env).expect("a config");
         let mut out = Vec::new();
-        let ended = run(&config, env, &mut out);
+        let ended = run(&config, &CheckArgs::Config, env, &mut out);
         (String::from_utf8(out).expect("UTF-8"), ended)
     }
 
@@ -143,7 +170,7 @@ mod tests {
             "NOT VERIFIED, so refuses (403)",
             "kind log\n",
             "on *\n",
-            "attempts 10, backoff 30s up to 6h\n",
+            "attempts 10, backoff 5m up to 6h\n",
             "no problem found\n",
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");

@@ -12,6 +12,12 @@ pub fn text(topic: Option<Topic>) -> &'static str {
         Some(Topic::Show) => include_str!("help/show.txt"),
         Some(Topic::Stats) => include_str!("help/stats.txt"),
         Some(Topic::Send) => include_str!("help/send.txt"),
+        Some(Topic::Replay) => include_str!("help/replay.txt"),
+        Some(Topic::Cancel) => include_str!("help/cancel.txt"),
+        Some(Topic::Pause) => include_str!("help/pause.txt"),
+        Some(Topic::Resume) => include_str!("help/resume.txt"),
+        Some(Topic::Forward) => include_str!("help/forward.txt"),
+        Some(Topic::Providers) => include_str!("help/providers.txt"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use ureq::Agent;
@@ -9,11 +10,12 @@ use ureq::http::Request;
 
 use super::Failure;
 use super::args::SendArgs;
+use crate::clock;
 use crate::config::secret::{Env, Secret};
 use crate::config::{Config, Source, Verification};
 use crate::digest;
 use crate::listen::Listen;
-use crate::provider;
+use crate::provider::{self, Wish};
 use crate::receive::PATH_PREFIX;
 
 /// Longer than any provider waits for its answer.
@@ -24,18 +26,24 @@ const MAX_ANSWER_BYTES: u64 = 4 << 10;
 
 pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let source = config.sources.get(&args.source).ok_or_else(|| unknown_source(config, &args.source))?;
-    let secret = secret_of(source, env)?;
+    let key = key_of(source, env)?;
     let url = args.url.clone().map_or_else(|| url_of(config, source), Ok)?;
-    let preset = source.preset;
-    let body = body_of(args, preset.sample.body)?;
-    let event_type = args.event_type.as_deref().unwrap_or(preset.sample.event_type);
-    let id = args.delivery_id.clone().unwrap_or_else(uuid);
+    let id = args.delivery_id.clone().unwrap_or_else(digest::uuid);
+    let event_type = args.event_type.clone().unwrap_or_else(|| source.contract.preset.sample.event_type.to_owned());
+    let wish = Wish {
+        event_type: args.event_type.clone(),
+        id: args.delivery_id.clone(),
+        body: args.file.as_deref().map(body_of).transpose()?,
+        new_id: id.clone(),
+    };
+    let draft = provider::draft(&source.contract, key.as_ref(), wish, clock::now());
+    let draft = draft.map_err(|error| Failure::failed(format!("{}: {error}", source.name)))?;
 
-    let mut request = Request::post(&url).header("Content-Type", "application/json");
-    for (name, value) in provider::sign(preset, secret.as_ref(), event_type, &id, &body) {
+    let mut request = Request::post(with_query(&url, &draft.query));
+    for (name, value) in draft.headers.iter() {
         request = request.header(name, value);
     }
-    let request = request.body(body).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
+    let request = request.body(draft.body).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
     let agent = Agent::config_builder().http_status_as_error(false).max_redirects(0).timeout_global(Some(TIMEOUT));
     let answered = agent.build().new_agent().run(request);
     let mut response =
@@ -52,10 +60,24 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
 }
 
 /// The first secret, as a provider would have it after a rotation; none where nothing is verified.
-fn secret_of(source: &Source, env: &Env<'_>) -> Result<Option<Secret>, Failure> {
-    let Verification::Secrets(references) = &source.verification else { return Ok(None) };
-    let secret = references.first().map(|reference| reference.resolve(env)).transpose();
-    secret.map_err(|error| Failure::usage(format!("sources.{}.secret: {error}", source.name)))
+fn key_of(source: &Source, env: &Env<'_>) -> Result<Option<Secret>, Failure> {
+    match &source.verification {
+        Verification::Secrets(references) => {
+            references.first().map(|reference| super::secret::key(source, reference, env)).transpose()
+        }
+        Verification::Awaited => {
+            Err(Failure::usage(format!("sources.{}.secret: there is none yet to sign with", source.name)))
+        }
+        Verification::Nothing | Verification::LocalOnly => Ok(None),
+    }
+}
+
+fn with_query(url: &str, pairs: &[(String, String)]) -> String {
+    if pairs.is_empty() {
+        return url.to_owned();
+    }
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' })
 }
 
 fn url_of(config: &Config, source: &Source) -> Result<String, Failure> {
@@ -72,8 +94,7 @@ fn url_of(config: &Config, source: &Source) -> Result<String, Failure> {
     }
 }
 
-fn body_of(args: &SendArgs, sample: &str) -> Result<Vec<u8>, Failure> {
-    let Some(path) = &args.file else { return Ok(sample.as_bytes().to_vec()) };
+fn body_of(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     let read = if path.as_os_str() == "-" { io::stdin().read_to_end(&mut body).map(|_| body) } else { fs::read(path) };
     read.map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
@@ -82,13 +103,4 @@ fn body_of(args: &SendArgs, sample: &str) -> Result<Vec<u8>, Failure> {
 fn unknown_source(config: &Config, name: &str) -> Failure {
     let known: Vec<&str> = config.sources.keys().map(String::as_str).collect();
     Failure::usage(format!("no source {name:?} in the config; there is: {}", known.join(", ")))
-}
-
-/// A random UUID (RFC 9562, version 4), as most providers' delivery ids are.
-fn uuid() -> String {
-    let mut bytes: [u8; 16] = digest::random();
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = digest::hex(&bytes);
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

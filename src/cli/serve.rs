@@ -1,30 +1,38 @@
 //! `hookbox serve`: starts the threads, waits for signals, and ends in an order that loses nothing.
 
-use std::collections::BTreeMap;
+mod staff;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver as Inbox, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use log::{error, info, warn};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
 use crate::clock;
 use crate::config::secret::Env;
-use crate::config::{Action, Config, Source, Verification};
+use crate::config::{Config, Source, Verification};
 use crate::current::Current;
 use crate::digest;
 use crate::gate::private::PrivateServer;
 use crate::gate::{self, Gate, Settings};
-use crate::listen;
+use crate::listen::{self, Door, Listener};
 use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
 use crate::route::{Router, Routing};
 use crate::stop::{Bell, Stop};
 use crate::store::Database;
-use crate::worker::Worker;
+use crate::systemd;
+use crate::watchdog::{Unanswered, Watchdog};
+use staff::{Runners, Staff};
+
+/// How long the last words may take: standard error may be what hangs.
+const LAST_WORDS: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What the main thread waits for.
 enum Message {
@@ -36,17 +44,30 @@ enum Message {
 
 /// Serves until SIGTERM or SIGINT. `reload` reads the configuration again, for SIGHUP.
 pub fn run(config: Config, env: &Env<'_>, reload: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
-    let endpoints = endpoints(&config, env)?;
+    let secrets = Secrets::fetch(&config, env)?;
+    let listener = public_listener(env)?;
     let (messages, inbox) = mpsc::channel();
     watch_signals(messages.clone())?;
-    let mut service = Service::start(&config, endpoints, messages)?;
+    let mut service = Service::start(&config, listener, secrets, messages)?;
     let ended = service.supervise(&inbox, || {
         let config = reload()?;
-        let endpoints = self::endpoints(&config, env)?;
-        Ok((config, endpoints))
+        let secrets = Secrets::fetch(&config, env)?;
+        Ok((config, secrets))
     });
     service.stop();
     ended
+}
+
+/// Everything that a configuration only refers to.
+struct Secrets {
+    endpoints: Vec<Endpoint>,
+    runners: Runners,
+}
+
+impl Secrets {
+    fn fetch(config: &Config, env: &Env<'_>) -> Result<Secrets, Failure> {
+        Ok(Secrets { endpoints: endpoints(config, env)?, runners: staff::runners(config, env)? })
+    }
 }
 
 /// Everything that lives while hookbox serves.
@@ -63,26 +84,32 @@ struct Service {
     router: JoinHandle<()>,
     router_stop: Stop,
     router_bell: Bell,
-    workers: BTreeMap<String, Hand>,
+    staff: Staff,
+    watchdog: Guard,
     messages: Sender<Message>,
 }
 
-/// A running worker, from outside.
-struct Hand {
-    action: Action,
+/// The running watchdog, from outside.
+struct Guard {
     stop: Stop,
     bell: Bell,
     thread: JoinHandle<()>,
 }
 
 impl Service {
-    fn start(config: &Config, endpoints: Vec<Endpoint>, messages: Sender<Message>) -> Result<Service, Failure> {
+    fn start(
+        config: &Config,
+        listener: Option<Listener>,
+        secrets: Secrets,
+        messages: Sender<Message>,
+    ) -> Result<Service, Failure> {
         let database = Database::open(&config.database)?;
-        let listener = listen::bind(&config.listen)?;
+        let listener = listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
+        let door = listener.door()?;
         let private = PrivateServer::create(&name_of(&config.database))?;
         let (receiver_stop, router_stop, router_bell) = (Stop::default(), Stop::default(), Bell::default());
 
-        let intake = Current::new(Intake { endpoints, disk_reserve_bytes: config.disk_reserve_bytes });
+        let intake = Current::new(intake_of(config, secrets.endpoints));
         let receiver = Receiver {
             server: private.server(),
             intake: intake.clone(),
@@ -101,14 +128,15 @@ impl Service {
             bell: router_bell.clone(),
             stop: router_stop.clone(),
         };
-        let mut workers = BTreeMap::new();
-        employ(&mut workers, config, None, &database, &messages)?;
-        routing.replace(routing_of(config, &workers));
+        let mut staff = Staff::default();
+        staff.employ(config, &secrets.runners, &database, &messages)?;
+        routing.replace(routing_of(config, &staff));
         let router = spawn("router", &messages, move || router.run())?;
 
         let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into() });
         let on_end = end_of("gate", &messages);
         let gate = gate::start(listener, &private.path(), Arc::clone(&settings), on_end)?;
+        let watchdog = guard(door, &messages)?;
         introduce(config, gate.address());
         Ok(Service {
             database,
@@ -123,7 +151,8 @@ impl Service {
             router,
             router_stop,
             router_bell,
-            workers,
+            staff,
+            watchdog,
             messages,
         })
     }
@@ -132,11 +161,11 @@ impl Service {
     fn supervise(
         &mut self,
         inbox: &Inbox<Message>,
-        reload: impl Fn() -> Result<(Config, Vec<Endpoint>), Failure>,
+        reload: impl Fn() -> Result<(Config, Secrets), Failure>,
     ) -> Result<(), Failure> {
         loop {
             match inbox.recv() {
-                Ok(Message::Reload) => match reload().and_then(|(config, endpoints)| self.adopt(config, endpoints)) {
+                Ok(Message::Reload) => match reload().and_then(|(config, secrets)| self.adopt(config, secrets)) {
                     Ok(()) => info!("configuration reloaded"),
                     Err(failure) => error!("keeping the old configuration: {failure}"),
                 },
@@ -151,13 +180,13 @@ impl Service {
     }
 
     /// Takes over everything that can change while serving.
-    fn adopt(&mut self, config: Config, endpoints: Vec<Endpoint>) -> Result<(), Failure> {
+    fn adopt(&mut self, config: Config, secrets: Secrets) -> Result<(), Failure> {
         if config.listen != self.config.listen || config.database != self.config.database {
             warn!("listen and database change only at a restart");
         }
-        employ(&mut self.workers, &config, Some(&self.config), &self.database, &self.messages)?;
-        self.routing.replace(routing_of(&config, &self.workers));
-        self.intake.replace(Intake { endpoints, disk_reserve_bytes: config.disk_reserve_bytes });
+        self.staff.employ(&config, &secrets.runners, &self.database, &self.messages)?;
+        self.routing.replace(routing_of(&config, &self.staff));
+        self.intake.replace(intake_of(&config, secrets.endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
         self.router_bell.ring();
         self.config = config;
@@ -167,9 +196,9 @@ impl Service {
     /// Ends in the order in which the data flows: what was received is answered, what was answered is on disk.
     fn stop(self) {
         info!("stopping");
-        for hand in self.workers.values() {
-            hand.dismiss();
-        }
+        self.watchdog.dismiss();
+        let grace_ends = Instant::now() + self.config.stop_timeout;
+        self.staff.dismiss();
         self.gate.stop();
         self.receiver_stop.set();
         self.private.server().unblock();
@@ -177,8 +206,11 @@ impl Service {
         self.router_stop.set();
         self.router_bell.ring();
         join(self.router);
-        for hand in self.workers.into_values() {
-            join(hand.thread);
+        if !self.staff.leave(grace_ends) {
+            warn!("some actions did not finish in time: they run again at the next start");
+            if let Err(error) = self.database.interrupt() {
+                warn!("{error}");
+            }
         }
         if let Err(error) = self.database.checkpoint() {
             warn!("the checkpoint at the end was not possible: {error}. Nothing is lost; the next start does it");
@@ -187,67 +219,48 @@ impl Service {
     }
 }
 
-impl Hand {
-    fn dismiss(&self) {
+impl Guard {
+    /// It must not ask any more once the gate takes no more questions.
+    fn dismiss(self) {
         self.stop.set();
         self.bell.ring();
+        join(self.thread);
     }
 }
 
-/// Starts a worker for each action that has none, and dismisses those whose action is gone or has changed. A successor
-/// waits until its predecessor has finished what it was doing.
-fn employ(
-    workers: &mut BTreeMap<String, Hand>,
-    config: &Config,
-    old: Option<&Config>,
-    database: &Database,
-    messages: &Sender<Message>,
-) -> Result<(), Failure> {
-    let is_same_pace = old.is_none_or(|old| old.poll_interval == config.poll_interval);
-    let mut before = std::mem::take(workers);
-    for action in config.actions.values() {
-        let predecessor = before.remove(&action.name);
-        let hand = match predecessor {
-            Some(hand) if is_same_pace && hand.action == *action => hand,
-            predecessor => hire(action, config, predecessor, database, messages)?,
-        };
-        workers.insert(action.name.clone(), hand);
-    }
-    before.values().for_each(Hand::dismiss);
-    Ok(())
-}
-
-fn hire(
-    action: &Action,
-    config: &Config,
-    predecessor: Option<Hand>,
-    database: &Database,
-    messages: &Sender<Message>,
-) -> Result<Hand, Failure> {
-    let (stop, bell) = (Stop::default(), Bell::default());
-    let worker = Worker {
-        action: action.clone(),
-        queue: database.queue()?,
-        poll_interval: config.poll_interval,
-        bell: bell.clone(),
-        stop: stop.clone(),
-    };
-    if let Some(predecessor) = &predecessor {
-        predecessor.dismiss();
-    }
-    let thread = spawn(&format!("action {}", action.name), messages, move || {
-        predecessor.into_iter().for_each(|predecessor| join(predecessor.thread));
-        worker.run();
-    })?;
-    Ok(Hand { action: action.clone(), stop, bell, thread })
-}
-
-fn routing_of(config: &Config, workers: &BTreeMap<String, Hand>) -> Routing {
+fn routing_of(config: &Config, staff: &Staff) -> Routing {
     Routing {
         actions: config.actions.values().cloned().collect(),
-        workers: workers.values().map(|hand| hand.bell.clone()).collect(),
+        workers: staff.bells(),
         poll_interval: config.poll_interval,
     }
+}
+
+/// What the service manager has passed wins: senders connect to that.
+fn public_listener(env: &Env<'_>) -> Result<Option<Listener>, Failure> {
+    Ok(systemd::public_socket(env)?.map(listen::adopt).transpose()?)
+}
+
+/// Starts the watchdog on our own front door.
+fn guard(door: Door, messages: &Sender<Message>) -> Result<Guard, Failure> {
+    let (stop, bell) = (Stop::default(), Bell::default());
+    let watchdog = Watchdog::new(door, bell.clone(), stop.clone());
+    let thread = spawn("watchdog", messages, move || {
+        if let Err(unanswered) = watchdog.run(|| {}) {
+            end_process(&unanswered);
+        }
+    })?;
+    Ok(Guard { stop, bell, thread })
+}
+
+/// Ends the process without its orderly end, which would wait for what hangs; without a word if that would wait too.
+fn end_process(why: &Unanswered) {
+    let stderr = std::io::stderr();
+    let mut list = [PollFd::new(&stderr, PollFlags::OUT)];
+    if poll(&mut list, Some(&LAST_WORDS)).is_ok_and(|writable| writable > 0) {
+        error!("{why}");
+    }
+    std::process::exit(1);
 }
 
 /// Resolves the secrets of all sources.
@@ -258,15 +271,19 @@ fn endpoints(config: &Config, env: &Env<'_>) -> Result<Vec<Endpoint>, Failure> {
 fn endpoint(source: &Source, env: &Env<'_>) -> Result<Endpoint, Failure> {
     let proof = match &source.verification {
         Verification::Secrets(references) => {
-            let secrets = references.iter().map(|reference| reference.resolve(env)).collect::<Result<_, _>>();
-            Proof::Signature(
-                secrets.map_err(|error| Failure::usage(format!("sources.{}.secret: {error}", source.name)))?,
-            )
+            let key = |reference| super::secret::key(source, reference, env);
+            Proof::Signature(references.iter().map(key).collect::<Result<_, _>>()?)
         }
+        Verification::Awaited => Proof::Awaited,
         Verification::Nothing => Proof::Nothing,
         Verification::LocalOnly => Proof::LocalOnly,
     };
-    Ok(Endpoint { source: source.clone(), proof })
+    let known = source.acquaintance(super::secret::verify_token(source, env)?);
+    Ok(Endpoint { source: source.clone(), proof, known })
+}
+
+fn intake_of(config: &Config, endpoints: Vec<Endpoint>) -> Intake {
+    Intake { endpoints, disk_reserve_bytes: config.disk_reserve_bytes, max_body_bytes: config.max_body_bytes }
 }
 
 /// Tells the operator what goes on, and what does not.
@@ -277,7 +294,12 @@ fn introduce(config: &Config, address: &str) {
     for source in config.sources.values() {
         let path = format!("{PATH_PREFIX}{}", source.name);
         match source.verification {
-            Verification::Secrets(_) => info!("POST {path} takes verified deliveries from {}", source.preset.name),
+            Verification::Secrets(_) => {
+                info!("POST {path} takes verified deliveries from {}", source.contract.preset.title)
+            }
+            Verification::Awaited => {
+                warn!("POST {path} waits for the verification token of {}", source.contract.preset.title)
+            }
             Verification::Nothing => {
                 warn!("POST {path} takes deliveries that are NOT verified: anybody can forge them")
             }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::{ShowArgs, ShowForm};
 use super::{Failure, table};
+use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::store::{Detail, Inspector, JobDetail, Summary};
 
@@ -62,6 +63,11 @@ fn write_text(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
         ["received", &summary.received_at].map(table::one_line),
     ];
     rows.extend(summary.processed_at.iter().map(|at| ["processed", at].map(table::one_line)));
+    let verified = summary.secret.map_or("no".to_owned(), |secret| format!("with secret {secret}"));
+    rows.push(["verified".to_owned(), verified]);
+    if summary.duplicates > 0 {
+        rows.push(["duplicates".to_owned(), summary.duplicates.to_string()]);
+    }
     table::write(out, None, &rows)?;
     write_headers(out, &event.headers_json)?;
     write_jobs(out, event)?;
@@ -83,7 +89,10 @@ fn write_headers(out: &mut dyn Write, headers_json: &str) -> io::Result<()> {
 
 fn write_jobs(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
     for job in &event.jobs {
-        writeln!(out, "\naction {}: {}", table::one_line(&job.action), job.state)?;
+        let tells_of =
+            if job.dead_action.is_empty() { String::new() } else { format!(" (tells of {})", job.dead_action) };
+        let (action, tells_of) = (table::one_line(&job.action), table::one_line(&tells_of));
+        writeln!(out, "\naction {action}{tells_of}: {}", state(job))?;
         for attempt in &job.attempts {
             let detail = table::one_line(&attempt.detail);
             let (number, at, took_ms) = (attempt.number, table::one_line(&attempt.started_at), attempt.duration_ms);
@@ -95,6 +104,16 @@ fn write_jobs(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A job's state, and what it waits for.
+fn state(job: &JobDetail) -> String {
+    let due = job.due_at_ms.map(Timestamp::from_unix_ms).filter(|due| *due > clock::now());
+    match (due, job.state.as_str()) {
+        (_, "queued") if job.paused => "queued, paused".to_owned(),
+        (Some(due), "queued") => format!("queued until {due}"),
+        (_, state) => state.to_owned(),
+    }
 }
 
 /// Indented for a person's eyes, as it came for a program's.

@@ -22,13 +22,16 @@ fn rows(config: &Config, stats: &Stats) -> Vec<[String; 2]> {
         count("events unprocessed", events.unprocessed),
         count("events processed", events.processed),
         count("events in error", events.error),
+        count("duplicates", stats.duplicates),
     ];
     if let Some(oldest) = &stats.oldest_unprocessed {
         rows.push(["oldest unprocessed".to_owned(), table::one_line(oldest)]);
     }
     for job in &stats.jobs {
-        rows.push(count(&table::one_line(&format!("action {}, jobs {}", job.action, job.state)), job.count));
+        let note = if config.actions.contains_key(&job.action) { "" } else { " (not configured)" };
+        rows.push(count(&table::one_line(&format!("action {}{note}, jobs {}", job.action, job.state)), job.count));
     }
+    rows.extend(stats.paused.iter().map(|action| ["paused".to_owned(), table::one_line(action)]));
     rows.push([
         "database".to_owned(),
         format!("{}, {}", config.database.display(), size_text(stats.database_bytes.unsigned_abs())),

@@ -34,6 +34,8 @@ pub struct Reader<'a> {
     path: String,
     table: &'a Table,
     asked: Vec<&'static str>,
+    /// Whether a key that was not asked for is a problem.
+    is_judged: bool,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -43,7 +45,7 @@ pub fn read_root<T>(table: &Table, problems: &mut Vec<Problem>, read: impl FnOnc
 }
 
 fn read_table<T>(path: String, table: &Table, problems: &mut Vec<Problem>, read: impl FnOnce(&mut Reader) -> T) -> T {
-    let mut reader = Reader { path, table, asked: Vec::new(), problems };
+    let mut reader = Reader { path, table, asked: Vec::new(), is_judged: true, problems };
     let result = read(&mut reader);
     reader.refuse_unknown_keys();
     result
@@ -56,6 +58,16 @@ impl<'a> Reader<'a> {
 
     pub fn is_empty_table(&self, key: &str) -> bool {
         self.table.get(key).and_then(Value::as_table).is_some_and(Table::is_empty)
+    }
+
+    pub fn has_table(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(Value::is_table)
+    }
+
+    /// Reads a table of keys with `read`.
+    pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Reader) -> T) -> Option<T> {
+        let child = self.get(key, table)?;
+        Some(read_table(self.path_of(key), &child, self.problems, read))
     }
 
     /// The value of an optional key.
@@ -106,6 +118,13 @@ impl<'a> Reader<'a> {
         parsed.into_iter().collect()
     }
 
+    /// The values of an optional table whose keys are the operator's own. Those that cannot be read are left out.
+    pub fn get_table<T>(&mut self, key: &'static str, parse: impl Fn(&str, &Value) -> Parsed<T>) -> Vec<T> {
+        let path = self.path_of(key);
+        let table = self.get(key, table).unwrap_or_default();
+        table.iter().filter_map(|(name, value)| self.note(join(&path, name), parse(name, value))).collect()
+    }
+
     /// The tables in a table, each read with `read`, by their names. Those that cannot be read are left out.
     pub fn tables<T>(
         &mut self,
@@ -131,6 +150,17 @@ impl<'a> Reader<'a> {
         self.note(path, Err(message))
     }
 
+    /// Notes a problem of a key further down.
+    pub fn refuse_at(&mut self, path: String, message: String) {
+        self.problems.push(Problem { key: path, message });
+    }
+
+    /// For a table of which too little is known to say which keys it may have.
+    pub fn give_up<T>(&mut self) -> Option<T> {
+        self.is_judged = false;
+        None
+    }
+
     fn refuse_missing<T>(&mut self, key: &'static str, missing: &str) -> Option<T> {
         self.asked.push(key);
         self.refuse(key, format!("missing; {missing}"))
@@ -150,6 +180,9 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse_unknown_keys(&mut self) {
+        if !self.is_judged {
+            return;
+        }
         for key in self.table.keys().filter(|key| !self.asked.contains(&key.as_str())) {
             let message = match closest(key, self.asked.iter().copied()) {
                 Some(known) => format!("unknown key; did you mean {known}?"),

@@ -1,7 +1,11 @@
 use std::ffi::OsString;
 
+use super::action::{ATTEMPTS, BACKOFF};
 use super::reader::Problem;
 use super::*;
+use crate::action::Kind;
+use crate::retry::Policy;
+use crate::route::Pattern;
 
 fn nothing_set(_: &str) -> Option<OsString> {
     None
@@ -58,9 +62,10 @@ fn an_empty_config_has_the_defaults() {
     assert_eq!(config.max_body_bytes, 25 * 1024 * 1024);
     assert_eq!(config.poll_interval, Duration::from_secs(5));
     assert_eq!(config.disk_reserve_bytes, 64 * 1024 * 1024);
-    assert_eq!(config.sources["github"].preset.name, "github");
+    assert_eq!(config.sources["github"].contract.preset.name, "github");
     let log = &config.actions["log"];
-    assert_eq!((log.kind, &log.on, log.policy), (ActionKind::Log, &vec![Pattern::everything()], Policy::default()));
+    assert!(matches!(log.kind, Kind::Log));
+    assert_eq!((&log.on, log.policy), (&vec![Pattern::everything()], Policy::default()));
     assert_eq!((config.sources.len(), config.actions.len()), (1, 1));
 }
 
@@ -164,7 +169,7 @@ fn all_problems_are_reported_at_once() {
         "sources.GitHub: a name is",
         "sources.GitHub.provider: no provider \"githb\"; did you mean \"github\"?",
         "sources.GitHub.secret: the secret is empty",
-        "sources.lab.provider: missing; write one of: github",
+        "sources.lab.provider: missing; write one of those that `hookbox providers` lists",
         "sources.lab.secret: missing; write \"env:NAME\"",
         "sources.lab.secrte: unknown key; did you mean secret?",
         "actions.team.kind: no kind \"carrier-pigeon\"; known: log",

@@ -38,6 +38,8 @@ pub struct Context {
     pub budget: Budget,
     pub max_body_bytes: u64,
     pub is_stopping: bool,
+    /// Every place is taken: who has been answered makes room, or a few that never pause would keep all others out.
+    pub is_crowded: bool,
 }
 
 /// A complete request on its way to the receiver.
@@ -61,6 +63,8 @@ pub enum Progress {
 pub enum Dispensable {
     Closing,
     Idle,
+    /// Asks for more than it reads: an answer that is read at all fits into what the kernel takes.
+    Stalled,
     Unfinished,
 }
 
@@ -115,13 +119,13 @@ impl Connection {
         }
     }
 
-    /// Whether this connection may be closed to make room. Never once its request is complete.
+    /// Whether this connection may be closed to make room. Never while its request waits for the answer.
     pub fn dispensable(&self, context: &Context) -> Option<(Dispensable, Instant)> {
-        let is_young = context.now < self.since + context.deadlines.grace;
         match self.state {
             State::Linger { .. } => Some((Dispensable::Closing, self.since)),
-            State::Waiting { .. } | State::Reply { .. } => None,
-            _ if is_young => None,
+            State::Waiting { .. } => None,
+            _ if self.is_young(context) => None,
+            State::Reply { .. } => Some((Dispensable::Stalled, self.since)),
             _ if self.is_idle() => Some((Dispensable::Idle, self.since)),
             _ => Some((Dispensable::Unfinished, self.since)),
         }
@@ -136,7 +140,8 @@ impl Connection {
         }
     }
 
-    /// The socket is ready for what [`Connection::interest`] asked. `scratch` has [`READ_BYTES`](super::body::READ_BYTES).
+    /// The socket is ready for what [`Connection::interest`] asked. `scratch` has
+    /// [`READ_BYTES`](super::body::READ_BYTES).
     pub fn ready(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
         match self.state {
             State::Head { .. } => self.read_head(context, scratch),
@@ -156,15 +161,24 @@ impl Connection {
         }
     }
 
-    /// The gate stops: an idle connection is closed, unless a request has come just now.
+    /// The gate stops: an idle connection is closed, unless a request has come just now, or is on its way: who has
+    /// connected a moment ago, or got an answer, gets another moment.
     pub fn stop(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
         if !self.is_idle() {
             return Progress::Pending;
         }
         match self.ready(context, scratch) {
-            Progress::Pending if self.is_idle() => Progress::Closed,
+            Progress::Pending if self.is_idle() && !self.is_young(context) => Progress::Closed,
+            Progress::Pending if self.is_idle() => {
+                self.deadline = context.now + context.deadlines.grace;
+                Progress::Pending
+            }
             progress => progress,
         }
+    }
+
+    fn is_young(&self, context: &Context) -> bool {
+        context.now < self.since + context.deadlines.grace
     }
 
     fn read_head(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
@@ -253,7 +267,7 @@ impl Connection {
     /// The receiver has answered.
     pub fn answer(&mut self, answer: &Answer, context: &Context) -> Progress {
         let State::Waiting { closes } = self.state else { return Progress::Pending };
-        let closes = closes || context.is_stopping;
+        let closes = closes || context.is_stopping || context.is_crowded;
         self.reply(answer.to_bytes(closes), closes, context)
     }
 
@@ -336,4 +350,37 @@ fn read(stream: &mut Stream, buffer: &mut [u8]) -> Input {
 /// True for what the next turn repeats.
 pub fn is_not_now(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::body::READ_BYTES;
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn an_idle_connection_holds_no_buffers() -> io::Result<()> {
+        let (ours, mut theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let context = Context {
+            now: Instant::now(),
+            deadlines: Deadlines::default(),
+            budget: Budget::default(),
+            max_body_bytes: 1_000_000,
+            is_stopping: false,
+            is_crowded: false,
+        };
+        let mut connection = Connection::new(ConnectionId(1), Stream::Unix(ours), "unix".into(), &context);
+        let body = "a".repeat(50_000);
+        theirs.write_all(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n{body}").as_bytes())?;
+        let mut scratch = vec![0; READ_BYTES];
+        while !connection.is_waiting() {
+            connection.ready(&context, &mut scratch);
+        }
+        let answer = Answer::parse(b"HTTP/1.1 204 No Content\r\n\r\n", false).ok().flatten();
+        assert!(answer.is_some_and(|answer| matches!(connection.answer(&answer, &context), Progress::Pending)));
+        assert!(connection.is_idle());
+        assert_eq!((connection.input.capacity(), context.budget.held_bytes()), (0, 0));
+        Ok(())
+    }
 }

@@ -12,7 +12,8 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 
 /// Hop-by-hop headers (RFC 9110, section 7.6.1), the lengths, which the gate writes by itself, and the header that
-/// only the gate may set.
+/// only the gate may set. What `Connection` names beside them is passed on: otherwise a sender could take away, behind a
+/// careless proxy, the field by which the proxy tells that it passes on somebody else's request.
 const DROPPED: [&str; 10] = [
     "Connection",
     "Keep-Alive",
@@ -105,7 +106,7 @@ pub fn parse(head: &[u8], max_body_bytes: u64) -> Result<Head, Refusal> {
     let framing = framing(line.version, headers, max_body_bytes)?;
     let expects_continue = expects_continue(line.version, headers)?;
     Ok(Head {
-        forward: write_forward(&line, headers, &options),
+        forward: write_forward(&line, headers),
         framing,
         expects_continue,
         closes: line.version == Version::Http10 || has_option(&options, "close"),
@@ -210,15 +211,13 @@ fn has_option(options: &[&[u8]], name: &str) -> bool {
     options.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// `Host` stays even where `Connection` names it: nobody may take away what the receiver needs.
-fn is_dropped(name: &str, options: &[&[u8]]) -> bool {
-    let is_named = has_option(options, name) && !name.eq_ignore_ascii_case("Host");
-    is_named || DROPPED.iter().any(|dropped| dropped.eq_ignore_ascii_case(name))
+fn is_dropped(name: &str) -> bool {
+    DROPPED.iter().any(|dropped| dropped.eq_ignore_ascii_case(name))
 }
 
-fn write_forward(line: &RequestLine<'_>, headers: &[Header<'_>], options: &[&[u8]]) -> Vec<u8> {
+fn write_forward(line: &RequestLine<'_>, headers: &[Header<'_>]) -> Vec<u8> {
     let mut forward = [line.method, b" ", line.target, b" HTTP/1.1\r\n"].concat();
-    for header in headers.iter().filter(|header| !is_dropped(header.name, options)) {
+    for header in headers.iter().filter(|header| !is_dropped(header.name)) {
         forward.extend_from_slice(header.name.as_bytes());
         forward.extend_from_slice(b": ");
         forward.extend_from_slice(header.value.trim_ascii());

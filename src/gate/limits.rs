@@ -1,5 +1,6 @@
 //! How much the gate takes on: connections, bytes and time.
 
+use super::GateError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,10 @@ const MIN_CONNECTIONS: usize = 8;
 
 /// Database, workers and their children, the admin listener, log.
 const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// What the program itself has open when nothing happens, and a little for what its actions start. With less, tiny_http
+/// would stop accepting the pool's connections, and the start would fail after a long wait and without its reason.
+const LEAST_DESCRIPTORS: u64 = 32;
 
 /// One end here, and tiny_http clones the other.
 const DESCRIPTORS_PER_SLOT: u64 = 3;
@@ -30,6 +35,8 @@ const SHORTAGE: Duration = Duration::from_secs(10);
 /// How long each thing may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
+    /// Until the pool is open. It takes milliseconds; a receiver that has not answered by then never will.
+    pub start: Duration,
     /// From the first byte of a request, or from the connection, to the last byte of its body.
     pub request: Duration,
     /// Between two requests on one connection.
@@ -55,6 +62,7 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Deadlines {
         Deadlines {
+            start: Duration::from_secs(10),
             request: Duration::from_secs(10),
             idle: Duration::from_secs(15),
             answer: Duration::from_secs(30),
@@ -81,9 +89,14 @@ pub struct Limits {
 
 impl Limits {
     /// What the machine allows. Raises the soft limit on descriptors as far as the gate has use for them.
-    pub fn of_this_process() -> Limits {
+    pub fn of_this_process() -> Result<Limits, GateError> {
         let needed = MAX_CONNECTIONS + SLOTS as u64 * DESCRIPTORS_PER_SLOT + RESERVED_DESCRIPTORS;
-        Limits::new(SLOTS, connections_within(raise_descriptors(needed), SLOTS))
+        let descriptors = raise_descriptors(needed);
+        let least = SLOTS as u64 * DESCRIPTORS_PER_SLOT + LEAST_DESCRIPTORS;
+        if descriptors < least {
+            return Err(GateError::TooFewDescriptors { descriptors, least, needed });
+        }
+        Ok(Limits::new(SLOTS, connections_within(descriptors, SLOTS)))
     }
 
     pub fn new(slots: usize, connections: usize) -> Limits {
@@ -95,6 +108,10 @@ impl Limits {
             Some((connections, until)) if now < until => connections,
             _ => self.connections,
         }
+    }
+
+    pub fn is_short(&self, now: Instant) -> bool {
+        self.shortage.is_some_and(|(_, until)| now < until)
     }
 
     /// Descriptors ran out while `live` connections existed.

@@ -235,3 +235,63 @@ impl Exchange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::blocks::Budget;
+    use super::super::limits::Deadlines;
+    use super::*;
+
+    fn request(budget: &Budget) -> Request {
+        let mut blocks = Blocks::new(budget);
+        blocks.prepend(b"GET / HTTP/1.1\r\n\r\n".to_vec());
+        Request { owner: ConnectionId(7), blocks, is_head: false }
+    }
+
+    fn pool_of(slot: Slot) -> Pool {
+        Pool { inner: PathBuf::new(), slots: vec![slot], reopen_at: None }
+    }
+
+    #[test]
+    fn a_request_that_meets_a_stale_slot_is_given_back_whole() -> io::Result<()> {
+        let (ours, theirs) = UnixStream::pair()?;
+        drop(theirs);
+        let mut pool = pool_of(Slot::Idle(ours));
+        let outcome = pool.begin(request(&Budget::default()), &mut [0; 16]);
+        let Outcome::Unsent(mut request) = outcome else { return Err(io::ErrorKind::InvalidData.into()) };
+        let mut bytes = Vec::new();
+        request.blocks.write_to(&mut bytes)?;
+        assert_eq!((request.owner, bytes.as_slice()), (ConnectionId(7), &b"GET / HTTP/1.1\r\n\r\n"[..]));
+        assert!(!pool.has_idle() && !pool.is_complete());
+        Ok(())
+    }
+
+    #[test]
+    fn a_request_that_was_begun_is_lost_with_its_slot() -> io::Result<()> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut pool = pool_of(Slot::Idle(ours));
+        assert!(matches!(pool.begin(request(&Budget::default()), &mut [0; 16]), Outcome::Pending));
+        drop(theirs);
+        assert!(matches!(pool.ready(0, PollFlags::IN, &mut [0; 16]), Outcome::Lost(ConnectionId(7))));
+        Ok(())
+    }
+
+    #[test]
+    fn a_receiver_that_is_not_there_is_tried_again_after_a_while() {
+        let deadlines = Deadlines::default();
+        let mut context = Context {
+            now: Instant::now(),
+            deadlines,
+            budget: Budget::default(),
+            max_body_bytes: 0,
+            is_stopping: false,
+            is_crowded: false,
+        };
+        let mut pool = Pool::new(PathBuf::from("/nonexistent"), 1);
+        pool.open_one(&context);
+        assert_eq!(pool.deadline(), Some(context.now + deadlines.reopen));
+        context.now += deadlines.reopen / 2;
+        pool.open_one(&context);
+        assert_eq!(pool.deadline(), Some(context.now + deadlines.reopen / 2));
+    }
+}

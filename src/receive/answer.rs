@@ -4,11 +4,12 @@ use std::fmt;
 use std::io::Cursor;
 
 use log::debug;
-use tiny_http::{Header, Method, Request, Response};
+use tiny_http::{Header, Request, Response};
 
-use crate::event::Headers;
+use crate::event::{Delivery, Headers};
 use crate::gate::PEER_HEADER;
 use crate::provider::Refusal;
+use crate::provider::handshake::Reply;
 use crate::store::{self, Kept, Stored};
 
 /// When to come again after a 503: long enough for a full disk to be noticed, short enough for a held lock.
@@ -19,7 +20,16 @@ pub(super) struct Answer {
     /// Boxed, because it is big and passes from stage to stage.
     request: Box<Request>,
     /// What the delivery is, for the log.
-    pub(super) label: String,
+    label: String,
+    /// What the provider wants to hear when it is stored.
+    status: u16,
+}
+
+/// A request that ends before anything is stored.
+pub(super) enum Ended {
+    Rejected(Rejected),
+    /// A handshake, and its answer.
+    Met(Answer, Reply),
 }
 
 /// A request that ends here, and why.
@@ -33,14 +43,31 @@ pub(super) struct Rejected {
 pub(super) enum Rejection {
     NoSuchPath,
     WrongMethod {
-        allow: &'static str,
+        allow: String,
     },
     Malformed(&'static str),
+    /// Compressed, and larger than any body may be.
+    TooLarge,
     Forged(Refusal),
+    /// The clock cannot judge its timestamp; the sender shall come again.
+    ClockNotSet,
+    /// A handshake that is not as it should be.
+    NotMet,
+    /// The provider has not brought the secret, or the operator not configured it.
+    NoSecretYet,
     /// An unverified source takes nothing that was passed on from elsewhere.
     NotLocal,
     /// It could not be made durable now; the sender shall come again.
     NotStored,
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Rejection {
+        match refusal {
+            Refusal::ClockNotSet => Rejection::ClockNotSet,
+            other => Rejection::Forged(other),
+        }
+    }
 }
 
 impl Rejection {
@@ -49,9 +76,10 @@ impl Rejection {
             Rejection::NoSuchPath => 404,
             Rejection::WrongMethod { .. } => 405,
             Rejection::Malformed(_) => 400,
-            Rejection::Forged(_) => 401,
-            Rejection::NotLocal => 403,
-            Rejection::NotStored => 503,
+            Rejection::TooLarge => 413,
+            Rejection::Forged(_) | Rejection::NoSecretYet => 401,
+            Rejection::NotLocal | Rejection::NotMet => 403,
+            Rejection::NotStored | Rejection::ClockNotSet => 503,
         }
     }
 
@@ -61,7 +89,10 @@ impl Rejection {
             Rejection::NoSuchPath => "no such source",
             Rejection::WrongMethod { .. } => "wrong method",
             Rejection::Malformed(what) => what,
-            Rejection::Forged(_) => "signature missing or wrong",
+            Rejection::TooLarge => "too large",
+            Rejection::Forged(_) | Rejection::NoSecretYet => "signature missing or wrong",
+            Rejection::ClockNotSet => "cannot be judged now",
+            Rejection::NotMet => "refused",
             Rejection::NotLocal => "this source takes no forwarded deliveries",
             Rejection::NotStored => "cannot be stored now",
         }
@@ -70,7 +101,7 @@ impl Rejection {
     fn header(&self) -> Option<Header> {
         match self {
             Rejection::WrongMethod { allow } => header("Allow", allow),
-            Rejection::NotStored => header("Retry-After", RETRY_AFTER_S),
+            Rejection::NotStored | Rejection::ClockNotSet => header("Retry-After", RETRY_AFTER_S),
             _ => None,
         }
     }
@@ -80,6 +111,14 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rejection::Forged(refusal) => refusal.fmt(f),
+            Rejection::TooLarge => f.write_str("the body is larger than max_body when decompressed"),
+            Rejection::ClockNotSet => Refusal::ClockNotSet.fmt(f),
+            Rejection::NotMet => f.write_str(
+                "it is not a handshake as it should be: see verify_token and allowed_origins in [sources.NAME]",
+            ),
+            Rejection::NoSecretYet => {
+                f.write_str("the source has no secret yet: set it to the token that the provider has sent")
+            }
             Rejection::NotLocal => {
                 f.write_str("it came from elsewhere, and this source verifies nothing: give it a secret")
             }
@@ -90,23 +129,37 @@ impl fmt::Display for Rejection {
 
 impl Answer {
     pub(super) fn new(request: Request) -> Answer {
-        Answer { request: Box::new(request), label: String::new() }
+        Answer { request: Box::new(request), label: String::new(), status: 200 }
     }
 
     pub(super) fn target(&self) -> &str {
         self.request.url()
     }
 
-    pub(super) fn is_post(&self) -> bool {
-        *self.request.method() == Method::Post
+    pub(super) fn method(&self) -> &str {
+        self.request.method().as_str()
+    }
+
+    /// Notes what to answer once it is stored, and what to log.
+    pub(super) fn accept(&mut self, status: u16, delivery: &Delivery) {
+        self.status = status;
+        self.label = format!("{} from {} (delivery {})", delivery.event_type, delivery.source, delivery.id.as_str());
     }
 
     pub(super) fn peer(&self) -> &str {
         peer(&self.request).unwrap_or("an unknown address")
     }
 
-    pub(super) fn rejected(self, why: Rejection) -> Rejected {
-        Rejected { answer: self, why }
+    pub(super) fn rejected(self, why: Rejection) -> Ended {
+        Ended::Rejected(Rejected { answer: self, why })
+    }
+
+    pub(super) fn reply(self, reply: &Reply) {
+        let mut response = Response::from_data(reply.body.as_bytes()).with_status_code(reply.status);
+        for header in reply.headers.iter().filter_map(|(name, value)| header(name, value)) {
+            response.add_header(header);
+        }
+        send(*self.request, response);
     }
 
     pub(super) fn reject(self, why: &Rejection) {
@@ -118,10 +171,10 @@ impl Answer {
     }
 }
 
-/// Answers 200 with an empty body, as every provider wants it, and gives back what was kept and the label.
+/// Answers with an empty body, which every provider understands, and gives back what was kept and the label.
 pub(super) fn acknowledge(stored: Stored<Answer>) -> (Kept, String) {
     let (kept, answer) = stored.into_parts();
-    send(*answer.request, Response::from_data(Vec::new()));
+    send(*answer.request, Response::from_data(Vec::new()).with_status_code(answer.status));
     (kept, answer.label)
 }
 
@@ -169,5 +222,18 @@ fn header(name: &str, value: &str) -> Option<Header> {
 fn send(request: Request, response: Response<Cursor<Vec<u8>>>) {
     if let Err(error) = request.respond(response) {
         debug!("the answer did not reach the gate: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_not_set_lets_the_sender_come_again_and_does_not_call_it_a_forger() {
+        let rejection = Rejection::from(Refusal::ClockNotSet);
+        assert_eq!(rejection.status(), 503);
+        assert!(rejection.header().is_some_and(|header| header.field.equiv("Retry-After")));
+        assert_eq!(Rejection::from(Refusal::Mismatch).status(), 401);
     }
 }

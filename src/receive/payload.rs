@@ -1,13 +1,14 @@
 //! Content becomes JSON: as received where it is JSON, represented by JSON where it is not.
 
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use super::answer::Rejection;
 use crate::event::Headers;
-use crate::provider;
-
-/// The deepest nesting taken. What reads the payload later, here or in another program, often recurses.
-const MAX_DEPTH: usize = 128;
+use crate::json;
 
 /// What is stored of a body.
 #[derive(Debug, PartialEq)]
@@ -17,15 +18,64 @@ pub(super) struct Payload {
     pub(super) body: Option<Vec<u8>>,
 }
 
+/// A body as it came, and what it says.
+pub(super) struct Content {
+    received: Vec<u8>,
+    /// Where it came compressed.
+    decompressed: Option<Vec<u8>>,
+}
+
+impl Content {
+    /// Undoes the compression that the header fields tell of. Never makes more than `max_bytes` of a body.
+    pub(super) fn decode(headers: &Headers, received: Vec<u8>, max_bytes: u64) -> Result<Content, Rejection> {
+        let mut encodings =
+            headers.all("Content-Encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+        let decompressed = match (encodings.next(), encodings.next()) {
+            (None, _) => None,
+            (Some(encoding), None) if is_gzip(encoding) => Some(gunzip(&received, max_bytes)?),
+            _ => return Err(Rejection::Malformed("the content encoding is not supported")),
+        };
+        Ok(Content { received, decompressed })
+    }
+
+    pub(super) fn received(&self) -> &[u8] {
+        &self.received
+    }
+
+    pub(super) fn decoded(&self) -> &[u8] {
+        self.decompressed.as_deref().unwrap_or(&self.received)
+    }
+
+    /// What is stored. The exact bytes of a compressed body are those that came.
+    pub(super) fn represent(self, headers: &Headers) -> Result<Payload, &'static str> {
+        match self.decompressed {
+            None => represent(headers, self.received),
+            Some(body) => Ok(Payload { body: Some(self.received), ..represent(headers, body)? }),
+        }
+    }
+}
+
+/// `x-gzip` is the same (RFC 9110, section 8.4.1.3).
+fn is_gzip(encoding: &str) -> bool {
+    ["gzip", "x-gzip"].iter().any(|name| encoding.eq_ignore_ascii_case(name))
+}
+
+fn gunzip(received: &[u8], max_bytes: u64) -> Result<Vec<u8>, Rejection> {
+    let mut body = Vec::new();
+    let read = MultiGzDecoder::new(received).take(max_bytes.saturating_add(1)).read_to_end(&mut body);
+    read.map_err(|_| Rejection::Malformed("the body is not gzip"))?;
+    if body.len() as u64 > max_bytes {
+        return Err(Rejection::TooLarge);
+    }
+    Ok(body)
+}
+
 /// Represents a body by what its `Content-Type` says it is. `Err` says, for the sender, what is malformed.
 ///
 /// JSON is kept as it came. A form becomes an object of strings; where it has a field `payload` that holds JSON, that
 /// JSON. Other text becomes a string, other bytes `null`. Untyped or plain text that is a JSON object or array is taken
 /// as JSON: Amazon's notifications and many scripts send it so.
-pub(super) fn represent(headers: &Headers, body: Vec<u8>) -> Result<Payload, &'static str> {
-    if headers.all("Content-Encoding").any(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-        return Err("the content encoding is not supported");
-    }
+fn represent(headers: &Headers, body: Vec<u8>) -> Result<Payload, &'static str> {
     let media_type = headers.get("Content-Type").map(media_type).unwrap_or_default();
     if is_json(&media_type) {
         return json(body);
@@ -43,10 +93,10 @@ pub(super) fn represent(headers: &Headers, body: Vec<u8>) -> Result<Payload, &'s
 
 /// The header fields as one JSON object. The values of secret ones are not kept; repeated ones are joined, as RFC 9110,
 /// section 5.3, allows.
-pub(super) fn headers_json(headers: &Headers) -> String {
+pub(super) fn headers_json(headers: &Headers, is_secret: impl Fn(&str) -> bool) -> String {
     let mut object = Map::new();
     for (name, value) in headers.iter() {
-        let value = if provider::is_secret_header(name) { "[redacted]" } else { value };
+        let value = if is_secret(name) { "[redacted]" } else { value };
         let known = object.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name));
         match known {
             Some((_, Value::String(joined))) => *joined = format!("{joined}, {value}"),
@@ -89,36 +139,10 @@ fn check_json(body: &[u8]) -> Result<(), &'static str> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
     // `IgnoredAny` is read without recursion, so that the parser's own limit does not speak before ours.
     serde_json::from_str::<IgnoredAny>(text).map_err(|_| "the body is not JSON")?;
-    if depth(body) > MAX_DEPTH {
+    if json::depth(body) > json::MAX_DEPTH {
         return Err("the JSON is nested too deep");
     }
     Ok(())
-}
-
-/// The deepest nesting of brackets in JSON that is known to be well-formed.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest) = (0usize, 0);
-    let mut bytes = json.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            b'"' => skip_string(&mut bytes),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
-}
-
-fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => return,
-            b'\\' => drop(bytes.next()),
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]
@@ -176,6 +200,28 @@ mod tests {
     }
 
     #[test]
+    fn a_compressed_body_is_read_within_its_bound_and_kept_as_it_came() {
+        use std::io::Write;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&[b'"'; 1]).unwrap();
+        encoder.write_all(&[b'a'; 1000]).unwrap();
+        encoder.write_all(&[b'"'; 1]).unwrap();
+        let zipped = encoder.finish().unwrap();
+        assert!(zipped.len() < 100);
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let headers = |encoding: &str| {
+            Headers::new(vec![field("Content-Encoding", encoding), field("Content-Type", "application/json")])
+        };
+        let decode = |encoding, body: &[u8], max| Content::decode(&headers(encoding), body.to_vec(), max);
+        let payload = decode("GZIP", &zipped, 1002).ok().unwrap().represent(&headers("gzip")).unwrap();
+        assert_eq!((payload.json.len(), payload.body.as_deref()), (1002, Some(&zipped[..])));
+        assert!(matches!(decode("gzip", &zipped, 1001), Err(Rejection::TooLarge)));
+        assert!(matches!(decode("gzip", &zipped[..30], 1002), Err(Rejection::Malformed(_))));
+        assert!(matches!(decode("gzip", b"{}", 1002), Err(Rejection::Malformed(_))));
+        assert!(matches!(decode("br", b"{}", 1002), Err(Rejection::Malformed(_))));
+    }
+
+    #[test]
     fn secret_headers_keep_only_their_name_and_repeated_ones_are_joined() {
         let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let headers = Headers::new(vec![
@@ -184,7 +230,7 @@ mod tests {
             field("x-a", "2"),
             field("authorization", "Bearer hush"),
         ]);
-        let json = headers_json(&headers);
+        let json = headers_json(&headers, crate::provider::is_secret_header);
         assert_eq!(json, r#"{"X-GitLab-token":"[redacted]","X-A":"1, 2","authorization":"[redacted]"}"#);
     }
 }

@@ -20,16 +20,20 @@ pub enum Error {
     TooOld(PathBuf),
     /// Not a database, or damaged. hookbox never moves or deletes it.
     Damaged { path: PathBuf, reason: String },
+    /// The files are no longer those that were opened: what is written now would be gone at the next start.
+    Moved(PathBuf),
     /// Another program holds the write lock.
     Busy(PathBuf),
     /// The disk is full.
     Full(PathBuf),
-    /// Less than the reserve is free on the disk.
-    Reserve { path: PathBuf, free_bytes: u64, reserve_bytes: u64 },
+    /// Less than the reserve is free on the disk, or would be with what was to be stored.
+    Reserve { path: PathBuf, free_bytes: u64, needed_bytes: u64, reserve_bytes: u64 },
     /// The file or its directory may not be written.
     ReadOnly(PathBuf),
     /// The schema of the older program could not be taken over.
     Foreign { path: PathBuf, reason: String },
+    /// The disk, or what passes for one, fails.
+    Failing { path: PathBuf, error: rusqlite::Error },
     /// Anything else that SQLite says.
     Other { path: PathBuf, error: rusqlite::Error },
 }
@@ -37,7 +41,10 @@ pub enum Error {
 impl Error {
     /// True if trying again changes nothing: somebody has to look.
     pub fn needs_a_person(&self) -> bool {
-        !matches!(self, Error::Busy(_) | Error::Full(_) | Error::Reserve { .. } | Error::Other { .. })
+        !matches!(
+            self,
+            Error::Busy(_) | Error::Full(_) | Error::Reserve { .. } | Error::Failing { .. } | Error::Other { .. }
+        )
     }
 
     /// Sorts an error of SQLite by what the operator can do about it.
@@ -47,8 +54,9 @@ impl Error {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
                 Error::Damaged { path, reason: error.to_string() }
             }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::Busy(path),
+            _ if is_busy(&error) => Error::Busy(path),
             Some(ErrorCode::DiskFull) => Error::Full(path),
+            Some(ErrorCode::SystemIoFailure) => Error::Failing { path, error },
             Some(ErrorCode::ReadOnly) => Error::ReadOnly(path),
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                 Error::Unusable { path, error: io::Error::other(error) }
@@ -56,6 +64,16 @@ impl Error {
             _ => Error::Other { path, error },
         }
     }
+}
+
+/// True if another connection holds a lock.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// True for what a row is refused for: a rule that another program has added to the table, or its size.
+pub(super) fn is_of_the_row(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig))
 }
 
 impl fmt::Display for Error {
@@ -98,15 +116,28 @@ impl fmt::Display for Error {
                      afresh: for f in {path} {path}-wal {path}-shm; do [ -e \"$f\" ] && mv \"$f\" \"$f.bad\"; done"
                 )
             }
-            Error::Busy(path) => {
-                write!(f, "another program holds the lock of the database {} for too long", path.display())
-            }
-            Error::Full(path) => write!(f, "the disk that holds the database {} is full", path.display()),
-            Error::Reserve { path, free_bytes, reserve_bytes } => write!(
+            Error::Moved(path) => write!(
                 f,
-                "the disk that holds the database {} has {} MiB free, less than the reserve of {} MiB (disk_reserve)",
+                "the database {path} or its -wal file was moved, replaced or deleted by somebody else while hookbox works \
+                 with it: put it back as it was, or restart hookbox to work with what is there now",
+                path = path.display()
+            ),
+            Error::Busy(path) => write!(
+                f,
+                "another program holds the lock of the database {path} for too long: let it end its transaction, or find \
+                 it with: fuser -v {path}",
+                path = path.display()
+            ),
+            Error::Full(path) => {
+                write!(f, "the disk that holds the database {} is full: make room on it", path.display())
+            }
+            Error::Reserve { path, free_bytes, needed_bytes, reserve_bytes } => write!(
+                f,
+                "the disk that holds the database {} has {} MiB free; storing {} KiB would leave less than the reserve of {} \
+                 MiB (disk_reserve)",
                 path.display(),
                 free_bytes >> 20,
+                needed_bytes >> 10,
                 reserve_bytes >> 20
             ),
             Error::ReadOnly(path) => write!(
@@ -118,6 +149,12 @@ impl fmt::Display for Error {
             Error::Foreign { path, reason } => {
                 write!(f, "the table webhook_events in {} cannot be taken over: {reason}", path.display())
             }
+            Error::Failing { path, error } => write!(
+                f,
+                "the disk that holds the database {} does not read or write what it should ({error}): look into the \
+                 kernel's log (dmesg)",
+                path.display()
+            ),
             Error::Other { path, error } => write!(f, "the database {}: {error}", path.display()),
         }
     }

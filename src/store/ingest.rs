@@ -5,17 +5,22 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, named_params};
 
-use super::{Error, Result, Writer};
+use super::anchor::Anchor;
+use super::{Error, Result, Writer, error};
 use crate::clock::Timestamp;
-use crate::event::{Delivery, DeliveryId, EventId};
+use crate::event::{Delivery, DeliveryId, EventId, Status};
 
 /// How long the same content counts as the same delivery where the provider sent no id: long enough for the retries
 /// after a lost answer, short enough that a message which is meant again is a new event.
 const CONTENT_WINDOW: Duration = Duration::from_secs(5 * 60);
 
+/// A delivery takes its bytes on the disk twice, in the WAL and in the database, until the WAL is cut back.
+const COPIES: u64 = 2;
+
 /// The receiver's connection.
 pub struct Ingest {
     writer: Writer,
+    anchor: Anchor,
     /// Whether the last commit failed for a reason that concerns every delivery.
     failed: bool,
 }
@@ -30,6 +35,8 @@ pub enum Kept {
     /// This event already, which had failed: its dead jobs are queued again. A provider's Redeliver button is pressed
     /// for nothing else.
     Requeued(EventId),
+    /// This event already, but so long ago that it is meant again: it is processed as if it were new.
+    Replayed(EventId),
 }
 
 /// A delivery that is safe on disk, with what the caller gave along. Only this module can make one, and only a
@@ -57,17 +64,18 @@ pub struct NotStored<T> {
 pub type Verdict<T> = std::result::Result<Stored<T>, NotStored<T>>;
 
 impl Ingest {
-    pub(super) fn new(writer: Writer) -> Ingest {
-        Ingest { writer, failed: false }
+    pub(super) fn new(writer: Writer, anchor: Anchor) -> Ingest {
+        Ingest { writer, anchor, failed: false }
     }
 
     /// Stores all of `batch` in one transaction, and returns after it is durable.
     ///
     /// A delivery that the database refuses for a reason of its own does not take the others with it. Nothing is stored
-    /// while less than `reserve_bytes` is free on the disk.
+    /// that would leave less than `reserve_bytes` free on the disk.
     pub fn store<T>(&mut self, batch: Vec<(Delivery, T)>, reserve_bytes: u64) -> Vec<Verdict<T>> {
         let (deliveries, carried): (Vec<Delivery>, Vec<T>) = batch.into_iter().unzip();
-        let committed = self.check_reserve(reserve_bytes).and_then(|()| self.commit(&deliveries));
+        let needed_bytes = COPIES * deliveries.iter().map(bytes_of).sum::<u64>();
+        let committed = self.check(reserve_bytes, needed_bytes).and_then(|()| self.commit(&deliveries));
         self.failed = committed.is_err();
         match committed {
             Ok(kept) => kept.into_iter().zip(carried).map(|(kept, carried)| self.outcome(kept, carried)).collect(),
@@ -81,22 +89,29 @@ impl Ingest {
     /// Whether a delivery could be stored now: the disk reserve is free, a write transaction can begin, and the last
     /// commit succeeded. Where it did not, a small one is tried; otherwise nothing is written.
     pub fn probe(&mut self, reserve_bytes: u64) -> Result<()> {
-        self.check_reserve(reserve_bytes)?;
+        self.check(reserve_bytes, 0)?;
         let failed = self.failed;
         self.writer.write(|transaction| if failed { rewrite_version(transaction) } else { Ok(()) })?;
         self.failed = false;
         Ok(())
     }
 
-    fn commit(&mut self, deliveries: &[Delivery]) -> Result<Vec<rusqlite::Result<Kept>>> {
+    fn check(&self, reserve_bytes: u64, needed_bytes: u64) -> Result<()> {
+        self.anchor.check()?;
+        self.check_reserve(reserve_bytes, needed_bytes)
+    }
+
+    fn commit(&self, deliveries: &[Delivery]) -> Result<Vec<rusqlite::Result<Kept>>> {
         if cfg!(hookbox_store_nothing) {
             return Ok(deliveries.iter().map(|_| Ok(Kept::New(EventId(0)))).collect());
         }
         self.writer.write(|transaction| {
-            let kept = deliveries.iter().map(|delivery| keep(transaction, delivery)).collect();
-            // A full disk or an I/O error has rolled everything back by itself, and COMMIT would then say so; to ask is
-            // to know the reason.
-            if transaction.is_autocommit() { first_error(kept) } else { Ok(kept) }
+            let keep = |delivery| match keep(transaction, delivery) {
+                // Nothing else is the delivery's own fault; and once all is rolled back, the rest would run on its own.
+                Err(error) if !error::is_of_the_row(&error) || transaction.is_autocommit() => Err(error),
+                kept => Ok(kept),
+            };
+            deliveries.iter().map(keep).collect()
         })
     }
 
@@ -107,28 +122,30 @@ impl Ingest {
         }
     }
 
-    /// A full card breaks the whole machine, not only us.
-    fn check_reserve(&self, reserve_bytes: u64) -> Result<()> {
+    /// A full card breaks the whole machine, not only us. And a commit that does not fit leaves the WAL as long as it got,
+    /// so that what would have fitted does not any more.
+    fn check_reserve(&self, reserve_bytes: u64, needed_bytes: u64) -> Result<()> {
         let path = &self.writer.path;
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         // Where the file system cannot be asked, the commit itself will say what is wrong.
         let Ok(disk) = rustix::fs::statvfs(directory.unwrap_or(std::path::Path::new("."))) else { return Ok(()) };
         let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free_bytes < reserve_bytes {
-            return Err(Error::Reserve { path: path.clone(), free_bytes, reserve_bytes });
+        if free_bytes < reserve_bytes.saturating_add(needed_bytes) {
+            return Err(Error::Reserve { path: path.clone(), free_bytes, needed_bytes, reserve_bytes });
         }
         Ok(())
     }
+}
+
+fn bytes_of(delivery: &Delivery) -> u64 {
+    let body = delivery.body.as_ref().map_or(0, Vec::len);
+    (delivery.payload_json.len() + delivery.headers_json.len() + body) as u64
 }
 
 /// A real commit that changes nothing: the page with the version is written again.
 fn rewrite_version(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     transaction.pragma_update(None, "user_version", version)
-}
-
-fn first_error(kept: Vec<rusqlite::Result<Kept>>) -> rusqlite::Result<Vec<rusqlite::Result<Kept>>> {
-    kept.into_iter().map(|kept| kept.map(Ok)).collect()
 }
 
 fn keep(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<Kept> {
@@ -153,16 +170,59 @@ fn keep(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<
             ":body": delivery.body,
         })?;
     if inserted == 1 {
-        return Ok(Kept::New(EventId(transaction.last_insert_rowid())));
+        let event = EventId(transaction.last_insert_rowid());
+        insert_provenance(transaction, event, delivery)?;
+        return Ok(Kept::New(event));
     }
-    let (event, failed): (i64, bool) = transaction
-        .prepare_cached("SELECT id, status = 'error' FROM webhook_events WHERE source = ?1 AND delivery_id = ?2")?
-        .query_row((&delivery.source, &id), |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if !failed {
-        return Ok(Kept::Duplicate(EventId(event)));
+    keep_again(transaction, delivery, &id)
+}
+
+fn insert_provenance(transaction: &Transaction<'_>, event: EventId, delivery: &Delivery) -> rusqlite::Result<()> {
+    let position = delivery.secret_position.and_then(|position| i64::try_from(position).ok());
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO provenance (event_id, secret_position) VALUES (?1, ?2)")?
+        .execute((event.0, position))?;
+    Ok(())
+}
+
+/// Counts a delivery that is there already, and does what its coming again means.
+fn keep_again(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> rusqlite::Result<Kept> {
+    let (event, status, last_meant_at): (i64, String, String) = transaction
+        .prepare_cached(
+            "SELECT id, status, coalesce(renewed_at, received_at)
+             FROM webhook_events LEFT JOIN provenance ON event_id = id WHERE source = ?1 AND delivery_id = ?2",
+        )?
+        .query_row((&delivery.source, id), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let event = EventId(event);
+    count_duplicate(transaction, event)?;
+    if status == Status::Unprocessed.as_str() {
+        return Ok(Kept::Duplicate(event));
     }
-    super::queue::requeue_dead(transaction, EventId(event))?;
-    Ok(Kept::Requeued(EventId(event)))
+    let is_meant_again = delivery.dedup_window.is_some_and(|window| {
+        Timestamp::parse(&last_meant_at).is_some_and(|at| at.distance(delivery.received_at) > window)
+    });
+    if is_meant_again {
+        super::queue::reopen(transaction, event)?;
+        transaction
+            .prepare_cached("UPDATE provenance SET renewed_at = ?2 WHERE event_id = ?1")?
+            .execute((event.0, delivery.received_at.to_string()))?;
+        return Ok(Kept::Replayed(event));
+    }
+    if status == Status::Error.as_str() {
+        super::queue::requeue(transaction, event, None)?;
+        return Ok(Kept::Requeued(event));
+    }
+    Ok(Kept::Duplicate(event))
+}
+
+fn count_duplicate(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO provenance (event_id, duplicates) VALUES (?1, 1)
+             ON CONFLICT (event_id) DO UPDATE SET duplicates = duplicates + 1",
+        )?
+        .execute([event.0])?;
+    Ok(())
 }
 
 /// The id under which to store content that came without one: that of its latest copy if that is recent, so that it is

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde::Serialize;
 
+use super::queue::read_event;
 use super::{Error, Result, open_to_look};
-use crate::event::{EventId, Status};
+use crate::event::{Event, EventId, Status};
 
 /// A read-only view of a database.
 pub struct Inspector {
@@ -34,7 +35,18 @@ pub struct Summary {
     pub status: String,
     pub received_at: String,
     pub processed_at: Option<String>,
+    /// How often it came again.
+    pub duplicates: i64,
+    /// Which of the source's secrets it was verified with, from 1.
+    pub secret: Option<i64>,
 }
+
+/// The columns of a [`Summary`], in its order.
+const SUMMARY: &str = "id, source, event_type, delivery_id, status, received_at, processed_at, \
+                       coalesce(duplicates, 0), secret_position + 1";
+
+/// With what is known of how they came in.
+const EVENTS: &str = "webhook_events LEFT JOIN provenance ON event_id = id";
 
 /// Everything that is known of one event.
 #[derive(Debug)]
@@ -50,7 +62,11 @@ pub struct Detail {
 #[derive(Debug, Serialize)]
 pub struct JobDetail {
     pub action: String,
+    /// The action whose death this job tells of; empty for a job of the event itself.
+    pub dead_action: String,
     pub state: String,
+    /// The action is paused: the job waits until somebody resumes it.
+    pub paused: bool,
     pub attempts: Vec<AttemptDetail>,
     pub last_error: Option<String>,
     pub due_at_ms: Option<i64>,
@@ -69,10 +85,13 @@ pub struct AttemptDetail {
 #[derive(Debug, Serialize)]
 pub struct Stats {
     pub events: Counts,
+    /// Deliveries that were there already.
+    pub duplicates: i64,
     pub jobs: Vec<JobCount>,
     /// When the oldest unprocessed event was received.
     pub oldest_unprocessed: Option<String>,
     pub database_bytes: i64,
+    pub paused: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,11 +116,11 @@ impl Inspector {
     /// The latest events that pass the filter, the newest last.
     pub fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
         self.read(|connection| {
-            let mut statement = connection.prepare(
-                "SELECT id, source, event_type, delivery_id, status, received_at, processed_at FROM webhook_events
+            let mut statement = connection.prepare(&format!(
+                "SELECT {SUMMARY} FROM {EVENTS}
                  WHERE (:status IS NULL OR status = :status) AND (:source IS NULL OR source = :source)
                  AND (:event IS NULL OR event_type = :event) ORDER BY id DESC LIMIT :limit",
-            )?;
+            ))?;
             let named = named_params! {
                 ":status": filter.status.map(Status::as_str),
                 ":source": filter.source,
@@ -114,19 +133,23 @@ impl Inspector {
         })
     }
 
+    /// An event as actions see it.
+    pub fn event(&self, id: EventId) -> Result<Option<Event>> {
+        self.read(|connection| read_event(connection, id))
+    }
+
     pub fn detail(&self, id: EventId) -> Result<Option<Detail>> {
         self.read(|connection| {
             let Some(mut detail) = connection
                 .query_row(
-                    "SELECT id, source, event_type, delivery_id, status, received_at, processed_at,
-                     headers_json, payload_json, body FROM webhook_events WHERE id = ?1",
+                    &format!("SELECT {SUMMARY}, headers_json, payload_json, body FROM {EVENTS} WHERE id = ?1"),
                     [id.0],
                     |row| {
                         Ok(Detail {
                             summary: summary(row)?,
-                            headers_json: row.get(7)?,
-                            payload_json: row.get(8)?,
-                            body: row.get(9)?,
+                            headers_json: row.get(9)?,
+                            payload_json: row.get(10)?,
+                            body: row.get(11)?,
                             jobs: Vec::new(),
                         })
                     },
@@ -166,9 +189,13 @@ impl Inspector {
                     |row| row.get(0),
                 )
                 .optional()?;
+            let duplicates = "SELECT coalesce(sum(duplicates), 0) FROM provenance WHERE duplicates > 0";
+            let duplicates = connection.query_row(duplicates, [], |row| row.get(0))?;
             let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
             let database_bytes = connection.query_row(size, [], |row| row.get(0))?;
-            Ok(Stats { events, jobs, oldest_unprocessed, database_bytes })
+            let mut statement = connection.prepare("SELECT action FROM paused ORDER BY action")?;
+            let paused = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            Ok(Stats { events, duplicates, jobs, oldest_unprocessed, database_bytes, paused })
         })
     }
 
@@ -186,33 +213,45 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
         status: row.get(4)?,
         received_at: row.get(5)?,
         processed_at: row.get(6)?,
+        duplicates: row.get(7)?,
+        secret: row.get(8)?,
     })
 }
 
 fn jobs(connection: &Connection, event: EventId) -> rusqlite::Result<Vec<JobDetail>> {
-    let mut statement = connection
-        .prepare("SELECT action, state, last_error, due_at_ms FROM jobs WHERE event_id = ?1 ORDER BY action")?;
+    let mut statement = connection.prepare(
+        "SELECT action, dead_action, state, last_error, due_at_ms,
+         EXISTS (SELECT 1 FROM paused WHERE paused.action = jobs.action)
+         FROM jobs WHERE event_id = ?1 ORDER BY dead_action, action",
+    )?;
     let mut jobs: Vec<JobDetail> = statement
         .query_map([event.0], |row| {
             Ok(JobDetail {
                 action: row.get(0)?,
-                state: row.get(1)?,
-                last_error: row.get(2)?,
-                due_at_ms: row.get(3)?,
+                dead_action: row.get(1)?,
+                state: row.get(2)?,
+                last_error: row.get(3)?,
+                due_at_ms: row.get(4)?,
+                paused: row.get(5)?,
                 attempts: Vec::new(),
             })
         })?
         .collect::<rusqlite::Result<_>>()?;
     for job in &mut jobs {
-        job.attempts = attempts(connection, event, &job.action)?;
+        job.attempts = attempts(connection, event, &job.action, &job.dead_action)?;
     }
     Ok(jobs)
 }
 
-fn attempts(connection: &Connection, event: EventId, action: &str) -> rusqlite::Result<Vec<AttemptDetail>> {
+fn attempts(
+    connection: &Connection,
+    event: EventId,
+    action: &str,
+    dead_action: &str,
+) -> rusqlite::Result<Vec<AttemptDetail>> {
     let mut statement = connection.prepare(
         "SELECT number, started_at, duration_ms, outcome, detail FROM attempts
-         WHERE event_id = ?1 AND action = ?2 ORDER BY number",
+         WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 ORDER BY number",
     )?;
     let attempt = |row: &Row<'_>| {
         Ok(AttemptDetail {
@@ -223,5 +262,5 @@ fn attempts(connection: &Connection, event: EventId, action: &str) -> rusqlite::
             detail: row.get(4)?,
         })
     };
-    statement.query_map((event.0, action), attempt)?.collect()
+    statement.query_map((event.0, action, dead_action), attempt)?.collect()
 }

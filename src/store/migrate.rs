@@ -9,10 +9,11 @@ use super::{Error, Result};
 type Migration = fn(&Transaction<'_>) -> std::result::Result<(), Problem>;
 
 /// In order. One that has been released is never changed.
-const MIGRATIONS: &[Migration] = &[events, queue];
+const MIGRATIONS: &[Migration] = &[events, queue, provenance];
 
 const EVENTS: &str = include_str!("001-events.sql");
 const QUEUE: &str = include_str!("002-queue.sql");
+const PROVENANCE: &str = include_str!("003-provenance.sql");
 
 /// The columns of `webhook_events` that are ours; any other column belongs to somebody else and is kept as it is.
 const OUR_COLUMNS: [&str; 10] = [
@@ -34,6 +35,7 @@ const OUR_CONSTRAINT: &str = "    UNIQUE (source, delivery_id)";
 enum Problem {
     Sql(rusqlite::Error),
     Foreign(String),
+    TooNew(i64),
 }
 
 impl From<rusqlite::Error> for Problem {
@@ -44,12 +46,11 @@ impl From<rusqlite::Error> for Problem {
 
 /// Applies what is missing, all in one transaction. Refuses a database that a later version has written.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
-    match apply(connection) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(found)) => Err(too_new(path, found)),
-        Err(Problem::Sql(error)) => Err(Error::of(path, error)),
-        Err(Problem::Foreign(reason)) => Err(Error::Foreign { path: path.to_owned(), reason }),
-    }
+    apply(connection).map_err(|problem| match problem {
+        Problem::Sql(error) => Error::of(path, error),
+        Problem::Foreign(reason) => Error::Foreign { path: path.to_owned(), reason },
+        Problem::TooNew(found) => too_new(path, found),
+    })
 }
 
 /// For a connection that must not write: errs unless the schema is the one that this program knows.
@@ -62,9 +63,9 @@ pub(super) fn require_current(connection: &Connection, path: &Path) -> Result<()
     }
 }
 
-fn apply(connection: &mut Connection) -> std::result::Result<std::result::Result<(), i64>, Problem> {
+fn apply(connection: &mut Connection) -> std::result::Result<(), Problem> {
     if version(connection)? == latest() {
-        return Ok(Ok(()));
+        return Ok(());
     }
     // A rebuilt table is dropped and renamed: neither may reach into foreign tables, triggers and views that name it.
     connection.pragma_update(None, "foreign_keys", false)?;
@@ -72,14 +73,13 @@ fn apply(connection: &mut Connection) -> std::result::Result<std::result::Result
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = version(&transaction)?;
     let Some(missing) = usize::try_from(found).ok().and_then(|done| MIGRATIONS.get(done..)) else {
-        return Ok(Err(found));
+        return Err(Problem::TooNew(found));
     };
     for migration in missing {
         migration(&transaction)?;
     }
     transaction.pragma_update(None, "user_version", latest())?;
-    transaction.commit()?;
-    Ok(Ok(()))
+    Ok(transaction.commit()?)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
@@ -110,6 +110,11 @@ fn events(transaction: &Transaction<'_>) -> std::result::Result<(), Problem> {
 /// 2: the queue.
 fn queue(transaction: &Transaction<'_>) -> std::result::Result<(), Problem> {
     Ok(transaction.execute_batch(QUEUE)?)
+}
+
+/// 3: how events came in.
+fn provenance(transaction: &Transaction<'_>) -> std::result::Result<(), Problem> {
+    Ok(transaction.execute_batch(PROVENANCE)?)
 }
 
 /// Replaces a table of the older program by ours, with all rows, the id sequence, and foreign columns, constraints,
@@ -203,38 +208,47 @@ fn first_name(part: &str) -> String {
     name.unwrap_or_default().to_ascii_lowercase()
 }
 
-/// The definitions between the outermost parentheses of a `CREATE TABLE`, comments left out of their beginnings.
+/// The definitions between the outermost parentheses of a `CREATE TABLE`, without comments before them.
 fn parts(definition: &str) -> Vec<&str> {
-    let mut found = Vec::new();
     let mut depth = 0;
-    let mut start = None;
-    let mut at = 0;
-    while let Some(length) = token_bytes(&definition[at..]) {
-        let token = &definition[at..at + length];
-        match token {
-            "(" => depth += 1,
-            ")" => depth -= 1,
-            _ => {}
+    let mut cuts = Vec::new();
+    for (at, token) in tokens(definition) {
+        let (before, after) = match token {
+            "(" => (depth, depth + 1),
+            ")" => (depth, depth - 1),
+            _ => (depth, depth),
+        };
+        let is_outermost = before.min(after) == 0 && before != after;
+        if is_outermost || depth == 1 && token == "," {
+            cuts.push(at);
         }
-        let ends = depth == 0 && token == ")" || depth == 1 && token == ",";
-        if ends && let Some(from) = start.take() {
-            found.push(definition[from..at].trim_end());
-        }
-        let is_blank = token.starts_with(char::is_whitespace) || token.starts_with("--") || token.starts_with("/*");
-        let opens = depth == 1 && token == "(" && found.is_empty() && start.is_none();
-        if depth > 0 && start.is_none() && !ends && !opens && !is_blank {
-            start = Some(at);
-        }
-        at += length;
+        depth = after;
     }
-    found
+    cuts.windows(2).map(|cut| without_comment_before(&definition[cut[0] + 1..cut[1]])).collect()
 }
 
-/// The length of the token at the start of `sql`: a comment, something quoted, a word, white space, or one character.
+fn without_comment_before(part: &str) -> &str {
+    let is_blank =
+        |token: &str| token.starts_with(char::is_whitespace) || token.starts_with("--") || token.starts_with("/*");
+    let start = tokens(part).find(|(_, token)| !is_blank(token)).map_or(part.len(), |(at, _)| at);
+    part[start..].trim_end()
+}
+
+/// Comments, quoted names and strings as a whole, everything else character by character; each with its place.
+fn tokens(sql: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at;
+        at += token_bytes(&sql[start..])?;
+        Some((start, &sql[start..at]))
+    })
+}
+
+/// The length of the token at the start of `sql`.
 fn token_bytes(sql: &str) -> Option<usize> {
     let first = sql.chars().next()?;
     let up_to = |end: &str, from: usize| sql[from..].find(end).map_or(sql.len(), |at| from + at + end.len());
-    let length = match first {
+    Some(match first {
         '-' if sql.starts_with("--") => up_to("\n", 2),
         '/' if sql.starts_with("/*") => up_to("*/", 2),
         '[' => up_to("]", 1),
@@ -242,8 +256,7 @@ fn token_bytes(sql: &str) -> Option<usize> {
         '`' => up_to("`", 1),
         '\'' => up_to("'", 1),
         _ => first.len_utf8(),
-    };
-    Some(length)
+    })
 }
 
 fn quoted(name: &str) -> String {

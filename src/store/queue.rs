@@ -1,6 +1,7 @@
 //! The life of events and jobs after the acknowledgement: each transition is one method, and one transaction.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use super::{Error, Result, Writer};
 use crate::clock::Timestamp;
@@ -12,12 +13,15 @@ pub struct Queue {
 }
 
 /// Where a job goes after an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     Succeeded,
     /// Back to the queue, until then.
     Queued(Timestamp),
-    Dead,
+    /// For good; `tell` is the action that is to tell of it.
+    Dead {
+        tell: Option<String>,
+    },
 }
 
 impl Queue {
@@ -29,10 +33,10 @@ impl Queue {
     pub fn unrouted(&self, limit: u32) -> Result<Vec<(EventId, String, String)>> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT event_id, coalesce(source, ''), coalesce(event_type, '')
+                "SELECT event_id, source, event_type
                  FROM unrouted LEFT JOIN webhook_events ON id = event_id ORDER BY event_id LIMIT ?1",
             )?;
-            statement.query_map([limit], |row| Ok((EventId(row.get(0)?), row.get(1)?, row.get(2)?)))?.collect()
+            statement.query_map([limit], |row| Ok((EventId(row.get(0)?), text(row, 1)?, text(row, 2)?)))?.collect()
         })
     }
 
@@ -61,17 +65,19 @@ impl Queue {
         self.writer.write(|transaction| {
             let mut statement = transaction.prepare_cached(
                 "UPDATE jobs SET state = 'running', due_at_ms = NULL, attempts = attempts + 1, tries = tries + 1
-                 WHERE state = 'queued' AND action = :action AND event_id IN (
-                     SELECT event_id FROM jobs WHERE state = 'queued' AND action = :action AND due_at_ms <= :now
+                 WHERE state = 'queued' AND action = :action AND (event_id, dead_action) IN (
+                     SELECT event_id, dead_action FROM jobs WHERE state = 'queued' AND action = :action
+                     AND due_at_ms <= :now AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = :action)
                      ORDER BY due_at_ms, event_id LIMIT :limit)
-                 RETURNING event_id, attempts, tries",
+                 RETURNING event_id, dead_action, attempts, tries",
             )?;
-            let job = |row: &rusqlite::Row<'_>| {
+            let job = |row: &Row<'_>| {
                 Ok(Job {
                     event: EventId(row.get(0)?),
                     action: action.to_owned(),
-                    attempt: row.get(1)?,
-                    tries: row.get(2)?,
+                    dead_action: row.get(1)?,
+                    attempt: row.get(2)?,
+                    tries: row.get(3)?,
                 })
             };
             let named = named_params! { ":action": action, ":now": now.unix_ms(), ":limit": limit };
@@ -81,25 +87,55 @@ impl Queue {
         })
     }
 
-    /// When the first queued job of an action is due. Asked before a claim, so that an idle queue writes nothing.
+    /// When the first queued job of an action is due; `None` while the action is paused. Asked before a claim, so that an
+    /// idle queue writes nothing.
     pub fn next_due(&self, action: &str) -> Result<Option<Timestamp>> {
         self.read(|connection| {
             connection
-                .prepare_cached("SELECT min(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1")?
+                .prepare_cached(
+                    "SELECT min(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1
+                     AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)",
+                )?
                 .query_row([action], |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp::from_unix_ms)))
         })
     }
 
-    /// An event as actions see it; `None` if it was deleted.
-    pub fn event(&self, id: EventId) -> Result<Option<Event>> {
+    /// The last error of an action's job for an event.
+    pub fn last_error(&self, event: EventId, action: &str) -> Result<Option<String>> {
         self.read(|connection| {
             connection
-                .prepare_cached("SELECT event_type, delivery_id, payload_json FROM webhook_events WHERE id = ?1")?
-                .query_row([id.0], |row| {
-                    Ok(Event { id, event_type: row.get(0)?, delivery_id: row.get(1)?, payload_json: row.get(2)? })
-                })
+                .prepare_cached("SELECT last_error FROM jobs WHERE event_id = ?1 AND action = ?2 AND dead_action = ''")?
+                .query_row((event.0, action), |row| row.get(0))
                 .optional()
+                .map(Option::flatten)
         })
+    }
+
+    /// Makes due at once the queued jobs of an action whose due time lies after `latest`; true if there were any.
+    ///
+    /// No job is put off for that long: the clock was ahead when it was, and has been set back since.
+    pub fn expedite(&mut self, action: &str, latest: Timestamp) -> Result<bool> {
+        let last_due: Option<i64> = self.read(|connection| {
+            connection
+                .prepare_cached("SELECT max(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1")?
+                .query_row([action], |row| row.get(0))
+        })?;
+        if last_due.is_none_or(|due_at_ms| due_at_ms <= latest.unix_ms()) {
+            return Ok(false);
+        }
+        self.writer.write(|transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE jobs SET due_at_ms = 0 WHERE state = 'queued' AND action = ?1 AND due_at_ms > ?2",
+                )?
+                .execute((action, latest.unix_ms()))
+        })?;
+        Ok(true)
+    }
+
+    /// An event as actions see it; `None` if it was deleted.
+    pub fn event(&self, id: EventId) -> Result<Option<Event>> {
+        self.read(|connection| read_event(connection, id))
     }
 
     /// Records finished attempts and moves their jobs, and the events of which no job is open any more, to what follows.
@@ -110,16 +146,18 @@ impl Queue {
         self.writer.write(|transaction| {
             for (attempt, next) in finished {
                 insert_attempt(transaction, attempt)?;
-                move_job(transaction, attempt, *next)?;
-                settle(transaction, attempt.job.event, now)?;
+                move_job(transaction, attempt, next)?;
+                if !matches!(next, Next::Queued(_)) {
+                    settle(transaction, attempt.job.event, now)?;
+                }
             }
             untouched.iter().try_for_each(|job| put_back(transaction, job))
         })
     }
 
     /// Keeps the WAL short. For every thread but the receiver to call when it has written, or others have.
-    pub fn checkpoint(&self) -> Result<()> {
-        self.writer.checkpoint()
+    pub fn checkpoint(&self) {
+        self.writer.checkpoint();
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
@@ -127,22 +165,101 @@ impl Queue {
     }
 }
 
+pub(super) fn read_event(connection: &Connection, id: EventId) -> rusqlite::Result<Option<Event>> {
+    connection
+        .prepare_cached(
+            "SELECT source, event_type, delivery_id, received_at, headers_json, payload_json, body
+             FROM webhook_events WHERE id = ?1",
+        )?
+        .query_row([id.0], |row| {
+            Ok(Event {
+                id,
+                source: text(row, 0)?,
+                event_type: text(row, 1)?,
+                delivery_id: text(row, 2)?,
+                received_at: text(row, 3)?,
+                headers_json: text(row, 4)?,
+                payload_json: text(row, 5)?.into(),
+                body: row.get_ref(6)?.as_bytes_or_null().ok().flatten().map(<[u8]>::to_vec),
+            })
+        })
+        .optional()
+}
+
+/// A column of text, in which another program may have stored bytes that are none, or a number. An event that could not
+/// be read at all would hold up those behind it.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => String::new(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+    })
+}
+
 /// Queues the jobs whose attempt did not come to its end when the last process died.
 pub(super) fn recover(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("UPDATE jobs SET state = 'queued', due_at_ms = 0 WHERE state = 'running'")
 }
 
-/// Queues the dead jobs of an event again, and opens the event. Their attempts start anew.
-pub(super) fn requeue_dead(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<()> {
+/// Puts back the jobs that are running; that attempt does not count. For the end of the process, when nobody can record
+/// their outcome any more.
+pub(super) fn interrupt(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "UPDATE jobs SET state = 'queued', due_at_ms = 0, attempts = attempts - 1, tries = tries - 1
+         WHERE state = 'running'",
+    )
+}
+
+/// Queues the dead jobs of an event again, or, where none is dead, all that have ended; only those of `action` where it is
+/// given. Their attempts start anew. An event of which there are no jobs is routed anew. False if there was nothing to do.
+pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, action: Option<&str>) -> rusqlite::Result<bool> {
+    let Some(state) = state_to_requeue(transaction, event, action)? else { return Ok(false) };
     transaction
         .prepare_cached(
-            "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0 WHERE event_id = ?1 AND state = 'dead'",
+            "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0 WHERE event_id = :event AND dead_action = ''
+             AND (:action IS NULL OR action = :action)
+             AND CASE WHEN :state = 'dead' THEN state = 'dead' ELSE state NOT IN ('queued', 'running') END",
         )?
-        .execute([event.0])?;
-    transaction
+        .execute(named_params! { ":event": event.0, ":action": action, ":state": state })?;
+    reopen(transaction, event)
+}
+
+/// Opens an event that is done. The router queues the jobs of all actions that it is for again. False if there is none.
+pub(super) fn reopen(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bool> {
+    let opened = transaction
         .prepare_cached("UPDATE webhook_events SET status = 'unprocessed', processed_at = NULL WHERE id = ?1")?
         .execute([event.0])?;
-    Ok(())
+    Ok(opened > 0)
+}
+
+/// Which jobs of an event [`requeue`] queues: `dead` ones or all that have `ended`, where there are any; `none` for an
+/// event that has no jobs and is to be routed.
+fn state_to_requeue(
+    connection: &Connection,
+    event: EventId,
+    action: Option<&str>,
+) -> rusqlite::Result<Option<&'static str>> {
+    let count = |states: &str| -> rusqlite::Result<i64> {
+        connection
+            .prepare_cached(
+                "SELECT count(*) FROM jobs WHERE event_id = ?1 AND dead_action = ''
+                 AND (?2 IS NULL OR action = ?2) AND instr(?3, state) > 0",
+            )?
+            .query_row((event.0, action, states), |row| row.get(0))
+    };
+    if count("dead")? > 0 {
+        return Ok(Some("dead"));
+    }
+    if count("succeeded, cancelled")? > 0 {
+        return Ok(Some("ended"));
+    }
+    Ok((action.is_none() && count("queued, running")? == 0).then_some("none"))
+}
+
+/// Whether [`requeue`] would do anything.
+pub(super) fn is_replayable(connection: &Connection, event: EventId, action: Option<&str>) -> rusqlite::Result<bool> {
+    Ok(state_to_requeue(connection, event, action)?.is_some())
 }
 
 /// True for an unprocessed event without open jobs.
@@ -150,7 +267,8 @@ fn is_open(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bo
     transaction
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE id = ?1 AND status = 'unprocessed')
-             AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND state IN ('queued', 'running'))",
+             AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
+                             AND state IN ('queued', 'running'))",
         )?
         .query_row([event.0], |row| row.get(0))
 }
@@ -159,7 +277,7 @@ fn is_open(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bo
 fn queue_jobs(transaction: &Transaction<'_>, event: EventId, actions: &[&str]) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO jobs (event_id, action, state, due_at_ms) VALUES (?1, ?2, 'queued', 0)
-         ON CONFLICT (event_id, action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0",
+         ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0",
     )?;
     for action in actions {
         statement.execute((event.0, action))?;
@@ -171,13 +289,14 @@ fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite:
     let duration_ms = i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX);
     transaction
         .prepare_cached(
-            "INSERT INTO attempts (event_id, action, number, started_at, duration_ms, outcome, detail)
-             VALUES (:event, :action, :number, :started_at, :duration_ms, :outcome, :detail)
+            "INSERT INTO attempts (event_id, action, dead_action, number, started_at, duration_ms, outcome, detail)
+             VALUES (:event, :action, :dead_action, :number, :started_at, :duration_ms, :outcome, :detail)
              ON CONFLICT DO NOTHING",
         )?
         .execute(named_params! {
             ":event": attempt.job.event.0,
             ":action": attempt.job.action,
+            ":dead_action": attempt.job.dead_action,
             ":number": attempt.job.attempt,
             ":started_at": attempt.started_at.to_string(),
             ":duration_ms": duration_ms,
@@ -187,25 +306,44 @@ fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite:
     Ok(())
 }
 
-fn move_job(transaction: &Transaction<'_>, attempt: &Attempt, next: Next) -> rusqlite::Result<()> {
+fn move_job(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> rusqlite::Result<()> {
+    let job = &attempt.job;
     let (state, due_at_ms, error) = match next {
         Next::Succeeded => ("succeeded", None, None),
         Next::Queued(due) => ("queued", Some(due.unix_ms()), Some(&attempt.detail)),
-        Next::Dead => ("dead", None, Some(&attempt.detail)),
+        Next::Dead { .. } => ("dead", None, Some(&attempt.detail)),
     };
-    transaction
+    let moved = transaction
         .prepare_cached(
             "UPDATE jobs SET state = :state, due_at_ms = :due_at_ms, last_error = :error
-             WHERE event_id = :event AND action = :action AND attempts = :attempt AND state = 'running'",
+             WHERE event_id = :event AND action = :action AND dead_action = :dead_action
+             AND attempts = :attempt AND state = 'running'",
         )?
         .execute(named_params! {
             ":state": state,
             ":due_at_ms": due_at_ms,
             ":error": error,
-            ":event": attempt.job.event.0,
-            ":action": attempt.job.action,
-            ":attempt": attempt.job.attempt,
+            ":event": job.event.0,
+            ":action": job.action,
+            ":dead_action": job.dead_action,
+            ":attempt": job.attempt,
         })?;
+    match next {
+        // Once, and not of a death of its own kind: telling must not go round in circles.
+        Next::Dead { tell: Some(tell) } if moved == 1 && job.dead_action.is_empty() => {
+            queue_death(transaction, job, tell)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn queue_death(transaction: &Transaction<'_>, job: &Job, tell: &str) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO jobs (event_id, action, dead_action, state, due_at_ms) VALUES (?1, ?2, ?3, 'queued', 0)
+             ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0",
+        )?
+        .execute((job.event.0, tell, &job.action))?;
     Ok(())
 }
 
@@ -213,20 +351,22 @@ fn put_back(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "UPDATE jobs SET state = 'queued', due_at_ms = 0, attempts = attempts - 1, tries = tries - 1
-             WHERE event_id = ?1 AND action = ?2 AND attempts = ?3 AND state = 'running'",
+             WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 AND attempts = ?4 AND state = 'running'",
         )?
-        .execute((job.event.0, &job.action, job.attempt))?;
+        .execute((job.event.0, &job.action, &job.dead_action, job.attempt))?;
     Ok(())
 }
 
 /// Gives an event of which no job is open its final status.
-fn settle(transaction: &Transaction<'_>, event: EventId, now: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn settle(transaction: &Transaction<'_>, event: EventId, now: Timestamp) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "UPDATE webhook_events SET processed_at = ?2, status =
-                 CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND state = 'dead') THEN 'error' ELSE 'processed' END
+                 CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = '' AND state = 'dead')
+                 THEN 'error' ELSE 'processed' END
              WHERE id = ?1 AND status = 'unprocessed'
-             AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND state IN ('queued', 'running'))",
+             AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
+                             AND state IN ('queued', 'running'))",
         )?
         .execute((event.0, now.to_string()))?;
     Ok(())

@@ -1,7 +1,7 @@
 //! A program under measurement, in a directory of its own, and what the kernel says of it.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -80,27 +80,25 @@ impl Server {
 
     /// `command` begins one of our programs.
     pub fn start_with(home: &Home, mut command: Command) -> Server {
-        let child = command.args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
-        let started = Instant::now();
-        loop {
+        let mut server = Server::spawn(command.args(["--listen", "127.0.0.1:0"]));
+        wait_until_up(&command, || {
             let told = fs::read_to_string(home.path("stderr")).unwrap();
-            if let Some(address) = told.lines().find_map(address_in) {
-                return Server { child, address };
-            }
-            assert!(started.elapsed() < START_TIMEOUT, "it does not start: {told}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+            server.address = told.lines().find_map(address_in)?;
+            Some(())
+        });
+        server
     }
 
     /// `command` begins a program that listens where it was told to.
     pub fn start_at(address: SocketAddr, mut command: Command) -> Server {
-        let child = command.spawn().unwrap();
-        let started = Instant::now();
-        while std::net::TcpStream::connect(address).is_err() {
-            assert!(started.elapsed() < START_TIMEOUT, "it does not listen: {command:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Server { child, address }
+        let mut server = Server::spawn(&mut command);
+        server.address = address;
+        wait_until_up(&command, || TcpStream::connect(address).ok());
+        server
+    }
+
+    fn spawn(command: &mut Command) -> Server {
+        Server { child: command.spawn().unwrap(), address: ([127, 0, 0, 1], 0).into() }
     }
 
     /// SIGTERM, and waits for the end.
@@ -114,13 +112,9 @@ impl Server {
         self.child.stdout.take().unwrap()
     }
 
-    /// The largest resident set so far, or since [`Server::forget_peak`].
+    /// The largest resident set so far.
     pub fn peak_mb(&self) -> f64 {
         self.status("VmHWM:") / 1024.0
-    }
-
-    pub fn forget_peak(&self) {
-        fs::write(self.proc("clear_refs"), "5").unwrap();
     }
 
     pub fn resident_mb(&self) -> f64 {
@@ -164,6 +158,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+fn wait_until_up<T>(command: &Command, mut is_up: impl FnMut() -> Option<T>) {
+    let started = Instant::now();
+    while is_up().is_none() {
+        assert!(started.elapsed() < START_TIMEOUT, "it does not start: {command:?}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -9,16 +9,22 @@ mod support;
 
 mod receive;
 mod reject;
+mod provider;
+mod handshake;
+mod dedup;
 
 mod store;
 
 mod process;
+mod actions;
 
 mod cli;
 mod config;
 
+mod durable;
 mod lifecycle;
 mod load;
+mod stall;
 
 mod interop;
 mod payloads;

@@ -7,10 +7,10 @@ use serde_json::Value;
 use crate::support::{Home, data, wait_longer_for};
 
 /// Event type and bytes.
-type Payload = (String, Vec<u8>);
+pub type Payload = (String, Vec<u8>);
 
 /// The files `EVENT[.ACTION].json` of a directory, or an `index.json` of `@octokit/webhooks-examples`.
-fn payloads_in(path: &Path) -> Vec<Payload> {
+pub fn payloads_in(path: &Path) -> Vec<Payload> {
     let index = if path.is_dir() { path.join("index.json") } else { path.to_owned() };
     if index.exists() {
         return payloads_of_index(&index);

@@ -222,3 +222,20 @@ fn an_idle_program_writes_nothing_to_the_disk() {
     pause();
     assert_eq!(written(), before);
 }
+
+/// Python's `request.get_data()` is bytes, which its `sqlite3` stores as a BLOB.
+#[test]
+fn a_row_with_bytes_where_text_is_meant_is_handled_and_holds_nothing_up() {
+    let (home, _) = Home::new().start().stop();
+    let sql = "INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status)
+        VALUES (x'676974687562', x'70757368', 'blobs', x'7b2261223a317d', '2025-01-31T12:00:00+00:00', 'unprocessed'),
+               ('github', x'ff', 'no-utf-8', x'ff00', '2025-01-31T12:00:00+00:00', 'unprocessed')";
+    home.db().execute(sql, []).unwrap();
+    insert(&home, "text", "{}");
+    let hookbox = home.start();
+    wait_until_handled(&hookbox, "text");
+    wait_until_handled(&hookbox, "blobs");
+    hookbox.wait_until_done();
+    assert_eq!(status(&hookbox, "no-utf-8"), "error");
+    assert!(hookbox.stdout().contains("Handling event push (delivery blobs)\nPayload keys: a\n"));
+}

@@ -230,7 +230,7 @@ fn a_short_wait_for_another_program_is_no_503() {
 #[test]
 fn with_too_little_disk_left_it_answers_503_and_is_not_healthy() {
     let home = Home::with_config(&format!("disk_reserve = \"1024GiB\"\n{SOURCE}"));
-    let disk = rustix::fs::statvfs(&home.path(".")).unwrap();
+    let disk = rustix::fs::statvfs(home.path(".")).unwrap();
     if disk.f_bavail * disk.f_frsize >= 1 << 40 {
         return println!("skipped: more than 1 TiB is free, and no reserve may be larger");
     }

@@ -2,15 +2,19 @@
 
 mod http;
 mod program;
+mod stub;
 mod trace;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 pub use http::{Address, Connection, Request, Response, hex, sign_github};
-pub use program::{Home, Hookbox, Output, python};
+pub use program::{Home, Hookbox, Output, python, runner};
 pub use rustix::process::Signal;
-pub use trace::{Call, strace};
+pub use stub::{Answer, Received, Stub, authority, closed_port};
+pub use trace::{Call, strace, strace_failing, strace_injecting};
 
 /// What deliveries are signed with: the secret of the example in GitHub's documentation.
 pub const SECRET: &str = "It's a Secret to Everybody";
@@ -36,6 +40,14 @@ pub fn wait_longer_for<T>(what: &str, deadline: Duration, mut ask: impl FnMut() 
         }
         assert!(start.elapsed() < deadline, "waited {deadline:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The tests need a descriptor for each connection too.
+pub fn allow_descriptors(count: u64) {
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_some_and(|current| current < count) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum: now.maximum }).unwrap();
     }
 }
 

@@ -40,7 +40,7 @@ fn global_options_stand_before_or_after_the_command() {
         listen: Some(Listen::Tcp("127.0.0.1:0".to_owned())),
         database: Some(PathBuf::from("x.db")),
         log_level: LevelFilter::Debug,
-        command: Command::Check,
+        command: Command::Check(CheckArgs::Config),
     };
     assert_eq!(args(&format!("{options} check")), expected);
     assert_eq!(args(&format!("check {options}")), expected);
@@ -82,6 +82,35 @@ fn send_takes_a_source_and_what_to_send() {
         url: Some("http://x/".to_owned()),
     };
     assert_eq!(command("send github --event issues --file - --id 1 --url http://x/"), Command::Send(full));
+}
+
+#[test]
+fn a_replay_needs_to_know_of_what() {
+    let selection =
+        |ids: &[i64], status, since| SelectionArgs { ids: ids.iter().copied().map(EventId).collect(), status, since };
+    let expected = ReplayArgs { selection: selection(&[7, 8], None, None), action: None, dry_run: false };
+    assert_eq!(command("replay 7 8"), Command::Replay(expected));
+    let day = Some(Duration::from_secs(86_400));
+    let expected = ReplayArgs {
+        selection: selection(&[], Some(Status::Error), day),
+        action: Some("deploy".to_owned()),
+        dry_run: true,
+    };
+    assert_eq!(command("replay --status error --since 1d --action deploy --dry-run"), Command::Replay(expected));
+    assert_error("replay", "replay needs the ID of an event, or --status or --since");
+    assert_error("replay --action deploy", "replay needs");
+    assert_error("cancel", "cancel needs");
+    let expected = CancelArgs { selection: selection(&[], None, None), action: Some("deploy".to_owned()) };
+    assert_eq!(command("cancel --action deploy"), Command::Cancel(expected));
+}
+
+#[test]
+fn check_tries_a_stored_event_or_a_file() {
+    assert_eq!(command("check --event 7"), Command::Check(CheckArgs::Event(EventId(7))));
+    let file = CheckArgs::File { file: "f".into(), source: Some("s".to_owned()), event_type: Some("t".to_owned()) };
+    assert_eq!(command("check --file f --source s --type t"), Command::Check(file));
+    assert_error("check --file f --event 7", "--event and --file exclude each other");
+    assert_error("check --source s", "check takes no --source");
 }
 
 #[test]
@@ -181,8 +210,20 @@ fn with_value(option: &str) -> String {
         "status" => "--status error".to_owned(),
         "listen" => "--listen 127.0.0.1:0".to_owned(),
         "log-level" => "--log-level warn".to_owned(),
-        "help" | "version" | "json" | "body" => format!("--{option}"),
+        "since" => "--since 2h".to_owned(),
+        "help" | "version" | "json" | "body" | "dry-run" => format!("--{option}"),
         other => format!("--{other} 1"),
+    }
+}
+
+/// What a command needs besides, for an option to make sense.
+fn needed_beside(topic: Topic, option: &str) -> &'static str {
+    match topic {
+        Topic::Serve | Topic::List | Topic::Stats | Topic::Providers => "",
+        Topic::Check if matches!(option, "source" | "type") => "--file f",
+        Topic::Check => "",
+        Topic::Forward => "1 http://localhost",
+        Topic::Show | Topic::Send | Topic::Replay | Topic::Cancel | Topic::Pause | Topic::Resume => "1",
     }
 }
 
@@ -200,8 +241,8 @@ fn the_help_tells_of_every_option_that_is_taken_and_of_no_other() {
         assert!(tells(None, option), "--{option}");
     }
     for topic in Topic::ALL {
-        let word = if matches!(topic, Topic::Show | Topic::Send) { "1" } else { "" };
         for option in &own {
+            let word = needed_beside(topic, option);
             let taken = parse(&format!("{} {word} {}", topic.as_str(), with_value(option))).is_ok();
             assert_eq!(tells(Some(topic), option), taken, "{topic:?} --{option}");
         }

@@ -18,14 +18,14 @@ fn refusal(result: Result<Head, Refusal>) -> Option<Refusal> {
 
 #[test]
 fn a_head_is_written_anew() -> Result<(), Refusal> {
-    let text = b"\r\nPOST /a?b=%20 HTTP/1.1\r\nhost:h:1 \r\nConnection: X-Hop , keep-alive,Host\r\nx-hop: 1\r\n\
+    let text = b"\r\nPOST /a?b=%20 HTTP/1.1\r\nhost:h:1 \r\nConnection: X-Hop , keep-alive,X-Forwarded-For\r\nX-Forwarded-For: 1\r\n\
         X-Gate-Peer: 1.2.3.4\r\nTE: gzip\r\nKeep-Alive: 5\r\nA: one\ttwo\r\nExpect: 100-continue\r\nA:\r\n\
         Transfer-Encoding: Chunked\r\n\r\n";
     let head = judge(text)?;
     assert_eq!(head.framing, Framing::Chunked);
     assert!(head.expects_continue && !head.closes && !head.is_head);
     let written = head.complete(7, "203.0.113.9:4711");
-    let expected = "POST /a?b=%20 HTTP/1.1\r\nhost: h:1\r\nA: one\ttwo\r\nA: \r\nContent-Length: 7\r\n\
+    let expected = "POST /a?b=%20 HTTP/1.1\r\nhost: h:1\r\nX-Forwarded-For: 1\r\nA: one\ttwo\r\nA: \r\nContent-Length: 7\r\n\
                     X-Gate-Peer: 203.0.113.9:4711\r\n\r\n";
     assert_eq!(String::from_utf8_lossy(&written), expected);
     Ok(())

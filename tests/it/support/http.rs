@@ -231,20 +231,16 @@ impl Connection {
         self.try_response().unwrap_or_else(|problem| panic!("no answer: {problem}"))
     }
 
+    /// The answer to a HEAD, which has no body whatever its length says.
+    #[track_caller]
+    pub fn head_response(&mut self) -> Response {
+        self.read_head(Instant::now() + ANSWER_DEADLINE).unwrap_or_else(|problem| panic!("no answer: {problem}"))
+    }
+
     /// The next answer, interim ones (`100`) too.
     pub fn try_response(&mut self) -> io::Result<Response> {
         let deadline = Instant::now() + ANSWER_DEADLINE;
-        let head_end = loop {
-            if let Some(at) = self.unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                break at;
-            }
-            if self.read_more(deadline)? == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before a whole answer"));
-            }
-        };
-        let head = String::from_utf8_lossy(&self.unread[..head_end]).into_owned();
-        self.unread.drain(..head_end + 4);
-        let mut response = Response::parse(&head);
+        let mut response = self.read_head(deadline)?;
         if response.status < 200 || response.status == 204 || response.status == 304 {
             return Ok(response);
         }
@@ -265,11 +261,37 @@ impl Connection {
         Ok(response)
     }
 
+    fn read_head(&mut self, deadline: Instant) -> io::Result<Response> {
+        let head_end = loop {
+            if let Some(at) = self.unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break at;
+            }
+            if self.read_more(deadline)? == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before a whole answer"));
+            }
+        };
+        let head = String::from_utf8_lossy(&self.unread[..head_end]).into_owned();
+        self.unread.drain(..head_end + 4);
+        Ok(Response::parse(&head))
+    }
+
     /// Everything until the program closes the connection.
     pub fn rest(&mut self) -> Vec<u8> {
         let deadline = Instant::now() + ANSWER_DEADLINE;
         while matches!(self.read_more(deadline), Ok(1..)) {}
         std::mem::take(&mut self.unread)
+    }
+
+    /// Whether the program closes the connection before `limit` has passed, whatever it says until then.
+    pub fn ends_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.read_more(deadline) {
+                Ok(0) => return true,
+                Ok(_) => self.unread.clear(),
+                Err(error) => return !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+            }
+        }
     }
 
     fn read_more(&mut self, deadline: Instant) -> io::Result<usize> {

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use rusqlite::types::FromSql;
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -28,18 +31,23 @@ pub struct Home {
     listen: String,
     wrapper: Vec<String>,
     stdout_unread: bool,
+    passed: Option<TcpListener>,
+    database: PathBuf,
 }
 
 impl Home {
     /// The built-in defaults, with a secret for the built-in source.
     pub fn new() -> Home {
+        let dir = tempfile::Builder::new().prefix("hookbox-test-").tempdir().unwrap();
         let home = Home {
-            dir: tempfile::Builder::new().prefix("hookbox-test-").tempdir().unwrap(),
+            database: dir.path().join("webhooks.db"),
+            dir,
             env: Vec::new(),
             args: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
             wrapper: Vec::new(),
             stdout_unread: false,
+            passed: None,
         };
         home.env("GITHUB_WEBHOOK_SECRET", SECRET)
     }
@@ -78,6 +86,19 @@ impl Home {
         self
     }
 
+    /// Starts the program as a service manager does that listens for it: the socket is descriptor 3.
+    pub fn passing(mut self, listener: &TcpListener) -> Home {
+        self.passed = Some(listener.try_clone().unwrap());
+        let become_it = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http exec \"$0\" \"$@\"";
+        self.wrapped_in(&["sh", "-c", become_it])
+    }
+
+    /// A database elsewhere, for `serve` and for what looks into it.
+    pub fn database(mut self, path: &Path) -> Home {
+        path.clone_into(&mut self.database);
+        self.arg("--database").arg(&path.display().to_string())
+    }
+
     /// Nobody reads what `serve` prints on stdout: once the pipe is full, printing blocks.
     pub fn stdout_unread(mut self, unread: bool) -> Home {
         self.stdout_unread = unread;
@@ -93,7 +114,7 @@ impl Home {
     }
 
     pub fn db(&self) -> rusqlite::Connection {
-        let db = rusqlite::Connection::open(self.path("webhooks.db")).unwrap();
+        let db = rusqlite::Connection::open(&self.database).unwrap();
         db.busy_timeout(Duration::from_secs(5)).unwrap();
         db
     }
@@ -112,12 +133,21 @@ impl Home {
         self.query("SELECT count(*) FROM webhook_events")[0]
     }
 
+    #[track_caller]
     pub fn start(self) -> Hookbox {
+        self.try_start().unwrap_or_else(|ended| panic!("ended at once: {}", ended.1))
+    }
+
+    /// `serve`, or what it left behind if it ended by itself.
+    #[track_caller]
+    pub fn try_start(self) -> Result<Hookbox, Box<(Home, Output)>> {
         let mut command = self.command();
         command.args(["--listen", &self.listen]).args(&self.args);
-        let mut process = Process::spawn(command, self.stdout_unread);
-        let address = process.wait_until_listening();
-        Hookbox { home: self, process, address }
+        let mut process = Process::spawn(command, self.stdout_unread, self.passed.as_ref());
+        match process.wait_until_listening() {
+            Ok(address) => Ok(Hookbox { home: self, process, address }),
+            Err(status) => Err(Box::new((self, process.output(status)))),
+        }
     }
 
     /// `serve`, which must end by itself.
@@ -133,7 +163,7 @@ impl Home {
         let mut command = self.command();
         let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         command.args(&args);
-        let mut process = Process::spawn(command, false);
+        let mut process = Process::spawn(command, false, None);
         let what = format!("the end of: hookbox {}", args.join(" "));
         let status = wait_longer_for(&what, COMMAND_DEADLINE, || process.child.try_wait().unwrap());
         process.output(status)
@@ -224,6 +254,17 @@ impl Hookbox {
         assert_eq!(response.status, 200, "{}", response.text());
     }
 
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.process.child)
+    }
+
+    /// Reads from now on what nobody was to read before.
+    pub fn read_stdout(&mut self) {
+        if let Some(stdout) = self.process.unread.take() {
+            self.process.stdout = Captured::from(stdout);
+        }
+    }
+
     pub fn stdout(&self) -> String {
         self.process.stdout.text()
     }
@@ -249,8 +290,33 @@ impl Hookbox {
         wait_for("every event to be processed", || (self.query::<i64>(open)[0] == 0).then_some(()));
     }
 
+    /// The most memory that was ever resident, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.proc_status("VmHWM") * 1024
+    }
+
+    /// Ends the strace that traces the program: with a call delayed it does not notice that the program has ended.
+    pub fn kill_tracer(&self) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
+        let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")?.trim().parse().ok());
+        kill_process(tracer.and_then(Pid::from_raw).unwrap(), Signal::KILL).unwrap();
+    }
+
+    /// How many descriptors are open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.child.id())).unwrap().count()
+    }
+
+    /// A number from `/proc/PID/status`, such as `VmHWM` (in KiB) or `Threads`. Under an emulator it is the emulator's.
+    #[track_caller]
+    pub fn proc_status(&self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("no {key} in {status}"));
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// SIGTERM, and what came of it.
@@ -295,7 +361,11 @@ impl Output {
     /// The only object.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.stdout).unwrap_or_else(|problem| panic!("{problem}: {self}"))
+        let mut deserializer = serde_json::Deserializer::from_slice(&self.stdout);
+        // A payload may be as deep as this reader's limit, and stands two levels down.
+        deserializer.disable_recursion_limit();
+        let read = Value::deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+        read.unwrap_or_else(|problem| panic!("{problem}: {self}"))
     }
 
     /// It did what it should.
@@ -327,30 +397,28 @@ struct Process {
     stdout: Captured,
     stderr: Captured,
     /// Kept open where nobody is to read it.
-    _unread: Option<ChildStdout>,
+    unread: Option<ChildStdout>,
 }
 
 impl Process {
     #[track_caller]
-    fn spawn(mut command: Command, stdout_unread: bool) -> Process {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    fn spawn(mut command: Command, stdout_unread: bool, stdin: Option<&TcpListener>) -> Process {
+        command.stdin(stdin.map_or(Stdio::null(), |listener| OwnedFd::from(listener.try_clone().unwrap()).into()));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|problem| panic!("{command:?}: {problem}"));
         let stdout = child.stdout.take().unwrap();
         let stderr = Captured::from(child.stderr.take().unwrap());
         if stdout_unread {
-            return Process { child, stdout: Captured::from(std::io::empty()), stderr, _unread: Some(stdout) };
+            return Process { child, stdout: Captured::from(std::io::empty()), stderr, unread: Some(stdout) };
         }
-        Process { child, stdout: Captured::from(stdout), stderr, _unread: None }
+        Process { child, stdout: Captured::from(stdout), stderr, unread: None }
     }
 
     #[track_caller]
-    fn wait_until_listening(&mut self) -> Address {
-        wait_for("a line `listening on ...` on stderr", || {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                self.stderr.finish();
-                panic!("ended at once ({status}): {}", self.stderr.text());
-            }
-            self.stderr.text().lines().find_map(address_in)
+    fn wait_until_listening(&mut self) -> Result<Address, ExitStatus> {
+        wait_for("a line `listening on ...` on stderr", || match self.child.try_wait().unwrap() {
+            Some(status) => Some(Err(status)),
+            None => self.stderr.text().lines().find_map(address_in).map(Ok),
         })
     }
 

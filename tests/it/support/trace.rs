@@ -33,15 +33,48 @@ impl Call {
 
 /// The same place with the program traced, into the file `trace`. `None` where that is not possible here.
 pub fn strace(home: Home) -> Option<Home> {
+    let calls = "trace=fsync,fdatasync,pwrite64,pwritev,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg";
+    // -s: whole pages and requests.
+    traced(home, &["-s", "70000", "-e", calls])
+}
+
+/// The same place with `fault` put into the program's system calls, as strace's `inject` describes it.
+pub fn strace_injecting(home: Home, fault: &str) -> Option<Home> {
+    let call = fault.split(':').next().unwrap_or_default();
+    traced(home, &["-e", &format!("trace={call}"), "-e", &format!("inject={fault}")])
+}
+
+fn traced(home: Home, how: &[&str]) -> Option<Home> {
     let mut trial = Command::new("strace");
     trial.args(["-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
     if !trial.status().is_ok_and(|status| status.success()) || !runner().is_empty() {
         println!("skipped: strace is not installed, not permitted, or the program is emulated");
         return None;
     }
-    let calls = "trace=fsync,fdatasync,pwrite64,pwritev,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg";
-    // -D: the program stays our child, and gets our signals. -s: whole pages and requests.
-    Some(home.wrapped_in(&["strace", "-D", "-f", "-s", "70000", "-e", calls, "-e", "signal=none", "-o", "trace"]))
+    // -D: the program stays our child, and gets our signals.
+    let words = [&["strace", "-D", "-f", "-e", "signal=none", "-o", "trace"], how].concat();
+    Some(home.wrapped_in(&words))
+}
+
+/// The same place with some system calls of the program failing: `pwrite64:error=EIO:when=30+37` lets every 37th from the
+/// 30th on fail. `None` where that is not possible here.
+pub fn strace_failing(home: Home, fault: &str) -> Option<Home> {
+    strace(home).map(|home| {
+        let inject = format!("inject={fault}");
+        home.wrapped_in(&[
+            "strace",
+            "-D",
+            "-f",
+            "-e",
+            "trace=pwrite64,fsync,fdatasync",
+            "-e",
+            "signal=none",
+            "-e",
+            &inject,
+            "-o",
+            "/dev/null",
+        ])
+    })
 }
 
 impl Call {

@@ -1,0 +1,245 @@
+//! `kind = "http"`: a request to somebody else's server.
+
+use std::borrow::Cow;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use ureq::Agent;
+use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use ureq::tls::TlsConfig;
+
+use super::{Call, MAX_DETAIL_BYTES, PrepareError, Report, excerpt, tls};
+use crate::clock;
+use crate::config::secret::{Env, Secret, SecretRef};
+use crate::digest::{self, Hash};
+use crate::event::Event;
+use crate::retry;
+use crate::template::{Template, TemplateError};
+
+/// Refused or unreachable addresses answer at once or never.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What belonged to the connection on which a delivery came, or is said anew; in lower case.
+const NOT_FORWARDED: [&str; 13] = [
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-forwarded-for",
+];
+
+const REDACTED: &str = "[redacted]";
+
+/// The action as configured.
+#[derive(Clone, Debug)]
+pub struct Http {
+    pub method: Method,
+    /// A template once it is fetched, as `env:` and `file:` may hold a whole URL with a token in it.
+    pub url: SecretRef,
+    /// Set or replaced; templates once they are fetched.
+    pub headers: Vec<(HeaderName, SecretRef)>,
+    /// Without one the exact original body is sent, with the provider's own headers.
+    pub body: Option<Template>,
+    /// Signs by the Standard Webhooks scheme.
+    pub sign: Option<SecretRef>,
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The action with its secrets at hand.
+pub struct Runner {
+    agent: Agent,
+    method: Method,
+    url: Template,
+    headers: Vec<(HeaderName, Template)>,
+    body: Option<Template>,
+    sign: Option<Secret>,
+}
+
+impl Http {
+    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<Runner, PrepareError> {
+        let headers = self.headers.iter().map(|(name, value)| Ok((name.clone(), template(value, "headers", env)?)));
+        let sign = self.sign.as_ref().map(|secret| secret.resolve(env)).transpose();
+        Ok(Runner {
+            agent: agent(self.ca_file.as_deref())?,
+            method: self.method.clone(),
+            url: url(&self.url, env)?,
+            headers: headers.collect::<Result<_, PrepareError>>()?,
+            body: self.body.clone(),
+            sign: sign.map_err(|error| PrepareError::Secret { key: "sign", error })?,
+        })
+    }
+}
+
+impl Runner {
+    pub(super) fn run(&self, call: &Call<'_>) -> Report {
+        let prepared = self.url(call).and_then(|url| Ok((url, self.fields(call)?, self.body(call)?)));
+        let (url, mut fields, body) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Report::give_up(error.to_string()),
+        };
+        if let Some(secret) = &self.sign {
+            fields.extend(standard_webhooks(secret, call.idempotency_key, clock::now().unix_ms() / 1000, &body));
+        }
+        send(&self.agent, &self.method, &url, fields, &body, call.timeout)
+    }
+
+    pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
+        let mut text = format!("{} {}\n", self.method, origin(&self.url(call)?));
+        let is_ours = |name: &HeaderName| self.headers.iter().any(|(ours, _)| ours == name);
+        for (name, value) in self.fields(call)? {
+            // A configured value may be a secret.
+            let value = if is_ours(&name) { "(as configured)" } else { value.to_str().unwrap_or("(not text)") };
+            text.push_str(&format!("{name}: {value}\n"));
+        }
+        text.push_str(&format!("\n{}\n", String::from_utf8_lossy(&self.body(call)?)));
+        Ok(text)
+    }
+
+    fn url(&self, call: &Call<'_>) -> Result<String, TemplateError> {
+        self.url.render(call.scope)
+    }
+
+    fn body<'a>(&self, call: &Call<'a>) -> Result<Cow<'a, [u8]>, TemplateError> {
+        match &self.body {
+            Some(template) => Ok(template.render(call.scope)?.into_bytes().into()),
+            None => Ok(call.event.bytes().into()),
+        }
+    }
+
+    /// The provider's own fields where its own body is sent; ours; then what the configuration sets.
+    fn fields(&self, call: &Call<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, TemplateError> {
+        let mut fields = match self.body {
+            Some(_) => Vec::new(),
+            None => header_fields_to_forward(call.event),
+        };
+        set(&mut fields, HeaderName::from_static("hookbox-event-id"), &call.event.id.to_string());
+        set(&mut fields, HeaderName::from_static("idempotency-key"), call.idempotency_key);
+        if let Some(death) = call.death {
+            set(&mut fields, HeaderName::from_static("hookbox-dead-action"), &death.action);
+        }
+        for (name, value) in &self.headers {
+            set(&mut fields, name.clone(), &value.render(call.scope)?);
+        }
+        Ok(fields)
+    }
+}
+
+/// The stored header fields of an event that still mean something to somebody else, so that its provider's signature can
+/// be verified again. What was redacted is gone.
+pub fn header_fields_to_forward(event: &Event) -> Vec<(HeaderName, HeaderValue)> {
+    let stored: Map<String, Value> = serde_json::from_str(&event.headers_json).unwrap_or_default();
+    let field = |(name, value): (String, Value)| {
+        let value = value.as_str().filter(|value| *value != REDACTED)?;
+        if NOT_FORWARDED.contains(&name.to_ascii_lowercase().as_str()) {
+            return None;
+        }
+        Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+    };
+    stored.into_iter().filter_map(field).collect()
+}
+
+/// Sends one request, and says what its answer means.
+pub(super) fn send(
+    agent: &Agent,
+    method: &Method,
+    url: &str,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    body: &[u8],
+    timeout: Duration,
+) -> Report {
+    let mut request = Request::builder().method(method).uri(url);
+    for (name, value) in fields {
+        request = request.header(name, value);
+    }
+    let request = match request.body(body) {
+        Ok(request) => request,
+        Err(error) => return Report::give_up(format!("the request cannot be made: {error}")),
+    };
+    let timed = agent.configure_request(request).timeout_global(Some(timeout)).build();
+    match agent.run(timed) {
+        Ok(response) => judge(response),
+        Err(error) if is_our_mistake(&error) => Report::give_up(error.to_string()),
+        Err(error) => Report::retry(error.to_string()),
+    }
+}
+
+/// As much of a URL as can be shown: what follows the host, and what stands before an `@`, may be a secret.
+pub(super) fn origin(url: &str) -> String {
+    let Ok(uri) = url.parse::<Uri>() else { return "(not a URL)".to_owned() };
+    format!("{}://{}/...", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
+}
+
+/// Nothing follows redirects: what is sent carries secrets. All answers are answers, not errors.
+pub fn agent(ca_file: Option<&std::path::Path>) -> Result<Agent, PrepareError> {
+    let roots = tls::roots(ca_file).map_err(PrepareError::Certificates)?;
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .max_redirects(0)
+        .user_agent(concat!("hookbox/", env!("CARGO_PKG_VERSION")))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .tls_config(TlsConfig::builder().root_certs(roots).build());
+    Ok(config.build().new_agent())
+}
+
+/// A fetched URL as a template. One that is written out was looked at when the configuration was read.
+pub(super) fn url(value: &SecretRef, env: &Env<'_>) -> Result<Template, PrepareError> {
+    let url = template(value, "url", env)?;
+    let is_one = url.source().starts_with("http://") || url.source().starts_with("https://");
+    if is_one { Ok(url) } else { Err(PrepareError::NotUrl) }
+}
+
+/// A fetched secret as a template; a literal one was checked when the configuration was read.
+fn template(value: &SecretRef, key: &'static str, env: &Env<'_>) -> Result<Template, PrepareError> {
+    let secret = value.resolve(env).map_err(|error| PrepareError::Secret { key, error })?;
+    let text = std::str::from_utf8(secret.as_bytes()).map_err(|_| PrepareError::NotText { key })?;
+    text.trim().parse().map_err(|error| PrepareError::Template { key, error })
+}
+
+fn judge(response: Response<ureq::Body>) -> Report {
+    let status = response.status();
+    let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let outcome = retry::outcome_of_status(status.as_u16(), retry_after.as_deref(), clock::now());
+    let mut answer = Vec::new();
+    // The status has been given: an answer that breaks off or never ends changes nothing.
+    let _ = response.into_body().into_reader().take(MAX_DETAIL_BYTES as u64).read_to_end(&mut answer);
+    Report { outcome, detail: format!("{status} {}", excerpt(&answer)).trim_end().to_owned() }
+}
+
+/// What no retry mends: the configuration must change.
+fn is_our_mistake(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::RequireHttpsOnly(_))
+}
+
+fn set(fields: &mut Vec<(HeaderName, HeaderValue)>, name: HeaderName, value: &str) {
+    // A line break in a value would begin another field.
+    let one_line = value.replace(char::is_control, " ");
+    let Ok(value) = HeaderValue::from_str(one_line.trim()) else { return };
+    fields.retain(|(other, _)| *other != name);
+    fields.push((name, value));
+}
+
+/// The header fields by which a receiver verifies what comes from us.
+/// Source: <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
+fn standard_webhooks(secret: &Secret, id: &str, now_unix_s: i64, body: &[u8]) -> [(HeaderName, HeaderValue); 3] {
+    let signed = [id.as_bytes(), b".", now_unix_s.to_string().as_bytes(), b".", body].concat();
+    let text = std::str::from_utf8(secret.as_bytes()).unwrap_or_default();
+    let key = text.strip_prefix("whsec_").and_then(digest::unbase64).unwrap_or_else(|| secret.as_bytes().to_vec());
+    let signature = format!("v1,{}", digest::base64(&digest::hmac(Hash::Sha256, &key, &[&signed])));
+    let value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+    [
+        (HeaderName::from_static("webhook-id"), value(id)),
+        (HeaderName::from_static("webhook-timestamp"), HeaderValue::from(now_unix_s)),
+        (HeaderName::from_static("webhook-signature"), value(&signature)),
+    ]
+}

@@ -1,0 +1,100 @@
+//! `kind = "slack"`: a message to a Slack incoming webhook.
+//! Source: <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use ureq::Agent;
+use ureq::http::{HeaderName, HeaderValue, Method};
+
+use super::{Call, PrepareError, Report, http};
+use crate::config::secret::{Env, SecretRef};
+use crate::provider;
+use crate::template::{Template, TemplateError};
+
+/// Slack cuts longer texts off; a text of this length is none that anybody reads.
+const MAX_TEXT_CHARS: usize = 3000;
+
+/// The action as configured.
+#[derive(Clone, Debug)]
+pub struct Slack {
+    /// The whole URL is a secret: whoever has it can post.
+    pub url: SecretRef,
+    /// Without one, a text of the provider's for its event, or a general one.
+    pub text: Option<Template>,
+    /// JSON: an array of blocks.
+    pub blocks: Option<Template>,
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The action with its secrets at hand.
+pub struct Runner {
+    agent: Agent,
+    url: Template,
+    text: Option<Template>,
+    blocks: Option<Template>,
+}
+
+/// Why a message could not be made.
+enum MessageError {
+    Template(TemplateError),
+    Blocks(serde_json::Error),
+}
+
+impl Slack {
+    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<Runner, PrepareError> {
+        Ok(Runner {
+            agent: http::agent(self.ca_file.as_deref())?,
+            url: http::url(&self.url, env)?,
+            text: self.text.clone(),
+            blocks: self.blocks.clone(),
+        })
+    }
+}
+
+impl Runner {
+    pub(super) fn run(&self, call: &Call<'_>) -> Report {
+        let message = match self.message(call) {
+            Ok(message) => message.to_string(),
+            Err(MessageError::Template(error)) => return Report::give_up(error.to_string()),
+            Err(MessageError::Blocks(error)) => return Report::give_up(format!("blocks is not JSON: {error}")),
+        };
+        let url = match self.url.render(call.scope) {
+            Ok(url) => url,
+            Err(error) => return Report::give_up(error.to_string()),
+        };
+        let json = (HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
+        http::send(&self.agent, &Method::POST, &url, vec![json], message.as_bytes(), call.timeout)
+    }
+
+    pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
+        match self.message(call) {
+            Ok(message) => Ok(format!("POST {}\n\n{message}\n", http::origin(&self.url.render(call.scope)?))),
+            Err(MessageError::Template(error)) => Err(error),
+            Err(MessageError::Blocks(error)) => Ok(format!("nothing: blocks is not JSON: {error}\n")),
+        }
+    }
+
+    fn message(&self, call: &Call<'_>) -> Result<Value, MessageError> {
+        let text: String = self.text(call).map_err(MessageError::Template)?.chars().take(MAX_TEXT_CHARS).collect();
+        let Some(blocks) = &self.blocks else { return Ok(json!({ "text": text })) };
+        let blocks = blocks.render(call.scope).map_err(MessageError::Template)?;
+        let blocks: Value = serde_json::from_str(&blocks).map_err(MessageError::Blocks)?;
+        Ok(json!({ "text": text, "blocks": blocks }))
+    }
+
+    fn text(&self, call: &Call<'_>) -> Result<String, TemplateError> {
+        if call.death.is_some() {
+            return Template::mrkdwn(DEATH)?.render(call.scope);
+        }
+        match &self.text {
+            Some(template) => template.render(call.scope),
+            None => {
+                Template::mrkdwn(provider::text(&call.event.event_type, &call.event.payload_json))?.render(call.scope)
+            }
+        }
+    }
+}
+
+/// What is said of a job that is dead.
+const DEATH: &str = "Action *{{ dead_action }}* failed for event {{ id }} ({{ event }} from {{ source }}): {{ error }}";

@@ -1,0 +1,63 @@
+//! Which certificates are believed.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
+
+/// Where distributions keep the bundle of the certificate authorities that the system believes.
+const SYSTEM_BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// OpenSSL's variable, which administrators know.
+const BUNDLE_VARIABLE: &str = "SSL_CERT_FILE";
+
+/// Read once: it takes milliseconds, and the certificates are shared by all actions.
+static SYSTEM: LazyLock<RootCerts> = LazyLock::new(|| {
+    let named = std::env::var_os(BUNDLE_VARIABLE).map(PathBuf::from);
+    let known = SYSTEM_BUNDLES.iter().map(PathBuf::from);
+    named.into_iter().chain(known).find_map(|path| read(&path).ok()).unwrap_or(RootCerts::WebPki)
+});
+
+/// Why a `ca_file` cannot be used.
+#[derive(Debug)]
+pub enum TlsError {
+    Unreadable(PathBuf, io::Error),
+    Empty(PathBuf),
+}
+
+/// The certificates of `ca_file`; without one the system's, so that the operator's updates count; where the system has
+/// none, those that were built in.
+pub fn roots(ca_file: Option<&Path>) -> Result<RootCerts, TlsError> {
+    ca_file.map_or_else(|| Ok(SYSTEM.clone()), read)
+}
+
+fn read(path: &Path) -> Result<RootCerts, TlsError> {
+    let pem = fs::read(path).map_err(|error| TlsError::Unreadable(path.to_owned(), error))?;
+    let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(TlsError::Empty(path.to_owned()));
+    }
+    Ok(RootCerts::Specific(Arc::new(certificates)))
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsError::Unreadable(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+            TlsError::Empty(path) => write!(f, "there is no certificate in {}: it must be a PEM file", path.display()),
+        }
+    }
+}

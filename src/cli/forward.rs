@@ -1,0 +1,41 @@
+//! `hookbox forward`: a stored event, byte for byte, to somewhere else.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use ureq::http::Request;
+
+use super::{Failure, table};
+use crate::action::{agent, header_fields_to_forward};
+use crate::config::Config;
+use crate::event::EventId;
+use crate::store::Inspector;
+
+/// A person looks on.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A developer's error page is worth reading; a download is not.
+const MAX_ANSWER_BYTES: u64 = 64 << 10;
+
+pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) -> Result<(), Failure> {
+    let Some(event) = Inspector::open(&config.database)?.event(id)? else {
+        return Err(Failure::failed(format!("there is no event {id}: `hookbox list` shows which there are")));
+    };
+    let mut request = Request::post(url);
+    for (name, value) in header_fields_to_forward(&event) {
+        request = request.header(name, value);
+    }
+    let request = request.body(event.bytes()).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
+    let agent = agent(None).map_err(|error| Failure::failed(error.to_string()))?;
+    let request = agent.configure_request(request).timeout_global(Some(TIMEOUT)).build();
+    let response = agent.run(request).map_err(|error| Failure::failed(format!("{url}: {error}")))?;
+    let status = response.status();
+    let mut answer = Vec::new();
+    // An answer that breaks off is worth reading as far as it goes.
+    let _ = response.into_body().into_reader().take(MAX_ANSWER_BYTES).read_to_end(&mut answer);
+    writeln!(out, "{status}")?;
+    for line in String::from_utf8_lossy(&answer).lines() {
+        writeln!(out, "{}", table::one_line(line))?;
+    }
+    if status.is_success() { Ok(()) } else { Err(Failure::failed(format!("{url} did not accept it"))) }
+}

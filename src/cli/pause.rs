@@ -1,0 +1,24 @@
+//! `hookbox pause` and `hookbox resume`.
+
+use std::io::Write;
+
+use super::Failure;
+use crate::clock;
+use crate::config::Config;
+use crate::store::Operator;
+
+pub(super) fn pause(config: &Config, action: &str, out: &mut dyn Write) -> Result<(), Failure> {
+    let known = config.actions.contains_key(action);
+    if !known {
+        let names: Vec<&str> = config.actions.keys().map(String::as_str).collect();
+        return Err(Failure::usage(format!("no action {action:?} in the config; there is: {}", names.join(", "))));
+    }
+    let paused = Operator::open(&config.database)?.pause(action, clock::now())?;
+    Ok(writeln!(out, "{action} {}", if paused { "is paused" } else { "was paused already" })?)
+}
+
+/// For an action that is not configured any more, too: its pause would come back with it.
+pub(super) fn resume(config: &Config, action: &str, out: &mut dyn Write) -> Result<(), Failure> {
+    let resumed = Operator::open(&config.database)?.resume(action)?;
+    Ok(writeln!(out, "{action} {}", if resumed { "goes on" } else { "was not paused" })?)
+}

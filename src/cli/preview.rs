@@ -1,0 +1,95 @@
+//! `hookbox check --event ID` and `--file FILE`: which actions an event would trigger, and what each would send.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Failure;
+use super::args::CheckArgs;
+use crate::action::Call;
+use crate::clock;
+use crate::config::secret::Env;
+use crate::config::{Action, Config, Source};
+use crate::event::{Event, EventId, Job};
+use crate::route::candidates;
+use crate::stop::Stop;
+use crate::store::Inspector;
+use crate::template::{Scope, TemplateError};
+use crate::worker::idempotency_key;
+
+pub(super) fn write(config: &Config, args: &CheckArgs, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let event = match args {
+        CheckArgs::Config => return Ok(()),
+        CheckArgs::Event(id) => stored(config, *id)?,
+        CheckArgs::File { file, source, event_type } => {
+            of_file(config, file, source.as_deref(), event_type.as_deref())?
+        }
+    };
+    writeln!(out, "\nan event {} from {}", event.event_type, event.source)?;
+    for action in config.actions.values() {
+        writeln!(out, "\naction {}: {}", action.name, verdict(action, &event, env)?.trim_end())?;
+    }
+    Ok(())
+}
+
+fn verdict(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Failure> {
+    if candidates(std::slice::from_ref(action), &event.source, &event.event_type).next().is_none() {
+        return Ok("no, by on".to_owned());
+    }
+    let runner = action.kind.prepare(env);
+    let runner = runner.map_err(|error| Failure::usage(format!("actions.{}.{error}", action.name)))?;
+    let preview = || -> Result<String, TemplateError> {
+        let job =
+            Job { event: event.id, action: action.name.clone(), dead_action: String::new(), attempt: 1, tries: 1 };
+        let idempotency_key = idempotency_key(event, &job);
+        let scope = Scope::of(event).with("attempt", 1).with("idempotency_key", idempotency_key.as_str());
+        if let Some(when) = &action.when
+            && !when.holds(&scope)?
+        {
+            return Ok("no, by when".to_owned());
+        }
+        let (stop, timeout, grace) = (&Stop::default(), action.timeout, Duration::ZERO);
+        let call = Call {
+            event,
+            scope: &scope,
+            attempt: 1,
+            idempotency_key: &idempotency_key,
+            death: None,
+            timeout,
+            stop,
+            grace,
+        };
+        Ok(format!("yes\n{}", runner.preview(&call)?))
+    };
+    Ok(preview().unwrap_or_else(|error| format!("its job would be dead at once: {error}")))
+}
+
+fn stored(config: &Config, id: EventId) -> Result<Event, Failure> {
+    let event = Inspector::open(&config.database)?.event(id)?;
+    event.ok_or_else(|| Failure::failed(format!("there is no event {id}: `hookbox list` shows which there are")))
+}
+
+fn of_file(config: &Config, file: &Path, source: Option<&str>, event_type: Option<&str>) -> Result<Event, Failure> {
+    let payload_json = fs::read_to_string(file)
+        .map_err(|error| Failure::failed(format!("cannot read {}: {error}", file.display())))?;
+    let source = source_named(config, source)?;
+    Ok(Event {
+        id: EventId(0),
+        source: source.name.clone(),
+        event_type: event_type.unwrap_or(source.contract.preset.sample.event_type).to_owned(),
+        delivery_id: "example".to_owned(),
+        received_at: clock::now().to_string(),
+        headers_json: r#"{"Content-Type":"application/json"}"#.to_owned(),
+        payload_json: payload_json.into(),
+        body: None,
+    })
+}
+
+fn source_named<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Source, Failure> {
+    let found = match name {
+        Some(name) => config.sources.get(name),
+        None => config.sources.values().next(),
+    };
+    found.ok_or_else(|| Failure::usage(format!("no source {:?} in the config", name.unwrap_or_default())))
+}

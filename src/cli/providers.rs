@@ -1,0 +1,58 @@
+//! `hookbox providers`: what is known of the senders.
+
+use std::io::{self, Write};
+
+use super::{Failure, table};
+use crate::provider::{self, UNSUPPORTED, Unsupported};
+use crate::suggest::closest;
+
+/// The labels' column: as wide as the longest of them and two spaces.
+const LABEL_COLUMNS: usize = 13;
+
+pub(super) fn run(name: Option<&str>, out: &mut dyn Write) -> Result<(), Failure> {
+    match name {
+        None => Ok(list(out)?),
+        Some(name) => show(name, out),
+    }
+}
+
+fn list(out: &mut dyn Write) -> io::Result<()> {
+    let header = ["NAME", "PROVIDER", "PROOF", "ID"];
+    let rows: Vec<[String; 4]> = std::iter::once(header)
+        .chain(provider::presets().map(provider::summary))
+        .map(|row| row.map(str::to_owned))
+        .collect();
+    table::write(out, table::terminal_columns(), &rows)?;
+    writeln!(out, "\nnot supported (`hookbox providers NAME` says why, and what to do instead)")?;
+    let rows: Vec<[String; 2]> = UNSUPPORTED.iter().map(|it| [it.name, it.title].map(str::to_owned)).collect();
+    table::write(out, table::terminal_columns(), &rows)
+}
+
+fn show(name: &str, out: &mut dyn Write) -> Result<(), Failure> {
+    if let Some(unsupported) = provider::unsupported(name) {
+        return Ok(explain(unsupported, out)?);
+    }
+    let preset = provider::preset(name).ok_or_else(|| unknown(name))?;
+    let contract = preset.contract().map_err(Failure::failed)?;
+    for (label, text) in provider::describe(&contract) {
+        writeln!(out, "{label:LABEL_COLUMNS$}{text}")?;
+    }
+    Ok(())
+}
+
+fn explain(unsupported: &Unsupported, out: &mut dyn Write) -> io::Result<()> {
+    let Unsupported { name, title, why, instead } = unsupported;
+    writeln!(out, "{:LABEL_COLUMNS$}{title} ({name})", "provider")?;
+    writeln!(out, "{:LABEL_COLUMNS$}not supported: {why}", "verified")?;
+    writeln!(out, "{:LABEL_COLUMNS$}{instead}", "instead")
+}
+
+fn unknown(name: &str) -> Failure {
+    let known = provider::names().chain(UNSUPPORTED.iter().map(|unsupported| unsupported.name));
+    Failure::usage(match closest(name, known) {
+        Some(near) => format!("no provider {name:?}; did you mean {near:?}?"),
+        None => format!(
+            "no provider {name:?}; `hookbox providers` lists them. For a sender of your own there are \"hmac\" and \"token\""
+        ),
+    })
+}

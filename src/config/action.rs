@@ -1,0 +1,229 @@
+//! The tables under `[actions]`.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::Value;
+use ureq::http::{HeaderName, Method};
+
+use super::reader::{Parsed, Reader, expected, parsed, text};
+use super::secret::SecretRef;
+use super::units::duration_text;
+use super::{count, duration, unknown};
+use crate::action::{Command, Http, Kind, Slack};
+use crate::retry::Policy;
+use crate::route::Pattern;
+use crate::template::{Expression, Template};
+
+/// The action of a start without any config.
+const BUILT_IN: &str = "log";
+
+const KINDS: [&str; 4] = ["log", "slack", "http", "command"];
+
+/// With the longest backoff, a thousand attempts outlive the machine.
+pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=1000;
+
+/// Less is a busy loop against a destination in trouble; more than a month is a job that nobody remembers.
+pub(super) const BACKOFF: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A day is the longest that a deployment or a backup takes.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
+
+/// Longer than any service that works takes to answer.
+const DEFAULT_HTTP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longer than a command takes that was not meant to take long; one that was has its timeout in the config.
+const DEFAULT_COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Each is a thread and a connection to the database.
+const CONCURRENCY: RangeInclusive<u32> = 1..=16;
+
+/// What a program can exit with, without success.
+const EXIT_CODES: RangeInclusive<u32> = 1..=255;
+
+const NO_ON: &str = "write which events, such as [\"github:push\"], or [\"*\"] for all; only the on_dead of another \
+                     action needs none";
+
+/// Something to do with the events that one of the patterns matches.
+#[derive(Clone, Debug)]
+pub struct Action {
+    pub name: String,
+    pub kind: Kind,
+    /// Empty for one that is only told of deaths.
+    pub on: Vec<Pattern>,
+    /// Decides on each event that a pattern matches.
+    pub when: Option<Expression>,
+    pub policy: Policy,
+    /// No attempt takes longer.
+    pub timeout: Duration,
+    /// How many attempts may be under way at once.
+    pub concurrency: u32,
+    /// The action that is told when a job of this one dies.
+    pub on_dead: Option<String>,
+}
+
+/// `None` where there is no `[actions]`.
+///
+/// One that is empty is allowed, because another program may be the one that processes what is stored.
+pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Action>> {
+    let actions = keys.tables("actions", read)?;
+    for action in actions.values() {
+        let is_told = actions.values().any(|other| other.on_dead.as_ref() == Some(&action.name));
+        if action.on.is_empty() && !is_told {
+            keys.refuse_at(format!("actions.{}.on", action.name), format!("missing; {NO_ON}"));
+        }
+        let Some(told) = &action.on_dead else { continue };
+        let key = format!("actions.{}.on_dead", action.name);
+        if told == &action.name {
+            keys.refuse_at(key, "an action cannot tell of its own death; name another one".to_owned());
+        } else if !actions.contains_key(told) {
+            keys.refuse_at(key, format!("no action {told:?}; name one of those in [actions]"));
+        }
+    }
+    Some(actions)
+}
+
+pub(super) fn built_in() -> BTreeMap<String, Action> {
+    let action = Action {
+        name: BUILT_IN.to_owned(),
+        kind: Kind::Log,
+        on: vec![Pattern::everything()],
+        when: None,
+        policy: Policy::default(),
+        timeout: DEFAULT_COMMAND_TIMEOUT,
+        concurrency: 1,
+        on_dead: None,
+    };
+    BTreeMap::from([(BUILT_IN.to_owned(), action)])
+}
+
+fn read(name: &str, keys: &mut Reader) -> Option<Action> {
+    let kind = keys.require("kind", &format!("write one of: {}", KINDS.join(", ")), kind_name);
+    let on = if keys.has("on") { keys.get_all("on", parsed) } else { Some(Vec::new()) };
+    let when = keys.get("when", parsed);
+    let policy = read_policy(keys);
+    let on_dead = keys.get("on_dead", |v| text(v).map(str::to_owned));
+    // Without a kind nothing more can be said of the other keys, and all would be unknown.
+    let Some(kind) = kind else { return keys.give_up() };
+    let (kind, timeout, concurrency) = match kind {
+        "slack" => {
+            (read_slack(keys).map(Kind::Slack), read_timeout(keys, DEFAULT_HTTP_TIMEOUT), read_concurrency(keys))
+        }
+        "http" => (read_http(keys).map(Kind::Http), read_timeout(keys, DEFAULT_HTTP_TIMEOUT), read_concurrency(keys)),
+        "command" => {
+            let command = read_command(keys).map(Kind::Command);
+            (command, read_timeout(keys, DEFAULT_COMMAND_TIMEOUT), read_concurrency(keys))
+        }
+        _ => (Some(Kind::Log), DEFAULT_COMMAND_TIMEOUT, 1),
+    };
+    Some(Action { name: name.to_owned(), kind: kind?, on: on?, when, policy: policy?, timeout, concurrency, on_dead })
+}
+
+fn read_slack(keys: &mut Reader) -> Option<Slack> {
+    let url = keys.require("url", "write \"env:NAME\" or \"file:/path\" of the incoming webhook's URL", url);
+    Some(Slack {
+        text: keys.get("text", |v| template(v, Template::mrkdwn)),
+        blocks: keys.get("blocks", parsed),
+        ca_file: keys.get("ca_file", path),
+        url: url?,
+    })
+}
+
+fn read_http(keys: &mut Reader) -> Option<Http> {
+    let url = keys.require("url", "write the URL, or \"env:NAME\" or \"file:/path\" where it has a secret in it", url);
+    let headers = keys.get_table("headers", header);
+    Some(Http {
+        method: keys.get("method", method).unwrap_or(Method::POST),
+        headers,
+        body: keys.get("body", parsed),
+        sign: keys.get("sign", parsed),
+        ca_file: keys.get("ca_file", path),
+        url: url?,
+    })
+}
+
+fn read_command(keys: &mut Reader) -> Option<Command> {
+    let run =
+        keys.require_all("run", "write the program and its arguments, such as [\"/usr/local/bin/deploy\"]", parsed);
+    Some(Command {
+        directory: keys.get("directory", path),
+        give_up: keys.get_all("give_up", exit_code).unwrap_or_default().into_iter().collect(),
+        run: run?,
+    })
+}
+
+fn read_timeout(keys: &mut Reader, default: Duration) -> Duration {
+    keys.get("timeout", |v| duration(v, &TIMEOUT)).unwrap_or(default)
+}
+
+fn read_concurrency(keys: &mut Reader) -> u32 {
+    keys.get("concurrency", |v| count(v, &CONCURRENCY)).unwrap_or(1)
+}
+
+fn read_policy(keys: &mut Reader) -> Option<Policy> {
+    let default = Policy::default();
+    let policy = Policy {
+        attempts: keys.get("attempts", |v| count(v, &ATTEMPTS)).unwrap_or(default.attempts),
+        backoff: keys.get("backoff", |v| duration(v, &BACKOFF)).unwrap_or(default.backoff),
+        backoff_max: keys.get("backoff_max", |v| duration(v, &BACKOFF)).unwrap_or(default.backoff_max),
+    };
+    if policy.backoff > policy.backoff_max {
+        let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
+        return keys.refuse("backoff_max", format!("{backoff_max} is less than backoff, {backoff}; raise it"));
+    }
+    Some(policy)
+}
+
+fn kind_name(value: &Value) -> Parsed<&'static str> {
+    let name = text(value)?;
+    let kind = KINDS.into_iter().find(|kind| *kind == name);
+    kind.ok_or_else(|| unknown("kind", name, KINDS, &KINDS.join(", ")))
+}
+
+/// What is written out is a template, so that its syntax can be checked here; what is fetched is checked when it is.
+fn url(value: &Value) -> Parsed<SecretRef> {
+    let reference: SecretRef = parsed(value)?;
+    if let SecretRef::Literal(_) = &reference {
+        let text = text(value)?;
+        if !text.starts_with("http://") && !text.starts_with("https://") {
+            return Err("a URL begins with http:// or https://".to_owned());
+        }
+        template(value, Template::from_str)?;
+    }
+    Ok(reference)
+}
+
+fn header(name: &str, value: &Value) -> Parsed<(HeaderName, SecretRef)> {
+    let name = HeaderName::from_str(name).map_err(|_| "no header field can have that name".to_owned())?;
+    let reference: SecretRef = parsed(value)?;
+    if let SecretRef::Literal(_) = &reference {
+        template(value, Template::from_str)?;
+    }
+    Ok((name, reference))
+}
+
+fn method(value: &Value) -> Parsed<Method> {
+    let name = text(value)?;
+    Method::from_str(name).map_err(|_| format!("{name:?} is no method; write POST, PUT, ..."))
+}
+
+fn exit_code(value: &Value) -> Parsed<i32> {
+    // The bounds fit.
+    count(value, &EXIT_CODES).map(u32::cast_signed)
+}
+
+fn path(value: &Value) -> Parsed<PathBuf> {
+    match text(value)? {
+        "" => Err(expected("a path", value)),
+        path => Ok(PathBuf::from(path)),
+    }
+}
+
+fn template<T, E: Display>(value: &Value, parse: impl FnOnce(&str) -> Result<T, E>) -> Parsed<T> {
+    parse(text(value)?).map_err(|error| error.to_string())
+}

@@ -1,0 +1,194 @@
+//! `[sources.NAME]`: who sends, how that is proved, and what to call what is sent.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::Value;
+
+use super::reader::{Parsed, Reader, expected, parsed, text};
+use super::secret::SecretRef;
+use super::{count, duration, unknown};
+use crate::provider::handshake::Acquaintance;
+use crate::provider::scheme::{Scheme, Words};
+use crate::provider::{self, Contract, Preset, Template};
+
+/// Less than a second is less than the clocks of two machines differ. A century lets recorded deliveries be replayed.
+const TOLERANCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Less is the provider's own retry; more than ten years is for ever, which it is when left out.
+const DEDUP_WINDOW: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// A status that says that the delivery was taken.
+const STATUS: RangeInclusive<u32> = 200..=299;
+
+/// One configured inbound connection.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub name: String,
+    pub contract: Contract,
+    pub verification: Verification,
+    /// For providers that prove with a second secret that they mean this address.
+    pub verify_token: Option<SecretRef>,
+    pub allowed_origins: Vec<String>,
+    /// After which a delivery that comes again is meant again. `None`: never.
+    pub dedup_window: Option<Duration>,
+}
+
+/// How a source proves that a delivery is genuine.
+#[derive(Clone, Debug)]
+pub enum Verification {
+    /// Signed with any one of these: there are several while a secret is being changed.
+    Secrets(Vec<SecretRef>),
+    /// The provider brings the secret, in a handshake. Until the operator has put it here, nothing else is taken.
+    Awaited,
+    /// The operator has said `verify = "none"`.
+    Nothing,
+    /// The built-in source without a secret: not verified, so it refuses what a proxy or tunnel has forwarded.
+    LocalOnly,
+}
+
+impl Source {
+    /// A source with nothing but a provider.
+    pub fn of(name: &str, contract: Contract, verification: Verification) -> Source {
+        Source {
+            name: name.to_owned(),
+            contract,
+            verification,
+            verify_token: None,
+            allowed_origins: Vec::new(),
+            dedup_window: None,
+        }
+    }
+
+    /// What handshakes need, with the `verify_token` that was fetched.
+    pub fn acquaintance(&self, verify_token: Option<super::secret::Secret>) -> Acquaintance {
+        Acquaintance { verify_token, allowed_origins: self.allowed_origins.clone() }
+    }
+}
+
+pub(super) fn read_source(name: &str, keys: &mut Reader) -> Option<Source> {
+    let preset =
+        keys.require("provider", "write one of those that `hookbox providers` lists, or \"hmac\" or \"token\"", preset);
+    let verification = read_verification(keys, preset);
+    let contract = read_contract(keys, preset);
+    let verify_token = keys.get("verify_token", parsed);
+    let allowed_origins = keys.get_all("allowed_origins", |v| text(v).map(str::to_owned)).unwrap_or_default();
+    let dedup_window = keys.get("dedup_window", |v| duration(v, &DEDUP_WINDOW));
+    Some(Source { verify_token, allowed_origins, dedup_window, ..Source::of(name, contract?, verification?) })
+}
+
+fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Contract> {
+    let id = keys.get_all("id", value);
+    let event = keys.get_all("event", value);
+    let status = keys.get("status", |v| count(v, &STATUS)).and_then(|status| u16::try_from(status).ok());
+    let public_url = keys.get("public_url", url);
+    let mut contract = match preset?.contract() {
+        Ok(contract) => contract,
+        Err(wrong) => return keys.refuse("provider", wrong),
+    };
+    if keys.has_table("verify") {
+        let is_code = contract.preset.code.is_some();
+        keys.table("verify", |keys| override_scheme(&mut contract.scheme, keys));
+        if is_code {
+            return keys
+                .refuse("verify", "this provider's way to sign cannot be changed by keys; take them out".to_owned());
+        }
+    }
+    contract.id = id.unwrap_or(contract.id);
+    contract.event = event.unwrap_or(contract.event);
+    contract.status = status.unwrap_or(contract.status);
+    if contract.needs_url() && !keys.has("public_url") {
+        let why = "missing; this provider signs the address too: write it as you have entered it there";
+        return keys.refuse("public_url", why.to_owned());
+    }
+    contract.public_url = public_url;
+    Some(contract)
+}
+
+/// Each key replaces the preset's.
+fn override_scheme(scheme: &mut Scheme, keys: &mut Reader) {
+    let ts = keys.get("ts", parsed);
+    replace(&mut scheme.alg, keys.get("alg", word));
+    replace(&mut scheme.sig, keys.get("sig", parsed));
+    replace(&mut scheme.split, keys.get("split", any_text).map(|split| Some(split).filter(|split| !split.is_empty())));
+    replace(&mut scheme.prefix, keys.get("prefix", any_text));
+    replace(&mut scheme.enc, keys.get("enc", word));
+    replace(&mut scheme.signed, keys.get("signed", parsed::<Template>));
+    replace(&mut scheme.ts, ts.map(Some));
+    replace(&mut scheme.ts_unit, keys.get("ts_unit", word));
+    replace(&mut scheme.tolerance, keys.get("tolerance", tolerance));
+    replace(&mut scheme.tolerance_future, keys.get("tolerance_future", tolerance));
+    replace(&mut scheme.key, keys.get("key", word));
+    replace(&mut scheme.key_strip, keys.get("key_strip", any_text));
+    if let Err((key, message)) = scheme.check() {
+        keys.refuse::<()>(key, message);
+    }
+}
+
+fn replace<T>(into: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *into = value;
+    }
+}
+
+fn read_verification(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Verification> {
+    let secrets = keys.get_all("secret", parsed);
+    let none = if keys.has_table("verify") { None } else { keys.get("verify", verify_none) };
+    let says_none = keys.has("verify") && !keys.has_table("verify");
+    match (keys.has("secret"), says_none) {
+        (true, false) => secrets.map(Verification::Secrets),
+        (false, true) => none.map(|()| Verification::Nothing),
+        (true, true) => keys.refuse("verify", "there is a secret too; take one of the two out".to_owned()),
+        (false, false) if preset.is_some_and(Preset::brings_its_secret) => Some(Verification::Awaited),
+        (false, false) => keys.refuse(
+            "secret",
+            "missing; write \"env:NAME\" or \"file:/path\", or verify = \"none\" to take deliveries from anybody"
+                .to_owned(),
+        ),
+    }
+}
+
+fn preset(value: &Value) -> Parsed<&'static Preset> {
+    let name = text(value)?;
+    if let Some(unsupported) = provider::unsupported(name) {
+        return Err(format!("{} is not supported: {}; {}", unsupported.title, unsupported.why, unsupported.instead));
+    }
+    let known =
+        || format!("{}, ...: see `hookbox providers`", provider::names().take(5).collect::<Vec<_>>().join(", "));
+    provider::preset(name).ok_or_else(|| unknown("provider", name, provider::names(), &known()))
+}
+
+fn value(value: &Value) -> Parsed<Template> {
+    provider::value(text(value)?)
+}
+
+fn word<T: Words>(value: &Value) -> Parsed<T> {
+    T::parse(text(value)?)
+}
+
+fn any_text(value: &Value) -> Parsed<String> {
+    text(value).map(str::to_owned)
+}
+
+/// A number is one of seconds, as in the providers' own documentation; `"off"` takes deliveries of any age.
+fn tolerance(value: &Value) -> Parsed<Option<Duration>> {
+    match value {
+        Value::String(text) if text == "off" => Ok(None),
+        Value::Integer(seconds) => duration(&Value::String(format!("{seconds}s")), &TOLERANCE).map(Some),
+        Value::String(_) => duration(value, &TOLERANCE).map(Some),
+        other => Err(expected("seconds, a duration such as \"5m\", or \"off\"", other)),
+    }
+}
+
+fn url(value: &Value) -> Parsed<String> {
+    let url = text(value)?;
+    let is_url = ["https://", "http://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
+    if is_url { Ok(url.to_owned()) } else { Err("not an address; write it with https://".to_owned()) }
+}
+
+fn verify_none(value: &Value) -> Parsed<()> {
+    match text(value)? {
+        "none" => Ok(()),
+        other => Err(format!("{other:?} is unknown; write \"none\", or a secret instead, or a table of keys")),
+    }
+}

@@ -1,0 +1,96 @@
+//! What a preset says of itself, for people.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use super::scheme::{Algorithm, Encoding, Words};
+use super::{Contract, Preset, Selector, Template, WithoutId};
+use crate::config::units::duration_text;
+
+/// What is verified, in one line.
+pub fn verified(contract: &Contract) -> String {
+    if let Some(code) = &contract.preset.code {
+        return code.says.to_owned();
+    }
+    let scheme = &contract.scheme;
+    let items = match (&scheme.split, scheme.prefix.as_str()) {
+        (_, "") => String::new(),
+        (Some(_), prefix) => format!(" (its items {prefix}...)"),
+        (None, prefix) => format!(" behind {prefix:?}"),
+    };
+    let place = format!("{}{items}", place(&scheme.sig));
+    let encoding = if scheme.enc == Encoding::Hex { "hex" } else { "base64" };
+    let mut text = match scheme.alg {
+        Algorithm::Token => format!("the secret itself in {place}: it proves the sender and not the body"),
+        alg => format!("{}, {encoding}, of {} in {place}", alg.as_str(), scheme.signed),
+    };
+    if let Some(tolerance) = scheme.tolerance {
+        let _ = write!(text, "; timestamps up to {} old", duration_text(tolerance));
+    }
+    if let Some(tolerance) = scheme.tolerance_future {
+        let _ = write!(text, " and {} ahead", duration_text(tolerance));
+    }
+    text
+}
+
+/// The cells of a table: name, what people call it, how it proves itself, where its id is.
+pub fn summary(preset: &'static Preset) -> [&'static str; 4] {
+    let proof = if preset.code.is_some() { "of its own" } else { preset.alg.as_str() };
+    let id = match preset.id.first() {
+        Some(id) if id.contains('{') => "of several values",
+        Some(id) => id,
+        None => "-",
+    };
+    [preset.name, preset.title, proof, id]
+}
+
+/// Everything, as labels and texts.
+pub fn describe(contract: &Contract) -> Vec<(&'static str, String)> {
+    let preset = contract.preset;
+    let mut lines = vec![
+        ("provider", format!("{} ({})", preset.title, preset.name)),
+        ("set up", preset.setup.to_owned()),
+        ("verified", verified(contract)),
+        ("id", values(&contract.id, without_id(preset.without_id))),
+        ("event type", values(&contract.event, "none: it is always \"unknown\"")),
+    ];
+    if !contract.handshakes.is_empty() {
+        let methods: BTreeSet<&str> = preset.handshakes.iter().map(|handshake| handshake.method).collect();
+        let methods = methods.into_iter().collect::<Vec<_>>().join(", ");
+        lines.push(("handshake", format!("answered by hookbox, and not stored ({methods})")));
+    }
+    if contract.needs_url() {
+        lines.push(("needs", "public_url in [sources.NAME]: the address as it is entered at the provider".to_owned()));
+    }
+    lines.extend([
+        ("answer", format!("{} with an empty body; it wants {}", preset.status, preset.answer)),
+        ("retries", preset.retries.to_owned()),
+        ("docs", preset.docs.to_owned()),
+    ]);
+    lines
+}
+
+fn values(values: &[Template], none: &str) -> String {
+    if values.is_empty() {
+        return none.to_owned();
+    }
+    let one = |value: &Template| value.selectors().map(place).collect::<Vec<_>>().join(" with ");
+    values.iter().map(one).collect::<Vec<_>>().join(", else ")
+}
+
+fn without_id(without: WithoutId) -> &'static str {
+    match without {
+        WithoutId::Content => "none: the same body within 5 minutes is the same delivery",
+        WithoutId::Own => "none: every delivery is an event of its own, unless id in [sources.NAME] says where one is",
+    }
+}
+
+fn place(selector: &Selector) -> String {
+    match selector {
+        Selector::Header(name) => format!("header {name}"),
+        Selector::Json(pointer) => format!("JSON {pointer}"),
+        Selector::Form(name) => format!("form field {name}"),
+        Selector::Query(name) => format!("query parameter {name}"),
+        Selector::Item(prefix) => format!("item {prefix}"),
+    }
+}

@@ -1,0 +1,193 @@
+//! Handshakes: requests by which a provider asks whether the address is meant for it. They are answered, and not stored.
+
+use super::Contract;
+use super::selector::{Parts, Selector};
+use super::signed::{Scope, Template};
+use crate::config::secret::Secret;
+use crate::digest;
+
+/// The longest value that is sent back. Every provider's challenge is far shorter, and nobody else's text is.
+const MAX_ECHO_BYTES: usize = 1024;
+
+/// A kind of request that is answered without storing it: a part of an entry of the table.
+#[derive(Debug)]
+pub struct Handshake {
+    pub method: &'static str,
+    /// All of these must hold.
+    pub when: &'static [(&'static str, Is)],
+    /// Whether it must be signed as a delivery is.
+    pub is_signed: bool,
+    pub status: u16,
+    pub kind: Kind,
+    pub reply: &'static str,
+    pub headers: &'static [(&'static str, &'static str)],
+    /// What the operator is to know, as a template. Empty: nothing.
+    pub tell: &'static str,
+    /// Whether a request of that method which is no handshake is one of a wrong method (405), or refused (403).
+    pub hides_method: bool,
+}
+
+/// What a value in a handshake must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Is {
+    Any,
+    Text(&'static str),
+    /// The source's `verify_token`.
+    VerifyToken,
+    /// One of the source's `allowed_origins`.
+    AllowedOrigin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// No body at all.
+    Empty,
+    Text,
+    /// Values are escaped as in a JSON string.
+    Json,
+}
+
+/// What most handshakes are.
+pub const HANDSHAKE: Handshake = Handshake {
+    method: "POST",
+    when: &[],
+    is_signed: false,
+    status: 200,
+    kind: Kind::Empty,
+    reply: "",
+    headers: &[],
+    tell: "",
+    hides_method: false,
+};
+
+/// A [`Handshake`] made ready.
+#[derive(Clone, Debug)]
+pub struct Greeting {
+    of: &'static Handshake,
+    when: Vec<(Selector, Is)>,
+    reply: Template,
+    headers: Vec<(&'static str, Template)>,
+    tell: Option<Template>,
+}
+
+/// What the source's config adds to its provider's handshakes.
+#[derive(Clone, Debug, Default)]
+pub struct Acquaintance {
+    pub verify_token: Option<Secret>,
+    pub allowed_origins: Vec<String>,
+}
+
+/// How a handshake is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: String,
+    /// For the operator.
+    pub tell: Option<String>,
+}
+
+/// What a request is, as far as handshakes go.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Encounter {
+    /// No handshake.
+    Delivery,
+    Handshake(Reply),
+    /// It is one by its method, and not as it should be.
+    Refused,
+    WrongMethod,
+}
+
+impl Handshake {
+    pub(super) fn prepare(&'static self) -> Result<Greeting, String> {
+        let when = self.when.iter().map(|(selector, is)| Ok((selector.parse()?, *is)));
+        let headers = self.headers.iter().map(|(name, value)| Ok((*name, value.parse()?)));
+        let tell = Some(self.tell).filter(|tell| !tell.is_empty());
+        Ok(Greeting {
+            of: self,
+            when: when.collect::<Result<_, String>>()?,
+            reply: self.reply.parse()?,
+            headers: headers.collect::<Result<_, String>>()?,
+            tell: tell.map(str::parse).transpose()?,
+        })
+    }
+}
+
+/// Judges a request before it is verified (`key` is `None`), or after, with the key that matched.
+pub fn meet(contract: &Contract, parts: &Parts<'_>, known: &Acquaintance, key: Option<Option<&Secret>>) -> Encounter {
+    let is_signed = key.is_some();
+    let mut greetings = contract
+        .handshakes
+        .iter()
+        .filter(|greeting| greeting.of.is_signed == is_signed && greeting.of.method == parts.method);
+    let scope = Scope { secret: key.flatten().map(Secret::as_bytes), ..Scope::of(*parts) };
+    let reply = greetings.clone().filter(|greeting| greeting.is_met(parts, known)).find_map(|it| it.reply(&scope));
+    match reply {
+        Some(reply) => Encounter::Handshake(reply),
+        // What is not a POST can be nothing else.
+        None if parts.method != "POST" => match greetings.next() {
+            Some(greeting) if !greeting.of.hides_method => Encounter::Refused,
+            _ => Encounter::WrongMethod,
+        },
+        None => Encounter::Delivery,
+    }
+}
+
+/// The methods that a source takes.
+pub fn methods(contract: &Contract) -> String {
+    let mut methods = vec!["POST"];
+    for greeting in contract.handshakes.iter().filter(|greeting| !greeting.of.hides_method) {
+        if !methods.contains(&greeting.of.method) {
+            methods.push(greeting.of.method);
+        }
+    }
+    methods.join(", ")
+}
+
+impl Greeting {
+    fn is_met(&self, parts: &Parts<'_>, known: &Acquaintance) -> bool {
+        self.when.iter().all(|(selector, is)| {
+            let Ok(value) = parts.only(selector) else { return false };
+            match is {
+                Is::Any => true,
+                Is::Text(text) => value == *text,
+                Is::VerifyToken => {
+                    known.verify_token.as_ref().is_some_and(|token| digest::equal(token.as_bytes(), value.as_bytes()))
+                }
+                Is::AllowedOrigin => known.allowed_origins.iter().any(|origin| origin.eq_ignore_ascii_case(&value)),
+            }
+        })
+    }
+
+    /// `None` where a value that is to be sent back is missing or not fit for it. A header without its value is left out.
+    fn reply(&self, scope: &Scope<'_>) -> Option<Reply> {
+        let escape = |text: &str| match self.of.kind {
+            Kind::Json => printable(text).map(|text| json_escaped(&text)),
+            _ => printable(text),
+        };
+        let body = self.reply.text(scope, escape)?;
+        let value = |template: &Template| template.text(scope, printable).filter(|value| value.is_ascii());
+        let mut headers: Vec<(&'static str, String)> =
+            self.headers.iter().filter_map(|(name, template)| Some((*name, value(template)?))).collect();
+        match self.of.kind {
+            Kind::Empty => {}
+            // The text is a stranger's: a browser must not take it for a page.
+            Kind::Text => headers
+                .extend([("Content-Type", "text/plain".to_owned()), ("X-Content-Type-Options", "nosniff".to_owned())]),
+            Kind::Json => headers.push(("Content-Type", "application/json".to_owned())),
+        }
+        let tell =
+            self.tell.as_ref().map(|tell| tell.text(scope, printable)).map_or(Some(None), |told| told.map(Some))?;
+        Some(Reply { status: self.of.status, headers, body, tell })
+    }
+}
+
+fn printable(text: &str) -> Option<String> {
+    let is_fit = text.len() <= MAX_ECHO_BYTES && !text.contains(char::is_control);
+    is_fit.then(|| text.to_owned())
+}
+
+fn json_escaped(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}

@@ -1,0 +1,52 @@
+//! Netlify sends a JSON web signature (RFC 7515, HS256) whose claims name Netlify and the hash of the body.
+//! <https://docs.netlify.com/site-deploys/notifications/#payload-signature>
+
+use super::scheme::only;
+use super::selector::{Selector, scalar};
+use super::signed::Scope;
+use super::{Code, Draft, Refusal};
+use crate::config::secret::Secret;
+use crate::digest::{self, Hash};
+
+const SIGNATURE: &str = "X-Webhook-Signature";
+const ISSUER: &str = "netlify";
+const ALGORITHM: &str = "HS256";
+
+pub(super) const CODE: Code = Code {
+    verify,
+    sign,
+    says: "a JSON web signature (HS256) in X-Webhook-Signature with the claims iss = netlify and sha256 = the body's",
+    needs_url: false,
+};
+
+fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
+    let token = only(&scope.parts, &Selector::Header(SIGNATURE.to_owned()))?;
+    let unreadable = || Refusal::Unreadable(SIGNATURE.to_owned());
+    let (signed, tag) = token.rsplit_once('.').ok_or_else(unreadable)?;
+    let (header, claims) = signed.split_once('.').ok_or_else(unreadable)?;
+    let decode = |text: &str| digest::unbase64url(text).ok_or_else(unreadable);
+    let (header, claims, tag) = (decode(header)?, decode(claims)?, decode(tag)?);
+    // The sender must not choose how it is verified.
+    if scalar(&header, "/alg").as_deref() != Some(ALGORITHM) {
+        return Err(unreadable());
+    }
+    let matches = |secret: &Secret| digest::equal(&digest::hmac(Hash::Sha256, secret.as_bytes(), &[signed]), &tag);
+    let position = secrets.iter().position(matches).ok_or(Refusal::Mismatch)?;
+    if scalar(&claims, "/iss").as_deref() != Some(ISSUER) {
+        return Err(Refusal::Claim("the signature is not by Netlify (claim iss)"));
+    }
+    let hash = scalar(&claims, "/sha256").unwrap_or_default().to_ascii_lowercase();
+    if !digest::equal(digest::hex(&digest::sha256(&[scope.parts.body])).as_bytes(), hash.as_bytes()) {
+        return Err(Refusal::Mismatch);
+    }
+    Ok(position)
+}
+
+fn sign(secret: &Secret, draft: &mut Draft) {
+    let hash = digest::hex(&digest::sha256(&[&draft.body]));
+    let part = |json: String| digest::base64url(json.as_bytes());
+    let header = part(format!(r#"{{"alg":"{ALGORITHM}","typ":"JWT"}}"#));
+    let signed = format!("{header}.{}", part(format!(r#"{{"iss":"{ISSUER}","sha256":"{hash}"}}"#)));
+    let tag = digest::hmac(Hash::Sha256, secret.as_bytes(), &[&signed]);
+    draft.set_header(SIGNATURE, &format!("{signed}.{}", digest::base64url(&tag)));
+}

@@ -1,0 +1,195 @@
+//! Messages of all kinds.
+
+use super::{BASE, FORM, JSON};
+use crate::provider::handshake::{HANDSHAKE, Handshake, Is, Kind};
+use crate::provider::scheme::{Algorithm, Encoding, KeyForm};
+use crate::provider::{Preset, Sample, twilio};
+
+pub(super) static PRESETS: &[Preset] = &[
+    Preset {
+        name: "slack",
+        title: "Slack",
+        docs: "https://docs.slack.dev/authentication/verifying-requests-from-slack",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Slack-Signature",
+        prefix: "v0=",
+        signed: "v0:{ts}:{body}",
+        ts: "header:X-Slack-Request-Timestamp",
+        tolerance_s: 300,
+        tolerance_future_s: 300,
+        id: &["json:/event_id", "form:trigger_id"],
+        event: &["json:/event/type", "json:/type", "form:command"],
+        handshakes: &[
+            Handshake {
+                when: &[("json:/type", Is::Text("url_verification"))],
+                is_signed: true,
+                kind: Kind::Text,
+                reply: "{json:/challenge}",
+                ..HANDSHAKE
+            },
+            Handshake { method: "GET", when: &[("query:ssl_check", Is::Text("1"))], ..HANDSHAKE },
+        ],
+        setup: "Event Subscriptions, Slash Commands, Interactivity: the address; take over the app's signing secret",
+        answer: "2xx within 3 s; a body would be shown to the user",
+        retries: "at once, after 1 min, after 5 min",
+        ..BASE
+    },
+    Preset {
+        name: "zoom",
+        title: "Zoom",
+        docs: "https://developers.zoom.us/docs/api/webhooks/",
+        alg: Algorithm::HmacSha256,
+        sig: "header:x-zm-signature",
+        prefix: "v0=",
+        signed: "v0:{ts}:{body}",
+        ts: "header:x-zm-request-timestamp",
+        event: &["json:/event"],
+        handshakes: &[Handshake {
+            when: &[("json:/event", Is::Text("endpoint.url_validation"))],
+            is_signed: true,
+            kind: Kind::Json,
+            reply: r#"{{"plainToken":"{json:/payload/plainToken}","encryptedToken":"{hmac_hex:json:/payload/plainToken}"}}"#,
+            ..HANDSHAKE
+        }],
+        setup: "Feature, Event Subscriptions: the address; take over the secret token",
+        answer: "200 within 3 s (unconfirmed)",
+        retries: "after 5, 20 and 60 min (unconfirmed)",
+        ..BASE
+    },
+    Preset {
+        name: "discord",
+        title: "Discord",
+        docs: "https://discord.com/developers/docs/events/webhook-events",
+        alg: Algorithm::Ed25519,
+        sig: "header:X-Signature-Ed25519",
+        signed: "{ts}{body}",
+        ts: "header:X-Signature-Timestamp",
+        key: KeyForm::Hex,
+        id: &["json:/id"],
+        event: &["json:/event/type", "json:/type"],
+        handshakes: &[
+            Handshake {
+                // An event has this type too; only an interaction has a token to answer with.
+                when: &[("json:/type", Is::Text("1")), ("json:/token", Is::Any)],
+                is_signed: true,
+                kind: Kind::Json,
+                reply: "{{\"type\":1}}",
+                ..HANDSHAKE
+            },
+            Handshake { when: &[("json:/type", Is::Text("0"))], is_signed: true, status: 204, ..HANDSHAKE },
+        ],
+        setup: "Webhooks (or Interactions Endpoint URL): the address; take over the application's public key",
+        answer: "2xx within 3 s; interactions want a JSON answer, which hookbox does not give",
+        retries: "none (unconfirmed)",
+        ..BASE
+    },
+    Preset {
+        name: "telegram",
+        title: "Telegram bot",
+        docs: "https://core.telegram.org/bots/api#setwebhook",
+        alg: Algorithm::Token,
+        sig: "header:X-Telegram-Bot-Api-Secret-Token",
+        id: &["json:/update_id"],
+        setup: "call setWebhook with the address as url and a secret of your own as secret_token",
+        answer: "2xx",
+        retries: "with growing pauses, for 24 h (unconfirmed)",
+        ..BASE
+    },
+    Preset {
+        name: "teams-outgoing",
+        title: "Microsoft Teams, outgoing webhook",
+        docs: "https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-outgoing-webhook",
+        alg: Algorithm::HmacSha256,
+        sig: "header:Authorization",
+        prefix: "HMAC ",
+        enc: Encoding::Base64,
+        key: KeyForm::Base64,
+        id: &["json:/id"],
+        event: &["json:/type"],
+        setup: "Manage team, Apps, Create an outgoing webhook: the address; take over the security token",
+        answer: "within 5 s (unconfirmed) a JSON message to show, which hookbox does not give",
+        retries: "none",
+        ..BASE
+    },
+    Preset {
+        name: "meta",
+        title: "Meta, WhatsApp",
+        docs: "https://developers.facebook.com/docs/graph-api/webhooks/getting-started",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Hub-Signature-256",
+        prefix: "sha256=",
+        event: &["json:/object"],
+        handshakes: &[Handshake {
+            method: "GET",
+            when: &[
+                ("query:hub.mode", Is::Text("subscribe")),
+                ("query:hub.verify_token", Is::VerifyToken),
+                ("query:hub.challenge", Is::Any),
+            ],
+            kind: Kind::Text,
+            reply: "{query:hub.challenge}",
+            ..HANDSHAKE
+        }],
+        setup: "Webhooks: the address and a verify token of your own (verify_token in [sources.NAME]); the secret is the app secret",
+        answer: "200",
+        retries: "for 36 h, of WhatsApp for 7 days (unconfirmed)",
+        ..BASE
+    },
+    Preset {
+        name: "intercom",
+        title: "Intercom",
+        docs: "https://developers.intercom.com/docs/webhooks",
+        alg: Algorithm::HmacSha1,
+        sig: "header:X-Hub-Signature",
+        prefix: "sha1=",
+        id: &["json:/id"],
+        event: &["json:/topic"],
+        handshakes: &[Handshake { method: "HEAD", ..HANDSHAKE }],
+        setup: "Developer Hub, Webhooks: the address; the secret is the app's client secret",
+        answer: "2xx within 5 s (unconfirmed)",
+        retries: "one, after a minute (unconfirmed)",
+        ..BASE
+    },
+    Preset {
+        name: "twilio",
+        title: "Twilio",
+        docs: "https://github.com/twilio/twilio-python/blob/main/twilio/request_validator.py",
+        code: Some(twilio::CODE),
+        id: &["header:I-Twilio-Idempotency-Token", "{form:MessageSid}:{form:MessageStatus}", "form:MessageSid"],
+        setup: "the number's or service's webhook: the address; the secret is the account's auth token",
+        answer: "2xx within 15 s (unconfirmed)",
+        retries: "none, unless the address says so (#rc=...) (unconfirmed)",
+        sample: Sample { content_type: FORM, body: "MessageSid=SM00000000000000000000000000000000&Body=Hello", ..JSON },
+        ..BASE
+    },
+    Preset {
+        name: "sendgrid",
+        title: "SendGrid event webhook",
+        docs: "https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features",
+        alg: Algorithm::EcdsaP256Sha256,
+        sig: "header:X-Twilio-Email-Event-Webhook-Signature",
+        enc: Encoding::Base64,
+        signed: "{ts}{body}",
+        ts: "header:X-Twilio-Email-Event-Webhook-Timestamp",
+        key: KeyForm::Base64,
+        setup: "Settings, Mail Settings, Event Webhooks: the address; take over the verification key",
+        answer: "2xx",
+        retries: "for about 24 h (unconfirmed)",
+        ..BASE
+    },
+    Preset {
+        name: "mailgun",
+        title: "Mailgun",
+        docs: "https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks",
+        alg: Algorithm::HmacSha256,
+        sig: "json:/signature/signature",
+        signed: "{ts}{json:/signature/token}",
+        ts: "json:/signature/timestamp",
+        id: &["json:/signature/token"],
+        event: &["json:/event-data/event"],
+        setup: "Send, Webhooks: the address; take over the HTTP webhook signing key. The event itself is not signed",
+        answer: "200",
+        retries: "after 10, 10, 15, 30 min, 1, 2, 4 h (unconfirmed)",
+        ..BASE
+    },
+];

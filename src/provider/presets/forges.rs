@@ -1,0 +1,132 @@
+//! Code forges and their trackers.
+
+use super::standard::STANDARD;
+use super::{BASE, FORM, JSON};
+use crate::provider::scheme::Algorithm;
+use crate::provider::{Preset, Sample};
+
+pub(super) static PRESETS: &[Preset] = &[
+    Preset {
+        name: "github",
+        title: "GitHub",
+        docs: "https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Hub-Signature-256",
+        prefix: "sha256=",
+        id: &["header:X-GitHub-Delivery"],
+        event: &["header:X-GitHub-Event"],
+        setup: "Settings, Webhooks: the address, content type application/json, a secret of your own",
+        answer: "2xx within 10 s",
+        retries: "none; press Redeliver, which keeps the id",
+        sample: Sample { event_type: "ping", body: include_str!("../samples/github-ping.json"), ..JSON },
+        ..BASE
+    },
+    Preset {
+        name: "gitlab",
+        title: "GitLab, secret token",
+        docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
+        alg: Algorithm::Token,
+        sig: "header:X-Gitlab-Token",
+        id: &["header:Idempotency-Key", "header:webhook-id"],
+        event: &["header:X-Gitlab-Event"],
+        setup: "Settings, Webhooks: the address and a secret token of your own; prefer gitlab-signing where there is a signing token",
+        answer: "2xx within 10 s (unconfirmed)",
+        retries: "none; after 4 failures in a row it is off for a minute, doubling to a day; after 40 for good",
+        ..BASE
+    },
+    Preset {
+        name: "gitlab-signing",
+        title: "GitLab, signing token",
+        docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
+        event: &["header:X-Gitlab-Event"],
+        setup: "Settings, Webhooks: the address; take over the signing token (whsec_...) that it shows",
+        answer: "2xx within 10 s (unconfirmed)",
+        retries: "none; after 4 failures in a row it is off for a minute, doubling to a day; after 40 for good",
+        ..STANDARD
+    },
+    Preset {
+        name: "gitea",
+        title: "Gitea",
+        docs: "https://github.com/go-gitea/gitea/blob/main/services/webhook/deliver.go",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Gitea-Signature",
+        signed: "{payload}",
+        id: &["header:X-Gitea-Delivery"],
+        event: &["header:X-Gitea-Event"],
+        setup: "Settings, Webhooks: the address and a secret of your own; either content type",
+        answer: "2xx within 5 s (unconfirmed)",
+        retries: "none; press Test Delivery or Replay",
+        ..BASE
+    },
+    Preset {
+        name: "gitea-form",
+        title: "Gitea, content type form only",
+        docs: "https://github.com/go-gitea/gitea/blob/main/services/webhook/deliver.go",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Gitea-Signature",
+        signed: "{form:payload}",
+        id: &["header:X-Gitea-Delivery"],
+        event: &["header:X-Gitea-Event"],
+        setup: "Settings, Webhooks: the address, content type application/x-www-form-urlencoded, a secret of your own",
+        answer: "2xx within 5 s (unconfirmed)",
+        retries: "none",
+        sample: Sample { content_type: FORM, body: "payload=%7B%7D", ..JSON },
+        ..BASE
+    },
+    Preset {
+        name: "forgejo",
+        title: "Forgejo",
+        docs: "https://forgejo.org/docs/latest/user/webhooks/",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Forgejo-Signature",
+        signed: "{payload}",
+        id: &["header:X-Forgejo-Delivery"],
+        event: &["header:X-Forgejo-Event"],
+        setup: "Settings, Webhooks: the address and a secret of your own; either content type",
+        answer: "2xx within 5 s (unconfirmed)",
+        retries: "none",
+        ..BASE
+    },
+    Preset {
+        name: "gogs",
+        title: "Gogs",
+        docs: "https://github.com/gogs/gogs/blob/main/internal/database/webhook.go",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Gogs-Signature",
+        signed: "{payload}",
+        id: &["header:X-Gogs-Delivery"],
+        event: &["header:X-Gogs-Event"],
+        setup: "Settings, Webhooks: the address and a secret of your own; either content type",
+        answer: "2xx, no redirect",
+        retries: "none",
+        ..BASE
+    },
+    Preset {
+        name: "bitbucket",
+        title: "Bitbucket",
+        docs: "https://support.atlassian.com/bitbucket-cloud/docs/manage-webhooks/",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Hub-Signature",
+        prefix: "sha256=",
+        id: &["header:X-Request-UUID", "header:X-Request-Id"],
+        event: &["header:X-Event-Key"],
+        setup: "Repository settings, Webhooks: the address and a secret of your own",
+        answer: "2xx within 10 s (unconfirmed)",
+        retries: "twice more (unconfirmed); payloads over 256 KB are dropped by it silently",
+        ..BASE
+    },
+    Preset {
+        name: "jira",
+        title: "Jira, administrator's webhook",
+        docs: "https://developer.atlassian.com/cloud/jira/platform/webhooks/",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Hub-Signature",
+        prefix: "sha256=",
+        id: &["header:X-Atlassian-Webhook-Identifier"],
+        event: &["json:/webhookEvent"],
+        setup: "System, WebHooks: the address and a secret of your own",
+        answer: "2xx",
+        retries: "up to 5, 5 to 15 minutes apart (unconfirmed)",
+        ..BASE
+    },
+];

@@ -1,0 +1,36 @@
+//! Senders of your own: for anything that is not in the other tables.
+
+use super::BASE;
+use crate::provider::scheme::Algorithm;
+use crate::provider::{Preset, WithoutId};
+
+pub(super) static PRESETS: &[Preset] = &[
+    Preset {
+        name: "hmac",
+        title: "a sender of your own that signs",
+        docs: "https://www.rfc-editor.org/rfc/rfc2104",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Hub-Signature-256",
+        prefix: "sha256=",
+        event: &["header:X-Event"],
+        without_id: WithoutId::Own,
+        setup: "sign the body with HMAC-SHA256 and send X-Hub-Signature-256: sha256=HEX; [sources.NAME.verify] sets anything else",
+        answer: "2xx",
+        retries: "the sender's own",
+        ..BASE
+    },
+    Preset {
+        name: "token",
+        title: "a sender of your own that sends a token",
+        docs: "https://www.rfc-editor.org/rfc/rfc6750",
+        alg: Algorithm::Token,
+        sig: "header:Authorization",
+        prefix: "Bearer ",
+        event: &["header:X-Event"],
+        without_id: WithoutId::Own,
+        setup: "send Authorization: Bearer SECRET; [sources.NAME.verify] sets anything else, such as sig = \"query:token\", prefix = \"\"",
+        answer: "2xx",
+        retries: "the sender's own",
+        ..BASE
+    },
+];

@@ -1,0 +1,194 @@
+//! Builds, deployments, alerts.
+
+use super::{BASE, JSON};
+use crate::provider::handshake::{HANDSHAKE, Handshake, Is};
+use crate::provider::scheme::{Algorithm, Encoding};
+use crate::provider::{Preset, Sample, netlify};
+
+pub(super) static PRESETS: &[Preset] = &[
+    Preset {
+        name: "pagerduty",
+        title: "PagerDuty",
+        docs: "https://developer.pagerduty.com/docs/verifying-webhook-signatures",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-PagerDuty-Signature",
+        split: ",",
+        prefix: "v1=",
+        id: &["header:X-Webhook-Id", "json:/event/id"],
+        event: &["json:/event/event_type"],
+        setup: "Integrations, Generic Webhooks (v3): the address; take over the secret",
+        answer: "2xx within 5 s (unconfirmed)",
+        retries: "for 48 h after 5xx, 429 and timeouts (unconfirmed)",
+        ..BASE
+    },
+    Preset {
+        name: "circleci",
+        title: "CircleCI",
+        docs: "https://circleci.com/docs/guides/integration/outbound-webhooks/",
+        alg: Algorithm::HmacSha256,
+        sig: "header:circleci-signature",
+        split: ",",
+        prefix: "v1=",
+        id: &["json:/id"],
+        event: &["header:circleci-event-type", "json:/type"],
+        setup: "Project Settings, Webhooks: the address and a secret of your own",
+        answer: "2xx within 10 s",
+        retries: "later, perhaps twice",
+        ..BASE
+    },
+    Preset {
+        name: "sentry",
+        title: "Sentry",
+        docs: "https://docs.sentry.io/organization/integrations/integration-platform/webhooks/",
+        alg: Algorithm::HmacSha256,
+        sig: "header:Sentry-Hook-Signature",
+        id: &["header:Request-ID"],
+        event: &["header:Sentry-Hook-Resource"],
+        setup: "Settings, Custom Integrations: the address; the secret is the client secret",
+        answer: "2xx within 1 s",
+        retries: "none (unconfirmed); 1000 timeouts within 24 h end it",
+        ..BASE
+    },
+    Preset {
+        name: "grafana",
+        title: "Grafana alerting",
+        docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Grafana-Alerting-Signature",
+        event: &["json:/status"],
+        setup: "Contact points, Webhook: the address, HMAC signature with a secret of your own",
+        answer: "2xx",
+        retries: "by its notification policy",
+        ..BASE
+    },
+    Preset {
+        name: "grafana-ts",
+        title: "Grafana alerting, with a timestamp header",
+        docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Grafana-Alerting-Signature",
+        signed: "{ts}:{body}",
+        ts: "header:X-Grafana-Alerting-Signature-Timestamp",
+        tolerance_s: 300,
+        tolerance_future_s: 300,
+        event: &["json:/status"],
+        setup: "as grafana, and X-Grafana-Alerting-Signature-Timestamp as the timestamp header",
+        answer: "2xx",
+        retries: "by its notification policy",
+        ..BASE
+    },
+    Preset {
+        name: "alertmanager",
+        title: "Prometheus Alertmanager",
+        docs: "https://prometheus.io/docs/alerting/latest/configuration/#webhook_config",
+        alg: Algorithm::Token,
+        sig: "header:Authorization",
+        prefix: "Bearer ",
+        event: &["json:/status"],
+        setup: "webhook_configs: the address as url, a secret of your own as http_config.authorization.credentials",
+        answer: "2xx",
+        retries: "after 5xx",
+        ..BASE
+    },
+    Preset {
+        name: "vercel",
+        title: "Vercel",
+        docs: "https://vercel.com/docs/webhooks",
+        alg: Algorithm::HmacSha1,
+        sig: "header:x-vercel-signature",
+        id: &["json:/id"],
+        event: &["json:/type"],
+        setup: "Settings, Webhooks: the address; take over the secret",
+        answer: "2xx",
+        retries: "for up to 24 h (unconfirmed)",
+        ..BASE
+    },
+    Preset {
+        name: "netlify",
+        title: "Netlify",
+        docs: "https://docs.netlify.com/site-deploys/notifications/#payload-signature",
+        code: Some(netlify::CODE),
+        id: &["{json:/id}:{json:/state}"],
+        event: &["header:X-Netlify-Event"],
+        setup: "Site configuration, Notifications, HTTP POST request: the address and a JWS secret token of your own",
+        answer: "2xx",
+        retries: "unknown",
+        sample: Sample { event_type: "deploy_created", body: r#"{"id":"0","state":"ready"}"#, ..JSON },
+        ..BASE
+    },
+    Preset {
+        name: "heroku",
+        title: "Heroku",
+        docs: "https://devcenter.heroku.com/articles/app-webhooks",
+        alg: Algorithm::HmacSha256,
+        sig: "header:Heroku-Webhook-Hmac-SHA256",
+        enc: Encoding::Base64,
+        id: &["json:/id"],
+        event: &["json:/resource"],
+        setup: "heroku webhooks:add with the address; take over the secret that it prints",
+        answer: "2xx",
+        retries: "for 72 h",
+        ..BASE
+    },
+    Preset {
+        name: "buildkite",
+        title: "Buildkite, signature",
+        docs: "https://buildkite.com/docs/apis/webhooks/pipelines",
+        alg: Algorithm::HmacSha256,
+        sig: "header:X-Buildkite-Signature",
+        split: ",",
+        prefix: "signature=",
+        signed: "{ts}.{body}",
+        ts: "item:timestamp=",
+        tolerance_s: 300,
+        tolerance_future_s: 300,
+        event: &["header:X-Buildkite-Event"],
+        setup: "Notification Services, Webhook: the address; choose the signature and take over the token",
+        answer: "2xx",
+        retries: "unknown",
+        ..BASE
+    },
+    Preset {
+        name: "buildkite-token",
+        title: "Buildkite, token",
+        docs: "https://buildkite.com/docs/apis/webhooks/pipelines",
+        alg: Algorithm::Token,
+        sig: "header:X-Buildkite-Token",
+        event: &["header:X-Buildkite-Event"],
+        setup: "Notification Services, Webhook: the address; take over the token. Prefer buildkite, which signs",
+        answer: "2xx",
+        retries: "unknown",
+        ..BASE
+    },
+    Preset {
+        name: "cloudevents",
+        title: "CloudEvents",
+        docs: "https://github.com/cloudevents/spec/blob/main/cloudevents/http-webhook.md",
+        alg: Algorithm::Token,
+        sig: "header:Authorization",
+        prefix: "Bearer ",
+        id: &["{header:ce-id} {header:ce-source}", "{json:/id} {json:/source}"],
+        event: &["header:ce-type", "json:/type"],
+        status: 204,
+        handshakes: &[Handshake {
+            method: "OPTIONS",
+            when: &[("header:WebHook-Request-Origin", Is::AllowedOrigin)],
+            headers: &[
+                ("Allow", "POST"),
+                ("WebHook-Allowed-Origin", "{header:WebHook-Request-Origin}"),
+                ("WebHook-Allowed-Rate", "{header:WebHook-Request-Rate}"),
+            ],
+            hides_method: true,
+            ..HANDSHAKE
+        }],
+        setup: "the address, and Authorization: Bearer with a secret of your own; the sender's origin in allowed_origins of [sources.NAME]",
+        answer: "202 or 204",
+        retries: "the sender's own",
+        sample: Sample {
+            content_type: "application/cloudevents+json",
+            body: r#"{"specversion":"1.0","source":"/hookbox/send","data":{}}"#,
+            ..JSON
+        },
+        ..BASE
+    },
+];

@@ -1,0 +1,82 @@
+//! Standard Webhooks, and those who have it from Svix.
+
+use super::BASE;
+use crate::provider::Preset;
+use crate::provider::scheme::{Algorithm, Encoding, KeyForm};
+
+/// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
+pub(super) const STANDARD: Preset = Preset {
+    sig: "header:webhook-signature",
+    split: " ",
+    prefix: "v1,",
+    enc: Encoding::Base64,
+    signed: "{header:webhook-id}.{ts}.{body}",
+    ts: "header:webhook-timestamp",
+    tolerance_s: 300,
+    tolerance_future_s: 300,
+    key: KeyForm::Base64,
+    key_strip: "whsec_",
+    id: &["header:webhook-id"],
+    event: &["json:/type"],
+    ..BASE
+};
+
+/// The same under other names.
+const SVIX: Preset = Preset {
+    sig: "header:svix-signature",
+    signed: "{header:svix-id}.{ts}.{body}",
+    ts: "header:svix-timestamp",
+    id: &["header:svix-id"],
+    ..STANDARD
+};
+
+pub(super) static PRESETS: &[Preset] = &[
+    Preset {
+        name: "standard-webhooks",
+        title: "Standard Webhooks",
+        docs: "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
+        setup: "the address; take over the secret (whsec_...) that it shows",
+        answer: "2xx within 15 s",
+        retries: "recommended: 10 over 3 days",
+        ..STANDARD
+    },
+    Preset {
+        name: "standard-webhooks-ed25519",
+        title: "Standard Webhooks, Ed25519",
+        docs: "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
+        alg: Algorithm::Ed25519,
+        prefix: "v1a,",
+        key_strip: "whpk_",
+        setup: "the address; take over the public key (whpk_...) that it shows",
+        answer: "2xx within 15 s",
+        retries: "recommended: 10 over 3 days",
+        ..STANDARD
+    },
+    Preset {
+        name: "svix",
+        title: "Svix",
+        docs: "https://docs.svix.com/receiving/verifying-payloads/how-manual",
+        setup: "an endpoint with the address; take over its signing secret (whsec_...)",
+        answer: "2xx within 15 s",
+        retries: "after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h",
+        ..SVIX
+    },
+    Preset {
+        name: "clerk",
+        title: "Clerk",
+        docs: "https://clerk.com/docs/webhooks/overview",
+        setup: "Webhooks, Add Endpoint: the address; take over its signing secret (whsec_...)",
+        answer: "2xx within 15 s",
+        retries: "as Svix (unconfirmed)",
+        ..SVIX
+    },
+    Preset {
+        name: "resend",
+        title: "Resend",
+        docs: "https://resend.com/docs/dashboard/webhooks/verify-webhooks-requests",
+        setup: "Webhooks, Add Webhook: the address; take over its signing secret (whsec_...)",
+        answer: "2xx within 15 s",
+        retries: "as Svix (unconfirmed)",
+        ..SVIX
+    },
+];

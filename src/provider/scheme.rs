@@ -1,0 +1,346 @@
+//! Verification by a declarative scheme: where the signature is, what it is made of, and how old it may be.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::Refusal;
+use super::selector::{Absent, Parts, Selector};
+use super::signed::{Scope, Template};
+use crate::clock::Timestamp;
+use crate::config::secret::Secret;
+use crate::digest::{self, Hash};
+
+/// How many signatures of one delivery are tried. While a secret is changed, providers send two or three.
+const MAX_CANDIDATES: usize = 16;
+
+/// Milliseconds until the year 33658. More digits are no time.
+const MAX_TIMESTAMP_DIGITS: usize = 15;
+
+/// What stands before the point in a P-256 public key (SubjectPublicKeyInfo, RFC 5480).
+const P256_SPKI_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// An uncompressed point of P-256 and its tag.
+const P256_POINT_BYTES: usize = 65;
+
+const ED25519_KEY_BYTES: usize = 32;
+
+/// One way to verify, ready for use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scheme {
+    pub alg: Algorithm,
+    pub sig: Selector,
+    /// What separates the items of a signature header that is a list.
+    pub split: Option<String>,
+    /// What a signature stands behind. Items without it are something else.
+    pub prefix: String,
+    pub enc: Encoding,
+    pub signed: Template,
+    pub ts: Option<Selector>,
+    pub ts_unit: Unit,
+    /// How old a delivery may be; `None`: of any age.
+    pub tolerance: Option<Duration>,
+    /// How far in the future it may be; `None`: as far as it likes.
+    pub tolerance_future: Option<Duration>,
+    pub key: KeyForm,
+    /// What the provider puts before the key to show what it is.
+    pub key_strip: String,
+}
+
+/// A closed set of words, as they are written in a config.
+pub trait Words: Copy + PartialEq + 'static {
+    const ALL: &'static [(Self, &'static str)];
+
+    fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(word, _)| *word == self).map_or("", |(_, text)| text)
+    }
+
+    /// `Err` names what there is.
+    fn parse(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|(_, known)| *known == text).map(|(word, _)| *word);
+        let known = || Self::ALL.iter().map(|(_, text)| *text).collect::<Vec<_>>().join(", ");
+        found.ok_or_else(|| format!("{text:?} is unknown; write one of: {}", known()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    HmacSha1,
+    HmacSha256,
+    HmacSha512,
+    /// A plain hash, of a text in which the secret is.
+    Sha256,
+    /// The secret itself.
+    Token,
+    Ed25519,
+    EcdsaP256Sha256,
+}
+
+impl Words for Algorithm {
+    const ALL: &'static [(Algorithm, &'static str)] = &[
+        (Algorithm::HmacSha1, "hmac-sha1"),
+        (Algorithm::HmacSha256, "hmac-sha256"),
+        (Algorithm::HmacSha512, "hmac-sha512"),
+        (Algorithm::Sha256, "sha256"),
+        (Algorithm::Token, "token"),
+        (Algorithm::Ed25519, "ed25519"),
+        (Algorithm::EcdsaP256Sha256, "ecdsa-p256-sha256"),
+    ];
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// In any case.
+    Hex,
+    /// Strict, with padding.
+    Base64,
+}
+
+impl Words for Encoding {
+    const ALL: &'static [(Encoding, &'static str)] = &[(Encoding::Hex, "hex"), (Encoding::Base64, "base64")];
+}
+
+/// The unit of a timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Seconds,
+    Millis,
+    Rfc3339,
+}
+
+impl Words for Unit {
+    const ALL: &'static [(Unit, &'static str)] =
+        &[(Unit::Seconds, "s"), (Unit::Millis, "ms"), (Unit::Rfc3339, "rfc3339")];
+}
+
+/// How the provider shows the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyForm {
+    /// Its text is the key.
+    Utf8,
+    Base64,
+    Hex,
+}
+
+impl Words for KeyForm {
+    const ALL: &'static [(KeyForm, &'static str)] =
+        &[(KeyForm::Utf8, "utf8"), (KeyForm::Base64, "base64"), (KeyForm::Hex, "hex")];
+}
+
+impl Encoding {
+    fn decode(self, text: &str) -> Option<Vec<u8>> {
+        match self {
+            Encoding::Hex => digest::unhex(text),
+            Encoding::Base64 => digest::unbase64(text),
+        }
+    }
+
+    pub fn encode(self, bytes: &[u8]) -> String {
+        match self {
+            Encoding::Hex => digest::hex(bytes),
+            Encoding::Base64 => digest::base64(bytes),
+        }
+    }
+}
+
+impl Algorithm {
+    /// The tag that whoever has the key would make; `None` where only the provider's private key can, or where the secret
+    /// itself is the proof.
+    pub fn tag(self, key: &[u8], message: &[Cow<'_, [u8]>]) -> Option<Vec<u8>> {
+        match self {
+            Algorithm::HmacSha1 => Some(digest::hmac(Hash::Sha1, key, message)),
+            Algorithm::HmacSha256 => Some(digest::hmac(Hash::Sha256, key, message)),
+            Algorithm::HmacSha512 => Some(digest::hmac(Hash::Sha512, key, message)),
+            Algorithm::Sha256 => Some(digest::sha256(message)),
+            Algorithm::Token => Some(key.to_vec()),
+            Algorithm::Ed25519 | Algorithm::EcdsaP256Sha256 => None,
+        }
+    }
+
+    /// Whether any of the candidates proves that the owner of the key has made the message.
+    fn accepts(self, key: &[u8], message: &[Cow<'_, [u8]>], candidates: &[Vec<u8>]) -> bool {
+        if let Some(tag) = self.tag(key, message) {
+            return candidates.iter().any(|candidate| digest::equal(&tag, candidate));
+        }
+        let message = message.concat();
+        candidates.iter().any(|candidate| match self {
+            Algorithm::Ed25519 => digest::ed25519_verifies(key, &message, candidate),
+            _ => digest::p256_verifies(key, &message, candidate),
+        })
+    }
+}
+
+impl Scheme {
+    /// The key in a secret as the provider shows it. `Err` tells the operator what it should look like.
+    pub fn key(&self, secret: &Secret) -> Result<Secret, String> {
+        let bytes = secret.as_bytes().strip_prefix(self.key_strip.as_bytes()).unwrap_or(secret.as_bytes());
+        let text = || std::str::from_utf8(bytes).ok();
+        let key = match self.key {
+            KeyForm::Utf8 => Some(bytes.to_vec()),
+            KeyForm::Base64 => text().and_then(digest::unbase64_key),
+            KeyForm::Hex => text().and_then(digest::unhex),
+        };
+        let key = match self.alg {
+            Algorithm::Ed25519 => key.filter(|key| key.len() == ED25519_KEY_BYTES),
+            Algorithm::EcdsaP256Sha256 => key.as_deref().and_then(p256_point),
+            _ => key,
+        };
+        key.and_then(Secret::new)
+            .ok_or_else(|| format!("it is not {}; copy it as the provider shows it", self.wanted()))
+    }
+
+    fn wanted(&self) -> String {
+        let written = match self.key {
+            KeyForm::Utf8 => "text",
+            KeyForm::Base64 => "base64",
+            KeyForm::Hex => "hexadecimal",
+        };
+        let behind = if self.key_strip.is_empty() { String::new() } else { format!(" behind {}", self.key_strip) };
+        match self.alg {
+            Algorithm::Ed25519 => format!("an Ed25519 public key (32 bytes in {written}{behind})"),
+            Algorithm::EcdsaP256Sha256 => format!("a P-256 public key ({written}{behind})"),
+            _ => format!("{written}{behind}"),
+        }
+    }
+
+    /// Whether the keys fit each other. `Err` has the key and what is wrong with it.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if matches!(self.sig, Selector::Item(_)) {
+            return Err(("sig", "the signature is no item of itself; write where it is".to_owned()));
+        }
+        if self.signed.needs_ts() && self.ts.is_none() {
+            return Err(("ts", "missing; the signed text has {ts}: write where the timestamp is".to_owned()));
+        }
+        if self.tolerance.is_some() && self.ts.is_none() {
+            return Err(("tolerance", "there is no timestamp; write ts, or take tolerance out".to_owned()));
+        }
+        if self.alg == Algorithm::Sha256 && !self.signed.needs_secret() {
+            return Err(("signed", "a plain hash proves nothing without {secret} in it".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The position of the key that matches.
+    pub fn verify(&self, keys: &[Secret], scope: &Scope<'_>, now: Timestamp) -> Result<usize, Refusal> {
+        let value = only(&scope.parts, &self.sig)?;
+        let items = self.items(&value);
+        // What is signed decides when the timestamp is looked for: before the signature is checked only the header is read.
+        let early = if self.signed.needs_ts() { self.find_ts(&scope.parts, &items)? } else { None };
+        let candidates = self.candidates(&items)?;
+        let scope = Scope { ts: early.as_deref(), ..*scope };
+        let position = self.matching(keys, &scope, &candidates)?;
+        if let Some(tolerance) = self.tolerance {
+            let late = match &early {
+                Some(ts) => Some(ts.clone()),
+                None => self.find_ts(&scope.parts, &items)?,
+            };
+            self.check_age(late.as_deref(), tolerance, now)?;
+        }
+        Ok(position)
+    }
+
+    fn items<'v>(&self, value: &'v str) -> Vec<&'v str> {
+        match &self.split {
+            Some(separator) => value.split(separator.as_str()).map(str::trim).collect(),
+            None => vec![value],
+        }
+    }
+
+    fn candidates(&self, items: &[&str]) -> Result<Vec<Vec<u8>>, Refusal> {
+        let texts = items.iter().filter_map(|item| item.strip_prefix(self.prefix.as_str()));
+        let texts = texts.filter(|text| !text.is_empty());
+        let decode = |text: &str| match self.alg {
+            Algorithm::Token => Some(text.as_bytes().to_vec()),
+            _ => self.enc.decode(text),
+        };
+        let candidates: Vec<Vec<u8>> = texts.filter_map(decode).take(MAX_CANDIDATES).collect();
+        if candidates.is_empty() { Err(Refusal::Unreadable(self.sig.to_string())) } else { Ok(candidates) }
+    }
+
+    fn matching(&self, keys: &[Secret], scope: &Scope<'_>, candidates: &[Vec<u8>]) -> Result<usize, Refusal> {
+        for (position, key) in keys.iter().enumerate() {
+            let scope = Scope { secret: Some(key.as_bytes()), ..*scope };
+            let message = self.signed.bytes(&scope).map_err(|(name, absent)| refusal(name, absent))?;
+            if self.alg.accepts(key.as_bytes(), &message, candidates) {
+                return Ok(position);
+            }
+        }
+        Err(Refusal::Mismatch)
+    }
+
+    fn find_ts(&self, parts: &Parts<'_>, items: &[&str]) -> Result<Option<String>, Refusal> {
+        match &self.ts {
+            None => Ok(None),
+            Some(Selector::Item(prefix)) => {
+                let mut found = items.iter().filter_map(|item| item.strip_prefix(prefix.as_str()));
+                let ts = found.next().filter(|ts| !ts.is_empty());
+                let ts = ts.ok_or_else(|| Refusal::Missing(prefix.clone()))?;
+                if found.next().is_some() { Err(Refusal::Repeated(prefix.clone())) } else { Ok(Some(ts.to_owned())) }
+            }
+            Some(selector) => only(parts, selector).map(|ts| Some(ts.into_owned())),
+        }
+    }
+
+    /// The edges are within: a delivery of exactly that age is taken.
+    fn check_age(&self, ts: Option<&str>, tolerance: Duration, now: Timestamp) -> Result<(), Refusal> {
+        let Some(ts) = ts else { return Ok(()) };
+        let signed_at = self.ts_unit.read(ts).ok_or(Refusal::BadTimestamp)?;
+        if !now.is_plausible() {
+            return Err(Refusal::ClockNotSet);
+        }
+        let age_ms = self.ts_unit.round(now) - signed_at.unix_ms();
+        if age_ms > millis(tolerance) {
+            return Err(Refusal::TooOld { age_ms, tolerance });
+        }
+        match self.tolerance_future {
+            Some(tolerance) if -age_ms > millis(tolerance) => Err(Refusal::TooNew { ahead_ms: -age_ms, tolerance }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Unit {
+    fn read(self, text: &str) -> Option<Timestamp> {
+        if self == Unit::Rfc3339 {
+            return Timestamp::parse(text);
+        }
+        let is_number = text.len() <= MAX_TIMESTAMP_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number: i64 = text.parse().ok().filter(|_| is_number)?;
+        Some(Timestamp::from_unix_ms(if self == Unit::Seconds { number.checked_mul(1000)? } else { number }))
+    }
+
+    /// Now, as exactly as the provider would tell it: a whole second is not too old for the part of one that has passed.
+    fn round(self, now: Timestamp) -> i64 {
+        if self == Unit::Seconds { now.unix_ms().div_euclid(1000) * 1000 } else { now.unix_ms() }
+    }
+
+    pub fn write(self, at: Timestamp) -> String {
+        match self {
+            Unit::Seconds => at.unix_ms().div_euclid(1000).to_string(),
+            Unit::Millis => at.unix_ms().to_string(),
+            Unit::Rfc3339 => at.to_string().replace("+00:00", "Z"),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The point in a public key that comes as SubjectPublicKeyInfo, as providers show it.
+fn p256_point(key: &[u8]) -> Option<Vec<u8>> {
+    key.strip_prefix(&P256_SPKI_PREFIX).filter(|point| point.len() == P256_POINT_BYTES).map(<[u8]>::to_vec)
+}
+
+pub(super) fn only<'a>(parts: &Parts<'a>, selector: &Selector) -> Result<Cow<'a, str>, Refusal> {
+    parts.only(selector).map_err(|absent| refusal(selector.to_string(), absent))
+}
+
+fn refusal(name: String, absent: Absent) -> Refusal {
+    match absent {
+        Absent::Missing => Refusal::Missing(name),
+        Absent::Repeated => Refusal::Repeated(name),
+    }
+}

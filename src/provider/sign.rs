@@ -1,0 +1,187 @@
+//! A delivery as the provider itself would send it, to try a set-up with.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::scheme::Algorithm;
+use super::selector::{Parts, Selector};
+use super::signed::Scope;
+use super::{Contract, Sample, Template};
+use crate::clock::Timestamp;
+use crate::config::secret::Secret;
+use crate::event::Headers;
+
+/// What the user has asked for; the rest is as in the provider's example.
+#[derive(Debug)]
+pub struct Wish {
+    pub event_type: Option<String>,
+    pub id: Option<String>,
+    pub body: Option<Vec<u8>>,
+    /// The id if the user names none.
+    pub new_id: String,
+}
+
+/// A request in the making.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub headers: Headers,
+    pub body: Vec<u8>,
+    /// What is to be added to the URL's query.
+    pub query: Vec<(String, String)>,
+    pub public_url: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum SignError {
+    /// Only the provider has the key.
+    PrivateKey,
+    /// The provider puts something into the JSON, which this body is not.
+    NoPlace(String),
+}
+
+impl fmt::Display for SignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SignError::PrivateKey => f.write_str(
+                "this provider signs with a private key that only it has; use the test button in its settings instead",
+            ),
+            SignError::NoPlace(place) => {
+                write!(f, "the body has no place for {place}, which belongs to this provider's deliveries")
+            }
+        }
+    }
+}
+
+/// Makes a delivery, signed where there is a key.
+pub fn draft(contract: &Contract, key: Option<&Secret>, wish: Wish, now: Timestamp) -> Result<Draft, SignError> {
+    let Sample { event_type, content_type, body } = contract.preset.sample;
+    let is_sample = wish.body.is_none();
+    let mut draft = Draft {
+        headers: Headers::new(vec![("Content-Type".to_owned(), content_type.to_owned())]),
+        body: wish.body.unwrap_or_else(|| body.as_bytes().to_vec()),
+        query: Vec::new(),
+        public_url: contract.public_url.clone(),
+    };
+    let sample_type = wish.event_type.is_none().then_some(event_type);
+    let event_type = wish.event_type.as_deref().or(sample_type).unwrap_or_default();
+    draft.identify(&contract.id, wish.id.as_deref().unwrap_or(&wish.new_id), is_sample || wish.id.is_some())?;
+    draft.identify(&contract.event, event_type, is_sample || wish.event_type.is_some())?;
+    match key {
+        Some(key) => draft.signed(contract, key, now),
+        None => Ok(draft),
+    }
+}
+
+impl Draft {
+    pub fn parts(&self) -> Parts<'_> {
+        Parts { method: "POST", target: "", headers: &self.headers, body: &self.body }
+    }
+
+    pub fn set_header(&mut self, name: &str, value: &str) {
+        let others = self.headers.iter().filter(|(have, _)| !have.eq_ignore_ascii_case(name));
+        let others = others.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.headers = Headers::new(others.chain([(name.to_owned(), value.to_owned())]).collect());
+    }
+
+    /// Changes the body, if it is JSON.
+    pub fn edit_json(&mut self, edit: impl FnOnce(&mut Value)) {
+        if let Ok(mut json) = serde_json::from_slice(&self.body) {
+            edit(&mut json);
+            self.body = json.to_string().into_bytes();
+        }
+    }
+
+    /// Puts an id or a type where it is looked for first. The user's own bytes are changed only where he says so.
+    fn identify(&mut self, values: &[Template], text: &str, may_edit_body: bool) -> Result<(), SignError> {
+        // Of an id made of several values the first is the one that tells deliveries apart.
+        let is_there = |selector: &Selector| self.parts().first(selector).is_some();
+        let value = values.iter().find(|value| value.selectors().skip(1).all(is_there));
+        match value.and_then(|value| value.selectors().next()) {
+            Some(Selector::Json(_) | Selector::Form(_)) if !may_edit_body => Ok(()),
+            Some(place) if !text.is_empty() => self.put(place, text),
+            _ => Ok(()),
+        }
+    }
+
+    fn signed(mut self, contract: &Contract, key: &Secret, now: Timestamp) -> Result<Draft, SignError> {
+        if let Some(code) = &contract.preset.code {
+            (code.sign)(key, &mut self);
+            return Ok(self);
+        }
+        let scheme = &contract.scheme;
+        let ts = scheme.ts_unit.write(now);
+        let ts_item = match &scheme.ts {
+            Some(Selector::Item(prefix)) => Some(format!("{prefix}{ts}")),
+            Some(place) => self.put(place, &ts).map(|()| None)?,
+            None => None,
+        };
+        let tag = {
+            let id = contract.delivery_id(&self.parts());
+            let scope = Scope {
+                ts: Some(&ts),
+                id: id.as_deref(),
+                url: contract.public_url.as_deref(),
+                secret: Some(key.as_bytes()),
+                ..Scope::of(self.parts())
+            };
+            let message = scheme.signed.bytes(&scope).map_err(|(name, _)| SignError::NoPlace(name))?;
+            scheme.alg.tag(key.as_bytes(), &message).ok_or(SignError::PrivateKey)?
+        };
+        let written = match scheme.alg {
+            Algorithm::Token => String::from_utf8_lossy(&tag).into_owned(),
+            _ => scheme.enc.encode(&tag),
+        };
+        let signature = format!("{}{written}", scheme.prefix);
+        let separator = scheme.split.as_deref().unwrap_or_default();
+        self.put(&scheme.sig, &ts_item.into_iter().chain([signature]).collect::<Vec<_>>().join(separator))?;
+        Ok(self)
+    }
+
+    fn put(&mut self, place: &Selector, text: &str) -> Result<(), SignError> {
+        let no_place = || SignError::NoPlace(place.to_string());
+        match place {
+            Selector::Header(name) => self.set_header(name, text),
+            Selector::Query(name) => self.query.push((name.clone(), text.to_owned())),
+            Selector::Form(name) => {
+                let old = std::mem::take(&mut self.body);
+                let others = form_urlencoded::parse(&old).filter(|(have, _)| have != name);
+                let mut form = form_urlencoded::Serializer::new(String::new());
+                form.extend_pairs(others).append_pair(name, text);
+                self.body = form.finish().into_bytes();
+            }
+            Selector::Json(pointer) => {
+                let mut json = serde_json::from_slice(&self.body).map_err(|_| no_place())?;
+                // A timestamp is a number for those who read it as one.
+                let value = text.parse::<i64>().map_or_else(|_| Value::from(text), Value::from);
+                *make(&mut json, pointer).ok_or_else(no_place)? = value;
+                self.body = json.to_string().into_bytes();
+            }
+            Selector::Item(_) => return Err(no_place()),
+        }
+        Ok(())
+    }
+}
+
+/// The place that the pointer names, made if it is not there.
+fn make<'a>(json: &'a mut Value, pointer: &str) -> Option<&'a mut Value> {
+    pointer.split('/').skip(1).try_fold(json, |node, segment| {
+        let index = segment.parse::<usize>();
+        if node.is_null() {
+            *node = if index.is_ok() { Value::Array(Vec::new()) } else { Value::Object(Map::new()) };
+        }
+        match node {
+            Value::Object(fields) => {
+                Some(fields.entry(segment.replace("~1", "/").replace("~0", "~")).or_insert(Value::Null))
+            }
+            Value::Array(items) => {
+                let index = index.ok()?;
+                if index == items.len() {
+                    items.push(Value::Null);
+                }
+                items.get_mut(index)
+            }
+            _ => None,
+        }
+    })
+}

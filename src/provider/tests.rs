@@ -1,0 +1,415 @@
+//! Every delivery of `tests/it/data/vectors/providers.json`, as it is and changed in every way that a forger might try.
+
+use super::sign::SignError;
+use super::*;
+use crate::digest;
+use crate::event::Headers;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+const VECTORS: &str = include_str!("../../tests/it/data/vectors/providers.json");
+
+#[derive(Clone, Debug, Deserialize)]
+struct Vector {
+    id: String,
+    provider: String,
+    method: String,
+    url_path: String,
+    url: Option<String>,
+    headers: BTreeMap<String, String>,
+    body_base64: String,
+    secret: String,
+    now_unix: Option<i64>,
+    expect: String,
+}
+
+/// A delivery that can be changed.
+#[derive(Clone)]
+struct Case {
+    contract: Contract,
+    secrets: Vec<String>,
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    now: Timestamp,
+}
+
+impl Vector {
+    fn case(&self) -> Case {
+        let preset = preset(&self.provider).unwrap_or_else(|| panic!("no preset {}", self.provider));
+        let contract = Contract { public_url: self.url.clone(), ..preset.contract().unwrap() };
+        Case {
+            contract,
+            secrets: vec![self.secret.clone()],
+            method: self.method.clone(),
+            target: self.url_path.clone(),
+            headers: self.headers.clone().into_iter().collect(),
+            body: digest::unbase64(&self.body_base64).unwrap(),
+            now: self.now_unix.map_or_else(crate::clock::now, |unix| Timestamp::from_unix_ms(unix * 1000)),
+        }
+    }
+}
+
+impl Case {
+    fn verify(&self) -> Result<Verified, Refusal> {
+        let keys = self.secrets.iter().map(|text| {
+            let secret = Secret::new(text.as_bytes().to_vec()).unwrap();
+            self.contract.scheme.key(&secret).unwrap_or_else(|wrong| panic!("{wrong}"))
+        });
+        let headers = Headers::new(self.headers.clone());
+        let parts = Parts { method: &self.method, target: &self.target, headers: &headers, body: &self.body };
+        verify(&self.contract, &keys.collect::<Vec<_>>(), &parts, self.now)
+    }
+
+    fn header(&mut self, name: &str) -> &mut String {
+        &mut self.headers.iter_mut().find(|(have, _)| have.eq_ignore_ascii_case(name)).unwrap().1
+    }
+
+    fn with_header(&self, name: &str, change: impl FnOnce(&str) -> String) -> Case {
+        let mut case = self.clone();
+        let value = case.header(name);
+        *value = change(value);
+        case
+    }
+
+    /// The header with the signature, if it is in one.
+    fn signature(&self) -> Option<String> {
+        let by_scheme = match &self.contract.scheme.sig {
+            Selector::Header(name) => name.as_str(),
+            _ => return None,
+        };
+        match self.contract.preset.name {
+            "twilio" => Some("X-Twilio-Signature".to_owned()),
+            "netlify" => Some("X-Webhook-Signature".to_owned()),
+            "adyen-standard" | "msgraph" => None,
+            _ => Some(by_scheme.to_owned()),
+        }
+    }
+
+    fn is_token(&self) -> bool {
+        self.contract.preset.code.is_none() && self.contract.scheme.alg == Algorithm::Token
+    }
+
+    /// Whether the body as a whole is bound by the proof.
+    fn binds_body(&self) -> bool {
+        // Mailgun signs a timestamp and a token, Adyen eight fields, Graph nothing; a token proves nothing of the body; a
+        // form is signed as what it means, which several spellings share.
+        let is_form = self.headers.iter().any(|(_, value)| value.contains("x-www-form-urlencoded"));
+        let name = self.contract.preset.name;
+        !self.is_token() && !["mailgun", "adyen-standard", "msgraph"].contains(&name) && (!is_form || name == "github")
+    }
+}
+
+fn vectors() -> Vec<Vector> {
+    serde_json::from_str(VECTORS).unwrap()
+}
+
+fn accepted() -> impl Iterator<Item = (String, Case)> {
+    vectors().into_iter().filter(|vector| vector.expect == "accept").map(|vector| (vector.id.clone(), vector.case()))
+}
+
+#[track_caller]
+fn assert_rejected(id: &str, what: &str, case: &Case) {
+    let verdict = case.verify();
+    assert!(verdict.is_err(), "{id}: accepted with {what}: {:?}", case.headers);
+}
+
+#[test]
+fn every_vector_gives_what_it_expects() {
+    let mut wrong = Vec::new();
+    for vector in vectors() {
+        let verdict = vector.case().verify();
+        if verdict.is_ok() != (vector.expect == "accept") {
+            wrong.push(format!("{}: expected {}, got {verdict:?}", vector.id, vector.expect));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_preset_has_a_vector_that_is_accepted_and_says_all_there_is_to_say() {
+    let accepted: BTreeSet<String> =
+        vectors().into_iter().filter(|vector| vector.expect == "accept").map(|vector| vector.provider).collect();
+    for preset in presets() {
+        let contract = preset.contract().unwrap_or_else(|wrong| panic!("{}: {wrong}", preset.name));
+        contract.scheme.check().unwrap_or_else(|wrong| panic!("{}: {wrong:?}", preset.name));
+        assert!(accepted.contains(preset.name), "{} has no vector", preset.name);
+        for text in [preset.title, preset.docs, preset.setup, preset.answer, preset.retries] {
+            assert!(!text.is_empty(), "{}", preset.name);
+        }
+        assert!(preset.docs.starts_with("https://"), "{}", preset.name);
+    }
+    let names: BTreeSet<&str> = names().chain(UNSUPPORTED.iter().map(|it| it.name)).collect();
+    assert_eq!(names.len(), presets().count() + UNSUPPORTED.len(), "each name once");
+}
+
+#[test]
+fn a_changed_bit_of_the_body_is_rejected() {
+    for (id, case) in accepted().filter(|(_, case)| case.binds_body()) {
+        for at in [0, case.body.len() / 2, case.body.len().saturating_sub(1)] {
+            for bit in 0..8 {
+                let mut changed = case.clone();
+                let Some(byte) = changed.body.get_mut(at) else { continue };
+                *byte ^= 1 << bit;
+                assert_rejected(&id, &format!("bit {bit} of byte {at} of the body changed"), &changed);
+            }
+        }
+        let longer = Case { body: [&case.body[..], b"\n"].concat(), ..case.clone() };
+        assert_rejected(&id, "a longer body", &longer);
+    }
+}
+
+/// The part of a signature header that decides: the digests, not what stands around them.
+fn digests(case: &Case) -> Vec<std::ops::Range<usize>> {
+    let name = case.signature().unwrap();
+    let value = case.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(&name)).unwrap().1.clone();
+    let scheme = &case.contract.scheme;
+    if case.contract.preset.code.is_some() {
+        return std::iter::once(0..value.len()).collect();
+    }
+    let items = match &scheme.split {
+        Some(separator) => value.split(separator.as_str()).collect::<Vec<_>>(),
+        None => vec![value.as_str()],
+    };
+    let digests = items.iter().filter_map(|item| item.trim().strip_prefix(scheme.prefix.as_str()));
+    let start_of = |text: &str| text.as_ptr() as usize - value.as_ptr() as usize;
+    digests.map(|text| start_of(text)..start_of(text) + text.len()).collect()
+}
+
+#[test]
+fn a_changed_signature_is_rejected() {
+    for (id, case) in accepted() {
+        let Some(name) = case.signature() else { continue };
+        let is_list = case.contract.scheme.split.is_some() && case.contract.preset.code.is_none();
+        assert_rejected(&id, "an empty signature", &case.with_header(&name, |_| String::new()));
+        let without = case.headers.iter().filter(|(have, _)| !have.eq_ignore_ascii_case(&name)).cloned().collect();
+        assert_rejected(&id, "no signature", &Case { headers: without, ..case.clone() });
+        let mut twice = case.clone();
+        let value = twice.header(&name).clone();
+        twice.headers.push((name.to_uppercase(), value.clone()));
+        assert_rejected(&id, "the signature twice", &twice);
+        if is_list {
+            continue;
+        }
+        for n in 1..4 {
+            assert_rejected(
+                &id,
+                "a truncated signature",
+                &case.with_header(&name, |value| value[..value.len() - n].to_owned()),
+            );
+        }
+        for more in ["0", "00", "=", "==", "A", "AA", "AAAA", "\n", " x"] {
+            assert_rejected(
+                &id,
+                &format!("{more:?} added"),
+                &case.with_header(&name, |value| format!("{value}{more}")),
+            );
+        }
+        assert_rejected(&id, "another prefix", &case.with_header(&name, |value| format!("x{value}")));
+        if !case.contract.scheme.prefix.is_empty() {
+            let prefix = case.contract.scheme.prefix.len();
+            assert_rejected(&id, "no prefix", &case.with_header(&name, |value| value[prefix..].to_owned()));
+        }
+        for at in 0..value.len() {
+            for bit in 0..7 {
+                let mut bytes = value.clone().into_bytes();
+                bytes[at] ^= 1 << bit;
+                let Ok(changed) = String::from_utf8(bytes) else { continue };
+                // The same letter in the other case is the same hexadecimal digit.
+                let is_same = case.contract.scheme.enc == Encoding::Hex
+                    && digests(&case)[0].contains(&at)
+                    && !case.is_token()
+                    && case.contract.preset.code.is_none()
+                    && changed.eq_ignore_ascii_case(&value);
+                if !is_same {
+                    let what = format!("bit {bit} of byte {at} of the signature changed");
+                    assert_rejected(&id, &what, &case.with_header(&name, |_| changed));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn hexadecimal_is_read_in_any_case_and_nothing_else_is() {
+    for (id, case) in accepted() {
+        let Some(name) = case.signature() else { continue };
+        let upper = |value: &str| {
+            let mut value = value.to_owned();
+            for range in digests(&case) {
+                value.replace_range(range.clone(), &value[range].to_uppercase());
+            }
+            value
+        };
+        let changed = case.with_header(&name, upper);
+        if changed.headers == case.headers {
+            continue;
+        }
+        let is_hex =
+            case.contract.scheme.enc == Encoding::Hex && !case.is_token() && case.contract.preset.code.is_none();
+        assert_eq!(changed.verify().is_ok(), is_hex, "{id}");
+    }
+}
+
+#[test]
+fn another_secret_is_rejected_and_any_position_is_told() {
+    for (id, case) in accepted() {
+        let other = match case.secrets[0].as_str() {
+            hex if hex.len() > 40 && digest::unhex(hex).is_some() => "00".repeat(hex.len() / 2),
+            whsec if whsec.starts_with("whsec_") => format!("whsec_{}", digest::base64(&[7; 24])),
+            whpk if whpk.starts_with("whpk_") => format!("whpk_{}", digest::base64(&[7; 32])),
+            spki if case.contract.scheme.alg == Algorithm::EcdsaP256Sha256 => {
+                let mut key = digest::unbase64(spki).unwrap();
+                *key.last_mut().unwrap() ^= 1;
+                digest::base64(&key)
+            }
+            base64 if digest::unbase64(base64).is_some() => digest::base64(&[7; 32]),
+            _ => "another secret".to_owned(),
+        };
+        let wrong = Case { secrets: vec![other.clone()], ..case.clone() };
+        assert_rejected(&id, "another secret", &wrong);
+        let rotated = Case { secrets: vec![other, case.secrets[0].clone()], ..case.clone() };
+        assert_eq!(rotated.verify(), Ok(Verified { secret_position: 1 }), "{id}");
+    }
+}
+
+#[test]
+fn what_is_signed_beside_the_body_cannot_be_changed() {
+    for (id, case) in accepted() {
+        let signed = case.contract.scheme.signed.selectors().chain(&case.contract.scheme.ts).cloned();
+        let names = signed.filter_map(|selector| match selector {
+            Selector::Header(name) => Some(name),
+            _ => None,
+        });
+        for name in names.collect::<Vec<_>>() {
+            assert_rejected(&id, &name, &case.with_header(&name, |value| format!("{value}1")));
+            assert_rejected(&id, &name, &case.with_header(&name, |value| format!("0{value}")));
+            assert_rejected(&id, &name, &case.with_header(&name, |_| String::new()));
+            let mut twice = case.clone();
+            let value = twice.header(&name).clone();
+            twice.headers.push((name, value));
+            assert_rejected(&id, "a repeated header", &twice);
+        }
+        if case.contract.needs_url() {
+            let elsewhere = case.contract.public_url.clone().map(|url| url.replace("://", "://x"));
+            let contract = Contract { public_url: elsewhere, ..case.contract.clone() };
+            assert_rejected(&id, "another address", &Case { contract, ..case.clone() });
+        }
+    }
+}
+
+/// When a delivery was signed, as it says itself.
+fn signed_at_ms(case: &Case) -> Option<i64> {
+    let scheme = &case.contract.scheme;
+    let headers = Headers::new(case.headers.clone());
+    let parts = Parts { method: &case.method, target: &case.target, headers: &headers, body: &case.body };
+    let ts = match scheme.ts.as_ref()? {
+        Selector::Item(prefix) => {
+            let value = parts.only(&scheme.sig).ok()?.into_owned();
+            let separator = scheme.split.as_deref()?;
+            value.split(separator).find_map(|item| item.trim().strip_prefix(prefix.as_str()).map(str::to_owned))?
+        }
+        selector => parts.only(selector).ok()?.into_owned(),
+    };
+    let number: i64 = ts.parse().ok()?;
+    Some(if scheme.ts_unit == Unit::Millis { number } else { number * 1000 })
+}
+
+#[test]
+fn the_edges_of_the_tolerance_are_within_and_one_more_is_not() {
+    let mut tried = BTreeSet::new();
+    for (id, case) in accepted() {
+        let scheme = &case.contract.scheme;
+        let (Some(tolerance), Some(at_ms)) = (scheme.tolerance, signed_at_ms(&case)) else { continue };
+        let step = if scheme.ts_unit == Unit::Millis { 1 } else { 1000 };
+        let tolerance_ms = tolerance.as_millis() as i64;
+        let verify_at = |ms: i64| Case { now: Timestamp::from_unix_ms(ms), ..case.clone() }.verify();
+        assert!(verify_at(at_ms + tolerance_ms).is_ok(), "{id}");
+        let refusal = verify_at(at_ms + tolerance_ms + step).unwrap_err();
+        assert_eq!(refusal, Refusal::TooOld { age_ms: tolerance_ms + step, tolerance }, "{id}");
+        match scheme.tolerance_future {
+            Some(ahead) => {
+                let ahead_ms = ahead.as_millis() as i64;
+                assert!(verify_at(at_ms - ahead_ms).is_ok(), "{id}");
+                let refusal = verify_at(at_ms - ahead_ms - step).unwrap_err();
+                assert_eq!(refusal, Refusal::TooNew { ahead_ms: ahead_ms + step, tolerance: ahead }, "{id}");
+            }
+            None => assert!(verify_at(at_ms - 100_000_000).is_ok(), "{id}"),
+        }
+        assert_eq!(verify_at(1000), Err(Refusal::ClockNotSet), "{id}: a clock that was not set judges nothing");
+        tried.insert(case.contract.preset.name);
+    }
+    assert!(tried.len() >= 12, "{tried:?}");
+}
+
+#[test]
+fn a_rejected_timestamp_says_by_how_much() {
+    let tolerance = Duration::from_secs(300);
+    let text = Refusal::TooOld { age_ms: 312_000, tolerance }.to_string();
+    assert!(text.contains("312 s old, 12 s more than the tolerance"), "{text}");
+    let text = Refusal::TooNew { ahead_ms: 300_500, tolerance }.to_string();
+    assert!(text.contains("300.500 s in the future, 0.500 s more"), "{text}");
+}
+
+#[test]
+fn many_signatures_cost_no_more_than_a_few() {
+    let (_, case) = accepted().find(|(id, _)| id.starts_with("stripe/")).unwrap();
+    let value = case.clone().header("Stripe-Signature").clone();
+    let (ts, good) = value.split_once(",").unwrap();
+    let wrong = format!(",v1={}", "00".repeat(32)).repeat(200);
+    let late = case.with_header("Stripe-Signature", |_| format!("{ts}{wrong},{good}"));
+    assert_rejected("stripe", "the good one behind 200 others", &late);
+}
+
+#[test]
+fn a_secret_that_is_not_as_the_provider_shows_it_is_told() {
+    let wrong = |name: &str, text: &str| {
+        let contract = preset(name).unwrap().contract().unwrap();
+        contract.scheme.key(&Secret::new(text.as_bytes().to_vec()).unwrap()).unwrap_err()
+    };
+    assert!(wrong("svix", "whsec_not base64!").contains("base64 behind whsec_"));
+    assert!(wrong("svix", "whsec_").contains("base64"), "an empty key is none");
+    assert!(wrong("discord", "abcd").contains("Ed25519 public key (32 bytes in hexadecimal)"));
+    assert!(wrong("sendgrid", "AAAA").contains("P-256"));
+    assert!(wrong("adyen-banking", "xyz").contains("hexadecimal"));
+}
+
+#[test]
+fn what_we_sign_we_accept() {
+    for preset in presets() {
+        let public_url = Some("https://hooks.example.com/x".to_owned());
+        let contract = Contract { public_url, ..preset.contract().unwrap() };
+        let secret = match contract.scheme.key {
+            scheme::KeyForm::Hex => "00".repeat(32),
+            _ => digest::base64(&[7; 32]),
+        };
+        let Ok(key) = contract.scheme.key(&Secret::new(secret.into_bytes()).unwrap()) else { continue };
+        let now = Timestamp::from_unix_ms(1_700_000_000_123);
+        let wish = |body| Wish { event_type: Some("seen".into()), id: Some("id-1".into()), body, new_id: "new".into() };
+        let made = match draft(&contract, Some(&key), wish(None), now) {
+            Err(SignError::PrivateKey) => continue,
+            made => made.unwrap_or_else(|error| panic!("{}: {error}", preset.name)),
+        };
+        let verdict = verify(&contract, std::slice::from_ref(&key), &made.parts(), now);
+        assert_eq!(verdict, Ok(Verified { secret_position: 0 }), "{}", preset.name);
+        if !contract.id.is_empty() {
+            let id = contract.delivery_id(&made.parts()).unwrap_or_else(|| panic!("{} has no id", preset.name));
+            assert!(id.contains("id-1"), "{}: {id}", preset.name);
+        }
+        if !contract.event.is_empty() {
+            assert_eq!(contract.event_type(&made.parts()).as_deref(), Some("seen"), "{}", preset.name);
+        }
+    }
+}
+
+#[test]
+fn a_users_own_body_is_sent_as_it_is() {
+    let contract = preset("stripe").unwrap().contract().unwrap();
+    let key = Secret::new(b"whsec_x".to_vec()).unwrap();
+    let body = br#"{ "id" : "evt_1", "type":"x" }"#.to_vec();
+    let wish = Wish { event_type: None, id: None, body: Some(body.clone()), new_id: "new".into() };
+    let made = draft(&contract, Some(&key), wish, crate::clock::now()).unwrap();
+    assert_eq!(made.body, body);
+    assert!(verify(&contract, &[key], &made.parts(), crate::clock::now()).is_ok());
+}

@@ -1,0 +1,133 @@
+//! What a person does to the queue from the command line, beside a `serve` that may run.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{OpenFlags, Transaction, named_params};
+
+use super::fair::FairLock;
+use super::queue::{is_replayable, requeue, settle};
+use super::{Error, Result, Writer, connect, migrate, tune};
+use crate::clock::Timestamp;
+use crate::event::{EventId, Status};
+
+/// A person waits longer than a provider.
+const OPERATOR_BUSY: Duration = Duration::from_secs(5);
+
+/// Events changed in one transaction: the receiver, in another process, waits for no more than these.
+const BATCH: usize = 100;
+
+/// A connection for changing a database that exists.
+pub struct Operator {
+    writer: Writer,
+}
+
+/// Which events a command is for; `None` is any.
+#[derive(Debug, Default)]
+pub struct Selection {
+    pub ids: Vec<EventId>,
+    pub status: Option<Status>,
+    /// Received then or later.
+    pub since: Option<Timestamp>,
+}
+
+impl Operator {
+    pub fn open(path: &Path) -> Result<Operator> {
+        if !path.exists() {
+            return Err(Error::Missing(path.to_owned()));
+        }
+        let open = || {
+            let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            connection.busy_timeout(OPERATOR_BUSY)?;
+            tune(&connection)?;
+            Ok(connection)
+        };
+        let connection = open().map_err(|error| Error::of(path, error))?;
+        migrate::require_current(&connection, path)?;
+        // Nobody else in this process writes, so that the wait for other programs is SQLite's.
+        let (turns, patience) = (Arc::new(FairLock::default()), Duration::ZERO);
+        Ok(Operator { writer: Writer { path: path.to_owned(), connection, turns, patience } })
+    }
+
+    /// The events of a selection that exist, in id order.
+    pub fn select(&self, selection: &Selection) -> Result<Vec<EventId>> {
+        let select = || {
+            let ids: Vec<i64> = selection.ids.iter().map(|id| id.0).collect();
+            let mut statement = self.writer.connection.prepare(
+                "SELECT id FROM webhook_events
+                 WHERE (:any_id OR id IN (SELECT value FROM json_each(:ids)))
+                 AND (:status IS NULL OR status = :status) AND (:since IS NULL OR received_at >= :since) ORDER BY id",
+            )?;
+            let named = named_params! {
+                ":any_id": ids.is_empty(),
+                ":ids": serde_json::json!(ids).to_string(),
+                ":status": selection.status.map(Status::as_str),
+                ":since": selection.since.map(|since| since.to_string()),
+            };
+            statement.query_map(named, |row| row.get(0).map(EventId))?.collect::<rusqlite::Result<_>>()
+        };
+        select().map_err(|error| Error::of(&self.writer.path, error))
+    }
+
+    /// Queues the dead jobs of these events again, or, where none is dead, all that have ended; only those of `action`
+    /// where it is given. An event of which there are no jobs is routed anew. Returns how many events were opened.
+    pub fn replay(&mut self, events: &[EventId], action: Option<&str>) -> Result<usize> {
+        self.in_batches(events, |transaction, event| requeue(transaction, event, action))
+    }
+
+    /// Those of these events that [`Operator::replay`] would open.
+    pub fn replayable(&self, events: &[EventId], action: Option<&str>) -> Result<Vec<EventId>> {
+        let mut replayable = Vec::new();
+        for event in events {
+            let is_one = is_replayable(&self.writer.connection, *event, action);
+            if is_one.map_err(|error| Error::of(&self.writer.path, error))? {
+                replayable.push(*event);
+            }
+        }
+        Ok(replayable)
+    }
+
+    /// Cancels the open jobs of these events, of `action` alone where it is given; an attempt that is under way is not
+    /// broken off, but not repeated either. Returns how many events had such jobs.
+    pub fn cancel(&mut self, events: &[EventId], action: Option<&str>, now: Timestamp) -> Result<usize> {
+        self.in_batches(events, |transaction, event| {
+            let cancelled = transaction
+                .prepare_cached(
+                    "UPDATE jobs SET state = 'cancelled', due_at_ms = NULL
+                     WHERE event_id = ?1 AND (?2 IS NULL OR action = ?2) AND state IN ('queued', 'running')",
+                )?
+                .execute((event.0, action))?;
+            settle(transaction, event, now)?;
+            Ok(cancelled > 0)
+        })
+    }
+
+    /// Lets no further job of an action be claimed. False if it was paused already.
+    pub fn pause(&mut self, action: &str, now: Timestamp) -> Result<bool> {
+        self.writer.write(|transaction| {
+            let paused = "INSERT INTO paused (action, since) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            Ok(transaction.execute(paused, (action, now.to_string()))? == 1)
+        })
+    }
+
+    /// Ends a pause. False if there was none.
+    pub fn resume(&mut self, action: &str) -> Result<bool> {
+        self.writer.write(|transaction| Ok(transaction.execute("DELETE FROM paused WHERE action = ?1", [action])? == 1))
+    }
+
+    fn in_batches(
+        &mut self,
+        events: &[EventId],
+        change: impl Fn(&Transaction<'_>, EventId) -> rusqlite::Result<bool>,
+    ) -> Result<usize> {
+        let mut changed = 0;
+        for batch in events.chunks(BATCH) {
+            changed += self.writer.write(|transaction| {
+                let changes = batch.iter().map(|event| change(transaction, *event));
+                changes.map(|changed| changed.map(usize::from)).sum::<rusqlite::Result<usize>>()
+            })?;
+        }
+        Ok(changed)
+    }
+}

@@ -1,0 +1,142 @@
+//! What systemd passes to a service: sockets that it has bound and keeps open, so that a restart refuses nobody.
+//! The protocol is that of sd_listen_fds(3); any other service manager may speak it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+
+/// `SD_LISTEN_FDS_START`: after standard input, output and error.
+const FIRST_FD: RawFd = 3;
+
+/// More than any unit has; a number beyond it is a mistake.
+const MAX_FDS: usize = 64;
+
+/// The `FileDescriptorName` of the public socket.
+const PUBLIC: &str = "http";
+
+/// The admin listener's. A lone socket of this name is not the public one.
+const ADMIN: &str = "admin";
+
+/// Why passed sockets cannot be used. Written for the operator.
+#[derive(Debug)]
+pub enum PassedError {
+    BadCount(String),
+    NoneIsPublic(Vec<String>),
+    NotOpen(RawFd, io::Error),
+}
+
+impl fmt::Display for PassedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PassedError::BadCount(text) => write!(f, "LISTEN_FDS={text} is not a number of sockets"),
+            PassedError::NoneIsPublic(names) => write!(
+                f,
+                "none of the sockets passed ({}) is the public one: write FileDescriptorName={PUBLIC} into its unit",
+                names.join(", ")
+            ),
+            PassedError::NotOpen(fd, error) => write!(f, "LISTEN_FDS names the descriptor {fd}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for PassedError {}
+
+/// The public socket, where one was passed to this process: the one that is named `http`, or else the only one.
+///
+/// It is told by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. Children need no protection from these: the process
+/// id in them is not theirs, and the sockets are closed to them.
+pub fn public_socket(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<OwnedFd>, PassedError> {
+    let names = passed_names(std::process::id(), env)?;
+    let fds: Vec<OwnedFd> = names
+        .iter()
+        .zip(FIRST_FD..)
+        .map(|(_, fd)| take(fd).map_err(|error| PassedError::NotOpen(fd, error)))
+        .collect::<Result<_, _>>()?;
+    match public_among(&names) {
+        Some(at) => Ok(fds.into_iter().nth(at)),
+        None if names.is_empty() => Ok(None),
+        None => Err(PassedError::NoneIsPublic(names)),
+    }
+}
+
+/// The name of each socket that was passed to the process `pid`, in their order; those without a name are `unknown`.
+fn passed_names(pid: u32, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Vec<String>, PassedError> {
+    let text = |name: &str| env(name).map(|value| value.to_string_lossy().into_owned());
+    if text("LISTEN_PID").is_none_or(|it| it != pid.to_string()) {
+        return Ok(Vec::new());
+    }
+    let count = text("LISTEN_FDS").unwrap_or_default();
+    let Some(count) = count.parse().ok().filter(|count| *count <= MAX_FDS) else {
+        return Err(PassedError::BadCount(count));
+    };
+    let names = text("LISTEN_FDNAMES").unwrap_or_default();
+    let names = names.split(':').map(str::to_owned).chain(std::iter::repeat(String::new()));
+    Ok(names.take(count).map(|name| if name.is_empty() { "unknown".to_owned() } else { name }).collect())
+}
+
+fn public_among(names: &[String]) -> Option<usize> {
+    match names {
+        [only] if only != ADMIN => Some(0),
+        _ => names.iter().position(|name| name == PUBLIC),
+    }
+}
+
+/// A descriptor of our own for the same socket. Both are closed to children.
+fn take(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is only borrowed, and never closed by us, so that it stays open as long as the borrow. If it
+    // is not open at all, the kernel says so. What it refers to may be assumed to be ours to use: the variables name this
+    // very process, and whoever set them has passed it for that.
+    #[allow(unsafe_code)]
+    let passed = unsafe { BorrowedFd::borrow_raw(fd) };
+    fcntl_setfd(passed, FdFlags::CLOEXEC)?;
+    Ok(fcntl_dupfd_cloexec(passed, FIRST_FD)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(pid: &str, fds: &str, fd_names: Option<&str>) -> Result<Vec<String>, String> {
+        let env = |name: &str| match name {
+            "LISTEN_PID" => Some(pid.into()),
+            "LISTEN_FDS" => Some(fds.into()),
+            "LISTEN_FDNAMES" => fd_names.map(OsString::from),
+            _ => None,
+        };
+        passed_names(7, &env).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn sockets_are_named_in_their_order() {
+        assert_eq!(names("7", "2", Some("admin:http")).unwrap(), ["admin", "http"]);
+        assert_eq!(names("7", "3", Some("http:")).unwrap(), ["http", "unknown", "unknown"]);
+        assert_eq!(names("7", "1", None).unwrap(), ["unknown"]);
+        assert_eq!(names("7", "0", None).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_passed_to_another_process_is_not_ours() {
+        assert_eq!(names("8", "1", None).unwrap(), [""; 0]);
+        assert_eq!(passed_names(7, &|_| None).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn a_count_that_is_none_is_refused() {
+        for count in ["", "-1", "x", "65", "99999999999999999999"] {
+            assert!(names("7", count, None).is_err_and(|text| text.contains("LISTEN_FDS")), "{count}");
+        }
+    }
+
+    #[test]
+    fn the_public_one_is_named_http_or_alone() {
+        let public = |names: &[&str]| public_among(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        assert_eq!(public(&["admin", "http"]), Some(1));
+        assert_eq!(public(&["hookbox.socket"]), Some(0));
+        assert_eq!(public(&["admin"]), None);
+        assert_eq!(public(&["a", "b"]), None);
+        assert_eq!(public(&[]), None);
+    }
+}

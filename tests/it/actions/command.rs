@@ -1,0 +1,251 @@
+//! `kind = "command"`: what it gets, how it ends, and that nothing of it stays.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::{deliver_and_wait, job, only_attempt, processes_with, shell, wait_for_attempts, wait_for_state, with};
+use crate::support::{Home, wait_for};
+
+/// The largest payload that is taken, of 25 MiB.
+fn largest() -> String {
+    format!("\"{}\"", "x".repeat((25 << 20) - 2))
+}
+
+/// What one run of a script in the shell came to.
+fn run_once(script: &str, keys: &str, payload: impl AsRef<[u8]>) -> (String, String) {
+    let hookbox = with("command", &format!("{}\nattempts = 1\n{keys}", shell(script))).start();
+    hookbox.deliver("push", "d-1", payload);
+    wait_for_attempts(&hookbox, 1, "it", 1);
+    only_attempt(&hookbox, 1)
+}
+
+#[test]
+fn the_payload_comes_on_stdin_byte_for_byte_and_some_facts_in_the_environment() {
+    let script = "cat > body; env > env; echo done";
+    let hookbox = with("command", &shell(script)).start();
+    let body = "{ \"b\" : 1.50,\n\"a\":\"\\u00e9 \u{e9}\" }";
+    deliver_and_wait(&hookbox, "issues", "d-1", body);
+    assert_eq!(only_attempt(&hookbox, 1), ("success".to_owned(), "exit 0 done".to_owned()));
+    assert_eq!(std::fs::read_to_string(hookbox.path("body")).unwrap(), body);
+    let env = std::fs::read_to_string(hookbox.path("env")).unwrap();
+    for fact in [
+        "HOOKBOX_EVENT_ID=1\n",
+        "HOOKBOX_SOURCE=github\n",
+        "HOOKBOX_EVENT=issues\n",
+        "HOOKBOX_DELIVERY_ID=d-1\n",
+        "HOOKBOX_ATTEMPT=1\n",
+        "HOOKBOX_IDEMPOTENCY_KEY=",
+    ] {
+        assert!(env.contains(fact), "no {fact} in {env}");
+    }
+}
+
+#[test]
+fn the_environment_holds_nothing_else() {
+    let hookbox = with("command", &shell("env > env")).env("API_TOKEN", "hush").env("LANG", "C").start();
+    deliver_and_wait(&hookbox, "issues", "d-1", "{}");
+    let env = std::fs::read_to_string(hookbox.path("env")).unwrap();
+    assert!(!env.contains("hush") && !env.contains("Secret"), "{env}");
+    let names: BTreeSet<&str> = env.lines().filter_map(|line| line.split('=').next()).collect();
+    let ours = |name: &&&str| !name.starts_with("HOOKBOX_");
+    // The shell itself sets PWD, and some set OLDPWD, SHLVL and _.
+    let shells = ["PWD", "OLDPWD", "SHLVL", "_"];
+    let others: Vec<&&str> = names.iter().filter(ours).filter(|name| !shells.contains(name)).collect();
+    assert_eq!(others, [&"HOME", &"LANG", &"PATH", &"TMPDIR"]);
+}
+
+/// The numbers in the output of `ls -l /proc/self/fd`.
+fn descriptors(listing: &str) -> BTreeSet<String> {
+    let links = listing.lines().filter_map(|line| line.split_once(" -> "));
+    links.filter_map(|(link, _)| link.split(' ').next_back()).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_command_inherits_no_descriptor() {
+    let hookbox = with("command", "run = [\"ls\", \"-l\", \"/proc/self/fd\"]").start();
+    deliver_and_wait(&hookbox, "push", "d-1", "{}");
+    let (_, detail) = only_attempt(&hookbox, 1);
+    // Whoever started the tests may have left some open for everybody.
+    let ours = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+    let ours = descriptors(&String::from_utf8_lossy(&ours.stdout));
+    let its = descriptors(&detail);
+    assert!(its.contains("0") && its.is_subset(&ours), "{its:?} and we have {ours:?}: {detail}");
+    assert!(!detail.contains("webhooks.db") && !detail.contains("socket:"), "{detail}");
+}
+
+#[test]
+fn arguments_are_templates_and_no_shell_sees_them() {
+    let hookbox = with("command", "run = [\"printf\", \"[%s]\", \"{{ payload.a }}\", \"{{ payload.none }}\"]").start();
+    deliver_and_wait(&hookbox, "push", "d-1", r#"{"a":"$(id) `id`; a  b\n* \"'"}"#);
+    let expected = "exit 0 [$(id) `id`; a  b\n* \"'][]";
+    assert_eq!(only_attempt(&hookbox, 1), ("success".to_owned(), expected.to_owned()));
+}
+
+#[test]
+fn no_payload_can_pass_for_an_option() {
+    let hookbox = with("command", "run = [\"echo\", \"{{ payload.a }}\"]").start();
+    deliver_and_wait(&hookbox, "push", "d-1", r#"{"a":"--exec=evil"}"#);
+    let (outcome, detail) = only_attempt(&hookbox, 1);
+    assert_eq!(outcome, "give_up");
+    assert!(detail.contains("{{ payload.a }}") && detail.contains("--exec=evil"), "{detail}");
+    deliver_and_wait(&hookbox, "push", "d-2", r#"{"a":"a-b"}"#);
+    assert_eq!(only_attempt(&hookbox, 2).1, "exit 0 a-b");
+    let hookbox = with("command", "run = [\"echo\", \"-{{ payload.a }}\"]").start();
+    deliver_and_wait(&hookbox, "push", "d-1", r#"{"a":"-x"}"#);
+    assert_eq!(only_attempt(&hookbox, 1), ("success".to_owned(), "exit 0 --x".to_owned()), "the template begins so");
+}
+
+#[test]
+fn a_nul_or_too_long_an_argument_gives_up_with_the_reason() {
+    let hookbox = with("command", "run = [\"echo\", \"{{ payload.a }}\"]").start();
+    deliver_and_wait(&hookbox, "push", "d-1", r#"{"a":"a\u0000b"}"#);
+    assert!(only_attempt(&hookbox, 1).1.contains("NUL"));
+    deliver_and_wait(&hookbox, "push", "d-2", format!(r#"{{"a":"{}"}}"#, "x".repeat(300_000)));
+    let (outcome, detail) = only_attempt(&hookbox, 2);
+    assert_eq!((outcome.as_str(), detail.contains("too long")), ("give_up", true), "{detail}");
+}
+
+#[test]
+fn the_exit_code_says_what_is_to_follow() {
+    for (code, outcome) in [(0, "success"), (1, "retry"), (75, "retry"), (255, "retry"), (3, "give_up"), (4, "give_up")]
+    {
+        let attempt = run_once(&format!("echo because; exit {code}"), "give_up = [3, 4, 75]", "{}");
+        assert_eq!(attempt, (outcome.to_owned(), format!("exit {code} because")));
+    }
+}
+
+#[test]
+fn a_command_that_gives_up_is_not_tried_again() {
+    let hookbox = with("command", &format!("{}\ngive_up = [3]", shell("exit 3"))).start();
+    deliver_and_wait(&hookbox, "push", "d-1", "{}");
+    assert_eq!(job(&hookbox, 1, "it")["state"], "dead");
+    assert_eq!(only_attempt(&hookbox, 1).0, "give_up");
+}
+
+#[test]
+fn a_command_that_a_signal_ends_is_tried_again() {
+    assert_eq!(run_once("kill -9 $$", "", "{}"), ("retry".to_owned(), "killed by signal 9".to_owned()));
+}
+
+#[test]
+fn a_program_that_is_not_there_is_tried_again_and_told_of() {
+    let hookbox = with("command", "run = [\"/nonexistent/deploy\"]\nattempts = 2").start();
+    deliver_and_wait(&hookbox, "push", "d-1", "{}");
+    let attempts = wait_for_attempts(&hookbox, 1, "it", 2);
+    assert!(attempts[1]["detail"].as_str().unwrap().starts_with("cannot run /nonexistent/deploy: "), "{attempts:?}");
+    // Put there in the meantime, it runs.
+    assert_eq!(attempts[0]["outcome"], "retry");
+}
+
+#[test]
+fn it_runs_in_the_directory_that_is_configured() {
+    assert_eq!(run_once("pwd", "directory = \"/\"", "{}").1, "exit 0 /");
+}
+
+#[test]
+fn at_the_timeout_the_whole_group_gets_term() {
+    let script = "sleep 86399.25 & trap 'echo bye; exit 0' TERM; sleep 86399.25 & wait";
+    let started = Instant::now();
+    let (outcome, detail) = run_once(script, "timeout = \"300ms\"", "{}");
+    assert_eq!((outcome.as_str(), detail.as_str()), ("retry", "not done in time bye"));
+    assert!(started.elapsed() < Duration::from_secs(5), "nobody had to wait for KILL");
+    assert_eq!(processes_with("86399.25"), 0);
+}
+
+#[test]
+fn what_ignores_term_gets_kill_with_all_its_children() {
+    let script = "trap '' TERM; (trap '' TERM; sleep 86399.5) & sleep 86399.5; sleep 86399.5";
+    let (outcome, _) = run_once(script, "timeout = \"300ms\"", "{}");
+    assert_eq!(outcome, "retry");
+    assert_eq!(processes_with("86399.5"), 0);
+}
+
+#[test]
+fn children_that_a_command_leaves_behind_end_with_it_and_delay_nothing() {
+    let started = Instant::now();
+    let attempt = run_once("(trap '' TERM; sleep 86399.75) & echo started", "", "{}");
+    assert_eq!(attempt, ("success".to_owned(), "exit 0 started".to_owned()));
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!(processes_with("86399.75"), 0);
+}
+
+#[test]
+fn a_child_that_left_the_group_and_keeps_the_pipe_open_holds_nothing_up() {
+    let hookbox = with("command", &shell("setsid sleep 20 & echo started")).start();
+    deliver_and_wait(&hookbox, "push", "d-1", "{}");
+    assert_eq!(only_attempt(&hookbox, 1), ("success".to_owned(), "exit 0 started".to_owned()));
+}
+
+#[test]
+fn output_without_end_is_cut_and_costs_no_memory() {
+    let script = "yes 'a line on standard output' | head -c 200000000; echo the end >&2";
+    let hookbox = with("command", &shell(script)).start();
+    deliver_and_wait(&hookbox, "push", "d-1", "{}");
+    let (outcome, detail) = only_attempt(&hookbox, 1);
+    assert_eq!(outcome, "success");
+    assert!(
+        detail.starts_with("exit 0 a line on standard output\na line") && detail.len() <= 4096 + 8,
+        "{}",
+        detail.len()
+    );
+    let peak = hookbox.proc_status("VmHWM");
+    assert!(peak < 32 << 10, "{peak} KiB");
+}
+
+#[test]
+fn a_command_may_read_all_some_or_nothing_of_the_largest_payload() {
+    let all = format!("exit 0 {}", 25 << 20);
+    for (script, detail) in [
+        ("wc -c", all.as_str()),
+        ("sleep 0.2; wc -c", &all),
+        ("head -c 10 > /dev/null; exec <&-; sleep 0.2; echo enough", "exit 0 enough"),
+        ("exec <&-; echo closed", "exit 0 closed"),
+        ("sleep 0.2; echo unread", "exit 0 unread"),
+        ("cat > /dev/null & yes | head -c 1000000 > /dev/null; wait; echo both", "exit 0 both"),
+    ] {
+        assert_eq!(run_once(script, "", largest()), ("success".to_owned(), detail.to_owned()), "{script}");
+    }
+}
+
+#[test]
+fn a_command_that_closes_everything_and_stays_is_waited_for() {
+    let (outcome, detail) = run_once("exec <&- >&- 2>&-; sleep 0.3; exit 9", "", "{}");
+    assert_eq!((outcome.as_str(), detail.as_str()), ("retry", "exit 9"));
+    assert_eq!(run_once("exec <&- >&- 2>&-; sleep 86398", "timeout = \"300ms\"", "{}").0, "retry");
+    assert_eq!(processes_with("86398"), 0);
+}
+
+#[test]
+fn commands_of_one_action_never_overlap() {
+    let hookbox = with("command", &shell("mkdir lock || exit 1; sleep 0.05; rmdir lock")).start();
+    for n in 1..=8 {
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+    }
+    hookbox.wait_until_done();
+    assert_eq!(hookbox.query::<i64>("SELECT count(*) FROM attempts WHERE outcome <> 'success'"), [0]);
+}
+
+#[test]
+fn with_concurrency_they_do() {
+    let script = "touch here-$HOOKBOX_EVENT_ID; while [ $(ls here-* | wc -l) -lt 3 ]; do sleep 0.02; done";
+    let hookbox = with("command", &format!("{}\nconcurrency = 3\ntimeout = \"20s\"", shell(script))).start();
+    for n in 1..=3 {
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+    }
+    hookbox.wait_until_done();
+    assert_eq!(hookbox.query::<i64>("SELECT count(*) FROM attempts WHERE outcome = 'success'"), [3]);
+}
+
+#[test]
+fn a_long_command_delays_no_other_action_and_no_acknowledgement() {
+    let other = super::action("quick", "command", "run = [\"true\"]");
+    let slow = super::action("slow", "command", &shell("while [ ! -e go ]; do sleep 0.02; done"));
+    let hookbox = Home::with_config(&super::config(&(slow + &other))).start();
+    for n in 1..=5 {
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+    }
+    wait_for_state(&hookbox, 5, "quick", "succeeded");
+    assert_eq!(job(&hookbox, 1, "slow")["state"], "running");
+    hookbox.write("go", "");
+    wait_for("the slow ones", || (super::status(&hookbox, 5) == "processed").then_some(()));
+}

@@ -1,0 +1,305 @@
+//! `kind = "http"`: what arrives, and what becomes of every way in which a destination fails.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+
+use super::{config, deliver_and_wait, job, only_attempt, wait_for_attempts, wait_for_state, with};
+use crate::support::{Answer, Home, Received, Request, SECRET, Stub, authority, closed_port, sign_github};
+
+/// Well above what one large event takes in all its copies, well below what a destination could make us keep.
+const MEMORY_KIB: u64 = 64 << 10;
+
+fn to(stub: &Stub, keys: &str) -> Home {
+    with("http", &format!("url = \"{}\"\n{keys}", stub.url("/in?a=b")))
+}
+
+#[test]
+fn by_default_the_exact_body_and_the_providers_headers_arrive() {
+    let stub = Stub::http();
+    let hookbox = to(&stub, "").start();
+    let body = "{ \"b\" : 1.50,\n\"a\":\"\\u00e9 \u{e9}\" }";
+    let request = Request::github("issues", "d-1", body).header("Authorization", "Basic aHVzaA==");
+    assert_eq!(hookbox.send(&request).status, 200);
+    let received = stub.first();
+    assert_eq!((received.method.as_str(), received.target.as_str()), ("POST", "/in?a=b"));
+    assert_eq!(received.text(), body);
+    assert_eq!(received.header("X-Hub-Signature-256"), Some(sign_github(SECRET, body.as_bytes()).as_str()));
+    assert_eq!(received.header("X-GitHub-Event"), Some("issues"));
+    assert_eq!(received.header("X-GitHub-Delivery"), Some("d-1"));
+    assert_eq!(received.header("Content-Type"), Some("application/json"));
+    assert_eq!(received.header("User-Agent"), Some("GitHub-Hookshot/044aadd"));
+    assert_eq!(received.header("Hookbox-Event-Id"), Some("1"));
+    assert_eq!(received.header("Idempotency-Key").map(str::len), Some(32));
+    assert_eq!(received.header("Host"), Some(format!("127.0.0.1:{}", stub.port()).as_str()));
+    assert_eq!(received.header("Authorization"), None, "it was not stored, and [redacted] is nobody's password");
+    assert_eq!(received.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).count(), 1);
+}
+
+#[test]
+fn a_form_arrives_as_the_form_that_it_was() {
+    let stub = Stub::http();
+    let hookbox = to(&stub, "").start();
+    let body = "payload=%7B%22a%22%3A+1%7D&x=%C3%A9";
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(hookbox.send(&Request::github("push", "d-1", body).with("Content-Type", form)).status, 200);
+    let received = stub.first();
+    assert_eq!((received.text().as_str(), received.header("Content-Type")), (body, Some(form)));
+}
+
+#[test]
+fn method_url_headers_and_body_are_templates() {
+    let stub = Stub::http();
+    let keys = "url = \"URL/{{ source }}/{{ payload.name | urlencode }}\"\nmethod = \"PUT\"\n\
+                headers = { Title = \"{{ payload.title }}\", Content-Type = \"text/plain\", X-Try = \"{{ attempt }}\" }\n\
+                body = \"{{ event }} {{ payload.name }}\"";
+    let hookbox = with("http", &keys.replace("URL", &stub.url(""))).start();
+    hookbox.deliver("issues", "d-1", r#"{"name":"a b/c?","title":"one\r\nX-Forged: two"}"#);
+    let received = stub.first();
+    assert_eq!((received.method.as_str(), received.target.as_str()), ("PUT", "/github/a%20b/c%3F"));
+    assert_eq!(received.text(), "issues a b/c?");
+    assert_eq!(received.header("Title"), Some("one  X-Forged: two"), "a line break begins no header of its own");
+    assert_eq!(received.header("X-Forged"), None);
+    assert_eq!(received.header("Content-Type"), Some("text/plain"));
+    assert_eq!(received.header("X-Try"), Some("1"));
+    assert_eq!(received.header("X-GitHub-Event"), None, "the provider's headers are about the provider's body");
+}
+
+#[test]
+fn every_usual_method_works() {
+    for method in ["POST", "PUT", "PATCH", "DELETE", "GET"] {
+        let stub = Stub::http();
+        let hookbox = to(&stub, &format!("method = \"{method}\"")).start();
+        deliver_and_wait(&hookbox, "push", "d-1", "{}");
+        let attempt = only_attempt(&hookbox, 1);
+        assert_eq!(attempt.0, "success", "{method}: {attempt:?}");
+        assert_eq!(stub.first().method, method);
+    }
+}
+
+/// Checks by the words of the specification, not by the program's own code.
+fn is_signed(received: &Received, key: &[u8]) -> bool {
+    let header = |name| received.header(name).unwrap_or_default();
+    let signed = [header("webhook-id").as_bytes(), b".", header("webhook-timestamp").as_bytes(), b".", &received.body];
+    let tag = STANDARD.decode(header("webhook-signature").strip_prefix("v1,").unwrap_or_default()).unwrap();
+    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key), &signed.concat(), &tag).is_ok()
+}
+
+#[test]
+fn what_is_signed_can_be_verified_by_the_standard_webhooks_scheme() {
+    let key = b"twenty-four secret bytes";
+    let written = format!("whsec_{}", STANDARD.encode(key));
+    for (secret, key) in [(written.as_str(), &key[..]), ("plain text", b"plain text")] {
+        let stub = Stub::http();
+        stub.answer(Answer::Status(500));
+        let hookbox = to(&stub, "sign = \"env:SIGN\"\nattempts = 2").env("SIGN", secret).start();
+        hookbox.deliver("push", "d-1", r#"{"a":"é"}"#);
+        let received = stub.wait_for(2);
+        assert!(received.iter().all(|received| is_signed(received, key)), "{received:?}");
+        assert!(!is_signed(&received[0], b"another"));
+        assert_eq!(received[0].header("webhook-id"), received[1].header("webhook-id"), "a repeat can be told");
+        let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+            - received[1].header("webhook-timestamp").unwrap().parse::<u64>().unwrap();
+        assert!(age < 300, "{age} s");
+    }
+}
+
+#[test]
+fn the_idempotency_key_is_the_same_over_attempts_and_another_for_each_event_and_action() {
+    let stub = Stub::http();
+    stub.answer(Answer::Status(500));
+    let keys = format!("url = \"{}\"\nattempts = 2", stub.url("/"));
+    let both = super::action("a", "http", &keys) + &super::action("b", "http", &keys);
+    let hookbox = Home::with_config(&config(&both)).start();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.deliver("push", "d-2", "{}");
+    hookbox.wait_until_done();
+    let mut keys: Vec<String> =
+        stub.received().iter().map(|request| request.header("Idempotency-Key").unwrap().to_owned()).collect();
+    keys.sort();
+    assert_eq!(keys.len(), 8);
+    let (pairs, _) = keys.as_chunks::<2>();
+    assert!(pairs.iter().all(|[one, two]| one == two), "{keys:?}");
+    keys.dedup();
+    assert_eq!(keys.len(), 4);
+}
+
+#[test]
+fn every_way_to_fail_is_recorded_for_what_it_is_and_costs_neither_a_thread_nor_memory() {
+    let stub = Stub::http();
+    let elsewhere = Stub::http();
+    let keys = "url = \"http://127.0.0.1:{{ payload.port }}/\"\nattempts = 1\ntimeout = \"500ms\"";
+    let hookbox = with("http", keys).start();
+    let large = "x".repeat(100_000);
+    let ways = [
+        (Answer::Status(200), "success", "200 OK"),
+        (Answer::body(201, "made\n"), "success", "201 Created made"),
+        (Answer::Status(204), "success", "204 No Content"),
+        (Answer::Reset, "retry", "io: "),
+        (Answer::Close, "retry", ""),
+        (Answer::Hang, "retry", "timeout: "),
+        (Answer::Trickle, "retry", "timeout: "),
+        (Answer::NotHttp, "retry", ""),
+        (Answer::body(500, "it hurts"), "retry", "500 Internal Server Error it hurts"),
+        (Answer::Status(503), "retry", "503 Service Unavailable"),
+        (Answer::Status(408), "retry", "408 Request Timeout"),
+        (Answer::Status(429), "retry", "429 Too Many Requests"),
+        (Answer::body(404, "no_service"), "give_up", "404 Not Found no_service"),
+        (Answer::Status(410), "give_up", "410 Gone"),
+        (Answer::header(301, "Location", &elsewhere.url("/")), "give_up", "301 Moved Permanently"),
+        (Answer::header(307, "Location", &elsewhere.url("/")), "give_up", "307 Temporary Redirect"),
+        (Answer::header(500, "X-Large", &large), "retry", ""),
+        (Answer::body(400, &large), "give_up", "400 Bad Request xxx"),
+        (Answer::Endless, "success", "200 OK xxx"),
+    ];
+    let body = |port: u16| format!(r#"{{"port":{port}}}"#);
+    deliver_and_wait(&hookbox, "push", "first", body(stub.port()));
+    let threads = hookbox.proc_status("Threads");
+    let mut event = 1;
+    for (way, outcome, detail) in ways {
+        stub.answer(way.clone());
+        event += 1;
+        deliver_and_wait(&hookbox, "push", &format!("d-{event}"), body(stub.port()));
+        let attempt = only_attempt(&hookbox, event);
+        assert_eq!(attempt.0, outcome, "{way:.30?}: {attempt:?}");
+        assert!(attempt.1.starts_with(detail) && !attempt.1.is_empty(), "{way:.30?}: {attempt:?}");
+        assert!(attempt.1.len() < 4200, "{} bytes", attempt.1.len());
+        assert_eq!(super::status(&hookbox, event), if outcome == "success" { "processed" } else { "error" });
+    }
+    deliver_and_wait(&hookbox, "push", "refused", body(closed_port()));
+    let (outcome, detail) = only_attempt(&hookbox, event + 1);
+    assert!(outcome == "retry" && detail.contains("Connection refused"), "{outcome} {detail}");
+    assert_eq!(elsewhere.count(), 0, "no redirect is followed: what is sent carries secrets");
+    stub.answer(Answer::Status(200));
+    deliver_and_wait(&hookbox, "push", "last", body(stub.port()));
+    assert_eq!(only_attempt(&hookbox, event + 2).0, "success");
+    assert_eq!(hookbox.proc_status("Threads"), threads);
+    let peak = hookbox.proc_status("VmHWM");
+    assert!(peak < MEMORY_KIB, "{peak} KiB");
+}
+
+#[test]
+fn retry_after_is_kept_to_in_seconds_and_as_a_date() {
+    let date =
+        |seconds| httpdate::fmt_http_date(std::time::SystemTime::now() + std::time::Duration::from_secs(seconds));
+    for (status, after, least_ms) in [(429, "40".to_owned(), 39_000), (503, date(40), 37_000), (500, "soon".into(), 0)]
+    {
+        let stub = Stub::http();
+        stub.answer(Answer::header(status, "Retry-After", &after));
+        let hookbox = Home::with_config(&config(&patient(&stub))).start();
+        let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+        hookbox.deliver("push", "d-1", "{}");
+        wait_for_attempts(&hookbox, 1, "it", 1);
+        let due_ms = job(&hookbox, 1, "it")["due_at_ms"].as_i64().unwrap();
+        assert!(due_ms - now_ms >= least_ms && due_ms - now_ms < 60_000, "{after}: in {} ms", due_ms - now_ms);
+    }
+}
+
+fn patient(stub: &Stub) -> String {
+    let url = stub.url("/");
+    format!("[actions.it]\nkind = \"http\"\non = [\"*\"]\nbackoff = \"100ms\"\nbackoff_max = \"1h\"\nurl = \"{url}\"\n")
+}
+
+#[test]
+fn a_destination_that_closes_kept_connections_costs_no_attempt() {
+    let stub = Stub::http();
+    stub.answer(Answer::KeepAWhile);
+    let hookbox = to(&stub, "").start();
+    for n in 1..=5 {
+        deliver_and_wait(&hookbox, "push", &format!("d-{n}"), "{}");
+        assert_eq!(only_attempt(&hookbox, n).0, "success");
+        // Not a wait for something: longer than the stub keeps an idle connection.
+        std::thread::sleep(std::time::Duration::from_millis(60));
+    }
+}
+
+#[test]
+fn over_tls_the_certificate_must_be_of_an_authority_that_is_believed_and_of_the_host() {
+    let (root, identity) = authority("localhost");
+    let (other_root, for_another_host) = authority("elsewhere.test");
+    let (good, wrong_host) = (Stub::https(&identity), Stub::https(&for_another_host));
+    let attempt = |stub: &Stub, ca: &str| {
+        let keys = format!("url = \"{}\"\nattempts = 1\n{ca}", stub.url("/"));
+        let home = with("http", &keys);
+        home.write("root.pem", &root);
+        home.write("other.pem", &other_root);
+        let hookbox = home.start();
+        deliver_and_wait(&hookbox, "push", "d-1", "{}");
+        only_attempt(&hookbox, 1)
+    };
+    assert_eq!(attempt(&good, "ca_file = \"root.pem\"").0, "success");
+    for (stub, ca) in [(&good, ""), (&good, "ca_file = \"other.pem\""), (&wrong_host, "ca_file = \"other.pem\"")] {
+        let (outcome, detail) = attempt(stub, ca);
+        assert_eq!(outcome, "retry", "{detail}");
+        assert!(detail.contains("certificate"), "{detail}");
+    }
+    assert_eq!((good.count(), wrong_host.count()), (1, 0), "nothing was sent to whom was not believed");
+    let (outcome, detail) = attempt(&Stub::http(), "");
+    assert_eq!(outcome, "success", "{detail}");
+}
+
+#[test]
+fn a_destination_that_speaks_no_tls_is_told_of() {
+    let stub = Stub::http();
+    let url = stub.url("/").replace("http:", "https:");
+    let hookbox = with("http", &format!("url = \"{url}\"\nattempts = 1\ntimeout = \"2s\"")).start();
+    deliver_and_wait(&hookbox, "push", "d-1", "{}");
+    assert_eq!(only_attempt(&hookbox, 1).0, "retry");
+    assert_eq!(stub.count(), 0);
+}
+
+#[test]
+fn a_ca_file_that_holds_no_certificate_is_refused_at_the_start() {
+    let home = with("http", "url = \"https://example.org\"\nca_file = \"empty.pem\"");
+    home.start_in_vain().refused(2, &["actions.it", "ca_file", "empty.pem"]);
+    home.write("empty.pem", "nothing");
+    home.start_in_vain().refused(2, &["actions.it", "ca_file", "no certificate"]);
+    home.run(["check"]).refused(2, &["1 problem"]);
+}
+
+#[test]
+fn no_error_tells_a_url_that_is_a_secret() {
+    for rest in
+        ["/hooks/s3cret", "[::1/s3cret", "127.0.0.1:1/s3cret?a b", ":1/s3cret", "@/s3cret", "a:s3cret@127.0.0.1:1/"]
+    {
+        let url = &format!("http://{rest}");
+        let home = with("http", "url = \"env:URL\"\nattempts = 1").env("URL", url);
+        let hookbox = home.start();
+        deliver_and_wait(&hookbox, "push", "d-1", "{}");
+        wait_for_state(&hookbox, 1, "it", "dead");
+        let told = hookbox.stderr() + &super::show(&hookbox, 1).to_string() + &super::done(&hookbox, "check --event 1");
+        assert!(!told.contains("s3cret"), "{told}");
+    }
+}
+
+#[test]
+fn a_fetched_url_that_is_none_is_refused_at_the_start_and_not_told() {
+    let home = with("http", "url = \"env:URL\"").env("URL", "hooks.example.org/s3cret");
+    let output = home.start_in_vain();
+    output.refused(2, &["actions.it", "url", "http://"]);
+    assert!(!output.stderr.contains("s3cret"), "{output}");
+}
+
+#[test]
+fn the_largest_body_passes_without_being_read_as_json() {
+    let stub = Stub::http();
+    let hookbox = to(&stub, "").start();
+    // Small values cost most once they are read: 25 MB would become a gigabyte.
+    let body = format!("[{}0]", "1,".repeat((25 << 19) - 2));
+    deliver_and_wait(&hookbox, "push", "d-1", &body);
+    assert!(stub.first().text() == body);
+    let peak = hookbox.proc_status("VmHWM");
+    assert!(peak < 200 << 10, "{peak} KiB");
+}
+
+#[test]
+fn up_to_concurrency_requests_are_under_way_at_once() {
+    let stub = Stub::http();
+    let hookbox = to(&stub, "concurrency = 3").start();
+    stub.answer(Answer::Hang);
+    for n in 0..5 {
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+    }
+    stub.wait_for(3);
+    assert_eq!(hookbox.query::<i64>("SELECT count(*) FROM jobs WHERE state = 'running'"), [3]);
+}

@@ -1,0 +1,64 @@
+//! `hookbox pause` and `hookbox resume`.
+
+use super::{action, config, done, job, shell, wait_for_state, with};
+use crate::support::{Home, wait_for};
+
+#[test]
+fn a_paused_action_keeps_its_jobs_over_restarts_until_it_is_resumed() {
+    let both = action("it", "command", &shell("echo >> ran")) + &action("other", "log", "");
+    let hookbox = Home::with_config(&config(&both)).start();
+    assert_eq!(done(&hookbox, "pause it"), "it is paused\n");
+    assert_eq!(done(&hookbox, "pause it"), "it was paused already\n");
+    for n in 1..=3 {
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+    }
+    wait_for_state(&hookbox, 3, "other", "succeeded");
+    let hookbox = hookbox.stop().0.start();
+    hookbox.deliver("push", "d-4", "{}");
+    wait_for_state(&hookbox, 4, "other", "succeeded");
+    let hookbox = hookbox.kill9().start();
+    hookbox.deliver("push", "d-5", "{}");
+    wait_for_state(&hookbox, 5, "other", "succeeded");
+    assert_eq!(job(&hookbox, 1, "it")["state"], "queued");
+    assert!(!hookbox.path("ran").exists());
+    assert_eq!(done(&hookbox, "resume it"), "it goes on\n");
+    hookbox.wait_until_done();
+    assert_eq!(std::fs::read_to_string(hookbox.path("ran")).unwrap().lines().count(), 5);
+    assert_eq!(done(&hookbox, "resume it"), "it was not paused\n");
+}
+
+#[test]
+fn stats_and_show_tell_of_it() {
+    let hookbox = with("command", "run = [\"true\"]").start();
+    done(&hookbox, "pause it");
+    hookbox.deliver("push", "d-1", "{}");
+    wait_for("the job", || (job(&hookbox, 1, "it")["state"] == "queued").then_some(()));
+    assert_eq!(job(&hookbox, 1, "it")["paused"], true);
+    assert!(done(&hookbox, "show 1").contains("action it: queued, paused\n"));
+    let stats = done(&hookbox, "stats");
+    let has = |label: &str, value: &str| {
+        stats.lines().any(|line| line.starts_with(label) && line.trim_end().ends_with(value))
+    };
+    assert!(has("paused", "it") && has("action it, jobs queued", "1"), "{stats}");
+    assert_eq!(hookbox.run(["stats", "--json"]).ok().json()["paused"], serde_json::json!(["it"]));
+}
+
+#[test]
+fn what_is_running_when_it_is_paused_comes_to_its_end() {
+    let hookbox = with("command", &shell("touch began; while [ ! -e go ]; do sleep 0.02; done")).start();
+    hookbox.deliver("push", "d-1", "{}");
+    wait_for("the run", || hookbox.path("began").exists().then_some(()));
+    done(&hookbox, "pause it");
+    hookbox.write("go", "");
+    wait_for_state(&hookbox, 1, "it", "succeeded");
+}
+
+#[test]
+fn only_an_action_that_is_there_can_be_paused_but_any_resumed() {
+    let hookbox = with("log", "").start();
+    hookbox.run(["pause", "nobody"]).refused(2, &["nobody", "it"]);
+    hookbox.run(["pause"]).refused(2, &["ACTION"]);
+    done(&hookbox, "pause it");
+    hookbox.write("hookbox.toml", config(&action("new", "log", "")));
+    assert_eq!(done(&hookbox, "resume it"), "it goes on\n");
+}

@@ -1,0 +1,118 @@
+//! The recipes of README.md, each as it stands there, against a stub in the service's place: what arrives is what the
+//! service documents.
+
+use serde_json::json;
+
+use super::config;
+use crate::support::{Answer, Home, Received, SECRET, Stub};
+
+/// The `toml` block of README.md that begins with this line.
+fn block(first_line: &str) -> String {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let mut blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let found = blocks.find(|block| block.starts_with(first_line));
+    found.unwrap_or_else(|| panic!("no block with {first_line} in README.md")).to_owned()
+}
+
+const ISSUE: &str = r#"{"action":"opened","sender":{"login":"zoe"},"repository":{"full_name":"a/b"},
+    "issue":{"title":"It \"breaks\" & <burns> é","html_url":"https://e.org/i?a=1&b=2"}}"#;
+
+/// What arrives when the recipe's host is the stub, and the secrets are these.
+fn try_recipe(name: &str, host: &str, env: &[(&str, &str)], answer: Answer, event: &str, payload: &str) -> Received {
+    let stub = Stub::http();
+    stub.answer(answer);
+    let here = stub.url("");
+    let mut home = Home::with_config(&config(&block(&format!("[actions.{name}]\n")).replace(host, &here)));
+    for (variable, value) in env {
+        home = home.env(variable, &value.replace(host, &here));
+    }
+    let hookbox = home.start();
+    super::deliver_and_wait(&hookbox, event, "d-1", payload);
+    assert_eq!(super::status(&hookbox, 1), "processed");
+    stub.first()
+}
+
+#[test]
+fn ntfy() {
+    let env = [("NTFY_AUTHORIZATION", "Bearer tk_1")];
+    let received = try_recipe("ntfy", "https://ntfy.sh", &env, Answer::body(200, "{}"), "issues", ISSUE);
+    assert_eq!((received.method.as_str(), received.target.as_str()), ("POST", "/my-secret-topic"));
+    assert_eq!(received.text(), "zoe opened: It \"breaks\" & <burns> é");
+    assert_eq!(received.header("Title"), Some("a/b"));
+    assert_eq!(received.header("Click"), Some("https://e.org/i?a=1&b=2"));
+    assert_eq!(received.header("Tags"), Some("ticket"));
+    assert_eq!(received.header("Authorization"), Some("Bearer tk_1"));
+}
+
+#[test]
+fn gotify() {
+    let env = [("GOTIFY_TOKEN", "A1b2")];
+    let received = try_recipe("gotify", "https://gotify.example.org", &env, Answer::Status(200), "issues", ISSUE);
+    assert_eq!((received.method.as_str(), received.target.as_str()), ("POST", "/message"));
+    assert_eq!(received.header("X-Gotify-Key"), Some("A1b2"));
+    assert_eq!(received.header("Content-Type"), Some("application/json"));
+    let expected = json!({ "title": "a/b", "message": "It \"breaks\" & <burns> é", "priority": 5 });
+    assert_eq!(received.json(), expected);
+}
+
+#[test]
+fn discord() {
+    let env = [("DISCORD_WEBHOOK_URL", "https://discord.com/api/webhooks/12/tok_en")];
+    let received = try_recipe("discord", "https://discord.com", &env, Answer::Status(204), "issues", ISSUE);
+    assert_eq!((received.method.as_str(), received.target.as_str()), ("POST", "/api/webhooks/12/tok_en"));
+    assert_eq!(received.header("Content-Type"), Some("application/json"));
+    let content = "zoe opened: It \"breaks\" & <burns> é";
+    assert_eq!(received.json(), json!({ "content": content, "allowed_mentions": { "parse": [] } }));
+}
+
+#[test]
+fn discord_gets_no_more_than_it_takes() {
+    let env = [("DISCORD_WEBHOOK_URL", "https://discord.com/api/webhooks/12/tok_en")];
+    let payload = json!({ "action": "opened", "issue": { "title": "é".repeat(3000) } }).to_string();
+    let received = try_recipe("discord", "https://discord.com", &env, Answer::Status(204), "issues", &payload);
+    assert_eq!(received.json()["content"].as_str().unwrap().chars().count(), 2000);
+}
+
+#[test]
+fn telegram() {
+    let env = [("TELEGRAM_URL", "https://api.telegram.org/bot12:AB-c/sendMessage")];
+    let received = try_recipe("telegram", "https://api.telegram.org", &env, Answer::body(200, "{}"), "issues", ISSUE);
+    assert_eq!((received.method.as_str(), received.target.as_str()), ("POST", "/bot12:AB-c/sendMessage"));
+    assert_eq!(received.header("Content-Type"), Some("application/json"));
+    let text = "It \"breaks\" & <burns> é\nhttps://e.org/i?a=1&b=2";
+    assert_eq!(received.json(), json!({ "chat_id": "-1001234567890", "text": text }));
+}
+
+#[test]
+fn home_assistant() {
+    let env = [("HOME_ASSISTANT_URL", "http://homeassistant.local:8123/api/webhook/-id_1")];
+    let payload = r#"{"action":"completed","workflow_run":{"conclusion":"failure"}}"#;
+    let host = "http://homeassistant.local:8123";
+    let received = try_recipe("home", host, &env, Answer::Status(200), "workflow_run", payload);
+    assert_eq!((received.method.as_str(), received.target.as_str()), ("POST", "/api/webhook/-id_1"));
+    assert_eq!(received.header("Content-Type"), Some("application/json"), "or it is not in trigger.json");
+    assert_eq!(received.text(), payload);
+}
+
+#[test]
+fn matrix() {
+    let env = [("MATRIX_AUTHORIZATION", "Bearer syt_1")];
+    let answer = Answer::body(200, r#"{"event_id":"$1"}"#);
+    let received = try_recipe("matrix", "https://matrix.example.org", &env, answer, "issues", ISSUE);
+    assert_eq!(received.method, "PUT");
+    let key = received.header("Idempotency-Key").unwrap();
+    let path = format!("/_matrix/client/v3/rooms/%21room%3Aexample.org/send/m.room.message/{key}");
+    assert_eq!(received.target, path);
+    assert_eq!(received.header("Authorization"), Some("Bearer syt_1"));
+    let body = "zoe opened: It \"breaks\" & <burns> é";
+    assert_eq!(received.json(), json!({ "msgtype": "m.text", "body": body }));
+}
+
+#[test]
+fn the_examples_before_them_are_a_configuration() {
+    let home = Home::with_config(&config(&block("[actions.team]\n")))
+        .env("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x")
+        .env("BEHIND_SECRET", SECRET);
+    let checked = super::done(&home, "check");
+    assert!(checked.contains("when a job dies: team") && checked.contains("no problem found"), "{checked}");
+}

@@ -1,0 +1,91 @@
+//! SIGTERM while an action is at work. `stop_timeout` is a second in these.
+
+use std::time::{Duration, Instant};
+
+use super::{job, processes_with, shell, show, wait_for_state, with};
+use crate::support::{Answer, Home, Stub, wait_for};
+
+#[track_caller]
+fn assert_queued_and_not_counted(home: &Home) {
+    let job = job(home, 1, "it");
+    assert_eq!((&job["state"], job["attempts"].as_array().unwrap().len()), (&"queued".into(), 0), "{job}");
+    assert_eq!(home.query::<i64>("SELECT attempts + tries FROM jobs"), [0]);
+    assert_eq!(show(home, 1)["status"], "unprocessed");
+}
+
+#[test]
+fn a_request_that_hangs_gets_its_grace_and_is_queued_again_not_counted() {
+    let stub = Stub::http();
+    stub.answer(Answer::Hang);
+    let hookbox = with("http", &format!("url = \"{}\"\nattempts = 1", stub.url("/"))).start();
+    hookbox.deliver("push", "d-1", "{}");
+    stub.wait_for(1);
+    let started = Instant::now();
+    let (home, output) = hookbox.stop();
+    assert_eq!(output.code, Some(0), "{output}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_queued_and_not_counted(&home);
+    stub.answer(Answer::Status(200));
+    let hookbox = home.start();
+    let job = wait_for_state(&hookbox, 1, "it", "succeeded");
+    assert_eq!(job["attempts"][0]["number"], 1);
+}
+
+#[test]
+fn a_request_that_is_answered_within_the_grace_is_done() {
+    let stub = Stub::http();
+    let (answer, may_answer) = std::sync::mpsc::channel();
+    stub.answer_by(move |_| may_answer.recv().map_or(Answer::Close, |()| Answer::Status(200)));
+    let hookbox = with("http", &format!("url = \"{}\"", stub.url("/"))).start();
+    hookbox.deliver("push", "d-1", "{}");
+    wait_for_state(&hookbox, 1, "it", "running");
+    hookbox.signal(crate::support::Signal::TERM);
+    hookbox.wait_for_stderr("stopping");
+    answer.send(()).unwrap();
+    let (home, output) = hookbox.wait();
+    assert_eq!(output.code, Some(0), "{output}");
+    assert_eq!(job(&home, 1, "it")["state"], "succeeded");
+}
+
+#[test]
+fn a_command_that_ends_within_the_grace_is_done() {
+    let hookbox = with("command", &shell("touch began; while [ ! -e go ]; do sleep 0.02; done")).start();
+    hookbox.deliver("push", "d-1", "{}");
+    wait_for("the run", || hookbox.path("began").exists().then_some(()));
+    hookbox.signal(crate::support::Signal::TERM);
+    hookbox.wait_for_stderr("stopping");
+    hookbox.write("go", "");
+    let (home, output) = hookbox.wait();
+    assert_eq!(output.code, Some(0), "{output}");
+    assert_eq!(job(&home, 1, "it")["state"], "succeeded");
+}
+
+#[test]
+fn a_command_that_does_not_gets_term_then_kill_and_is_queued_again_not_counted() {
+    let polite = "touch began; trap 'touch told; exit 0' TERM; sleep 86396.5 & wait";
+    let deaf = "touch began; trap '' TERM; (trap '' TERM; sleep 86396.5) & sleep 86396.5; sleep 86396.5";
+    for (script, told) in [(polite, true), (deaf, false)] {
+        let hookbox = with("command", &format!("{}\nattempts = 1", shell(script))).start();
+        hookbox.deliver("push", "d-1", "{}");
+        wait_for("the run", || hookbox.path("began").exists().then_some(()));
+        let (home, output) = hookbox.stop();
+        assert_eq!(output.code, Some(0), "{output}");
+        assert_eq!(home.path("told").exists(), told);
+        assert_eq!(processes_with("86396.5"), 0);
+        assert_queued_and_not_counted(&home);
+    }
+}
+
+#[test]
+fn jobs_that_had_not_begun_do_not_begin() {
+    let hookbox = with("command", &shell("echo >> began; sleep 0.5")).start();
+    for n in 0..10 {
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+    }
+    wait_for("the first run", || hookbox.path("began").exists().then_some(()));
+    let home = hookbox.stop().0;
+    let runs = std::fs::read_to_string(home.path("began")).unwrap().lines().count();
+    assert!(runs <= 2, "{runs}");
+    assert_eq!(home.query::<i64>("SELECT count(*) FROM jobs WHERE state = 'running'"), [0]);
+    assert_eq!(home.query::<i64>("SELECT count(*) FROM jobs WHERE state = 'succeeded'"), [runs as i64]);
+}

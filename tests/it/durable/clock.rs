@@ -1,0 +1,153 @@
+//! Clocks that are wrong, and that are put right while the program runs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::{Home, Hookbox, Request, SOURCE, wait_for};
+
+/// Where Debian's package `faketime` puts it, on machines of this kind and in general.
+const LIBRARIES: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/faketime/libfaketime.so.1",
+];
+
+/// Every write to standard output fails, so that every attempt of the `log` action does.
+const NOWHERE_TO_PRINT: [&str; 3] = ["sh", "-c", "exec \"$0\" \"$@\" >/dev/full"];
+
+/// The same place with a clock of its own, which [`set_clock`] sets. `None` where there is no libfaketime.
+fn with_clock(home: Home, time: &str) -> Option<Home> {
+    let emulated = !crate::support::runner().is_empty();
+    let Some(library) = LIBRARIES.iter().find(|path| Path::new(path).exists() && !emulated) else {
+        println!("skipped: libfaketime (package faketime) is not installed, or the program is emulated");
+        return None;
+    };
+    set_clock(&home, time);
+    let file = home.path("clock").display().to_string();
+    Some(
+        home.env("LD_PRELOAD", library)
+            .env("FAKETIME_TIMESTAMP_FILE", &file)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("DONT_FAKE_MONOTONIC", "1"),
+    )
+}
+
+/// `+0` is the true time, `-1d` a day ago, `@1970-01-01 00:01:00` that moment.
+fn set_clock(home: &Home, time: &str) {
+    // Replaced as a whole: the program reads it at any moment.
+    home.write("clock.new", time);
+    std::fs::rename(home.path("clock.new"), home.path("clock")).unwrap();
+}
+
+fn attempts(hookbox: &Hookbox) -> i64 {
+    hookbox.query("SELECT coalesce(max(attempts), 0) FROM jobs")[0]
+}
+
+#[track_caller]
+fn wait_for_attempts(hookbox: &Hookbox, more: i64) {
+    let before = attempts(hookbox);
+    wait_for("more attempts", || (attempts(hookbox) >= before + more).then_some(()));
+}
+
+/// An event whose every attempt fails, and is tried again within a second.
+fn retrying(time: &str) -> Option<Hookbox> {
+    let action =
+        "[actions.print]\nkind = \"log\"\non = [\"*\"]\nattempts = 1000\nbackoff = \"100ms\"\nbackoff_max = \"1s\"\n";
+    let home = Home::with_config(&format!("poll_interval = \"200ms\"\n{SOURCE}{action}"));
+    let hookbox = with_clock(home, time)?.wrapped_in(&NOWHERE_TO_PRINT).start();
+    hookbox.deliver("push", "d-1", "{}");
+    wait_for_attempts(&hookbox, 3);
+    Some(hookbox)
+}
+
+#[track_caller]
+fn assert_delivers(hookbox: &Hookbox, id: &str) {
+    hookbox.deliver("push", id, "{}");
+    hookbox.wait_for_stdout(&format!("(delivery {id})"));
+    hookbox.wait_until_done();
+}
+
+#[test]
+fn in_1970_deliveries_are_stored_and_processed_and_it_says_that_the_clock_is_wrong() {
+    let Some(home) = with_clock(Home::new(), "@1970-01-01 00:01:00") else { return };
+    let hookbox = home.start();
+    hookbox.wait_for_stderr("the clock has not been set");
+    assert_delivers(&hookbox, "d-1");
+    set_clock(&hookbox, "+0");
+    assert_delivers(&hookbox, "d-2");
+    let years = "SELECT strftime('%Y', received_at) >= '2020' FROM webhook_events ORDER BY id";
+    assert_eq!(hookbox.query::<i64>(years), [0, 1]);
+    assert_eq!(hookbox.query::<i64>("SELECT max(attempts) FROM jobs"), [1]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_a_day_delays_no_retry_by_a_day() {
+    let Some(hookbox) = retrying("+0") else { return };
+    set_clock(&hookbox, "-1d");
+    wait_for_attempts(&hookbox, 3);
+    hookbox.wait_for_stderr("the clock was set back");
+}
+
+#[test]
+fn a_clock_that_is_set_ahead_a_year_and_back_delays_no_retry() {
+    let Some(hookbox) = retrying("+0") else { return };
+    for time in ["+1y", "+0"] {
+        set_clock(&hookbox, time);
+        wait_for_attempts(&hookbox, 3);
+    }
+}
+
+#[test]
+fn while_the_clock_jumps_about_deliveries_are_stored_and_processed_once() {
+    let Some(home) = with_clock(Home::new(), "+0") else { return };
+    let hookbox = home.start();
+    for (n, time) in ["-1d", "+1y", "@1970-01-01 00:01:00", "+0"].into_iter().enumerate() {
+        set_clock(&hookbox, time);
+        assert_delivers(&hookbox, &format!("d-{n}"));
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+        hookbox.assert_alive();
+    }
+    hookbox.wait_until_done();
+    assert_eq!(hookbox.stored(), 4);
+    assert_eq!(hookbox.query::<i64>("SELECT max(attempts) FROM jobs"), [1]);
+}
+
+#[test]
+fn the_same_content_is_a_duplicate_by_the_clock_of_the_moment() {
+    let Some(home) = with_clock(Home::new(), "+0") else { return };
+    let hookbox = home.start();
+    let request = Request::github("push", "", "{}").without("X-GitHub-Delivery");
+    let mut stored = Vec::new();
+    // Far from every copy before it, it is meant again; close to the latest one, whichever side, it is not.
+    for time in ["+0", "+120", "-120", "-1d", "+1y", "+1y"] {
+        set_clock(&hookbox, time);
+        assert_eq!(hookbox.send(&request).status, 200);
+        stored.push(hookbox.stored());
+    }
+    assert_eq!(stored, [1, 1, 1, 2, 3, 3]);
+}
+
+#[test]
+fn whatever_the_clock_says_an_idle_program_does_not_spin() {
+    let Some(home) = with_clock(Home::with_config(&format!("poll_interval = \"100ms\"\n{SOURCE}")), "+0") else {
+        return;
+    };
+    let hookbox = home.start();
+    for (n, time) in ["+0", "-1d", "+1y", "@1970-01-01 00:01:00"].into_iter().enumerate() {
+        set_clock(&hookbox, time);
+        assert_delivers(&hookbox, &format!("d-{n}"));
+        let before = cpu_ticks(&hookbox);
+        // Not a wait for something: half a second in which little may happen.
+        std::thread::sleep(Duration::from_millis(500));
+        let spent = cpu_ticks(&hookbox) - before;
+        assert!(spent < 25, "{spent} of 50 ticks spent idling with the clock at {time}");
+    }
+}
+
+/// User and system time in hundredths of a second.
+fn cpu_ticks(hookbox: &Hookbox) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", hookbox.pid().as_raw_nonzero())).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}

@@ -1,0 +1,129 @@
+//! Others at the same database: our own workers, our command line, a program that holds the lock.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use super::{Senders, assert_sound, assert_stored};
+use crate::support::{Home, Hookbox, Request, SOURCE, wait_for, wait_longer_for};
+
+/// The receiver gives up after a second; a request may have to wait for the batch before its own, and a machine may be
+/// slow. Less than what a queue of waits would take.
+const NOT_LONG: Duration = Duration::from_secs(6);
+
+fn insert_backlog(home: &Home, count: u32) {
+    let db = home.db();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let sql = "INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status)
+        VALUES ('github', 'push', ?1, '{}', '2025-01-31T12:00:00+00:00', 'unprocessed')";
+    for n in 0..count {
+        db.execute(sql, [format!("backlog-{n}")]).unwrap();
+    }
+    db.execute_batch("COMMIT").unwrap();
+}
+
+/// The answer to one delivery, which must come soon.
+#[track_caller]
+fn status_of(hookbox: &Hookbox, id: &str) -> u16 {
+    let begun = Instant::now();
+    let status = hookbox.send(&Request::github("push", id, super::body_of(id))).status;
+    assert!(begun.elapsed() < NOT_LONG, "{id} was answered {status} after {:?}", begun.elapsed());
+    status
+}
+
+#[test]
+fn while_workers_drain_a_backlog_and_others_look_every_delivery_is_stored() {
+    let (home, _) = Home::new().start().stop();
+    insert_backlog(&home, 10_000);
+    let hookbox = home.start();
+    let senders = Senders::start(8, "d", &hookbox.address());
+    for _ in 0..5 {
+        hookbox.run(["list", "--limit", "1000", "--json"]).ok();
+        hookbox.run(["stats"]).ok();
+    }
+    let acknowledged = senders.acknowledged();
+    assert_eq!(hookbox.send(&Request::get("/healthz")).status, 200);
+    assert!(!hookbox.stderr().contains("refused"), "nobody had to wait: {}", hookbox.stderr());
+    assert_stored(&hookbox.db(), &acknowledged);
+    wait_longer_for("the backlog to be done", Duration::from_secs(60), || {
+        let open = hookbox.query::<i64>("SELECT count(*) FROM webhook_events WHERE status <> 'processed'");
+        (open == [0]).then_some(())
+    });
+    assert_eq!(hookbox.query::<i64>("SELECT max(attempts) FROM jobs"), [1]);
+    assert_sound(&hookbox.db());
+}
+
+#[test]
+fn while_another_program_holds_the_lock_for_three_seconds_it_answers_503_and_recovers() {
+    let hookbox = Home::with_config(&format!("poll_interval = \"100ms\"\n{SOURCE}")).start();
+    let other = hookbox.db();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let begun = Instant::now();
+    let mut refused = 0;
+    while begun.elapsed() < Duration::from_secs(3) {
+        assert_eq!(status_of(&hookbox, &format!("d-{refused}")), 503);
+        refused += 1;
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(status_of(&hookbox, "d-after"), 200);
+    hookbox.wait_until_done();
+    assert_eq!(hookbox.stored(), 1);
+    assert_eq!(hookbox.stderr().matches("deliveries are refused").count(), 1, "{}", hookbox.stderr());
+}
+
+/// Each worker wants to write, and each waits for the same lock: their waits must not add up for the receiver.
+#[test]
+fn many_actions_that_wait_for_the_same_lock_do_not_wait_one_after_the_other() {
+    let mut config = format!("poll_interval = \"100ms\"\n{SOURCE}");
+    for n in 0..60 {
+        let _ = write!(config, "[actions.a{n}]\nkind = \"log\"\non = [\"*\"]\n");
+    }
+    let (home, _) = Home::with_config(&config).start().stop();
+    // Jobs that are due for each of them, when the other program has the lock already.
+    insert_backlog(&home, 1);
+    let jobs = "INSERT INTO jobs (event_id, action, state, due_at_ms)
+        WITH RECURSIVE n (n) AS (VALUES (0) UNION ALL SELECT n + 1 FROM n WHERE n < 59)
+        SELECT 1, 'a' || n, 'queued', unixepoch() * 1000 + 2000 FROM n";
+    home.db().execute_batch(&format!("DELETE FROM unrouted; {jobs}")).unwrap();
+    let hookbox = home.start();
+    let other = hookbox.db();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let due = || hookbox.query::<i64>("SELECT unixepoch() * 1000 > max(due_at_ms) + 1000 FROM jobs") == [1];
+    wait_for("the jobs to be due", || due().then_some(()));
+    for n in 0..2 {
+        assert_eq!(status_of(&hookbox, &format!("d-{n}")), 503);
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(status_of(&hookbox, "d-after"), 200);
+    hookbox.wait_until_done();
+}
+
+#[test]
+fn many_who_ask_after_its_health_while_it_waits_do_not_wait_one_after_the_other() {
+    let hookbox = Home::new().start();
+    let other = hookbox.db();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut asking: Vec<_> = (0..24).map(|_| hookbox.connect()).collect();
+    for connection in &mut asking {
+        connection.send(&Request::get("/healthz").bytes());
+    }
+    assert_eq!(status_of(&hookbox, "d-1"), 503);
+    for connection in &mut asking {
+        assert_eq!(connection.response().status, 503);
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(status_of(&hookbox, "d-1"), 200);
+}
+
+#[test]
+fn a_short_hold_of_the_lock_is_no_error_of_a_worker() {
+    let hookbox = Home::with_config(&format!("poll_interval = \"1h\"\n{SOURCE}")).start();
+    let other = hookbox.db();
+    for n in 0..5 {
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        std::thread::sleep(Duration::from_millis(400));
+        other.execute_batch("COMMIT").unwrap();
+    }
+    hookbox.wait_until_done();
+    assert!(!hookbox.stderr().contains("ERROR"), "{}", hookbox.stderr());
+}

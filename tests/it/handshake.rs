@@ -1,0 +1,170 @@
+//! Handshakes: each provider's own, answered and not stored.
+
+use serde_json::Value;
+
+use crate::support::{Home, Hookbox, Request, Response, data};
+
+/// What the source of a handshake needs besides its provider.
+fn config(vector: &Value) -> String {
+    let provider = vector["provider"].as_str().unwrap();
+    let keys = match (provider, vector["secret"].as_str()) {
+        ("meta", _) => "secret = \"app-secret\"\nverify_token = \"meatyhamhock\"".to_owned(),
+        ("slack", Some(secret)) => {
+            format!("secret = {secret:?}\nverify = {{ tolerance = \"off\", tolerance_future = \"off\" }}")
+        }
+        ("cloudevents", _) => "secret = \"s\"\nallowed_origins = \"eventemitter.example.com\"".to_owned(),
+        ("trello", _) => "secret = \"s\"\npublic_url = \"https://hooks.example.com/trello\"".to_owned(),
+        ("notion", _) => String::new(),
+        (_, secret) => format!("secret = {:?}", secret.unwrap_or("s")),
+    };
+    format!("[sources.s]\nprovider = {provider:?}\n{keys}\n")
+}
+
+fn request(vector: &Value) -> Request {
+    let query =
+        vector["url_path"].as_str().unwrap().split_once('?').map_or(String::new(), |(_, query)| format!("?{query}"));
+    let mut request = Request::new(vector["method"].as_str().unwrap(), &format!("/webhooks/s{query}"));
+    for (name, value) in vector["headers"].as_object().unwrap() {
+        request = request.header(name, value.as_str().unwrap());
+    }
+    request.body(crate::provider::unbase64(vector["body_base64"].as_str().unwrap()))
+}
+
+fn send(hookbox: &Hookbox, request: &Request, method: &str) -> Response {
+    let mut connection = hookbox.connect();
+    connection.send(&request.bytes());
+    if method == "HEAD" { connection.head_response() } else { connection.response() }
+}
+
+fn source(provider: &str, keys: &str) -> Hookbox {
+    Home::with_config(&format!("[sources.s]\nprovider = {provider:?}\n{keys}\n")).start()
+}
+
+#[test]
+fn every_handshake_is_answered_as_its_provider_expects_and_nothing_is_stored() {
+    let vectors: Vec<Value> = serde_json::from_slice(&std::fs::read(data("vectors/handshakes.json")).unwrap()).unwrap();
+    assert!(vectors.len() >= 15);
+    // Its deliveries cannot be verified without a certificate from the network.
+    for vector in vectors.iter().filter(|vector| vector["provider"] != "sns") {
+        let id = &vector["id"];
+        let hookbox = Home::with_config(&config(vector)).start();
+        let response = send(&hookbox, &request(vector), vector["method"].as_str().unwrap());
+        assert_eq!(Value::from(response.status), vector["expect_status"], "{id}: {}", response.text());
+        for (name, value) in vector["expect_headers"].as_object().unwrap() {
+            assert_eq!(response.header(name), value.as_str(), "{id}: {name}");
+        }
+        if let Some(body) = vector["expect_body"].as_str() {
+            assert_eq!(response.text(), body, "{id}");
+        }
+        assert_eq!(hookbox.stored(), 0, "{id}");
+    }
+}
+
+#[test]
+fn zoom_hears_that_we_know_the_secret() {
+    let hookbox = source("zoom", "secret = \"zoom-secret\"");
+    let body = r#"{"event":"endpoint.url_validation","payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"}}"#;
+    let sign = |body: &str| crate::support::sign_github("zoom-secret", format!("v0:1700000000:{body}").as_bytes());
+    let request = |body: &str| {
+        Request::new("POST", "/webhooks/s")
+            .header("Content-Type", "application/json")
+            .header("x-zm-request-timestamp", "1700000000")
+            .header("x-zm-signature", &sign(body).replace("sha256=", "v0="))
+            .body(body)
+    };
+    let response = hookbox.send(&request(body));
+    let tag = crate::support::sign_github("zoom-secret", b"qgg8vlvZRS6UYooatFL8Aw").replace("sha256=", "");
+    let expected = format!(r#"{{"plainToken":"qgg8vlvZRS6UYooatFL8Aw","encryptedToken":"{tag}"}}"#);
+    assert_eq!((response.status, response.text()), (200, expected));
+    let unsigned = request(body).without("x-zm-signature");
+    assert_eq!(
+        hookbox.send(&unsigned).status,
+        401,
+        "only after a good signature: else anybody could have things signed"
+    );
+    let quoted = r#"{"event":"endpoint.url_validation","payload":{"plainToken":"a\"b"}}"#;
+    let response = hookbox.send(&request(quoted));
+    assert!(serde_json::from_slice::<Value>(&response.body).is_ok(), "{}", response.text());
+    assert_eq!(hookbox.stored(), 0);
+}
+
+#[test]
+fn what_is_sent_back_is_bounded_and_printable() {
+    let hookbox = source("dropbox", "secret = \"s\"");
+    let status = |challenge: &str| {
+        let response = hookbox.send(&Request::get(&format!("/webhooks/s?challenge={challenge}")));
+        assert!(response.body.len() <= 1024);
+        response.status
+    };
+    assert_eq!(status(&"a".repeat(1024)), 200);
+    for wrong in [&"a".repeat(1025), "", "a%0d%0ab", "%1b[2J"] {
+        assert_eq!(status(wrong), 403, "{wrong}");
+    }
+    let page = hookbox.send(&Request::get("/webhooks/s?challenge=%3Cscript%3E"));
+    assert_eq!(page.header("Content-Type"), Some("text/plain"));
+    assert_eq!(page.header("X-Content-Type-Options"), Some("nosniff"));
+}
+
+#[test]
+fn other_methods_are_for_those_who_shake_hands_with_them() {
+    for (provider, keys, allow) in [
+        ("github", "secret = \"s\"", "POST"),
+        ("meta", "secret = \"s\"", "POST, GET"),
+        ("trello", "secret = \"s\"\npublic_url = \"https://h.test/\"", "POST, HEAD"),
+        ("cloudevents", "secret = \"s\"", "POST"),
+    ] {
+        let hookbox = source(provider, keys);
+        for method in ["PUT", "DELETE", "PATCH", "OPTIONS"] {
+            let response = hookbox.send(&Request::new(method, "/webhooks/s"));
+            assert_eq!((response.status, response.header("Allow")), (405, Some(allow)), "{method} {provider}");
+        }
+    }
+    let response = source("github", "secret = \"s\"").send(&Request::get("/webhooks/s?challenge=x"));
+    assert_eq!(response.status, 405);
+}
+
+#[test]
+fn without_a_verify_token_meta_is_refused() {
+    let hookbox = source("meta", "secret = \"s\"");
+    let query = "hub.mode=subscribe&hub.challenge=1&hub.verify_token=";
+    for token in ["", "guessed"] {
+        assert_eq!(hookbox.send(&Request::get(&format!("/webhooks/s?{query}{token}"))).status, 403);
+    }
+    hookbox.wait_for_stderr("see verify_token");
+    assert!(!hookbox.stderr().contains("guessed"), "{}", hookbox.stderr());
+}
+
+#[test]
+fn notions_token_is_shown_with_what_to_do_and_nothing_else_is_taken_before() {
+    let hookbox = source("notion", "");
+    let post = |body: &str| Request::new("POST", "/webhooks/s").header("Content-Type", "application/json").body(body);
+    assert_eq!(hookbox.send(&post(r#"{"id":"1","type":"page.created"}"#)).status, 401);
+    assert_eq!(hookbox.send(&post(r#"{"verification_token":"secret_abc"}"#)).status, 200);
+    hookbox.wait_for_stderr("secret_abc");
+    hookbox.wait_for_stderr("make it this source's secret");
+    assert_eq!(hookbox.send(&post(r#"{"verification_token":"a\nforged line"}"#)).status, 401);
+    assert!(!hookbox.stderr().contains("forged line"));
+    assert_eq!(hookbox.stored(), 0);
+    let checked = hookbox.run(["check"]).ok().text();
+    assert!(checked.contains("NO SECRET YET"), "{checked}");
+}
+
+#[test]
+fn an_unverified_source_still_shakes_hands() {
+    let hookbox = source("slack", "verify = \"none\"");
+    let body = r#"{"type":"url_verification","challenge":"abc"}"#;
+    let response =
+        hookbox.send(&Request::new("POST", "/webhooks/s").header("Content-Type", "application/json").body(body));
+    assert_eq!((response.status, response.text()), (200, "abc".to_owned()));
+    assert_eq!(hookbox.stored(), 0);
+}
+
+#[test]
+fn an_event_of_discord_is_stored_though_its_type_is_that_of_a_ping() {
+    let hookbox = source("discord", "verify = \"none\"");
+    let body = r#"{"version":1,"application_id":"1","type":1,"event":{"type":"ENTITLEMENT_CREATE"}}"#;
+    let response =
+        hookbox.send(&Request::new("POST", "/webhooks/s").header("Content-Type", "application/json").body(body));
+    assert_eq!((response.status, response.text()), (200, String::new()));
+    assert_eq!(hookbox.query::<String>("SELECT event_type FROM webhook_events"), ["ENTITLEMENT_CREATE"]);
+}
