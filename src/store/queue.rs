@@ -53,8 +53,11 @@ impl Queue {
         self.writer.write(|transaction| {
             for (event, actions) in routes {
                 transaction.prepare_cached("DELETE FROM unrouted WHERE event_id = ?1")?.execute([event.0])?;
-                if is_open(transaction, *event)? {
-                    queue_jobs(transaction, *event, actions)?;
+                if !is_open(transaction, *event)? {
+                    continue;
+                }
+                queue_jobs(transaction, *event, actions)?;
+                if actions.is_empty() {
                     settle(transaction, *event, now)?;
                 }
             }
@@ -156,6 +159,11 @@ impl Queue {
             }
             untouched.iter().try_for_each(|job| put_back(transaction, job))
         })
+    }
+
+    /// Keeps the WAL short. For every thread but the receiver to call when it has written, or others have.
+    pub fn checkpoint(&self) {
+        self.writer.checkpoint();
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
