@@ -22,7 +22,7 @@ mod reply;
 mod turns;
 
 use crate::listen::Listener;
-use limits::Limits;
+pub use limits::Limits;
 use pool::Pool;
 use std::fmt;
 use std::io;
@@ -97,15 +97,6 @@ impl std::error::Error for GateError {}
 ///
 /// `on_end` is called when the thread ends for whatever reason, a panic and a failed start included.
 pub fn start(
-    listener: Listener,
-    inner: &Path,
-    settings: Arc<Settings>,
-    on_end: impl FnOnce() + Send + 'static,
-) -> Result<Gate, GateError> {
-    start_within(Limits::of_this_process()?, listener, inner, settings, on_end)
-}
-
-fn start_within(
     limits: Limits,
     listener: Listener,
     inner: &Path,

@@ -21,7 +21,7 @@ use crate::config::{Config, Source, Verification};
 use crate::current::Current;
 use crate::digest;
 use crate::gate::private::PrivateServer;
-use crate::gate::{self, Gate, Settings};
+use crate::gate::{self, Gate, Limits, Settings};
 use crate::listen::{self, Door, Listener};
 use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
 use crate::route::{Router, Routing};
@@ -103,6 +103,8 @@ impl Service {
         secrets: Secrets,
         messages: Sender<Message>,
     ) -> Result<Service, Failure> {
+        // First: what opens files meets a limit that is too low with less telling words.
+        let limits = Limits::of_this_process()?;
         let database = Database::open(&config.database)?;
         let listener = listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let door = listener.door()?;
@@ -135,7 +137,7 @@ impl Service {
 
         let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into() });
         let on_end = end_of("gate", &messages);
-        let gate = gate::start(listener, &private.path(), Arc::clone(&settings), on_end)?;
+        let gate = gate::start(limits, listener, &private.path(), Arc::clone(&settings), on_end)?;
         let watchdog = guard(door, &messages)?;
         introduce(config, gate.address());
         Ok(Service {

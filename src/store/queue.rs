@@ -1,5 +1,7 @@
 //! The life of events and jobs after the acknowledgement: each transition is one method, and one transaction.
 
+use std::borrow::Cow;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
@@ -36,7 +38,11 @@ impl Queue {
                 "SELECT event_id, source, event_type
                  FROM unrouted LEFT JOIN webhook_events ON id = event_id ORDER BY event_id LIMIT ?1",
             )?;
-            statement.query_map([limit], |row| Ok((EventId(row.get(0)?), text(row, 1)?, text(row, 2)?)))?.collect()
+            statement
+                .query_map([limit], |row| {
+                    Ok((EventId(row.get(0)?), text(row, 1)?.into_owned(), text(row, 2)?.into_owned()))
+                })?
+                .collect()
         })
     }
 
@@ -166,11 +172,11 @@ pub(super) fn read_event(connection: &Connection, id: EventId) -> rusqlite::Resu
         .query_row([id.0], |row| {
             Ok(Event {
                 id,
-                source: text(row, 0)?,
-                event_type: text(row, 1)?,
-                delivery_id: text(row, 2)?,
-                received_at: text(row, 3)?,
-                headers_json: text(row, 4)?,
+                source: text(row, 0)?.into_owned(),
+                event_type: text(row, 1)?.into_owned(),
+                delivery_id: text(row, 2)?.into_owned(),
+                received_at: text(row, 3)?.into_owned(),
+                headers_json: text(row, 4)?.into_owned(),
                 payload_json: text(row, 5)?.into(),
                 body: row.get_ref(6)?.as_bytes_or_null().ok().flatten().map(<[u8]>::to_vec),
             })
@@ -179,13 +185,13 @@ pub(super) fn read_event(connection: &Connection, id: EventId) -> rusqlite::Resu
 }
 
 /// A column of text, in which another program may have stored bytes that are none, or a number. An event that could not
-/// be read at all would hold up those behind it.
-fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+/// be read at all would hold up those behind it. Borrowed where it can be: a payload is large.
+fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Cow<'a, str>> {
     Ok(match row.get_ref(column)? {
-        ValueRef::Null => String::new(),
-        ValueRef::Integer(number) => number.to_string(),
-        ValueRef::Real(number) => number.to_string(),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        ValueRef::Null => Cow::Borrowed(""),
+        ValueRef::Integer(number) => number.to_string().into(),
+        ValueRef::Real(number) => number.to_string().into(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes),
     })
 }
 

@@ -8,6 +8,7 @@ mod malformed;
 mod restart;
 mod shortage;
 mod slow;
+mod watchdog;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

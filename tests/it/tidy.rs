@@ -155,6 +155,13 @@ fn nothing_is_unsafe_but_taking_what_systemd_passes() {
     assert_none("no unsafe code", &others, |_, line| has_word(line, "unsafe"));
 }
 
+/// A panic in one of tiny_http's threads is a stranger's doing and must not end the process.
+#[test]
+fn a_panic_unwinds() {
+    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    assert!(manifest.contains("panic = \"unwind\"") && !manifest.contains("panic = \"abort\""));
+}
+
 #[test]
 fn no_file_is_longer_than_500_lines() {
     for source in sources() {

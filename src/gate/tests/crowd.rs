@@ -4,7 +4,7 @@ use super::rig::{Rig, Sender, limits, post, wait_until};
 use crate::gate::limits::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn with_connections(connections: usize) -> Limits {
     let mut limits = Limits::new(4, connections);
@@ -49,6 +49,26 @@ fn the_silent_make_room_oldest_first() {
         sender.send(b" HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!(sender.answer().status, 200);
     }
+}
+
+#[test]
+fn who_asks_for_more_than_it_reads_makes_room() {
+    let mut limits = with_connections(8);
+    limits.deadlines.grace = Duration::from_millis(100);
+    let rig = Rig::start(limits);
+    let mut stalled: Vec<Sender> = (0..7).map(|_| rig.connect()).collect();
+    for sender in &mut stalled {
+        // Pages until no buffer takes more.
+        for _ in 0..40 {
+            let _ = sender.try_send(b"GET /page HTTP/1.1\r\nHost: h\r\n\r\n");
+        }
+    }
+    thread::sleep(Duration::from_millis(800));
+    let _silent: Vec<Sender> = (0..60).map(|_| rig.connect()).collect();
+    let start = Instant::now();
+    assert_eq!(rig.deliver(), 200);
+    // One after the other, the silent ones would take 6 s in the last place.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::rig::{Rig, Sender, limits, post, settings, wait_until, with_deadlines, with_slots};
 use crate::gate::limits::Limits;
-use crate::gate::{GateError, OnDrop, start_within};
+use crate::gate::{GateError, OnDrop, start};
 use crate::listen;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -113,7 +113,7 @@ fn a_receiver_that_is_too_slow_costs_503_in_the_queue_and_504_in_flight() {
     let mut limits = with_slots(1);
     limits.deadlines.answer = Duration::from_millis(200);
     let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
-    let gate = start_within(limits, listener, &path, settings(), || {}).unwrap();
+    let gate = start(limits, listener, &path, settings(), || {}).unwrap();
     let _receiver = thread.join().unwrap(); // alive, and takes nothing more
     let address = gate.address().trim_start_matches("http://");
     let (mut flying, mut queued) = (Sender::tcp(address), Sender::tcp(address));
@@ -182,7 +182,7 @@ fn behind(
     let path = directory.path().join("s");
     inner(&path, serve);
     let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
-    let gate = start_within(limits, listener, &path, settings(), || {}).unwrap();
+    let gate = start(limits, listener, &path, settings(), || {}).unwrap();
     let address = gate.address().trim_start_matches("http://").to_string();
     (directory, address, gate)
 }
@@ -247,7 +247,7 @@ fn a_silent_receiver_is_an_error_at_start() {
     };
     let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let limits = with_deadlines(|deadlines| deadlines.start = Duration::from_millis(200));
-    let result = start_within(limits, listener, &path, settings(), on_end);
+    let result = start(limits, listener, &path, settings(), on_end);
     assert!(matches!(result, Err(GateError::ReceiverSilent)));
     wait_until("the thread's end", || has_ended.load(Ordering::Relaxed) == 1);
 }

@@ -2,7 +2,7 @@
 
 use super::super::limits::{Deadlines, Limits};
 use super::super::private::PrivateServer;
-use super::super::{Gate, PEER_HEADER, Settings, is_probe, start_within};
+use super::super::{Gate, PEER_HEADER, Settings, is_probe, start};
 use crate::listen;
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{Read, Write};
@@ -76,7 +76,7 @@ impl Rig {
             let has_ended = has_ended.clone();
             move || has_ended.store(true, Ordering::Relaxed)
         };
-        let gate = start_within(limits, listener, &private.path(), settings.clone(), on_end).unwrap();
+        let gate = start(limits, listener, &private.path(), settings.clone(), on_end).unwrap();
         Rig { gate: Some(gate), settings, has_ended, held, receiver: Some(receiver), private: Some(private) }
     }
 

@@ -6,15 +6,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{ANSWERED_WITHIN, deliver_during};
-use crate::support::{
-    Address, Connection, Home, Request, allow_descriptors, runner, strace_injecting, wait_for, wait_longer_for,
-};
+use crate::support::{Connection, Home, Request, allow_descriptors, runner, strace_injecting, wait_for};
 
 /// How soon it must be well again.
 const RECOVERY: Duration = Duration::from_secs(10);
-
-/// The watchdog's pace and its patience, and room for a busy machine.
-const WATCHED: Duration = Duration::from_secs(40);
 
 fn with_descriptors(count: &str) -> Home {
     let limit = format!("ulimit -n {count} && exec \"$0\" \"$@\"");
@@ -159,38 +154,4 @@ fn a_disk_that_takes_seconds_delays_only_what_it_must_store() {
         assert!(senders.into_iter().all(|sender| sender.join().unwrap() == 200));
     });
     assert_eq!(hookbox.stored(), rows + 64);
-}
-
-#[test]
-fn a_receiver_that_hangs_ends_the_process_and_a_locked_database_does_not() {
-    let locked = Home::new().start();
-    let lock = locked.db();
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    if let Some(home) = strace_injecting(Home::new(), "fsync,fdatasync:delay_exit=300000000:when=12+") {
-        let hookbox = home.start();
-        let start = Instant::now();
-        let address = hookbox.address();
-        std::thread::spawn(move || deliver_until_it_ends(&address));
-        let told = || hookbox.stderr().contains("no answer at my own public socket").then_some(());
-        wait_longer_for("the watchdog to give up", WATCHED, told);
-        println!("given up after {:?}", start.elapsed());
-        hookbox.kill_tracer();
-        let (_, output) = hookbox.wait();
-        assert_eq!(output.code, Some(1), "{output}");
-    } else {
-        std::thread::sleep(WATCHED / 2);
-    }
-    assert_eq!(locked.send(&Request::github("push", "locked", "{}")).status, 503);
-    drop(lock);
-    locked.deliver("push", "free", "{}");
-}
-
-/// strace counts the calls of each thread by itself, so that it takes a number of commits until the receiver hangs.
-fn deliver_until_it_ends(address: &Address) {
-    let mut asking = Vec::new();
-    while let Ok(mut connection) = address.try_connect() {
-        connection.send_lossy(&Request::github("push", &format!("d-{}", asking.len()), "{}").bytes());
-        asking.push(connection);
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
