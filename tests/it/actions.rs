@@ -87,6 +87,11 @@ fn done(home: &Home, command: &str) -> String {
     home.run(command.split(' ')).ok().text()
 }
 
+/// A time to sleep of which no other process of this machine has heard, to find the sleeper by.
+fn unheard_of(tests_own: u32) -> String {
+    format!("{tests_own}.{}", std::process::id())
+}
+
 /// How many processes run with this word in their command line.
 fn processes_with(word: &str) -> usize {
     let command_line = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default();

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::{deliver_and_wait, job, only_attempt, processes_with, shell, wait_for_attempts, wait_for_state, with};
+use super::{
+    deliver_and_wait, job, only_attempt, processes_with, shell, unheard_of, wait_for_attempts, wait_for_state, with,
+};
 use crate::support::{Home, wait_for};
 
 /// The largest payload that is taken, of 25 MiB.
@@ -144,29 +146,31 @@ fn it_runs_in_the_directory_that_is_configured() {
 
 #[test]
 fn at_the_timeout_the_whole_group_gets_term() {
-    let script = "sleep 86399.25 & trap 'echo bye; exit 0' TERM; sleep 86399.25 & wait";
+    let long = unheard_of(86_391);
+    let script = format!("sleep {long} & trap 'echo bye; exit 0' TERM; sleep {long} & wait");
     let started = Instant::now();
-    let (outcome, detail) = run_once(script, "timeout = \"300ms\"", "{}");
+    let (outcome, detail) = run_once(&script, "timeout = \"300ms\"", "{}");
     assert_eq!((outcome.as_str(), detail.as_str()), ("retry", "not done in time bye"));
     assert!(started.elapsed() < Duration::from_secs(5), "nobody had to wait for KILL");
-    assert_eq!(processes_with("86399.25"), 0);
+    assert_eq!(processes_with(&long), 0);
 }
 
 #[test]
 fn what_ignores_term_gets_kill_with_all_its_children() {
-    let script = "trap '' TERM; (trap '' TERM; sleep 86399.5) & sleep 86399.5; sleep 86399.5";
-    let (outcome, _) = run_once(script, "timeout = \"300ms\"", "{}");
+    let long = unheard_of(86_392);
+    let script = format!("trap '' TERM; (trap '' TERM; sleep {long}) & sleep {long}; sleep {long}");
+    let (outcome, _) = run_once(&script, "timeout = \"300ms\"", "{}");
     assert_eq!(outcome, "retry");
-    assert_eq!(processes_with("86399.5"), 0);
+    assert_eq!(processes_with(&long), 0);
 }
 
 #[test]
 fn children_that_a_command_leaves_behind_end_with_it_and_delay_nothing() {
-    let started = Instant::now();
-    let attempt = run_once("(trap '' TERM; sleep 86399.75) & echo started", "", "{}");
+    let (long, started) = (unheard_of(86_393), Instant::now());
+    let attempt = run_once(&format!("(trap '' TERM; sleep {long}) & echo started"), "", "{}");
     assert_eq!(attempt, ("success".to_owned(), "exit 0 started".to_owned()));
     assert!(started.elapsed() < Duration::from_secs(10));
-    assert_eq!(processes_with("86399.75"), 0);
+    assert_eq!(processes_with(&long), 0);
 }
 
 #[test]
@@ -211,8 +215,10 @@ fn a_command_may_read_all_some_or_nothing_of_the_largest_payload() {
 fn a_command_that_closes_everything_and_stays_is_waited_for() {
     let (outcome, detail) = run_once("exec <&- >&- 2>&-; sleep 0.3; exit 9", "", "{}");
     assert_eq!((outcome.as_str(), detail.as_str()), ("retry", "exit 9"));
-    assert_eq!(run_once("exec <&- >&- 2>&-; sleep 86398", "timeout = \"300ms\"", "{}").0, "retry");
-    assert_eq!(processes_with("86398"), 0);
+    let long = unheard_of(86_394);
+    let script = format!("exec <&- >&- 2>&-; sleep {long}");
+    assert_eq!(run_once(&script, "timeout = \"300ms\"", "{}").0, "retry");
+    assert_eq!(processes_with(&long), 0);
 }
 
 #[test]

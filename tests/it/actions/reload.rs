@@ -1,6 +1,8 @@
 //! SIGHUP: what a new configuration does to jobs and to what is running.
 
-use super::{action, config, deliver_and_wait, done, job, shell, show, status, wait_for_state};
+use super::{
+    action, config, deliver_and_wait, done, job, processes_with, shell, show, status, unheard_of, wait_for_state,
+};
 use crate::support::{Answer, Home, Hookbox, Signal, Stub, wait_for};
 
 fn reload(hookbox: &Hookbox, actions: &str) {
@@ -80,14 +82,15 @@ fn a_reload_neither_breaks_off_what_is_running_nor_runs_it_twice() {
 
 #[test]
 fn what_a_removed_action_was_doing_is_waited_for_at_the_stop() {
-    let slow = action("slow", "command", &shell("touch began; sleep 86397; touch ended"));
+    let long = unheard_of(86_395);
+    let slow = action("slow", "command", &shell(&format!("touch began; sleep {long}; touch ended")));
     let hookbox = Home::with_config(&config(&slow)).start();
     hookbox.deliver("push", "d-1", "{}");
     wait_for("the run", || hookbox.path("began").exists().then_some(()));
     reload(&hookbox, &action("new", "log", ""));
     let (home, output) = hookbox.stop();
     assert_eq!(output.code, Some(0), "{output}");
-    assert_eq!(super::processes_with("86397"), 0);
+    assert_eq!(processes_with(&long), 0);
     let job = job(&home, 1, "slow");
     assert_eq!((&job["state"], job["attempts"].as_array().unwrap().len()), (&"queued".into(), 0), "{job}");
 }

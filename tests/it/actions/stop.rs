@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{job, processes_with, shell, show, wait_for_state, with};
+use super::{job, processes_with, shell, show, unheard_of, wait_for_state, with};
 use crate::support::{Answer, Home, Stub, wait_for};
 
 #[track_caller]
@@ -62,16 +62,17 @@ fn a_command_that_ends_within_the_grace_is_done() {
 
 #[test]
 fn a_command_that_does_not_gets_term_then_kill_and_is_queued_again_not_counted() {
-    let polite = "touch began; trap 'touch told; exit 0' TERM; sleep 86396.5 & wait";
-    let deaf = "touch began; trap '' TERM; (trap '' TERM; sleep 86396.5) & sleep 86396.5; sleep 86396.5";
+    let long = unheard_of(86_396);
+    let polite = format!("touch began; trap 'touch told; exit 0' TERM; sleep {long} & wait");
+    let deaf = format!("touch began; trap '' TERM; (trap '' TERM; sleep {long}) & sleep {long}; sleep {long}");
     for (script, told) in [(polite, true), (deaf, false)] {
-        let hookbox = with("command", &format!("{}\nattempts = 1", shell(script))).start();
+        let hookbox = with("command", &format!("{}\nattempts = 1", shell(&script))).start();
         hookbox.deliver("push", "d-1", "{}");
         wait_for("the run", || hookbox.path("began").exists().then_some(()));
         let (home, output) = hookbox.stop();
         assert_eq!(output.code, Some(0), "{output}");
         assert_eq!(home.path("told").exists(), told);
-        assert_eq!(processes_with("86396.5"), 0);
+        assert_eq!(processes_with(&long), 0);
         assert_queued_and_not_counted(&home);
     }
 }
