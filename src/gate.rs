@@ -92,6 +92,12 @@ impl fmt::Display for GateError {
 
 impl std::error::Error for GateError {}
 
+/// Raises the limit on descriptors to what the gate has use for. Errs where it stays too low to serve at all: to be
+/// asked before anything else opens some, since each would fail with a reason of its own.
+pub fn require_descriptors() -> Result<(), GateError> {
+    Limits::of_this_process().map(drop)
+}
+
 /// Starts the gate's thread in front of the tiny_http server that listens at `inner`, whose requests must be taken
 /// already. Returns once every inner connection is open and proven.
 ///

@@ -97,6 +97,7 @@ impl Service {
         endpoints: Vec<Endpoint>,
         messages: Sender<Message>,
     ) -> Result<Service, Failure> {
+        gate::require_descriptors()?;
         let database = Database::open(&config.database)?;
         let listener = listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let door = listener.door()?;
