@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{Address, Call, Home, Request, allow_descriptors, strace, wait_for};
+use crate::support::{Address, Call, Home, Request, SOURCE, allow_descriptors, strace, wait_for};
 
 /// `senders` at once, each with `each` deliveries, a connection for every one. How many were acknowledged.
 fn deliver(address: &Address, senders: usize, each: usize) -> usize {
