@@ -23,7 +23,7 @@ pub fn now() -> Timestamp {
 }
 
 impl Timestamp {
-    pub fn from_unix_ms(unix_ms: i64) -> Timestamp {
+    pub const fn from_unix_ms(unix_ms: i64) -> Timestamp {
         Timestamp { unix_ms }
     }
 

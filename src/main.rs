@@ -5,7 +5,7 @@
 //! it by its **provider**'s preset, **stores** everything that waits in one transaction, and acknowledges after the
 //! commit. The **router** makes a job of each action that an event is for, and one **worker** thread an action claims
 //! jobs, runs the **action**, and records how it went; **retry** says when to try again. SQLite is the queue: threads
-//! share nothing else but a stop flag and a wake-up ([`stop`]). What was acknowledged is on disk, and what is on record
+//! share little else: a stop flag, a wake-up ([`stop`]), the current configuration. What was acknowledged is on disk, and what is on record
 //! as done is not done again.
 
 mod cli;

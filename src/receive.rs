@@ -46,6 +46,12 @@ const LARGE_BODY_BYTES: usize = 1 << 20;
 /// The event type of a delivery that names none.
 const UNKNOWN_EVENT: &str = "unknown";
 
+/// A stranger chooses the path; this much of it is worth a line of the log.
+const MAX_LOGGED_CHARS: usize = 80;
+
+/// The fields by which a browser tells that a page makes it send a request: any page may, to any address of this machine.
+const BROWSER_HEADERS: [&str; 2] = ["Origin", "Sec-Fetch-Site"];
+
 /// The fields by which a proxy or a tunnel tells that it passes on somebody else's request.
 const FORWARDING_HEADERS: [&str; 4] = ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip"];
 
@@ -95,8 +101,8 @@ impl Receiver {
     /// Receives until the stop flag is set and [`Server::unblock`] was called.
     pub fn run(mut self) {
         while !self.stop.is_set() {
-            // An error is the unblocking, which `try_recv` may have swallowed; hence the flag.
-            let Ok(first) = self.server.recv() else { continue };
+            // An error is the unblocking, which `try_recv` may have swallowed (hence the flag), or tiny_http's end.
+            let Ok(first) = self.server.recv() else { return };
             let waiting = std::iter::from_fn(|| self.server.try_recv().ok().flatten());
             let requests: Vec<Request> = std::iter::once(first).chain(waiting).collect();
             let deliveries = self.answer_checks(requests);
@@ -236,7 +242,7 @@ impl Received {
 
     fn is_local(&self) -> bool {
         let is_loopback = |peer: &str| peer.parse().is_ok_and(|peer: std::net::SocketAddr| peer.ip().is_loopback());
-        let is_forwarded = FORWARDING_HEADERS.iter().any(|header| self.headers.has(header));
+        let is_forwarded = FORWARDING_HEADERS.iter().chain(&BROWSER_HEADERS).any(|header| self.headers.has(header));
         !is_forwarded && (self.peer == "unix" || is_loopback(&self.peer))
     }
 }
@@ -372,7 +378,7 @@ fn shake_hands(answer: Answer, reply: &handshake::Reply) {
 
 /// The query is not logged: it may have a token in it.
 fn reject(Rejected { answer, why }: Rejected) {
-    let path = path_of(answer.target());
+    let path: String = path_of(answer.target()).chars().take(MAX_LOGGED_CHARS).collect();
     match why {
         Rejection::NotStored => debug!("refused {path}: not stored"),
         _ => warn!("rejected {path} from {}: {why}", answer.peer()),

@@ -14,6 +14,9 @@ use crate::stop::{Bell, Stop};
 use crate::store::{self, Queue};
 use crate::template::{Expression, Scope};
 
+/// The largest payload on which the router evaluates conditions: as a tree it takes ten times the memory and more.
+const MAX_ROUTED_BYTES: usize = 1 << 20;
+
 /// Events routed in one transaction: enough to share its cost, few enough that the receiver never waits long for it.
 const BATCH: u32 = 100;
 
@@ -184,30 +187,26 @@ impl Router {
         }
         let mut routes = Vec::with_capacity(unrouted.len());
         for (id, source, event_type) in &unrouted {
-            routes.push((*id, self.actions_for(routing, *id, source, event_type)?));
+            routes.push((*id, self.actions_for(routing, *id, source, event_type)));
         }
         self.queue.route(&routes, clock::now())?;
         Ok(routes.len())
     }
 
-    fn actions_for<'a>(
-        &self,
-        routing: &'a Routing,
-        id: EventId,
-        source: &str,
-        event_type: &str,
-    ) -> store::Result<Vec<&'a str>> {
+    fn actions_for<'a>(&self, routing: &'a Routing, id: EventId, source: &str, event_type: &str) -> Vec<&'a str> {
         let candidates: Vec<&Action> = candidates(&routing.actions, source, event_type).collect();
         if candidates.iter().all(|action| action.when.is_none()) {
-            return Ok(candidates.into_iter().map(|action| action.name.as_str()).collect());
+            return candidates.into_iter().map(|action| action.name.as_str()).collect();
         }
-        let event = self.queue.event(id)?;
+        // What cannot be read, and what is so large that a condition could take the machine's memory, is left to the worker:
+        // there it is an attempt, which counts.
+        let event = self.queue.event(id).ok().flatten().filter(|event| event.payload_json.len() <= MAX_ROUTED_BYTES);
         let scope = event.as_ref().map(Scope::of);
         let is_for = |action: &&Action| match (&action.when, &scope) {
             (Some(when), Some(scope)) => may_hold(when, scope),
             _ => true,
         };
-        Ok(candidates.into_iter().filter(is_for).map(|action| action.name.as_str()).collect())
+        candidates.into_iter().filter(is_for).map(|action| action.name.as_str()).collect()
     }
 }
 

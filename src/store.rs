@@ -29,7 +29,7 @@ pub use error::Error;
 pub use ingest::{Ingest, Kept, NotStored, Stored};
 pub use inspect::{Detail, Filter, Inspector, JobDetail, Stats, Summary};
 pub use operate::{Operator, Selection};
-pub use queue::{Next, Queue};
+pub use queue::{AT_ONCE, Next, Queue};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -73,10 +73,12 @@ impl Database {
     ///
     /// Jobs that were running when the last process died are queued again.
     pub fn open(path: &Path) -> Result<Database> {
+        let path = &resolved(path);
         let claim = claim(path)?;
         refuse_emptied(path)?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
             .map_err(|error| Error::of(path, error))?;
+        migrate::refuse_newer(&connection, path)?;
         prepare(&connection).map_err(|error| Error::of(path, error))?;
         migrate::migrate(&mut connection, path)?;
         queue::recover(&connection).map_err(|error| Error::of(path, error))?;
@@ -86,7 +88,7 @@ impl Database {
     /// The receiver's own way in.
     pub fn ingest(&self) -> Result<Ingest> {
         let writer = self.writer(RECEIVER_BUSY)?;
-        let anchor = Anchor::drop(&self.path)?;
+        let anchor = Anchor::at(&self.path)?;
         Ok(Ingest::new(writer, anchor))
     }
 
@@ -210,6 +212,15 @@ fn open_to_look(path: &Path) -> Result<Connection> {
     let connection = open().map_err(|error| Error::of(path, error))?;
     migrate::require_current(&connection, path)?;
     Ok(connection)
+}
+
+/// Where the file really is: SQLite keeps the WAL there, and there the lock must be, whatever link led to it.
+fn resolved(path: &Path) -> PathBuf {
+    let beside = || {
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(directory.canonicalize().ok()?.join(path.file_name()?))
+    };
+    path.canonicalize().ok().or_else(beside).unwrap_or_else(|| path.to_owned())
 }
 
 /// Holds the lock file beside the database, so that no two `serve` run the same jobs. The database file itself is opened

@@ -75,6 +75,7 @@ impl Watchdog {
         loop {
             match self.ask(deadline.saturating_duration_since(Instant::now())) {
                 Ok(()) => return Ok(()),
+                Err(_) if self.stop.is_set() => return Ok(()),
                 Err(error) if Instant::now() + self.ask_again_after >= deadline => {
                     return Err(Unanswered(self.patience, error));
                 }

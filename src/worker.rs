@@ -9,10 +9,10 @@ use crate::action::{Call, Death, Ended, Report, Runner};
 use crate::clock::{self, Timestamp};
 use crate::config::Action;
 use crate::digest;
-use crate::event::{Attempt, Event, Job, Outcome};
+use crate::event::{Attempt, Event, Job};
 use crate::retry;
 use crate::stop::{Bell, Stop};
-use crate::store::{self, Next, Queue};
+use crate::store::{self, AT_ONCE, Next, Queue};
 use crate::template::{Scope, TemplateError};
 
 /// How many hexadecimal digits of a hash make an idempotency key: 128 bits, as a UUID has.
@@ -25,6 +25,10 @@ const RECORD_AGAIN: Duration = Duration::from_secs(1);
 /// How long the end of the process is put off for an outcome that cannot be recorded yet: another program may hold the
 /// lock for a few seconds, and the action would run again. Service managers wait for longer.
 const RECORD_AT_STOP: Duration = Duration::from_secs(10);
+
+/// How far a due time may lie beyond the longest backoff before the clock is taken to have been set back: another worker of
+/// the same action may look at the clock a little earlier.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// How soon a record that failed is tried again while the process is to end.
 const RECORD_AT_STOP_PAUSE: Duration = Duration::from_millis(100);
@@ -64,7 +68,7 @@ impl Worker {
     /// Does what is due. Returns how long there is nothing to do.
     fn work(&mut self) -> store::Result<Duration> {
         let now = clock::now();
-        let latest = now.plus(self.action.policy.backoff_max);
+        let latest = now.plus(self.action.policy.backoff_max + CLOCK_SLACK);
         match self.queue.next_due(&self.action.name)? {
             Some(due) if due <= now => {}
             Some(_) if self.queue.expedite(&self.action.name, latest)? => {
@@ -77,17 +81,17 @@ impl Worker {
         let (mut finished, mut untouched) = (Vec::new(), Vec::new());
         for job in jobs {
             if self.stop.is_set() {
-                untouched.push(job);
+                untouched.push((job, AT_ONCE));
                 continue;
             }
             match self.queue.event(job.event) {
                 Ok(Some(event)) => match self.attempt(&job, &event) {
                     Some(attempt) => finished.push(attempt),
-                    None => untouched.push(job),
+                    None => untouched.push((job, AT_ONCE)),
                 },
-                // Deleted since; its job with it.
-                Ok(None) => {}
-                Err(error) => finished.push(self.unreadable(job, &error)),
+                // Deleted since; its job with it, unless the other program went past the trigger.
+                Ok(None) => self.queue.forget(&job)?,
+                Err(error) => untouched.push(self.unreadable(job, &error)),
             }
         }
         self.record(&finished, &untouched);
@@ -144,13 +148,11 @@ impl Worker {
         Death { action: job.dead_action.clone(), error }
     }
 
-    /// A failed disk or a damaged page. It is tried for ever: to give the event up would be to write to that page too.
-    fn unreadable(&self, job: Job, error: &store::Error) -> (Attempt, Next) {
-        let (started_at, outcome) = (clock::now(), Outcome::Retry { after: None });
-        let attempt = Attempt { job, started_at, duration: Duration::ZERO, outcome, detail: error.to_string() };
-        let next = Next::Queued(started_at.plus(self.action.policy.backoff));
-        self.tell(&attempt, &next);
-        (attempt, next)
+    /// A failed disk or a damaged page. It is tried for ever: to give the event up would be to write to that page too; and it
+    /// is no attempt, because nothing was done.
+    fn unreadable(&self, job: Job, error: &store::Error) -> (Job, Timestamp) {
+        error!("action {}: event {}: {error}", self.action.name, job.event);
+        (job, clock::now().plus(self.action.policy.backoff.max(self.poll_interval)))
     }
 
     fn next(&self, attempt: &Attempt, now: Timestamp) -> Next {
@@ -178,11 +180,11 @@ impl Worker {
     /// Records what was done and puts back the rest, however long it takes: a success that is not on record would be
     /// done again, and a job that is not put back would wait for the next start. A process that ends does not wait for
     /// ever: it leaves this thread behind.
-    fn record(&mut self, finished: &[(Attempt, Next)], untouched: &[Job]) {
+    fn record(&mut self, finished: &[(Attempt, Next)], untouched: &[(Job, Timestamp)]) {
         let mut stopping: Option<Instant> = None;
         while let Err(error) = self.queue.record(finished, untouched, clock::now()) {
             error!("action {}: outcomes cannot be recorded yet: {error}", self.action.name);
-            if !self.stop.is_set() {
+            if !self.ending.is_set() {
                 self.bell.wait(self.poll_interval.min(RECORD_AGAIN));
                 continue;
             }

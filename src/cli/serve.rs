@@ -121,7 +121,13 @@ impl Service {
             stop: receiver_stop.clone(),
             in_trouble: false,
         };
-        let receiver = spawn("receiver", &messages, move || receiver.run())?;
+        let (stop, end) = (receiver_stop.clone(), end_of("receiver", &messages));
+        let receiver = spawn("receiver", &messages, move || {
+            receiver.run();
+            if !stop.is_set() {
+                end();
+            }
+        })?;
 
         let routing =
             Current::new(Routing { actions: Vec::new(), workers: Vec::new(), poll_interval: config.poll_interval });
@@ -197,7 +203,8 @@ impl Service {
         self.intake.replace(intake_of(&config, secrets.endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
         self.router_bell.ring();
-        self.config = config;
+        let (listen, database) = (self.config.listen.clone(), self.config.database.clone());
+        self.config = Config { listen, database, ..config };
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 --              `serve` moves it back to queued if the attempt never came to its end.
 --   succeeded  final, until somebody replays the event.
 --   dead       the attempts are used up. Final, until the event is replayed or delivered again.
---   cancelled  the event was marked as done, or deleted, by somebody else while the job was open. Final.
+--   cancelled  given up by a person, or the event was marked as done by another program. Final, until it is replayed.
 CREATE TABLE jobs (
     event_id    INTEGER NOT NULL,
     action      TEXT    NOT NULL,

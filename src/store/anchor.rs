@@ -20,7 +20,7 @@ type Identity = [(u64, u64); 2];
 
 impl Anchor {
     /// Remembers the files of a database of which a connection is open, and has read: so long the WAL stays.
-    pub(super) fn drop(path: &Path) -> Result<Anchor> {
+    pub(super) fn at(path: &Path) -> Result<Anchor> {
         let wal = sibling(path, "-wal");
         let held = identify(path, &wal).map_err(|error| Error::Unusable { path: path.to_owned(), error })?;
         Ok(Anchor { path: path.to_owned(), wal, held })

@@ -73,7 +73,13 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 
 /// True for what a row is refused for: a rule that another program has added to the table, or its size.
 pub(super) fn is_of_the_row(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig))
+    let of_its_columns = matches!(
+        error,
+        rusqlite::Error::QueryReturnedNoRows
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+    );
+    of_its_columns || matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig))
 }
 
 impl fmt::Display for Error {

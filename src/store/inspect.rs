@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde::Serialize;
 
-use super::queue::read_event;
+use super::queue::{read_event, text};
 use super::{Error, Result, open_to_look};
 use crate::event::{Event, EventId, Status};
 
@@ -205,14 +205,15 @@ impl Inspector {
 }
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
+    let text = |column| Ok::<_, rusqlite::Error>(text(row, column)?.into_owned());
     Ok(Summary {
         id: row.get(0)?,
-        source: row.get(1)?,
-        event: row.get(2)?,
-        delivery_id: row.get(3)?,
-        status: row.get(4)?,
-        received_at: row.get(5)?,
-        processed_at: row.get(6)?,
+        source: text(1)?,
+        event: text(2)?,
+        delivery_id: text(3)?,
+        status: text(4)?,
+        received_at: text(5)?,
+        processed_at: Some(text(6)?).filter(|at| !at.is_empty()),
         duplicates: row.get(7)?,
         secret: row.get(8)?,
     })

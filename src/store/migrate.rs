@@ -53,6 +53,12 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
     })
 }
 
+/// Errs for a database that a later version has written, before anything in it is touched.
+pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<()> {
+    let found = version(connection).map_err(|error| Error::of(path, error))?;
+    if found > latest() { Err(too_new(path, found)) } else { Ok(()) }
+}
+
 /// For a connection that must not write: errs unless the schema is the one that this program knows.
 pub(super) fn require_current(connection: &Connection, path: &Path) -> Result<()> {
     let found = version(connection).map_err(|error| Error::of(path, error))?;

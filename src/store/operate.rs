@@ -98,7 +98,10 @@ impl Operator {
                      WHERE event_id = ?1 AND (?2 IS NULL OR action = ?2) AND state IN ('queued', 'running')",
                 )?
                 .execute((event.0, action))?;
-            settle(transaction, event, now)?;
+            // An event without jobs was not routed yet, or is another program's: neither is done.
+            if cancelled > 0 {
+                settle(transaction, event, now)?;
+            }
             Ok(cancelled > 0)
         })
     }

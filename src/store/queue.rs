@@ -14,6 +14,9 @@ pub struct Queue {
     writer: Writer,
 }
 
+/// The due time of a job that does not wait: before every clock, so that one that is set back delays nothing.
+pub const AT_ONCE: Timestamp = Timestamp::from_unix_ms(0);
+
 /// Where a job goes after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -65,7 +68,7 @@ impl Queue {
         })
     }
 
-    /// Takes up to `limit` jobs of an action that are due, the longest due first. The attempt counts from here on, so
+    /// Takes up to `limit` jobs of an action that are due, those first that were never put off, then the longest due. The attempt counts from here on, so
     /// that a job which takes the machine down with it is not tried for ever.
     pub fn claim(&mut self, action: &str, limit: u32, now: Timestamp) -> Result<Vec<Job>> {
         self.writer.write(|transaction| {
@@ -148,7 +151,12 @@ impl Queue {
     /// Puts back `untouched` jobs, which were claimed and not tried; that attempt does not count.
     ///
     /// A job that was cancelled while it ran stays cancelled; its attempt is recorded all the same.
-    pub fn record(&mut self, finished: &[(Attempt, Next)], untouched: &[Job], now: Timestamp) -> Result<()> {
+    pub fn record(
+        &mut self,
+        finished: &[(Attempt, Next)],
+        untouched: &[(Job, Timestamp)],
+        now: Timestamp,
+    ) -> Result<()> {
         self.writer.write(|transaction| {
             for (attempt, next) in finished {
                 insert_attempt(transaction, attempt)?;
@@ -157,7 +165,7 @@ impl Queue {
                     settle(transaction, attempt.job.event, now)?;
                 }
             }
-            untouched.iter().try_for_each(|job| put_back(transaction, job))
+            untouched.iter().try_for_each(|(job, due)| put_back(transaction, job, *due))
         })
     }
 
@@ -167,6 +175,15 @@ impl Queue {
             let mut statement = connection.prepare_cached("SELECT count(*) FROM webhook_events WHERE status = ?1")?;
             let mut count = |status: Status| statement.query_row([status.as_str()], |row| row.get(0));
             Ok((count(Status::Unprocessed)?, count(Status::Error)?))
+        })
+    }
+
+    /// Removes a job whose event is gone.
+    pub fn forget(&self, job: &Job) -> Result<()> {
+        self.writer.write(|transaction| {
+            let gone =
+                "DELETE FROM jobs WHERE event_id = ?1 AND NOT EXISTS (SELECT 1 FROM webhook_events WHERE id = ?1)";
+            transaction.prepare_cached(gone)?.execute([job.event.0]).map(drop)
         })
     }
 
@@ -203,7 +220,7 @@ pub(super) fn read_event(connection: &Connection, id: EventId) -> rusqlite::Resu
 
 /// A column of text, in which another program may have stored bytes that are none, or a number. An event that could not
 /// be read at all would hold up those behind it. Borrowed where it can be: a payload is large.
-fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Cow<'a, str>> {
+pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Cow<'a, str>> {
     Ok(match row.get_ref(column)? {
         ValueRef::Null => Cow::Borrowed(""),
         ValueRef::Integer(number) => number.to_string().into(),
@@ -237,6 +254,22 @@ pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, action: Opt
              AND CASE WHEN :state = 'dead' THEN state = 'dead' ELSE state NOT IN ('queued', 'running') END",
         )?
         .execute(named_params! { ":event": event.0, ":action": action, ":state": state })?;
+    reopen(transaction, event)
+}
+
+/// Queues what has failed of an event again, and opens it: its dead jobs, and those that somebody has cancelled by marking
+/// the event as failed. Where there are no jobs at all, it is routed anew. False if there is nothing to do again.
+pub(super) fn requeue_failed(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bool> {
+    let queued = transaction
+        .prepare_cached(
+            "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0
+             WHERE event_id = ?1 AND dead_action = '' AND state IN ('dead', 'cancelled')",
+        )?
+        .execute([event.0])?;
+    let has_jobs = "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = '')";
+    if queued == 0 && transaction.prepare_cached(has_jobs)?.query_row([event.0], |row| row.get(0))? {
+        return Ok(false);
+    }
     reopen(transaction, event)
 }
 
@@ -362,13 +395,13 @@ fn queue_death(transaction: &Transaction<'_>, job: &Job, tell: &str) -> rusqlite
     Ok(())
 }
 
-fn put_back(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<()> {
+fn put_back(transaction: &Transaction<'_>, job: &Job, due: Timestamp) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "UPDATE jobs SET state = 'queued', due_at_ms = 0, attempts = attempts - 1, tries = tries - 1
+            "UPDATE jobs SET state = 'queued', due_at_ms = ?5, attempts = attempts - 1, tries = tries - 1
              WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 AND attempts = ?4 AND state = 'running'",
         )?
-        .execute((job.event.0, &job.action, &job.dead_action, job.attempt))?;
+        .execute((job.event.0, &job.action, &job.dead_action, job.attempt, due.unix_ms()))?;
     Ok(())
 }
 

@@ -70,14 +70,19 @@ impl Staff {
         let recruits = self.recruit(config, runners, database, messages)?;
         self.retire();
         let mut before = std::mem::take(&mut self.hands);
-        for Recruit { hand, begin } in recruits {
-            let predecessors = before.extract_if(.., |old| old.action == hand.action).collect();
+        before.append(&mut self.departed);
+        let mut recruits = recruits.into_iter().peekable();
+        while let Some(Recruit { hand, begin }) = recruits.next() {
+            // One successor for each predecessor, so that together they are never more than may be at work at once.
+            let is_last = recruits.peek().is_none_or(|next| next.hand.action != hand.action);
+            let count = if is_last { usize::MAX } else { 1 };
+            let predecessors = before.extract_if(.., |old| old.action == hand.action).take(count).collect();
             // It waits for nothing else, so it is there to hear it.
             let _ = begin.send(predecessors);
             self.hands.push(hand);
         }
+        self.departed = before;
         self.departed.retain(|hand| !hand.thread.is_finished());
-        self.departed.append(&mut before);
         Ok(())
     }
 

@@ -102,7 +102,7 @@ fn a_file_system_that_fails_and_turns_read_only_takes_nothing_and_keeps_everythi
         return println!("skipped: this kernel has no switch that makes ext4 fail");
     }
     assert_refused(&hookbox, "d-2");
-    hookbox.wait_for_stderr("webhooks.db");
+    hookbox.wait_for_stderr("deliveries are refused");
     assert!(hookbox.stderr().contains("dmesg") || hookbox.stderr().contains("writable"), "{}", hookbox.stderr());
     drop(hookbox.kill9());
     drop(disk);

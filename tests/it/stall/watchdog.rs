@@ -59,12 +59,12 @@ fn standard_error_that_nobody_reads_ends_it() {
     let address = Address::Unix(home.path("s"));
     let connection = wait_for("the socket", || address.try_connect().ok());
     drop(connection);
-    // Every reject is a line with its target.
-    let request = Request::get(&format!("/{}", "x".repeat(8000))).bytes();
+    // Every reject is a line with the beginning of its target; a pipe holds 64 KiB of them.
+    let requests = Request::get(&format!("/{}", "x".repeat(100))).bytes().repeat(50);
     let _asking: Vec<_> = (0..20)
         .map(|_| {
             let mut connection = address.connect();
-            connection.send(&request);
+            connection.send(&requests);
             connection
         })
         .collect();
