@@ -14,6 +14,7 @@ mod send;
 mod serve;
 mod show;
 mod stats;
+mod systemd;
 mod table;
 
 use std::fmt;
@@ -134,6 +135,7 @@ fn run() -> Result<(), Failure> {
         Command::List(list) => list::run(&config()?, list, &mut out),
         Command::Show(show) => show::run(&config()?, show, &mut out),
         Command::Stats { json } => stats::run(&config()?, *json, &mut out),
+        Command::Systemd { unit } => systemd::run(unit.as_deref(), &mut out),
         Command::Providers { name } => providers::run(name.as_deref(), &mut out),
         Command::Send(send) => send::run(&config()?, send, &env, &mut out),
         Command::Replay(replay) => replay::replay(&config()?, replay, &mut out),

@@ -116,7 +116,7 @@ fn read_config(origin: &Origin, keys: &mut Reader, env: &Env) -> Config {
     Config {
         origin: origin.clone(),
         listen: keys.get("listen", parsed).unwrap_or_else(|| Listen::Tcp(DEFAULT_LISTEN.to_owned())),
-        database: keys.get("database", database).unwrap_or_else(|| PathBuf::from(DEFAULT_DATABASE)),
+        database: keys.get("database", database).unwrap_or_else(|| default_database(env)),
         max_body_bytes: keys.get("max_body", |v| size(v, &MAX_BODY_BYTES)).unwrap_or(DEFAULT_MAX_BODY_BYTES),
         poll_interval: keys.get("poll_interval", |v| duration(v, &POLL_INTERVAL)).unwrap_or(DEFAULT_POLL_INTERVAL),
         stop_timeout: keys.get("stop_timeout", |v| duration(v, &STOP_TIMEOUT)).unwrap_or(DEFAULT_STOP_TIMEOUT),
@@ -158,6 +158,13 @@ pub fn database_path(path: PathBuf) -> Parsed<PathBuf> {
         return Err("a database in memory loses what it has acknowledged; write the path of a file".to_owned());
     }
     Ok(path)
+}
+
+/// In the directory that systemd keeps for the service, else in the current one.
+fn default_database(env: &Env) -> PathBuf {
+    let directories = env("STATE_DIRECTORY").unwrap_or_default();
+    let first = std::env::split_paths(&directories).next().unwrap_or_default();
+    first.join(DEFAULT_DATABASE)
 }
 
 fn database(value: &Value) -> Parsed<PathBuf> {

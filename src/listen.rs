@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// A thousand senders may connect at the same instant; std asks for 128, and the kernel drops what does not fit.
-const BACKLOG: i32 = 1024;
+/// Thousands may connect at the same instant, of whom the kernel drops those that do not fit: they try again a second
+/// later. It takes as many as this by default; std asks for 128.
+const BACKLOG: i32 = 4096;
 
 /// Owner and group may connect: the group is how a proxy is let in.
 const SOCKET_MODE: u32 = 0o660;

@@ -158,7 +158,9 @@ impl Router {
     pub fn run(mut self) {
         while !self.stop.is_set() {
             let routing = self.routing.get();
-            match self.route(&routing) {
+            let routed = self.route(&routing);
+            self.queue.checkpoint();
+            match routed {
                 Ok(0) => self.bell.wait(routing.poll_interval),
                 Ok(_) => routing.workers.iter().for_each(Bell::ring),
                 Err(error) => {

@@ -50,6 +50,13 @@ const INSPECTOR_BUSY: Duration = Duration::from_secs(5);
 /// The WAL is cut back to this size after a checkpoint; unbounded, one burst would hold its space on the card for ever.
 const JOURNAL_LIMIT_BYTES: i64 = 8 << 20;
 
+/// Pages that wait in the WAL before they are brought into the database file: SQLite's own measure. Fewer would write
+/// the same page to the card more often.
+const CHECKPOINT_PAGES: i64 = 1000;
+
+/// From this length on the WAL is made to begin anew: about `JOURNAL_LIMIT_BYTES`, in pages of 4 KiB.
+const RESTART_PAGES: i64 = 2000;
+
 /// Page cache for each connection. Rows are written once and read once; the operating system caches the rest.
 const CACHE_KIB: i64 = 512;
 
@@ -154,6 +161,40 @@ impl Writer {
             }
         }
     }
+
+    /// Brings what waits in the WAL into the database file, if that is much. As with SQLite's own checkpoints nothing is
+    /// lost where that fails, and what is wrong with the disk is told by the next commit.
+    ///
+    /// SQLite would do so within a commit, in turn, and the receiver would wait for two syncs of the disk more. Here the
+    /// others write meanwhile, and only the rest, which keeps the WAL from beginning anew, is done in turn.
+    fn checkpoint(&self) {
+        if let Err(error) = self.shorten_wal() {
+            log::debug!("the WAL stays as long as it is: {error}");
+        }
+    }
+
+    fn shorten_wal(&self) -> rusqlite::Result<()> {
+        let wal = self.wal("PRAGMA wal_checkpoint(NOOP)")?;
+        if wal.pages - wal.checkpointed < CHECKPOINT_PAGES {
+            return Ok(());
+        }
+        if self.wal("PRAGMA wal_checkpoint(PASSIVE)")?.pages >= RESTART_PAGES {
+            let _turn = self.turns.take();
+            self.wal("PRAGMA wal_checkpoint(PASSIVE)")?;
+        }
+        Ok(())
+    }
+
+    fn wal(&self, pragma: &str) -> rusqlite::Result<Wal> {
+        let wal = |row: &rusqlite::Row<'_>| Ok(Wal { pages: row.get(1)?, checkpointed: row.get(2)? });
+        self.connection.prepare_cached(pragma)?.query_row([], wal)
+    }
+}
+
+/// How long the WAL is, and how much of it is in the database file.
+struct Wal {
+    pages: i64,
+    checkpointed: i64,
 }
 
 /// Opens a database for a command that looks: read-only, and never creates one.
@@ -226,5 +267,6 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 fn tune(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_size_limit", JOURNAL_LIMIT_BYTES)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?; // see `Writer::checkpoint`
     connection.pragma_update(None, "cache_size", -CACHE_KIB)
 }

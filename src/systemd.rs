@@ -1,5 +1,7 @@
-//! What systemd passes to a service: sockets that it has bound and keeps open, so that a restart refuses nobody.
-//! The protocol is that of sd_listen_fds(3); any other service manager may speak it.
+//! What systemd and a service tell each other; any other service manager may speak the same protocols.
+//!
+//! It passes sockets that it has bound and keeps open, so that a restart refuses nobody (sd_listen_fds(3)), and is told how
+//! the service does (sd_notify(3)). The units that make it so are printed by `hookbox systemd`.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,6 +9,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use sd_notify::NotifyState;
 
 /// `SD_LISTEN_FDS_START`: after standard input, output and error.
 const FIRST_FD: RawFd = 3;
@@ -19,6 +22,25 @@ const PUBLIC: &str = "http";
 
 /// The admin listener's. A lone socket of this name is not the public one.
 const ADMIN: &str = "admin";
+
+/// The units, as `hookbox systemd` prints them.
+pub const SERVICE_UNIT: &str = include_str!("systemd/hookbox.service");
+pub const SOCKET_UNIT: &str = include_str!("systemd/hookbox.socket");
+
+/// Tells the service manager, where there is one.
+pub fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        log::debug!("the service manager cannot be told: {error}");
+    }
+}
+
+/// Tells the service manager that a reload has begun: `READY` says when it has ended.
+pub fn notify_reloading() {
+    // Without its clock the kernel tells no time, and the manager would not take the word for it.
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, now]);
+    }
+}
 
 /// Why passed sockets cannot be used. Written for the operator.
 #[derive(Debug)]

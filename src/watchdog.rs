@@ -50,8 +50,11 @@ impl fmt::Display for Unanswered {
 
 impl Watchdog {
     /// Asks at `door`. To end it, set `stop` and ring `bell`.
-    pub fn new(door: Door, bell: Bell, stop: Stop) -> Watchdog {
-        Watchdog { door, bell, stop, ask_every: ASK_EVERY, patience: PATIENCE, ask_again_after: ASK_AGAIN_AFTER }
+    ///
+    /// `limit` is how long the service manager waits for a sign of life, where it does: it gets at least two in that time.
+    pub fn new(door: Door, bell: Bell, stop: Stop, limit: Option<Duration>) -> Watchdog {
+        let ask_every = limit.map_or(ASK_EVERY, |limit| ASK_EVERY.min(limit / 2));
+        Watchdog { door, bell, stop, ask_every, patience: PATIENCE, ask_again_after: ASK_AGAIN_AFTER }
     }
 
     /// Watches until it is stopped, and calls `on_answer` after each answer. Errs when there is none.

@@ -91,6 +91,7 @@ impl Worker {
             }
         }
         self.record(&finished, &untouched);
+        self.queue.checkpoint();
         if finished.iter().any(|(_, next)| matches!(next, Next::Dead { tell: Some(_) })) {
             self.mourners.iter().for_each(Bell::ring);
         }

@@ -67,6 +67,10 @@ pub enum Command {
         json: bool,
     },
     Send(SendArgs),
+    /// `None` for both units.
+    Systemd {
+        unit: Option<String>,
+    },
     Providers {
         name: Option<String>,
     },
@@ -166,10 +170,11 @@ pub enum Topic {
     Resume,
     Forward,
     Providers,
+    Systemd,
 }
 
 impl Topic {
-    pub const ALL: [Topic; 12] = [
+    pub const ALL: [Topic; 13] = [
         Topic::Serve,
         Topic::Check,
         Topic::List,
@@ -182,6 +187,7 @@ impl Topic {
         Topic::Resume,
         Topic::Forward,
         Topic::Providers,
+        Topic::Systemd,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -198,6 +204,7 @@ impl Topic {
             Topic::Resume => "resume",
             Topic::Forward => "forward",
             Topic::Providers => "providers",
+            Topic::Systemd => "systemd",
         }
     }
 
@@ -266,6 +273,7 @@ impl Raw {
             Topic::Resume => Command::Resume(self.action_name(topic)?),
             Topic::Forward => self.forward()?,
             Topic::Providers => Command::Providers { name: self.word() },
+            Topic::Systemd => Command::Systemd { unit: self.word() },
         };
         self.refuse_the_rest(topic)?;
         Ok(command)

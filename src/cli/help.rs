@@ -18,6 +18,7 @@ pub fn text(topic: Option<Topic>) -> &'static str {
         Some(Topic::Resume) => include_str!("help/resume.txt"),
         Some(Topic::Forward) => include_str!("help/forward.txt"),
         Some(Topic::Providers) => include_str!("help/providers.txt"),
+        Some(Topic::Systemd) => include_str!("help/systemd.txt"),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use log::{error, info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -26,7 +27,7 @@ use crate::listen::{self, Door, Listener};
 use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
 use crate::route::{Router, Routing};
 use crate::stop::{Bell, Stop};
-use crate::store::Database;
+use crate::store::{Database, Queue};
 use crate::systemd;
 use crate::watchdog::{Unanswered, Watchdog};
 use staff::{Runners, Staff};
@@ -138,8 +139,9 @@ impl Service {
         let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into() });
         let on_end = end_of("gate", &messages);
         let gate = gate::start(limits, listener, &private.path(), Arc::clone(&settings), on_end)?;
-        let watchdog = guard(door, &messages)?;
+        let watchdog = guard(door, database.queue()?, &messages)?;
         introduce(config, gate.address());
+        systemd::notify(&[NotifyState::Ready]);
         Ok(Service {
             database,
             config: config.clone(),
@@ -167,10 +169,14 @@ impl Service {
     ) -> Result<(), Failure> {
         loop {
             match inbox.recv() {
-                Ok(Message::Reload) => match reload().and_then(|(config, secrets)| self.adopt(config, secrets)) {
-                    Ok(()) => info!("configuration reloaded"),
-                    Err(failure) => error!("keeping the old configuration: {failure}"),
-                },
+                Ok(Message::Reload) => {
+                    systemd::notify_reloading();
+                    match reload().and_then(|(config, secrets)| self.adopt(config, secrets)) {
+                        Ok(()) => info!("configuration reloaded"),
+                        Err(failure) => error!("keeping the old configuration: {failure}"),
+                    }
+                    systemd::notify(&[NotifyState::Ready]);
+                }
                 Ok(Message::Stop) | Err(_) => return Ok(()),
                 Ok(Message::Ended(name)) => {
                     return Err(Failure::failed(format!(
@@ -198,6 +204,7 @@ impl Service {
     /// Ends in the order in which the data flows: what was received is answered, what was answered is on disk.
     fn stop(self) {
         info!("stopping");
+        systemd::notify(&[NotifyState::Stopping]);
         self.watchdog.dismiss();
         let grace_ends = Instant::now() + self.config.stop_timeout;
         self.staff.dismiss();
@@ -244,15 +251,24 @@ fn public_listener(env: &Env<'_>) -> Result<Option<Listener>, Failure> {
 }
 
 /// Starts the watchdog on our own front door.
-fn guard(door: Door, messages: &Sender<Message>) -> Result<Guard, Failure> {
+fn guard(door: Door, queue: Queue, messages: &Sender<Message>) -> Result<Guard, Failure> {
     let (stop, bell) = (Stop::default(), Bell::default());
-    let watchdog = Watchdog::new(door, bell.clone(), stop.clone());
+    let watchdog = Watchdog::new(door, bell.clone(), stop.clone(), sd_notify::watchdog_enabled());
     let thread = spawn("watchdog", messages, move || {
-        if let Err(unanswered) = watchdog.run(|| {}) {
+        let on_answer = || systemd::notify(&[NotifyState::Watchdog, NotifyState::Status(&status_of(&queue))]);
+        if let Err(unanswered) = watchdog.run(on_answer) {
             end_process(&unanswered);
         }
     })?;
     Ok(Guard { stop, bell, thread })
+}
+
+/// What is open, in a line for `systemctl status`.
+fn status_of(queue: &Queue) -> String {
+    match queue.open_events() {
+        Ok((unprocessed, failed)) => format!("{unprocessed} events unprocessed, {failed} in error"),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// Ends the process without its orderly end, which would wait for what hangs; without a word if that would wait too.

@@ -124,7 +124,7 @@ impl Connection {
         match self.state {
             State::Linger { .. } => Some((Dispensable::Closing, self.since)),
             State::Waiting { .. } => None,
-            _ if self.is_young(context) => None,
+            _ if self.is_younger_than(context.deadlines.grace, context) => None,
             State::Reply { .. } => Some((Dispensable::Stalled, self.since)),
             _ if self.is_idle() => Some((Dispensable::Idle, self.since)),
             _ => Some((Dispensable::Unfinished, self.since)),
@@ -167,18 +167,19 @@ impl Connection {
         if !self.is_idle() {
             return Progress::Pending;
         }
+        let farewell = context.deadlines.farewell;
         match self.ready(context, scratch) {
-            Progress::Pending if self.is_idle() && !self.is_young(context) => Progress::Closed,
+            Progress::Pending if self.is_idle() && !self.is_younger_than(farewell, context) => Progress::Closed,
             Progress::Pending if self.is_idle() => {
-                self.deadline = context.now + context.deadlines.grace;
+                self.deadline = context.now + farewell;
                 Progress::Pending
             }
             progress => progress,
         }
     }
 
-    fn is_young(&self, context: &Context) -> bool {
-        context.now < self.since + context.deadlines.grace
+    fn is_younger_than(&self, age: Duration, context: &Context) -> bool {
+        context.now < self.since + age
     }
 
     fn read_head(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {

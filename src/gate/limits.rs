@@ -51,8 +51,11 @@ pub struct Deadlines {
     pub probe: Duration,
     /// Until a lost inner connection is tried again.
     pub reopen: Duration,
-    /// Younger ones are never closed to make room: a sender may connect a moment before it sends.
+    /// Younger ones are never closed to make room: a sender may connect a moment before it sends. Those who say nothing
+    /// hold their places for so long, and the next in the line waits for it.
     pub grace: Duration,
+    /// At the stop, for a request that may be on its way over a connection as young as this.
+    pub farewell: Duration,
     /// How long the listener is left alone when there is no room.
     pub accept_pause: Duration,
     /// From the wish to stop until what lives is given up.
@@ -70,7 +73,8 @@ impl Default for Deadlines {
             linger: Duration::from_secs(1),
             probe: Duration::from_secs(10),
             reopen: Duration::from_millis(100),
-            grace: Duration::from_millis(250),
+            grace: Duration::from_millis(100),
+            farewell: Duration::from_millis(250),
             accept_pause: Duration::from_millis(50),
             stop: Duration::from_secs(5),
         }

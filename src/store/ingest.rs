@@ -102,6 +102,9 @@ impl Ingest {
     }
 
     fn commit(&self, deliveries: &[Delivery]) -> Result<Vec<rusqlite::Result<Kept>>> {
+        if cfg!(hookbox_store_nothing) {
+            return Ok(deliveries.iter().map(|_| Ok(Kept::New(EventId(0)))).collect());
+        }
         self.writer.write(|transaction| {
             let keep = |delivery| match keep(transaction, delivery) {
                 // Nothing else is the delivery's own fault; and once all is rolled back, the rest would run on its own.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use super::{Error, Result, Writer};
 use crate::clock::Timestamp;
-use crate::event::{Attempt, Event, EventId, Job};
+use crate::event::{Attempt, Event, EventId, Job, Status};
 
 /// A worker's, or the router's, connection.
 pub struct Queue {
@@ -53,8 +53,11 @@ impl Queue {
         self.writer.write(|transaction| {
             for (event, actions) in routes {
                 transaction.prepare_cached("DELETE FROM unrouted WHERE event_id = ?1")?.execute([event.0])?;
-                if is_open(transaction, *event)? {
-                    queue_jobs(transaction, *event, actions)?;
+                if !is_open(transaction, *event)? {
+                    continue;
+                }
+                queue_jobs(transaction, *event, actions)?;
+                if actions.is_empty() {
                     settle(transaction, *event, now)?;
                 }
             }
@@ -156,6 +159,20 @@ impl Queue {
             }
             untouched.iter().try_for_each(|job| put_back(transaction, job))
         })
+    }
+
+    /// How many events are unprocessed, and how many in error. Those that are processed are many, and not counted.
+    pub fn open_events(&self) -> Result<(i64, i64)> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT count(*) FROM webhook_events WHERE status = ?1")?;
+            let mut count = |status: Status| statement.query_row([status.as_str()], |row| row.get(0));
+            Ok((count(Status::Unprocessed)?, count(Status::Error)?))
+        })
+    }
+
+    /// Keeps the WAL short. For every thread but the receiver to call when it has written, or others have.
+    pub fn checkpoint(&self) {
+        self.writer.checkpoint();
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{Address, Call, Home, Request, allow_descriptors, strace, wait_for};
+use crate::support::{Address, Call, Home, Request, SOURCE, allow_descriptors, strace, wait_for};
 
 /// `senders` at once, each with `each` deliveries, a connection for every one. How many were acknowledged.
 fn deliver(address: &Address, senders: usize, each: usize) -> usize {
@@ -171,4 +171,19 @@ fn many_large_bodies_at_once_are_stored_or_refused_with_503() {
     assert!(acknowledged > 0, "{statuses:?}");
     assert_eq!(hookbox.stored(), acknowledged as i64);
     hookbox.assert_alive();
+}
+
+#[test]
+fn the_wal_stays_short_however_much_is_delivered() {
+    for actions in ["[actions]\n", "[actions.print]\nkind = \"log\"\non = [\"*\"]\n"] {
+        let hookbox = Home::with_config(&format!("{actions}{SOURCE}")).start();
+        let body = format!(r#"{{"text":"{}"}}"#, "x".repeat(500_000));
+        let mut longest = 0;
+        for n in 0..160 {
+            hookbox.deliver("push", &format!("d-{n}"), &body);
+            longest = longest.max(std::fs::metadata(hookbox.path("webhooks.db-wal")).unwrap().len());
+        }
+        // 80 MB were written, and all of it went through the WAL.
+        assert!(longest < 40 << 20, "{longest}");
+    }
 }

@@ -15,6 +15,8 @@ mod dedup;
 
 mod store;
 
+mod systemd;
+
 mod process;
 mod actions;
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// A source file. Its unit tests, last in it or in files of their own, may name what they like.
+/// A source file. Its unit tests, last in it or in a `tests.rs` or `tests/` of their own, may name what they like.
 struct Source {
     name: String,
     text: String,
@@ -11,7 +11,7 @@ struct Source {
 impl Source {
     /// The lines of the program itself, without comments, with their numbers.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let is_test = self.name.ends_with("tests.rs") || self.name.contains("tests/");
+        let is_test = self.name.ends_with("tests.rs") || self.name.contains("/tests/");
         let tests = if is_test { Some(0) } else { self.text.find("#[cfg(test)]\nmod ") };
         let end = tests.unwrap_or(self.text.len());
         self.text[..end].lines().enumerate().map(|(at, line)| (at + 1, without_comment(line)))

@@ -219,7 +219,7 @@ fn with_value(option: &str) -> String {
 /// What a command needs besides, for an option to make sense.
 fn needed_beside(topic: Topic, option: &str) -> &'static str {
     match topic {
-        Topic::Serve | Topic::List | Topic::Stats | Topic::Providers => "",
+        Topic::Serve | Topic::List | Topic::Stats | Topic::Providers | Topic::Systemd => "",
         Topic::Check if matches!(option, "source" | "type") => "--file f",
         Topic::Check => "",
         Topic::Forward => "1 http://localhost",

@@ -294,13 +294,23 @@ impl Connection {
         }
     }
 
-    fn read_more(&mut self, deadline: Instant) -> io::Result<usize> {
+    fn read_once(&mut self, block: &mut [u8], deadline: Instant) -> io::Result<usize> {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(block)),
+            Stream::Unix(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(block)),
+        }
+    }
+
+    fn read_more(&mut self, deadline: Instant) -> io::Result<usize> {
         let mut block = [0; 16 * 1024];
-        let read = match &mut self.stream {
-            Stream::Tcp(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(&mut block)),
-            Stream::Unix(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(&mut block)),
-        }?;
+        let read = loop {
+            // A machine that is put to sleep interrupts a read with a timeout.
+            match self.read_once(&mut block, deadline) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.unread.extend(&block[..read]);
         Ok(read)
     }

@@ -1,0 +1,125 @@
+//! What hookbox is measured against: other receivers, itself storing nothing, and SQLite alone.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use crate::load::{self, SECRET};
+use crate::server::{Home, Server};
+
+/// A peer, installed in a directory of its own.
+pub struct Peer {
+    pub name: &'static str,
+    pub stores: bool,
+    home: Home,
+    command: fn(&Home, SocketAddr) -> Command,
+}
+
+impl Peer {
+    /// Those that can be had here; a word about each that cannot.
+    pub fn all() -> Vec<Peer> {
+        let told = |why: &String| eprintln!("skipped: {why}");
+        [flask(), webhook()].into_iter().filter_map(|peer| peer.inspect_err(told).ok()).collect()
+    }
+
+    /// Started anew for each measurement: what it put off until later must not slow down the other side.
+    pub fn start(&self) -> Server {
+        let address = free_address();
+        Server::start_at(address, (self.command)(&self.home, address))
+    }
+}
+
+/// The older Python receiver as it is usually deployed. It verifies nothing, and stores.
+fn flask() -> Result<Peer, String> {
+    let home = Home::new();
+    let receiver = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data/older/receiver_with_db.py");
+    std::fs::copy(receiver, home.path("receiver_with_db.py")).map_err(|error| error.to_string())?;
+    succeed(home.command("python3").args(["-m", "venv", "venv"]))?;
+    succeed(home.command(home.path("venv/bin/pip")).args(["install", "--quiet", "flask", "gunicorn"]))?;
+    let create = "import receiver_with_db; receiver_with_db.init_db()";
+    succeed(home.command(home.path("venv/bin/python")).args(["-c", create]))?;
+    let command = |home: &Home, address: SocketAddr| {
+        let mut command = home.command(home.path("venv/bin/gunicorn"));
+        command.args(["--workers", "2", "--bind", &address.to_string(), "receiver_with_db:app"]);
+        command
+    };
+    Ok(Peer { name: "Flask, gunicorn with 2 workers", stores: true, home, command })
+}
+
+/// Debian's package. It verifies the signature, starts a command for each delivery, and stores nothing.
+fn webhook() -> Result<Peer, String> {
+    let home = Home::new();
+    succeed(home.command("webhook").arg("-version"))?;
+    let hooks = serde_json::json!([{
+        "id": "github",
+        "execute-command": "/bin/true",
+        "trigger-rule": { "match": {
+            "type": "payload-hmac-sha256",
+            "secret": SECRET,
+            "parameter": { "source": "header", "name": "X-Hub-Signature-256" },
+        } },
+    }]);
+    std::fs::write(home.path("hooks.json"), hooks.to_string()).map_err(|error| error.to_string())?;
+    let command = |home: &Home, address: SocketAddr| {
+        let mut command = home.command("webhook");
+        command.args(["-hooks", "hooks.json", "-urlprefix", "webhooks", "-ip", "127.0.0.1"]);
+        command.args(["-port", &address.port().to_string()]);
+        command
+    };
+    Ok(Peer { name: "webhook (Debian; stores nothing)", stores: false, home, command })
+}
+
+fn succeed(command: &mut Command) -> Result<(), String> {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{command:?}: {status}")),
+        Err(error) => Err(format!("{command:?}: {error}")),
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
+}
+
+/// Builds our own program with the transaction left out. In a directory of its own, so that nobody can take it for the
+/// real one.
+pub fn storing_nothing() -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-nothing");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stdout(Stdio::null());
+    cargo.args(["rustc", "--quiet", "--release", "--bin", "hookbox", "--target-dir"]).arg(&directory);
+    cargo.args(["--", "--cfg", "hookbox_store_nothing"]);
+    assert!(cargo.status().unwrap().success(), "{cargo:?}");
+    directory.join("release/hookbox")
+}
+
+/// The same rows into the same tables, durable, `batch` in a transaction, by one connection: what the disk allows.
+pub fn bare_inserts_per_second(home: &Home, batch: i64, body_bytes: usize, duration: Duration) -> f64 {
+    let database = home.database();
+    database.pragma_update(None, "synchronous", "FULL").unwrap();
+    let body = load::body(body_bytes);
+    let (started, mut rows) = (Instant::now(), 0);
+    while started.elapsed() < duration {
+        insert(&database, "unprocessed", &body, batch);
+        rows += batch;
+    }
+    rows as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Inserts so many events as another program would, in one transaction.
+pub fn insert(database: &Connection, status: &str, body: &str, rows: i64) {
+    database
+        .execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+             INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status, headers_json)
+             SELECT 'github', 'issues', lower(hex(randomblob(18))), ?2, '2025-01-31T12:00:00+00:00', ?3, ?4 FROM n",
+            (rows, body, status, HEADERS),
+        )
+        .unwrap();
+}
+
+/// About what is kept of a delivery's header.
+const HEADERS: &str = r#"{"Host":"127.0.0.1:5000","User-Agent":"GitHub-Hookshot/044aadd","Accept":"*/*","Content-Type":"application/json","X-GitHub-Event":"issues","X-Hub-Signature-256":"sha256=0000000000000000000000000000000000000000000000000000000000000000","X-GitHub-Delivery":"72d3162e-cc78-11e3-81ab-4c9367dc0958"}"#;

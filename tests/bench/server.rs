@@ -1,0 +1,181 @@
+//! A program under measurement, in a directory of its own, and what the kernel says of it.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::load::SECRET;
+
+/// Whatever is not up by then never will be.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where a program lives: its database, its configuration, its output.
+pub struct Home(TempDir);
+
+impl Home {
+    /// In the build directory, which is on a disk: `/tmp` often is not.
+    pub fn new() -> Home {
+        let builder = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        Home(builder.unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn with_config(self, text: &str) -> Home {
+        let source = "[sources.github]\nprovider = \"github\"\nsecret = \"env:GITHUB_WEBHOOK_SECRET\"\n";
+        fs::write(self.path("hookbox.toml"), format!("{text}\n{source}")).unwrap();
+        self
+    }
+
+    pub fn database(&self) -> Connection {
+        let database = Connection::open(self.path("webhooks.db")).unwrap();
+        database.busy_timeout(START_TIMEOUT).unwrap();
+        database
+    }
+
+    /// A database with our schema and nothing in it.
+    pub fn with_schema(self) -> Home {
+        Server::start(&self, &hookbox()).stop();
+        self
+    }
+
+    pub fn count(&self, sql: &str) -> i64 {
+        self.database().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// `program` in this place, its output in files: nobody has to read along.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let output = |name: &str| File::create(self.path(name)).unwrap();
+        let mut command = Command::new(program);
+        command.current_dir(self.0.path()).env("GITHUB_WEBHOOK_SECRET", SECRET).stdin(Stdio::null());
+        command.stdout(output("stdout")).stderr(output("stderr"));
+        command
+    }
+}
+
+/// The program that users run: `cargo bench` builds it with the release profile. `HOOKBOX_BIN` names another one.
+pub fn hookbox() -> PathBuf {
+    std::env::var_os("HOOKBOX_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_hookbox").into(), |path| std::path::absolute(path).unwrap())
+}
+
+/// A running program that listens. Killed when it is dropped.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    pub fn start(home: &Home, program: &Path) -> Server {
+        Server::start_with(home, home.command(program))
+    }
+
+    /// `command` begins one of our programs.
+    pub fn start_with(home: &Home, mut command: Command) -> Server {
+        let mut server = Server::spawn(command.args(["--listen", "127.0.0.1:0"]));
+        wait_until_up(&command, || {
+            let told = fs::read_to_string(home.path("stderr")).unwrap();
+            server.address = told.lines().find_map(address_in)?;
+            Some(())
+        });
+        server
+    }
+
+    /// `command` begins a program that listens where it was told to.
+    pub fn start_at(address: SocketAddr, mut command: Command) -> Server {
+        let mut server = Server::spawn(&mut command);
+        server.address = address;
+        wait_until_up(&command, || TcpStream::connect(address).ok());
+        server
+    }
+
+    fn spawn(command: &mut Command) -> Server {
+        Server { child: command.spawn().unwrap(), address: ([127, 0, 0, 1], 0).into() }
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// The reading end of a pipe that `command` was given as its standard output.
+    pub fn take_stdout(&mut self) -> std::process::ChildStdout {
+        self.child.stdout.take().unwrap()
+    }
+
+    /// The largest resident set so far.
+    pub fn peak_mb(&self) -> f64 {
+        self.status("VmHWM:") / 1024.0
+    }
+
+    pub fn resident_mb(&self) -> f64 {
+        self.status("VmRSS:") / 1024.0
+    }
+
+    /// Bytes that the program has caused to be written to a disk.
+    pub fn written_bytes(&self) -> f64 {
+        number_after(&self.read("io"), "\nwrite_bytes:")
+    }
+
+    /// How often one of its threads went to sleep.
+    pub fn sleeps(&self) -> f64 {
+        let tasks = fs::read_dir(self.proc("task")).unwrap().flatten();
+        let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        tasks.map(|task| number_after(&status(task), "voluntary_ctxt_switches:")).sum()
+    }
+
+    /// Time on a processor, user and system, over all threads; the kernel counts it in nanoseconds.
+    pub fn cpu(&self) -> Duration {
+        let tasks = fs::read_dir(self.proc("task")).unwrap().flatten();
+        let spent = |task: fs::DirEntry| fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        let first = |text: String| text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
+        Duration::from_nanos(tasks.map(|task| first(spent(task))).sum())
+    }
+
+    fn status(&self, field: &str) -> f64 {
+        number_after(&self.read("status"), field)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.proc(name)).unwrap()
+    }
+
+    fn proc(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.child.id()))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_until_up<T>(command: &Command, mut is_up: impl FnMut() -> Option<T>) {
+    let started = Instant::now();
+    while is_up().is_none() {
+        assert!(started.elapsed() < START_TIMEOUT, "it does not start: {command:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// `... listening on http://127.0.0.1:40123`.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    let (_, address) = line.split_once("listening on http://")?;
+    address.trim_end_matches('/').parse().ok()
+}
+
+fn number_after(text: &str, field: &str) -> f64 {
+    let (_, rest) = text.split_once(field).unwrap_or(("", "0"));
+    rest.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
+}

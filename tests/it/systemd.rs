@@ -1,0 +1,135 @@
+//! Under a service manager, whom the tests play.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+
+use crate::support::{DEADLINE, Home, SOURCE, Signal, wait_for};
+
+/// Where a service tells how it does.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn of(home: &Home) -> Manager {
+        let socket = UnixDatagram::bind(home.path("notify")).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        Manager(socket)
+    }
+
+    /// Waits until the service says this; what else it says meanwhile is given back.
+    #[track_caller]
+    fn hears(&self, what: &str) -> String {
+        let mut before = String::new();
+        loop {
+            let mut buffer = [0; 4096];
+            let length =
+                self.0.recv(&mut buffer).unwrap_or_else(|error| panic!("{what} is not said ({error}): {before}"));
+            let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            before.push_str(&said);
+            if said.lines().any(|line| line == what) {
+                return before;
+            }
+        }
+    }
+}
+
+fn managed() -> (Manager, Home) {
+    let home = Home::with_config(SOURCE);
+    let manager = Manager::of(&home);
+    let address = home.path("notify").display().to_string();
+    (manager, home.env("NOTIFY_SOCKET", &address))
+}
+
+#[test]
+fn the_service_manager_is_told_of_start_reload_and_stop() {
+    let (manager, home) = managed();
+    let hookbox = home.start();
+    manager.hears("READY=1");
+    hookbox.deliver("push", "managed", "{}");
+    hookbox.signal(Signal::HUP);
+    assert!(manager.hears("RELOADING=1").contains("MONOTONIC_USEC="), "a reload without its time is not believed");
+    manager.hears("READY=1");
+    let (_, output) = hookbox.stop();
+    assert_eq!(output.code, Some(0));
+    manager.hears("STOPPING=1");
+}
+
+#[test]
+fn the_watchdog_of_the_service_manager_is_fed_with_the_counts() {
+    let (manager, home) = managed();
+    let hookbox = home.env("WATCHDOG_USEC", "400000").start();
+    let said = manager.hears("WATCHDOG=1") + &manager.hears("WATCHDOG=1");
+    assert!(said.contains("STATUS=0 events unprocessed, 0 in error"), "{said}");
+    hookbox.assert_alive();
+}
+
+#[test]
+fn the_watchdog_of_the_service_manager_is_not_fed_by_a_frozen_program() {
+    let (manager, home) = managed();
+    let hookbox = home.env("WATCHDOG_USEC", "400000").start();
+    manager.hears("WATCHDOG=1");
+    hookbox.signal(Signal::STOP);
+    manager.0.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+    let mut buffer = [0; 4096];
+    // What was said before it froze is heard first.
+    wait_for("silence", || manager.0.recv(&mut buffer).is_err().then_some(()));
+    hookbox.signal(Signal::CONT);
+    manager.0.set_read_timeout(Some(DEADLINE)).unwrap();
+    manager.hears("WATCHDOG=1");
+}
+
+#[test]
+fn without_a_config_the_database_is_in_the_state_directory() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("state")).unwrap();
+    let state = home.path("state").display().to_string();
+    let hookbox = home.env("STATE_DIRECTORY", &format!("{state}:/elsewhere")).start();
+    hookbox.deliver("push", "state", "{}");
+    assert!(hookbox.path("state/webhooks.db").exists() && !hookbox.path("webhooks.db").exists());
+}
+
+#[track_caller]
+fn printed(home: &Home, args: &[&str]) -> String {
+    let output = home.run(args);
+    assert_eq!(output.code, Some(0));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_units_are_printed() {
+    let home = Home::new();
+    let service = printed(&home, &["systemd", "service"]);
+    let socket = printed(&home, &["systemd", "socket"]);
+    for line in
+        ["Type=notify", "DynamicUser=yes", "StateDirectory=hookbox", "RestartPreventExitStatus=2", "WatchdogSec=60"]
+    {
+        assert!(service.lines().any(|it| it == line), "{line}");
+    }
+    assert!(socket.lines().any(|it| it == "FileDescriptorName=http"));
+    assert_eq!(printed(&home, &["systemd"]), format!("{service}\n{socket}"));
+    assert_eq!(home.run(["systemd", "timer"]).code, Some(2));
+}
+
+#[test]
+fn systemd_accepts_the_units_and_finds_little_exposed() {
+    let found = Command::new("systemd-analyze").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        println!("skipped: systemd-analyze is not installed");
+        return;
+    }
+    let home = Home::new();
+    // It looks whether the program is there.
+    let service = printed(&home, &["systemd", "service"]).replace("/usr/local/bin/hookbox", "/bin/true");
+    home.write("hookbox.service", service);
+    home.write("hookbox.socket", printed(&home, &["systemd", "socket"]));
+    let analyze = |args: &[&str]| {
+        let output = Command::new("systemd-analyze").args(args).current_dir(home.path(".")).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), text)
+    };
+    let (accepted, text) = analyze(&["verify", "./hookbox.service", "./hookbox.socket"]);
+    assert!(accepted && !text.contains("hookbox."), "{text}");
+    let (_, text) = analyze(&["security", "--offline=true", "./hookbox.service"]);
+    let level =
+        text.lines().find_map(|line| line.split_once("hookbox.service: ")?.1.split(' ').next()?.parse::<f64>().ok());
+    assert!(level.is_some_and(|level| level <= 1.5), "{text}");
+}
