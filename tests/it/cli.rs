@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::support::{Home, Hookbox, Request, SECRET, SOURCE, data, python};
 
-const COMMANDS: [&str; 6] = ["serve", "check", "list", "show", "stats", "send"];
+const COMMANDS: [&str; 11] =
+    ["serve", "check", "list", "show", "stats", "send", "replay", "cancel", "pause", "resume", "forward"];
 
 fn three_events() -> Hookbox {
     let hookbox = Home::new().start();

@@ -175,7 +175,10 @@ fn children_that_a_command_leaves_behind_end_with_it_and_delay_nothing() {
 
 #[test]
 fn a_child_that_left_the_group_and_keeps_the_pipe_open_holds_nothing_up() {
-    let hookbox = with("command", &shell("setsid sleep 20 & echo started")).start();
+    let script = "setsid sh -c 'touch left; exec sleep 20' & while [ ! -e left ]; do sleep 0.02; done; echo started";
+    // TOML's own quotes for it: the script has the others.
+    let run = format!("run = [\"sh\", \"-c\", \"{script}\"]");
+    let hookbox = with("command", &run).start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
     assert_eq!(only_attempt(&hookbox, 1), ("success".to_owned(), "exit 0 started".to_owned()));
 }
@@ -218,6 +221,14 @@ fn a_command_that_closes_everything_and_stays_is_waited_for() {
     let long = unheard_of(86_394);
     let script = format!("exec <&- >&- 2>&-; sleep {long}");
     assert_eq!(run_once(&script, "timeout = \"300ms\"", "{}").0, "retry");
+    assert_eq!(processes_with(&long), 0);
+}
+
+#[test]
+fn a_command_that_reads_nothing_and_stays_meets_its_timeout() {
+    let long = unheard_of(86_397);
+    let attempt = run_once(&format!("exec sleep {long}"), "timeout = \"300ms\"", largest());
+    assert_eq!(attempt, ("retry".to_owned(), "not done in time".to_owned()));
     assert_eq!(processes_with(&long), 0);
 }
 
