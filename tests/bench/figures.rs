@@ -18,6 +18,9 @@ const USUAL_BYTES: usize = 8 << 10;
 
 const MANY: usize = 64;
 
+/// The default: how often an idle program looks for rows of others.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
 const PACE: Duration = Duration::from_millis(10);
 
 /// Every event waits for ever: the log action is for a source that sends nothing.
@@ -32,6 +35,10 @@ fn usual(scale: &Scale, senders: usize, connection: Kept) -> Load {
 /// One sender every 10 ms; long enough for a 99th percentile.
 fn paced(scale: &Scale) -> Load {
     Load { pace: Some(PACE), duration: scale.measure * 2, ..usual(scale, 1, Kept::Closed) }
+}
+
+fn plural(senders: usize) -> String {
+    if senders == 1 { "1 sender".to_owned() } else { format!("{senders} senders") }
 }
 
 fn summary(answers: &Answers) -> String {
@@ -63,35 +70,28 @@ pub fn acknowledgements(scale: &Scale) {
                 let home = Home::new();
                 let server = Server::start(&home, &hookbox());
                 let answers = Load { body_bytes, ..usual(scale, senders, connection) }.send_to(server.address);
-                let plural = if senders == 1 { "" } else { "s" };
-                row(&format!("{senders} sender{plural}, {size}, {manner}"), &summary(&answers), "", "");
+                row(&format!("{}, {size}, {manner}", plural(senders)), &summary(&answers), "", "");
             }
         }
     }
 }
 
+/// The other sides only receive. So does ours, in the first of these; users mostly run the second.
+const WORK: [(&str, &str); 2] = [("receiving only", "[actions]\n"), ("and processing", "")];
+
 pub fn against_peers(scale: &Scale) {
     if !scale.peers {
         return;
     }
-    let home = Home::new();
-    let server = Server::start(&home, &hookbox());
     for peer in Peer::all() {
         for (connection, manner) in CONNECTIONS {
-            let load = usual(scale, MANY, connection);
-            let theirs = || rate(&load, peer.start().address);
-            let (ours, theirs, times) = compare(scale, || rate(&load, server.address), theirs);
             let reach = match (peer.stores, connection) {
                 (true, Kept::Closed) => "15 x",
                 (true, Kept::Open) => "18 x",
                 (false, _) => "",
             };
-            row(
-                &format!("{MANY} senders, {manner}"),
-                &per_second(ours),
-                &format!("{}: {}; {times:.1} x", peer.name, per_second(theirs)),
-                reach,
-            );
+            let load = usual(scale, MANY, connection);
+            against(scale, manner, reach, peer.name, &load, || rate(&load, peer.start().address));
         }
     }
 }
@@ -100,19 +100,24 @@ pub fn against_storing_nothing(scale: &Scale) {
     if scale.quick {
         return; // another build
     }
-    let program = peers::storing_nothing();
-    let (home, storeless_home) = (Home::new(), Home::new());
-    let server = Server::start(&home, &hookbox());
-    let storeless = Server::start(&storeless_home, &program);
+    let (program, home) = (peers::storing_nothing(), Home::new());
+    let storeless = Server::start(&home, &program);
     for (connection, manner) in CONNECTIONS {
         let load = usual(scale, MANY, connection);
-        let storeless = || rate(&load, storeless.address);
-        let (ours, theirs, times) = compare(scale, || rate(&load, server.address), storeless);
+        against(scale, manner, "0.7 x", "storing nothing", &load, || rate(&load, storeless.address));
+    }
+}
+
+fn against(scale: &Scale, manner: &str, reach: &str, name: &str, load: &Load, theirs: impl Fn() -> f64) {
+    for (work, config) in WORK {
+        let home = Home::new().with_config(config);
+        let server = Server::start(&home, &hookbox());
+        let (ours, theirs, times) = compare(scale, || rate(load, server.address), &theirs);
         row(
-            &format!("{MANY} senders, {manner}"),
+            &format!("{MANY} senders, {manner}, {work}"),
             &per_second(ours),
-            &format!("storing nothing: {}; {times:.2} x", per_second(theirs)),
-            "0.7 x",
+            &format!("{name}: {}; {times:.2} x", per_second(theirs)),
+            reach,
         );
     }
 }
@@ -125,7 +130,7 @@ pub fn against_bare_sqlite(scale: &Scale) {
         let bare = || peers::bare_inserts_per_second(&bare_home, batch, USUAL_BYTES, scale.measure);
         let (ours, theirs, times) = compare(scale, ours, bare);
         row(
-            &format!("{senders} senders, connections kept"),
+            &format!("{}, connections kept", plural(senders)),
             &per_second(ours),
             &format!("bare SQLite, {batch} rows a commit: {}; {times:.2} x", per_second(theirs)),
             "",
@@ -325,7 +330,8 @@ pub fn idle(scale: &Scale) {
     while open_events(&home) > 0 {
         std::thread::sleep(PACE);
     }
-    std::thread::sleep(Duration::from_secs(1));
+    // The first look after the last commit still touches a page.
+    std::thread::sleep(POLL_INTERVAL * 2);
     let read = || (server.written_bytes(), server.sleeps(), server.cpu());
     let before = read();
     std::thread::sleep(scale.idle);
