@@ -27,13 +27,13 @@ impl Timestamp {
         Timestamp { unix_ms }
     }
 
-    /// Reads what [`Timestamp`]'s `Display` writes, and the other spellings of RFC 3339 in UTC that SQLite and Python
-    /// produce: a space for the `T`, `Z` or nothing for `+00:00`. `None` for anything else.
+    /// Reads what [`Timestamp`]'s `Display` writes, RFC 3339 with any offset, and the other spellings of UTC that SQLite and
+    /// Python produce: a space for the `T`, nothing for `+00:00`. `None` for anything else.
     pub fn parse(text: &str) -> Option<Timestamp> {
-        let text = text.strip_suffix("+00:00").unwrap_or(text);
-        let time = humantime::parse_rfc3339_weak(text).ok()?;
+        let (local, ahead_of_utc_ms) = split_offset(text)?;
+        let time = humantime::parse_rfc3339_weak(local).ok()?;
         let since = time.duration_since(UNIX_EPOCH).ok()?;
-        Some(Timestamp { unix_ms: millis(since) })
+        Some(Timestamp { unix_ms: millis(since) - ahead_of_utc_ms })
     }
 
     pub fn unix_ms(self) -> i64 {
@@ -68,6 +68,28 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// The time as its place has it, and how far that is ahead of UTC, in milliseconds.
+fn split_offset(text: &str) -> Option<(&str, i64)> {
+    let Some((local, offset)) = text.split_at_checked(text.len().saturating_sub("+00:00".len())) else {
+        return Some((text, 0));
+    };
+    let sign = match offset.as_bytes() {
+        [b'+', _, _, b':', ..] => 1,
+        [b'-', _, _, b':', ..] => -1,
+        _ => return Some((text, 0)),
+    };
+    if local.ends_with(['Z', 'z']) {
+        return None;
+    }
+    let (hours, minutes) = (two_digits(&offset[1..3], 23)?, two_digits(&offset[4..], 59)?);
+    Some((local, sign * (hours * 60 + minutes) * 60_000))
+}
+
+fn two_digits(text: &str, max: i64) -> Option<i64> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| is_number && *number <= max)
+}
+
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -83,12 +105,17 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_utc_is_read() {
+    fn every_spelling_of_utc_and_every_offset_is_read() {
         let noon = Some(Timestamp::from_unix_ms(1_738_324_800_000));
         for text in ["2025-01-31T12:00:00+00:00", "2025-01-31T12:00:00Z", "2025-01-31 12:00:00"] {
             assert_eq!(Timestamp::parse(text), noon, "{text}");
         }
-        for text in ["", "yesterday", "2025-01-31T12:00:00+01:00"] {
+        for text in ["2025-01-31T13:00:00+01:00", "2025-01-31T06:30:00.000-05:30", "2025-02-01T02:00:00+14:00"] {
+            assert_eq!(Timestamp::parse(text), noon, "{text}");
+        }
+        for text in
+            ["", "yesterday", "2025-01-31T12:00:00+24:00", "2025-01-31T12:00:00+0a:00", "2025-01-31T12:00:00Z+01:00"]
+        {
             assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }

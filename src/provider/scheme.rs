@@ -228,7 +228,15 @@ impl Scheme {
         let items = self.items(&value);
         // What is signed decides when the timestamp is looked for: before the signature is checked only the header is read.
         let early = if self.signed.needs_ts() { self.find_ts(&scope.parts, &items)? } else { None };
+        // Where nothing stands between a timestamp and what follows it, only its form tells where it ends.
+        if let Some(ts) = &early {
+            self.ts_unit.read(ts).ok_or(Refusal::BadTimestamp)?;
+        }
         let candidates = self.candidates(&items)?;
+        // A plain hash can be continued by whoever has seen one, but only behind padding, which is never UTF-8.
+        if self.alg == Algorithm::Sha256 && std::str::from_utf8(scope.parts.body).is_err() {
+            return Err(Refusal::Mismatch);
+        }
         let scope = Scope { ts: early.as_deref(), ..*scope };
         let position = self.matching(keys, &scope, &candidates)?;
         if let Some(tolerance) = self.tolerance {
