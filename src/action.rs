@@ -20,8 +20,9 @@ use crate::stop::Stop;
 use crate::template::{Scope, TemplateError};
 
 pub use command::Command;
-pub use http::{Http, agent, header_fields_to_forward};
+pub use http::{Http, agent, header_fields_to_forward, redacted_names};
 pub use slack::Slack;
+pub use tls::system_bundle;
 
 /// As much of a destination's answer, or of a command's output, as is kept with the attempt.
 pub const MAX_DETAIL_BYTES: usize = 4 << 10;
@@ -160,7 +161,8 @@ impl Report {
         Report { outcome: Outcome::Success, detail: "not for this event".to_owned() }
     }
 
-    fn retry(detail: impl Into<String>) -> Report {
+    /// For what may get better.
+    pub fn retry(detail: impl Into<String>) -> Report {
         Report { outcome: Outcome::Retry { after: None }, detail: detail.into() }
     }
 

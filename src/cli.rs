@@ -1,13 +1,17 @@
 //! The command line: one subcommand a file. Only `serve` starts threads.
 
 mod args;
+mod backup;
 mod check;
+mod doctor;
 mod forward;
 mod help;
 mod list;
 mod pause;
 mod preview;
+mod progress;
 mod providers;
+mod prune;
 mod replay;
 mod secret;
 mod send;
@@ -111,16 +115,15 @@ impl From<io::Error> for Failure {
 pub fn main() -> ExitCode {
     let Err(failure) = run() else { return ExitCode::SUCCESS };
     if !failure.message.is_empty() {
-        // With standard error gone the exit code still tells.
-        let _ = writeln!(io::stderr(), "hookbox: {failure}");
+        crate::log::last_words(&format!("hookbox: {failure}"));
     }
     ExitCode::from(failure.code)
 }
 
 fn run() -> Result<(), Failure> {
     let args = Args::parse(std::env::args_os().skip(1))?;
-    crate::log::start(args.log_level);
     let env = |name: &str| std::env::var_os(name);
+    crate::log::start(args.log_level(&env)?);
     let config = || args.load_config(&env).map_err(Failure::from);
     let mut out = io::stdout().lock();
     match &args.command {
@@ -134,7 +137,7 @@ fn run() -> Result<(), Failure> {
         Command::Check(what) => check::run(&config()?, what, &env, &mut out),
         Command::List(list) => list::run(&config()?, list, &mut out),
         Command::Show(show) => show::run(&config()?, show, &mut out),
-        Command::Stats { json } => stats::run(&config()?, *json, &mut out),
+        Command::Stats { json } => stats::run(&config()?, *json, &env, &mut out),
         Command::Systemd { unit } => systemd::run(unit.as_deref(), &mut out),
         Command::Providers { name } => providers::run(name.as_deref(), &mut out),
         Command::Send(send) => send::run(&config()?, send, &env, &mut out),
@@ -142,6 +145,9 @@ fn run() -> Result<(), Failure> {
         Command::Cancel(cancel) => replay::cancel(&config()?, cancel, &mut out),
         Command::Pause(action) => pause::pause(&config()?, action, &mut out),
         Command::Resume(action) => pause::resume(&config()?, action, &mut out),
+        Command::Prune(prune) => prune::run(&config()?, prune, &mut out),
+        Command::Backup { file } => backup::run(&config()?, file, &mut out),
+        Command::Doctor { json } => doctor::run(config(), &env, *json, &mut out),
         Command::Forward { id, url } => forward::run(&config()?, *id, url, &mut out),
     }
 }

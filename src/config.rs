@@ -3,8 +3,10 @@
 //! A new key is one line in the `read_...` function of its table: the name, how its value is read, its default.
 
 mod action;
+mod admin;
 mod file;
 mod reader;
+mod retention;
 pub mod secret;
 mod source;
 pub mod units;
@@ -18,12 +20,15 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 pub use self::action::Action;
+pub use self::admin::{Admin, AdminListen};
 pub use self::file::ConfigError;
 use self::reader::{Parsed, Reader, expected, parsed, read_root, text};
+pub use self::retention::Retention;
 use self::secret::{Env, SecretRef};
 use self::source::read_source;
 pub use self::source::{Source, Verification};
 use self::units::{duration_text, parse_duration, parse_size, size_text};
+use crate::cidr::Cidr;
 use crate::listen::Listen;
 use crate::provider;
 use crate::suggest::closest;
@@ -74,6 +79,10 @@ pub struct Config {
     /// What is under way at a stop has this long.
     pub stop_timeout: Duration,
     pub disk_reserve_bytes: u64,
+    pub admin: Admin,
+    /// The proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Cidr>,
+    pub retention: Retention,
     pub sources: BTreeMap<String, Source>,
     pub actions: BTreeMap<String, Action>,
 }
@@ -123,6 +132,9 @@ fn read_config(origin: &Origin, keys: &mut Reader, env: &Env) -> Config {
         disk_reserve_bytes: keys
             .get("disk_reserve", |v| size(v, &DISK_RESERVE_BYTES))
             .unwrap_or(DEFAULT_DISK_RESERVE_BYTES),
+        admin: keys.table("admin", admin::read_admin).unwrap_or_default(),
+        trusted_proxies: keys.get_all("trusted_proxies", parsed).unwrap_or_default(),
+        retention: keys.table("retention", retention::read).unwrap_or_default(),
         sources: read_sources(keys).unwrap_or_else(|| built_in_sources(env)),
         actions: action::read_all(keys).unwrap_or_else(action::built_in),
     }

@@ -1,10 +1,16 @@
 //! Message authentication codes, signatures, digests and their encodings. The only constant-time compare is here.
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::alphabet;
+use base64::engine::general_purpose::{NO_PAD, STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey};
 use ring::{digest, hmac};
+
+/// For keys, which people copy, and which some tools have cut from longer texts.
+const LENIENT: GeneralPurposeConfig = NO_PAD.with_decode_allow_trailing_bits(true);
+const KEY: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 
 /// The hash under an HMAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,9 +105,9 @@ pub fn unbase64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
-/// As [`unbase64`], but the padding may be missing: for keys, which people copy.
+/// As [`unbase64`], but the padding may be missing and bits left over: for keys.
 pub fn unbase64_key(text: &str) -> Option<Vec<u8>> {
-    STANDARD_NO_PAD.decode(text.trim_end_matches('=')).ok()
+    KEY.decode(text.trim_end_matches('=')).ok()
 }
 
 /// The URL-safe alphabet without padding (RFC 7515, section 2).
@@ -140,7 +146,9 @@ mod tests {
         for wrong in ["YT8", "YQ", "YR==", "YQ===", "YT8-", " YT8+", "YT8+\n", "YQ==YQ=="] {
             assert_eq!(unbase64(wrong), None, "{wrong:?}");
         }
-        assert_eq!(unbase64_key("YQ"), Some(b"a".to_vec()));
+        for key in ["YQ", "YQ==", "YR=="] {
+            assert_eq!(unbase64_key(key), Some(b"a".to_vec()), "{key}");
+        }
         assert_eq!((base64url(b"a?>"), unbase64url("YT8-")), ("YT8-".to_owned(), Some(b"a?>".to_vec())));
         assert_eq!((unbase64url("YT8+"), unbase64url("YQ==")), (None, None));
     }

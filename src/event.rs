@@ -84,6 +84,13 @@ pub struct Delivery {
     pub received_at: Timestamp,
 }
 
+impl Delivery {
+    /// What is to be stored of it, and what it takes of memory until then.
+    pub fn content_bytes(&self) -> usize {
+        self.payload_json.len() + self.headers_json.len() + self.body.as_ref().map_or(0, Vec::len)
+    }
+}
+
 /// A stored delivery, as actions see it.
 #[derive(Clone, Debug)]
 pub struct Event {

@@ -18,12 +18,15 @@ mod head;
 mod limits;
 mod pool;
 pub mod private;
+mod pulse;
 mod reply;
+mod traffic;
 mod turns;
 
 use crate::listen::Listener;
 pub use limits::Limits;
 use pool::Pool;
+pub use pulse::{Beats, Pulse};
 use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -32,6 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+pub use traffic::Traffic;
 use turns::Turns;
 
 /// The header in which the gate names the sender's address to the receiver. A sender's own header of that name is
@@ -44,10 +48,12 @@ pub fn is_probe(method: &str, target: &str) -> bool {
     method == "OPTIONS" && target == "*"
 }
 
-/// What may change while the gate runs.
+/// What a running gate shares with others.
 #[derive(Debug)]
 pub struct Settings {
+    /// May change while the gate runs.
     pub max_body_bytes: AtomicU64,
+    pub traffic: Arc<Traffic>,
 }
 
 /// A running gate. Dropping it stops it without waiting.
@@ -57,6 +63,7 @@ pub struct Gate {
     /// The thread stops when this end is closed.
     stop: UnixStream,
     thread: JoinHandle<()>,
+    pulse: Arc<Pulse>,
 }
 
 #[derive(Debug)]
@@ -107,15 +114,17 @@ pub fn start(
     let (ready, is_ready) = mpsc::sync_channel(1);
     let address = listener.address().to_string();
     let inner = inner.to_path_buf();
+    let pulse = Arc::new(Pulse::default());
+    let beating = Arc::clone(&pulse);
     let start_timeout = limits.deadlines.start;
     let run = move || {
         let _on_end = OnDrop(Some(on_end));
         let pool = Pool::new(inner, limits.slots);
-        Turns::new(limits, listener, stopped, pool, settings, ready).run();
+        Turns::new(limits, listener, stopped, pool, settings, beating, ready).run();
     };
     let thread = thread::Builder::new().name("gate".into()).spawn(run).map_err(GateError::Failed)?;
     is_ready.recv_timeout(start_timeout).map_err(|_| GateError::ReceiverSilent)?;
-    Ok(Gate { address, stop, thread })
+    Ok(Gate { address, stop, thread, pulse })
 }
 
 impl Gate {
@@ -123,6 +132,10 @@ impl Gate {
     pub fn stop(self) {
         drop(self.stop);
         let _ = self.thread.join(); // a panic was reported by `on_end`
+    }
+
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// What a sender connects to, as [`Listener::address`] says it.

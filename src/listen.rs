@@ -4,7 +4,7 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -58,6 +58,16 @@ impl FromStr for Listen {
             return Err(ListenError::NotAnAddress(text.into()));
         }
         Ok(Listen::Tcp(text.into()))
+    }
+}
+
+impl Listen {
+    /// True where it can be told from the text alone that only this machine connects.
+    pub fn is_local(&self) -> bool {
+        let Listen::Tcp(address) = self else { return true };
+        let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+        let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        host.eq_ignore_ascii_case("localhost") || ip.is_some_and(|ip| ip.is_loopback())
     }
 }
 
@@ -252,6 +262,19 @@ impl Listener {
     /// `unix:/path`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The address of this machine that it listens on; `None` for a Unix socket.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.local_addr().ok().map(|address| address.ip().to_canonical()),
+            Socket::Unix(_) => None,
+        }
+    }
+
+    /// True where only this machine connects.
+    pub fn is_local(&self) -> bool {
+        matches!(self.socket, Socket::Unix(_)) || self.ip().is_some_and(|ip| ip.is_loopback())
     }
 
     /// Where this process itself can connect to it.

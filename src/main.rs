@@ -5,8 +5,10 @@
 //! it by its **provider**'s preset, **stores** everything that waits in one transaction, and acknowledges after the
 //! commit. The **router** makes a job of each action that an event is for, and one **worker** thread an action claims
 //! jobs, runs the **action**, and records how it went; **retry** says when to try again. SQLite is the queue: threads
-//! share little else: a stop flag, a wake-up ([`stop`]), the current configuration. What was acknowledged is on disk, and what is on record
-//! as done is not done again.
+//! share little else: a stop flag, a wake-up ([`stop`]), the current configuration, counts ([`metrics`]). What was
+//! acknowledged is on disk, and what is on record as done is not done again.
+//!
+//! Beside that way, behind a gate of its own, the private listener ([`admin`]) serves the operator's page.
 
 mod cli;
 
@@ -24,11 +26,16 @@ mod store;
 
 mod route;
 mod worker;
+mod housekeeping;
 mod retry;
 mod action;
 mod template;
 
+mod admin;
+mod metrics;
+
 mod watchdog;
+mod cidr;
 mod clock;
 mod json;
 mod log;

@@ -3,6 +3,7 @@
 //! file each. Adding a provider that fits the scheme is one entry of the table.
 
 mod adyen;
+mod batch;
 mod describe;
 mod graph;
 pub mod handshake;
@@ -23,6 +24,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::config::secret::Secret;
 use crate::config::units::duration_text;
+use crate::digest;
+use crate::event::MAX_IDENTIFIER_BYTES;
 
 use handshake::{Greeting, Handshake};
 use scheme::{Algorithm, Encoding, KeyForm, Scheme, Unit};
@@ -31,7 +34,7 @@ use signed::Scope;
 pub use describe::{describe, summary, verified};
 pub use presets::{names, preset, presets};
 pub use redact::is_secret_header;
-pub use selector::{Parts, Selector};
+pub use selector::{FORM, Parts, Selector};
 pub use sign::{Draft, Wish, draft};
 pub use signed::Template;
 pub use texts::text;
@@ -56,6 +59,7 @@ pub struct Preset {
     /// Empty: there is no timestamp.
     pub ts: &'static str,
     pub ts_unit: Unit,
+    pub ts_optional: bool,
     /// 0: not checked.
     pub tolerance_s: u64,
     /// 0: not checked.
@@ -70,6 +74,8 @@ pub struct Preset {
     pub without_id: WithoutId,
     /// The event type: the first of these that yields one.
     pub event: &'static [&'static str],
+    /// Whether it ever sends forms. Where it does not, a `Content-Type` that says so is not believed.
+    pub forms: bool,
     /// The answer to what is stored.
     pub status: u16,
     pub handshakes: &'static [Handshake],
@@ -119,6 +125,7 @@ pub struct Contract {
     pub id: Vec<Template>,
     pub event: Vec<Template>,
     pub without_id: WithoutId,
+    pub forms: bool,
     pub status: u16,
     /// Under which address the provider knows the source.
     pub public_url: Option<String>,
@@ -139,13 +146,18 @@ pub enum Refusal {
     Missing(String),
     /// It came more than once: no telling which one an intermediary looked at.
     Repeated(String),
+    /// It is more than is ever signed in that way, and not looked at.
+    TooLarge(String),
     /// It does not hold a signature of the expected form.
     Unreadable(String),
     /// The signature was made with another secret or for other bytes.
     Mismatch,
     /// It is genuine in form, and says something else than it should.
     Claim(&'static str),
-    BadTimestamp,
+    /// There is no timestamp where it should be, as a selector.
+    NoTimestamp(String),
+    /// What is there, is none.
+    BadTimestamp(String),
     TooOld {
         age_ms: i64,
         tolerance: Duration,
@@ -158,15 +170,36 @@ pub enum Refusal {
     ClockNotSet,
 }
 
+impl Refusal {
+    /// What it is in few words, for where many are counted.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Refusal::Missing(_) => "signature missing",
+            Refusal::Repeated(_) => "signature repeated",
+            Refusal::TooLarge(_) => "too large to be signed",
+            Refusal::Unreadable(_) => "signature unreadable",
+            Refusal::Mismatch => "signature wrong",
+            Refusal::Claim(_) => "claim wrong",
+            Refusal::NoTimestamp(_) => "timestamp missing",
+            Refusal::BadTimestamp(_) => "timestamp unreadable",
+            Refusal::TooOld { .. } => "timestamp too old",
+            Refusal::TooNew { .. } => "timestamp too new",
+            Refusal::ClockNotSet => "clock not set",
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Missing(what) => write!(f, "{what} is missing: is a secret set at the provider?"),
             Refusal::Repeated(what) => write!(f, "{what} came more than once"),
+            Refusal::TooLarge(what) => write!(f, "{what} would be larger than any that is signed in this way"),
             Refusal::Unreadable(what) => write!(f, "{what} does not hold a signature of the expected form"),
             Refusal::Mismatch => f.write_str("the signature does not match: is it the same secret on both sides?"),
             Refusal::Claim(what) => f.write_str(what),
-            Refusal::BadTimestamp => f.write_str("the timestamp is none"),
+            Refusal::NoTimestamp(place) => write!(f, "there is no timestamp ({place})"),
+            Refusal::BadTimestamp(place) => write!(f, "the timestamp ({place}) is none"),
             Refusal::TooOld { age_ms, tolerance } => write!(
                 f,
                 "the timestamp is {} old, {} more than the tolerance ({}): is the clock right? (tolerance in \
@@ -200,7 +233,7 @@ fn seconds(ms: i64) -> String {
 ///
 /// Pure, and called before anything is parsed that is not itself a part of the proof.
 pub fn verify(contract: &Contract, keys: &[Secret], parts: &Parts<'_>, now: Timestamp) -> Result<Verified, Refusal> {
-    let id = contract.scheme.signed.needs_id().then(|| contract.delivery_id(parts)).flatten();
+    let id = contract.scheme.signed.needs_id().then(|| contract.id_as_given(parts)).flatten();
     let scope = Scope { id: id.as_deref(), ..contract.scope(*parts) };
     let secret_position = match &contract.preset.code {
         Some(code) => (code.verify)(keys, &scope),
@@ -226,6 +259,7 @@ impl Preset {
                 signed: self.signed.parse()?,
                 ts: optional(self.ts).map(str::parse).transpose()?,
                 ts_unit: self.ts_unit,
+                ts_optional: self.ts_optional,
                 tolerance: seconds(self.tolerance_s),
                 tolerance_future: seconds(self.tolerance_future_s),
                 key: self.key,
@@ -234,6 +268,7 @@ impl Preset {
             id: self.id.iter().map(|text| value(text)).collect::<Result<_, _>>()?,
             event: self.event.iter().map(|text| value(text)).collect::<Result<_, _>>()?,
             without_id: self.without_id,
+            forms: self.forms,
             status: self.status,
             public_url: None,
             handshakes: self.handshakes.iter().map(Handshake::prepare).collect::<Result<_, _>>()?,
@@ -259,27 +294,42 @@ impl Contract {
         }
     }
 
+    /// Whether any value of it is in a field of a form.
+    pub fn reads_forms(&self) -> bool {
+        let templates = self.id.iter().chain(&self.event).chain([&self.scheme.signed]);
+        let mut selectors = templates.flat_map(Template::selectors).chain([&self.scheme.sig]).chain(&self.scheme.ts);
+        selectors.any(|selector| selector.places().iter().any(|place| matches!(place, Selector::Form(_))))
+    }
+
     /// True if the value of a header of that name must not be stored or shown.
     pub fn is_secret_header(&self, name: &str) -> bool {
         let is_token = self.scheme.alg == Algorithm::Token;
-        let is_it = matches!(&self.scheme.sig, Selector::Header(header) if header.eq_ignore_ascii_case(name));
-        is_secret_header(name) || is_token && is_it
+        is_secret_header(name) || is_token && redact::is_in_header(&self.scheme.sig, name)
     }
 
     /// The provider's id of a delivery, if it came with one.
+    ///
+    /// One put together from several values may be longer than any identifier, though none of them is: its hash is as good.
     pub fn delivery_id(&self, parts: &Parts<'_>) -> Option<String> {
-        self.first(&self.id, parts)
+        let (template, id) = self.id.iter().find_map(|value| Some((value, self.read(value, parts)?)))?;
+        let is_made = template.selector().is_none();
+        let is_long = id.len() > MAX_IDENTIFIER_BYTES && !id.contains(char::is_control);
+        Some(if is_made && is_long { digest::hex(&digest::sha256(&[&id])) } else { id })
+    }
+
+    fn id_as_given(&self, parts: &Parts<'_>) -> Option<String> {
+        self.id.iter().find_map(|value| self.read(value, parts))
     }
 
     pub fn event_type(&self, parts: &Parts<'_>) -> Option<String> {
-        self.first(&self.event, parts)
+        self.event.iter().find_map(|value| self.read(value, parts))
     }
 
-    fn first(&self, values: &[Template], parts: &Parts<'_>) -> Option<String> {
-        values.iter().find_map(|value| match value.selector() {
+    fn read(&self, value: &Template, parts: &Parts<'_>) -> Option<String> {
+        match value.selector() {
             Some(selector) => parts.first(selector).map(String::from),
             None => value.text(&self.scope(*parts), |text| Some(text.to_owned())),
-        })
+        }
     }
 
     fn scope<'a>(&'a self, parts: Parts<'a>) -> Scope<'a> {

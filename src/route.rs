@@ -146,6 +146,8 @@ pub struct Router {
     /// Rung when an event was stored.
     pub bell: Bell,
     pub stop: Stop,
+    /// The [`Queue::version`] that was seen last.
+    pub version: i64,
 }
 
 /// What the router goes by; replaced as a whole when the configuration is read again.
@@ -164,13 +166,27 @@ impl Router {
             let routed = self.route(&routing);
             self.queue.checkpoint();
             match routed {
-                Ok(0) => self.bell.wait(routing.poll_interval),
+                Ok(0) => {
+                    self.bell.wait(routing.poll_interval);
+                    self.pass_on_changes(&routing);
+                }
                 Ok(_) => routing.workers.iter().for_each(Bell::ring),
                 Err(error) => {
                     error!("events cannot be routed yet: {error}");
                     self.bell.wait(routing.poll_interval);
                 }
             }
+        }
+    }
+
+    /// Wakes the workers when anybody has written: somebody may have queued a job again, or ended a pause. One thread that
+    /// polls for all leaves an idle machine asleep, however many actions there are.
+    fn pass_on_changes(&mut self, routing: &Routing) {
+        // What is wrong with the database is told by the next attempt to route.
+        let Ok(version) = self.queue.version() else { return };
+        if version != self.version {
+            self.version = version;
+            routing.workers.iter().for_each(Bell::ring);
         }
     }
 

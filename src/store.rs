@@ -5,13 +5,20 @@
 //! ([`fair`]); SQLite's own busy handler lets one busy writer starve the others.
 
 mod anchor;
+mod backup;
+mod checkup;
 mod error;
 mod fair;
 mod ingest;
 mod inspect;
+mod list;
 mod migrate;
 mod operate;
+mod place;
+mod prune;
 mod queue;
+mod tally;
+mod watch;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -25,11 +32,18 @@ use rustix::fs::{FlockOperation, flock};
 use anchor::Anchor;
 use fair::{FairLock, Turn};
 
+pub use backup::backup;
+pub use checkup::{Checkup, Waiting};
 pub use error::Error;
 pub use ingest::{Ingest, Kept, NotStored, Stored};
-pub use inspect::{Detail, Filter, Inspector, JobDetail, Stats, Summary};
+pub use inspect::{AttemptDetail, Detail, Inspector, JobDetail};
+pub use list::{Filter, Summary};
 pub use operate::{Operator, Selection};
+pub use place::{Disk, FileSystem};
+pub use prune::{Batch, Expiring, Pruner, Rule, Search};
 pub use queue::{AT_ONCE, Next, Queue};
+pub use tally::{ActionStats, Hour, SourceStats, Stats};
+pub use watch::Watch;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -46,6 +60,9 @@ const TURN_BUSY: Duration = Duration::from_millis(20);
 
 /// How long a command that only looks waits, for a recovery that the last crash left to do.
 const INSPECTOR_BUSY: Duration = Duration::from_secs(5);
+
+/// When to try again to become the one that serves a database.
+const LOCK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The WAL is cut back to this size after a checkpoint; unbounded, one burst would hold its space on the card for ever.
 const JOURNAL_LIMIT_BYTES: i64 = 8 << 20;
@@ -74,6 +91,7 @@ impl Database {
     /// Jobs that were running when the last process died are queued again.
     pub fn open(path: &Path) -> Result<Database> {
         let path = &resolved(path);
+        place::refuse_network(path)?;
         let claim = claim(path)?;
         refuse_emptied(path)?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
@@ -95,6 +113,16 @@ impl Database {
     /// A worker's, or the router's, own way in.
     pub fn queue(&self) -> Result<Queue> {
         Ok(Queue::new(self.writer(WORKER_BUSY)?))
+    }
+
+    /// The housekeeper's own way in.
+    pub fn pruner(&self) -> Result<Pruner> {
+        Pruner::of(self.writer(WORKER_BUSY)?)
+    }
+
+    /// A person's way in, within `serve`.
+    pub fn operator(&self) -> Result<Operator> {
+        Ok(Operator::within(self.writer(WORKER_BUSY)?))
     }
 
     /// Writes what the WAL holds into the database file and empties the WAL, so that a copy of the file is whole.
@@ -120,14 +148,7 @@ impl Database {
     }
 
     fn writer(&self, patience: Duration) -> Result<Writer> {
-        let open = || {
-            let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            connection.busy_timeout(TURN_BUSY)?;
-            tune(&connection)?;
-            Ok(connection)
-        };
-        let connection = open().map_err(|error| Error::of(&self.path, error))?;
-        Ok(Writer { path: self.path.clone(), connection, turns: Arc::clone(&self.turns), patience })
+        Writer::open(&self.path, &self.turns, patience)
     }
 }
 
@@ -141,6 +162,17 @@ struct Writer {
 }
 
 impl Writer {
+    fn open(path: &Path, turns: &Arc<FairLock>, patience: Duration) -> Result<Writer> {
+        let open = || {
+            let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            connection.busy_timeout(TURN_BUSY)?;
+            tune(&connection)?;
+            Ok(connection)
+        };
+        let connection = open().map_err(|error| Error::of(path, error))?;
+        Ok(Writer { path: path.to_owned(), connection, turns: Arc::clone(turns), patience })
+    }
+
     /// Runs `work` in a write transaction, in turn, and commits it. Returns only after the commit is durable.
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
         let write = || {
@@ -234,13 +266,33 @@ fn claim(path: &Path) -> Result<File> {
         OpenOptions::new().create(true).truncate(false).write(true).read(true).open(&lock_path)
     };
     let mut file = open().map_err(|error| Error::Unusable { path: path.to_owned(), error })?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !lock(&file) {
         let holder = std::fs::read_to_string(&lock_path).unwrap_or_default();
         return Err(Error::Served { path: path.to_owned(), pid: holder.trim().to_owned() });
     }
     // The number only helps a person to find the other process; the lock holds without it, on a full disk too.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// Tries twice: a command that asks whether somebody serves the database holds the lock for a moment.
+fn lock(file: &File) -> bool {
+    let try_lock = || flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    try_lock() || {
+        std::thread::sleep(LOCK_AGAIN_AFTER);
+        try_lock()
+    }
+}
+
+/// The number of the process that serves a database, if one does; empty where it could not write it down.
+pub fn server_of(path: &Path) -> Option<String> {
+    let path = sibling(&resolved(path), ".lock");
+    let lock = File::open(&path).ok()?;
+    // Shared, and given back at once with the descriptor: see `claim`.
+    match flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Some(std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()),
+        _ => None,
+    }
 }
 
 /// SQLite takes an empty file (or one of a single byte) for a new database, and deletes the WAL beside it: perhaps the only

@@ -20,7 +20,7 @@ const MAX_FDS: usize = 64;
 /// The `FileDescriptorName` of the public socket.
 const PUBLIC: &str = "http";
 
-/// The admin listener's. A lone socket of this name is not the public one.
+/// The private listener's. A lone socket of this name is not the public one.
 const ADMIN: &str = "admin";
 
 /// The units, as `hookbox systemd` prints them.
@@ -66,22 +66,32 @@ impl fmt::Display for PassedError {
 
 impl std::error::Error for PassedError {}
 
-/// The public socket, where one was passed to this process: the one that is named `http`, or else the only one.
+/// The sockets that were passed to this process.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// The one that is named `http`, or else the only one.
+    pub public: Option<OwnedFd>,
+    /// The one that is named `admin`.
+    pub admin: Option<OwnedFd>,
+}
+
+/// Takes over what the service manager has passed.
 ///
 /// It is told by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. Children need no protection from these: the process
 /// id in them is not theirs, and the sockets are closed to them.
-pub fn public_socket(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<OwnedFd>, PassedError> {
+pub fn passed_sockets(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Passed, PassedError> {
     let names = passed_names(std::process::id(), env)?;
-    let fds: Vec<OwnedFd> = names
+    let mut fds: Vec<Option<OwnedFd>> = names
         .iter()
         .zip(FIRST_FD..)
-        .map(|(_, fd)| take(fd).map_err(|error| PassedError::NotOpen(fd, error)))
+        .map(|(_, fd)| take(fd).map(Some).map_err(|error| PassedError::NotOpen(fd, error)))
         .collect::<Result<_, _>>()?;
-    match public_among(&names) {
-        Some(at) => Ok(fds.into_iter().nth(at)),
-        None if names.is_empty() => Ok(None),
-        None => Err(PassedError::NoneIsPublic(names)),
+    let (public, admin) = (public_among(&names), names.iter().position(|name| name == ADMIN));
+    if public.is_none() && names.iter().any(|name| name != ADMIN) {
+        return Err(PassedError::NoneIsPublic(names));
     }
+    let mut pick = |at: Option<usize>| fds.get_mut(at?)?.take();
+    Ok(Passed { public: pick(public), admin: pick(admin) })
 }
 
 /// The name of each socket that was passed to the process `pid`, in their order; those without a name are `unknown`.

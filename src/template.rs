@@ -125,6 +125,12 @@ impl Template {
     pub fn source(&self) -> &str {
         &self.source
     }
+
+    /// Whether it asks for this variable.
+    pub fn uses(&self, variable: &str) -> bool {
+        let compiled = ENVIRONMENT.template_from_named_str(self.name, &self.source);
+        compiled.is_ok_and(|template| template.undeclared_variables(false).contains(variable))
+    }
 }
 
 impl Expression {

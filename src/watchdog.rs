@@ -1,23 +1,31 @@
 //! Asks at the program's own public socket whether anybody is in. Whatever it is that hangs, a thread or the way to it,
 //! senders would get no answer either, and only a restart helps.
 //!
-//! It is about life, not about health: any answer of the receiver's will do. A full disk is no reason to restart.
+//! It is about life, not about health: any answer of the receiver's will do. A full disk is no reason to restart. Nor is a
+//! crowd at the door, in which the question does not get in while others are answered; nor a slow disk: nothing can end a
+//! thread that waits for one, and whoever came after us would wait for the same.
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::gate::{Beats, Pulse};
 use crate::listen::Door;
 use crate::stop::{Bell, Stop};
 
-/// Each question wakes half a dozen threads once; at this pace that is less than one wake-up a second.
-const ASK_EVERY: Duration = Duration::from_secs(10);
+/// Each question wakes four threads, twice or so; at this pace that is half a wake-up a second.
+const ASK_EVERY: Duration = Duration::from_secs(15);
 
 /// How long there may be no answer. A slow card or another program's lock delays one by a few seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// After a question that was refused or cut off, the next one; so that there are at least three before it ends badly.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(3);
+
+/// How often to look whether a thread waits for the disk, and when to look again: who writes a lot runs between two waits.
+const LOOKS_AT_THREADS: usize = 20;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: watchdog\r\nConnection: close\r\n\r\n";
 
@@ -27,6 +35,7 @@ const STATUS_BYTES: usize = 12;
 /// The watchdog thread's all.
 pub struct Watchdog {
     door: Door,
+    pulse: Arc<Pulse>,
     bell: Bell,
     stop: Stop,
     ask_every: Duration,
@@ -34,7 +43,7 @@ pub struct Watchdog {
     ask_again_after: Duration,
 }
 
-/// There was no answer for too long, and what the last attempt met with.
+/// There was no sign of life for too long, and what the last attempt met with.
 #[derive(Debug)]
 pub struct Unanswered(Duration, io::Error);
 
@@ -49,35 +58,37 @@ impl fmt::Display for Unanswered {
 }
 
 impl Watchdog {
-    /// Asks at `door`. To end it, set `stop` and ring `bell`.
+    /// Asks at `door`, and looks at `pulse` where there is no answer. To end it, set `stop` and ring `bell`.
     ///
     /// `limit` is how long the service manager waits for a sign of life, where it does: it gets at least two in that time.
-    pub fn new(door: Door, bell: Bell, stop: Stop, limit: Option<Duration>) -> Watchdog {
+    pub fn new(door: Door, pulse: Arc<Pulse>, bell: Bell, stop: Stop, limit: Option<Duration>) -> Watchdog {
         let ask_every = limit.map_or(ASK_EVERY, |limit| ASK_EVERY.min(limit / 2));
-        Watchdog { door, bell, stop, ask_every, patience: PATIENCE, ask_again_after: ASK_AGAIN_AFTER }
+        Watchdog { door, pulse, bell, stop, ask_every, patience: PATIENCE, ask_again_after: ASK_AGAIN_AFTER }
     }
 
-    /// Watches until it is stopped, and calls `on_answer` after each answer. Errs when there is none.
-    pub fn run(&self, on_answer: impl Fn()) -> Result<(), Unanswered> {
+    /// Watches until it is stopped, and calls `on_life` after each sign of life. Errs when there is none.
+    pub fn run(&self, on_life: impl Fn()) -> Result<(), Unanswered> {
         loop {
             self.bell.wait(self.ask_every);
             if self.stop.is_set() {
                 return Ok(());
             }
-            self.await_answer()?;
-            on_answer();
+            self.await_life()?;
+            on_life();
         }
     }
 
     /// One question may wait as long as there is patience: it is answered in turn, and a second one later than it.
-    fn await_answer(&self) -> Result<(), Unanswered> {
+    fn await_life(&self) -> Result<(), Unanswered> {
+        let before = self.pulse.beats();
         let deadline = Instant::now() + self.patience;
         loop {
             match self.ask(deadline.saturating_duration_since(Instant::now())) {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.is_set() => return Ok(()),
                 Err(error) if Instant::now() + self.ask_again_after >= deadline => {
-                    return Err(Unanswered(self.patience, error));
+                    let is_alive = has_life(before, self.pulse.beats(), waits_for_disk);
+                    return if is_alive { Ok(()) } else { Err(Unanswered(self.patience, error)) };
                 }
                 Err(_) => self.bell.wait(self.ask_again_after),
             }
@@ -94,6 +105,24 @@ impl Watchdog {
         connection.read_exact(&mut status)?;
         judge(&status)
     }
+}
+
+/// The question itself beats once it is let in, and then somebody waits for the receiver: so nothing that hangs looks alive.
+fn has_life(before: Beats, now: Beats, waits_for_disk: impl FnOnce() -> bool) -> bool {
+    let is_door_open = now.door != before.door;
+    let is_receiver_busy = now.answers != before.answers || !now.is_awaited;
+    is_door_open && (is_receiver_busy || waits_for_disk())
+}
+
+/// True if a thread of ours is in uninterruptible sleep, which is how Linux waits for disks (`D` in proc_pid_stat(5)).
+fn waits_for_disk() -> bool {
+    (0..LOOKS_AT_THREADS).any(|_| {
+        std::thread::sleep(LOOK_AGAIN_AFTER);
+        let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let states = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default());
+        // The thread's name comes before, in parentheses.
+        states.into_iter().any(|stat| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('D')))
+    })
 }
 
 /// The gate answers 502 and 504 in the place of a receiver that does not.
@@ -116,7 +145,8 @@ mod tests {
     fn watchdog(door: Door) -> (Watchdog, Stop) {
         let stop = Stop::default();
         let (bell, ask_every, ask_again_after) = (Bell::default(), Duration::from_millis(5), PATIENCE / 4);
-        (Watchdog { door, bell, stop: stop.clone(), ask_every, patience: PATIENCE, ask_again_after }, stop)
+        let pulse = Arc::default();
+        (Watchdog { door, pulse, bell, stop: stop.clone(), ask_every, patience: PATIENCE, ask_again_after }, stop)
     }
 
     fn listener() -> Listener {
@@ -169,6 +199,23 @@ mod tests {
                 }
             };
             assert!(watchdog.run(on_answer).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_shows_life_in_the_place_of_an_answer() {
+        let before = Beats { door: 1, answers: 1, is_awaited: false };
+        let silent = Beats { door: 2, is_awaited: true, ..before };
+        let table = [
+            ("nobody was let in", before, true, false),
+            ("only those are served who are in", Beats { answers: 9, ..before }, true, false),
+            ("a crowd that says nothing", Beats { door: 9, ..before }, false, true),
+            ("a crowd that is answered", Beats { answers: 9, ..silent }, false, true),
+            ("a receiver that hangs", silent, false, false),
+            ("a slow disk", silent, true, true),
+        ];
+        for (what, now, waits_for_disk, is_alive) in table {
+            assert_eq!(has_life(before, now, || waits_for_disk), is_alive, "{what}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Claim -> run -> record: threads of their own for each action, so that a dead destination delays no other.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,8 @@ use crate::action::{Call, Death, Ended, Report, Runner};
 use crate::clock::{self, Timestamp};
 use crate::config::Action;
 use crate::digest;
-use crate::event::{Attempt, Event, Job};
+use crate::event::{Attempt, Event, Job, Outcome};
+use crate::metrics::ActionCounts;
 use crate::retry;
 use crate::stop::{Bell, Stop};
 use crate::store::{self, AT_ONCE, Next, Queue};
@@ -30,6 +33,9 @@ const RECORD_AT_STOP: Duration = Duration::from_secs(10);
 /// the same action may look at the clock a little earlier.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
+/// A worker without any job looks so much more seldom than the router, which wakes it when something has changed.
+const POLLS_OF_THE_ROUTER: u32 = 12;
+
 /// How soon a record that failed is tried again while the process is to end.
 const RECORD_AT_STOP_PAUSE: Duration = Duration::from_millis(100);
 
@@ -38,6 +44,7 @@ pub struct Worker {
     pub action: Action,
     pub runner: Arc<Runner>,
     pub queue: Queue,
+    pub counts: Arc<ActionCounts>,
     pub poll_interval: Duration,
     /// What is under way when the process is to end has this long.
     pub grace: Duration,
@@ -75,7 +82,7 @@ impl Worker {
                 warn!("action {}: the clock was set back, so what waits for too long is tried now", self.action.name);
             }
             Some(due) => return Ok(due.distance(now).min(self.poll_interval)),
-            None => return Ok(self.poll_interval),
+            None => return Ok(self.poll_interval * POLLS_OF_THE_ROUTER),
         }
         let jobs = self.queue.claim(&self.action.name, self.action.kind.batch(), now)?;
         let (mut finished, mut untouched) = (Vec::new(), Vec::new());
@@ -106,12 +113,24 @@ impl Worker {
     /// Makes one attempt; `None` if the end of the process broke it off.
     fn attempt(&self, job: &Job, event: &Event) -> Option<(Attempt, Next)> {
         let (started_at, started) = (clock::now(), Instant::now());
-        let ended = self.run_action(job, event).unwrap_or_else(|error| Ended::Done(Report::give_up(error.to_string())));
+        let ended = unless_it_panics(|| self.run_action(job, event));
+        let ended = ended.unwrap_or_else(|error| Ended::Done(Report::give_up(error.to_string())));
         let Ended::Done(Report { outcome, detail }) = ended else { return None };
         let attempt = Attempt { job: job.clone(), started_at, duration: started.elapsed(), outcome, detail };
+        self.count(&attempt, event);
         let next = self.next(&attempt, clock::now());
         self.tell(&attempt, &next);
         Some((attempt, next))
+    }
+
+    fn count(&self, attempt: &Attempt, event: &Event) {
+        self.counts.of(attempt.outcome).add(1);
+        self.counts.attempt.observe_duration(attempt.duration);
+        if attempt.outcome == Outcome::Success
+            && let Some(received_at) = Timestamp::parse(&event.received_at)
+        {
+            self.counts.processing.observe_duration(clock::now().distance(received_at));
+        }
     }
 
     /// An error here is one of the configuration or the payload: the job is dead with the reason, never skipped in silence.
@@ -197,6 +216,18 @@ impl Worker {
     }
 }
 
+/// A defect that one event meets must not end the thread that works for all of them, nor the process with it.
+fn unless_it_panics(run: impl FnOnce() -> Result<Ended, TemplateError>) -> Result<Ended, TemplateError> {
+    // What an attempt changes is its own, and thrown away with it.
+    let ended = catch_unwind(AssertUnwindSafe(run));
+    ended.unwrap_or_else(|panic| Ok(Ended::Done(Report::retry(format!("a defect in hookbox: {}", words_of(&panic))))))
+}
+
+fn words_of(panic: &Box<dyn Any + Send>) -> &str {
+    let formatted = panic.downcast_ref::<String>().map(String::as_str);
+    formatted.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}
+
 /// The same for every attempt at a job, and for every copy of the event that a provider may have caused.
 pub fn idempotency_key(event: &Event, job: &Job) -> String {
     let parts = [&event.source, &event.delivery_id, &job.action, &job.dead_action].map(|part| part.as_bytes());
@@ -206,4 +237,17 @@ pub fn idempotency_key(event: &Event, job: &Job) -> String {
 /// Evenly spread from 0 to 1, for the jitter.
 fn random() -> f64 {
     f64::from(u32::from_le_bytes(digest::random())) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Outcome;
+
+    #[test]
+    fn a_panic_is_an_attempt_that_failed() {
+        let Ok(Ended::Done(report)) = unless_it_panics(|| panic!("out of {}", "luck")) else { panic!("no report") };
+        assert_eq!(report.outcome, Outcome::Retry { after: None });
+        assert_eq!(report.detail, "a defect in hookbox: out of luck");
+    }
 }

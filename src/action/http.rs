@@ -148,6 +148,12 @@ pub fn header_fields_to_forward(event: &Event) -> Vec<(HeaderName, HeaderValue)>
     stored.into_iter().filter_map(field).collect()
 }
 
+/// The names of the header fields that carried a secret and were not stored.
+pub fn redacted_names(event: &Event) -> Vec<String> {
+    let stored: Map<String, Value> = serde_json::from_str(&event.headers_json).unwrap_or_default();
+    stored.into_iter().filter(|(_, value)| value == REDACTED).map(|(name, _)| name).collect()
+}
+
 /// Sends one request, and says what its answer means.
 pub(super) fn send(
     agent: &Agent,

@@ -77,23 +77,27 @@ impl Runner {
 
     fn message(&self, call: &Call<'_>) -> Result<Value, MessageError> {
         let text: String = self.text(call).map_err(MessageError::Template)?.chars().take(MAX_TEXT_CHARS).collect();
-        let Some(blocks) = &self.blocks else { return Ok(json!({ "text": text })) };
+        let Some(blocks) = fitting(&self.blocks, call) else { return Ok(json!({ "text": text })) };
         let blocks = blocks.render(call.scope).map_err(MessageError::Template)?;
         let blocks: Value = serde_json::from_str(&blocks).map_err(MessageError::Blocks)?;
         Ok(json!({ "text": text, "blocks": blocks }))
     }
 
     fn text(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        if call.death.is_some() {
-            return Template::mrkdwn(DEATH)?.render(call.scope);
+        if let Some(template) = fitting(&self.text, call) {
+            return template.render(call.scope);
         }
-        match &self.text {
-            Some(template) => template.render(call.scope),
-            None => {
-                Template::mrkdwn(provider::text(&call.event.event_type, &call.event.payload_json))?.render(call.scope)
-            }
-        }
+        let built_in = match call.death {
+            Some(_) => DEATH,
+            None => provider::text(&call.event.event_type, &call.event.payload_json),
+        };
+        Template::mrkdwn(built_in)?.render(call.scope)
     }
+}
+
+/// A template that names no death was written for events, and would tell of one as if all were well.
+fn fitting<'a>(template: &'a Option<Template>, call: &Call<'_>) -> Option<&'a Template> {
+    template.as_ref().filter(|template| call.death.is_none() || template.uses("dead_action"))
 }
 
 /// What is said of a job that is dead.

@@ -20,11 +20,8 @@ const SYSTEM_BUNDLES: [&str; 4] = [
 const BUNDLE_VARIABLE: &str = "SSL_CERT_FILE";
 
 /// Read once: it takes milliseconds, and the certificates are shared by all actions.
-static SYSTEM: LazyLock<RootCerts> = LazyLock::new(|| {
-    let named = std::env::var_os(BUNDLE_VARIABLE).map(PathBuf::from);
-    let known = SYSTEM_BUNDLES.iter().map(PathBuf::from);
-    named.into_iter().chain(known).find_map(|path| read(&path).ok()).unwrap_or(RootCerts::WebPki)
-});
+static SYSTEM: LazyLock<RootCerts> =
+    LazyLock::new(|| bundles().find_map(|path| read(&path).ok()).unwrap_or(RootCerts::WebPki));
 
 /// Why a `ca_file` cannot be used.
 #[derive(Debug)]
@@ -37,6 +34,17 @@ pub enum TlsError {
 /// none, those that were built in.
 pub fn roots(ca_file: Option<&Path>) -> Result<RootCerts, TlsError> {
     ca_file.map_or_else(|| Ok(SYSTEM.clone()), read)
+}
+
+/// The file with the certificates that the system believes, if there is one that can be used.
+pub fn system_bundle() -> Option<PathBuf> {
+    bundles().find(|path| read(path).is_ok())
+}
+
+/// In the order in which they are tried.
+fn bundles() -> impl Iterator<Item = PathBuf> {
+    let named = std::env::var_os(BUNDLE_VARIABLE).map(PathBuf::from);
+    named.into_iter().chain(SYSTEM_BUNDLES.iter().map(PathBuf::from))
 }
 
 fn read(path: &Path) -> Result<RootCerts, TlsError> {

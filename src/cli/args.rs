@@ -3,6 +3,7 @@
 
 mod error;
 mod raw;
+mod topic;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,21 +14,25 @@ use log::LevelFilter;
 
 use crate::config::secret::Env;
 use crate::config::units::parse_duration;
-use crate::config::{Config, ConfigError, database_path};
+use crate::config::{Admin, AdminListen, Config, ConfigError, database_path};
 use crate::event::{EventId, Status};
 use crate::listen::Listen;
-use crate::suggest::closest;
 
 pub use error::UsageError;
 use raw::Raw;
+pub use topic::Topic;
 
 /// A screenful or two; whoever wants more says so.
 const DEFAULT_LIST_LIMIT: u32 = 50;
 
+/// For where there is no command line to write an option into. Empty is the same as unset.
+const LOG_VARIABLE: &str = "HOOKBOX_LOG";
+
 /// Every option of every command, and whether it takes a value. Who understands it is told by who takes it, below.
-const OPTIONS: [(&str, bool); 19] = [
+const OPTIONS: [(&str, bool); 24] = [
     ("config", true),
     ("listen", true),
+    ("admin", true),
     ("database", true),
     ("log-level", true),
     ("help", false),
@@ -37,13 +42,17 @@ const OPTIONS: [(&str, bool); 19] = [
     ("event", true),
     ("limit", true),
     ("json", false),
+    ("follow", false),
     ("body", false),
+    ("curl", false),
     ("file", true),
     ("id", true),
     ("url", true),
     ("action", true),
     ("since", true),
     ("dry-run", false),
+    ("older-than", true),
+    ("vacuum", false),
     ("type", true),
 ];
 
@@ -52,8 +61,9 @@ const OPTIONS: [(&str, bool); 19] = [
 pub struct Args {
     pub config: Option<PathBuf>,
     pub listen: Option<Listen>,
+    pub admin: Option<AdminListen>,
     pub database: Option<PathBuf>,
-    pub log_level: LevelFilter,
+    pub log_level: Option<LevelFilter>,
     pub command: Command,
 }
 
@@ -83,6 +93,13 @@ pub enum Command {
         id: EventId,
         url: String,
     },
+    Prune(PruneArgs),
+    Backup {
+        file: PathBuf,
+    },
+    Doctor {
+        json: bool,
+    },
     Help(Option<Topic>),
     Version,
 }
@@ -92,8 +109,12 @@ pub struct ListArgs {
     pub status: Option<Status>,
     pub source: Option<String>,
     pub event_type: Option<String>,
+    /// Received at most this long ago.
+    pub since: Option<Duration>,
     pub limit: u32,
     pub json: bool,
+    /// To go on with what happens from now on.
+    pub follow: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -108,6 +129,8 @@ pub enum ShowForm {
     Json,
     /// The exact bytes that were delivered, and nothing else.
     Body,
+    /// A command that sends it again.
+    Curl,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -146,6 +169,15 @@ pub struct CancelArgs {
     pub action: Option<String>,
 }
 
+/// Without an age the config's ages count; without a status all that it has ages for, or else the processed ones.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PruneArgs {
+    pub older_than: Option<Duration>,
+    pub status: Option<Status>,
+    pub dry_run: bool,
+    pub vacuum: bool,
+}
+
 /// Events by their numbers, or by what they have in common.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SelectionArgs {
@@ -153,68 +185,6 @@ pub struct SelectionArgs {
     pub status: Option<Status>,
     /// Received at most this long ago.
     pub since: Option<Duration>,
-}
-
-/// A command that has a help text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Topic {
-    Serve,
-    Check,
-    List,
-    Show,
-    Stats,
-    Send,
-    Replay,
-    Cancel,
-    Pause,
-    Resume,
-    Forward,
-    Providers,
-    Systemd,
-}
-
-impl Topic {
-    pub const ALL: [Topic; 13] = [
-        Topic::Serve,
-        Topic::Check,
-        Topic::List,
-        Topic::Show,
-        Topic::Stats,
-        Topic::Send,
-        Topic::Replay,
-        Topic::Cancel,
-        Topic::Pause,
-        Topic::Resume,
-        Topic::Forward,
-        Topic::Providers,
-        Topic::Systemd,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Topic::Serve => "serve",
-            Topic::Check => "check",
-            Topic::List => "list",
-            Topic::Show => "show",
-            Topic::Stats => "stats",
-            Topic::Send => "send",
-            Topic::Replay => "replay",
-            Topic::Cancel => "cancel",
-            Topic::Pause => "pause",
-            Topic::Resume => "resume",
-            Topic::Forward => "forward",
-            Topic::Providers => "providers",
-            Topic::Systemd => "systemd",
-        }
-    }
-
-    fn find(word: &str) -> Result<Topic, UsageError> {
-        let found = Topic::ALL.into_iter().find(|topic| topic.as_str() == word);
-        found.ok_or_else(|| {
-            let known = Topic::ALL.map(Topic::as_str).into_iter().chain(["help"]);
-            UsageError::UnknownCommand { word: word.to_owned(), closest: closest(word, known) }
-        })
-    }
 }
 
 impl Args {
@@ -228,13 +198,25 @@ impl Args {
         let config = Config::load(self.config.as_deref(), env)?;
         Ok(Config {
             listen: self.listen.clone().unwrap_or(config.listen),
+            admin: Admin { listen: self.admin.clone().unwrap_or(config.admin.listen), ..config.admin },
             database: self.database.clone().unwrap_or(config.database),
             ..config
         })
     }
 
+    /// What is to be logged: the option wins over the variable.
+    pub fn log_level(&self, env: &Env) -> Result<LevelFilter, UsageError> {
+        let named = || env(LOG_VARIABLE).filter(|level| !level.is_empty());
+        match (self.log_level, named()) {
+            (Some(level), _) => Ok(level),
+            (None, None) => Ok(LevelFilter::Info),
+            (None, Some(level)) => log_level(&level.to_string_lossy())
+                .map_err(|reason| UsageError::BadVariable { variable: LOG_VARIABLE, reason }),
+        }
+    }
+
     fn only(command: Command) -> Args {
-        Args { config: None, listen: None, database: None, log_level: LevelFilter::Info, command }
+        Args { config: None, listen: None, admin: None, database: None, log_level: None, command }
     }
 }
 
@@ -248,10 +230,11 @@ impl Raw {
         }
         let config = self.value("config").map(PathBuf::from);
         let listen = self.parsed("listen", FromStr::from_str)?;
+        let admin = self.parsed("admin", FromStr::from_str)?;
         let database = self.database()?;
-        let log_level = self.parsed("log-level", log_level)?.unwrap_or(LevelFilter::Info);
+        let log_level = self.parsed("log-level", log_level)?;
         let command = self.command()?;
-        Ok(Args { config, listen, database, log_level, command })
+        Ok(Args { config, listen, admin, database, log_level, command })
     }
 
     fn command(mut self) -> Result<Command, UsageError> {
@@ -272,6 +255,9 @@ impl Raw {
             Topic::Pause => Command::Pause(self.action_name(topic)?),
             Topic::Resume => Command::Resume(self.action_name(topic)?),
             Topic::Forward => self.forward()?,
+            Topic::Prune => Command::Prune(self.prune()?),
+            Topic::Backup => self.backup()?,
+            Topic::Doctor => Command::Doctor { json: self.flag("json") },
             Topic::Providers => Command::Providers { name: self.word() },
             Topic::Systemd => Command::Systemd { unit: self.word() },
         };
@@ -284,19 +270,22 @@ impl Raw {
             status: self.parsed("status", status)?,
             source: self.parsed("source", any_text)?,
             event_type: self.parsed("event", any_text)?,
+            since: self.parsed("since", parse_duration)?,
             limit: self.parsed("limit", limit)?.unwrap_or(DEFAULT_LIST_LIMIT),
             json: self.flag("json"),
+            follow: self.flag("follow"),
         })
     }
 
     fn show(&mut self) -> Result<ShowArgs, UsageError> {
         let id = self.word().ok_or(UsageError::MissingWord { topic: Topic::Show, what: "the ID of an event" })?;
         let id = event_id(&id).map_err(|reason| UsageError::BadWord { topic: Topic::Show, reason })?;
-        let form = match (self.flag("json"), self.flag("body")) {
-            (false, false) => ShowForm::Text,
-            (true, false) => ShowForm::Json,
-            (false, true) => ShowForm::Body,
-            (true, true) => return Err(UsageError::Contradiction("json", "body")),
+        let forms = [("json", ShowForm::Json), ("body", ShowForm::Body), ("curl", ShowForm::Curl)];
+        let asked: Vec<_> = forms.into_iter().filter(|(name, _)| self.flag(name)).collect();
+        let form = match asked[..] {
+            [] => ShowForm::Text,
+            [(_, form)] => form,
+            [(one, _), (other, _), ..] => return Err(UsageError::Contradiction(one, other)),
         };
         Ok(ShowArgs { id, form })
     }
@@ -370,6 +359,24 @@ impl Raw {
         Ok(Command::Forward { id, url })
     }
 
+    fn prune(&mut self) -> Result<PruneArgs, UsageError> {
+        Ok(PruneArgs {
+            older_than: self.parsed("older-than", parse_duration)?,
+            status: self.parsed("status", final_status)?,
+            dry_run: self.flag("dry-run"),
+            vacuum: self.flag("vacuum"),
+        })
+    }
+
+    /// As it was written: a file's name need not be UTF-8.
+    fn backup(&mut self) -> Result<Command, UsageError> {
+        let topic = Topic::Backup;
+        if self.words.first().is_none_or(|file| file.is_empty()) {
+            return Err(UsageError::MissingWord { topic, what: "the FILE to write" });
+        }
+        Ok(Command::Backup { file: PathBuf::from(self.words.remove(0)) })
+    }
+
     fn database(&mut self) -> Result<Option<PathBuf>, UsageError> {
         let path = self.value("database").map(|path| database_path(PathBuf::from(path)));
         path.transpose().map_err(|reason| UsageError::BadValue { option: "database", reason })
@@ -401,6 +408,13 @@ fn any_text(text: &str) -> Result<String, &'static str> {
 fn status(text: &str) -> Result<Status, String> {
     let known = Status::ALL.map(Status::as_str).join(", ");
     Status::parse(text).ok_or_else(|| format!("no status {text:?}; write one of: {known}"))
+}
+
+fn final_status(text: &str) -> Result<Status, String> {
+    match status(text)? {
+        Status::Unprocessed => Err("what is unprocessed is never pruned; write processed or error".to_owned()),
+        status => Ok(status),
+    }
 }
 
 fn limit(text: &str) -> Result<u32, String> {

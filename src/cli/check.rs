@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::io::Write;
+use std::time::Duration;
 
 use super::args::CheckArgs;
 use super::{Failure, preview};
 use crate::action::Kind;
+use crate::cidr::Cidr;
 use crate::config::secret::{Env, SecretRef};
 use crate::config::units::{duration_text, size_text};
-use crate::config::{Action, Config, Origin, Source, Verification};
+use crate::config::{Action, Config, Origin, Retention, Source, Verification};
 use crate::listen::Listen;
 use crate::provider;
 use crate::receive::PATH_PREFIX;
@@ -20,6 +22,7 @@ const LABEL_COLUMNS: usize = 10;
 pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Write) -> Result<(), Failure> {
     let mut report = Report::default();
     report.general(config);
+    report.admin(config, env);
     for source in config.sources.values() {
         report.source(source, &config.listen, env);
     }
@@ -55,7 +58,25 @@ impl Report {
         self.line("database", &config.database.display().to_string());
         let (max_body, reserve) = (size_text(config.max_body_bytes), size_text(config.disk_reserve_bytes));
         self.line("limits", &format!("bodies up to {max_body}; refuses (503) with less than {reserve} of disk free"));
+        match config.trusted_proxies.as_slice() {
+            [] => self.line("proxies", "none trusted: X-Forwarded-For is not believed"),
+            trusted => self.line("proxies", &format!("believes X-Forwarded-For of {}", list(trusted))),
+        }
+        self.line("keeps", &keeps(&config.retention));
         self.line("poll", &format!("every {}", duration_text(config.poll_interval)));
+    }
+
+    fn admin(&mut self, config: &Config, env: &Env) {
+        let token = super::serve::admin_token(config, env);
+        let place = match config.admin.listen.place() {
+            None => "off".to_owned(),
+            Some(place) if config.admin.token.is_some() => format!("{place}, with a token"),
+            Some(place) => place.to_string(),
+        };
+        self.line("admin", &place);
+        if let Err(failure) = token {
+            self.problem(&failure);
+        }
     }
 
     fn source(&mut self, source: &Source, listen: &Listen, env: &Env) {
@@ -76,6 +97,9 @@ impl Report {
         }
         if let Err(failure) = super::secret::verify_token(source, env) {
             self.problem(&failure.to_string());
+        }
+        if let Some(networks) = &source.allow {
+            self.line("", &format!("takes deliveries from {} only; refuses (403) others", list(networks)));
         }
         if let Some(window) = source.dedup_window {
             self.line("", &format!("replays what comes again after {}", duration_text(window)));
@@ -128,6 +152,15 @@ impl Report {
     }
 }
 
+fn list(networks: &[Cidr]) -> String {
+    networks.iter().map(Cidr::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn keeps(retention: &Retention) -> String {
+    let age = |age: Option<Duration>| age.map_or("for ever".to_owned(), |age| format!("for {}", duration_text(age)));
+    format!("processed events {}, those in error {}", age(retention.processed), age(retention.error))
+}
+
 fn endpoint(listen: &Listen, source: &str) -> String {
     match listen {
         Listen::Tcp(address) => format!("http://{address}{PATH_PREFIX}{source}"),
@@ -162,9 +195,11 @@ mod tests {
         for part in [
             "listen    127.0.0.1:5000\n",
             "database  webhooks.db\n",
+            "admin     127.0.0.1:5001\n",
             "bodies up to 25MiB",
             "less than 64MiB",
             "every 5s",
+            "keeps     processed events for ever, those in error for ever\n",
             "POST http://127.0.0.1:5000/webhooks/github\n",
             "provider github\n",
             "NOT VERIFIED, so refuses (403)",

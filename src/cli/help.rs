@@ -17,6 +17,9 @@ pub fn text(topic: Option<Topic>) -> &'static str {
         Some(Topic::Pause) => include_str!("help/pause.txt"),
         Some(Topic::Resume) => include_str!("help/resume.txt"),
         Some(Topic::Forward) => include_str!("help/forward.txt"),
+        Some(Topic::Prune) => include_str!("help/prune.txt"),
+        Some(Topic::Backup) => include_str!("help/backup.txt"),
+        Some(Topic::Doctor) => include_str!("help/doctor.txt"),
         Some(Topic::Providers) => include_str!("help/providers.txt"),
         Some(Topic::Systemd) => include_str!("help/systemd.txt"),
     }

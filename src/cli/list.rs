@@ -1,30 +1,102 @@
 //! `hookbox list`: stored events, the newest last.
 
+mod follow;
+
 use std::io::Write;
 
+use super::Failure;
 use super::args::ListArgs;
-use super::{Failure, table};
+use super::table::{self, Colour, Column, Layout, Screen};
+use crate::clock;
 use crate::config::Config;
+use crate::event::Status;
 use crate::store::{Filter, Inspector, Summary};
+
+const HEADER: [&str; 6] = ["ID", "RECEIVED (UTC)", "STATUS", "SOURCE", "EVENT", "DELIVERY"];
+
+/// What is narrow first, where the terminal is: the delivery's id, which is long and says least.
+const COLUMNS: [Column; 6] = [
+    Column::fixed(4),
+    Column::shrinking(19, 5),
+    Column::shrinking(11, 5),
+    Column::shrinking(6, 6),
+    Column::shrinking(12, 6),
+    Column::shrinking(8, 4),
+];
+
+/// The column with the status.
+const STATUS: usize = 2;
 
 pub(super) fn run(config: &Config, args: &ListArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let filter = Filter {
         status: args.status,
         source: args.source.clone(),
         event_type: args.event_type.clone(),
+        since: args.since.map(|ago| clock::now().minus(ago)),
+        before: None,
         limit: args.limit,
     };
-    let events = Inspector::open(&config.database)?.list(&filter)?;
-    if args.json {
-        return events.iter().try_for_each(|event| Ok(writeln!(out, "{}", serde_json::json!(event))?));
+    if args.follow {
+        return follow::run(&config.database, &filter, args.json, out);
     }
-    let header = ["ID", "RECEIVED", "STATUS", "SOURCE", "EVENT", "DELIVERY"].map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(header).chain(events.iter().map(row)).collect();
-    Ok(table::write(out, table::terminal_columns(), &rows)?)
+    let events = oldest_first(&Inspector::open(&config.database)?, &filter)?;
+    Printer::new(args.json, &events).print_all(&events, out)
+}
+
+fn oldest_first(inspector: &Inspector, filter: &Filter) -> Result<Vec<Summary>, Failure> {
+    let mut events = inspector.list(filter)?;
+    events.reverse();
+    Ok(events)
+}
+
+/// Prints events as lines of a table, or as one object a line.
+enum Printer {
+    Json,
+    Table { layout: Layout<6>, is_begun: bool },
+}
+
+impl Printer {
+    /// With columns as wide as these events need.
+    fn new(json: bool, events: &[Summary]) -> Printer {
+        if json {
+            return Printer::Json;
+        }
+        let rows: Vec<_> = std::iter::once(HEADER.map(str::to_owned)).chain(events.iter().map(row)).collect();
+        Printer::Table { layout: Layout::of(COLUMNS, &rows, Screen::of_stdout()), is_begun: false }
+    }
+
+    fn print_all(&mut self, events: &[Summary], out: &mut dyn Write) -> Result<(), Failure> {
+        if let Printer::Table { layout, is_begun: is_begun @ false } = self {
+            *is_begun = true;
+            writeln!(out, "{}", layout.line(&HEADER.map(str::to_owned), None))?;
+        }
+        events.iter().try_for_each(|event| self.print(event, out))?;
+        Ok(out.flush()?)
+    }
+
+    fn print(&self, event: &Summary, out: &mut dyn Write) -> Result<(), Failure> {
+        match self {
+            Printer::Json => writeln!(out, "{}", serde_json::json!(event))?,
+            Printer::Table { layout, .. } => {
+                let colour = Status::parse(&event.status).map(|status| (STATUS, colour(status)));
+                writeln!(out, "{}", layout.line(&row(event), colour))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn colour(status: Status) -> Colour {
+    match status {
+        Status::Unprocessed => Colour::Open,
+        Status::Processed => Colour::Good,
+        Status::Error => Colour::Bad,
+    }
 }
 
 fn row(event: &Summary) -> [String; 6] {
-    let texts = [&event.received_at, &event.status, &event.source, &event.event, &event.delivery_id];
+    let received_at = table::time(&event.received_at);
+    let texts = [&received_at, &event.status, &event.source, &event.event, &event.delivery_id];
     let [received_at, status, source, event_type, delivery_id] = texts.map(|text| table::one_line(text));
     [event.id.to_string(), received_at, status, source, event_type, delivery_id]
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::Failure;
 use super::args::CheckArgs;
-use crate::action::Call;
+use crate::action::{Call, Kind};
 use crate::clock;
 use crate::config::secret::Env;
+use crate::config::units::duration_text;
 use crate::config::{Action, Config, Source};
 use crate::event::{Event, EventId, Job};
 use crate::route::candidates;
@@ -60,9 +61,17 @@ fn verdict(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
             stop,
             grace,
         };
-        Ok(format!("yes\n{}", runner.preview(&call)?))
+        Ok(format!("yes\n{}{}", time_limit(action), runner.preview(&call)?))
     };
     Ok(preview().unwrap_or_else(|error| format!("its job would be dead at once: {error}")))
+}
+
+/// Printing takes no time that could be limited.
+fn time_limit(action: &Action) -> String {
+    match action.kind {
+        Kind::Log => String::new(),
+        _ => format!("timeout {}\n", duration_text(action.timeout)),
+    }
 }
 
 fn stored(config: &Config, id: EventId) -> Result<Event, Failure> {

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::{Failure, table};
+use super::Failure;
+use super::table::{self, Screen};
 use crate::provider::{self, UNSUPPORTED, Unsupported};
 use crate::suggest::closest;
 
@@ -22,10 +23,10 @@ fn list(out: &mut dyn Write) -> io::Result<()> {
         .chain(provider::presets().map(provider::summary))
         .map(|row| row.map(str::to_owned))
         .collect();
-    table::write(out, table::terminal_columns(), &rows)?;
+    table::write(out, Screen::of_stdout(), &rows)?;
     writeln!(out, "\nnot supported (`hookbox providers NAME` says why, and what to do instead)")?;
     let rows: Vec<[String; 2]> = UNSUPPORTED.iter().map(|it| [it.name, it.title].map(str::to_owned)).collect();
-    table::write(out, table::terminal_columns(), &rows)
+    table::write(out, Screen::of_stdout(), &rows)
 }
 
 fn show(name: &str, out: &mut dyn Write) -> Result<(), Failure> {

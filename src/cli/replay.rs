@@ -4,10 +4,14 @@ use std::io::Write;
 
 use super::Failure;
 use super::args::{CancelArgs, ReplayArgs, SelectionArgs};
+use super::progress::Progress;
 use crate::clock;
 use crate::config::Config;
 use crate::event::EventId;
 use crate::store::{Operator, Selection};
+
+/// Events between two looks at the clock, for showing how far it has come.
+const BATCH: usize = 1000;
 
 pub(super) fn replay(config: &Config, args: &ReplayArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut operator = Operator::open(&config.database)?;
@@ -17,7 +21,12 @@ pub(super) fn replay(config: &Config, args: &ReplayArgs, out: &mut dyn Write) ->
         events.iter().try_for_each(|event| writeln!(out, "would replay event {event}"))?;
         return Ok(());
     }
-    let replayed = operator.replay(&events, args.action.as_deref())?;
+    let (mut replayed, mut progress) = (0, Progress::new());
+    for (done, batch) in events.chunks(BATCH).enumerate() {
+        replayed += operator.replay(batch, args.action.as_deref())?;
+        progress.show(|| format!("{} of {}", done * BATCH + batch.len(), count(events.len())));
+    }
+    drop(progress);
     Ok(writeln!(out, "queued {}", count(replayed))?)
 }
 

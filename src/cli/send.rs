@@ -44,7 +44,9 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
         request = request.header(name, value);
     }
     let request = request.body(draft.body).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
-    let agent = Agent::config_builder().http_status_as_error(false).max_redirects(0).timeout_global(Some(TIMEOUT));
+    // To our own listener, and to nobody between: ureq would ask the proxy that the environment names.
+    let agent = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
+    let agent = agent.timeout_global(Some(TIMEOUT));
     let answered = agent.build().new_agent().run(request);
     let mut response =
         answered.map_err(|error| Failure::failed(format!("{url}: {error}: is `hookbox serve` running?")))?;
@@ -82,16 +84,17 @@ fn with_query(url: &str, pairs: &[(String, String)]) -> String {
 
 fn url_of(config: &Config, source: &Source) -> Result<String, Failure> {
     match &config.listen {
-        // An address that stands for every interface is nothing to connect to.
-        Listen::Tcp(address) => {
-            let address = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
-            Ok(format!("http://{address}{PATH_PREFIX}{}", source.name))
-        }
+        Listen::Tcp(address) => Ok(format!("http://{}{PATH_PREFIX}{}", to_connect_to(address), source.name)),
         Listen::Unix(path) => Err(Failure::usage(format!(
             "this config listens on the Unix socket {}: say with --url where the proxy before it listens",
             path.display()
         ))),
     }
+}
+
+/// Where a listener is reached from this machine: an address that stands for every interface is nothing to connect to.
+pub(super) fn to_connect_to(address: &str) -> String {
+    address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
 }
 
 fn body_of(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -1,5 +1,6 @@
 //! `hookbox serve`: starts the threads, waits for signals, and ends in an order that loses nothing.
 
+mod admin;
 mod staff;
 
 use std::path::PathBuf;
@@ -12,24 +13,29 @@ use std::time::Instant;
 use log::{error, info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
+use crate::admin::{Api, Scene, Stethoscope, Traffics};
 use crate::clock;
-use crate::config::secret::Env;
+use crate::config::secret::{Env, Secret};
 use crate::config::{Config, Source, Verification};
 use crate::current::Current;
 use crate::digest;
 use crate::gate::private::PrivateServer;
-use crate::gate::{self, Gate, Limits, Settings};
+use crate::gate::{self, Gate, Limits, Pulse, Settings};
+use crate::housekeeping::{self, Housekeeper};
 use crate::listen::{self, Door, Listener};
+use crate::metrics::Metrics;
 use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
 use crate::route::{Router, Routing};
 use crate::stop::{Bell, Stop};
-use crate::store::{Database, Queue};
+use crate::store::{Database, Inspector, Queue};
 use crate::systemd;
 use crate::watchdog::{Unanswered, Watchdog};
+use admin::Desk;
+pub(super) use admin::token as admin_token;
 use staff::{Runners, Staff};
 
 /// How long the last words may take: standard error may be what hangs.
@@ -45,14 +51,15 @@ enum Message {
 
 /// Serves until SIGTERM or SIGINT. `reload` reads the configuration again, for SIGHUP.
 pub fn run(config: Config, env: &Env<'_>, reload: impl Fn() -> Result<Config, Failure>) -> Result<(), Failure> {
-    let secrets = Secrets::fetch(&config, env)?;
-    let listener = public_listener(env)?;
+    let metrics = Arc::new(Metrics::default());
+    let secrets = Secrets::fetch(&config, env, &metrics)?;
+    let passed = passed_listeners(env)?;
     let (messages, inbox) = mpsc::channel();
     watch_signals(messages.clone())?;
-    let mut service = Service::start(&config, listener, secrets, messages)?;
+    let mut service = Service::start(&config, passed, secrets, Arc::clone(&metrics), messages)?;
     let ended = service.supervise(&inbox, || {
         let config = reload()?;
-        let secrets = Secrets::fetch(&config, env)?;
+        let secrets = Secrets::fetch(&config, env, &metrics)?;
         Ok((config, secrets))
     });
     service.stop();
@@ -63,12 +70,20 @@ pub fn run(config: Config, env: &Env<'_>, reload: impl Fn() -> Result<Config, Fa
 struct Secrets {
     endpoints: Vec<Endpoint>,
     runners: Runners,
+    admin_token: Option<Secret>,
 }
 
 impl Secrets {
-    fn fetch(config: &Config, env: &Env<'_>) -> Result<Secrets, Failure> {
-        Ok(Secrets { endpoints: endpoints(config, env)?, runners: staff::runners(config, env)? })
+    fn fetch(config: &Config, env: &Env<'_>, metrics: &Metrics) -> Result<Secrets, Failure> {
+        let endpoints = endpoints(config, env, metrics)?;
+        Ok(Secrets { endpoints, runners: staff::runners(config, env)?, admin_token: admin::token(config, env)? })
     }
+}
+
+/// Sockets that the service manager has passed. They win over the config: senders connect to these.
+struct PassedListeners {
+    public: Option<Listener>,
+    admin: Option<Listener>,
 }
 
 /// Everything that lives while hookbox serves.
@@ -87,10 +102,13 @@ struct Service {
     router_bell: Bell,
     staff: Staff,
     watchdog: Guard,
+    desk: Option<Desk>,
+    housekeeper: Guard,
+    policy: Current<housekeeping::Policy>,
     messages: Sender<Message>,
 }
 
-/// The running watchdog, from outside.
+/// A running thread that only waits most of the time, from outside.
 struct Guard {
     stop: Stop,
     bell: Bell,
@@ -100,15 +118,17 @@ struct Guard {
 impl Service {
     fn start(
         config: &Config,
-        listener: Option<Listener>,
+        passed: PassedListeners,
         secrets: Secrets,
+        metrics: Arc<Metrics>,
         messages: Sender<Message>,
     ) -> Result<Service, Failure> {
         // First: what opens files meets a limit that is too low with less telling words.
         let limits = Limits::of_this_process()?;
         let database = Database::open(&config.database)?;
-        let listener = listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
+        let listener = passed.public.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let door = listener.door()?;
+        let admin_listener = admin::listener(config, passed.admin, secrets.admin_token.is_some())?;
         let private = PrivateServer::create(&name_of(&config.database))?;
         let (receiver_stop, router_stop, router_bell) = (Stop::default(), Stop::default(), Bell::default());
 
@@ -119,6 +139,7 @@ impl Service {
             ingest: database.ingest()?,
             router: router_bell.clone(),
             stop: receiver_stop.clone(),
+            metrics: Arc::clone(&metrics),
             in_trouble: false,
         };
         let (stop, end) = (receiver_stop.clone(), end_of("receiver", &messages));
@@ -136,16 +157,31 @@ impl Service {
             routing: routing.clone(),
             bell: router_bell.clone(),
             stop: router_stop.clone(),
+            version: 0,
         };
-        let mut staff = Staff::default();
+        let mut staff = Staff::new(Arc::clone(&metrics));
         staff.employ(config, &secrets.runners, &database, &messages)?;
         routing.replace(routing_of(config, &staff));
         let router = spawn("router", &messages, move || router.run())?;
 
-        let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into() });
+        let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into(), traffic: Arc::default() });
         let on_end = end_of("gate", &messages);
         let gate = gate::start(limits, listener, &private.path(), Arc::clone(&settings), on_end)?;
-        let watchdog = guard(door, database.queue()?, &messages)?;
+        let watchdog = guard(door.clone(), gate.pulse(), database.queue()?, &messages)?;
+        let api = Api {
+            inspector: Inspector::open(&config.database)?,
+            operator: database.operator()?,
+            metrics,
+            traffic: Traffics { public: Arc::clone(&settings.traffic), admin: Arc::default() },
+            scene: Current::new(Scene::of(config)),
+            receiver: Stethoscope::at(door),
+            started_at: clock::now(),
+            routing: routing.clone(),
+            router: router_bell.clone(),
+        };
+        let desk = admin_listener.and_then(|it| admin::start(config, it, secrets.admin_token, api));
+        let policy = Current::new(policy_of(config));
+        let housekeeper = keep_house(&database, policy.clone(), &messages)?;
         introduce(config, gate.address());
         systemd::notify(&[NotifyState::Ready]);
         Ok(Service {
@@ -163,6 +199,9 @@ impl Service {
             router_bell,
             staff,
             watchdog,
+            desk,
+            housekeeper,
+            policy,
             messages,
         })
     }
@@ -179,7 +218,7 @@ impl Service {
                     systemd::notify_reloading();
                     match reload().and_then(|(config, secrets)| self.adopt(config, secrets)) {
                         Ok(()) => info!("configuration reloaded"),
-                        Err(failure) => error!("keeping the old configuration: {failure}"),
+                        Err(failure) => say_lines("keeping the old configuration", &failure),
                     }
                     systemd::notify(&[NotifyState::Ready]);
                 }
@@ -198,11 +237,15 @@ impl Service {
         if config.listen != self.config.listen || config.database != self.config.database {
             warn!("listen and database change only at a restart");
         }
+        self.desk.as_ref().map_or(Ok(()), |desk| desk.check(secrets.admin_token.as_ref()))?;
         self.staff.employ(&config, &secrets.runners, &self.database, &self.messages)?;
         self.routing.replace(routing_of(&config, &self.staff));
         self.intake.replace(intake_of(&config, secrets.endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
+        self.desk.as_ref().inspect(|desk| desk.adopt(&config, secrets.admin_token));
         self.router_bell.ring();
+        self.policy.replace(policy_of(&config));
+        self.housekeeper.bell.ring();
         let (listen, database) = (self.config.listen.clone(), self.config.database.clone());
         self.config = Config { listen, database, ..config };
         Ok(())
@@ -212,7 +255,13 @@ impl Service {
     fn stop(self) {
         info!("stopping");
         systemd::notify(&[NotifyState::Stopping]);
-        self.watchdog.dismiss();
+        // From now on silence is no reason to end. A question that is on its way is not waited for: it may take as long as
+        // the watchdog has patience.
+        self.watchdog.tell_to_end();
+        if let Some(desk) = self.desk {
+            desk.stop();
+        }
+        self.housekeeper.dismiss();
         let grace_ends = Instant::now() + self.config.stop_timeout;
         self.staff.dismiss();
         self.gate.stop();
@@ -231,15 +280,19 @@ impl Service {
         if let Err(error) = self.database.checkpoint() {
             warn!("the checkpoint at the end was not possible: {error}. Nothing is lost; the next start does it");
         }
+        crate::log::tell_counted_at_last();
         info!("stopped");
     }
 }
 
 impl Guard {
-    /// It must not ask any more once the gate takes no more questions.
-    fn dismiss(self) {
+    fn tell_to_end(&self) {
         self.stop.set();
         self.bell.ring();
+    }
+
+    fn dismiss(self) {
+        self.tell_to_end();
         join(self.thread);
     }
 }
@@ -252,22 +305,50 @@ fn routing_of(config: &Config, staff: &Staff) -> Routing {
     }
 }
 
-/// What the service manager has passed wins: senders connect to that.
-fn public_listener(env: &Env<'_>) -> Result<Option<Listener>, Failure> {
-    Ok(systemd::public_socket(env)?.map(listen::adopt).transpose()?)
+fn passed_listeners(env: &Env<'_>) -> Result<PassedListeners, Failure> {
+    let passed = systemd::passed_sockets(env)?;
+    let adopt = |socket: Option<_>| socket.map(listen::adopt).transpose();
+    Ok(PassedListeners { public: adopt(passed.public)?, admin: adopt(passed.admin)? })
 }
 
 /// Starts the watchdog on our own front door.
-fn guard(door: Door, queue: Queue, messages: &Sender<Message>) -> Result<Guard, Failure> {
+fn guard(door: Door, pulse: Arc<Pulse>, queue: Queue, messages: &Sender<Message>) -> Result<Guard, Failure> {
     let (stop, bell) = (Stop::default(), Bell::default());
-    let watchdog = Watchdog::new(door, bell.clone(), stop.clone(), sd_notify::watchdog_enabled());
+    let is_stopping = stop.clone();
+    let watchdog = Watchdog::new(door, pulse, bell.clone(), stop.clone(), sd_notify::watchdog_enabled());
     let thread = spawn("watchdog", messages, move || {
-        let on_answer = || systemd::notify(&[NotifyState::Watchdog, NotifyState::Status(&status_of(&queue))]);
-        if let Err(unanswered) = watchdog.run(on_answer) {
-            end_process(&unanswered);
+        // First the sign of life: the counts may take their time on a slow disk.
+        let on_life = || {
+            systemd::notify(&[NotifyState::Watchdog]);
+            systemd::notify(&[NotifyState::Status(&status_of(&queue))]);
+            crate::log::tell_counted();
+        };
+        match watchdog.run(on_life) {
+            Err(unanswered) if !is_stopping.is_set() => end_process(&unanswered),
+            _ => {}
         }
     })?;
     Ok(Guard { stop, bell, thread })
+}
+
+/// A configuration may have several problems, and a line of the log has one.
+fn say_lines(what: &str, failure: &Failure) {
+    failure.to_string().lines().for_each(|line| error!("{what}: {line}"));
+}
+
+fn keep_house(
+    database: &Database,
+    policy: Current<housekeeping::Policy>,
+    messages: &Sender<Message>,
+) -> Result<Guard, Failure> {
+    let (stop, bell) = (Stop::default(), Bell::default());
+    let housekeeper = Housekeeper::new(database.pruner()?, policy, bell.clone(), stop.clone());
+    let thread = spawn("housekeeper", messages, move || housekeeper.run())?;
+    Ok(Guard { stop, bell, thread })
+}
+
+fn policy_of(config: &Config) -> housekeeping::Policy {
+    housekeeping::Policy { retention: config.retention.clone(), disk_reserve_bytes: config.disk_reserve_bytes }
 }
 
 /// What is open, in a line for `systemctl status`.
@@ -289,11 +370,11 @@ fn end_process(why: &Unanswered) {
 }
 
 /// Resolves the secrets of all sources.
-fn endpoints(config: &Config, env: &Env<'_>) -> Result<Vec<Endpoint>, Failure> {
-    config.sources.values().map(|source| endpoint(source, env)).collect()
+fn endpoints(config: &Config, env: &Env<'_>, metrics: &Metrics) -> Result<Vec<Endpoint>, Failure> {
+    config.sources.values().map(|source| endpoint(source, env, metrics)).collect()
 }
 
-fn endpoint(source: &Source, env: &Env<'_>) -> Result<Endpoint, Failure> {
+fn endpoint(source: &Source, env: &Env<'_>, metrics: &Metrics) -> Result<Endpoint, Failure> {
     let proof = match &source.verification {
         Verification::Secrets(references) => {
             let key = |reference| super::secret::key(source, reference, env);
@@ -304,11 +385,16 @@ fn endpoint(source: &Source, env: &Env<'_>) -> Result<Endpoint, Failure> {
         Verification::LocalOnly => Proof::LocalOnly,
     };
     let known = source.acquaintance(super::secret::verify_token(source, env)?);
-    Ok(Endpoint { source: source.clone(), proof, known })
+    Ok(Endpoint { source: source.clone(), proof, known, counts: metrics.source(&source.name) })
 }
 
 fn intake_of(config: &Config, endpoints: Vec<Endpoint>) -> Intake {
-    Intake { endpoints, disk_reserve_bytes: config.disk_reserve_bytes, max_body_bytes: config.max_body_bytes }
+    Intake {
+        endpoints,
+        disk_reserve_bytes: config.disk_reserve_bytes,
+        max_body_bytes: config.max_body_bytes,
+        trusted_proxies: config.trusted_proxies.clone(),
+    }
 }
 
 /// Tells the operator what goes on, and what does not.
@@ -334,6 +420,9 @@ fn introduce(config: &Config, address: &str) {
             ),
         }
     }
+    if config.retention.is_for_ever() {
+        info!("events are kept for ever: no [retention] is configured");
+    }
     info!("storing in {}; listening on {address}", config.database.display());
 }
 
@@ -346,6 +435,8 @@ fn name_of(database: &std::path::Path) -> String {
 fn watch_signals(messages: Sender<Message>) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format!("signals cannot be watched: {error}"));
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+    // Inherited as ignored, it has the kernel throw away the exit codes of commands. Any handler ends that.
+    signal_hook::flag::register(SIGCHLD, Arc::default()).map_err(failed)?;
     let watch = move || {
         for signal in signals.forever() {
             let message = if signal == SIGHUP { Message::Reload } else { Message::Stop };

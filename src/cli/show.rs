@@ -1,14 +1,19 @@
 //! `hookbox show`: everything about one event.
 
-use std::io::{self, IsTerminal, Write};
+mod curl;
+mod timeline;
+
+use std::io::{self, Write};
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::Failure;
 use super::args::{ShowArgs, ShowForm};
-use super::{Failure, table};
+use super::table::{self, Screen};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
+use crate::json::pretty;
 use crate::store::{Detail, Inspector, JobDetail, Summary};
 
 pub(super) fn run(config: &Config, args: &ShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -18,7 +23,8 @@ pub(super) fn run(config: &Config, args: &ShowArgs, out: &mut dyn Write) -> Resu
     match args.form {
         ShowForm::Body => out.write_all(event.body.as_deref().unwrap_or(event.payload_json.as_bytes()))?,
         ShowForm::Json => writeln!(out, "{}", as_json(&event)?)?,
-        ShowForm::Text => write_text(out, &event)?,
+        ShowForm::Text => write_text(out, &event, Screen::of_stdout())?,
+        ShowForm::Curl => write!(out, "{}", curl::command(config, &event))?,
     }
     Ok(out.flush()?)
 }
@@ -52,7 +58,7 @@ fn raw_line(json: &str) -> Box<RawValue> {
     })
 }
 
-fn write_text(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
+fn write_text(out: &mut dyn Write, event: &Detail, screen: Screen) -> io::Result<()> {
     let summary = &event.summary;
     let mut rows = vec![
         ["event", &summary.id.to_string()].map(table::one_line),
@@ -68,10 +74,11 @@ fn write_text(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
     if summary.duplicates > 0 {
         rows.push(["duplicates".to_owned(), summary.duplicates.to_string()]);
     }
-    table::write(out, None, &rows)?;
+    table::write(out, Screen::default(), &rows)?;
     write_headers(out, &event.headers_json)?;
     write_jobs(out, event)?;
-    writeln!(out, "\npayload\n{}", payload(&event.payload_json))
+    timeline::write(out, event, screen)?;
+    writeln!(out, "\npayload\n{}", payload(&event.payload_json, screen))
 }
 
 fn write_headers(out: &mut dyn Write, headers_json: &str) -> io::Result<()> {
@@ -88,22 +95,20 @@ fn write_headers(out: &mut dyn Write, headers_json: &str) -> io::Result<()> {
 }
 
 fn write_jobs(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
-    for job in &event.jobs {
-        let tells_of =
-            if job.dead_action.is_empty() { String::new() } else { format!(" (tells of {})", job.dead_action) };
-        let (action, tells_of) = (table::one_line(&job.action), table::one_line(&tells_of));
-        writeln!(out, "\naction {action}{tells_of}: {}", state(job))?;
-        for attempt in &job.attempts {
-            let detail = table::one_line(&attempt.detail);
-            let (number, at, took_ms) = (attempt.number, table::one_line(&attempt.started_at), attempt.duration_ms);
-            writeln!(
-                out,
-                "{}",
-                format!("  attempt {number}  {at}  {took_ms} ms  {}  {detail}", attempt.outcome).trim_end()
-            )?;
-        }
+    if !event.jobs.is_empty() {
+        writeln!(out)?;
     }
-    Ok(())
+    event.jobs.iter().try_for_each(|job| writeln!(out, "action {}: {}", name(job), state(job)))
+}
+
+/// What is done, and where that is to tell of another action's death, of which.
+fn name(job: &JobDetail) -> String {
+    let action = table::one_line(&job.action);
+    if job.dead_action.is_empty() {
+        action
+    } else {
+        format!("{action} (tells of {})", table::one_line(&job.dead_action))
+    }
 }
 
 /// A job's state, and what it waits for.
@@ -117,11 +122,12 @@ fn state(job: &JobDetail) -> String {
 }
 
 /// Indented for a person's eyes, as it came for a program's.
-fn payload(json: &str) -> String {
-    let pretty = || serde_json::to_string_pretty(&serde_json::from_str::<Value>(json).ok()?).ok();
-    if io::stdout().is_terminal() {
-        pretty().unwrap_or_else(|| json.escape_debug().to_string())
-    } else {
-        json.to_owned()
+fn payload(json: &str, screen: Screen) -> String {
+    if !screen.is_terminal {
+        return json.to_owned();
+    }
+    match serde_json::from_str::<&RawValue>(json) {
+        Ok(_) => pretty(json, table::is_invisible),
+        Err(_) => table::lines(json),
     }
 }

@@ -1,40 +1,126 @@
-//! `hookbox stats`: how many of what.
+//! `hookbox stats`: how many of what, and since when it waits.
 
-use std::io::Write;
+mod running;
 
-use super::{Failure, table};
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Failure;
+use super::table::{self, Screen, one_line};
+use crate::clock;
 use crate::config::Config;
-use crate::config::units::size_text;
-use crate::store::{Inspector, Stats};
+use crate::config::secret::Env;
+use crate::config::units::round_size_text;
+use crate::store::{ActionStats, Hour, Inspector, SourceStats, Stats};
+use running::Running;
 
-pub(super) fn run(config: &Config, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let stats = Inspector::open(&config.database)?.stats()?;
-    if json {
-        return Ok(writeln!(out, "{}", serde_json::json!(stats))?);
-    }
-    Ok(table::write(out, table::terminal_columns(), &rows(config, &stats))?)
+/// What is printed for programs.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    stats: &'a Stats,
+    hours: &'a [Hour],
+    /// Since the start of the server, by source; `null` where it cannot be asked.
+    rejected: Option<&'a Value>,
+    rejects: Option<&'a Value>,
 }
 
-fn rows(config: &Config, stats: &Stats) -> Vec<[String; 2]> {
+pub(super) fn run(config: &Config, json: bool, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let inspector = Inspector::open(&config.database)?;
+    let (stats, hours) = (inspector.stats()?, inspector.hours(clock::now())?);
+    let running = running::ask(config, env);
+    if json {
+        let running = running.as_ref().ok();
+        let (rejected, rejects) = (running.map(|it| &it.rejected), running.map(|it| &it.rejects));
+        return Ok(writeln!(out, "{}", serde_json::json!(Whole { stats: &stats, hours: &hours, rejected, rejects }))?);
+    }
+    let screen = Screen::of_stdout();
+    write_sources(out, screen, config, &stats)?;
+    write_actions(out, screen, config, &stats)?;
+    write_rest(out, screen, config, &stats, &hours)?;
+    Ok(write_rejects(out, running)?)
+}
+
+/// Those that are configured, and those of which there are events.
+fn write_sources(out: &mut dyn Write, screen: Screen, config: &Config, stats: &Stats) -> io::Result<()> {
+    let header = ["SOURCE", "RECEIVED", "DUPLICATES", "PENDING", "ERROR", "OLDEST PENDING", "LAST RECEIVED (UTC)"];
+    let mut rows = vec![header.map(str::to_owned)];
+    let quiet = config.sources.keys().filter(|name| !stats.sources.iter().any(|source| source.source == **name));
+    let quiet = quiet.map(|name| SourceStats { source: name.clone(), ..SourceStats::default() });
+    let quiet: Vec<SourceStats> = quiet.collect();
+    for source in stats.sources.iter().chain(&quiet) {
+        let name = noted(&source.source, config.sources.contains_key(&source.source), false);
+        let numbers = [source.received, source.duplicates, source.events.unprocessed, source.events.error];
+        let [received, duplicates, pending, failed] = numbers.map(|count| count.to_string());
+        let times = [&source.oldest_unprocessed, &source.last_received].map(|at| time(at.as_deref()));
+        let [oldest, latest] = times;
+        rows.push([name, received, duplicates, pending, failed, oldest, latest]);
+    }
+    table::write(out, screen, &rows)
+}
+
+fn write_actions(out: &mut dyn Write, screen: Screen, config: &Config, stats: &Stats) -> io::Result<()> {
+    let header = ["ACTION", "PENDING", "DEAD", "SUCCEEDED", "CANCELLED", "OLDEST PENDING (UTC)"];
+    let mut rows = vec![header.map(str::to_owned)];
+    let idle = config.actions.keys().filter(|name| !stats.actions.iter().any(|action| action.action == **name));
+    let idle: Vec<ActionStats> =
+        idle.map(|name| ActionStats { action: name.clone(), ..ActionStats::default() }).collect();
+    for action in stats.actions.iter().chain(&idle) {
+        let name = noted(&action.action, config.actions.contains_key(&action.action), action.paused);
+        let numbers = [action.pending, action.dead, action.succeeded, action.cancelled];
+        let [pending, dead, succeeded, cancelled] = numbers.map(|count| count.to_string());
+        rows.push([name, pending, dead, succeeded, cancelled, time(action.oldest_pending.as_deref())]);
+    }
+    writeln!(out)?;
+    table::write(out, screen, &rows)
+}
+
+fn write_rest(out: &mut dyn Write, screen: Screen, config: &Config, stats: &Stats, hours: &[Hour]) -> io::Result<()> {
     let events = &stats.events;
-    let count = |label: &str, count: i64| [label.to_owned(), count.to_string()];
-    let mut rows = vec![
-        count("events unprocessed", events.unprocessed),
-        count("events processed", events.processed),
-        count("events in error", events.error),
-        count("duplicates", stats.duplicates),
+    let sum = |count: fn(&Hour) -> i64| hours.iter().map(count).sum::<i64>();
+    let (received, duplicates, failed) = (sum(|it| it.received), sum(|it| it.duplicates), sum(|it| it.failed));
+    let sizes = &stats.sizes;
+    let free = sizes.disk_free_bytes.map_or("unknown".to_owned(), round_size_text);
+    let [database, reusable, wal] = [sizes.database_bytes, sizes.reusable_bytes, sizes.wal_bytes].map(round_size_text);
+    let rows = [
+        [
+            "events",
+            &format!("{} unprocessed, {} processed, {} in error", events.unprocessed, events.processed, events.error),
+        ],
+        ["last 24 hours", &format!("{received} received, {duplicates} duplicates, {failed} failed")],
+        ["database", &config.database.display().to_string()],
+        ["size", &format!("{database}, of which {reusable} can be used again; WAL {wal}; free on the disk {free}")],
     ];
-    if let Some(oldest) = &stats.oldest_unprocessed {
-        rows.push(["oldest unprocessed".to_owned(), table::one_line(oldest)]);
+    writeln!(out)?;
+    table::write(out, Screen { columns: None, ..screen }, &rows.map(|row| row.map(one_line)))
+}
+
+/// Only the server knows them: a reject is never stored.
+fn write_rejects(out: &mut dyn Write, running: Result<Running, String>) -> io::Result<()> {
+    let running = match running {
+        Ok(running) => running,
+        Err(why) => return writeln!(out, "rejected: unknown, {}", one_line(&why)),
+    };
+    let counts = running.counts();
+    if counts.is_empty() {
+        return writeln!(out, "rejected: none since the server started");
     }
-    for job in &stats.jobs {
-        let note = if config.actions.contains_key(&job.action) { "" } else { " (not configured)" };
-        rows.push(count(&table::one_line(&format!("action {}{note}, jobs {}", job.action, job.state)), job.count));
-    }
-    rows.extend(stats.paused.iter().map(|action| ["paused".to_owned(), table::one_line(action)]));
-    rows.push([
-        "database".to_owned(),
-        format!("{}, {}", config.database.display(), size_text(stats.database_bytes.unsigned_abs())),
-    ]);
-    rows
+    let counts: Vec<String> = counts.iter().map(|(source, count)| format!("{source} {count}")).collect();
+    writeln!(out, "rejected since the server started: {}", one_line(&counts.join(", ")))?;
+    running.reasons().iter().try_for_each(|reason| writeln!(out, "  {}", one_line(reason)))
+}
+
+fn noted(name: &str, is_configured: bool, is_paused: bool) -> String {
+    let notes: Vec<&str> = [(is_paused, "paused"), (!is_configured, "not configured")]
+        .into_iter()
+        .filter_map(|(is_so, note)| is_so.then_some(note))
+        .collect();
+    let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+    one_line(name) + &notes
+}
+
+fn time(at: Option<&str>) -> String {
+    at.map_or("-".to_owned(), |at| one_line(&table::time(at)))
 }

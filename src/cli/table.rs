@@ -1,67 +1,245 @@
-//! Text that fits the terminal and stays on its line, whatever other programs have written into the database.
+//! Text that fits the terminal and stays on its line, whatever strangers or other programs have written into it.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use rustix::termios::tcgetwinsize;
 
-/// The width of the terminal on standard output, in columns; `None` if it is none, and lines may be of any length.
-pub(super) fn terminal_columns() -> Option<usize> {
-    let size = tcgetwinsize(io::stdout()).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+/// What separates columns.
+const GAP: &str = "  ";
+
+/// Where standard output goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Screen {
+    /// `None` where lines may be of any length.
+    pub(super) columns: Option<usize>,
+    pub(super) is_terminal: bool,
+    pub(super) has_colour: bool,
+}
+
+/// A colour by what it says, and the code of it that every terminal knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colour {
+    Good = 32,
+    Bad = 31,
+    Open = 33,
+}
+
+/// A column of a table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    /// Wider cells make it wider.
+    pub(super) least: usize,
+    /// Where the terminal is too narrow it may become as narrow as this; `None`: never.
+    pub(super) shrinks_to: Option<usize>,
+}
+
+/// How wide the columns of a table are.
+#[derive(Clone, Debug)]
+pub(super) struct Layout<const N: usize> {
+    widths: [usize; N],
+    screen: Screen,
+}
+
+impl Screen {
+    /// By the terminal, and by the variables with which people and programs overrule it: `COLUMNS` (a number), `NO_COLOR`
+    /// (not empty), `TERM=dumb`.
+    pub(super) fn of_stdout() -> Screen {
+        let is_terminal = io::stdout().is_terminal();
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let asked_for = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        Screen {
+            columns: asked_for.or_else(terminal_columns).filter(|columns| *columns > 0),
+            is_terminal,
+            has_colour: is_terminal && !is_dumb && !is_set("NO_COLOR"),
+        }
+    }
+
+    pub(super) fn paint(&self, text: &str, colour: Option<Colour>) -> String {
+        match colour {
+            Some(colour) if self.has_colour => format!("\x1b[{}m{text}\x1b[0m", colour as u8),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+fn terminal_columns() -> Option<usize> {
+    tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col))
+}
+
+impl Column {
+    pub(super) const fn fixed(least: usize) -> Column {
+        Column { least, shrinks_to: None }
+    }
+
+    pub(super) const fn shrinking(least: usize, to: usize) -> Column {
+        Column { least, shrinks_to: Some(to) }
+    }
+}
+
+impl<const N: usize> Layout<N> {
+    /// As wide as these rows need, as far as the screen lets them; the last of the columns that may give way does so first.
+    pub(super) fn of(columns: [Column; N], rows: &[[String; N]], screen: Screen) -> Layout<N> {
+        let mut widths = columns.map(|column| column.least);
+        for (at, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
+            widths[at] = widths[at].max(width(cell));
+        }
+        let needed: usize = widths.iter().sum::<usize>() + GAP.len() * N.saturating_sub(1);
+        let mut too_wide = screen.columns.map_or(0, |available| needed.saturating_sub(available));
+        for (width, column) in widths.iter_mut().zip(columns).rev() {
+            let give = column.shrinks_to.map_or(0, |least| width.saturating_sub(least)).min(too_wide);
+            *width -= give;
+            too_wide -= give;
+        }
+        Layout { widths, screen }
+    }
+
+    /// A row as a line, its cells cut where they do not fit; `colour` for the cell with that number.
+    pub(super) fn line(&self, row: &[String; N], colour: Option<(usize, Colour)>) -> String {
+        let is_limited = self.screen.columns.is_some();
+        let cells = row.iter().zip(self.widths).enumerate().map(|(at, (cell, columns))| {
+            let cell = if is_limited { cut(cell, columns) } else { cell.clone() };
+            let padding = if at + 1 == N { 0 } else { columns.saturating_sub(width(&cell)) };
+            let colour = colour.filter(|(coloured, _)| *coloured == at).map(|(_, colour)| colour);
+            format!("{}{}", self.screen.paint(&cell, colour), " ".repeat(padding))
+        });
+        let line = cells.collect::<Vec<_>>().join(GAP);
+        // A terminal too narrow for all of it.
+        match self.screen.columns {
+            Some(columns) if !self.screen.has_colour => cut(line.trim_end(), columns),
+            _ => line.trim_end().to_owned(),
+        }
+    }
 }
 
 /// Writes rows in aligned columns. The last column takes what is left of the line and is cut there.
-pub(super) fn write<const N: usize>(
-    out: &mut dyn Write,
-    columns: Option<usize>,
-    rows: &[[String; N]],
-) -> io::Result<()> {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+pub(super) fn write<const N: usize>(out: &mut dyn Write, screen: Screen, rows: &[[String; N]]) -> io::Result<()> {
+    let mut columns = [Column::fixed(0); N];
+    if let Some(last) = columns.last_mut() {
+        *last = Column::shrinking(0, 1);
     }
-    for row in rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        writeln!(out, "{}", cut(cells.join("  ").trim_end(), columns))?;
-    }
-    Ok(())
+    let layout = Layout::of(columns, rows, screen);
+    rows.iter().try_for_each(|row| writeln!(out, "{}", layout.line(row, None)))
 }
 
-/// The text without control characters, which could move the cursor or forge a line.
+/// The text on one line, with a `?` for each character that is not seen as it is: control characters, which move the
+/// cursor or forge a line, and those that turn the direction of writing or take no place, which make text look like
+/// another.
 pub(super) fn one_line(text: &str) -> String {
-    text.replace(char::is_control, "?")
+    text.replace(is_invisible, "?")
 }
 
-fn cut(line: &str, columns: Option<usize>) -> String {
-    match columns {
-        Some(columns) if line.chars().count() > columns => {
-            line.chars().take(columns.saturating_sub(1)).chain(['…']).collect()
-        }
-        _ => line.to_owned(),
+/// A time of the database without its offset, which is always the same.
+pub(super) fn time(at: &str) -> String {
+    at.strip_suffix("+00:00").unwrap_or(at).replacen('T', " ", 1)
+}
+
+/// Text of several lines, with the same `?` but for line breaks and tabs.
+pub(super) fn lines(text: &str) -> String {
+    text.replace(|c: char| c != '\n' && c != '\t' && is_invisible(c), "?")
+}
+
+/// Unicode's categories Cc, Cf, Zl and Zp, as far as a terminal is concerned.
+pub(super) fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// How many columns of a terminal a text takes.
+fn width(text: &str) -> usize {
+    text.chars().map(char_width).sum()
+}
+
+/// Two for what is written in squares, none for accents that stand on the letter before: near enough to align a table.
+fn char_width(c: char) -> usize {
+    match c {
+        '\u{300}'..='\u{36f}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' => 0,
+        '\u{1100}'..='\u{115f}'
+        | '\u{2e80}'..='\u{a4cf}'
+        | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{fe30}'..='\u{fe6f}'
+        | '\u{ff00}'..='\u{ff60}'
+        | '\u{ffe0}'..='\u{ffe6}'
+        | '\u{1f300}'..='\u{1faff}'
+        | '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
     }
+}
+
+fn cut(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let mut left = columns.saturating_sub(1);
+    let fits = |c: &char| {
+        let fits = char_width(*c) <= left;
+        left = left.saturating_sub(char_width(*c));
+        fits
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn table(columns: Option<usize>) -> String {
+    fn screen(columns: usize) -> Screen {
+        Screen { columns: Some(columns), ..Screen::default() }
+    }
+
+    fn table(screen: Screen) -> String {
         let rows = [["ID", "EVENT"], ["7", "issues"], ["1234", "pull_request"]];
         let mut out = Vec::new();
-        write(&mut out, columns, &rows.map(|row| row.map(str::to_owned))).unwrap();
+        write(&mut out, screen, &rows.map(|row| row.map(str::to_owned))).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn columns_are_aligned_and_lines_end_where_the_terminal_does() {
-        assert_eq!(table(None), "ID    EVENT\n7     issues\n1234  pull_request\n");
-        assert_eq!(table(Some(11)), "ID    EVENT\n7     issu…\n1234  pull…\n");
+        assert_eq!(table(Screen::default()), "ID    EVENT\n7     issues\n1234  pull_request\n");
+        assert_eq!(table(screen(11)), "ID    EVENT\n7     issu…\n1234  pull…\n");
+        assert!(table(screen(3)).lines().all(|line| width(line) <= 3));
+    }
+
+    #[test]
+    fn the_last_column_that_may_give_way_does_so_first() {
+        let row = ["1".repeat(4), "2".repeat(10), "3".repeat(10)];
+        let columns = [Column::fixed(0), Column::shrinking(0, 4), Column::shrinking(0, 4)];
+        let line = |columns_of_screen| {
+            Layout::of(columns, std::slice::from_ref(&row), screen(columns_of_screen)).line(&row, None)
+        };
+        assert_eq!(line(28), "1111  2222222222  3333333333");
+        assert_eq!(line(24), "1111  2222222222  33333…");
+        assert_eq!(line(18), "1111  22222…  333…");
+        assert_eq!(line(16), "1111  222…  333…");
+    }
+
+    #[test]
+    fn colour_takes_no_place() {
+        let coloured = Screen { columns: Some(20), is_terminal: true, has_colour: true };
+        let row = ["error", "b"].map(str::to_owned);
+        let layout = Layout::of([Column::fixed(8), Column::fixed(0)], std::slice::from_ref(&row), coloured);
+        assert_eq!(layout.line(&row, Some((0, Colour::Bad))), "\x1b[31merror\x1b[0m     b");
+    }
+
+    #[test]
+    fn wide_characters_are_counted_as_wide() {
+        assert_eq!(cut("日本語", 5), "日本…");
+        assert_eq!(cut("日本語", 6), "日本語");
+        assert_eq!(width("e\u{301}"), 1);
     }
 
     #[test]
     fn text_cannot_leave_its_line() {
-        assert_eq!(one_line("a\r\n\u{1b}[2Jb"), "a???[2Jb");
+        assert_eq!(one_line("a\r\n\u{1b}[2Jb\u{9b}"), "a???[2Jb?");
+        assert_eq!(lines("a\r\n\u{1b}[2Jb\tc"), "a?\n?[2Jb\tc");
+    }
+
+    #[test]
+    fn text_cannot_look_like_another() {
+        assert_eq!(one_line("pay\u{202e}diap\u{2066}\u{200b}\u{feff}"), "pay?diap???");
+        assert_eq!(one_line("größer 日本 🎉"), "größer 日本 🎉");
     }
 }

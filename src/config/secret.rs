@@ -83,8 +83,9 @@ impl SecretRef {
 }
 
 fn read_env(name: &str, env: &Env) -> Result<Secret, SecretError> {
-    let value = env(name).ok_or_else(|| SecretError::Unset { name: name.to_owned() })?;
-    Secret::new(value.into_vec()).ok_or_else(|| SecretError::SetButEmpty { name: name.to_owned() })
+    let mut value = env(name).ok_or_else(|| SecretError::Unset { name: name.to_owned() })?.into_vec();
+    strip_newline(&mut value);
+    Secret::new(value).ok_or_else(|| SecretError::SetButEmpty { name: name.to_owned() })
 }
 
 fn credential_path(name: &str, env: &Env) -> Result<PathBuf, SecretError> {
@@ -94,7 +95,7 @@ fn credential_path(name: &str, env: &Env) -> Result<PathBuf, SecretError> {
     }
 }
 
-/// Editors and `echo` end a file with a newline that nobody means as a part of the secret. Only one is taken off, so that
+/// Editors and `echo` end a file, and what fills an environment from one a variable, with a newline that nobody means as a part of the secret. Only one is taken off, so that
 /// a secret which does end with one can still be written.
 fn strip_newline(bytes: &mut Vec<u8>) {
     if bytes.last() == Some(&b'\n') {
@@ -280,10 +281,14 @@ mod tests {
     fn a_variable_must_be_set_and_not_empty() {
         let env = |name: &str| match name {
             "FULL" => Some(OsString::from("s3cret")),
+            "FILLED" => Some(OsString::from("s3cret\r\n")),
             "EMPTY" => Some(OsString::new()),
+            "BLANK" => Some(OsString::from("\n")),
             _ => None,
         };
         assert_eq!(resolved("env:FULL", &env), b"s3cret");
+        assert_eq!(resolved("env:FILLED", &env), b"s3cret", "one newline is nobody's intention");
+        assert!(unresolved("env:BLANK", &env).contains("set but empty"));
         assert!(unresolved("env:EMPTY", &env).contains("set but empty; set EMPTY"));
         assert!(unresolved("env:NONE", &env).contains("not set; set NONE"));
     }

@@ -8,6 +8,7 @@ use toml::Value;
 use super::reader::{Parsed, Reader, expected, parsed, text};
 use super::secret::SecretRef;
 use super::{count, duration, unknown};
+use crate::cidr::Cidr;
 use crate::provider::handshake::Acquaintance;
 use crate::provider::scheme::{Scheme, Words};
 use crate::provider::{self, Contract, Preset, Template};
@@ -30,6 +31,8 @@ pub struct Source {
     /// For providers that prove with a second secret that they mean this address.
     pub verify_token: Option<SecretRef>,
     pub allowed_origins: Vec<String>,
+    /// From where it takes deliveries; `None`: from anywhere.
+    pub allow: Option<Vec<Cidr>>,
     /// After which a delivery that comes again is meant again. `None`: never.
     pub dedup_window: Option<Duration>,
 }
@@ -56,8 +59,14 @@ impl Source {
             verification,
             verify_token: None,
             allowed_origins: Vec::new(),
+            allow: None,
             dedup_window: None,
         }
+    }
+
+    /// Whether it takes deliveries from an address of which `is_in` tells whether it is in one of these networks.
+    pub fn takes_from(&self, is_in: impl FnOnce(&[Cidr]) -> bool) -> bool {
+        self.allow.as_deref().is_none_or(is_in)
     }
 
     /// What handshakes need, with the `verify_token` that was fetched.
@@ -73,8 +82,9 @@ pub(super) fn read_source(name: &str, keys: &mut Reader) -> Option<Source> {
     let contract = read_contract(keys, preset);
     let verify_token = keys.get("verify_token", parsed);
     let allowed_origins = keys.get_all("allowed_origins", |v| text(v).map(str::to_owned)).unwrap_or_default();
+    let allow = keys.get_all("allow", parsed);
     let dedup_window = keys.get("dedup_window", |v| duration(v, &DEDUP_WINDOW));
-    Some(Source { verify_token, allowed_origins, dedup_window, ..Source::of(name, contract?, verification?) })
+    Some(Source { verify_token, allowed_origins, allow, dedup_window, ..Source::of(name, contract?, verification?) })
 }
 
 fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Contract> {
@@ -97,6 +107,7 @@ fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<C
     contract.id = id.unwrap_or(contract.id);
     contract.event = event.unwrap_or(contract.event);
     contract.status = status.unwrap_or(contract.status);
+    contract.forms |= contract.reads_forms();
     if contract.needs_url() && !keys.has("public_url") {
         let why = "missing; this provider signs the address too: write it as you have entered it there";
         return keys.refuse("public_url", why.to_owned());

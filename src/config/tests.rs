@@ -108,10 +108,12 @@ fn every_key_is_read() {
         max_body = "1 MiB"
         poll_interval = "250ms"
         disk_reserve = 134217728
+        trusted_proxies = ["127.0.0.0/8", "::1"]
 
         [sources.ci]
         provider = "github"
         secret = ["env:OLD", "file:/run/new"]
+        allow = "192.30.252.0/22"
 
         [sources.lab]
         provider = "github"
@@ -131,6 +133,9 @@ fn every_key_is_read() {
     assert_eq!(config.max_body_bytes, 1 << 20);
     assert_eq!(config.poll_interval, Duration::from_millis(250));
     assert_eq!(config.disk_reserve_bytes, 128 << 20);
+    let shown = |networks: &[Cidr]| networks.iter().map(Cidr::to_string).collect::<Vec<_>>();
+    assert_eq!(shown(&config.trusted_proxies), ["127.0.0.0/8", "::1/128"]);
+    assert_eq!(shown(config.sources["ci"].allow.as_deref().unwrap_or_default()), ["192.30.252.0/22"]);
     let secrets = secrets(&config.sources["ci"].verification);
     assert_eq!(secrets.iter().map(SecretRef::to_string).collect::<Vec<_>>(), ["env:OLD", "file:/run/new"]);
     assert!(matches!(config.sources["lab"].verification, Verification::Nothing));
@@ -254,4 +259,29 @@ fn a_file_is_loaded_from_where_it_is_named() {
     std::fs::write(&path, "database = 'mine.db'").expect("written");
     let config = Config::load(Some(&path), &nothing_set).expect("a config");
     assert_eq!((config.database, config.origin), (PathBuf::from("mine.db"), Origin::File(path)));
+}
+
+#[test]
+fn the_private_listener_is_only_for_this_machine_unless_there_is_a_token() {
+    let listen = |toml: &str| config(toml).admin.listen;
+    assert_eq!(listen(""), AdminListen::ByDefault);
+    assert_eq!(listen("admin.listen = 'off'"), AdminListen::Off);
+    for place in ["127.0.0.1:1", "127.8.8.8:1", "localhost:1", "[::1]:1", "unix:/run/a.sock"] {
+        assert_eq!(listen(&format!("admin.listen = '{place}'")), AdminListen::At(place.parse().expect("a place")));
+    }
+    for place in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "pi.local:1", "127.0.0.1.evil.example:1"] {
+        let text = problem(&format!("admin.listen = '{place}'"));
+        assert!(text.starts_with("admin.token: missing"), "{place}: {text}");
+        config(&format!("[admin]\nlisten = '{place}'\ntoken = 'env:ADMIN'"));
+    }
+}
+
+#[test]
+fn the_private_listeners_names_are_those_of_machines() {
+    let hosts = config("admin.hosts = ['Pi.local', '[fd00::1]', '192.0.2.1']").admin.hosts;
+    assert_eq!(hosts, ["pi.local", "[fd00::1]", "192.0.2.1"]);
+    for wrong in ["", "pi.local:5001", "http://pi.local", "pi local", "*"] {
+        let text = problem(&format!("admin.hosts = ['{wrong}']"));
+        assert!(text.starts_with("admin.hosts[0]: "), "{wrong}: {text}");
+    }
 }

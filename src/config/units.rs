@@ -15,6 +15,9 @@ const SIZE_UNITS: [(&str, u64); 8] = [
     ("", 1),
 ];
 
+/// Whole days are written as such: months and years have no fixed length.
+const DAY_S: u64 = 24 * 60 * 60;
+
 /// Why a text is no size or duration.
 #[derive(Debug, PartialEq, Eq)]
 pub enum UnitError {
@@ -56,6 +59,16 @@ fn size_bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
+/// Writes a size as people want to know it: two or three digits, in KiB, MiB or GiB.
+pub fn round_size_text(bytes: u64) -> String {
+    let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, size)| bytes >= *size) {
+        Some((unit, size)) if bytes < 10 * size => format!("{}.{} {unit}", bytes / size, bytes % size * 10 / size),
+        Some((unit, size)) => format!("{} {unit}", bytes / size),
+        None => format!("{bytes} B"),
+    }
+}
+
 /// Writes a size in the largest unit that divides it, so that [`parse_size`] reads the same again.
 pub fn size_text(bytes: u64) -> String {
     let fitting = SIZE_UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
@@ -72,6 +85,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
 
 /// Writes a duration so that [`parse_duration`] reads the same again.
 pub fn duration_text(duration: Duration) -> String {
+    let (days, rest) = (duration.as_secs() / DAY_S, duration.as_secs() % DAY_S);
+    if days > 0 && rest == 0 && duration.subsec_nanos() == 0 {
+        return format!("{days}d");
+    }
     humantime::format_duration(duration).to_string()
 }
 

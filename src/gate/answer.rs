@@ -2,10 +2,11 @@
 
 use httparse::Header;
 
-/// The receiver's answers have five headers.
+/// The receiver's answers have five headers, those of the private listener a dozen.
 const MAX_HEADERS: usize = 32;
 
-/// Head and body together. The receiver answers with an empty body or one line; a page of 1 MB would be a fault.
+/// Head and body together. The receiver answers with an empty body or one line; the private listener keeps its pages below
+/// this.
 pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// The connection is the gate's affair, and what serves is nobody's.
@@ -51,6 +52,10 @@ impl Answer {
     /// True for the answer that proves an inner connection.
     pub fn is_proof(&self) -> bool {
         self.head.starts_with(b"HTTP/1.1 200 ") || self.head.starts_with(b"HTTP/1.1 204 ")
+    }
+
+    pub fn is_success(&self) -> bool {
+        self.head.starts_with(b"HTTP/1.1 2")
     }
 
     /// The answer as the sender gets it.

@@ -16,11 +16,15 @@ use super::body::Decoder;
 use super::head::{self, Head, MAX_HEAD_BYTES};
 use super::limits::Deadlines;
 use super::reply::{CONTINUE, Refusal};
+use super::traffic::Traffic;
 use crate::listen::Stream;
+use crate::log::stranger;
+use log::Level;
 use rustix::event::PollFlags;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Closing with unread input resets the connection, and the reset destroys the answer: so much is discarded before.
@@ -40,6 +44,7 @@ pub struct Context {
     pub is_stopping: bool,
     /// Every place is taken: who has been answered makes room, or a few that never pause would keep all others out.
     pub is_crowded: bool,
+    pub traffic: Arc<Traffic>,
 }
 
 /// A complete request on its way to the receiver.
@@ -82,7 +87,7 @@ pub struct Connection {
 enum State {
     Head { judged_bytes: usize },
     Body(Box<Incoming>),
-    Waiting { closes: bool },
+    Waiting { closes: bool, has_body: bool },
     Reply { output: Vec<u8>, sent_bytes: usize, closes: bool },
     Linger { discarded_bytes: usize },
 }
@@ -154,8 +159,11 @@ impl Connection {
 
     /// The deadline has passed. The gate itself answers for one that is waiting.
     pub fn expire(&mut self, context: &Context) -> Progress {
+        if self.is_idle() || matches!(self.state, State::Linger { .. }) {
+            return Progress::Closed;
+        }
+        context.traffic.late.add(1);
         match self.state {
-            State::Head { .. } if self.is_idle() => Progress::Closed,
             State::Head { .. } | State::Body(_) => self.refuse(Refusal::NotInTime, context),
             _ => Progress::Closed,
         }
@@ -254,12 +262,13 @@ impl Connection {
     }
 
     fn complete(&mut self, context: &Context) -> Progress {
-        let State::Body(incoming) = std::mem::replace(&mut self.state, State::Waiting { closes: false }) else {
+        let waiting = State::Waiting { closes: false, has_body: false };
+        let State::Body(incoming) = std::mem::replace(&mut self.state, waiting) else {
             return Progress::Pending;
         };
         let Incoming { head, mut blocks, .. } = *incoming;
         let is_head = head.is_head;
-        self.state = State::Waiting { closes: head.closes };
+        self.state = State::Waiting { closes: head.closes, has_body: blocks.appended_bytes() > 0 };
         self.enter_at(context, context.deadlines.answer);
         blocks.prepend(head.complete(blocks.appended_bytes(), &self.peer));
         Progress::Complete(Request { owner: self.id, blocks, is_head })
@@ -267,13 +276,19 @@ impl Connection {
 
     /// The receiver has answered.
     pub fn answer(&mut self, answer: &Answer, context: &Context) -> Progress {
-        let State::Waiting { closes } = self.state else { return Progress::Pending };
+        let State::Waiting { closes, has_body } = self.state else { return Progress::Pending };
+        if has_body && answer.is_success() {
+            context.traffic.acknowledgement.observe_duration(context.now.saturating_duration_since(self.since));
+        }
         let closes = closes || context.is_stopping || context.is_crowded;
         self.reply(answer.to_bytes(closes), closes, context)
     }
 
     /// Answers in the receiver's place, and closes. What else the sender has sent is not read any more.
     pub fn refuse(&mut self, refusal: Refusal, context: &Context) -> Progress {
+        context.traffic.note_refusal(refusal);
+        let text = refusal.text();
+        stranger(Level::Warn, "", text, format_args!("refused a request from {}: {text}", self.peer));
         self.input = Vec::new();
         self.reply(refusal.to_bytes(), true, context)
     }
@@ -370,6 +385,7 @@ mod tests {
             max_body_bytes: 1_000_000,
             is_stopping: false,
             is_crowded: false,
+            traffic: Arc::default(),
         };
         let mut connection = Connection::new(ConnectionId(1), Stream::Unix(ours), "unix".into(), &context);
         let body = "a".repeat(50_000);

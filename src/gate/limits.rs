@@ -10,12 +10,12 @@ const MAX_CONNECTIONS: u64 = 512;
 /// However few descriptors there are, the gate tries to serve.
 const MIN_CONNECTIONS: usize = 8;
 
-/// Database, workers and their children, the admin listener, log.
-const RESERVED_DESCRIPTORS: u64 = 64;
+/// Database, workers and their children, log, and the private listener ([`Limits::of_private_listener`]).
+const RESERVED_DESCRIPTORS: u64 = 64 + PRIVATE_CONNECTIONS + PRIVATE_SLOTS * DESCRIPTORS_PER_SLOT;
 
 /// What the program itself has open when nothing happens, and a little for what its actions start. With less, tiny_http
 /// would stop accepting the pool's connections, and the start would fail after a long wait and without its reason.
-const LEAST_DESCRIPTORS: u64 = 32;
+const LEAST_DESCRIPTORS: u64 = 48;
 
 /// One end here, and tiny_http clones the other.
 const DESCRIPTORS_PER_SLOT: u64 = 3;
@@ -31,6 +31,18 @@ const SHORTAGE_STEP: usize = 8;
 
 /// How long the limit stays down after descriptors ran out.
 const SHORTAGE: Duration = Duration::from_secs(10);
+
+/// Two people with a browser each, which opens six, a Prometheus, and a little.
+const PRIVATE_CONNECTIONS: u64 = 24;
+
+/// tiny_http has four threads in any case.
+const PRIVATE_SLOTS: u64 = 4;
+
+/// What is asked for has no body, so that only the mischievous send one.
+const PRIVATE_BUDGET_BYTES: usize = 256 * 1024;
+
+/// Nothing here is worth delaying the end of the process for.
+const PRIVATE_STOP: Duration = Duration::from_secs(1);
 
 /// How long each thing may take.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +115,13 @@ impl Limits {
         Ok(Limits::new(SLOTS, connections_within(descriptors, SLOTS)))
     }
 
+    /// For the listener that only the operator uses.
+    pub fn of_private_listener() -> Limits {
+        let limits = Limits::new(PRIVATE_SLOTS as usize, PRIVATE_CONNECTIONS as usize);
+        let deadlines = Deadlines { stop: PRIVATE_STOP, ..limits.deadlines };
+        Limits { budget_bytes: PRIVATE_BUDGET_BYTES, deadlines, ..limits }
+    }
+
     pub fn new(slots: usize, connections: usize) -> Limits {
         Limits { slots, budget_bytes: BUDGET_BYTES, deadlines: Deadlines::default(), connections, shortage: None }
     }
@@ -150,7 +169,7 @@ mod tests {
 
     #[test]
     fn connections_follow_from_descriptors() {
-        let table = [(u64::MAX, 512), (672, 512), (671, 511), (280, 120), (168, 8), (20, 8)];
+        let table = [(u64::MAX, 512), (708, 512), (707, 511), (316, 120), (204, 8), (20, 8)];
         for (descriptors, connections) in table {
             assert_eq!(connections_within(descriptors, SLOTS), connections, "{descriptors}");
         }

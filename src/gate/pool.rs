@@ -82,6 +82,12 @@ impl Pool {
         self.slots.iter().any(|slot| matches!(slot, Slot::Busy(it) if it.blocks.appended_bytes() > LARGE_BYTES))
     }
 
+    /// True while a request waits for the receiver.
+    pub fn carries_any(&self) -> bool {
+        let is_request = |carried: &Carried| matches!(carried, Carried::Request { .. });
+        self.slots.iter().any(|slot| matches!(slot, Slot::Busy(it) if is_request(&it.carried)))
+    }
+
     pub fn has_idle(&self) -> bool {
         self.idle().is_some()
     }
@@ -286,6 +292,7 @@ mod tests {
             max_body_bytes: 0,
             is_stopping: false,
             is_crowded: false,
+            traffic: Default::default(),
         };
         let mut pool = Pool::new(PathBuf::from("/nonexistent"), 1);
         pool.open_one(&context);

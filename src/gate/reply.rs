@@ -22,6 +22,23 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    pub const ALL: [Refusal; 9] = [
+        Refusal::Malformed,
+        Refusal::NotInTime,
+        Refusal::BodyTooLarge,
+        Refusal::UnknownExpectation,
+        Refusal::HeadTooLarge,
+        Refusal::ReceiverLost,
+        Refusal::Overloaded,
+        Refusal::ReceiverTooSlow,
+        Refusal::UnsupportedVersion,
+    ];
+
+    /// The status as a number: `413`.
+    pub fn code(self) -> &'static str {
+        self.status_and_text().0.split(' ').next().unwrap_or_default()
+    }
+
     /// The whole answer, which always closes the connection: after a refusal nobody knows where the next request
     /// begins.
     pub fn to_bytes(self) -> Vec<u8> {
@@ -36,6 +53,11 @@ impl Refusal {
              {retry}Connection: close\r\n\r\n{text}\n"
         )
         .into_bytes()
+    }
+
+    /// What is told to the sender, and to the operator.
+    pub fn text(self) -> &'static str {
+        self.status_and_text().1
     }
 
     fn status_and_text(self) -> (&'static str, &'static str) {
@@ -62,6 +84,13 @@ mod tests {
         let expected = "HTTP/1.1 413 Content Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n\
                         Content-Length: 15\r\nConnection: close\r\n\r\nbody too large\n";
         assert_eq!(String::from_utf8_lossy(&Refusal::BodyTooLarge.to_bytes()), expected);
+    }
+
+    #[test]
+    fn every_refusal_counts_for_itself() {
+        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!((refusal as usize, refusal.code().len()), (at, 3));
+        }
     }
 
     #[test]

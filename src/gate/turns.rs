@@ -1,13 +1,15 @@
 //! The gate's thread: what it owns, and what it does each turn.
 
-use super::Settings;
 use super::blocks::Budget;
 use super::body::READ_BYTES;
 use super::connection::{Connection, ConnectionId, Context, Dispensable, Progress, Request};
 use super::limits::Limits;
 use super::pool::{self, Outcome, Pool};
 use super::reply::Refusal;
+use super::{Pulse, Settings};
 use crate::listen::{Listener, Stream};
+use crate::log::stranger;
+use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, VecDeque};
@@ -32,6 +34,7 @@ pub struct Turns {
     stopped: UnixStream,
     stop_at: Option<Instant>,
     settings: Arc<Settings>,
+    pulse: Arc<Pulse>,
     /// Told once, when the pool is complete; until then nobody is accepted.
     ready: Option<SyncSender<()>>,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -63,6 +66,7 @@ impl Turns {
         stopped: UnixStream,
         pool: Pool,
         settings: Arc<Settings>,
+        pulse: Arc<Pulse>,
         ready: SyncSender<()>,
     ) -> Turns {
         let context = Context {
@@ -72,6 +76,7 @@ impl Turns {
             max_body_bytes: 0,
             is_stopping: false,
             is_crowded: false,
+            traffic: Arc::clone(&settings.traffic),
         };
         Turns {
             limits,
@@ -80,6 +85,7 @@ impl Turns {
             stopped,
             stop_at: None,
             settings,
+            pulse,
             ready: Some(ready),
             connections: BTreeMap::new(),
             next_id: 0,
@@ -122,6 +128,9 @@ impl Turns {
         self.accept_at = self.accept_at.filter(|accept_at| self.context.now < *accept_at);
         self.context.is_crowded = self.connections.len() >= self.limits.connections(self.context.now);
         self.context.max_body_bytes = self.settings.max_body_bytes.load(Ordering::Relaxed);
+        if !self.queue.is_empty() || self.pool.carries_any() {
+            self.pulse.note_waiting();
+        }
         if self.pool.is_complete()
             && let Some(ready) = self.ready.take()
         {
@@ -197,10 +206,12 @@ impl Turns {
         match outcome {
             Outcome::Pending => {}
             Outcome::Answered(owner, answer) => {
+                self.pulse.note_answer();
                 self.step(owner, |connection, context, _| connection.answer(&answer, context));
             }
             Outcome::Lost(owner) => {
-                log::warn!("the receiver closed a connection without an answer");
+                let line = format_args!("the receiver closed a connection without an answer");
+                stranger(Level::Warn, "", "connection lost by the receiver", line);
                 self.refuse(owner, Refusal::ReceiverLost);
             }
             Outcome::Unsent(request) => self.queue.push_front(request),
@@ -223,6 +234,7 @@ impl Turns {
 
     fn close(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
+        self.count_open();
         self.accept_at = None; // there is room again
     }
 
@@ -268,6 +280,7 @@ impl Turns {
             let Some(listener) = &self.listener else { return };
             let room = self.room();
             if matches!(room, Room::None) {
+                self.pulse.note_door();
                 return self.pause_accepting();
             }
             match listener.accept() {
@@ -281,11 +294,23 @@ impl Turns {
 
     fn admit(&mut self, stream: Stream, peer: String, room: &Room) {
         if let Room::AtTheCostOf(id) = room {
-            self.close(*id);
+            self.shed_one(*id);
         }
+        self.pulse.note_door();
         let id = ConnectionId(self.next_id);
         self.next_id += 1;
         self.connections.insert(id, Connection::new(id, stream, peer, &self.context));
+        self.context.traffic.accepted.add(1);
+        self.count_open();
+    }
+
+    fn count_open(&self) {
+        self.context.traffic.open.set(self.connections.len() as u64);
+    }
+
+    fn shed_one(&mut self, id: ConnectionId) {
+        self.context.traffic.shed.add(1);
+        self.close(id);
     }
 
     fn room(&self) -> Room {
@@ -310,7 +335,8 @@ impl Turns {
     fn cannot_accept(&mut self, error: &io::Error) {
         self.pause_accepting();
         if !is_shortage(error) {
-            return log::warn!("cannot accept a connection: {error}");
+            let line = format_args!("cannot accept a connection: {error}");
+            return stranger(Level::Warn, "", "connection not accepted", line);
         }
         if !self.limits.is_short(self.context.now) {
             log::warn!("descriptors ran out ({error}): fewer connections for a while");
@@ -322,7 +348,7 @@ impl Turns {
     fn shed(&mut self) {
         while self.connections.len() > self.limits.connections(self.context.now) {
             let Some(id) = self.most_dispensable() else { return };
-            self.close(id);
+            self.shed_one(id);
         }
     }
 

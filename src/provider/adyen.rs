@@ -1,15 +1,22 @@
 //! Adyen signs eight fields of each payment notification in a batch, and nothing else of it.
 //! <https://github.com/Adyen/adyen-node-api-library/blob/main/src/utils/hmacValidator.ts>
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::batch;
 use super::signed::Scope;
 use super::{Code, Draft, Refusal};
 use crate::config::secret::Secret;
 use crate::digest::{self, Hash};
 
 const SIGNATURE: &str = "additionalData/hmacSignature";
+
+/// The longest field that is signed has 80 characters. What is longer was not signed, and is not worth a copy.
+const MAX_FIELD_BYTES: usize = 1024;
 
 pub(super) const CODE: Code = Code {
     verify,
@@ -19,57 +26,98 @@ pub(super) const CODE: Code = Code {
     needs_url: false,
 };
 
+/// The fields are slices of the body: a tree of what nobody has signed yet would take thirty times its size.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Batch {
-    notification_items: Vec<Wrapped>,
+struct Batch<'a> {
+    #[serde(borrow)]
+    notification_items: &'a RawValue,
 }
 
 #[derive(Deserialize)]
-struct Wrapped {
-    #[serde(rename = "NotificationRequestItem")]
-    item: Value,
+struct Wrapped<'a> {
+    #[serde(borrow, rename = "NotificationRequestItem")]
+    item: Item<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Item<'a> {
+    #[serde(borrow)]
+    psp_reference: Option<&'a RawValue>,
+    original_reference: Option<&'a RawValue>,
+    merchant_account_code: Option<&'a RawValue>,
+    merchant_reference: Option<&'a RawValue>,
+    amount: Option<Amount<'a>>,
+    event_code: Option<&'a RawValue>,
+    success: Option<&'a RawValue>,
+    additional_data: Option<AdditionalData<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Amount<'a> {
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    currency: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AdditionalData<'a> {
+    #[serde(borrow)]
+    hmac_signature: Option<&'a RawValue>,
 }
 
 fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
     let missing = || Refusal::Missing("notificationItems".to_owned());
-    let batch: Batch = serde_json::from_slice(scope.parts.body).map_err(|_| missing())?;
-    let mut position = None;
-    for wrapped in batch.notification_items {
-        let found = verify_item(secrets, &wrapped.item)?;
-        position.get_or_insert(found);
+    let batch: Batch<'_> = serde_json::from_slice(scope.parts.body).map_err(|_| missing())?;
+    let verify_item = |text: &str| {
+        let Wrapped { item } = serde_json::from_str(text).map_err(|_| missing())?;
+        item.verify(secrets)
+    };
+    batch::judge_all(batch.notification_items, verify_item)?.ok_or_else(missing)
+}
+
+impl Item<'_> {
+    /// The position of the secret that matches.
+    fn verify(&self, secrets: &[Secret]) -> Result<usize, Refusal> {
+        let unreadable = || Refusal::Unreadable(SIGNATURE.to_owned());
+        let signature = self.additional_data.as_ref().and_then(|data| data.hmac_signature);
+        let signature = text(signature).ok_or_else(unreadable)?;
+        if signature.is_empty() {
+            return Err(Refusal::Missing(SIGNATURE.to_owned()));
+        }
+        let tag = digest::unbase64(&signature).ok_or_else(unreadable)?;
+        let signed = self.signed().ok_or(Refusal::Mismatch)?;
+        let matches = |secret: &Secret| digest::equal(&digest::hmac(Hash::Sha256, secret.as_bytes(), &[&signed]), &tag);
+        secrets.iter().position(matches).ok_or(Refusal::Mismatch)
     }
-    position.ok_or_else(missing)
+
+    /// `None` if there is a field that Adyen cannot have signed.
+    fn signed(&self) -> Option<String> {
+        let amount = self.amount.as_ref();
+        let fields = [
+            self.psp_reference,
+            self.original_reference,
+            self.merchant_account_code,
+            self.merchant_reference,
+            amount.and_then(|amount| amount.value),
+            amount.and_then(|amount| amount.currency),
+            self.event_code,
+            self.success,
+        ];
+        let texts: Option<Vec<Cow<'_, str>>> = fields.into_iter().map(text).collect();
+        Some(texts?.join(":"))
+    }
 }
 
-fn verify_item(secrets: &[Secret], item: &Value) -> Result<usize, Refusal> {
-    let signature = item["additionalData"]["hmacSignature"].as_str().filter(|text| !text.is_empty());
-    let signature = signature.ok_or_else(|| Refusal::Missing(SIGNATURE.to_owned()))?;
-    let tag = digest::unbase64(signature).ok_or_else(|| Refusal::Unreadable(SIGNATURE.to_owned()))?;
-    let signed = signed(item);
-    let matches = |secret: &Secret| digest::equal(&digest::hmac(Hash::Sha256, secret.as_bytes(), &[&signed]), &tag);
-    secrets.iter().position(matches).ok_or(Refusal::Mismatch)
-}
-
-fn signed(item: &Value) -> String {
-    let fields = [
-        &item["pspReference"],
-        &item["originalReference"],
-        &item["merchantAccountCode"],
-        &item["merchantReference"],
-        &item["amount"]["value"],
-        &item["amount"]["currency"],
-        &item["eventCode"],
-        &item["success"],
-    ];
-    fields.map(text).join(":")
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+/// A field as it is signed: a string without its quotation marks, anything else as it is written, nothing for `null`.
+fn text(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    match field.map(RawValue::get).unwrap_or("null") {
+        "null" => Some(Cow::Borrowed("")),
+        long if long.len() > MAX_FIELD_BYTES => None,
+        string if string.starts_with('"') => serde_json::from_str::<String>(string).ok().map(Cow::Owned),
+        other => Some(Cow::Borrowed(other)),
     }
 }
 
@@ -77,7 +125,11 @@ fn sign(secret: &Secret, draft: &mut Draft) {
     draft.edit_json(|json| {
         for wrapped in json.get_mut("notificationItems").and_then(Value::as_array_mut).into_iter().flatten() {
             let Some(item) = wrapped.get_mut("NotificationRequestItem") else { continue };
-            let tag = digest::hmac(Hash::Sha256, secret.as_bytes(), &[signed(item)]);
+            let text = item.to_string();
+            let Some(signed) = serde_json::from_str(&text).ok().and_then(|item: Item<'_>| item.signed()) else {
+                continue;
+            };
+            let tag = digest::hmac(Hash::Sha256, secret.as_bytes(), &[signed]);
             if let Some(fields) = item.as_object_mut() {
                 fields.insert("additionalData".to_owned(), json!({ "hmacSignature": digest::base64(&tag) }));
             }

@@ -24,11 +24,14 @@ pub fn verified(contract: &Contract) -> String {
         Algorithm::Token => format!("the secret itself in {place}: it proves the sender and not the body"),
         alg => format!("{}, {encoding}, of {} in {place}", alg.as_str(), scheme.signed),
     };
-    if let Some(tolerance) = scheme.tolerance {
-        let _ = write!(text, "; timestamps up to {} old", duration_text(tolerance));
+    let old = scheme.tolerance.map(|tolerance| format!("{} old", duration_text(tolerance)));
+    let ahead = scheme.tolerance_future.map(|tolerance| format!("{} ahead", duration_text(tolerance)));
+    let bounds: Vec<String> = old.into_iter().chain(ahead).collect();
+    if !bounds.is_empty() {
+        let _ = write!(text, "; timestamps up to {}", bounds.join(" and "));
     }
-    if let Some(tolerance) = scheme.tolerance_future {
-        let _ = write!(text, " and {} ahead", duration_text(tolerance));
+    if !bounds.is_empty() && scheme.ts_optional {
+        text.push_str(", where there is one");
     }
     text
 }
@@ -51,7 +54,7 @@ pub fn describe(contract: &Contract) -> Vec<(&'static str, String)> {
         ("provider", format!("{} ({})", preset.title, preset.name)),
         ("set up", preset.setup.to_owned()),
         ("verified", verified(contract)),
-        ("id", values(&contract.id, without_id(preset.without_id))),
+        ("id", id(contract)),
         ("event type", values(&contract.event, "none: it is always \"unknown\"")),
     ];
     if !contract.handshakes.is_empty() {
@@ -78,6 +81,13 @@ fn values(values: &[Template], none: &str) -> String {
     values.iter().map(one).collect::<Vec<_>>().join(", else ")
 }
 
+fn id(contract: &Contract) -> String {
+    let text = values(&contract.id, without_id(contract.without_id));
+    // Not every kind of delivery of a provider has one.
+    let may_lack = !contract.id.is_empty() && contract.without_id == WithoutId::Content;
+    if may_lack { format!("{text}, else the body, for 5 minutes") } else { text }
+}
+
 fn without_id(without: WithoutId) -> &'static str {
     match without {
         WithoutId::Content => "none: the same body within 5 minutes is the same delivery",
@@ -92,5 +102,6 @@ fn place(selector: &Selector) -> String {
         Selector::Form(name) => format!("form field {name}"),
         Selector::Query(name) => format!("query parameter {name}"),
         Selector::Item(prefix) => format!("item {prefix}"),
+        Selector::Any(any) => any.iter().map(place).collect::<Vec<_>>().join(" or "),
     }
 }

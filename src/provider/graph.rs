@@ -1,9 +1,13 @@
 //! Microsoft Graph puts the secret of the subscription, `clientState`, into every item of a batch.
 //! <https://learn.microsoft.com/graph/change-notifications-delivery-webhooks>
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::batch;
 use super::signed::Scope;
 use super::{Code, Draft, Refusal};
 use crate::config::secret::Secret;
@@ -17,28 +21,29 @@ pub(super) const CODE: Code = Code {
 };
 
 #[derive(Deserialize)]
-struct Batch {
-    value: Vec<Item>,
+struct Batch<'a> {
+    #[serde(borrow)]
+    value: &'a RawValue,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Item {
-    client_state: Option<String>,
+struct Item<'a> {
+    #[serde(borrow)]
+    client_state: Option<Cow<'a, str>>,
 }
 
 /// One stranger's item among genuine ones spoils the batch.
 fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
     let missing = || Refusal::Missing("clientState".to_owned());
-    let batch: Batch = serde_json::from_slice(scope.parts.body).map_err(|_| missing())?;
-    let mut position = None;
-    for item in batch.value {
+    let batch: Batch<'_> = serde_json::from_slice(scope.parts.body).map_err(|_| missing())?;
+    let verify_item = |text: &str| {
+        let item: Item<'_> = serde_json::from_str(text).map_err(|_| missing())?;
         let state = item.client_state.filter(|state| !state.is_empty()).ok_or_else(missing)?;
         let matches = |secret: &Secret| digest::equal(secret.as_bytes(), state.as_bytes());
-        let found = secrets.iter().position(matches).ok_or(Refusal::Mismatch)?;
-        position.get_or_insert(found);
-    }
-    position.ok_or_else(missing)
+        secrets.iter().position(matches).ok_or(Refusal::Mismatch)
+    };
+    batch::judge_all(batch.value, verify_item)?.ok_or_else(missing)
 }
 
 fn sign(secret: &Secret, draft: &mut Draft) {

@@ -1,7 +1,7 @@
 //! Handshakes: requests by which a provider asks whether the address is meant for it. They are answered, and not stored.
 
 use super::Contract;
-use super::selector::{Parts, Selector};
+use super::selector::{Absent, Parts, Selector};
 use super::signed::{Scope, Template};
 use crate::config::secret::Secret;
 use crate::digest;
@@ -9,17 +9,27 @@ use crate::digest;
 /// The longest value that is sent back. Every provider's challenge is far shorter, and nobody else's text is.
 const MAX_ECHO_BYTES: usize = 1024;
 
+/// In `allowed_origins`: anybody may send.
+const ANY_ORIGIN: &str = "*";
+
+/// The longest token that a log shows. Those of Notion have 50 characters.
+const MAX_TOKEN_BYTES: usize = 128;
+
+/// The largest body that is looked at for a handshake, which most providers send unsigned. Theirs are under a kilobyte, and
+/// every look reads all of the body.
+const MAX_GREETING_BYTES: usize = 64 * 1024;
+
 /// A kind of request that is answered without storing it: a part of an entry of the table.
 #[derive(Debug)]
 pub struct Handshake {
     pub method: &'static str,
     /// All of these must hold.
     pub when: &'static [(&'static str, Is)],
-    /// Whether it must be signed as a delivery is.
-    pub is_signed: bool,
+    pub proof: Proof,
     pub status: u16,
     pub kind: Kind,
     pub reply: &'static str,
+    /// Of those with the same name the first that has its values.
     pub headers: &'static [(&'static str, &'static str)],
     /// What the operator is to know, as a template. Empty: nothing.
     pub tell: &'static str,
@@ -27,14 +37,29 @@ pub struct Handshake {
     pub hides_method: bool,
 }
 
+/// When a handshake is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The provider does not sign it.
+    Unsigned,
+    /// It is signed as a delivery is.
+    Signed,
+    /// It brings the secret itself: only while there is none. Later it would be a stranger's.
+    Secretless,
+}
+
 /// What a value in a handshake must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Is {
     Any,
+    /// There must be none.
+    Absent,
+    /// A secret that may be shown: short, and nothing but visible ASCII.
+    Token,
     Text(&'static str),
     /// The source's `verify_token`.
     VerifyToken,
-    /// One of the source's `allowed_origins`.
+    /// One of the source's `allowed_origins`, of which `*` is any.
     AllowedOrigin,
 }
 
@@ -51,7 +76,7 @@ pub enum Kind {
 pub const HANDSHAKE: Handshake = Handshake {
     method: "POST",
     when: &[],
-    is_signed: false,
+    proof: Proof::Unsigned,
     status: 200,
     kind: Kind::Empty,
     reply: "",
@@ -75,6 +100,15 @@ pub struct Greeting {
 pub struct Acquaintance {
     pub verify_token: Option<Secret>,
     pub allowed_origins: Vec<String>,
+}
+
+/// How far a request has come when it is met.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage<'a> {
+    /// Nothing of it is verified; `is_awaited` where nothing can be before the provider has brought the secret.
+    Before { is_awaited: bool },
+    /// It is verified, with the key that matched; `None` where the source asks for none.
+    After(Option<&'a Secret>),
 }
 
 /// How a handshake is answered.
@@ -113,14 +147,14 @@ impl Handshake {
     }
 }
 
-/// Judges a request before it is verified (`key` is `None`), or after, with the key that matched.
-pub fn meet(contract: &Contract, parts: &Parts<'_>, known: &Acquaintance, key: Option<Option<&Secret>>) -> Encounter {
-    let is_signed = key.is_some();
+/// Judges a request before it is verified, and again after.
+pub fn meet(contract: &Contract, parts: &Parts<'_>, known: &Acquaintance, stage: Stage<'_>) -> Encounter {
+    let is_small = parts.body.len() <= MAX_GREETING_BYTES;
     let mut greetings = contract
         .handshakes
         .iter()
-        .filter(|greeting| greeting.of.is_signed == is_signed && greeting.of.method == parts.method);
-    let scope = Scope { secret: key.flatten().map(Secret::as_bytes), ..Scope::of(*parts) };
+        .filter(|greeting| is_small && greeting.of.proof.is_due(stage) && greeting.of.method == parts.method);
+    let scope = Scope { secret: stage.key().map(Secret::as_bytes), ..Scope::of(*parts) };
     let reply = greetings.clone().filter(|greeting| greeting.is_met(parts, known)).find_map(|it| it.reply(&scope));
     match reply {
         Some(reply) => Encounter::Handshake(reply),
@@ -130,6 +164,26 @@ pub fn meet(contract: &Contract, parts: &Parts<'_>, known: &Acquaintance, key: O
             _ => Encounter::WrongMethod,
         },
         None => Encounter::Delivery,
+    }
+}
+
+impl Proof {
+    fn is_due(self, stage: Stage<'_>) -> bool {
+        match (self, stage) {
+            (Proof::Unsigned, Stage::Before { .. }) | (Proof::Signed, Stage::After(_)) => true,
+            (Proof::Secretless, Stage::Before { is_awaited }) => is_awaited,
+            (Proof::Secretless, Stage::After(key)) => key.is_none(),
+            _ => false,
+        }
+    }
+}
+
+impl<'a> Stage<'a> {
+    fn key(self) -> Option<&'a Secret> {
+        match self {
+            Stage::Before { .. } => None,
+            Stage::After(key) => key,
+        }
     }
 }
 
@@ -146,16 +200,9 @@ pub fn methods(contract: &Contract) -> String {
 
 impl Greeting {
     fn is_met(&self, parts: &Parts<'_>, known: &Acquaintance) -> bool {
-        self.when.iter().all(|(selector, is)| {
-            let Ok(value) = parts.only(selector) else { return false };
-            match is {
-                Is::Any => true,
-                Is::Text(text) => value == *text,
-                Is::VerifyToken => {
-                    known.verify_token.as_ref().is_some_and(|token| digest::equal(token.as_bytes(), value.as_bytes()))
-                }
-                Is::AllowedOrigin => known.allowed_origins.iter().any(|origin| origin.eq_ignore_ascii_case(&value)),
-            }
+        self.when.iter().all(|(selector, is)| match parts.only(selector) {
+            Ok(value) => is.met_by(&value, known),
+            Err(absent) => *is == Is::Absent && absent == Absent::Missing,
         })
     }
 
@@ -167,8 +214,11 @@ impl Greeting {
         };
         let body = self.reply.text(scope, escape)?;
         let value = |template: &Template| template.text(scope, printable).filter(|value| value.is_ascii());
-        let mut headers: Vec<(&'static str, String)> =
-            self.headers.iter().filter_map(|(name, template)| Some((*name, value(template)?))).collect();
+        let mut headers: Vec<(&'static str, String)> = Vec::new();
+        for (name, template) in &self.headers {
+            let is_there = headers.iter().any(|(have, _)| have == name);
+            headers.extend(value(template).filter(|_| !is_there).map(|value| (*name, value)));
+        }
         match self.of.kind {
             Kind::Empty => {}
             // The text is a stranger's: a browser must not take it for a page.
@@ -179,6 +229,23 @@ impl Greeting {
         let tell =
             self.tell.as_ref().map(|tell| tell.text(scope, printable)).map_or(Some(None), |told| told.map(Some))?;
         Some(Reply { status: self.of.status, headers, body, tell })
+    }
+}
+
+impl Is {
+    fn met_by(self, value: &str, known: &Acquaintance) -> bool {
+        match self {
+            Is::Any => true,
+            Is::Absent => false,
+            Is::Token => value.len() <= MAX_TOKEN_BYTES && value.bytes().all(|byte| byte.is_ascii_graphic()),
+            Is::Text(text) => value == text,
+            Is::VerifyToken => {
+                known.verify_token.as_ref().is_some_and(|token| digest::equal(token.as_bytes(), value.as_bytes()))
+            }
+            Is::AllowedOrigin => {
+                known.allowed_origins.iter().any(|origin| origin == ANY_ORIGIN || origin.eq_ignore_ascii_case(value))
+            }
+        }
     }
 }
 

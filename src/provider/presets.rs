@@ -10,9 +10,7 @@ mod standard;
 mod work;
 
 use super::scheme::{Algorithm, Encoding, KeyForm, Unit};
-use super::{Preset, Sample, WithoutId};
-
-const FORM: &str = "application/x-www-form-urlencoded";
+use super::{FORM, Preset, Sample, WithoutId};
 
 const JSON: Sample = Sample { event_type: "ping", content_type: "application/json", body: "{}" };
 
@@ -29,6 +27,7 @@ const BASE: Preset = Preset {
     signed: "{body}",
     ts: "",
     ts_unit: Unit::Seconds,
+    ts_optional: false,
     tolerance_s: 0,
     tolerance_future_s: 0,
     key: KeyForm::Utf8,
@@ -36,6 +35,7 @@ const BASE: Preset = Preset {
     code: None,
     id: &[],
     without_id: WithoutId::Content,
+    forms: false,
     event: &[],
     status: 200,
     handshakes: &[],

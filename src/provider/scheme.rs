@@ -1,6 +1,7 @@
 //! Verification by a declarative scheme: where the signature is, what it is made of, and how old it may be.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Refusal;
@@ -16,6 +17,10 @@ const MAX_CANDIDATES: usize = 16;
 /// Milliseconds until the year 33658. More digits are no time.
 const MAX_TIMESTAMP_DIGITS: usize = 15;
 
+/// From 2001 to 2286 a number of seconds has ten digits, and one of milliseconds thirteen. Where nothing stands between a
+/// timestamp and what follows it, a timestamp of these years leaves nobody a digit to shift from one to the other.
+const TEN_DIGITS: RangeInclusive<i64> = 1_000_000_000_000..=9_999_999_999_999;
+
 /// What stands before the point in a P-256 public key (SubjectPublicKeyInfo, RFC 5480).
 const P256_SPKI_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
@@ -26,6 +31,8 @@ const P256_SPKI_PREFIX: [u8; 26] = [
 const P256_POINT_BYTES: usize = 65;
 
 const ED25519_KEY_BYTES: usize = 32;
+
+const AUTHORIZATION: &str = "Authorization";
 
 /// One way to verify, ready for use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +47,8 @@ pub struct Scheme {
     pub signed: Template,
     pub ts: Option<Selector>,
     pub ts_unit: Unit,
+    /// Whether a delivery without one may be of any age; only where the timestamp is in what is signed anyway.
+    pub ts_optional: bool,
     /// How old a delivery may be; `None`: of any age.
     pub tolerance: Option<Duration>,
     /// How far in the future it may be; `None`: as far as it likes.
@@ -175,7 +184,10 @@ impl Algorithm {
 impl Scheme {
     /// The key in a secret as the provider shows it. `Err` tells the operator what it should look like.
     pub fn key(&self, secret: &Secret) -> Result<Secret, String> {
-        let bytes = secret.as_bytes().strip_prefix(self.key_strip.as_bytes()).unwrap_or(secret.as_bytes());
+        let bytes = secret.as_bytes();
+        // White space around a key that is written in letters is nobody's intention.
+        let bytes = if self.key == KeyForm::Utf8 { bytes } else { bytes.trim_ascii() };
+        let bytes = bytes.strip_prefix(self.key_strip.as_bytes()).unwrap_or(bytes);
         let text = || std::str::from_utf8(bytes).ok();
         let key = match self.key {
             KeyForm::Utf8 => Some(bytes.to_vec()),
@@ -213,8 +225,10 @@ impl Scheme {
         if self.signed.needs_ts() && self.ts.is_none() {
             return Err(("ts", "missing; the signed text has {ts}: write where the timestamp is".to_owned()));
         }
-        if self.tolerance.is_some() && self.ts.is_none() {
-            return Err(("tolerance", "there is no timestamp; write ts, or take tolerance out".to_owned()));
+        for (key, tolerance) in [("tolerance", self.tolerance), ("tolerance_future", self.tolerance_future)] {
+            if tolerance.is_some() && self.ts.is_none() {
+                return Err((key, format!("there is no timestamp; write ts, or take {key} out")));
+            }
         }
         if self.alg == Algorithm::Sha256 && !self.signed.needs_secret() {
             return Err(("signed", "a plain hash proves nothing without {secret} in it".to_owned()));
@@ -224,27 +238,27 @@ impl Scheme {
 
     /// The position of the key that matches.
     pub fn verify(&self, keys: &[Secret], scope: &Scope<'_>, now: Timestamp) -> Result<usize, Refusal> {
-        let value = only(&scope.parts, &self.sig)?;
+        let sig = self.sig.chosen(&scope.parts);
+        let value = only(&scope.parts, sig)?;
         let items = self.items(&value);
         // What is signed decides when the timestamp is looked for: before the signature is checked only the header is read.
         let early = if self.signed.needs_ts() { self.find_ts(&scope.parts, &items)? } else { None };
-        // Where nothing stands between a timestamp and what follows it, only its form tells where it ends.
         if let Some(ts) = &early {
-            self.ts_unit.read(ts).ok_or(Refusal::BadTimestamp)?;
+            self.check_form(ts)?;
         }
-        let candidates = self.candidates(&items)?;
+        let candidates = self.candidates(sig, &items)?;
         // A plain hash can be continued by whoever has seen one, but only behind padding, which is never UTF-8.
         if self.alg == Algorithm::Sha256 && std::str::from_utf8(scope.parts.body).is_err() {
             return Err(Refusal::Mismatch);
         }
         let scope = Scope { ts: early.as_deref(), ..*scope };
         let position = self.matching(keys, &scope, &candidates)?;
-        if let Some(tolerance) = self.tolerance {
-            let late = match &early {
-                Some(ts) => Some(ts.clone()),
-                None => self.find_ts(&scope.parts, &items)?,
+        if self.tolerance.is_some() || self.tolerance_future.is_some() {
+            let ts = match early {
+                Some(ts) => Some(ts),
+                None => self.find_late_ts(&scope.parts, &items)?,
             };
-            self.check_age(late.as_deref(), tolerance, now)?;
+            self.check_age(ts.as_deref(), now)?;
         }
         Ok(position)
     }
@@ -256,26 +270,61 @@ impl Scheme {
         }
     }
 
-    fn candidates(&self, items: &[&str]) -> Result<Vec<Vec<u8>>, Refusal> {
-        let texts = items.iter().filter_map(|item| item.strip_prefix(self.prefix.as_str()));
+    fn candidates(&self, sig: &Selector, items: &[&str]) -> Result<Vec<Vec<u8>>, Refusal> {
+        let texts = items.iter().filter_map(|item| self.without_prefix(sig, item));
         let texts = texts.filter(|text| !text.is_empty());
         let decode = |text: &str| match self.alg {
             Algorithm::Token => Some(text.as_bytes().to_vec()),
             _ => self.enc.decode(text),
         };
         let candidates: Vec<Vec<u8>> = texts.filter_map(decode).take(MAX_CANDIDATES).collect();
-        if candidates.is_empty() { Err(Refusal::Unreadable(self.sig.to_string())) } else { Ok(candidates) }
+        if candidates.is_empty() { Err(Refusal::Unreadable(sig.to_string())) } else { Ok(candidates) }
+    }
+
+    fn without_prefix<'v>(&self, sig: &Selector, item: &'v str) -> Option<&'v str> {
+        let prefix = self.prefix.as_str();
+        match sig {
+            // How credentials are meant is a word in any case (RFC 9110, section 11.1).
+            Selector::Header(name) if self.alg == Algorithm::Token && name.eq_ignore_ascii_case(AUTHORIZATION) => {
+                let (word, rest) = item.split_at_checked(prefix.len())?;
+                word.eq_ignore_ascii_case(prefix).then_some(rest)
+            }
+            // In an address a token stands alone.
+            Selector::Query(_) => Some(item.strip_prefix(prefix).unwrap_or(item)),
+            _ => item.strip_prefix(prefix),
+        }
     }
 
     fn matching(&self, keys: &[Secret], scope: &Scope<'_>, candidates: &[Vec<u8>]) -> Result<usize, Refusal> {
-        for (position, key) in keys.iter().enumerate() {
-            let scope = Scope { secret: Some(key.as_bytes()), ..*scope };
-            let message = self.signed.bytes(&scope).map_err(|(name, absent)| refusal(name, absent))?;
-            if self.alg.accepts(key.as_bytes(), &message, candidates) {
+        // HubSpot's documentation and its libraries differ in whether an address is decoded.
+        let as_it_is = self.signed.with_url_as_it_is();
+        for signed in std::iter::once(&self.signed).chain(&as_it_is) {
+            if let Some(position) = self.position(signed, keys, scope, candidates)? {
                 return Ok(position);
             }
         }
         Err(Refusal::Mismatch)
+    }
+
+    fn position(
+        &self,
+        signed: &Template,
+        keys: &[Secret],
+        scope: &Scope<'_>,
+        candidates: &[Vec<u8>],
+    ) -> Result<Option<usize>, Refusal> {
+        if !signed.varies_by_secret() {
+            let message = message(signed, scope)?;
+            let accepts = |key: &Secret| self.alg.accepts(key.as_bytes(), &message, candidates);
+            return Ok(keys.iter().position(accepts));
+        }
+        for (position, key) in keys.iter().enumerate() {
+            let message = message(signed, &Scope { secret: Some(key.as_bytes()), ..*scope })?;
+            if self.alg.accepts(key.as_bytes(), &message, candidates) {
+                return Ok(Some(position));
+            }
+        }
+        Ok(None)
     }
 
     fn find_ts(&self, parts: &Parts<'_>, items: &[&str]) -> Result<Option<String>, Refusal> {
@@ -284,26 +333,49 @@ impl Scheme {
             Some(Selector::Item(prefix)) => {
                 let mut found = items.iter().filter_map(|item| item.strip_prefix(prefix.as_str()));
                 let ts = found.next().filter(|ts| !ts.is_empty());
-                let ts = ts.ok_or_else(|| Refusal::Missing(prefix.clone()))?;
+                let ts = ts.ok_or_else(|| Refusal::NoTimestamp(format!("{prefix} in {}", self.sig)))?;
                 if found.next().is_some() { Err(Refusal::Repeated(prefix.clone())) } else { Ok(Some(ts.to_owned())) }
             }
-            Some(selector) => only(parts, selector).map(|ts| Some(ts.into_owned())),
+            Some(selector) => match parts.only(selector) {
+                Ok(ts) => Ok(Some(ts.into_owned())),
+                Err(Absent::Missing) => Err(Refusal::NoTimestamp(selector.to_string())),
+                Err(absent) => Err(refusal(selector.to_string(), absent)),
+            },
         }
     }
 
+    /// The timestamp of a delivery whose signature is right.
+    fn find_late_ts(&self, parts: &Parts<'_>, items: &[&str]) -> Result<Option<String>, Refusal> {
+        match self.find_ts(parts, items) {
+            Err(Refusal::NoTimestamp(_)) if self.ts_optional => Ok(None),
+            found => found,
+        }
+    }
+
+    /// A timestamp that is signed must be one, and of known length where only its length tells where it ends.
+    fn check_form(&self, ts: &str) -> Result<(), Refusal> {
+        let signed_at = self.ts_unit.read(ts).ok_or_else(|| self.bad_timestamp())?;
+        let is_whole = self.signed.sets_ts_apart() || TEN_DIGITS.contains(&signed_at.unix_ms());
+        if is_whole { Ok(()) } else { Err(self.bad_timestamp()) }
+    }
+
+    fn bad_timestamp(&self) -> Refusal {
+        Refusal::BadTimestamp(self.ts.as_ref().map(Selector::to_string).unwrap_or_default())
+    }
+
     /// The edges are within: a delivery of exactly that age is taken.
-    fn check_age(&self, ts: Option<&str>, tolerance: Duration, now: Timestamp) -> Result<(), Refusal> {
+    fn check_age(&self, ts: Option<&str>, now: Timestamp) -> Result<(), Refusal> {
         let Some(ts) = ts else { return Ok(()) };
-        let signed_at = self.ts_unit.read(ts).ok_or(Refusal::BadTimestamp)?;
+        let signed_at = self.ts_unit.read(ts).ok_or_else(|| self.bad_timestamp())?;
         if !now.is_plausible() {
             return Err(Refusal::ClockNotSet);
         }
         let age_ms = self.ts_unit.round(now) - signed_at.unix_ms();
-        if age_ms > millis(tolerance) {
-            return Err(Refusal::TooOld { age_ms, tolerance });
-        }
-        match self.tolerance_future {
-            Some(tolerance) if -age_ms > millis(tolerance) => Err(Refusal::TooNew { ahead_ms: -age_ms, tolerance }),
+        match (self.tolerance, self.tolerance_future) {
+            (Some(tolerance), _) if age_ms > millis(tolerance) => Err(Refusal::TooOld { age_ms, tolerance }),
+            (_, Some(tolerance)) if -age_ms > millis(tolerance) => {
+                Err(Refusal::TooNew { ahead_ms: -age_ms, tolerance })
+            }
             _ => Ok(()),
         }
     }
@@ -342,13 +414,18 @@ fn p256_point(key: &[u8]) -> Option<Vec<u8>> {
     key.strip_prefix(&P256_SPKI_PREFIX).filter(|point| point.len() == P256_POINT_BYTES).map(<[u8]>::to_vec)
 }
 
+fn message<'a>(signed: &'a Template, scope: &Scope<'a>) -> Result<Vec<Cow<'a, [u8]>>, Refusal> {
+    signed.bytes(scope).map_err(|(name, absent)| refusal(name, absent))
+}
+
 pub(super) fn only<'a>(parts: &Parts<'a>, selector: &Selector) -> Result<Cow<'a, str>, Refusal> {
     parts.only(selector).map_err(|absent| refusal(selector.to_string(), absent))
 }
 
-fn refusal(name: String, absent: Absent) -> Refusal {
+pub(super) fn refusal(name: String, absent: Absent) -> Refusal {
     match absent {
         Absent::Missing => Refusal::Missing(name),
         Absent::Repeated => Refusal::Repeated(name),
+        Absent::TooLarge => Refusal::TooLarge(name),
     }
 }

@@ -1,6 +1,7 @@
 //! Where a value is found in a request: `header:NAME`, `json:/POINTER`, `form:NAME`, `query:NAME`, and, of a signature
 //! header that is a list, `item:PREFIX`. A selector yields a string that is not empty, or an integer; nothing else.
 
+mod multipart;
 mod pointer;
 
 use std::borrow::Cow;
@@ -11,7 +12,9 @@ use crate::event::Headers;
 
 pub use pointer::scalar;
 
-const FORM: &str = "application/x-www-form-urlencoded";
+/// The media type of a form without files.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+const MULTIPART: &str = "multipart/form-data";
 
 /// The form field in which JSON is sent as a form.
 const FORM_PAYLOAD: &str = "payload";
@@ -25,6 +28,8 @@ pub enum Selector {
     Query(String),
     /// What follows the prefix in an item of the signature header.
     Item(String),
+    /// The first of these that has a value.
+    Any(Vec<Selector>),
 }
 
 /// Why a selector yields nothing.
@@ -33,22 +38,61 @@ pub enum Absent {
     Missing,
     /// It is there twice, and there is no telling which one an intermediary looked at.
     Repeated,
+    /// It is larger than what it is there for.
+    TooLarge,
 }
 
 impl FromStr for Selector {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Selector, String> {
-        let wrong = || format!("{text:?} is no selector; write header:NAME, json:/POINTER, form:NAME or query:NAME");
-        let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty()).ok_or_else(wrong)?;
-        let name = name.to_owned();
-        match kind {
-            "header" => Ok(Selector::Header(name)),
-            "json" if name.starts_with('/') => Ok(Selector::Json(name)),
-            "form" => Ok(Selector::Form(name)),
-            "query" => Ok(Selector::Query(name)),
-            "item" => Ok(Selector::Item(name)),
-            _ => Err(wrong()),
+        // A name may have the separator in it: only what is a selector on both sides of it is two.
+        if let Ok(any) = text.split('|').map(one).collect::<Result<Vec<_>, _>>()
+            && any.len() > 1
+        {
+            return Ok(Selector::Any(any));
+        }
+        one(text)
+    }
+}
+
+fn one(text: &str) -> Result<Selector, String> {
+    let wrong = || format!("{text:?} is no selector; write header:NAME, json:/POINTER, form:NAME or query:NAME");
+    let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty()).ok_or_else(wrong)?;
+    let name = name.to_owned();
+    match kind {
+        "header" => Ok(Selector::Header(name)),
+        "json" if name.starts_with('/') => Ok(Selector::Json(name)),
+        "form" => Ok(Selector::Form(name)),
+        "query" => Ok(Selector::Query(name)),
+        "item" => Ok(Selector::Item(name)),
+        _ => Err(wrong()),
+    }
+}
+
+impl Selector {
+    /// Of several places the one that has a value; if none has, the first.
+    pub fn chosen(&self, parts: &Parts<'_>) -> &Selector {
+        let has_value = |selector: &&Selector| parts.only(selector) != Err(Absent::Missing);
+        match self {
+            Selector::Any(any) => any.iter().find(has_value).unwrap_or(self.main()),
+            one => one,
+        }
+    }
+
+    /// Of several places the usual one.
+    pub fn main(&self) -> &Selector {
+        match self {
+            Selector::Any(any) => any.first().unwrap_or(self),
+            one => one,
+        }
+    }
+
+    /// Of several places each.
+    pub fn places(&self) -> &[Selector] {
+        match self {
+            Selector::Any(any) => any,
+            one => std::slice::from_ref(one),
         }
     }
 }
@@ -61,6 +105,7 @@ impl fmt::Display for Selector {
             Selector::Form(name) => write!(f, "form:{name}"),
             Selector::Query(name) => write!(f, "query:{name}"),
             Selector::Item(prefix) => write!(f, "item:{prefix}"),
+            Selector::Any(any) => f.write_str(&any.iter().map(Selector::to_string).collect::<Vec<_>>().join("|")),
         }
     }
 }
@@ -73,6 +118,9 @@ pub struct Parts<'a> {
     pub target: &'a str,
     pub headers: &'a Headers,
     pub body: &'a [u8],
+    /// Whether the provider sends forms at all. Nobody signs the `Content-Type`, so it alone must not turn JSON into a form
+    /// whose fields a text within that JSON can name.
+    pub forms: bool,
 }
 
 impl<'a> Parts<'a> {
@@ -93,17 +141,24 @@ impl<'a> Parts<'a> {
     }
 
     fn all(&self, selector: &Selector) -> Box<dyn Iterator<Item = Cow<'a, str>> + 'a> {
-        match selector {
+        match selector.chosen(self) {
             Selector::Header(name) => {
                 let name = name.clone();
                 let of_that_name = move |(field, _): &(&str, &str)| field.eq_ignore_ascii_case(&name);
                 Box::new(self.headers.iter().filter(of_that_name).map(|(_, value)| Cow::Borrowed(value)))
             }
             Selector::Json(pointer) => Box::new(scalar(&self.json(), pointer).map(Cow::Owned).into_iter()),
-            Selector::Form(name) => fields(self.body, name),
-            Selector::Query(name) => fields(self.query().as_bytes(), name),
+            Selector::Form(name) => {
+                let name = name.clone();
+                Box::new(self.fields().filter(move |(field, _)| *field == name).map(|(_, value)| value))
+            }
+            Selector::Query(name) => {
+                let name = name.clone();
+                let pairs = form_urlencoded::parse(self.query().as_bytes());
+                Box::new(pairs.filter(move |(field, _)| *field == name).map(|(_, value)| value))
+            }
             // An item is a part of the signature, and is looked for there.
-            Selector::Item(_) => Box::new(std::iter::empty()),
+            Selector::Item(_) | Selector::Any(_) => Box::new(std::iter::empty()),
         }
     }
 
@@ -111,31 +166,60 @@ impl<'a> Parts<'a> {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
+    /// Whether the body is a form by its type, its sender and its looks: what begins as JSON does is none, because a form
+    /// writes braces and brackets as `%7B` and `%5B`. Nor is what is not even UTF-8, which would be read with three bytes for
+    /// each of such.
     pub fn is_form(&self) -> bool {
-        let media_type = self.headers.get("Content-Type").unwrap_or_default().split(';').next().unwrap_or_default();
-        media_type.trim().eq_ignore_ascii_case(FORM)
+        let looks_like_json = matches!(self.body.trim_ascii_start().first(), Some(b'{' | b'['));
+        let is_it = self.forms && !looks_like_json && self.media_type().eq_ignore_ascii_case(FORM);
+        is_it && std::str::from_utf8(self.body).is_ok()
     }
 
-    /// The body; of a form that carries JSON in its only field `payload`, that.
+    /// The JSON in the first field of a form, if that is named `payload` and no other is.
+    pub fn form_payload(&self) -> Option<Cow<'a, str>> {
+        let mut pairs = self.is_form().then(|| self.pairs())?;
+        let (_, payload) = pairs.next().filter(|(name, _)| name == FORM_PAYLOAD)?;
+        pairs.all(|(name, _)| name != FORM_PAYLOAD).then_some(payload)
+    }
+
+    /// The body; of a form that carries JSON in its field `payload`, that.
     pub fn json(&self) -> Cow<'a, [u8]> {
-        if !self.is_form() {
-            return Cow::Borrowed(self.body);
-        }
-        match self.only(&Selector::Form(FORM_PAYLOAD.to_owned())) {
-            Ok(payload) => Cow::Owned(payload.into_owned().into_bytes()),
-            Err(_) => Cow::Borrowed(self.body),
+        match self.form_payload() {
+            Some(payload) => Cow::Owned(payload.into_owned().into_bytes()),
+            None => Cow::Borrowed(self.body),
         }
     }
 
     /// The name-value pairs of a form.
-    pub fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+    pub fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         form_urlencoded::parse(self.body)
     }
-}
 
-fn fields<'a>(encoded: &'a [u8], name: &str) -> Box<dyn Iterator<Item = Cow<'a, str>> + 'a> {
-    let name = name.to_owned();
-    Box::new(form_urlencoded::parse(encoded).filter(move |(field, _)| *field == name).map(|(_, value)| value))
+    /// The fields of a form of either kind; of one with files, those that are text. Nothing where there is no form.
+    pub fn fields(&self) -> Box<dyn Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + 'a> {
+        if self.is_form() {
+            return Box::new(self.pairs());
+        }
+        match self.boundary() {
+            Some(boundary) => Box::new(multipart::fields(boundary, self.body)),
+            None => Box::new(std::iter::empty()),
+        }
+    }
+
+    /// What stands between the parts of a form with files. Such a form begins with it: the type alone makes none of JSON.
+    pub fn boundary(&self) -> Option<&'a str> {
+        let is_multipart = self.forms && self.media_type().eq_ignore_ascii_case(MULTIPART);
+        let boundary = is_multipart.then(|| multipart::boundary(self.content_type())).flatten()?;
+        multipart::begins_with(boundary, self.body).then_some(boundary)
+    }
+
+    fn content_type(&self) -> &'a str {
+        self.headers.get("Content-Type").unwrap_or_default()
+    }
+
+    fn media_type(&self) -> &'a str {
+        self.content_type().split(';').next().unwrap_or_default().trim()
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +228,7 @@ mod tests {
 
     fn find(headers: &[(&str, &str)], target: &str, body: &str, selector: &str) -> Result<String, Absent> {
         let headers = Headers::new(headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect());
-        let parts = Parts { method: "POST", target, headers: &headers, body: body.as_bytes() };
+        let parts = Parts { method: "POST", target, headers: &headers, body: body.as_bytes(), forms: true };
         parts.only(&selector.parse().unwrap()).map(Cow::into_owned)
     }
 
@@ -156,6 +240,40 @@ mod tests {
         assert_eq!(find(&form, "/", "a=1&b=%2B+x", "form:b"), Ok("+ x".into()));
         assert_eq!(find(&form, "/", "payload=%7B%22a%22%3A1%7D", "json:/a"), Ok("1".into()));
         assert_eq!(find(&[], "/p?hub.mode=x%20y", "", "query:hub.mode"), Ok("x y".into()));
+    }
+
+    #[test]
+    fn of_several_places_the_first_with_a_value_counts() {
+        let either = "header:a|header:b|query:c";
+        assert_eq!(find(&[("b", "2"), ("a", "1")], "/?c=3", "", either), Ok("1".into()));
+        assert_eq!(find(&[("b", "2"), ("a", "")], "/?c=3", "", either), Ok("2".into()));
+        assert_eq!(find(&[], "/?c=3", "", either), Ok("3".into()));
+        assert_eq!(find(&[], "/", "", either), Err(Absent::Missing));
+        assert_eq!(find(&[("a", "1"), ("a", "1"), ("b", "2")], "/", "", either), Err(Absent::Repeated));
+        assert_eq!(find(&[], "/", r#"{"a|b":1}"#, "json:/a|b"), Ok("1".into()));
+    }
+
+    #[test]
+    fn nothing_but_a_form_has_fields() {
+        let form = [("Content-Type", "application/x-www-form-urlencoded")];
+        let issue = r#"{"id":1,"title":"&payload={\"id\":2}&command=x&"}"#;
+        assert_eq!(find(&form, "/", issue, "json:/id"), Ok("1".into()), "the type alone makes no form of JSON");
+        assert_eq!(find(&form, "/", issue, "form:command"), Err(Absent::Missing));
+        assert_eq!(find(&form, "/", "a=1&payload=%7B%22id%22%3A2%7D", "json:/id"), Err(Absent::Missing));
+        assert_eq!(find(&form, "/", "payload=%7B%7D&payload=%7B%22id%22%3A2%7D", "json:/id"), Err(Absent::Missing));
+        assert_eq!(find(&[], "/", "a=1", "form:a"), Err(Absent::Missing));
+        let headers = Headers::new(vec![("Content-Type".into(), "application/x-www-form-urlencoded".into())]);
+        let body = br#"payload=%7B%22id%22%3A2%7D"#;
+        let never = Parts { method: "POST", target: "/", headers: &headers, body, forms: false };
+        assert_eq!(never.first(&"json:/id".parse().unwrap()), None, "its provider sends no forms");
+    }
+
+    #[test]
+    fn a_form_with_files_has_its_texts_as_fields() {
+        let kind = [("Content-Type", "multipart/form-data; boundary=\"x y\"")];
+        let body = "--x y\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n1\r\n2\r\n--x y--\r\n";
+        assert_eq!(find(&kind, "/", body, "form:token"), Ok("1\r\n2".into()));
+        assert_eq!(find(&[], "/", body, "form:token"), Err(Absent::Missing));
     }
 
     #[test]

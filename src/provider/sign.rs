@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::scheme::Algorithm;
 use super::selector::{Parts, Selector};
 use super::signed::Scope;
-use super::{Contract, Sample, Template};
+use super::{Contract, FORM, Sample, Template};
 use crate::clock::Timestamp;
 use crate::config::secret::Secret;
 use crate::event::Headers;
@@ -29,6 +30,7 @@ pub struct Draft {
     pub body: Vec<u8>,
     /// What is to be added to the URL's query.
     pub query: Vec<(String, String)>,
+    pub forms: bool,
     pub public_url: Option<String>,
 }
 
@@ -57,10 +59,12 @@ impl fmt::Display for SignError {
 pub fn draft(contract: &Contract, key: Option<&Secret>, wish: Wish, now: Timestamp) -> Result<Draft, SignError> {
     let Sample { event_type, content_type, body } = contract.preset.sample;
     let is_sample = wish.body.is_none();
+    let content_type = wish.body.as_deref().map_or(content_type, |body| type_of(body, content_type, contract.forms));
     let mut draft = Draft {
         headers: Headers::new(vec![("Content-Type".to_owned(), content_type.to_owned())]),
         body: wish.body.unwrap_or_else(|| body.as_bytes().to_vec()),
         query: Vec::new(),
+        forms: contract.forms,
         public_url: contract.public_url.clone(),
     };
     let sample_type = wish.event_type.is_none().then_some(event_type);
@@ -73,9 +77,21 @@ pub fn draft(contract: &Contract, key: Option<&Secret>, wish: Wish, now: Timesta
     }
 }
 
+/// What a user's own body is sent as: what the provider's is, as far as its looks allow.
+fn type_of(body: &[u8], usual: &'static str, forms: bool) -> &'static str {
+    let is_pairs = !body.is_empty() && body.iter().all(u8::is_ascii_graphic) && body.contains(&b'=');
+    match std::str::from_utf8(body) {
+        Err(_) => "application/octet-stream",
+        Ok(text) if serde_json::from_str::<IgnoredAny>(text).is_ok() && usual == FORM => "application/json",
+        Ok(text) if serde_json::from_str::<IgnoredAny>(text).is_ok() => usual,
+        Ok(_) if forms && is_pairs => FORM,
+        Ok(_) => "text/plain; charset=utf-8",
+    }
+}
+
 impl Draft {
     pub fn parts(&self) -> Parts<'_> {
-        Parts { method: "POST", target: "", headers: &self.headers, body: &self.body }
+        Parts { method: "POST", target: "", headers: &self.headers, body: &self.body, forms: self.forms }
     }
 
     pub fn set_header(&mut self, name: &str, value: &str) {
@@ -97,7 +113,7 @@ impl Draft {
         // Of an id made of several values the first is the one that tells deliveries apart.
         let is_there = |selector: &Selector| self.parts().first(selector).is_some();
         let value = values.iter().find(|value| value.selectors().skip(1).all(is_there));
-        match value.and_then(|value| value.selectors().next()) {
+        match value.and_then(|value| value.selectors().next()).map(Selector::main) {
             Some(Selector::Json(_) | Selector::Form(_)) if !may_edit_body => Ok(()),
             Some(place) if !text.is_empty() => self.put(place, text),
             _ => Ok(()),
@@ -117,7 +133,7 @@ impl Draft {
             None => None,
         };
         let tag = {
-            let id = contract.delivery_id(&self.parts());
+            let id = contract.id_as_given(&self.parts());
             let scope = Scope {
                 ts: Some(&ts),
                 id: id.as_deref(),
@@ -140,7 +156,7 @@ impl Draft {
 
     fn put(&mut self, place: &Selector, text: &str) -> Result<(), SignError> {
         let no_place = || SignError::NoPlace(place.to_string());
-        match place {
+        match place.main() {
             Selector::Header(name) => self.set_header(name, text),
             Selector::Query(name) => self.query.push((name.clone(), text.to_owned())),
             Selector::Form(name) => {
@@ -157,7 +173,7 @@ impl Draft {
                 *make(&mut json, pointer).ok_or_else(no_place)? = value;
                 self.body = json.to_string().into_bytes();
             }
-            Selector::Item(_) => return Err(no_place()),
+            Selector::Item(_) | Selector::Any(_) => return Err(no_place()),
         }
         Ok(())
     }

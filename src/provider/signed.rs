@@ -30,6 +30,12 @@ const DECODED_ESCAPES: [(&str, &str); 12] = [
     ("%3B", ";"),
 ];
 
+/// Who signs the sorted fields of a form sends a few kilobytes. To sort is dear, and comes before the proof.
+const MAX_SORTED_BYTES: usize = 1 << 20;
+
+/// As above: a form within [`MAX_SORTED_BYTES`] could have half a million fields. Twilio sends some thirty.
+const MAX_SORTED_PAIRS: usize = 10_000;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Piece>);
 
@@ -130,12 +136,30 @@ impl Template {
         self.0.iter().any(|piece| matches!(piece, Piece::Url | Piece::UrlDecoded))
     }
 
+    /// The same with `{url}` for `{url_decoded}`; `None` where there is none.
+    pub fn with_url_as_it_is(&self) -> Option<Template> {
+        let piece = |piece: &Piece| if *piece == Piece::UrlDecoded { Piece::Url } else { piece.clone() };
+        self.0.contains(&Piece::UrlDecoded).then(|| Template(self.0.iter().map(piece).collect()))
+    }
+
     pub fn needs_ts(&self) -> bool {
         self.0.contains(&Piece::Ts)
     }
 
+    /// Whether something fixed stands between the timestamp and its neighbours.
+    pub fn sets_ts_apart(&self) -> bool {
+        let is_fixed = |piece: &Piece| matches!(piece, Piece::Text(_));
+        let is_apart = |pair: &[Piece]| !pair.contains(&Piece::Ts) || pair.iter().any(is_fixed);
+        self.0.windows(2).all(is_apart)
+    }
+
     pub fn needs_secret(&self) -> bool {
         self.0.contains(&Piece::Secret)
+    }
+
+    /// Whether it is another text for each secret.
+    pub fn varies_by_secret(&self) -> bool {
+        self.0.iter().any(|piece| matches!(piece, Piece::Secret | Piece::HmacHex(_)))
     }
 
     pub fn needs_id(&self) -> bool {
@@ -186,7 +210,7 @@ impl Piece {
             Piece::Url => given(scope.url),
             Piece::UrlDecoded => scope.url.map(|url| Cow::Owned(decoded(url).into_bytes())).ok_or(Absent::Missing),
             Piece::Secret => scope.secret.map(Cow::Borrowed).ok_or(Absent::Missing),
-            Piece::FormSorted => Ok(Cow::Owned(form_sorted(&scope.parts).into_bytes())),
+            Piece::FormSorted => form_sorted(&scope.parts).map(|text| Cow::Owned(text.into_bytes())),
             Piece::HmacHex(selector) => {
                 let value = scope.parts.only(selector)?;
                 let tag = digest::hmac(Hash::Sha256, scope.secret.ok_or(Absent::Missing)?, &[value.as_bytes()]);
@@ -204,9 +228,12 @@ fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
     }
 }
 
-pub(super) fn form_sorted(parts: &Parts<'_>) -> String {
+pub(super) fn form_sorted(parts: &Parts<'_>) -> Result<String, Absent> {
+    if parts.body.len() > MAX_SORTED_BYTES || parts.pairs().nth(MAX_SORTED_PAIRS).is_some() {
+        return Err(Absent::TooLarge);
+    }
     let pairs: BTreeSet<(Cow<'_, str>, Cow<'_, str>)> = parts.pairs().collect();
-    pairs.iter().map(|(name, value)| format!("{name}{value}")).collect()
+    Ok(pairs.into_iter().flat_map(|(name, value)| [name, value]).collect())
 }
 
 fn decoded(url: &str) -> String {
@@ -247,7 +274,7 @@ mod tests {
 
     fn rendered(template: &str, headers: &Headers, body: &str) -> Result<String, (String, Absent)> {
         let template: Template = template.parse().unwrap();
-        let parts = Parts { method: "POST", target: "/x?q=1", headers, body: body.as_bytes() };
+        let parts = Parts { method: "POST", target: "/x?q=1", headers, body: body.as_bytes(), forms: true };
         let scope = Scope { ts: Some("17"), url: Some("https://h/%2Fx%20"), secret: Some(b"key"), ..Scope::of(parts) };
         Ok(String::from_utf8(template.bytes(&scope)?.concat()).unwrap())
     }
@@ -264,6 +291,23 @@ mod tests {
         );
         assert_eq!(of("{hmac_hex:json:/a}").len(), 64);
         assert_eq!(rendered("{form_sorted}", &headers, "b=2&a=1&b=1&b=2").unwrap(), "a1b1b2");
+    }
+
+    #[test]
+    fn a_timestamp_may_touch_what_stands_beside_it() {
+        let is_apart = |text: &str| text.parse::<Template>().unwrap().sets_ts_apart();
+        assert!(is_apart("v0:{ts}:{body}") && is_apart("{ts}") && is_apart("{body}"));
+        assert!(!is_apart("{ts}{body}") && !is_apart("{body}{ts}") && !is_apart("v0:{ts}{json:/token}"));
+    }
+
+    #[test]
+    fn a_form_that_is_too_large_to_be_sorted_is_not() {
+        let of = |body: &str| rendered("{form_sorted}", &Headers::default(), body).map_err(|(_, absent)| absent);
+        let pairs = |count| "a&".repeat(count);
+        assert_eq!(of(&pairs(MAX_SORTED_PAIRS)), Ok("a".to_owned()));
+        assert_eq!(of(&pairs(MAX_SORTED_PAIRS + 1)), Err(Absent::TooLarge));
+        assert!(of(&"a".repeat(MAX_SORTED_BYTES)).is_ok());
+        assert_eq!(of(&"a".repeat(MAX_SORTED_BYTES + 1)), Err(Absent::TooLarge));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! anything else is bound by its hash, which Twilio adds to the address as `bodySHA256`.
 //! <https://github.com/twilio/twilio-python/blob/main/twilio/request_validator.py>
 
-use super::scheme::only;
-use super::selector::Selector;
+use super::scheme::{only, refusal};
+use super::selector::{Parts, Selector};
 use super::signed::{Scope, form_sorted};
 use super::{Code, Draft, Refusal};
 use crate::config::secret::Secret;
@@ -23,39 +23,40 @@ pub(super) const CODE: Code = Code {
 fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
     let signature = only(&scope.parts, &Selector::Header(SIGNATURE.to_owned()))?;
     let tag = digest::unbase64(&signature).ok_or_else(|| Refusal::Unreadable(SIGNATURE.to_owned()))?;
-    let addresses = addresses(scope.url.unwrap_or_default(), scope.parts.query());
-    for (position, secret) in secrets.iter().enumerate() {
-        for address in &addresses {
-            let Some(signed) = signed(address, scope) else { continue };
-            if digest::equal(&digest::hmac(Hash::Sha1, secret.as_bytes(), &[signed]), &tag) {
-                return Ok(position);
-            }
-        }
-    }
-    Err(Refusal::Mismatch)
+    let address = address(scope.url.unwrap_or_default(), scope.parts.query());
+    let fields = fields(&address, &scope.parts)?;
+    let addresses = with_and_without_port(&address);
+    let matches = |secret: &Secret| {
+        let made = |address: &String| digest::hmac(Hash::Sha1, secret.as_bytes(), &[address, &fields]);
+        addresses.iter().any(|address| digest::equal(&made(address), &tag))
+    };
+    secrets.iter().position(matches).ok_or(Refusal::Mismatch)
 }
 
-/// What is signed for an address. `None` if nothing would bind the body to it.
-fn signed(address: &str, scope: &Scope<'_>) -> Option<String> {
+/// What is signed behind the address. Errs if nothing binds the body to the signature.
+fn fields(address: &str, parts: &Parts<'_>) -> Result<String, Refusal> {
     let query = address.split_once('?').map_or("", |(_, query)| query);
     let hash = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == BODY_HASH);
     if let Some((_, hash)) = hash {
-        let ours = digest::hex(&digest::sha256(&[scope.parts.body]));
-        return digest::equal(ours.as_bytes(), hash.to_ascii_lowercase().as_bytes()).then(|| address.to_owned());
+        let ours = digest::hex(&digest::sha256(&[parts.body]));
+        let is_bound = digest::equal(ours.as_bytes(), hash.to_ascii_lowercase().as_bytes());
+        return if is_bound { Ok(String::new()) } else { Err(Refusal::Mismatch) };
     }
-    let is_bound = scope.parts.is_form() || scope.parts.body.is_empty();
-    is_bound.then(|| format!("{address}{}", form_sorted(&scope.parts)))
+    if !parts.is_form() && !parts.body.is_empty() {
+        return Err(Refusal::Missing(BODY_HASH.to_owned()));
+    }
+    form_sorted(parts).map_err(|absent| refusal("the form".to_owned(), absent))
 }
 
-/// The address as configured, and with the query of this request, which has the hash; each with and without a port.
-fn addresses(url: &str, query: &str) -> Vec<String> {
-    let mut addresses = vec![url.to_owned()];
-    if !query.is_empty() {
-        let base = url.split('?').next().unwrap_or_default();
-        addresses.push(format!("{base}?{query}"));
-    }
-    addresses.dedup();
-    addresses.iter().flat_map(|address| with_and_without_port(address)).collect()
+/// The address that Twilio was given, and the hash that it has added. Nothing else of the request's own query counts: it
+/// is the sender's word. A fragment tells Twilio how to connect (`#rc=3`), and is not a part of what it calls and signs.
+fn address(url: &str, query: &str) -> String {
+    let url = url.split('#').next().unwrap_or_default();
+    let (base, configured) = url.split_once('?').unwrap_or((url, ""));
+    let added = query.strip_prefix(configured).unwrap_or_default();
+    let added = if configured.is_empty() { added } else { added.strip_prefix('&').unwrap_or_default() };
+    let is_hash = added.strip_prefix(BODY_HASH).is_some_and(|rest| rest.starts_with('=') && !rest.contains('&'));
+    if is_hash { format!("{base}?{query}") } else { url.to_owned() }
 }
 
 fn with_and_without_port(url: &str) -> Vec<String> {
@@ -69,8 +70,35 @@ fn with_and_without_port(url: &str) -> Vec<String> {
 }
 
 fn sign(secret: &Secret, draft: &mut Draft) {
-    let (parts, url) = (draft.parts(), draft.public_url.clone().unwrap_or_default());
-    let Some(signed) = signed(&url, &Scope::of(parts)) else { return };
-    let tag = digest::hmac(Hash::Sha1, secret.as_bytes(), &[signed]);
+    let address = address(draft.public_url.as_deref().unwrap_or_default(), "");
+    let Ok(fields) = fields(&address, &draft.parts()) else { return };
+    let tag = digest::hmac(Hash::Sha1, secret.as_bytes(), &[address, fields]);
     draft.set_header(SIGNATURE, &digest::base64(&tag));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_hash_is_taken_over_from_the_request() {
+        let cases = [
+            ("https://h/p", "", "https://h/p"),
+            ("https://h/p", "a=1", "https://h/p"),
+            ("https://h/p", "bodySHA256=ab", "https://h/p?bodySHA256=ab"),
+            ("https://h/p", "bodySHA256=ab&a=1", "https://h/p"),
+            ("https://h/p", "a=1&bodySHA256=ab", "https://h/p"),
+            ("https://h/p?a=1", "a=1", "https://h/p?a=1"),
+            ("https://h/p?a=1", "a=2", "https://h/p?a=1"),
+            ("https://h/p?a=1", "a=1&bodySHA256=ab", "https://h/p?a=1&bodySHA256=ab"),
+            ("https://h/p?a=1", "a=1bodySHA256=ab", "https://h/p?a=1"),
+            ("https://h/p?a=1", "a=1&bodySHA256=ab&b=2", "https://h/p?a=1"),
+            ("https://h/p?a=1", "bodySHA256=ab", "https://h/p?a=1"),
+            ("https://h/p?a=1#rc=3&rp=all", "a=1&bodySHA256=ab", "https://h/p?a=1&bodySHA256=ab"),
+            ("https://h/p#rc=3", "", "https://h/p"),
+        ];
+        for (url, query, expected) in cases {
+            assert_eq!(address(url, query), expected, "{url} with {query}");
+        }
+    }
 }

@@ -2,15 +2,20 @@
 
 use std::fmt;
 use std::io::Cursor;
+use std::sync::Arc;
 
-use log::debug;
+use log::{Level, debug};
 use tiny_http::{Header, Request, Response};
 
 use crate::event::{Delivery, Headers};
 use crate::gate::PEER_HEADER;
+use crate::log::stranger;
+use crate::metrics::{RejectReason, SourceCounts};
 use crate::provider::Refusal;
 use crate::provider::handshake::Reply;
 use crate::store::{self, Kept, Stored};
+
+use super::client::Client;
 
 /// When to come again after a 503: long enough for a full disk to be noticed, short enough for a held lock.
 const RETRY_AFTER_S: &str = "30";
@@ -19,8 +24,12 @@ const RETRY_AFTER_S: &str = "30";
 pub(super) struct Answer {
     /// Boxed, because it is big and passes from stage to stage.
     request: Box<Request>,
+    client: Client,
+    /// Of the source that it is for, once that is known.
+    counts: Option<Arc<SourceCounts>>,
     /// What the delivery is, for the log.
-    label: String,
+    text: String,
+    is_proven: bool,
     /// What the provider wants to hear when it is stored.
     status: u16,
 }
@@ -29,7 +38,7 @@ pub(super) struct Answer {
 pub(super) enum Ended {
     Rejected(Rejected),
     /// A handshake, and its answer.
-    Met(Answer, Reply),
+    Met(Answer, Box<Reply>),
 }
 
 /// A request that ends here, and why.
@@ -57,8 +66,25 @@ pub(super) enum Rejection {
     NoSecretYet,
     /// An unverified source takes nothing that was passed on from elsewhere.
     NotLocal,
+    /// The source takes nothing from this address.
+    NotAllowed,
     /// It could not be made durable now; the sender shall come again.
     NotStored,
+}
+
+/// What was acknowledged, for the log.
+pub(super) struct Label {
+    pub(super) text: String,
+    source: String,
+    /// Its provider has made it, not just anybody.
+    pub(super) is_proven: bool,
+}
+
+impl Label {
+    /// Logs what anybody may have caused, as often as he likes.
+    pub(super) fn by_a_stranger(&self, what: &'static str, line: fmt::Arguments<'_>) {
+        stranger(Level::Info, &self.source, what, line);
+    }
 }
 
 impl From<Refusal> for Rejection {
@@ -71,6 +97,26 @@ impl From<Refusal> for Rejection {
 }
 
 impl Rejection {
+    /// As what it is counted; `None` for what is no reject.
+    pub(super) fn reason(&self) -> Option<RejectReason> {
+        Some(match self {
+            Rejection::NoSuchPath => RejectReason::NoSuchSource,
+            Rejection::WrongMethod { .. } => RejectReason::WrongMethod,
+            Rejection::Malformed(_) => RejectReason::Malformed,
+            Rejection::TooLarge => RejectReason::TooLarge,
+            Rejection::Forged(Refusal::Missing(_)) => RejectReason::SignatureMissing,
+            Rejection::Forged(Refusal::BadTimestamp(_) | Refusal::TooOld { .. } | Refusal::TooNew { .. }) => {
+                RejectReason::Timestamp
+            }
+            Rejection::Forged(_) => RejectReason::SignatureWrong,
+            Rejection::NotMet => RejectReason::Handshake,
+            Rejection::NoSecretYet => RejectReason::NoSecret,
+            Rejection::NotLocal => RejectReason::Forwarded,
+            Rejection::NotAllowed => RejectReason::NotAllowed,
+            Rejection::NotStored | Rejection::ClockNotSet => return None,
+        })
+    }
+
     fn status(&self) -> u16 {
         match self {
             Rejection::NoSuchPath => 404,
@@ -78,7 +124,7 @@ impl Rejection {
             Rejection::Malformed(_) => 400,
             Rejection::TooLarge => 413,
             Rejection::Forged(_) | Rejection::NoSecretYet => 401,
-            Rejection::NotLocal | Rejection::NotMet => 403,
+            Rejection::NotLocal | Rejection::NotMet | Rejection::NotAllowed => 403,
             Rejection::NotStored | Rejection::ClockNotSet => 503,
         }
     }
@@ -94,7 +140,21 @@ impl Rejection {
             Rejection::ClockNotSet => "cannot be judged now",
             Rejection::NotMet => "refused",
             Rejection::NotLocal => "this source takes no forwarded deliveries",
+            Rejection::NotAllowed => "forbidden",
             Rejection::NotStored => "cannot be stored now",
+        }
+    }
+
+    /// The kind of trouble, in few words, for where many are counted.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Rejection::Forged(refusal) => refusal.kind(),
+            Rejection::NoSecretYet => "no secret yet",
+            Rejection::ClockNotSet => "clock not set",
+            Rejection::NotMet => "handshake refused",
+            Rejection::NotLocal => "forwarded",
+            Rejection::NotAllowed => "address not allowed",
+            other => other.line(),
         }
     }
 
@@ -122,14 +182,34 @@ impl fmt::Display for Rejection {
             Rejection::NotLocal => {
                 f.write_str("it came from elsewhere, and this source verifies nothing: give it a secret")
             }
+            Rejection::NotAllowed => f.write_str(
+                "this address is not in the source's allow (behind a proxy, trusted_proxies must name the proxy)",
+            ),
             other => f.write_str(other.line()),
         }
     }
 }
 
 impl Answer {
-    pub(super) fn new(request: Request) -> Answer {
-        Answer { request: Box::new(request), label: String::new(), status: 200 }
+    pub(super) fn new(request: Request, client: Client) -> Answer {
+        Answer { request: Box::new(request), client, counts: None, text: String::new(), is_proven: false, status: 200 }
+    }
+
+    pub(super) fn is_for(&mut self, source: &Arc<SourceCounts>) {
+        self.counts = Some(Arc::clone(source));
+    }
+
+    pub(super) fn counts(&self) -> Option<&SourceCounts> {
+        self.counts.as_deref()
+    }
+
+    /// The name of the source that it is for, empty before that is known.
+    pub(super) fn source(&self) -> &str {
+        self.counts().map_or("", |counts| &counts.name)
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.client
     }
 
     pub(super) fn target(&self) -> &str {
@@ -141,13 +221,10 @@ impl Answer {
     }
 
     /// Notes what to answer once it is stored, and what to log.
-    pub(super) fn accept(&mut self, status: u16, delivery: &Delivery) {
+    pub(super) fn accept(&mut self, status: u16, delivery: &Delivery, is_proven: bool) {
         self.status = status;
-        self.label = format!("{} from {} (delivery {})", delivery.event_type, delivery.source, delivery.id.as_str());
-    }
-
-    pub(super) fn peer(&self) -> &str {
-        peer(&self.request).unwrap_or("an unknown address")
+        self.is_proven = is_proven;
+        self.text = format!("{} from {} (delivery {})", delivery.event_type, delivery.source, delivery.id.as_str());
     }
 
     pub(super) fn rejected(self, why: Rejection) -> Ended {
@@ -172,10 +249,22 @@ impl Answer {
 }
 
 /// Answers with an empty body, which every provider understands, and gives back what was kept and the label.
-pub(super) fn acknowledge(stored: Stored<Answer>) -> (Kept, String) {
+pub(super) fn acknowledge(stored: Stored<Answer>) -> (Kept, Label) {
     let (kept, answer) = stored.into_parts();
+    if let Some(counts) = answer.counts() {
+        count(counts, kept);
+    }
+    let source = answer.source().to_owned();
     send(*answer.request, Response::from_data(Vec::new()).with_status_code(answer.status));
-    (kept, answer.label)
+    (kept, Label { text: answer.text, source, is_proven: answer.is_proven })
+}
+
+fn count(counts: &SourceCounts, kept: Kept) {
+    match kept {
+        Kept::New(_) => counts.stored.add(1),
+        Kept::Duplicate(_) => counts.duplicates.add(1),
+        Kept::Requeued(_) | Kept::Replayed(_) => counts.replayed.add(1),
+    }
 }
 
 /// Answers the gate's question whether somebody is here.

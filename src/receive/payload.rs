@@ -9,6 +9,14 @@ use serde_json::{Map, Value};
 use super::answer::Rejection;
 use crate::event::Headers;
 use crate::json;
+use crate::provider::{FORM, Parts};
+
+/// What JSON is sent as by those who do not say so: Amazon's notifications, scripts, and whoever leaves `curl -d` its own type.
+const TEXT_TYPES: [&str; 3] = ["", "text/plain", FORM];
+
+/// A form with more fields is kept as the text that it is: the object that millions of them make takes thirty times the
+/// size of the body, and a source that verifies nothing takes them from anybody.
+const MAX_FORM_FIELDS: usize = 10_000;
 
 /// What is stored of a body.
 #[derive(Debug, PartialEq)]
@@ -47,10 +55,10 @@ impl Content {
     }
 
     /// What is stored. The exact bytes of a compressed body are those that came.
-    pub(super) fn represent(self, headers: &Headers) -> Result<Payload, &'static str> {
+    pub(super) fn represent(self, headers: &Headers, forms: bool) -> Result<Payload, &'static str> {
         match self.decompressed {
-            None => represent(headers, self.received),
-            Some(body) => Ok(Payload { body: Some(self.received), ..represent(headers, body)? }),
+            None => represent(headers, forms, self.received),
+            Some(body) => Ok(Payload { body: Some(self.received), ..represent(headers, forms, body)? }),
         }
     }
 }
@@ -72,23 +80,34 @@ fn gunzip(received: &[u8], max_bytes: u64) -> Result<Vec<u8>, Rejection> {
 
 /// Represents a body by what its `Content-Type` says it is. `Err` says, for the sender, what is malformed.
 ///
-/// JSON is kept as it came. A form becomes an object of strings; where it has a field `payload` that holds JSON, that
-/// JSON. Other text becomes a string, other bytes `null`. Untyped or plain text that is a JSON object or array is taken
-/// as JSON: Amazon's notifications and many scripts send it so.
-fn represent(headers: &Headers, body: Vec<u8>) -> Result<Payload, &'static str> {
+/// JSON is kept as it came. Where the source takes `forms`, a form becomes an object of strings; if its first field is
+/// `payload` and holds JSON, that JSON. Other text becomes a string, other bytes `null`. Text that is a JSON object or array
+/// is taken as JSON, whichever of [`TEXT_TYPES`] it has.
+fn represent(headers: &Headers, forms: bool, body: Vec<u8>) -> Result<Payload, &'static str> {
     let media_type = headers.get("Content-Type").map(media_type).unwrap_or_default();
     if is_json(&media_type) {
         return json(body);
     }
-    if media_type == "application/x-www-form-urlencoded" {
-        return form(body);
+    let parts = Parts { method: "POST", target: "", headers, body: &body, forms };
+    if parts.is_form() || parts.boundary().is_some() {
+        if parts.fields().nth(MAX_FORM_FIELDS).is_some() {
+            return Ok(text(body));
+        }
+        let json = form(&parts)?;
+        return Ok(Payload { json, body: Some(body) });
     }
-    let is_text = media_type.is_empty() || media_type == "text/plain";
-    if is_text && matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) && check_json(&body).is_ok() {
+    if TEXT_TYPES.contains(&media_type.as_str())
+        && matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
+        && check_json(&body).is_ok()
+    {
         return json(body);
     }
-    let value = std::str::from_utf8(&body).map_or(Value::Null, Value::from);
-    Ok(Payload { json: value.to_string(), body: Some(body) })
+    Ok(text(body))
+}
+
+fn text(body: Vec<u8>) -> Payload {
+    let json = std::str::from_utf8(&body).ok().and_then(|text| serde_json::to_string(text).ok());
+    Payload { json: json.unwrap_or_else(|| "null".to_owned()), body: Some(body) }
 }
 
 /// The header fields as one JSON object. The values of secret ones are not kept; repeated ones are joined, as RFC 9110,
@@ -121,17 +140,18 @@ fn json(body: Vec<u8>) -> Result<Payload, &'static str> {
     Ok(Payload { json, body: None })
 }
 
-fn form(body: Vec<u8>) -> Result<Payload, &'static str> {
-    let fields: Map<String, Value> =
-        form_urlencoded::parse(&body).map(|(name, value)| (name.into_owned(), value.into())).collect();
-    let json = match fields.get("payload").and_then(Value::as_str) {
-        Some(payload) if serde_json::from_str::<IgnoredAny>(payload).is_ok() => {
+fn form(parts: &Parts<'_>) -> Result<String, &'static str> {
+    match parts.form_payload() {
+        Some(payload) if serde_json::from_str::<IgnoredAny>(&payload).is_ok() => {
             check_json(payload.as_bytes())?;
-            payload.to_owned()
+            Ok(payload.into_owned())
         }
-        _ => Value::Object(fields).to_string(),
-    };
-    Ok(Payload { json, body: Some(body) })
+        _ => {
+            let fields: Map<String, Value> =
+                parts.fields().map(|(name, value)| (name.into_owned(), value.into())).collect();
+            Ok(Value::Object(fields).to_string())
+        }
+    }
 }
 
 /// Checks the grammar without building anything, and the depth.
@@ -151,7 +171,7 @@ mod tests {
 
     fn of(content_type: &str, body: &[u8]) -> Result<(String, bool), &'static str> {
         let headers = Headers::new(vec![("content-type".into(), content_type.into())]);
-        represent(&headers, body.to_vec()).map(|payload| (payload.json, payload.body.is_some()))
+        represent(&headers, true, body.to_vec()).map(|payload| (payload.json, payload.body.is_some()))
     }
 
     #[test]
@@ -185,10 +205,39 @@ mod tests {
         let form = "application/x-www-form-urlencoded";
         assert_eq!(of(form, b"payload=%7B%22a%22%3A+%22%C3%A9%22%7D&x=1"), Ok(("{\"a\": \"é\"}".to_owned(), true)));
         assert_eq!(of(form, b"b=2+3&a=%26"), Ok(("{\"b\":\"2 3\",\"a\":\"&\"}".to_owned(), true)));
+        assert_eq!(of(form, b"x=1&payload=%7B%7D"), Ok(("{\"x\":\"1\",\"payload\":\"{}\"}".to_owned(), true)));
         assert_eq!(of(form, b"payload=%7B"), Ok(("{\"payload\":\"{\"}".to_owned(), true)));
         assert_eq!(of(form, b""), Ok(("{}".to_owned(), true)));
         let deep = format!("payload={}{}", "[".repeat(129), "]".repeat(129));
         assert!(of(form, deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_form_of_too_many_fields_is_text() {
+        let form = "application/x-www-form-urlencoded";
+        let fields = |count: usize| "a&".repeat(count);
+        assert_eq!(of(form, fields(MAX_FORM_FIELDS).as_bytes()), Ok(("{\"a\":\"\"}".to_owned(), true)));
+        let more = fields(MAX_FORM_FIELDS + 1);
+        assert_eq!(of(form, more.as_bytes()), Ok((format!("\"{more}\""), true)));
+    }
+
+    #[test]
+    fn a_type_that_nobody_signs_makes_no_form_of_anything() {
+        let form = "application/x-www-form-urlencoded";
+        let issue = r#"{"title":"&payload={}&"}"#;
+        assert_eq!(of(form, issue.as_bytes()), Ok((issue.to_owned(), false)));
+        let multipart = of("multipart/form-data; boundary=b", issue.as_bytes()).unwrap();
+        assert_eq!(multipart.0, serde_json::Value::from(issue).to_string());
+        let headers = Headers::new(vec![("content-type".into(), form.into())]);
+        let payload = represent(&headers, false, b"payload=%7B%7D".to_vec()).unwrap();
+        assert_eq!(payload.json, "\"payload=%7B%7D\"", "of a provider that sends no forms");
+    }
+
+    #[test]
+    fn a_form_with_files_is_an_object_of_its_texts() {
+        let body = b"--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--b\r\n\
+                     Content-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n\xff\r\n--b--\r\n";
+        assert_eq!(of("multipart/form-data; boundary=b", body), Ok(("{\"a\":\"1\"}".to_owned(), true)));
     }
 
     #[test]
@@ -213,7 +262,7 @@ mod tests {
             Headers::new(vec![field("Content-Encoding", encoding), field("Content-Type", "application/json")])
         };
         let decode = |encoding, body: &[u8], max| Content::decode(&headers(encoding), body.to_vec(), max);
-        let payload = decode("GZIP", &zipped, 1002).ok().unwrap().represent(&headers("gzip")).unwrap();
+        let payload = decode("GZIP", &zipped, 1002).ok().unwrap().represent(&headers("gzip"), true).unwrap();
         assert_eq!((payload.json.len(), payload.body.as_deref()), (1002, Some(&zipped[..])));
         assert!(matches!(decode("gzip", &zipped, 1001), Err(Rejection::TooLarge)));
         assert!(matches!(decode("gzip", &zipped[..30], 1002), Err(Rejection::Malformed(_))));

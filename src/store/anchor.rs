@@ -15,8 +15,11 @@ pub(super) struct Anchor {
     held: Identity,
 }
 
-/// Device and inode, of the database and of its WAL.
-type Identity = [(u64, u64); 2];
+/// Device and inode.
+pub(super) type FileId = (u64, u64);
+
+/// Of the database and of its WAL.
+type Identity = [FileId; 2];
 
 impl Anchor {
     /// Remembers the files of a database of which a connection is open, and has read: so long the WAL stays.
@@ -36,6 +39,10 @@ impl Anchor {
 }
 
 fn identify(path: &Path, wal: &Path) -> io::Result<Identity> {
-    let identity = |path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
-    Ok([identity(path)?, identity(wal)?])
+    Ok([file_id(path)?, file_id(wal)?])
+}
+
+/// Which file is there now.
+pub(super) fn file_id(path: &Path) -> io::Result<FileId> {
+    fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }

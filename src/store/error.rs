@@ -12,6 +12,8 @@ pub enum Error {
     Missing(PathBuf),
     /// The file or its directory cannot be opened.
     Unusable { path: PathBuf, error: io::Error },
+    /// On a file system of that name, which belongs to another machine.
+    Network { path: PathBuf, name: String },
     /// Another `serve` works on this database.
     Served { path: PathBuf, pid: String },
     /// Written by a later version of hookbox.
@@ -30,6 +32,14 @@ pub enum Error {
     Reserve { path: PathBuf, free_bytes: u64, needed_bytes: u64, reserve_bytes: u64 },
     /// The file or its directory may not be written.
     ReadOnly(PathBuf),
+    /// The file that a backup is to become is there already.
+    Exists(PathBuf),
+    /// A backup cannot be written there.
+    Unwritable { path: PathBuf, error: io::Error },
+    /// A backup does not fit.
+    NoRoom { path: PathBuf, free_bytes: u64, needed_bytes: u64 },
+    /// What was copied is not what was to be copied.
+    BadCopy { path: PathBuf, reason: String },
     /// The schema of the older program could not be taken over.
     Foreign { path: PathBuf, reason: String },
     /// The disk, or what passes for one, fails.
@@ -43,7 +53,15 @@ impl Error {
     pub fn needs_a_person(&self) -> bool {
         !matches!(
             self,
-            Error::Busy(_) | Error::Full(_) | Error::Reserve { .. } | Error::Failing { .. } | Error::Other { .. }
+            Error::Busy(_)
+                | Error::Full(_)
+                | Error::Reserve { .. }
+                | Error::Exists(_)
+                | Error::Unwritable { .. }
+                | Error::NoRoom { .. }
+                | Error::BadCopy { .. }
+                | Error::Failing { .. }
+                | Error::Other { .. }
         )
     }
 
@@ -94,6 +112,13 @@ impl fmt::Display for Error {
                 f,
                 "cannot open the database {}: {error}. Its directory must exist, and be writable for the user that runs \
                  hookbox",
+                path.display()
+            ),
+            Error::Network { path, name } => write!(
+                f,
+                "the database {} is on a file system of another machine ({name}): SQLite's locks and shared memory do not \
+                 reach over a network, so that it would be damaged one day. Keep it on a disk of this machine (database, or \
+                 --database), and copy it there with hookbox backup",
                 path.display()
             ),
             Error::Served { path, pid } => write!(
@@ -150,6 +175,28 @@ impl fmt::Display for Error {
                 f,
                 "the database {} may not be written: the file, its -wal and -shm files and their directory must be \
                  writable for the user that runs hookbox",
+                path.display()
+            ),
+            Error::Exists(path) => {
+                write!(f, "{} is there already, and a backup overwrites nothing: name another file", path.display())
+            }
+            Error::Unwritable { path, error } => write!(
+                f,
+                "cannot write the backup {}: {error}. Its directory must exist, and be writable",
+                path.display()
+            ),
+            Error::NoRoom { path, free_bytes, needed_bytes } => write!(
+                f,
+                "the backup {} takes {} MiB, and its disk has only {} MiB free (beside disk_reserve, where the database is \
+                 on it too): name a file on another disk",
+                path.display(),
+                needed_bytes >> 20,
+                free_bytes >> 20
+            ),
+            Error::BadCopy { path, reason } => write!(
+                f,
+                "the copy for the backup {} is not sound ({reason}), and was deleted: look at the database with hookbox \
+                 doctor, and at the disk",
                 path.display()
             ),
             Error::Foreign { path, reason } => {

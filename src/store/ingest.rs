@@ -6,7 +6,10 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, Transaction, named_params};
 
 use super::anchor::Anchor;
+use super::place::Disk;
 use super::queue::text;
+use super::tally::batch::Batch;
+use super::tally::hour;
 use super::{Error, Result, Writer, error};
 use crate::clock::Timestamp;
 use crate::event::{Delivery, DeliveryId, EventId, Status};
@@ -75,7 +78,7 @@ impl Ingest {
     /// that would leave less than `reserve_bytes` free on the disk.
     pub fn store<T>(&mut self, batch: Vec<(Delivery, T)>, reserve_bytes: u64) -> Vec<Verdict<T>> {
         let (deliveries, carried): (Vec<Delivery>, Vec<T>) = batch.into_iter().unzip();
-        let needed_bytes = COPIES * deliveries.iter().map(bytes_of).sum::<u64>();
+        let needed_bytes = COPIES * deliveries.iter().map(|delivery| delivery.content_bytes() as u64).sum::<u64>();
         let committed = self.check(reserve_bytes, needed_bytes).and_then(|()| self.commit(&deliveries));
         self.failed = committed.is_err();
         match committed {
@@ -116,7 +119,15 @@ impl Ingest {
                 Err(error) if !error::is_of_the_row(&error) || transaction.is_autocommit() => Err(error),
                 kept => Ok(kept),
             };
-            deliveries.iter().map(keep).collect()
+            let mut batch = Batch::begin(transaction)?;
+            let kept: Vec<_> = deliveries.iter().map(keep).collect::<rusqlite::Result<_>>()?;
+            for (kept, delivery) in kept.iter().zip(deliveries) {
+                if let Ok(Kept::New(event)) = kept {
+                    batch.add(*event, &delivery.source, delivery.received_at);
+                }
+            }
+            batch.end(transaction)?;
+            Ok(kept)
         })
     }
 
@@ -131,20 +142,13 @@ impl Ingest {
     /// so that what would have fitted does not any more.
     fn check_reserve(&self, reserve_bytes: u64, needed_bytes: u64) -> Result<()> {
         let path = &self.writer.path;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         // Where the file system cannot be asked, the commit itself will say what is wrong.
-        let Ok(disk) = rustix::fs::statvfs(directory.unwrap_or(std::path::Path::new("."))) else { return Ok(()) };
-        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let Some(Disk { free_bytes, .. }) = Disk::of(path) else { return Ok(()) };
         if free_bytes < reserve_bytes.saturating_add(needed_bytes) {
             return Err(Error::Reserve { path: path.clone(), free_bytes, needed_bytes, reserve_bytes });
         }
         Ok(())
     }
-}
-
-fn bytes_of(delivery: &Delivery) -> u64 {
-    let body = delivery.body.as_ref().map_or(0, Vec::len);
-    (delivery.payload_json.len() + delivery.headers_json.len() + body) as u64
 }
 
 /// A real commit that changes nothing: the page with the version is written again.
@@ -201,7 +205,7 @@ fn keep_again(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> r
             Ok((row.get(0)?, text(row, 1)?.into_owned(), text(row, 2)?.into_owned()))
         })?;
     let event = EventId(event);
-    count_duplicate(transaction, event)?;
+    count_duplicate(transaction, event, delivery)?;
     if status == Status::Unprocessed.as_str() {
         return Ok(Kept::Duplicate(event));
     }
@@ -222,13 +226,19 @@ fn keep_again(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> r
     Ok(Kept::Duplicate(event))
 }
 
-fn count_duplicate(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<()> {
+fn count_duplicate(transaction: &Transaction<'_>, event: EventId, delivery: &Delivery) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO provenance (event_id, duplicates) VALUES (?1, 1)
              ON CONFLICT (event_id) DO UPDATE SET duplicates = duplicates + 1",
         )?
         .execute([event.0])?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO tallies VALUES ('source', ?1, 'duplicates', 1), ('hour', ?2, 'duplicates', 1)
+             ON CONFLICT (about, name, what) DO UPDATE SET count = count + 1",
+        )?
+        .execute((&delivery.source, hour(delivery.received_at)))?;
     Ok(())
 }
 

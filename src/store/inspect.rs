@@ -3,50 +3,25 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 
+use super::anchor::{FileId, file_id};
+use super::list::{self, EVENTS, Filter, SUMMARY, Summary, summary};
 use super::queue::{read_event, text};
+use super::tally::{self, Hour, Stats};
+use super::watch::Watch;
 use super::{Error, Result, open_to_look};
-use crate::event::{Event, EventId, Status};
+use crate::clock::Timestamp;
+use crate::event::{Event, EventId};
 
 /// A read-only view of a database.
 pub struct Inspector {
     path: PathBuf,
     connection: Connection,
+    /// Of the file that is open.
+    file_id: Option<FileId>,
 }
-
-/// Which events to list; `None` is any.
-#[derive(Debug, Default)]
-pub struct Filter {
-    pub status: Option<Status>,
-    pub source: Option<String>,
-    pub event_type: Option<String>,
-    pub limit: u32,
-}
-
-/// A line of a list.
-#[derive(Debug, Serialize)]
-pub struct Summary {
-    pub id: i64,
-    pub source: String,
-    pub event: String,
-    pub delivery_id: String,
-    pub status: String,
-    pub received_at: String,
-    pub processed_at: Option<String>,
-    /// How often it came again.
-    pub duplicates: i64,
-    /// Which of the source's secrets it was verified with, from 1.
-    pub secret: Option<i64>,
-}
-
-/// The columns of a [`Summary`], in its order.
-const SUMMARY: &str = "id, source, event_type, delivery_id, status, received_at, processed_at, \
-                       coalesce(duplicates, 0), secret_position + 1";
-
-/// With what is known of how they came in.
-const EVENTS: &str = "webhook_events LEFT JOIN provenance ON event_id = id";
 
 /// Everything that is known of one event.
 #[derive(Debug)]
@@ -81,56 +56,16 @@ pub struct AttemptDetail {
     pub detail: String,
 }
 
-/// How many of what.
-#[derive(Debug, Serialize)]
-pub struct Stats {
-    pub events: Counts,
-    /// Deliveries that were there already.
-    pub duplicates: i64,
-    pub jobs: Vec<JobCount>,
-    /// When the oldest unprocessed event was received.
-    pub oldest_unprocessed: Option<String>,
-    pub database_bytes: i64,
-    pub paused: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Counts {
-    pub unprocessed: i64,
-    pub processed: i64,
-    pub error: i64,
-}
-
-#[derive(Debug, Serialize)]
-pub struct JobCount {
-    pub action: String,
-    pub state: String,
-    pub count: i64,
-}
-
 impl Inspector {
     pub fn open(path: &Path) -> Result<Inspector> {
-        Ok(Inspector { path: path.to_owned(), connection: open_to_look(path)? })
+        let connection = open_to_look(path)?;
+        Ok(Inspector { path: path.to_owned(), connection, file_id: file_id(path).ok() })
     }
 
-    /// The latest events that pass the filter, the newest last.
+    /// The newest events that pass the filter, the newest first. Fast whatever the filter and however many events there
+    /// are.
     pub fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
-        self.read(|connection| {
-            let mut statement = connection.prepare(&format!(
-                "SELECT {SUMMARY} FROM {EVENTS}
-                 WHERE (:status IS NULL OR status = :status) AND (:source IS NULL OR source = :source)
-                 AND (:event IS NULL OR event_type = :event) ORDER BY id DESC LIMIT :limit",
-            ))?;
-            let named = named_params! {
-                ":status": filter.status.map(Status::as_str),
-                ":source": filter.source,
-                ":event": filter.event_type,
-                ":limit": filter.limit,
-            };
-            let mut found: Vec<Summary> = statement.query_map(named, summary)?.collect::<rusqlite::Result<_>>()?;
-            found.reverse();
-            Ok(found)
-        })
+        self.read(|connection| list::newest(connection, filter))
     }
 
     /// An event as actions see it.
@@ -138,6 +73,7 @@ impl Inspector {
         self.read(|connection| read_event(connection, id))
     }
 
+    /// Everything about one event, with its jobs and their attempts.
     pub fn detail(&self, id: EventId) -> Result<Option<Detail>> {
         self.read(|connection| {
             let Some(mut detail) = connection
@@ -147,9 +83,9 @@ impl Inspector {
                     |row| {
                         Ok(Detail {
                             summary: summary(row)?,
-                            headers_json: row.get(9)?,
-                            payload_json: row.get(10)?,
-                            body: row.get(11)?,
+                            headers_json: text(row, 9)?.into_owned(),
+                            payload_json: text(row, 10)?.into_owned(),
+                            body: row.get_ref(11)?.as_bytes_or_null().ok().flatten().map(<[u8]>::to_vec),
                             jobs: Vec::new(),
                         })
                     },
@@ -163,60 +99,40 @@ impl Inspector {
         })
     }
 
+    /// How many of what, by source and by action, and the sizes of the files. Of counts kept, not of rows read.
     pub fn stats(&self) -> Result<Stats> {
-        self.read(|connection| {
-            let count = |status: Status| {
-                connection.query_row(
-                    "SELECT count(*) FROM webhook_events WHERE status = ?1",
-                    [status.as_str()],
-                    |row| row.get(0),
-                )
-            };
-            let events = Counts {
-                unprocessed: count(Status::Unprocessed)?,
-                processed: count(Status::Processed)?,
-                error: count(Status::Error)?,
-            };
-            let mut statement = connection
-                .prepare("SELECT action, state, count(*) FROM jobs GROUP BY action, state ORDER BY action, state")?;
-            let jobs = statement
-                .query_map([], |row| Ok(JobCount { action: row.get(0)?, state: row.get(1)?, count: row.get(2)? }))?
-                .collect::<rusqlite::Result<_>>()?;
-            let oldest_unprocessed = connection
-                .query_row(
-                    "SELECT received_at FROM webhook_events WHERE status = 'unprocessed' ORDER BY id LIMIT 1",
-                    [],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            let duplicates = "SELECT coalesce(sum(duplicates), 0) FROM provenance WHERE duplicates > 0";
-            let duplicates = connection.query_row(duplicates, [], |row| row.get(0))?;
-            let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
-            let database_bytes = connection.query_row(size, [], |row| row.get(0))?;
-            let mut statement = connection.prepare("SELECT action FROM paused ORDER BY action")?;
-            let paused = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            Ok(Stats { events, duplicates, jobs, oldest_unprocessed, database_bytes, paused })
-        })
+        let mut stats = self.read(tally::stats)?;
+        stats.sizes.add_files(&self.path);
+        Ok(stats)
     }
 
+    /// The last 24 hours, the current one last.
+    pub fn hours(&self, now: Timestamp) -> Result<Vec<Hour>> {
+        self.read(|connection| tally::hours(connection, now))
+    }
+
+    /// Looks on: [`Inspector::changes`] tells of what happens from now on.
+    pub fn watch(&self) -> Result<Watch> {
+        self.read(Watch::begin)
+    }
+
+    /// The events that are new or have another status since the last look, in the order of their ids. Costs next to nothing
+    /// where nobody has written.
+    pub fn changes(&self, watch: &mut Watch) -> Result<Vec<Summary>> {
+        let is_news = watch.is_news(&self.connection).map_err(|error| Error::of(&self.path, error))?;
+        if is_news { self.read(|connection| watch.look(connection)) } else { Ok(Vec::new()) }
+    }
+
+    /// False once another file is where the database was: it was restored from a backup, or made anew.
+    pub fn is_current(&self) -> bool {
+        file_id(&self.path).ok() == self.file_id
+    }
+
+    /// All of `work` sees the same state of the database, whatever others write meanwhile.
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        work(&self.connection).map_err(|error| Error::of(&self.path, error))
+        let read = || work(&*self.connection.unchecked_transaction()?);
+        read().map_err(|error| Error::of(&self.path, error))
     }
-}
-
-fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
-    let text = |column| Ok::<_, rusqlite::Error>(text(row, column)?.into_owned());
-    Ok(Summary {
-        id: row.get(0)?,
-        source: text(1)?,
-        event: text(2)?,
-        delivery_id: text(3)?,
-        status: text(4)?,
-        received_at: text(5)?,
-        processed_at: Some(text(6)?).filter(|at| !at.is_empty()),
-        duplicates: row.get(7)?,
-        secret: row.get(8)?,
-    })
 }
 
 fn jobs(connection: &Connection, event: EventId) -> rusqlite::Result<Vec<JobDetail>> {

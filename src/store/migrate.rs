@@ -9,11 +9,12 @@ use super::{Error, Result};
 type Migration = fn(&Transaction<'_>) -> std::result::Result<(), Problem>;
 
 /// In order. One that has been released is never changed.
-const MIGRATIONS: &[Migration] = &[events, queue, provenance];
+const MIGRATIONS: &[Migration] = &[events, queue, provenance, tallies];
 
 const EVENTS: &str = include_str!("001-events.sql");
 const QUEUE: &str = include_str!("002-queue.sql");
 const PROVENANCE: &str = include_str!("003-provenance.sql");
+const TALLIES: &str = include_str!("004-tallies.sql");
 
 /// The columns of `webhook_events` that are ours; any other column belongs to somebody else and is kept as it is.
 const OUR_COLUMNS: [&str; 10] = [
@@ -121,6 +122,11 @@ fn queue(transaction: &Transaction<'_>) -> std::result::Result<(), Problem> {
 /// 3: how events came in.
 fn provenance(transaction: &Transaction<'_>) -> std::result::Result<(), Problem> {
     Ok(transaction.execute_batch(PROVENANCE)?)
+}
+
+/// 4: what looking at a large database stands on.
+fn tallies(transaction: &Transaction<'_>) -> std::result::Result<(), Problem> {
+    Ok(transaction.execute_batch(TALLIES)?)
 }
 
 /// Replaces a table of the older program by ours, with all rows, the id sequence, and foreign columns, constraints,

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{OpenFlags, Transaction, named_params};
+use rusqlite::{OpenFlags, Transaction};
 
 use super::fair::FairLock;
+use super::list::{self, Filter};
 use super::queue::{is_replayable, requeue, settle};
 use super::{Error, Result, Writer, connect, migrate, tune};
 use crate::clock::Timestamp;
@@ -17,6 +18,9 @@ const OPERATOR_BUSY: Duration = Duration::from_secs(5);
 
 /// Events changed in one transaction: the receiver, in another process, waits for no more than these.
 const BATCH: usize = 100;
+
+/// Ids that are read at once.
+const PAGE: u32 = 1000;
 
 /// A connection for changing a database that exists.
 pub struct Operator {
@@ -32,40 +36,40 @@ pub struct Selection {
     pub since: Option<Timestamp>,
 }
 
+/// Opens a database that exists, for a command that changes something.
+pub(super) fn open(path: &Path) -> Result<Writer> {
+    if !path.exists() {
+        return Err(Error::Missing(path.to_owned()));
+    }
+    let open = || {
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.busy_timeout(OPERATOR_BUSY)?;
+        tune(&connection)?;
+        Ok(connection)
+    };
+    let connection = open().map_err(|error| Error::of(path, error))?;
+    migrate::require_current(&connection, path)?;
+    // Nobody else in this process writes, so that the wait for other programs is SQLite's.
+    let (turns, patience) = (Arc::new(FairLock::default()), Duration::ZERO);
+    Ok(Writer { path: path.to_owned(), connection, turns, patience })
+}
+
 impl Operator {
     pub fn open(path: &Path) -> Result<Operator> {
-        if !path.exists() {
-            return Err(Error::Missing(path.to_owned()));
-        }
-        let open = || {
-            let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            connection.busy_timeout(OPERATOR_BUSY)?;
-            tune(&connection)?;
-            Ok(connection)
-        };
-        let connection = open().map_err(|error| Error::of(path, error))?;
-        migrate::require_current(&connection, path)?;
-        // Nobody else in this process writes, so that the wait for other programs is SQLite's.
-        let (turns, patience) = (Arc::new(FairLock::default()), Duration::ZERO);
-        Ok(Operator { writer: Writer { path: path.to_owned(), connection, turns, patience } })
+        Ok(Operator { writer: open(path)? })
+    }
+
+    pub(super) fn within(writer: Writer) -> Operator {
+        Operator { writer }
     }
 
     /// The events of a selection that exist, in id order.
     pub fn select(&self, selection: &Selection) -> Result<Vec<EventId>> {
-        let select = || {
-            let ids: Vec<i64> = selection.ids.iter().map(|id| id.0).collect();
-            let mut statement = self.writer.connection.prepare(
-                "SELECT id FROM webhook_events
-                 WHERE (:any_id OR id IN (SELECT value FROM json_each(:ids)))
-                 AND (:status IS NULL OR status = :status) AND (:since IS NULL OR received_at >= :since) ORDER BY id",
-            )?;
-            let named = named_params! {
-                ":any_id": ids.is_empty(),
-                ":ids": serde_json::json!(ids).to_string(),
-                ":status": selection.status.map(Status::as_str),
-                ":since": selection.since.map(|since| since.to_string()),
-            };
-            statement.query_map(named, |row| row.get(0).map(EventId))?.collect::<rusqlite::Result<_>>()
+        let connection = &self.writer.connection;
+        let filter = Filter { status: selection.status, since: selection.since, limit: PAGE, ..Filter::default() };
+        let select = || match &selection.ids[..] {
+            [] => Ok(list::all(connection, &filter)?.into_iter().map(EventId).collect()),
+            ids => list::only(connection, ids, &filter),
         };
         select().map_err(|error| Error::of(&self.writer.path, error))
     }

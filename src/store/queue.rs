@@ -169,10 +169,16 @@ impl Queue {
         })
     }
 
-    /// How many events are unprocessed, and how many in error. Those that are processed are many, and not counted.
+    /// A number that changes when somebody else has written: another thread, or another program.
+    pub fn version(&self) -> Result<i64> {
+        self.read(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
+    }
+
+    /// How many events are unprocessed, and how many in error.
     pub fn open_events(&self) -> Result<(i64, i64)> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT count(*) FROM webhook_events WHERE status = ?1")?;
+            let mut statement = connection
+                .prepare_cached("SELECT coalesce(sum(count), 0) FROM tallies WHERE about = 'status' AND what = ?1")?;
             let mut count = |status: Status| statement.query_row([status.as_str()], |row| row.get(0));
             Ok((count(Status::Unprocessed)?, count(Status::Error)?))
         })
@@ -246,14 +252,18 @@ pub(super) fn interrupt(connection: &Connection) -> rusqlite::Result<()> {
 /// Queues the dead jobs of an event again, or, where none is dead, all that have ended; only those of `action` where it is
 /// given. Their attempts start anew. An event of which there are no jobs is routed anew. False if there was nothing to do.
 pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, action: Option<&str>) -> rusqlite::Result<bool> {
-    let Some(state) = state_to_requeue(transaction, event, action)? else { return Ok(false) };
+    let states = match what_again(transaction, event, action)? {
+        Some(Again::Dead) => "'dead'",
+        Some(Again::Ended) => "'dead', 'succeeded', 'cancelled'",
+        Some(Again::Route) => return reopen(transaction, event),
+        None => return Ok(false),
+    };
     transaction
-        .prepare_cached(
-            "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0 WHERE event_id = :event AND dead_action = ''
-             AND (:action IS NULL OR action = :action)
-             AND CASE WHEN :state = 'dead' THEN state = 'dead' ELSE state NOT IN ('queued', 'running') END",
-        )?
-        .execute(named_params! { ":event": event.0, ":action": action, ":state": state })?;
+        .prepare_cached(&format!(
+            "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0
+             WHERE event_id = ?1 AND dead_action = '' AND (?2 IS NULL OR action = ?2) AND state IN ({states})"
+        ))?
+        .execute((event.0, action))?;
     reopen(transaction, event)
 }
 
@@ -281,33 +291,38 @@ pub(super) fn reopen(transaction: &Transaction<'_>, event: EventId) -> rusqlite:
     Ok(opened > 0)
 }
 
-/// Which jobs of an event [`requeue`] queues: `dead` ones or all that have `ended`, where there are any; `none` for an
-/// event that has no jobs and is to be routed.
-fn state_to_requeue(
-    connection: &Connection,
-    event: EventId,
-    action: Option<&str>,
-) -> rusqlite::Result<Option<&'static str>> {
-    let count = |states: &str| -> rusqlite::Result<i64> {
+/// What [`requeue`] does again.
+enum Again {
+    /// The dead jobs.
+    Dead,
+    /// All jobs that have ended, as none is dead.
+    Ended,
+    /// The event has no jobs: it is routed.
+    Route,
+}
+
+/// `None` where there is nothing to do again.
+fn what_again(connection: &Connection, event: EventId, action: Option<&str>) -> rusqlite::Result<Option<Again>> {
+    let has = |states: &str| -> rusqlite::Result<bool> {
         connection
-            .prepare_cached(
-                "SELECT count(*) FROM jobs WHERE event_id = ?1 AND dead_action = ''
-                 AND (?2 IS NULL OR action = ?2) AND instr(?3, state) > 0",
-            )?
-            .query_row((event.0, action, states), |row| row.get(0))
+            .prepare_cached(&format!(
+                "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
+                                AND (?2 IS NULL OR action = ?2) AND state IN ({states}))"
+            ))?
+            .query_row((event.0, action), |row| row.get(0))
     };
-    if count("dead")? > 0 {
-        return Ok(Some("dead"));
+    if has("'dead'")? {
+        return Ok(Some(Again::Dead));
     }
-    if count("succeeded, cancelled")? > 0 {
-        return Ok(Some("ended"));
+    if has("'succeeded', 'cancelled'")? {
+        return Ok(Some(Again::Ended));
     }
-    Ok((action.is_none() && count("queued, running")? == 0).then_some("none"))
+    Ok((action.is_none() && !has("'queued', 'running'")?).then_some(Again::Route))
 }
 
 /// Whether [`requeue`] would do anything.
 pub(super) fn is_replayable(connection: &Connection, event: EventId, action: Option<&str>) -> rusqlite::Result<bool> {
-    Ok(state_to_requeue(connection, event, action)?.is_some())
+    Ok(what_again(connection, event, action)?.is_some())
 }
 
 /// True for an unprocessed event without open jobs.

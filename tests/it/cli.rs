@@ -119,7 +119,7 @@ except OSError:
 ";
     let list = hookbox.command();
     python.args(["-c", in_a_terminal]).arg(list.get_program()).args(list.get_args()).arg("list");
-    let output = python.output().unwrap();
+    let output = python.env("NO_COLOR", "1").env_remove("COLUMNS").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");
     assert!(text.contains("github"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");

@@ -35,7 +35,7 @@ fn duplicates_are_counted_and_shown() {
     assert_eq!((&listed[0]["duplicates"], &listed[1]["duplicates"]), (&2.into(), &0.into()));
     assert_eq!(hookbox.run(["stats", "--json"]).ok().json()["duplicates"], 2);
     assert!(hookbox.run(["show", "1"]).ok().text().contains("duplicates  2"));
-    assert!(hookbox.run(["stats"]).ok().text().contains("duplicates"));
+    assert!(hookbox.run(["stats"]).ok().text().contains("DUPLICATES"));
 }
 
 /// Lets the only event look as if it had been received long ago.

@@ -4,12 +4,12 @@
 //! `HOOKBOX_ROUNDS` is how often the program is killed, and the power cut; `HOOKBOX_SEED` repeats the choice of the moments.
 //! Where a test needs root, a loop device or libfaketime and has none, it says so.
 
-mod clock;
+pub mod clock;
 mod contention;
 mod crash;
 mod disk;
 mod moved;
-mod mount;
+pub mod mount;
 mod power;
 
 use std::collections::HashSet;
@@ -49,7 +49,7 @@ impl Random {
 }
 
 /// What a delivery of that id carries: of many sizes, with white space that a parser would lose.
-fn body_of(id: &str) -> String {
+pub fn body_of(id: &str) -> String {
     let number = id.bytes().fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     let size = if number.is_multiple_of(16) { 20_000 } else { number % 1_000 };
     let mut body = format!("{{ \"id\":\t\"{id}\",\n \"text\" : \"");
@@ -60,13 +60,13 @@ fn body_of(id: &str) -> String {
 }
 
 /// Senders at work, each with one delivery after the other, and sometimes one again.
-struct Senders {
+pub struct Senders {
     threads: Vec<JoinHandle<Vec<String>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Senders {
-    fn start(count: usize, name: &str, address: &Address) -> Senders {
+    pub fn start(count: usize, name: &str, address: &Address) -> Senders {
         let stop = Arc::new(AtomicBool::new(false));
         let start = |sender: usize| {
             let (address, stop, prefix) = (address.clone(), Arc::clone(&stop), format!("{name}-{sender}"));
@@ -76,7 +76,7 @@ impl Senders {
     }
 
     /// The ids that were acknowledged, until the senders were stopped or nobody listened any more.
-    fn acknowledged(self) -> Vec<String> {
+    pub fn acknowledged(self) -> Vec<String> {
         self.stop.store(true, Ordering::SeqCst);
         self.threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     }
@@ -102,7 +102,7 @@ fn deliver(address: &Address, stop: &AtomicBool, prefix: &str) -> Vec<String> {
 
 /// Every one of them is a row, and only one, with exactly the bytes that were sent.
 #[track_caller]
-fn assert_stored(db: &Connection, acknowledged: &[String]) {
+pub fn assert_stored(db: &Connection, acknowledged: &[String]) {
     let mut find =
         db.prepare("SELECT payload_json FROM webhook_events WHERE source = 'github' AND delivery_id = ?1").unwrap();
     let mut wrong = Vec::new();
@@ -117,7 +117,7 @@ fn assert_stored(db: &Connection, acknowledged: &[String]) {
 }
 
 #[track_caller]
-fn assert_sound(db: &Connection) {
+pub fn assert_sound(db: &Connection) {
     let found: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(found, "ok");
 }

@@ -149,6 +149,86 @@ fn notions_token_is_shown_with_what_to_do_and_nothing_else_is_taken_before() {
     assert!(checked.contains("NO SECRET YET"), "{checked}");
 }
 
+fn post(body: &str) -> Request {
+    Request::new("POST", "/webhooks/s").header("Content-Type", "application/json").body(body)
+}
+
+#[test]
+fn once_notion_has_a_secret_a_strangers_token_is_neither_taken_nor_shown() {
+    let hookbox = source("notion", "secret = \"secret_abc\"");
+    assert_eq!(hookbox.send(&post(r#"{"verification_token":"secret_of_a_stranger"}"#)).status, 401);
+    let again = r#"{"verification_token":"secret_abc"}"#;
+    let signed = post(again).header("X-Notion-Signature", &crate::support::sign_github("secret_abc", again.as_bytes()));
+    assert_eq!(hookbox.send(&signed).status, 200, "Notion sends its own once more when asked to");
+    assert_eq!(hookbox.stored(), 0);
+    let log = hookbox.stderr();
+    assert!(!log.contains("secret_of_a_stranger") && !log.contains("secret_abc"), "{log}");
+}
+
+#[test]
+fn what_a_stranger_calls_a_token_is_shown_only_if_it_could_be_one() {
+    let hookbox = source("notion", "");
+    let tokens = ["two words", "\\u202ereversed", "line\\u2028line", &"a".repeat(129), "é", ""];
+    for token in tokens {
+        assert_eq!(hookbox.send(&post(&format!(r#"{{"verification_token":"{token}"}}"#))).status, 401, "{token}");
+    }
+    assert_eq!(hookbox.send(&post(&format!(r#"{{"verification_token":"{}"}}"#, "a".repeat(128)))).status, 200);
+    hookbox.wait_for_stderr(&"a".repeat(128));
+    let log = hookbox.stderr();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("has sent a verification token")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(!log.contains("words") && !log.contains("reversed"), "{log}");
+}
+
+#[test]
+fn a_source_of_notion_that_believes_everybody_shows_the_token_too() {
+    let hookbox = source("notion", "verify = \"none\"");
+    assert_eq!(hookbox.send(&post(r#"{"verification_token":"secret_abc"}"#)).status, 200);
+    hookbox.wait_for_stderr("secret_abc");
+    assert_eq!(hookbox.stored(), 0);
+}
+
+#[test]
+fn a_test_of_the_connection_is_no_delivery_and_everything_else_unsigned_is_refused() {
+    let hookbox = source("bitbucket", "secret = \"s\"");
+    let ping = post(r#"{"test":true}"#).header("X-Event-Key", "diagnostics:ping").header("X-Request-Id", "1");
+    assert_eq!(hookbox.send(&ping).status, 200);
+    assert_eq!(hookbox.send(&ping.clone().with("X-Event-Key", "repo:push")).status, 401);
+    assert_eq!(hookbox.send(&ping.without("X-Event-Key")).status, 401);
+    assert_eq!(hookbox.stored(), 0);
+}
+
+#[test]
+fn slack_may_look_at_the_certificate_and_only_with_a_form() {
+    let hookbox = source("slack", "secret = \"s\"");
+    let form = |body: &str| post(body).with("Content-Type", "application/x-www-form-urlencoded");
+    let response = hookbox.send(&form("token=x&ssl_check=1"));
+    assert_eq!((response.status, response.text()), (200, String::new()));
+    for request in [form("ssl_check=0"), post("ssl_check=1"), form("{\"text\":\"&ssl_check=1&\"}")] {
+        assert_eq!(hookbox.send(&request).status, 401);
+    }
+    assert_eq!(hookbox.stored(), 0);
+}
+
+#[test]
+fn a_ping_of_discord_need_not_have_a_token() {
+    let hookbox = source("discord", "verify = \"none\"");
+    let response = hookbox.send(&post(r#"{"type":1}"#));
+    assert_eq!((response.status, response.text()), (200, r#"{"type":1}"#.to_owned()));
+    assert_eq!(hookbox.stored(), 0);
+}
+
+#[test]
+fn any_origin_may_be_allowed_and_hears_that_no_rate_is_too_high() {
+    let hookbox = source("cloudevents", "secret = \"s\"\nallowed_origins = [\"*\"]");
+    let ask = Request::new("OPTIONS", "/webhooks/s").header("WebHook-Request-Origin", "anybody.example");
+    let response = hookbox.send(&ask);
+    assert_eq!((response.status, response.header("WebHook-Allowed-Origin")), (200, Some("anybody.example")));
+    assert_eq!(response.header("WebHook-Allowed-Rate"), Some("*"));
+    let response = hookbox.send(&ask.header("WebHook-Request-Rate", "120"));
+    assert_eq!(response.header("WebHook-Allowed-Rate"), Some("120"));
+}
+
 #[test]
 fn an_unverified_source_still_shakes_hands() {
     let hookbox = source("slack", "verify = \"none\"");

@@ -187,7 +187,7 @@ fn a_token_of_ones_own_making_is_not_stored() {
 #[test]
 fn a_token_in_the_query_is_taken_and_never_logged() {
     let config = "[sources.hub]\nprovider = \"token\"\nsecret = \"hunter2\"\n\
-                  [sources.hub.verify]\nsig = \"query:token\"\nprefix = \"\"\n";
+                  [sources.hub.verify]\nsig = \"query:token\"\n";
     let hookbox = Home::with_config(config).start();
     let request = |token: &str| Request::new("POST", &format!("/webhooks/hub?token={token}")).body("{}");
     assert_eq!(hookbox.send(&request("hunter2")).status, 200);
@@ -225,6 +225,11 @@ fn keys_that_do_not_fit_are_problems_with_their_names() {
     };
     check("hmac", "[sources.a.verify]\nsigned = \"{ts}{body}\"", &["sources.a.verify.ts: missing"]);
     check("hmac", "[sources.a.verify]\ntolerance = 9", &["sources.a.verify.tolerance: there is no timestamp"]);
+    check(
+        "hmac",
+        "[sources.a.verify]\ntolerance_future = 9",
+        &["sources.a.verify.tolerance_future: there is no timestamp"],
+    );
     check("hmac", "[sources.a.verify]\nalg = \"sha256\"", &["sources.a.verify.signed", "{secret}"]);
     check("hmac", "[sources.a.verify]\nalg = \"md5\"", &["sources.a.verify.alg", "hmac-sha1"]);
     check("hmac", "[sources.a.verify]\nsig = \"X-Sig\"", &["sources.a.verify.sig", "header:NAME"]);
@@ -266,6 +271,14 @@ fn providers_are_told_of_in_full() {
         "for 3 days",
         "https://docs.stripe.com/",
     ] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    for (name, part) in [
+        ("linear", "; timestamps up to 1m old and 1m ahead, where there is one"),
+        ("hubspot-v2", "else JSON /0/eventId, else the body, for 5 minutes"),
+        ("svix", "in header svix-signature or header webhook-signature (its items v1,...)"),
+    ] {
+        let text = home.run(["providers", name]).ok().text();
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }
     let text = home.run(["providers", "paypal"]).ok().text();

@@ -13,7 +13,7 @@ mod watchdog;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Address, Hookbox, Request};
+use crate::support::{Address, Hookbox, Request, patient};
 
 /// Ten times what is promised for one delivery while strangers do their worst.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ impl Experience {
         self.waits.sort_unstable();
         let (count, worst) = (self.waits.len(), self.waits[self.waits.len() - 1]);
         println!("{what}: {count} deliveries, median {:?}, worst {worst:?}", self.waits[count / 2]);
-        assert!(worst < limit, "{what}: {worst:?}");
+        assert!(worst < patient(limit), "{what}: {worst:?}");
         count
     }
 }
@@ -75,11 +75,4 @@ fn deliver_within<T: Send>(
         let experience = sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (outcome, experience.judge(what, limit))
     })
-}
-
-#[track_caller]
-fn assert_peak_below(hookbox: &Hookbox, mib: u64) {
-    let peak_mib = hookbox.peak_bytes() >> 20;
-    println!("at most {peak_mib} MiB were resident");
-    assert!(peak_mib < mib, "{peak_mib} MiB");
 }

@@ -69,6 +69,30 @@ fn of_a_form_the_payload_field_is_the_payload_and_the_bytes_are_kept() {
 }
 
 #[test]
+fn a_type_that_nobody_signs_does_not_turn_a_title_into_the_payload() {
+    let hookbox = Home::new().start();
+    let issue = r#"{"action":"opened","issue":{"title":"&payload={\"action\":\"deleted\"}&x="}}"#;
+    let forged = Request::github("issues", "d-1", issue).with("Content-Type", FORM);
+    assert_eq!(hookbox.send(&forged).status, 200);
+    assert_eq!(hookbox.query::<String>("SELECT payload_json FROM webhook_events"), [issue]);
+}
+
+#[test]
+fn a_provider_that_sends_no_forms_is_not_taken_to_have_sent_one() {
+    let config = "[sources.shop]\nprovider = \"stripe\"\nverify = \"none\"\n\
+                  [sources.own]\nprovider = \"stripe\"\nverify = \"none\"\nid = \"form:n\"\n";
+    let hookbox = Home::with_config(config).start();
+    for (n, source) in ["shop", "own"].iter().enumerate() {
+        let form = format!("n={n}&payload=%7B%22id%22%3A%22evt_1%22%7D");
+        let request = Request::new("POST", &format!("/webhooks/{source}")).header("Content-Type", FORM).body(form);
+        assert_eq!(hookbox.send(&request).status, 200);
+    }
+    let payloads = hookbox.query::<String>("SELECT payload_json FROM webhook_events ORDER BY id");
+    assert_eq!(payloads[0], r#""n=0&payload=%7B%22id%22%3A%22evt_1%22%7D""#);
+    assert_eq!(payloads[1], r#"{"n":"1","payload":"{\"id\":\"evt_1\"}"}"#, "unless the config says so");
+}
+
+#[test]
 fn a_form_without_payload_is_an_object_of_strings() {
     let hookbox = Home::new().start();
     let form = "From=%2B15550100&Body=hello+world&Empty=";

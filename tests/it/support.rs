@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub use http::{Address, Connection, Request, Response, hex, sign_github};
 pub use program::{Home, Hookbox, Output, python, runner};
 pub use rustix::process::Signal;
-pub use stub::{Answer, Received, Stub, authority, closed_port};
+pub use stub::{Answer, Issued, Received, Stub, authority, believing, closed_port, issue};
 pub use trace::{Call, strace, strace_failing, strace_injecting};
 
 /// What deliveries are signed with: the secret of the example in GitHub's documentation.
@@ -22,7 +22,7 @@ pub const SECRET: &str = "It's a Secret to Everybody";
 /// The built-in source, written out: for tests that need a config for something else.
 pub const SOURCE: &str = "[sources.github]\nprovider = \"github\"\nsecret = \"env:GITHUB_WEBHOOK_SECRET\"\n";
 
-/// Far above what anything takes, even under qemu on a busy machine: it ends a test that would otherwise hang.
+/// Far above what anything takes: it ends a test that would otherwise hang.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Asks until there is an answer. Panics with `what` was awaited where none comes in time.
@@ -33,6 +33,7 @@ pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
 
 #[track_caller]
 pub fn wait_longer_for<T>(what: &str, deadline: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = patient(deadline);
     let start = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -41,6 +42,12 @@ pub fn wait_longer_for<T>(what: &str, deadline: Duration, mut ask: impl FnMut() 
         assert!(start.elapsed() < deadline, "waited {deadline:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// `time`, multiplied by `HOOKBOX_PATIENCE` where that is set: for a program that is emulated, or a machine that is slow.
+/// Only for how long a test waits, never for what the program is told.
+pub fn patient(time: Duration) -> Duration {
+    time * std::env::var("HOOKBOX_PATIENCE").map_or(1, |factor| factor.parse().unwrap())
 }
 
 /// The tests need a descriptor for each connection too.

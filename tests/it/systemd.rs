@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use crate::support::{DEADLINE, Home, SOURCE, Signal, wait_for};
+use crate::support::{DEADLINE, Home, SOURCE, Signal, patient, wait_for};
 
 /// Where a service tells how it does.
 struct Manager(UnixDatagram);
@@ -11,7 +11,7 @@ struct Manager(UnixDatagram);
 impl Manager {
     fn of(home: &Home) -> Manager {
         let socket = UnixDatagram::bind(home.path("notify")).unwrap();
-        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket.set_read_timeout(Some(patient(DEADLINE))).unwrap();
         Manager(socket)
     }
 
@@ -73,7 +73,7 @@ fn the_watchdog_of_the_service_manager_is_not_fed_by_a_frozen_program() {
     // What was said before it froze is heard first.
     wait_for("silence", || manager.0.recv(&mut buffer).is_err().then_some(()));
     hookbox.signal(Signal::CONT);
-    manager.0.set_read_timeout(Some(DEADLINE)).unwrap();
+    manager.0.set_read_timeout(Some(patient(DEADLINE))).unwrap();
     manager.hears("WATCHDOG=1");
 }
 
@@ -99,9 +99,14 @@ fn the_units_are_printed() {
     let home = Home::new();
     let service = printed(&home, &["systemd", "service"]);
     let socket = printed(&home, &["systemd", "socket"]);
-    for line in
-        ["Type=notify", "DynamicUser=yes", "StateDirectory=hookbox", "RestartPreventExitStatus=2", "WatchdogSec=60"]
-    {
+    for line in [
+        "Type=notify",
+        "DynamicUser=yes",
+        "StateDirectory=hookbox",
+        "RestartPreventExitStatus=2",
+        "WatchdogSec=60",
+        "KillMode=mixed",
+    ] {
         assert!(service.lines().any(|it| it == line), "{line}");
     }
     assert!(socket.lines().any(|it| it == "FileDescriptorName=http"));

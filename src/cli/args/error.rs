@@ -29,6 +29,10 @@ pub enum UsageError {
         option: &'static str,
         reason: String,
     },
+    BadVariable {
+        variable: &'static str,
+        reason: String,
+    },
     MissingWord {
         topic: Topic,
         what: &'static str,
@@ -79,6 +83,7 @@ impl Display for UsageError {
             UsageError::Contradiction(one, other) => write!(f, "--{one} and --{other} exclude each other"),
             UsageError::Spelling(message) => f.write_str(message),
             UsageError::BadValue { option, reason } => write!(f, "--{option}: {reason}"),
+            UsageError::BadVariable { variable, reason } => write!(f, "{variable}: {reason}"),
             UsageError::MissingWord { topic, what } => write!(f, "{} needs {what}", topic.as_str()),
             UsageError::BadWord { topic, reason } => write!(f, "{}: {reason}", topic.as_str()),
             UsageError::ExtraWord { topic, word } => write!(f, "{} does not take {word:?}", topic.as_str()),

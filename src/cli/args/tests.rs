@@ -34,12 +34,13 @@ fn nothing_at_all_serves() {
 
 #[test]
 fn global_options_stand_before_or_after_the_command() {
-    let options = "--config c.toml --listen 127.0.0.1:0 --database=x.db --log-level debug";
+    let options = "--config c.toml --listen 127.0.0.1:0 --admin off --database=x.db --log-level debug";
     let expected = Args {
         config: Some(PathBuf::from("c.toml")),
         listen: Some(Listen::Tcp("127.0.0.1:0".to_owned())),
+        admin: Some(AdminListen::Off),
         database: Some(PathBuf::from("x.db")),
-        log_level: LevelFilter::Debug,
+        log_level: Some(LevelFilter::Debug),
         command: Command::Check(CheckArgs::Config),
     };
     assert_eq!(args(&format!("{options} check")), expected);
@@ -48,16 +49,19 @@ fn global_options_stand_before_or_after_the_command() {
 
 #[test]
 fn list_filters() {
-    let plain = ListArgs { status: None, source: None, event_type: None, limit: 50, json: false };
+    let plain =
+        ListArgs { status: None, source: None, event_type: None, since: None, limit: 50, json: false, follow: false };
     assert_eq!(command("list"), Command::List(plain));
     let filtered = ListArgs {
         status: Some(Status::Error),
         source: Some("github".to_owned()),
         event_type: Some("push".to_owned()),
+        since: Some(Duration::from_secs(2 * 60 * 60)),
         limit: 5,
         json: true,
+        follow: true,
     };
-    let line = "list --status error --source github --event push --limit 5 --json";
+    let line = "list --status error --source github --event push --since 2h --limit 5 --json --follow";
     assert_eq!(command(line), Command::List(filtered));
 }
 
@@ -67,6 +71,7 @@ fn show_has_one_form() {
     assert_eq!(command("show 7"), show(ShowForm::Text));
     assert_eq!(command("show 7 --json"), show(ShowForm::Json));
     assert_eq!(command("show --body 7"), show(ShowForm::Body));
+    assert_eq!(command("show 7 --curl"), show(ShowForm::Curl));
     assert_error("show 7 --body --json", "--json and --body exclude each other");
 }
 
@@ -187,7 +192,7 @@ fn a_path_need_not_be_utf_8_but_a_name_must() {
 fn the_command_line_overrides_the_config() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("hookbox.toml");
-    std::fs::write(&path, "listen = '127.0.0.1:1'\ndatabase = 'file.db'").expect("written");
+    std::fs::write(&path, "listen = '127.0.0.1:1'\ndatabase = 'file.db'\nadmin.hosts = 'pi'").expect("written");
     let load = |mut args: Args| {
         args.config = Some(path.clone());
         args.load_config(&|_| None).expect("a config")
@@ -197,21 +202,23 @@ fn the_command_line_overrides_the_config() {
         (config.listen, config.database.as_path()),
         (Listen::Tcp("127.0.0.1:1".to_owned()), Path::new("file.db"))
     );
-    let config = load(args("--listen 127.0.0.1:2 --database flag.db"));
+    let config = load(args("--listen 127.0.0.1:2 --database flag.db --admin off"));
     assert_eq!(
         (config.listen, config.database.as_path()),
         (Listen::Tcp("127.0.0.1:2".to_owned()), Path::new("flag.db"))
     );
+    assert_eq!((config.admin.listen, config.admin.hosts), (AdminListen::Off, vec!["pi".to_owned()]));
 }
 
 /// A value that each option takes.
 fn with_value(option: &str) -> String {
     match option {
         "status" => "--status error".to_owned(),
-        "listen" => "--listen 127.0.0.1:0".to_owned(),
+        "listen" | "admin" => format!("--{option} 127.0.0.1:0"),
         "log-level" => "--log-level warn".to_owned(),
         "since" => "--since 2h".to_owned(),
-        "help" | "version" | "json" | "body" | "dry-run" => format!("--{option}"),
+        "older-than" => "--older-than 30d".to_owned(),
+        "help" | "version" | "json" | "body" | "curl" | "follow" | "dry-run" | "vacuum" => format!("--{option}"),
         other => format!("--{other} 1"),
     }
 }
@@ -220,6 +227,8 @@ fn with_value(option: &str) -> String {
 fn needed_beside(topic: Topic, option: &str) -> &'static str {
     match topic {
         Topic::Serve | Topic::List | Topic::Stats | Topic::Providers | Topic::Systemd => "",
+        Topic::Prune | Topic::Doctor => "",
+        Topic::Backup => "file",
         Topic::Check if matches!(option, "source" | "type") => "--file f",
         Topic::Check => "",
         Topic::Forward => "1 http://localhost",

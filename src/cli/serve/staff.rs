@@ -11,6 +11,7 @@ use crate::action::Runner;
 use crate::cli::Failure;
 use crate::config::secret::Env;
 use crate::config::{Action, Config};
+use crate::metrics::Metrics;
 use crate::stop::{Bell, Stop};
 use crate::store::Database;
 use crate::worker::Worker;
@@ -22,8 +23,8 @@ const TICK: Duration = Duration::from_millis(10);
 pub(super) type Runners = BTreeMap<String, Arc<Runner>>;
 
 /// All workers.
-#[derive(Default)]
 pub(super) struct Staff {
+    metrics: Arc<Metrics>,
     hands: Vec<Hand>,
     /// Those that a new configuration has no work for, and that may still be finishing what they were doing.
     departed: Vec<Hand>,
@@ -57,6 +58,10 @@ pub(super) fn runners(config: &Config, env: &Env<'_>) -> Result<Runners, Failure
 }
 
 impl Staff {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Staff {
+        Staff { metrics, hands: Vec::new(), departed: Vec::new(), ending: Stop::default() }
+    }
+
     /// Replaces all workers by those of `config`. A successor waits until its predecessors have finished what they were
     /// doing: what must not overlap does not overlap across a change of configuration either. If this fails, nothing has
     /// changed.
@@ -107,6 +112,7 @@ impl Staff {
                     action: action.clone(),
                     runner: Arc::clone(runner),
                     queue: database.queue()?,
+                    counts: self.metrics.action(name),
                     poll_interval: config.poll_interval,
                     grace: config.stop_timeout,
                     bell: bell.clone(),

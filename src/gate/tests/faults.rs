@@ -210,12 +210,13 @@ fn an_answer_that_is_none_costs_502() {
         "HTTP/1.1 200 OK\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ] {
-        let (_directory, address, _gate) = behind(with_slots(1), move |_, mut stream| {
+        let (_directory, address, gate) = behind(with_slots(1), move |_, mut stream| {
             while read_request(&mut stream) {
                 stream.write_all(answer.as_bytes()).unwrap();
             }
         });
         assert_eq!(status(&address), 502, "{answer}");
+        assert!(gate.pulse().beats().is_awaited, "that is no sign of the receiver's life");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::limits::{Deadlines, Limits};
 use super::super::private::PrivateServer;
-use super::super::{Gate, PEER_HEADER, Settings, is_probe, start};
+use super::super::{Beats, Gate, PEER_HEADER, Settings, is_probe, start};
 use crate::listen;
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{Read, Write};
@@ -37,7 +37,7 @@ pub fn post(target: &str, body: &[u8]) -> Vec<u8> {
 }
 
 pub fn settings() -> Arc<Settings> {
-    Arc::new(Settings { max_body_bytes: AtomicU64::new(25 * 1024 * 1024) })
+    Arc::new(Settings { max_body_bytes: AtomicU64::new(25 * 1024 * 1024), traffic: Arc::default() })
 }
 
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -90,6 +90,10 @@ impl Rig {
 
     pub fn connect(&self) -> Sender {
         Sender::tcp(&self.tcp_address())
+    }
+
+    pub fn beats(&self) -> Beats {
+        self.gate.as_ref().unwrap().pulse().beats()
     }
 
     pub fn set_max_body_bytes(&self, bytes: u64) {

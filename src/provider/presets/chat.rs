@@ -1,7 +1,7 @@
 //! Messages of all kinds.
 
 use super::{BASE, FORM, JSON};
-use crate::provider::handshake::{HANDSHAKE, Handshake, Is, Kind};
+use crate::provider::handshake::{HANDSHAKE, Handshake, Is, Kind, Proof};
 use crate::provider::scheme::{Algorithm, Encoding, KeyForm};
 use crate::provider::{Preset, Sample, twilio};
 
@@ -22,13 +22,16 @@ pub(super) static PRESETS: &[Preset] = &[
         handshakes: &[
             Handshake {
                 when: &[("json:/type", Is::Text("url_verification"))],
-                is_signed: true,
+                proof: Proof::Signed,
                 kind: Kind::Text,
                 reply: "{json:/challenge}",
                 ..HANDSHAKE
             },
             Handshake { method: "GET", when: &[("query:ssl_check", Is::Text("1"))], ..HANDSHAKE },
+            // Sent to the address of a slash command, to look at its certificate.
+            Handshake { when: &[("form:ssl_check", Is::Text("1"))], ..HANDSHAKE },
         ],
+        forms: true,
         setup: "Event Subscriptions, Slash Commands, Interactivity: the address; take over the app's signing secret",
         answer: "2xx within 3 s; a body would be shown to the user",
         retries: "at once, after 1 min, after 5 min",
@@ -46,7 +49,7 @@ pub(super) static PRESETS: &[Preset] = &[
         event: &["json:/event"],
         handshakes: &[Handshake {
             when: &[("json:/event", Is::Text("endpoint.url_validation"))],
-            is_signed: true,
+            proof: Proof::Signed,
             kind: Kind::Json,
             reply: r#"{{"plainToken":"{json:/payload/plainToken}","encryptedToken":"{hmac_hex:json:/payload/plainToken}"}}"#,
             ..HANDSHAKE
@@ -69,14 +72,14 @@ pub(super) static PRESETS: &[Preset] = &[
         event: &["json:/event/type", "json:/type"],
         handshakes: &[
             Handshake {
-                // An event has this type too; only an interaction has a token to answer with.
-                when: &[("json:/type", Is::Text("1")), ("json:/token", Is::Any)],
-                is_signed: true,
+                // An event has this type too, and an event.
+                when: &[("json:/type", Is::Text("1")), ("json:/event/type", Is::Absent)],
+                proof: Proof::Signed,
                 kind: Kind::Json,
                 reply: "{{\"type\":1}}",
                 ..HANDSHAKE
             },
-            Handshake { when: &[("json:/type", Is::Text("0"))], is_signed: true, status: 204, ..HANDSHAKE },
+            Handshake { when: &[("json:/type", Is::Text("0"))], proof: Proof::Signed, status: 204, ..HANDSHAKE },
         ],
         setup: "Webhooks (or Interactions Endpoint URL): the address; take over the application's public key",
         answer: "2xx within 3 s; interactions want a JSON answer, which hookbox does not give",
@@ -118,7 +121,7 @@ pub(super) static PRESETS: &[Preset] = &[
         alg: Algorithm::HmacSha256,
         sig: "header:X-Hub-Signature-256",
         prefix: "sha256=",
-        event: &["json:/object"],
+        event: &["json:/entry/0/changes/0/field", "json:/object"],
         handshakes: &[Handshake {
             method: "GET",
             when: &[
@@ -156,6 +159,7 @@ pub(super) static PRESETS: &[Preset] = &[
         docs: "https://github.com/twilio/twilio-python/blob/main/twilio/request_validator.py",
         code: Some(twilio::CODE),
         id: &["header:I-Twilio-Idempotency-Token", "{form:MessageSid}:{form:MessageStatus}", "form:MessageSid"],
+        forms: true,
         setup: "the number's or service's webhook: the address; the secret is the account's auth token",
         answer: "2xx within 15 s (unconfirmed)",
         retries: "none, unless the address says so (#rc=...) (unconfirmed)",
@@ -172,9 +176,11 @@ pub(super) static PRESETS: &[Preset] = &[
         signed: "{ts}{body}",
         ts: "header:X-Twilio-Email-Event-Webhook-Timestamp",
         key: KeyForm::Base64,
+        event: &["json:/0/event"],
         setup: "Settings, Mail Settings, Event Webhooks: the address; take over the verification key",
         answer: "2xx",
         retries: "for about 24 h (unconfirmed)",
+        sample: Sample { body: "[{}]", ..JSON },
         ..BASE
     },
     Preset {
@@ -189,7 +195,23 @@ pub(super) static PRESETS: &[Preset] = &[
         event: &["json:/event-data/event"],
         setup: "Send, Webhooks: the address; take over the HTTP webhook signing key. The event itself is not signed",
         answer: "200",
-        retries: "after 10, 10, 15, 30 min, 1, 2, 4 h (unconfirmed)",
+        retries: "after 10, 10, 15, 30 min, 1, 2, 4 h (unconfirmed); never after a 406",
+        ..BASE
+    },
+    Preset {
+        name: "mailgun-routes",
+        title: "Mailgun, messages forwarded by a route",
+        docs: "https://documentation.mailgun.com/docs/mailgun/user-manual/receive-forward-store/receive-http",
+        alg: Algorithm::HmacSha256,
+        sig: "form:signature",
+        signed: "{ts}{form:token}",
+        ts: "form:timestamp",
+        id: &["form:token"],
+        forms: true,
+        setup: "Receiving, a route with forward() to the address; take over the HTTP webhook signing key. The message itself is not signed",
+        answer: "200",
+        retries: "after 10, 15, 30 min, 1, 2, 4 h; never after a 406",
+        sample: Sample { content_type: FORM, body: "subject=Hello", ..JSON },
         ..BASE
     },
 ];

@@ -2,6 +2,7 @@
 
 use super::standard::STANDARD;
 use super::{BASE, FORM, JSON};
+use crate::provider::handshake::{HANDSHAKE, Handshake, Is};
 use crate::provider::scheme::Algorithm;
 use crate::provider::{Preset, Sample};
 
@@ -15,6 +16,7 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "sha256=",
         id: &["header:X-GitHub-Delivery"],
         event: &["header:X-GitHub-Event"],
+        forms: true,
         setup: "Settings, Webhooks: the address, content type application/json, a secret of your own",
         answer: "2xx within 10 s",
         retries: "none; press Redeliver, which keeps the id",
@@ -28,7 +30,7 @@ pub(super) static PRESETS: &[Preset] = &[
         alg: Algorithm::Token,
         sig: "header:X-Gitlab-Token",
         id: &["header:Idempotency-Key", "header:webhook-id"],
-        event: &["header:X-Gitlab-Event"],
+        event: &["header:X-Gitlab-Event", "json:/object_kind"],
         setup: "Settings, Webhooks: the address and a secret token of your own; prefer gitlab-signing where there is a signing token",
         answer: "2xx within 10 s (unconfirmed)",
         retries: "none; after 4 failures in a row it is off for a minute, doubling to a day; after 40 for good",
@@ -38,7 +40,7 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "gitlab-signing",
         title: "GitLab, signing token",
         docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
-        event: &["header:X-Gitlab-Event"],
+        event: &["header:X-Gitlab-Event", "json:/object_kind"],
         setup: "Settings, Webhooks: the address; take over the signing token (whsec_...) that it shows",
         answer: "2xx within 10 s (unconfirmed)",
         retries: "none; after 4 failures in a row it is off for a minute, doubling to a day; after 40 for good",
@@ -53,6 +55,7 @@ pub(super) static PRESETS: &[Preset] = &[
         signed: "{payload}",
         id: &["header:X-Gitea-Delivery"],
         event: &["header:X-Gitea-Event"],
+        forms: true,
         setup: "Settings, Webhooks: the address and a secret of your own; either content type",
         answer: "2xx within 5 s (unconfirmed)",
         retries: "none; press Test Delivery or Replay",
@@ -67,6 +70,7 @@ pub(super) static PRESETS: &[Preset] = &[
         signed: "{form:payload}",
         id: &["header:X-Gitea-Delivery"],
         event: &["header:X-Gitea-Event"],
+        forms: true,
         setup: "Settings, Webhooks: the address, content type application/x-www-form-urlencoded, a secret of your own",
         answer: "2xx within 5 s (unconfirmed)",
         retries: "none",
@@ -82,6 +86,7 @@ pub(super) static PRESETS: &[Preset] = &[
         signed: "{payload}",
         id: &["header:X-Forgejo-Delivery"],
         event: &["header:X-Forgejo-Event"],
+        forms: true,
         setup: "Settings, Webhooks: the address and a secret of your own; either content type",
         answer: "2xx within 5 s (unconfirmed)",
         retries: "none",
@@ -96,6 +101,7 @@ pub(super) static PRESETS: &[Preset] = &[
         signed: "{payload}",
         id: &["header:X-Gogs-Delivery"],
         event: &["header:X-Gogs-Event"],
+        forms: true,
         setup: "Settings, Webhooks: the address and a secret of your own; either content type",
         answer: "2xx, no redirect",
         retries: "none",
@@ -110,6 +116,8 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "sha256=",
         id: &["header:X-Request-UUID", "header:X-Request-Id"],
         event: &["header:X-Event-Key"],
+        // The button "Test connection" of Bitbucket Server, which is not signed.
+        handshakes: &[Handshake { when: &[("header:X-Event-Key", Is::Text("diagnostics:ping"))], ..HANDSHAKE }],
         setup: "Repository settings, Webhooks: the address and a secret of your own",
         answer: "2xx within 10 s (unconfirmed)",
         retries: "twice more (unconfirmed); payloads over 256 KB are dropped by it silently",

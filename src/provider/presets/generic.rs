@@ -14,6 +14,7 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "sha256=",
         event: &["header:X-Event"],
         without_id: WithoutId::Own,
+        forms: true,
         setup: "sign the body with HMAC-SHA256 and send X-Hub-Signature-256: sha256=HEX; [sources.NAME.verify] sets anything else",
         answer: "2xx",
         retries: "the sender's own",
@@ -28,7 +29,8 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "Bearer ",
         event: &["header:X-Event"],
         without_id: WithoutId::Own,
-        setup: "send Authorization: Bearer SECRET; [sources.NAME.verify] sets anything else, such as sig = \"query:token\", prefix = \"\"",
+        forms: true,
+        setup: "send Authorization: Bearer SECRET; [sources.NAME.verify] sets anything else, such as sig = \"query:token\"",
         answer: "2xx",
         retries: "the sender's own",
         ..BASE

@@ -85,7 +85,7 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:Authorization",
         prefix: "Bearer ",
         event: &["json:/status"],
-        setup: "webhook_configs: the address as url, a secret of your own as http_config.authorization.credentials",
+        setup: "webhook_configs: the address as url, a secret of your own as http_config.authorization.credentials. For basic_auth: prefix = \"Basic \" in [sources.NAME.verify], and the secret is USER:PASSWORD in base64",
         answer: "2xx",
         retries: "after 5xx",
         ..BASE
@@ -108,7 +108,12 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "Netlify",
         docs: "https://docs.netlify.com/site-deploys/notifications/#payload-signature",
         code: Some(netlify::CODE),
-        id: &["{json:/id}:{json:/state}"],
+        // One deployment is built, published, locked and unlocked, and sent each time.
+        id: &[
+            "{json:/id}:{json:/state}:{header:X-Netlify-Event}:{json:/updated_at}",
+            "{json:/id}:{json:/state}",
+            "json:/id",
+        ],
         event: &["header:X-Netlify-Event"],
         setup: "Site configuration, Notifications, HTTP POST request: the address and a JWS secret token of your own",
         answer: "2xx",
@@ -165,7 +170,7 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "CloudEvents",
         docs: "https://github.com/cloudevents/spec/blob/main/cloudevents/http-webhook.md",
         alg: Algorithm::Token,
-        sig: "header:Authorization",
+        sig: "header:Authorization|query:access_token",
         prefix: "Bearer ",
         id: &["{header:ce-id} {header:ce-source}", "{json:/id} {json:/source}"],
         event: &["header:ce-type", "json:/type"],
@@ -177,11 +182,12 @@ pub(super) static PRESETS: &[Preset] = &[
                 ("Allow", "POST"),
                 ("WebHook-Allowed-Origin", "{header:WebHook-Request-Origin}"),
                 ("WebHook-Allowed-Rate", "{header:WebHook-Request-Rate}"),
+                ("WebHook-Allowed-Rate", "*"),
             ],
             hides_method: true,
             ..HANDSHAKE
         }],
-        setup: "the address, and Authorization: Bearer with a secret of your own; the sender's origin in allowed_origins of [sources.NAME]",
+        setup: "the address, and Authorization: Bearer (or ?access_token=) with a secret of your own; the sender's origin, or *, in allowed_origins of [sources.NAME]",
         answer: "202 or 204",
         retries: "the sender's own",
         sample: Sample {

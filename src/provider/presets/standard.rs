@@ -21,12 +21,12 @@ pub(super) const STANDARD: Preset = Preset {
     ..BASE
 };
 
-/// The same under other names.
+/// The same under other names; whoever sends by Svix may choose the standard's.
 const SVIX: Preset = Preset {
-    sig: "header:svix-signature",
-    signed: "{header:svix-id}.{ts}.{body}",
-    ts: "header:svix-timestamp",
-    id: &["header:svix-id"],
+    sig: "header:svix-signature|header:webhook-signature",
+    signed: "{header:svix-id|header:webhook-id}.{ts}.{body}",
+    ts: "header:svix-timestamp|header:webhook-timestamp",
+    id: &["header:svix-id|header:webhook-id"],
     ..STANDARD
 };
 

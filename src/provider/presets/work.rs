@@ -1,9 +1,21 @@
 //! Tools for work.
 
 use super::{BASE, JSON};
-use crate::provider::handshake::{HANDSHAKE, Handshake, Is, Kind};
+use crate::provider::handshake::{HANDSHAKE, Handshake, Is, Kind, Proof};
 use crate::provider::scheme::{Algorithm, Encoding, Unit};
 use crate::provider::{Preset, Sample, graph};
+
+const HUBSPOT: Preset = Preset {
+    docs: "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests",
+    // An event id counts within one subscription only. Workflows send an object without any.
+    id: &["{json:/0/eventId}:{json:/0/subscriptionId}:{json:/0/occurredAt}", "json:/0/eventId"],
+    event: &["json:/0/subscriptionType"],
+    setup: "Webhooks, Target URL: the address; the secret is the app's client secret",
+    answer: "2xx within 5 s (unconfirmed)",
+    retries: "10 within 24 h (unconfirmed)",
+    sample: Sample { body: "[{}]", ..JSON },
+    ..BASE
+};
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
@@ -14,6 +26,7 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:Linear-Signature",
         ts: "json:/webhookTimestamp",
         ts_unit: Unit::Millis,
+        ts_optional: true,
         tolerance_s: 60,
         tolerance_future_s: 60,
         id: &["header:Linear-Delivery"],
@@ -48,13 +61,18 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "sha256=",
         id: &["json:/id"],
         event: &["json:/type"],
-        handshakes: &[Handshake {
-            when: &[("json:/verification_token", Is::Any)],
-            tell: "Notion has sent a verification token: {json:/verification_token}. If you have just created a subscription for \
-               this address, paste it into Notion's dialog, then make it this source's secret; else ignore it",
-            ..HANDSHAKE
-        }],
-        setup: "Integrations, Webhooks: the address; hookbox logs the verification token that Notion then sends: paste it there, and make it the secret",
+        handshakes: &[
+            Handshake {
+                when: &[("json:/verification_token", Is::Token)],
+                proof: Proof::Secretless,
+                tell: "Notion has sent a verification token: {json:/verification_token}. If you have just created a subscription \
+                   for this address, paste it into Notion's dialog, then make it this source's secret; else ignore it",
+                ..HANDSHAKE
+            },
+            // Sent again, with the token that is the secret by now.
+            Handshake { when: &[("json:/verification_token", Is::Any)], proof: Proof::Signed, ..HANDSHAKE },
+        ],
+        setup: "Integrations, Webhooks: the address; while the source has no secret, hookbox logs the verification token that Notion then sends: paste it there, and make it the secret",
         answer: "2xx",
         retries: "8 within about 24 h (unconfirmed)",
         ..BASE
@@ -112,7 +130,6 @@ pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "hubspot-v3",
         title: "HubSpot, signature v3",
-        docs: "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests",
         alg: Algorithm::HmacSha256,
         sig: "header:X-HubSpot-Signature-v3",
         enc: Encoding::Base64,
@@ -120,40 +137,23 @@ pub(super) static PRESETS: &[Preset] = &[
         ts: "header:X-HubSpot-Request-Timestamp",
         ts_unit: Unit::Millis,
         tolerance_s: 300,
-        id: &["json:/0/eventId"],
-        event: &["json:/0/subscriptionType"],
-        setup: "Webhooks, Target URL: the address; the secret is the app's client secret",
-        answer: "2xx within 5 s (unconfirmed)",
-        retries: "10 within 24 h (unconfirmed)",
-        sample: Sample { body: "[{}]", ..JSON },
-        ..BASE
+        ..HUBSPOT
     },
     Preset {
         name: "hubspot-v2",
         title: "HubSpot, signature v2",
-        docs: "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests",
         alg: Algorithm::Sha256,
         sig: "header:X-HubSpot-Signature",
         signed: "{secret}{method}{url}{body}",
-        setup: "Webhooks, Target URL: the address; the secret is the app's client secret",
-        answer: "2xx within 5 s (unconfirmed)",
-        retries: "10 within 24 h (unconfirmed)",
-        ..BASE
+        ..HUBSPOT
     },
     Preset {
         name: "hubspot-v1",
         title: "HubSpot, signature v1",
-        docs: "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests",
         alg: Algorithm::Sha256,
         sig: "header:X-HubSpot-Signature",
         signed: "{secret}{body}",
-        id: &["json:/0/eventId"],
-        event: &["json:/0/subscriptionType"],
-        setup: "Webhooks, Target URL: the address; the secret is the app's client secret",
-        answer: "2xx within 5 s (unconfirmed)",
-        retries: "10 within 24 h (unconfirmed)",
-        sample: Sample { body: "[{}]", ..JSON },
-        ..BASE
+        ..HUBSPOT
     },
     Preset {
         name: "zendesk",
@@ -167,6 +167,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ts_unit: Unit::Rfc3339,
         id: &["header:X-Zendesk-Webhook-Invocation-Id", "json:/id"],
         event: &["json:/type"],
+        forms: true,
         setup: "Apps and integrations, Webhooks: the address; take over the signing secret",
         answer: "2xx within 12 s (unconfirmed)",
         retries: "a few, after 409, 429, 503 and timeouts (unconfirmed)",
@@ -197,7 +198,7 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "Microsoft Graph",
         docs: "https://learn.microsoft.com/graph/change-notifications-delivery-webhooks",
         code: Some(graph::CODE),
-        event: &["json:/value/0/changeType"],
+        event: &["json:/value/0/changeType", "json:/value/0/lifecycleEvent"],
         handshakes: &[Handshake {
             when: &[("query:validationToken", Is::Any)],
             kind: Kind::Text,

@@ -80,9 +80,10 @@ impl<'de> Visitor<'de> for Step<'_> {
             while items.next_element::<IgnoredAny>()?.is_some() {}
             return Ok(None);
         };
+        let wanted = segment.parse().ok().filter(|index: &usize| index.to_string() == *segment);
         let mut found = None;
         for index in 0usize.. {
-            let is_there = if index.to_string() == *segment {
+            let is_there = if Some(index) == wanted {
                 let value = items.next_element_seed(Step(rest))?;
                 found = value.clone().flatten();
                 value.is_some()

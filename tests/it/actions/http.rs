@@ -8,7 +8,7 @@ use super::{config, deliver_and_wait, job, only_attempt, wait_for_attempts, wait
 use crate::support::{Answer, Home, Received, Request, SECRET, Stub, authority, closed_port, sign_github};
 
 /// Well above what one large event takes in all its copies, well below what a destination could make us keep.
-const MEMORY_KIB: u64 = 64 << 10;
+const MEMORY_MIB: u64 = 64;
 
 fn to(stub: &Stub, keys: &str) -> Home {
     with("http", &format!("url = \"{}\"\n{keys}", stub.url("/in?a=b")))
@@ -174,16 +174,19 @@ fn every_way_to_fail_is_recorded_for_what_it_is_and_costs_neither_a_thread_nor_m
     deliver_and_wait(&hookbox, "push", "last", body(stub.port()));
     assert_eq!(only_attempt(&hookbox, event + 2).0, "success");
     assert_eq!(hookbox.proc_status("Threads"), threads);
-    let peak = hookbox.proc_status("VmHWM");
-    assert!(peak < MEMORY_KIB, "{peak} KiB");
+    hookbox.assert_peak_below(MEMORY_MIB);
 }
 
 #[test]
 fn retry_after_is_kept_to_in_seconds_and_as_a_date() {
     let date =
         |seconds| httpdate::fmt_http_date(std::time::SystemTime::now() + std::time::Duration::from_secs(seconds));
-    for (status, after, least_ms) in [(429, "40".to_owned(), 39_000), (503, date(40), 37_000), (500, "soon".into(), 0)]
-    {
+    // Some minutes for the test itself, should the machine be slow.
+    for (status, after, due_in_ms) in [
+        (429, "1000".to_owned(), 999_000..1_300_000),
+        (503, date(1000), 700_000..1_300_000),
+        (500, "soon".to_owned(), 0..300_000),
+    ] {
         let stub = Stub::http();
         stub.answer(Answer::header(status, "Retry-After", &after));
         let hookbox = Home::with_config(&config(&patient(&stub))).start();
@@ -191,7 +194,7 @@ fn retry_after_is_kept_to_in_seconds_and_as_a_date() {
         hookbox.deliver("push", "d-1", "{}");
         wait_for_attempts(&hookbox, 1, "it", 1);
         let due_ms = job(&hookbox, 1, "it")["due_at_ms"].as_i64().unwrap();
-        assert!(due_ms - now_ms >= least_ms && due_ms - now_ms < 60_000, "{after}: in {} ms", due_ms - now_ms);
+        assert!(due_in_ms.contains(&(due_ms - now_ms)), "{after}: in {} ms", due_ms - now_ms);
     }
 }
 
@@ -288,8 +291,7 @@ fn the_largest_body_passes_without_being_read_as_json() {
     let body = format!("[{}0]", "1,".repeat((25 << 19) - 2));
     deliver_and_wait(&hookbox, "push", "d-1", &body);
     assert!(stub.first().text() == body);
-    let peak = hookbox.proc_status("VmHWM");
-    assert!(peak < 200 << 10, "{peak} KiB");
+    hookbox.assert_peak_below(200);
 }
 
 #[test]

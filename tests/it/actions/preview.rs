@@ -43,11 +43,11 @@ fn four(stub: &Stub) -> Home {
 fn assert_shown(text: &str) {
     for part in [
         "an event issues from github\n",
-        "action say: yes\nPOST http://127.0.0.1/...\n\n{\"text\":\"a-title\"}\n",
-        "action pass: yes\nPOST http://127.0.0.1/...\n",
+        "action say: yes\ntimeout 30s\nPOST http://127.0.0.1/...\n\n{\"text\":\"a-title\"}\n",
+        "action pass: yes\ntimeout 30s\nPOST http://127.0.0.1/...\n",
         "authorization: (as configured)\n",
         "\n\nto a-title\n",
-        "action run: yes\nrun [\"touch\", \"a-title\"] with ",
+        "action run: yes\ntimeout 1m\nrun [\"touch\", \"a-title\"] with ",
         "action other: no, by on\n",
         "action unless: no, by when\n",
         "action broken: its job would be dead at once: ",

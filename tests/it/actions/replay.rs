@@ -1,5 +1,7 @@
 //! `hookbox replay` and `hookbox cancel`.
 
+use std::sync::mpsc;
+
 use super::{action, config, deliver_and_wait, done, job, status, wait_for_state, with};
 use crate::support::{Answer, Home, Hookbox, Stub, wait_for};
 
@@ -119,15 +121,16 @@ fn open_jobs_can_be_cancelled_and_queued_again() {
 #[test]
 fn what_is_cancelled_while_it_runs_is_not_tried_again() {
     let stub = Stub::http();
-    stub.answer_by(|_| {
-        // Long enough for the cancellation to come in between.
-        std::thread::sleep(std::time::Duration::from_secs(1));
+    let (cancelled, until_cancelled) = mpsc::channel::<()>();
+    stub.answer_by(move |_| {
+        let _ = until_cancelled.recv();
         Answer::Status(503)
     });
     let hookbox = Home::with_config(&config(&http("it", &stub))).start();
     hookbox.deliver("push", "d-1", "{}");
     wait_for_state(&hookbox, 1, "it", "running");
     done(&hookbox, "cancel 1");
+    drop(cancelled);
     super::wait_for_attempts(&hookbox, 1, "it", 1);
     assert_eq!(job(&hookbox, 1, "it")["state"], "cancelled");
     assert_eq!((stub.count(), status(&hookbox, 1).as_str()), (1, "processed"));

@@ -139,6 +139,50 @@ fn a_request_that_tells_of_a_death_can_say_what_and_why() {
 }
 
 #[test]
+fn every_template_of_what_tells_of_a_death_can_say_what_and_why() {
+    let stub = Stub::http();
+    let said = "{{ dead_action }}-{{ error | replace(' ', '_') }}";
+    let keys = |path: &str| format!("url = \"{}{path}\"", stub.url("/"));
+    let http =
+        action("http", "http", &keys(&format!("{said}\"\nheaders = {{ X-Said = \"{said}\" }}\nbody = \"{said}")));
+    let slack = action("slack", "slack", &format!("{}\ntext = \"{said}\"\nblocks = '''[\"{said}\"]'''", keys("slack")));
+    let command = action("command", "command", &format!("run = [\"sh\", \"-c\", 'echo \"$0\" > said', \"{said}\"]"));
+    // None has an `on` of its own: they are for nothing else.
+    let tell = [http, slack, command].concat().replace("on = [\"*\"]\n", "");
+    let dies = |told: &str| {
+        let keys = format!("{}\nattempts = 1\non_dead = \"{told}\"", shell("exit 7"));
+        action(&format!("of-{told}"), "command", &keys)
+    };
+    let config = config(&(tell + &dies("http") + &dies("slack") + &dies("command")));
+    let hookbox = Home::with_config(&config).start();
+    hookbox.deliver("push", "d-1", "{}");
+    for told in ["http", "slack", "command"] {
+        let of = format!("of-{told}");
+        wait_for(told, || (word(&hookbox, 1, told, &of)["state"] == "succeeded").then_some(()));
+    }
+    assert_eq!(std::fs::read_to_string(hookbox.path("said")).unwrap(), "of-command-exit_7\n");
+    stub.wait_for(2);
+    let received = stub.received();
+    let slack = received.iter().find(|request| request.target == "/slack").unwrap();
+    assert_eq!(slack.json(), serde_json::json!({ "text": "of-slack-exit_7", "blocks": ["of-slack-exit_7"] }));
+    let http = received.iter().find(|request| request.target == "/of-http-exit_7").unwrap();
+    assert_eq!((http.header("X-Said"), http.text()), (Some("of-http-exit_7"), "of-http-exit_7".to_owned()));
+}
+
+#[test]
+fn blocks_that_are_for_events_do_not_hide_a_death() {
+    let (bad, slack) = (Stub::http(), Stub::http());
+    bad.answer(Answer::Status(404));
+    let blocks = "text = \"{{ payload.title }}\"\nblocks = '[{\"type\": \"divider\"}]'";
+    let team = never(&action("team", "slack", &format!("url = \"{}\"\n{blocks}", slack.url("/"))));
+    let hookbox = Home::with_config(&config(&(http("it", &bad, "on_dead = \"team\"") + &team))).start();
+    hookbox.deliver("push", "d-1", r#"{"title":"all is well"}"#);
+    let told = slack.first().json();
+    assert_eq!(told["blocks"], serde_json::Value::Null);
+    assert!(told["text"].as_str().unwrap().starts_with("Action *it* failed for event 1 "), "{told}");
+}
+
+#[test]
 fn a_word_that_cannot_be_said_is_not_told_of_and_leaves_the_status_alone() {
     let (bad, slack) = (Stub::http(), Stub::http());
     bad.answer(Answer::Status(404));

@@ -16,7 +16,7 @@ const LIBRARIES: [&str; 3] = [
 const NOWHERE_TO_PRINT: [&str; 3] = ["sh", "-c", "exec \"$0\" \"$@\" >/dev/full"];
 
 /// The same place with a clock of its own, which [`set_clock`] sets. `None` where there is no libfaketime.
-fn with_clock(home: Home, time: &str) -> Option<Home> {
+pub(crate) fn with_clock(home: Home, time: &str) -> Option<Home> {
     let emulated = !crate::support::runner().is_empty();
     let Some(library) = LIBRARIES.iter().find(|path| Path::new(path).exists() && !emulated) else {
         println!("skipped: libfaketime (package faketime) is not installed, or the program is emulated");
@@ -34,7 +34,7 @@ fn with_clock(home: Home, time: &str) -> Option<Home> {
 }
 
 /// `+0` is the true time, `-1d` a day ago, `@1970-01-01 00:01:00` that moment.
-fn set_clock(home: &Home, time: &str) {
+pub(crate) fn set_clock(home: &Home, time: &str) {
     // Replaced as a whole: the program reads it at any moment.
     home.write("clock.new", time);
     std::fs::rename(home.path("clock.new"), home.path("clock")).unwrap();

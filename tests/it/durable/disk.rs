@@ -314,6 +314,23 @@ fn whichever_page_is_garbage_a_200_still_means_stored() {
     assert!(refused_starts > 0 && refused > 0 && taken > 0);
 }
 
+/// A card that tidies up keeps whoever writes waiting, and so does a frozen file system. A restart would help nobody.
+#[test]
+fn a_disk_that_pauses_for_longer_than_the_watchdog_waits_does_not_end_it() {
+    let files = tempfile::tempdir().unwrap();
+    let image = files.path().join("img");
+    let Some(disk) = make_ext4(&image, 48 * MIB).and_then(|()| Disk::ext4(&image)) else { return };
+    let home = Home::with_config(&format!("{LITTLE_RESERVE}{SOURCE}")).database(&disk.path("webhooks.db"));
+    let hookbox = home.start();
+    let Some(frozen) = disk.freeze() else { return };
+    hookbox.connect().send(&Request::github("push", "paused", "{}").bytes());
+    // It asks within 10 s, and gives up after 10 s more.
+    std::thread::sleep(Duration::from_secs(24));
+    drop(frozen);
+    hookbox.deliver("push", "after", "{}");
+    assert_eq!(hookbox.query::<String>("SELECT delivery_id FROM webhook_events ORDER BY id"), ["paused", "after"]);
+}
+
 #[test]
 fn an_event_that_cannot_be_read_delays_no_other_and_does_not_keep_the_program_busy() {
     let hookbox = Home::new().stdout_unread(true).start();

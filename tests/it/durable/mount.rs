@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A mounted file system; unmounted when it is dropped.
-pub(super) struct Disk {
+pub(crate) struct Disk {
     at: PathBuf,
     /// The mount point, if it is ours.
     _made: Option<TempDir>,
@@ -14,18 +14,18 @@ pub(super) struct Disk {
 
 impl Disk {
     /// In memory.
-    pub(super) fn tmpfs(bytes: u64) -> Option<Disk> {
+    pub(crate) fn tmpfs(bytes: u64) -> Option<Disk> {
         Disk::mount(&["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
     }
 
     /// ext4 on the image of a disk. Its journal is committed when somebody asks for it, not every five seconds: a power
     /// cut hits hardest so.
-    pub(super) fn ext4(image: &Path) -> Option<Disk> {
+    pub(crate) fn ext4(image: &Path) -> Option<Disk> {
         Disk::mount(&["-t", "ext4", "-o", "loop,commit=300,errors=remount-ro", &image.display().to_string()])
     }
 
     /// A directory or a file seen through a mount that lets nobody write, root neither.
-    pub(super) fn read_only(what: &Path, at: &Path) -> Option<Disk> {
+    pub(crate) fn read_only(what: &Path, at: &Path) -> Option<Disk> {
         let (what, at) = (what.display().to_string(), at.to_owned());
         let disk = Disk::mount_at(&["--bind", &what], at, None)?;
         run("mount", &["-o", "remount,bind,ro", &disk.at.display().to_string()]).then_some(disk)
@@ -45,7 +45,7 @@ impl Disk {
     }
 
     /// An I/O error of ext4's own, after which it is read-only. False where the kernel has no switch for that.
-    pub(super) fn fail(&self) -> bool {
+    pub(crate) fn fail(&self) -> bool {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let point = self.at.display().to_string();
         let device = mounts.lines().find_map(|line| line.split_once(' ').filter(|(_, rest)| rest.starts_with(&point)));
@@ -53,20 +53,33 @@ impl Disk {
         std::fs::write(format!("/sys/fs/ext4/{name}/trigger_fs_error"), "by a test").is_ok()
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.at.join(name)
     }
 
-    pub(super) fn free_bytes(&self) -> u64 {
+    /// Whoever writes waits, until what this returns is dropped.
+    pub(super) fn freeze(&self) -> Option<Frozen<'_>> {
+        run("fsfreeze", &["--freeze", &self.at.display().to_string()]).then_some(Frozen(self))
+    }
+
+    pub(crate) fn free_bytes(&self) -> u64 {
         let disk = rustix::fs::statvfs(&self.at).unwrap();
         disk.f_bavail * disk.f_frsize
     }
 
     /// Leaves so much free, in a file of that name.
-    pub(super) fn fill(&self, name: &str, left_bytes: u64) {
+    pub(crate) fn fill(&self, name: &str, left_bytes: u64) {
         let mut file = std::fs::File::create(self.path(name)).unwrap();
         let block = [7; 4096];
         while self.free_bytes() > left_bytes && std::io::Write::write_all(&mut file, &block).is_ok() {}
+    }
+}
+
+pub(super) struct Frozen<'a>(&'a Disk);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        run("fsfreeze", &["--unfreeze", &self.0.at.display().to_string()]);
     }
 }
 
@@ -77,7 +90,7 @@ impl Drop for Disk {
 }
 
 /// An image with an empty ext4 in it.
-pub(super) fn make_ext4(image: &Path, bytes: u64) -> Option<()> {
+pub(crate) fn make_ext4(image: &Path, bytes: u64) -> Option<()> {
     std::fs::File::create(image).unwrap().set_len(bytes).unwrap();
     if !run("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", &image.display().to_string()]) {
         println!("skipped: mkfs.ext4 (package e2fsprogs) is not installed");
@@ -86,7 +99,7 @@ pub(super) fn make_ext4(image: &Path, bytes: u64) -> Option<()> {
     Some(())
 }
 
-pub(super) fn run(program: &str, arguments: &[&str]) -> bool {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     // Where a user's own path has no system directories.
     command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{assert_peak_below, deliver_during};
+use super::deliver_during;
 use crate::support::{Connection, Home, Request, Signal, allow_descriptors};
 
 /// `count` connections at once to a program that has just started, each with one delivery. It sleeps while they connect,
@@ -51,7 +51,7 @@ fn a_declared_length_costs_nothing_however_large() {
     }
     hookbox.assert_alive();
     assert_eq!(hookbox.stored(), 0);
-    assert_peak_below(&hookbox, 32);
+    hookbox.assert_peak_below(32);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{assert_peak_below, deliver_during};
+use super::deliver_during;
 use crate::support::{Address, Connection, Home, Request, allow_descriptors, wait_for};
 
 /// The gate's 512 connections, three descriptors for each of its 32 inner ones, and the program's own.
@@ -46,7 +46,7 @@ fn two_thousand_slow_strangers_delay_nobody() {
     println!("at most {most_descriptors} descriptors were open");
     assert!(most_descriptors <= MOST_DESCRIPTORS, "{most_descriptors}");
     assert_eq!(hookbox.stored(), delivered as i64);
-    assert_peak_below(&hookbox, 64);
+    hookbox.assert_peak_below(64);
 }
 
 /// A slow head, a slow body, a reader that stalls, an idle one.
@@ -86,7 +86,7 @@ fn readers_that_stall_keep_nobody_out() {
     let silent: Vec<Connection> = (0..300).map(|_| hookbox.connect()).collect();
     deliver_during(&hookbox, "500 stalled readers", || std::thread::sleep(Duration::from_secs(1)));
     assert_eq!((stalled.len(), silent.len()), (500, 300));
-    assert_peak_below(&hookbox, 64);
+    hookbox.assert_peak_below(64);
 }
 
 /// Each asks many things at once and reads nothing; there are more of them than places.
@@ -105,7 +105,7 @@ fn pipelines_on_every_connection_keep_nobody_out() {
         pipelines.len()
     };
     assert_eq!(deliver_during(&hookbox, "640 pipelines", hostile).0, 640);
-    assert_peak_below(&hookbox, 64);
+    hookbox.assert_peak_below(64);
 }
 
 /// Asks for nothing in particular, one request after the other, until it is told to stop.

@@ -5,12 +5,14 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ring::hmac;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::SECRET;
+use super::{SECRET, patient};
 
 /// Longer than the program's own deadline for a request (10 s), because some tests wait for that.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(25);
@@ -174,6 +176,38 @@ impl Address {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn set_read_timeout(&self, limit: Duration) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.set_read_timeout(Some(limit)),
+            Stream::Unix(stream) => stream.set_read_timeout(Some(limit)),
+            Stream::Tls(stream) => stream.sock.set_read_timeout(Some(limit)),
+        }
+    }
+
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.read(block),
+            Stream::Unix(stream) => stream.read(block),
+            Stream::Tls(stream) => read_tls(stream, block),
+        }
+    }
+}
+
+/// Reads without writing what could not be written before: an early answer is there to be read although the other side
+/// takes no more.
+fn read_tls(stream: &mut StreamOwned<ClientConnection, TcpStream>, block: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.conn.reader().read(block) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+        stream.conn.read_tls(&mut stream.sock)?;
+        stream.conn.process_new_packets().map_err(io::Error::other)?;
+    }
 }
 
 /// One connection to the program.
@@ -183,6 +217,13 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// A connection over TLS to the server of this name.
+    #[track_caller]
+    pub fn over_tls(stream: TcpStream, config: Arc<ClientConfig>, name: &'static str) -> Connection {
+        let session = ClientConnection::new(config, name.try_into().unwrap()).unwrap();
+        Connection { stream: Stream::Tls(Box::new(StreamOwned::new(session, stream))), unread: Vec::new() }
+    }
+
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         self.try_send(bytes).unwrap();
@@ -192,6 +233,7 @@ impl Connection {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(bytes),
             Stream::Unix(stream) => stream.write_all(bytes),
+            Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         }
     }
 
@@ -205,6 +247,7 @@ impl Connection {
         let _ = match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tls(stream) => stream.sock.shutdown(Shutdown::Write),
         };
     }
 
@@ -213,6 +256,7 @@ impl Connection {
         match &self.stream {
             Stream::Tcp(stream) => set_socket_recv_buffer_size(stream, 1),
             Stream::Unix(stream) => set_socket_recv_buffer_size(stream, 1),
+            Stream::Tls(stream) => set_socket_recv_buffer_size(&stream.sock, 1),
         }
         .unwrap();
     }
@@ -222,6 +266,7 @@ impl Connection {
         match &self.stream {
             Stream::Tcp(stream) => stream.set_write_timeout(Some(limit)),
             Stream::Unix(stream) => stream.set_write_timeout(Some(limit)),
+            Stream::Tls(stream) => stream.sock.set_write_timeout(Some(limit)),
         }
         .unwrap();
     }
@@ -234,12 +279,13 @@ impl Connection {
     /// The answer to a HEAD, which has no body whatever its length says.
     #[track_caller]
     pub fn head_response(&mut self) -> Response {
-        self.read_head(Instant::now() + ANSWER_DEADLINE).unwrap_or_else(|problem| panic!("no answer: {problem}"))
+        self.read_head(Instant::now() + patient(ANSWER_DEADLINE))
+            .unwrap_or_else(|problem| panic!("no answer: {problem}"))
     }
 
     /// The next answer, interim ones (`100`) too.
     pub fn try_response(&mut self) -> io::Result<Response> {
-        let deadline = Instant::now() + ANSWER_DEADLINE;
+        let deadline = Instant::now() + patient(ANSWER_DEADLINE);
         let mut response = self.read_head(deadline)?;
         if response.status < 200 || response.status == 204 || response.status == 304 {
             return Ok(response);
@@ -277,7 +323,7 @@ impl Connection {
 
     /// Everything until the program closes the connection.
     pub fn rest(&mut self) -> Vec<u8> {
-        let deadline = Instant::now() + ANSWER_DEADLINE;
+        let deadline = Instant::now() + patient(ANSWER_DEADLINE);
         while matches!(self.read_more(deadline), Ok(1..)) {}
         std::mem::take(&mut self.unread)
     }
@@ -296,10 +342,8 @@ impl Connection {
 
     fn read_once(&mut self, block: &mut [u8], deadline: Instant) -> io::Result<usize> {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        match &mut self.stream {
-            Stream::Tcp(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(block)),
-            Stream::Unix(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(block)),
-        }
+        self.stream.set_read_timeout(left)?;
+        self.stream.read(block)
     }
 
     fn read_more(&mut self, deadline: Instant) -> io::Result<usize> {

@@ -18,9 +18,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Address, Connection, Request, Response, SECRET, wait_for, wait_longer_for};
+use super::{Address, Connection, Request, Response, SECRET, patient, wait_for, wait_longer_for};
 
-/// A command that runs to its end does so in milliseconds; under qemu in a second.
+/// A command that runs to its end does so in milliseconds.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A directory of its own, with a config or without, and an environment that has nothing else of this machine.
@@ -29,6 +29,7 @@ pub struct Home {
     env: Vec<(String, String)>,
     args: Vec<String>,
     listen: String,
+    admin: Option<String>,
     wrapper: Vec<String>,
     stdout_unread: bool,
     passed: Option<TcpListener>,
@@ -45,6 +46,7 @@ impl Home {
             env: Vec::new(),
             args: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
+            admin: Some("off".to_owned()),
             wrapper: Vec::new(),
             stdout_unread: false,
             passed: None,
@@ -80,6 +82,17 @@ impl Home {
         self
     }
 
+    /// With the private listener, at an address of its own.
+    pub fn with_admin(self) -> Home {
+        self.admin(Some("127.0.0.1:0"))
+    }
+
+    /// Where the private listener is to be; `None` leaves it to the config.
+    pub fn admin(mut self, address: Option<&str>) -> Home {
+        self.admin = address.map(str::to_owned);
+        self
+    }
+
     /// A program, with arguments, that starts ours and becomes it or passes signals on.
     pub fn wrapped_in(mut self, wrapper: &[&str]) -> Home {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
@@ -87,10 +100,16 @@ impl Home {
     }
 
     /// Starts the program as a service manager does that listens for it: the socket is descriptor 3.
-    pub fn passing(mut self, listener: &TcpListener) -> Home {
+    pub fn passing(self, listener: &TcpListener) -> Home {
+        self.passing_as("http", listener)
+    }
+
+    /// The same with another name.
+    pub fn passing_as(mut self, name: &str, listener: &TcpListener) -> Home {
         self.passed = Some(listener.try_clone().unwrap());
-        let become_it = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http exec \"$0\" \"$@\"";
-        self.wrapped_in(&["sh", "-c", become_it])
+        let variables = format!("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name}");
+        let become_it = format!("exec 3<&0 </dev/null; {variables} exec \"$0\" \"$@\"");
+        self.wrapped_in(&["sh", "-c", &become_it])
     }
 
     /// A database elsewhere, for `serve` and for what looks into it.
@@ -115,7 +134,7 @@ impl Home {
 
     pub fn db(&self) -> rusqlite::Connection {
         let db = rusqlite::Connection::open(&self.database).unwrap();
-        db.busy_timeout(Duration::from_secs(5)).unwrap();
+        db.busy_timeout(patient(Duration::from_secs(5))).unwrap();
         db
     }
 
@@ -142,7 +161,7 @@ impl Home {
     #[track_caller]
     pub fn try_start(self) -> Result<Hookbox, Box<(Home, Output)>> {
         let mut command = self.command();
-        command.args(["--listen", &self.listen]).args(&self.args);
+        command.args(self.arguments());
         let mut process = Process::spawn(command, self.stdout_unread, self.passed.as_ref());
         match process.wait_until_listening() {
             Ok(address) => Ok(Hookbox { home: self, process, address }),
@@ -153,8 +172,13 @@ impl Home {
     /// `serve`, which must end by itself.
     #[track_caller]
     pub fn start_in_vain(&self) -> Output {
-        let args = ["--listen", &self.listen].into_iter().chain(self.args.iter().map(String::as_str));
-        self.run(args.collect::<Vec<_>>())
+        self.run(self.arguments())
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let admin = self.admin.iter().flat_map(|address| ["--admin", address]);
+        let all = ["--listen", &self.listen].into_iter().chain(admin).chain(self.args.iter().map(String::as_str));
+        all.map(str::to_owned).collect()
     }
 
     /// Runs a command to its end.
@@ -227,6 +251,13 @@ impl Hookbox {
         self.address.clone()
     }
 
+    /// Where the private listener is.
+    #[track_caller]
+    pub fn admin_address(&self) -> Address {
+        let told = |line: &str| address_after("page and metrics: ", line);
+        wait_for("the address of the page", || self.stderr().lines().find_map(told))
+    }
+
     pub fn url(&self, target: &str) -> String {
         format!("http://{}{target}", self.address.tcp())
     }
@@ -290,9 +321,12 @@ impl Hookbox {
         wait_for("every event to be processed", || (self.query::<i64>(open)[0] == 0).then_some(()));
     }
 
-    /// The most memory that was ever resident, in bytes.
-    pub fn peak_bytes(&self) -> u64 {
-        self.proc_status("VmHWM") * 1024
+    /// Never so much memory was resident. Not judged under an emulator, whose memory it would be.
+    #[track_caller]
+    pub fn assert_peak_below(&self, mib: u64) {
+        let peak_mib = self.proc_status("VmHWM") >> 10;
+        println!("at most {peak_mib} MiB were resident");
+        assert!(peak_mib < mib || !runner().is_empty(), "{peak_mib} MiB");
     }
 
     /// Ends the strace that traces the program: with a call delayed it does not notice that the program has ended.
@@ -442,7 +476,11 @@ impl Drop for Process {
 
 /// `... listening on http://127.0.0.1:40123` or `... listening on unix:/path`.
 fn address_in(line: &str) -> Option<Address> {
-    let (_, address) = line.split_once("listening on ")?;
+    address_after("listening on ", line)
+}
+
+fn address_after(words: &str, line: &str) -> Option<Address> {
+    let (_, address) = line.split_once(words)?;
     let word = |text: &str| text.split([' ', ',']).next().unwrap_or_default().trim_end_matches('/').to_owned();
     if let Some(rest) = address.strip_prefix("http://") {
         return word(rest).parse().ok().map(Address::Tcp);

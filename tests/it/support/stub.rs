@@ -5,12 +5,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::net::sockopt::set_socket_linger;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use super::wait_for;
+use super::{patient, wait_for};
 
 /// How long a stub waits for a request that does not come, or holds one that it does not answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -150,24 +151,47 @@ pub fn closed_port() -> u16 {
 /// A server's certificate and key.
 pub struct Identity(Arc<ServerConfig>);
 
+/// A certificate for a server, and that of the authority which has made it up.
+pub struct Issued {
+    pub root: Certificate,
+    pub certificate: Certificate,
+    pub key: KeyPair,
+}
+
 /// A certificate authority of the test's own: its certificate as PEM, and a server's identity for `name`.
 pub fn authority(name: &str) -> (String, Identity) {
+    let Issued { root, certificate, key } = issue(name);
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    (root.pem(), Identity(Arc::new(config)))
+}
+
+/// A client's side of TLS, which believes this authority only.
+pub fn believing(root: &Certificate) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+pub fn issue(name: &str) -> Issued {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
-    let root = params.self_signed(&key).unwrap().pem();
+    let root = params.self_signed(&key).unwrap();
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
-    (root, Identity(Arc::new(config)))
+    Issued { root, certificate, key }
 }
 
 fn serve(stream: TcpStream, tls: Option<Arc<ServerConfig>>, received: &Mutex<Vec<Received>>, judge: &Mutex<Judge>) {
-    let _ = stream.set_read_timeout(Some(PATIENCE));
+    let _ = stream.set_read_timeout(Some(patient(PATIENCE)));
     let _ = match tls {
         None => exchange(&mut stream.try_clone().unwrap(), &stream, received, judge),
         Some(config) => {

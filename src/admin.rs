@@ -1,0 +1,145 @@
+//! The private listener: the page, the JSON API behind it, metrics.
+//!
+//! It stands behind a gate and a tiny_http of its own, with small limits, and one thread answers. Whatever is done to it, the
+//! way of a delivery is another one: nothing here is waited for by the receiver, and if it ends, deliveries go on.
+
+pub mod access;
+mod answer;
+mod api;
+mod assets;
+mod exposition;
+mod health;
+
+use std::sync::Arc;
+
+use tiny_http::{Header, Request, Server};
+
+use crate::current::Current;
+use crate::gate;
+use crate::receive::FORWARDING_HEADERS;
+use crate::stop::Stop;
+use access::{Access, Credentials, Denial, MARK};
+use answer::Answer;
+pub use api::{Api, Scene, Traffics};
+pub use health::Stethoscope;
+
+/// Requests here have no body worth the name.
+pub const MAX_BODY_BYTES: u64 = 4 * 1024;
+
+/// The thread's all.
+pub struct Admin {
+    pub server: Arc<Server>,
+    pub access: Current<Access>,
+    pub api: Api,
+    pub stop: Stop,
+}
+
+impl Admin {
+    /// Answers until the stop flag is set and [`Server::unblock`] was called.
+    pub fn run(mut self) {
+        while !self.stop.is_set() {
+            let Ok(request) = self.server.recv() else { return };
+            let answer = self.answer(&request);
+            answer.send(request);
+        }
+    }
+
+    fn answer(&mut self, request: &Request) -> Answer {
+        let method = request.method().as_str();
+        if gate::is_probe(method, request.url()) {
+            return Answer::line(200, "here");
+        }
+        let access = self.access.get();
+        let asking = credentials(request);
+        if let Err(denial) = access.admit(&asking) {
+            return Answer::denied(denial);
+        }
+        let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
+        let Some(wish) = Wish::of(path) else { return Answer::not_found() };
+        if !wish.methods().split(", ").any(|allowed| allowed == method) {
+            return Answer::wrong_method(wish.methods());
+        }
+        if let Err(denial) = authorize(&access, &wish, &asking) {
+            return Answer::denied(denial);
+        }
+        let has = field(request, "If-None-Match");
+        match wish {
+            Wish::Asset(asset) => asset.answer(),
+            Wish::Health => self.api.health(),
+            Wish::Metrics => self.api.metrics(),
+            Wish::Events => self.api.events(query, has),
+            Wish::Event(id) => self.api.event(id, has),
+            Wish::Stats => self.api.stats(has),
+            Wish::Replay(id) => self.api.replay(id, query),
+            Wish::Cancel(id) => self.api.cancel(id, query),
+            Wish::Pause(action) => self.api.pause(action),
+            Wish::Resume(action) => self.api.resume(action),
+        }
+    }
+}
+
+/// What a path stands for.
+enum Wish<'a> {
+    Asset(&'static assets::Asset),
+    Health,
+    Metrics,
+    Events,
+    Event(i64),
+    Stats,
+    Replay(i64),
+    Cancel(i64),
+    Pause(&'a str),
+    Resume(&'a str),
+}
+
+impl Wish<'_> {
+    fn of(path: &str) -> Option<Wish<'_>> {
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        match segments[..] {
+            ["healthz"] => Some(Wish::Health),
+            ["metrics"] => Some(Wish::Metrics),
+            ["api", "events"] => Some(Wish::Events),
+            ["api", "stats"] => Some(Wish::Stats),
+            ["api", "events", id] => Some(Wish::Event(id.parse().ok()?)),
+            ["api", "events", id, "replay"] => Some(Wish::Replay(id.parse().ok()?)),
+            ["api", "events", id, "cancel"] => Some(Wish::Cancel(id.parse().ok()?)),
+            ["api", "actions", name, "pause"] => Some(Wish::Pause(name)),
+            ["api", "actions", name, "resume"] => Some(Wish::Resume(name)),
+            _ => assets::find(path).map(Wish::Asset),
+        }
+    }
+
+    fn is_change(&self) -> bool {
+        matches!(self, Wish::Replay(_) | Wish::Cancel(_) | Wish::Pause(_) | Wish::Resume(_))
+    }
+
+    /// The page asks for the token, so that it must come without; whether all is well, the public listener tells anybody.
+    fn is_open(&self) -> bool {
+        matches!(self, Wish::Asset(_) | Wish::Health)
+    }
+
+    fn methods(&self) -> &'static str {
+        if self.is_change() { "POST" } else { "GET, HEAD" }
+    }
+}
+
+fn authorize(access: &Access, wish: &Wish<'_>, asking: &Credentials<'_>) -> Result<(), Denial> {
+    if !wish.is_open() {
+        access.confide(asking)?;
+    }
+    if wish.is_change() { access.entrust(asking) } else { Ok(()) }
+}
+
+fn credentials(request: &Request) -> Credentials<'_> {
+    Credentials {
+        host: field(request, "Host"),
+        authorization: field(request, "Authorization"),
+        mark: field(request, MARK.0),
+        is_forwarded: FORWARDING_HEADERS.iter().any(|name| field(request, name).is_some()),
+    }
+}
+
+fn field<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    let is_it = |header: &&Header| header.field.as_str().as_str().eq_ignore_ascii_case(name);
+    request.headers().iter().find(is_it).map(|header| header.value.as_str())
+}

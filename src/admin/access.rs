@@ -1,0 +1,194 @@
+//! Who may use the private listener.
+//!
+//! A page from anywhere can make the operator's browser send requests here. It cannot make it send another `Host` than the
+//! name it was found by, nor a header of our own without asking first (which is never granted), nor the token.
+
+use std::net::IpAddr;
+
+use crate::config::secret::Secret;
+use crate::digest;
+
+/// The names of this machine for itself.
+const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// Whoever changes something sends this header, with this value.
+pub const MARK: (&str, &str) = ("X-Hookbox", "1");
+
+const SCHEME: &str = "Bearer ";
+
+/// What the listener demands. Replaced as a whole when the configuration is read again.
+#[derive(Debug)]
+pub struct Access {
+    token: Option<Secret>,
+    hosts: Vec<String>,
+    /// It listens on every address of this machine, and does not know them. No page can be found by an address that is not
+    /// its server's.
+    takes_any_address: bool,
+}
+
+/// What is looked at of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Credentials<'a> {
+    pub host: Option<&'a str>,
+    pub authorization: Option<&'a str>,
+    pub mark: Option<&'a str>,
+    /// A proxy tells that somebody else is asking.
+    pub is_forwarded: bool,
+}
+
+/// Why a request is not answered as it wishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    UnknownHost,
+    Forwarded,
+    NoToken,
+    WrongToken,
+    NoMark,
+}
+
+impl Access {
+    /// `ip` is where it listens; `None` for a Unix socket. `hosts` are in lower case.
+    pub fn new(token: Option<Secret>, hosts: &[String], ip: Option<IpAddr>) -> Access {
+        let own = ip.map(host_of_ip);
+        let hosts = LOCAL_HOSTS.into_iter().map(str::to_owned).chain(own).chain(hosts.iter().cloned());
+        Access { token, hosts: hosts.collect(), takes_any_address: ip.is_some_and(|ip| ip.is_unspecified()) }
+    }
+
+    /// What every request must pass, before anything else is looked at.
+    pub fn admit(&self, asking: &Credentials<'_>) -> Result<(), Denial> {
+        let host = without_port(asking.host.unwrap_or_default()).to_ascii_lowercase();
+        let is_address = || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let is_known = self.hosts.contains(&host) || self.takes_any_address && is_address();
+        if !is_known {
+            return Err(Denial::UnknownHost);
+        }
+        if asking.is_forwarded && self.token.is_none() {
+            return Err(Denial::Forwarded);
+        }
+        Ok(())
+    }
+
+    /// What whoever wants to know something must pass too.
+    pub fn confide(&self, asking: &Credentials<'_>) -> Result<(), Denial> {
+        let Some(token) = &self.token else { return Ok(()) };
+        let offered = asking.authorization.and_then(|field| field.split_at_checked(SCHEME.len()));
+        match offered {
+            Some((scheme, offered)) if scheme.eq_ignore_ascii_case(SCHEME) => {
+                if digest::equal(token.as_bytes(), offered.trim().as_bytes()) {
+                    Ok(())
+                } else {
+                    Err(Denial::WrongToken)
+                }
+            }
+            _ => Err(Denial::NoToken),
+        }
+    }
+
+    /// What whoever wants to change something must pass too.
+    pub fn entrust(&self, asking: &Credentials<'_>) -> Result<(), Denial> {
+        if asking.mark == Some(MARK.1) { Ok(()) } else { Err(Denial::NoMark) }
+    }
+}
+
+impl Denial {
+    pub fn status(self) -> u16 {
+        match self {
+            Denial::NoToken | Denial::WrongToken => 401,
+            Denial::UnknownHost | Denial::Forwarded | Denial::NoMark => 403,
+        }
+    }
+
+    /// For the one who asks: most likely the operator.
+    pub fn line(self) -> &'static str {
+        match self {
+            Denial::UnknownHost => "unknown host: if this is a name of this machine, add it to hosts in [admin]",
+            Denial::Forwarded => "came through a proxy: set token in [admin]",
+            Denial::NoToken => "the token is missing",
+            Denial::WrongToken => "the token is wrong",
+            Denial::NoMark => "changes need the header X-Hookbox: 1",
+        }
+    }
+}
+
+/// As it stands in a URL.
+fn host_of_ip(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(token: Option<&str>, hosts: &[&str], ip: Option<&str>) -> Access {
+        let token = token.and_then(|token| Secret::new(token.into()));
+        let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+        Access::new(token, &hosts, ip.map(|ip| ip.parse().unwrap()))
+    }
+
+    fn by_host(access: &Access, host: &str) -> Result<(), Denial> {
+        access.admit(&Credentials { host: Some(host), ..Credentials::default() })
+    }
+
+    #[test]
+    fn it_answers_to_its_own_names_only() {
+        let access = access(None, &["pi.local"], Some("192.168.1.5"));
+        for host in
+            ["localhost", "LOCALHOST:5001", "127.0.0.1:5001", "[::1]:5001", "[::1]", "192.168.1.5:1", "pi.local"]
+        {
+            assert_eq!(by_host(&access, host), Ok(()), "{host}");
+        }
+        for host in
+            ["", ":5001", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.1.6", "::1"]
+        {
+            assert_eq!(by_host(&access, host), Err(Denial::UnknownHost), "{host}");
+        }
+        assert_eq!(access.admit(&Credentials::default()), Err(Denial::UnknownHost));
+    }
+
+    #[test]
+    fn on_every_address_it_takes_any_address_and_no_name() {
+        let access = access(Some("t"), &[], Some("0.0.0.0"));
+        assert_eq!(by_host(&access, "192.168.1.6:5001"), Ok(()));
+        assert_eq!(by_host(&access, "[fd00::1]:5001"), Ok(()));
+        assert_eq!(by_host(&access, "192.168.1.6.evil.example"), Err(Denial::UnknownHost));
+    }
+
+    #[test]
+    fn the_token_is_the_whole_token() {
+        let access = access(Some("hunter2"), &[], None);
+        let with = |authorization| access.confide(&Credentials { authorization, ..Credentials::default() });
+        assert_eq!(with(Some("Bearer hunter2")), Ok(()));
+        assert_eq!(with(Some("bearer hunter2")), Ok(()));
+        for wrong in ["Bearer hunter", "Bearer hunter22", "Bearer ", "Bearer Hunter2"] {
+            assert_eq!(with(Some(wrong)), Err(Denial::WrongToken), "{wrong}");
+        }
+        for none in [None, Some(""), Some("hunter2"), Some("Basic hunter2"), Some("Bearér hunter2")] {
+            assert_eq!(with(none), Err(Denial::NoToken), "{none:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_passes_on_needs_a_token() {
+        let forwarded = Credentials { host: Some("localhost"), is_forwarded: true, ..Credentials::default() };
+        assert_eq!(access(None, &[], None).admit(&forwarded), Err(Denial::Forwarded));
+        assert_eq!(access(Some("t"), &[], None).admit(&forwarded), Ok(()));
+    }
+
+    #[test]
+    fn a_change_needs_the_mark() {
+        let access = access(None, &[], None);
+        let with = |mark| access.entrust(&Credentials { mark, ..Credentials::default() });
+        assert_eq!(with(Some("1")), Ok(()));
+        assert_eq!((with(None), with(Some("0"))), (Err(Denial::NoMark), Err(Denial::NoMark)));
+    }
+}

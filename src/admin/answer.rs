@@ -1,0 +1,103 @@
+//! Answers of the private listener, each with the headers that keep a browser from more than showing them.
+
+use std::io::Cursor;
+
+use log::debug;
+use serde::Serialize;
+use tiny_http::{Header, Request, Response};
+
+use super::access::Denial;
+use crate::digest;
+
+/// What the gate passes on, less than the headers take.
+const MAX_BODY_BYTES: usize = 1024 * 1024 - 16 * 1024;
+
+/// Of a hash: enough that two answers never have the same.
+const TAG_BYTES: usize = 12;
+
+/// Nothing from elsewhere, nothing inline, nobody's frame; and text that a script would take for HTML is an error.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+
+const HEADERS: [(&str, &str); 7] = [
+    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+];
+
+pub const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What is said to a request.
+#[derive(Debug)]
+pub struct Answer {
+    status: u16,
+    content_type: &'static str,
+    body: Vec<u8>,
+    header: Option<(&'static str, String)>,
+}
+
+impl Answer {
+    pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Answer {
+        let body = body.into();
+        if body.len() > MAX_BODY_BYTES {
+            return Answer::line(500, "too large to show here: see hookbox show");
+        }
+        Answer { status, content_type, body, header: None }
+    }
+
+    /// One line of text.
+    pub fn line(status: u16, line: &str) -> Answer {
+        Answer::new(status, TEXT, format!("{line}\n"))
+    }
+
+    pub fn json(value: &impl Serialize) -> Answer {
+        match serde_json::to_vec(value) {
+            Ok(body) => Answer::new(200, "application/json", body),
+            Err(error) => Answer::line(500, &error.to_string()),
+        }
+    }
+
+    pub fn denied(denial: Denial) -> Answer {
+        let answer = Answer::line(denial.status(), denial.line());
+        if denial.status() == 401 { answer.with("WWW-Authenticate", "Bearer") } else { answer }
+    }
+
+    pub fn not_found() -> Answer {
+        Answer::line(404, "there is nothing here")
+    }
+
+    pub fn wrong_method(allow: &str) -> Answer {
+        Answer::line(405, "wrong method").with("Allow", allow)
+    }
+
+    /// Nothing is said to one who has it already.
+    pub fn tagged(self, has: Option<&str>) -> Answer {
+        let tag = format!("\"{}\"", digest::base64url(&digest::sha256(&[&self.body])[..TAG_BYTES]));
+        if self.status == 200 && has == Some(&tag) {
+            return Answer { status: 304, body: Vec::new(), ..self }.with("ETag", &tag);
+        }
+        self.with("ETag", &tag)
+    }
+
+    fn with(self, name: &'static str, value: &str) -> Answer {
+        Answer { header: Some((name, value.to_owned())), ..self }
+    }
+
+    /// One who has gone asks again.
+    pub fn send(self, request: Request) {
+        let mut headers = vec![("Content-Type", self.content_type)];
+        headers.extend(HEADERS);
+        headers.extend(self.header.as_ref().map(|(name, value)| (*name, value.as_str())));
+        let headers = headers.into_iter().filter_map(|(name, value)| Header::from_bytes(name, value).ok()).collect();
+        let length = Some(self.body.len());
+        let response = Response::new(self.status.into(), headers, Cursor::new(self.body), length, None);
+        // The gate takes no chunks.
+        if let Err(error) = request.respond(response.with_chunked_threshold(usize::MAX)) {
+            debug!("the answer did not reach the gate: {error}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! What the page, and any program, can ask and have done.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::answer::{Answer, TEXT};
+use super::exposition;
+use super::health::{Health, Stethoscope};
+use crate::clock::{self, Timestamp};
+use crate::config::{Config, Verification};
+use crate::current::Current;
+use crate::event::{EventId, Status};
+use crate::gate::Traffic;
+use crate::metrics::{Metrics, Reject, exposition as text};
+use crate::route::Routing;
+use crate::stop::Bell;
+use crate::store::{self, Detail, Filter, Hour, Inspector, JobDetail, Operator, Stats, Summary};
+
+/// Events in an answer: a screen of them, and the most that may be asked for.
+const LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 200;
+
+/// A larger payload is not for reading in a browser, and an answer must pass the gate.
+const MAX_SHOWN_BYTES: usize = 256 * 1024;
+
+/// Of each job; each may have 4 KiB of output.
+const MAX_ATTEMPTS: usize = 20;
+
+/// Everything that answers stand on.
+pub struct Api {
+    pub inspector: Inspector,
+    pub operator: Operator,
+    pub metrics: Arc<Metrics>,
+    pub traffic: Traffics,
+    pub scene: Current<Scene>,
+    pub receiver: Stethoscope,
+    pub started_at: Timestamp,
+    /// Whom to wake when jobs were queued.
+    pub routing: Current<Routing>,
+    pub router: Bell,
+}
+
+/// What passes the gates.
+#[derive(Clone, Default)]
+pub struct Traffics {
+    pub public: Arc<Traffic>,
+    pub admin: Arc<Traffic>,
+}
+
+/// What there is by the configuration.
+#[derive(Debug, Serialize)]
+pub struct Scene {
+    sources: Vec<SourceScene>,
+    actions: Vec<ActionScene>,
+    disk_reserve_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct SourceScene {
+    name: String,
+    provider: &'static str,
+    /// `signature`, `awaited`, `none` or `local`
+    verification: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ActionScene {
+    name: String,
+    kind: &'static str,
+}
+
+impl Scene {
+    pub fn of(config: &Config) -> Scene {
+        let sources = config.sources.values().map(|source| SourceScene {
+            name: source.name.clone(),
+            provider: source.contract.preset.title,
+            verification: match source.verification {
+                Verification::Secrets(_) => "signature",
+                Verification::Awaited => "awaited",
+                Verification::Nothing => "none",
+                Verification::LocalOnly => "local",
+            },
+        });
+        let actions = config.actions.values();
+        let actions = actions.map(|action| ActionScene { name: action.name.clone(), kind: action.kind.as_str() });
+        let disk_reserve_bytes = config.disk_reserve_bytes;
+        Scene { sources: sources.collect(), actions: actions.collect(), disk_reserve_bytes }
+    }
+}
+
+/// `/api/events`
+#[derive(Serialize)]
+struct Events {
+    /// The newest first.
+    events: Vec<Summary>,
+    /// Whether there are older ones.
+    more: bool,
+}
+
+/// `/api/events/{id}`
+#[derive(Serialize)]
+struct Event<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    headers_json: &'a str,
+    /// `None` where it is too large to be shown.
+    payload_json: Option<&'a str>,
+    payload_bytes: usize,
+    /// The delivery as it came, where the payload is not that.
+    body: Option<Cow<'a, str>>,
+    jobs: &'a [JobDetail],
+}
+
+/// `/api/stats`
+#[derive(Serialize)]
+struct Overview<'a> {
+    version: &'static str,
+    started_at: String,
+    health: Health,
+    #[serde(flatten)]
+    scene: &'a Scene,
+    stats: &'a Stats,
+    hours: Vec<FullHour>,
+    /// By source, since the start.
+    rejected: BTreeMap<String, u64>,
+    rejects: Vec<Reject>,
+}
+
+#[derive(Serialize)]
+struct FullHour {
+    #[serde(flatten)]
+    hour: Hour,
+    /// Since the start.
+    rejected: u64,
+}
+
+/// What became of a change.
+#[derive(Serialize)]
+struct Change {
+    changed: bool,
+}
+
+impl Api {
+    pub fn events(&self, query: &str, has: Option<&str>) -> Answer {
+        let filter = match filter(query) {
+            Ok(filter) => filter,
+            Err(line) => return Answer::line(400, &line),
+        };
+        // One more than asked for, to tell whether there are more.
+        let wanted = filter.limit as usize;
+        let listed = self.inspector.list(&Filter { limit: filter.limit + 1, ..filter });
+        answered(listed, |mut events| {
+            let more = events.len() > wanted;
+            events.truncate(wanted);
+            Answer::json(&Events { events, more }).tagged(has)
+        })
+    }
+
+    pub fn event(&self, id: i64, has: Option<&str>) -> Answer {
+        answered(self.inspector.detail(EventId(id)), |detail| match detail {
+            Some(mut detail) => shown(&mut detail).tagged(has),
+            None => Answer::not_found(),
+        })
+    }
+
+    pub fn stats(&mut self, has: Option<&str>) -> Answer {
+        let now = clock::now();
+        let health = self.receiver.listen();
+        let looked = self.inspector.stats().and_then(|stats| Ok((stats, self.inspector.hours(now)?)));
+        answered(looked, |(stats, hours)| {
+            let full = |hour: Hour| {
+                let rejected = Timestamp::parse(&hour.hour).map_or(0, |at| self.metrics.hours.get(at));
+                FullHour { hour, rejected }
+            };
+            let sources = self.metrics.sources();
+            let overview = Overview {
+                version: env!("CARGO_PKG_VERSION"),
+                started_at: self.started_at.to_string(),
+                health,
+                scene: &self.scene.get(),
+                stats: &stats,
+                hours: hours.into_iter().map(full).collect(),
+                rejected: sources.into_iter().map(|(name, counts)| (name, counts.rejects.total())).collect(),
+                rejects: self.metrics.rejects.latest(),
+            };
+            Answer::json(&overview).tagged(has)
+        })
+    }
+
+    pub fn health(&mut self) -> Answer {
+        let health = self.receiver.listen();
+        Answer::line(if health.is_well { 200 } else { 503 }, &health.line)
+    }
+
+    pub fn metrics(&mut self) -> Answer {
+        let is_well = self.receiver.listen().is_well;
+        answered(self.inspector.stats(), |stats| {
+            let figures = exposition::Figures {
+                metrics: &self.metrics,
+                traffic: &self.traffic,
+                stats: &stats,
+                is_well,
+                disk_reserve_bytes: self.scene.get().disk_reserve_bytes,
+                started_at: self.started_at,
+            };
+            Answer::new(200, text::CONTENT_TYPE, exposition::page(&figures))
+        })
+    }
+
+    pub fn replay(&mut self, id: i64, query: &str) -> Answer {
+        let action = argument(query, "action");
+        let replayed = self.operator.replay(&[EventId(id)], action.as_deref());
+        self.changed(id, replayed.map(|opened| opened > 0), "there is nothing to do again")
+    }
+
+    pub fn cancel(&mut self, id: i64, query: &str) -> Answer {
+        let action = argument(query, "action");
+        let cancelled = self.operator.cancel(&[EventId(id)], action.as_deref(), clock::now());
+        self.changed(id, cancelled.map(|events| events > 0), "there is no open job")
+    }
+
+    pub fn pause(&mut self, action: &str) -> Answer {
+        if !self.scene.get().actions.iter().any(|known| known.name == action) {
+            return Answer::not_found();
+        }
+        answered(self.operator.pause(action, clock::now()), |changed| Answer::json(&Change { changed }))
+    }
+
+    pub fn resume(&mut self, action: &str) -> Answer {
+        let resumed = self.operator.resume(action);
+        self.wake();
+        answered(resumed, |changed| Answer::json(&Change { changed }))
+    }
+
+    fn changed(&self, id: i64, changed: store::Result<bool>, otherwise: &str) -> Answer {
+        self.wake();
+        answered(changed, |changed| match changed {
+            true => Answer::json(&Change { changed }),
+            false => answered(self.inspector.event(EventId(id)), |event| match event {
+                Some(_) => Answer::line(409, otherwise),
+                None => Answer::not_found(),
+            }),
+        })
+    }
+
+    fn wake(&self) {
+        self.router.ring();
+        self.routing.get().workers.iter().for_each(Bell::ring);
+    }
+}
+
+fn answered<T>(result: store::Result<T>, answer: impl FnOnce(T) -> Answer) -> Answer {
+    match result {
+        Ok(value) => answer(value),
+        Err(error) => Answer::new(503, TEXT, format!("{error}\n")),
+    }
+}
+
+fn shown(detail: &mut Detail) -> Answer {
+    for job in &mut detail.jobs {
+        let left_out = job.attempts.len().saturating_sub(MAX_ATTEMPTS);
+        job.attempts.drain(..left_out);
+    }
+    let body = detail.body.as_deref().filter(|body| body.len() <= MAX_SHOWN_BYTES).map(String::from_utf8_lossy);
+    Answer::json(&Event {
+        summary: &detail.summary,
+        headers_json: &detail.headers_json,
+        payload_json: Some(detail.payload_json.as_str()).filter(|payload| payload.len() <= MAX_SHOWN_BYTES),
+        payload_bytes: detail.body.as_ref().map_or(detail.payload_json.len(), Vec::len),
+        body,
+        jobs: &detail.jobs,
+    })
+}
+
+/// Reads what `/api/events` is to list. An empty value is no filter, as a form sends it.
+fn filter(query: &str) -> Result<Filter, String> {
+    let mut filter = Filter { limit: LIMIT, ..Filter::default() };
+    for (name, value) in form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty()) {
+        let number = || value.parse().map_err(|_| format!("{name} is a number"));
+        match name.as_ref() {
+            "status" => {
+                let status = Status::parse(&value).ok_or("status is unprocessed, processed or error")?;
+                filter.status = Some(status);
+            }
+            "source" => filter.source = Some(value.into_owned()),
+            "event" => filter.event_type = Some(value.into_owned()),
+            "before" => filter.before = Some(EventId(number()?)),
+            "limit" => filter.limit = u32::try_from(number()?.clamp(1, i64::from(MAX_LIMIT))).unwrap_or(LIMIT),
+            _ => return Err(format!("unknown: {name}; known: status, source, event, before, limit")),
+        }
+    }
+    Ok(filter)
+}
+
+fn argument(query: &str, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_read_as_a_form_sends_it() {
+        let read = filter("status=error&source=a%20b&event=&before=7&limit=9999").unwrap();
+        assert_eq!((read.status, read.source.as_deref()), (Some(Status::Error), Some("a b")));
+        assert_eq!((read.event_type, read.before, read.limit), (None, Some(EventId(7)), MAX_LIMIT));
+        assert_eq!(filter("").unwrap().limit, LIMIT);
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused() {
+        for query in ["status=odd", "before=x", "limit=1.5", "stat=error"] {
+            assert!(filter(query).is_err(), "{query}");
+        }
+    }
+}

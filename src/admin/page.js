@@ -1,0 +1,536 @@
+// The page: it asks for the state every two seconds while it is seen, and shows it. What was received is hostile: it only
+// ever becomes text (textContent), with its invisible characters made visible, never HTML, never an address to follow.
+
+const EVERY_MS = 2000;
+const PAGE = 50; // events at first, and with each "Show older ones"
+const MOST = 200; // the most that the server lists at once
+const SCREENS = 1000; // events in all: each look asks for them again
+const STALE_MS = 15 * 60 * 1000; // what waits for longer is worth a word
+const CHILDREN = 200; // of a node of the payload, before there is a button for more
+
+const id = (name) => document.getElementById(name);
+const SERIES = [['received', 'received'], ['duplicates', 'duplicates'], ['rejected', 'rejected'], ['failed', 'failed']];
+const MARKS = { good: ['good', '✓'], warn: ['warn', '!'], bad: ['bad', '✕'] };
+const OUTCOMES = { processed: 'good', succeeded: 'good', error: 'bad', dead: 'bad' };
+
+let shown = PAGE; // how many events are listed
+let known = null; // ids that were listed before; null when the filter has just changed
+let opened = null; // the id of the event that is looked at
+let offline = null; // since when there is no answer
+
+// ---- what is shown
+
+// Direction overrides and other characters that a reader does not see could make a payload look like another one.
+const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+const visible = (text) => String(text).replace(INVISIBLE, (c) => '\\u' + c.charCodeAt(0).toString(16).padStart(4, '0'));
+
+function make(tag, properties, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties || {})) {
+    if (name.includes('-') || name === 'class' || name === 'role') element.setAttribute(name, value);
+    else element[name] = value;
+  }
+  element.append(...children.filter((child) => child !== null && child !== ''));
+  return element;
+}
+
+const foreign = (text) => make('bdi', { textContent: visible(text) });
+
+function draw(tag, attributes, ...children) {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// Only what has changed is replaced, so that the focus and a selection stay where they are.
+function fill(element, key, children) {
+  if (element.dataset.key === key) return;
+  element.dataset.key = key;
+  element.replaceChildren(...children().filter((child) => child !== ''));
+}
+
+const count = (number, one, many) => `${number.toLocaleString()} ${number === 1 ? one : many || one + 's'}`;
+
+function when(text) {
+  const at = new Date(text);
+  if (isNaN(at)) return foreign(text);
+  const today = at.toDateString() === new Date().toDateString();
+  const short = today ? at.toLocaleTimeString() : at.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
+  return make('time', { dateTime: text, title: at.toString(), textContent: short });
+}
+
+function span(ms) {
+  const units = [['day', 86400000], ['hour', 3600000], ['minute', 60000], ['second', 1000]];
+  const [name, size] = units.find(([, size]) => ms >= size) || ['second', 1000];
+  return count(Math.max(0, Math.floor(ms / size)), name);
+}
+
+function bytes(number) {
+  const power = number < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(number) / 10));
+  return `${(number / 1024 ** power).toFixed(power ? 1 : 0)} ${['bytes', 'KiB', 'MiB', 'GiB', 'TiB'][power]}`;
+}
+
+// A state in words, and in a color and a sign for those who look only briefly.
+function mark(word, state) {
+  const [color, sign] = MARKS[state || OUTCOMES[word]] || ['', '○'];
+  return make('span', { class: color }, make('span', { 'aria-hidden': 'true', textContent: sign + ' ' }), visible(word));
+}
+
+// ---- what the server is asked
+
+const answers = new Map();
+
+async function ask(path, method) {
+  const before = method ? null : answers.get(path);
+  const headers = { 'X-Hookbox': '1' };
+  const token = sessionStorage.getItem('token');
+  if (token) headers.Authorization = 'Bearer ' + token;
+  if (before) headers['If-None-Match'] = before.tag;
+  const answer = await fetch(path, { method: method || 'GET', headers, cache: 'no-store', signal: AbortSignal.timeout(15000) });
+  if (answer.status === 304) return before.value;
+  if (answer.status === 401) {
+    askToken(token ? 'That is not the token.' : '');
+    throw new Error('the token is missing or wrong');
+  }
+  if (!answer.ok) throw Object.assign(new Error((await answer.text()).trim()), { status: answer.status });
+  const value = await answer.json();
+  if (!method) {
+    if (answers.size > 20) answers.clear();
+    answers.set(path, { tag: answer.headers.get('ETag'), value });
+  }
+  return value;
+}
+
+function askToken(why) {
+  sessionStorage.removeItem('token');
+  id('refused').textContent = why;
+  if (!id('ask').open) id('ask').showModal();
+}
+
+async function change(button, path, done) {
+  button.disabled = true;
+  try {
+    await ask(path, 'POST');
+    id('told').textContent = done;
+  } catch (error) {
+    id('told').textContent = `That did not work: ${visible(error.message)}`;
+  }
+  button.disabled = false;
+  refresh();
+}
+
+const act = (text, label, path, done) => {
+  const button = make('button', { type: 'button', textContent: text, 'aria-label': label });
+  button.onclick = () => change(button, path, done);
+  return button;
+};
+
+// ---- the state of it all
+
+// Whoever opens the page reads in one sentence whether all is well. Each problem has its weight: 2 is bad, 1 is worth a look.
+function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
+  const found = [];
+  const say = (weight, text, link) => found.push({ weight, text, link });
+  if (!health.is_well) say(2, `Deliveries are refused: ${visible(health.line)}.`);
+  if (stats.events.error) say(2, `${count(stats.events.error, 'event')} could not be processed.`, ['Show', 'status=error']);
+  for (const action of stats.actions.filter((action) => action.paused)) {
+    say(1, `The action ${visible(action.action)} is paused, ${count(action.pending, 'job')} pending.`);
+  }
+  const waits = Date.now() - Date.parse(stats.oldest_unprocessed);
+  if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['Show', 'status=unprocessed']);
+  const rejecting = sources.filter((source) => isRejecting(source.name, stats, rejects)).map((source) => source.name).join(', ');
+  if (rejecting) say(1, `What was last sent to ${rejecting} was rejected.`);
+  if (stats.disk_free_bytes !== null && stats.disk_free_bytes < 2 * disk_reserve_bytes) {
+    say(1, `The disk is nearly full: ${bytes(stats.disk_free_bytes)} left.`);
+  }
+  for (const source of sources.filter((source) => source.verification !== 'signature')) {
+    say(0, source.verification === 'awaited' ? `${source.name} waits for its secret.` : `${source.name} is not verified.`);
+  }
+  return found.sort((a, b) => b.weight - a.weight);
+}
+
+// What was rejected for an hour, or what has been mended since, is no trouble any more.
+function isRejecting(name, stats, rejects) {
+  const last = Math.max(0, ...rejects.filter((reject) => reject.source === name).map((reject) => Date.parse(reject.last_at)));
+  const counts = stats.sources.find((counts) => counts.source === name);
+  return Date.now() - last < 3600000 && !(counts && Date.parse(counts.last_received) > last);
+}
+
+function showState(overview) {
+  const found = overview ? problems(overview) : [{ weight: 2, text: `No answer from hookbox for ${span(Date.now() - offline)}.` }];
+  const weight = found.length ? found[0].weight : 0;
+  const pending = overview ? overview.stats.events.unprocessed : 0;
+  const well = `All is well${pending ? `, ${count(pending, 'event')} pending` : ''}.`;
+  const [headline, rest] = weight ? [found[0], found.slice(1)] : [{ text: well }, found];
+  id('state').className = 'state ' + ['is-good', 'is-warn', 'is-bad'][weight];
+  if (id('headline').textContent !== headline.text) id('headline').textContent = headline.text;
+  const lines = headline.link ? [{ ...headline, text: '' }, ...rest] : rest;
+  fill(id('reasons'), JSON.stringify(lines), () => lines.map(({ text, link }) =>
+    make('li', {}, text, text && link ? ' ' : '', link ? make('a', { href: '#' + link[1], textContent: link[0] + ' them' }) : '')));
+  document.title = `${['✓', '!', '✕'][weight]} ${headline.text} – hookbox`;
+}
+
+function sourceState(source, counts, rejects, stats) {
+  if (!source.provider) return ['not configured', 'none'];
+  if (isRejecting(source.name, stats, rejects)) return ['rejecting', 'warn'];
+  if (source.verification === 'awaited') return ['waits for its secret', 'warn'];
+  if (source.verification !== 'signature') return ['not verified', 'warn'];
+  return counts.received ? ['receiving', 'good'] : ['nothing yet', 'none'];
+}
+
+function showSources({ sources, stats, rejected, rejects }) {
+  const all = new Map(sources.map((source) => [source.name, source]));
+  for (const { source } of stats.sources) if (!all.has(source)) all.set(source, { name: source });
+  fill(id('sources'), JSON.stringify([sources, stats.sources, rejected, rejects]), () => [...all.values()].map((source) => {
+    const now = stats.sources.find((counts) => counts.source === source.name) || { received: 0, duplicates: 0 };
+    const words = [`${now.received.toLocaleString()} received`];
+    if (now.duplicates) words.push(count(now.duplicates, 'duplicate'));
+    if (rejected[source.name]) words.push(`${rejected[source.name].toLocaleString()} rejected`);
+    const last = now.last_received ? [', last ', when(now.last_received)] : [];
+    return make('li', {},
+      make('p', { class: 'item' }, named(source.name, source.provider), mark(...sourceState(source, now, rejects, stats))),
+      make('p', { class: 'hint' }, words.join(', '), ...last));
+  }));
+  fill(id('source-names'), JSON.stringify([...all.keys()]), () => [...all.keys()].map((value) => make('option', { value })));
+}
+
+const named = (name, kind) => make('span', {}, make('b', {}, foreign(name)), ' ', make('span', { class: 'hint', textContent: kind || '' }));
+
+function actionState(kind, counts) {
+  if (counts.paused) return ['paused', 'warn'];
+  if (counts.dead) return [`${counts.dead.toLocaleString()} dead`, 'bad'];
+  if (!kind) return ['not configured', 'none'];
+  if (counts.pending) return ['at work', 'none'];
+  return counts.succeeded ? ['up to date', 'good'] : ['nothing yet', 'none'];
+}
+
+function showActions({ actions, stats }) {
+  const all = new Map(actions.map((action) => [action.name, action]));
+  for (const { action, pending, dead } of stats.actions) if (!all.has(action) && (pending || dead)) all.set(action, { name: action });
+  fill(id('actions'), JSON.stringify([actions, stats.actions]), () => all.size ? [...all.values()].map(({ name, kind }) => {
+    const now = stats.actions.find((counts) => counts.action === name) || { pending: 0, succeeded: 0, dead: 0 };
+    const words = [`${now.succeeded.toLocaleString()} done`, `${now.pending.toLocaleString()} pending`];
+    const pause = now.paused
+      ? act('Resume', `Resume the action ${name}`, `/api/actions/${name}/resume`, `${name} goes on.`)
+      : act('Pause', `Pause the action ${name}`, `/api/actions/${name}/pause`, `${name} is paused.`);
+    const since = now.oldest_pending ? [' since ', when(now.oldest_pending)] : [];
+    return make('li', {},
+      make('p', { class: 'item' }, named(name, kind), mark(...actionState(kind, now))),
+      make('div', { class: 'item' }, make('span', { class: 'hint' }, words.join(', '), ...since), kind || now.paused ? pause : ''));
+  }) : [make('li', { class: 'hint', textContent: 'None: events are stored, and another program processes them.' })]);
+}
+
+const clock = ({ hour }) => new Date(hour).toLocaleTimeString([], { timeStyle: 'short' });
+
+function showHours({ hours, started_at }) {
+  const total = (name) => hours.reduce((sum, hour) => sum + hour[name], 0);
+  fill(id('chart'), JSON.stringify(hours), () => {
+    const most = Math.max(1, ...hours.map((hour) => SERIES.reduce((sum, [name]) => sum + hour[name], 0)));
+    const label = `Deliveries of the last 24 hours: ${SERIES.map(([name, word]) => `${total(name)} ${word}`).join(', ')}.`;
+    const chart = draw('svg', { viewBox: '0 0 720 120', preserveAspectRatio: 'none', role: 'img', 'aria-label': label });
+    chart.append(draw('line', { x1: 0, x2: 720, y1: 119.5, y2: 119.5 }));
+    hours.forEach((hour, at) => {
+      let y = 119;
+      const title = `${clock(hour)}: ${SERIES.map(([name, word]) => `${hour[name]} ${word}`).join(', ')}`;
+      const bar = draw('g', {}, draw('title', {}, title));
+      for (const [name] of SERIES) {
+        const height = hour[name] ? Math.max(2, (hour[name] / most) * 112) : 0;
+        y -= height;
+        bar.append(draw('rect', { class: name, x: at * 30 + 4, y, width: 22, height }));
+      }
+      chart.append(bar);
+    });
+    return [chart, most > 1 ? make('span', { class: 'most hint', textContent: most.toLocaleString() }) : ''];
+  });
+  fill(id('legend'), JSON.stringify(SERIES.map(([name]) => total(name))), () => SERIES.map(([name, word]) => make('li', {},
+    draw('svg', { viewBox: '0 0 10 10', 'aria-hidden': 'true' }, draw('rect', { class: name, width: 10, height: 10, rx: 2 })),
+    `${total(name).toLocaleString()} ${word}`)));
+  fill(id('hours'), JSON.stringify(hours), () => [
+    make('caption', { class: 'hint', textContent: `Rejected ones are counted since the start, ${new Date(started_at).toLocaleString()}.` }),
+    make('tr', {}, ...['hour', ...SERIES.map(([, word]) => word)].map((textContent) => make('th', { scope: 'col', textContent }))),
+    ...hours.toReversed().map((hour) => make('tr', {}, make('td', { textContent: clock(hour) }), ...SERIES.map(([name]) => make('td', { textContent: hour[name] }))))]);
+}
+
+function showRejects({ rejects }) {
+  id('rejects-section').hidden = !rejects.length;
+  fill(id('rejects'), JSON.stringify(rejects), () => rejects.map((reject) => make('li', {},
+    make('p', {}, make('b', {}, foreign(reject.source || reject.path)), ' ', foreign(reject.text)),
+    make('p', { class: 'hint' }, reject.count > 1 ? `${count(reject.count, 'time')}, last ` : '', when(reject.last_at), ' from ', foreign(reject.peer)))));
+}
+
+function showFirst({ sources, stats, rejects }) {
+  id('first').hidden = stats.received > 0 || rejects.some((reject) => reject.source);
+  fill(id('first-commands'), JSON.stringify(sources), () => [sources.map((source) => `hookbox send ${source.name}`).join('\n')]);
+}
+
+// ---- the list
+
+const wish = () => new URLSearchParams(location.hash.slice(1));
+
+function eventLink(event) {
+  const to = wish();
+  to.set('id', event);
+  return '#' + to;
+}
+
+function showEvents({ events, more }) {
+  const rows = new Map([...id('rows').children].map((row) => [row.dataset.id, row]));
+  const wanted = events.map((event) => {
+    const state = JSON.stringify([event, location.hash]);
+    const before = rows.get(String(event.id));
+    if (before && before.dataset.key === state) return before;
+    const link = make('a', { href: eventLink(event.id) }, make('span', { class: 'number', textContent: event.id + ' ' }), foreign(event.event));
+    const again = event.duplicates ? make('span', { class: 'hint', textContent: ` +${count(event.duplicates, 'duplicate')}` }) : '';
+    const cells = [[link, again], [foreign(event.source)], [mark(event.status)], [when(event.received_at)], [make('span', { class: 'mono' }, foreign(event.delivery_id))]];
+    const row = before || make('tr', { class: known && !known.has(event.id) ? 'fresh' : '' });
+    const hadFocus = before && before.contains(document.activeElement);
+    row.dataset.id = event.id;
+    row.dataset.key = state;
+    row.replaceChildren(...cells.map((cell) => make('td', {}, ...cell)));
+    if (hadFocus) row.querySelector('a').focus();
+    return row;
+  });
+  place(id('rows'), wanted);
+  const all = !['status', 'source', 'event'].some((name) => wish().get(name));
+  id('events').hidden = !events.length;
+  const full = more && shown >= SCREENS;
+  id('none').hidden = events.length > 0 && !full;
+  id('none').textContent = full ? 'To see older ones, narrow the filter.' : all ? 'None yet.' : 'No event passes this filter.';
+  id('filter').hidden = all && !events.length;
+  id('older').hidden = !more || full;
+  known = new Set(events.map((event) => event.id));
+}
+
+// Moving a row would take the focus from it: rows that are in their place stay there.
+function place(body, rows) {
+  const keep = new Set(rows);
+  [...body.children].filter((row) => !keep.has(row)).forEach((row) => row.remove());
+  rows.forEach((row, at) => {
+    if (body.children[at] !== row) body.insertBefore(row, body.children[at] || null);
+  });
+}
+
+// The server lists so many at once; further ones are asked for page by page.
+async function list() {
+  const filter = wish();
+  filter.delete('id');
+  const events = [];
+  let more = true;
+  while (more && events.length < shown) {
+    filter.set('limit', Math.min(MOST, shown - events.length));
+    if (events.length) filter.set('before', events.at(-1).id);
+    const page = await ask('/api/events?' + filter);
+    events.push(...page.events);
+    more = page.more;
+  }
+  return { events, more };
+}
+
+// ---- one event
+
+function showEvent(event) {
+  const title = make('span', {}, foreign(event.event), ' from ', foreign(event.source));
+  fill(id('event-title'), JSON.stringify([event.id, event.event]), () => [title]);
+  const facts = [['Status', mark(event.status)], ['Event', String(event.id)], ['Received', when(event.received_at)]];
+  if (event.processed_at) facts.push(['Processed', when(event.processed_at)]);
+  facts.push(['Delivery', make('span', { class: 'mono' }, foreign(event.delivery_id))]);
+  if (event.duplicates) facts.push(['Came again', count(event.duplicates, 'time')]);
+  if (event.secret) facts.push(['Verified with', `secret ${event.secret}`]);
+  facts.push(['Size', bytes(event.payload_bytes)]);
+  fill(id('facts'), JSON.stringify(event), () => list_of(facts));
+  const open = event.jobs.some((job) => ['queued', 'running'].includes(job.state));
+  fill(id('buttons'), JSON.stringify([event.id, open]), () => [
+    open ? act('Cancel', `Cancel what is open of event ${event.id}`, `/api/events/${event.id}/cancel`, 'Cancelled.')
+      : act('Replay', `Replay event ${event.id}`, `/api/events/${event.id}/replay`, 'Queued again.')]);
+  fill(id('jobs'), JSON.stringify(event.jobs), () => event.jobs.length ? event.jobs.map((job) => jobItem(event, job))
+    : [make('li', { class: 'hint', textContent: 'No action is for this event.' })]);
+  fill(id('headers'), event.headers_json, () => list_of(headersOf(event).map(([name, value]) => [foreign(name), foreign(value)])));
+  showPayload(event);
+}
+
+const list_of = (pairs) => pairs.flatMap(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]);
+
+function jobItem(event, job) {
+  const name = job.dead_action ? `${job.action} (tells of the death of ${job.dead_action})` : job.action;
+  const due = job.state === 'queued' && job.due_at_ms ? [', again at ', when(new Date(job.due_at_ms).toISOString())] : [];
+  const again = job.state === 'dead' && event.jobs.length > 1
+    ? act('Replay', `Replay ${job.action} of event ${event.id}`, `/api/events/${event.id}/replay?action=${encodeURIComponent(job.action)}`, 'Queued again.') : '';
+  return make('li', {},
+    make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(name)), ' ', mark(job.state), ...due, job.paused ? ' (paused)' : ''), again),
+    make('ol', { class: 'attempts' }, ...job.attempts.map((attempt) => make('li', { value: attempt.number },
+      when(attempt.started_at), `, ${attempt.duration_ms} ms: `, { success: 'succeeded', retry: 'failed', give_up: 'gave up' }[attempt.outcome],
+      attempt.detail ? make('pre', {}, foreign(attempt.detail)) : ''))));
+}
+
+function headersOf(event) {
+  try {
+    return Object.entries(JSON.parse(event.headers_json)).map(([name, value]) => [name, [].concat(value).join(', ')]);
+  } catch {
+    return [['headers', event.headers_json]];
+  }
+}
+
+function showPayload(event) {
+  const raw = event.body ?? event.payload_json;
+  fill(id('raw'), `${event.id} ${raw}`, () => [raw === null ? 'too large to be shown here' : visible(raw)]);
+  fill(id('tree'), `${event.id} ${event.payload_json}`, () => {
+    if (event.payload_json === null) {
+      return [make('p', { textContent: `${bytes(event.payload_bytes)} are too much to show here. In a shell: hookbox show --body ${event.id}` })];
+    }
+    try {
+      return [node(null, JSON.parse(event.payload_json, exact), true)];
+    } catch {
+      return [make('pre', {}, visible(event.payload_json))];
+    }
+  });
+}
+
+// A number that JavaScript would round is kept as it was written.
+class Exact {
+  constructor(text) { this.text = text; }
+}
+
+function exact(key, value, context) {
+  const rounds = typeof value === 'number' && context && context.source && String(value) !== context.source;
+  return rounds ? new Exact(context.source) : value;
+}
+
+function node(key, value, open) {
+  const name = key === null ? '' : make('span', { class: 'key' }, foreign(key), ': ');
+  if (value === null || typeof value !== 'object' || value instanceof Exact) {
+    const text = value instanceof Exact ? value.text : JSON.stringify(value);
+    return make('div', {}, name, make('span', { class: typeof value === 'string' ? 'string' : 'other' }, foreign(text)));
+  }
+  const entries = Object.entries(value);
+  const size = Array.isArray(value) ? `[${entries.length}]` : `{${entries.length}}`;
+  const box = make('details', { open }, make('summary', {}, name, make('span', { class: 'key', textContent: size })));
+  // Made when it is looked at: a payload may have a hundred thousand nodes.
+  const unfold = () => {
+    if (box.open && box.children.length === 1) addChildren(box, entries, 0);
+  };
+  box.addEventListener('toggle', unfold);
+  unfold();
+  return box;
+}
+
+function addChildren(box, entries, from) {
+  for (const [key, value] of entries.slice(from, from + CHILDREN)) box.append(node(key, value, false));
+  const left = entries.length - from - CHILDREN;
+  if (left <= 0) return;
+  const button = make('button', { type: 'button', textContent: `${left} more` });
+  button.onclick = () => {
+    button.remove();
+    addChildren(box, entries, from + CHILDREN);
+  };
+  box.append(button);
+}
+
+// ---- what happens
+
+let turn = 0;
+
+async function refresh() {
+  const mine = ++turn;
+  clearTimeout(refresh.timer);
+  if (!document.hidden && !id('ask').open) await look(mine);
+  if (mine === turn) refresh.timer = setTimeout(refresh, EVERY_MS);
+}
+
+async function look(mine) {
+  try {
+    const wanted = wish().get('id');
+    const [overview, events, event] = await Promise.all([ask('/api/stats'), wanted ? null : list(), wanted ? one(wanted) : null]);
+    if (mine !== turn) return; // a later look has overtaken this one
+    offline = null;
+    showState(overview);
+    showSources(overview);
+    showActions(overview);
+    showHours(overview);
+    showRejects(overview);
+    showFirst(overview);
+    if (events) showEvents(events);
+    if (event) showEvent(event);
+    id('foot').textContent = `hookbox ${overview.version}, since ${new Date(overview.started_at).toLocaleString()}. Database ${bytes(overview.stats.database_bytes)}.`;
+  } catch (error) {
+    if (id('ask').open || mine !== turn) return;
+    offline = offline || Date.now();
+    if (error.status && error.status !== 503) id('told').textContent = visible(error.message);
+    else showState(null);
+  }
+}
+
+async function one(wanted) {
+  try {
+    return await ask('/api/events/' + encodeURIComponent(wanted));
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    id('told').textContent = `There is no event ${visible(wanted)}.`;
+    return null;
+  }
+}
+
+// The address says what is looked at, so that it can be kept, sent and gone back to.
+function follow() {
+  const to = wish();
+  const was = opened;
+  opened = to.get('id');
+  id('overview').hidden = opened !== null;
+  id('event').hidden = opened === null;
+  id('told').textContent = '';
+  to.delete('id');
+  id('back').href = '#' + to;
+  for (const name of ['status', 'source', 'event']) {
+    const field = id('filter').elements[name];
+    if (field !== document.activeElement) field.value = to.get(name) || '';
+  }
+  if (opened !== was) {
+    if (opened !== null) {
+      id('event-title').replaceChildren('…');
+      delete id('event-title').dataset.key;
+      scrollTo(0, 0);
+      id('event-title').focus();
+    } else {
+      (document.querySelector(`tr[data-id="${CSS.escape(was)}"] a`) || id('events-title')).focus();
+    }
+  } else {
+    shown = PAGE;
+    known = null;
+  }
+  refresh();
+}
+
+function choose() {
+  const to = new URLSearchParams();
+  for (const name of ['status', 'source', 'event']) {
+    const value = id('filter').elements[name].value.trim();
+    if (value) to.set(name, value);
+  }
+  if ('#' + to !== location.hash) location.hash = to;
+}
+
+id('filter').onsubmit = (submit) => submit.preventDefault();
+id('filter').oninput = () => {
+  clearTimeout(choose.timer);
+  choose.timer = setTimeout(choose, 300);
+};
+id('filter').onreset = () => { location.hash = ''; };
+id('older').onclick = () => {
+  shown += PAGE;
+  refresh();
+};
+id('skip').onclick = (click) => {
+  click.preventDefault();
+  (opened === null ? id('events-title') : id('event-title')).focus();
+};
+id('token-form').onsubmit = () => {
+  sessionStorage.setItem('token', id('token').value);
+  id('token').value = '';
+  setTimeout(refresh);
+};
+addEventListener('keydown', (key) => {
+  if (key.key === 'Escape' && opened !== null && !id('ask').open) location.hash = id('back').hash;
+});
+addEventListener('hashchange', follow);
+document.addEventListener('visibilitychange', () => document.hidden || refresh());
+follow();

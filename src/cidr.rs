@@ -1,0 +1,155 @@
+//! Networks as the operator writes them: `10.0.0.0/8`, `2001:db8::/32`, or a single address.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// All addresses that share their first bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    address: IpAddr,
+    prefix_bits: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum CidrError {
+    NotANetwork,
+    /// With the number of bits that an address of the kind has.
+    TooManyBits(u32),
+    /// Bits are set beyond the prefix: a slip of the one or of the other. With the network that the prefix means.
+    BitsBeyondPrefix(Cidr),
+    /// Addresses of this form are taken for the IPv4 addresses that they are.
+    MappedIpv4,
+}
+
+impl fmt::Display for CidrError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CidrError::NotANetwork => {
+                f.write_str("no network; write one such as \"10.0.0.0/8\" or \"2001:db8::/32\", or an address")
+            }
+            CidrError::TooManyBits(most) => write!(f, "such an address has {most} bits; write /0 to /{most}"),
+            CidrError::BitsBeyondPrefix(meant) => {
+                write!(f, "the address goes on after the prefix; write {meant}, or the address alone")
+            }
+            CidrError::MappedIpv4 => f.write_str("this is IPv4 written as IPv6; write it as IPv4"),
+        }
+    }
+}
+
+impl std::error::Error for CidrError {}
+
+impl Cidr {
+    /// An IPv4 address within an IPv6 one (`::ffff:10.0.0.1`) counts as the IPv4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        shared_bits(self.address, address.to_canonical()) >= Some(self.prefix_bits)
+    }
+}
+
+/// How many bits at the beginning two addresses share; none is not the same as 0, where they are of different kinds.
+fn shared_bits(one: IpAddr, other: IpAddr) -> Option<u32> {
+    match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => Some((one.to_bits() ^ other.to_bits()).leading_zeros()),
+        (IpAddr::V6(one), IpAddr::V6(other)) => Some((one.to_bits() ^ other.to_bits()).leading_zeros()),
+        _ => None,
+    }
+}
+
+/// The address with all bits beyond the prefix cleared.
+fn network(address: IpAddr, prefix_bits: u32) -> IpAddr {
+    match address {
+        IpAddr::V4(it) => IpAddr::V4((it.to_bits() & u32::MAX.checked_shl(32 - prefix_bits).unwrap_or(0)).into()),
+        IpAddr::V6(it) => IpAddr::V6((it.to_bits() & u128::MAX.checked_shl(128 - prefix_bits).unwrap_or(0)).into()),
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Cidr, CidrError> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().map_err(|_| CidrError::NotANetwork)?;
+        if address.to_canonical() != address {
+            return Err(CidrError::MappedIpv4);
+        }
+        let most_bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = prefix.map_or(Ok(most_bits), |digits| prefix_bits(digits, most_bits))?;
+        let meant = Cidr { address: network(address, prefix_bits), prefix_bits };
+        if meant.address == address { Ok(meant) } else { Err(CidrError::BitsBeyondPrefix(meant)) }
+    }
+}
+
+fn prefix_bits(digits: &str, most: u32) -> Result<u32, CidrError> {
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let bits = digits.parse().ok().filter(|_| is_number).ok_or(CidrError::NotANetwork)?;
+    if bits <= most { Ok(bits) } else { Err(CidrError::TooManyBits(most)) }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn contains(network: &str, address: &str) -> bool {
+        network.parse::<Cidr>().unwrap().contains(address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_network_holds_what_shares_its_prefix() {
+        let inside = [
+            ("10.0.0.0/8", "10.255.255.255"),
+            ("192.0.2.0/25", "192.0.2.127"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("0.0.0.0/0", "203.0.113.9"),
+            ("10.0.0.0/8", "::ffff:10.1.2.3"),
+            ("2001:db8::/32", "2001:db8:ffff::1"),
+            ("::1", "::1"),
+            ("::/0", "2001:db8::1"),
+        ];
+        for (network, address) in inside {
+            assert!(contains(network, address), "{address} in {network}");
+        }
+        let outside = [
+            ("10.0.0.0/8", "11.0.0.0"),
+            ("192.0.2.0/25", "192.0.2.128"),
+            ("192.0.2.7", "192.0.2.6"),
+            ("0.0.0.0/0", "2001:db8::1"),
+            ("::/0", "10.0.0.1"),
+            ("::/0", "::ffff:10.0.0.1"),
+            ("::/96", "0.0.0.1"),
+            ("2001:db8::/32", "2001:db9::"),
+        ];
+        for (network, address) in outside {
+            assert!(!contains(network, address), "{address} in {network}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused_with_advice() {
+        let refused = |text: &str| text.parse::<Cidr>().unwrap_err();
+        let nothing =
+            ["", "/", "10.0.0.0/", "10.0.0.0/+8", "10.0.0.0/x", "10.0/8", "localhost", "fe80::1%eth0", " ::1"];
+        for text in nothing {
+            assert_eq!(refused(text), CidrError::NotANetwork, "{text}");
+        }
+        assert_eq!(refused("10.0.0.0/33"), CidrError::TooManyBits(32));
+        assert_eq!(refused("::/129"), CidrError::TooManyBits(128));
+        assert_eq!(refused("::ffff:10.0.0.0/104"), CidrError::MappedIpv4);
+        assert!(refused("10.1.2.3/8").to_string().contains("write 10.0.0.0/8,"));
+        assert!(refused("2001:db8::1/64").to_string().contains("write 2001:db8::/64,"));
+        assert!(refused("1.2.3.4/0").to_string().contains("write 0.0.0.0/0,"));
+    }
+
+    #[test]
+    fn a_network_is_shown_with_its_prefix() {
+        for (text, shown) in [("10.0.0.0/8", "10.0.0.0/8"), ("::1", "::1/128"), ("192.0.2.7", "192.0.2.7/32")] {
+            assert_eq!(text.parse::<Cidr>().unwrap().to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The public address, and names that only the local network knows.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{Access, access};
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketType, bind, socket};
+
+use super::{Patient, Report};
+use crate::action::Kind;
+use crate::listen::Listen;
+
+/// A busy receiver answers within a second.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Of an answer only the beginning is looked at.
+const ANSWER_BYTES: u64 = 4096;
+
+const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: doctor\r\nConnection: close\r\n\r\n";
+
+const CHECK: &str = "listen";
+
+/// Is it we who listen? A socket that systemd holds is only asked while somebody serves: a question would start the unit.
+pub(super) fn listening(patient: &Patient<'_>, report: &mut Report) {
+    match (&patient.server, &patient.config.listen) {
+        (Some(pid), listen) => match ask(listen) {
+            Ok(answer) => judge(listen, pid, &answer, report),
+            Err(error) => report.fail(
+                CHECK,
+                format!("process {pid} serves the database, but {listen} does not answer ({error}): does it use this config?"),
+            ),
+        },
+        (None, Listen::Tcp(address)) => try_to_bind(address, report),
+        (None, Listen::Unix(path)) => try_directory(path, report),
+    }
+}
+
+fn judge(listen: &Listen, pid: &str, answer: &str, report: &mut Report) {
+    let reason = answer.split("\r\n\r\n").nth(1).unwrap_or_default().trim();
+    match answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)) {
+        Some("200") if reason == "ok" => report.ok(CHECK, format!("process {pid} serves at {listen}")),
+        Some("503") => report.fail(CHECK, format!("process {pid} refuses deliveries at {listen}: {reason}")),
+        _ => report.fail(CHECK, format!("who answers at {listen} is not hookbox: ss -ltnp shows who it is")),
+    }
+}
+
+fn ask(listen: &Listen) -> io::Result<String> {
+    match listen {
+        Listen::Tcp(address) => {
+            let address = within_reach(first_address(address)?);
+            let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
+            converse(stream)
+        }
+        Listen::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
+            converse(stream)
+        }
+    }
+}
+
+fn converse(mut stream: impl Read + Write) -> io::Result<String> {
+    stream.write_all(QUESTION)?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Who listens on all addresses is reached by the one of this machine.
+fn within_reach(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+fn first_address(address: &str) -> io::Result<SocketAddr> {
+    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    address.to_socket_addrs()?.next().ok_or_else(none)
+}
+
+fn try_to_bind(address: &str, report: &mut Report) {
+    match can_bind(address) {
+        Ok(()) => report.warn(CHECK, format!("{address} is free: hookbox serve does not run on this database")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => report.warn(
+            CHECK,
+            format!(
+                "{address} is in use, and hookbox serve does not run on this database. systemd's hookbox.socket may hold it; \
+                 if not, ss -ltnp shows who does"
+            ),
+        ),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => report.fail(
+            CHECK,
+            format!("this user may not listen on {address}: take a port from 1024 on, or let systemd's socket hold it"),
+        ),
+        Err(error) => report.fail(CHECK, format!("nobody can listen on {address}: {error}")),
+    }
+}
+
+/// Takes the address without listening on it, so that nobody connects, and gives it back.
+fn can_bind(address: &str) -> io::Result<()> {
+    let address = first_address(address)?;
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket(family, SocketType::STREAM, None)?;
+    set_socket_reuseaddr(&socket, true)?;
+    Ok(bind(&socket, &address)?)
+}
+
+fn try_directory(path: &Path, report: &mut Report) {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match access(directory, Access::WRITE_OK) {
+        Ok(()) => report.warn(CHECK, "hookbox serve does not run on this database"),
+        Err(error) => {
+            report.fail(CHECK, format!("the socket {} cannot be made: its directory: {error}", path.display()))
+        }
+    }
+}
+
+/// Names that end in `.local` are asked for by multicast, which the C library of a static binary does not do.
+pub(super) fn local_names(patient: &Patient<'_>, report: &mut Report) {
+    for action in patient.config.actions.values() {
+        let url = match &action.kind {
+            Kind::Slack(slack) => &slack.url,
+            Kind::Http(http) => &http.url,
+            Kind::Log | Kind::Command(_) => continue,
+        };
+        let Ok(url) = url.resolve(patient.env) else { continue };
+        let text = String::from_utf8_lossy(url.as_bytes());
+        let Some(host) = host_of(&text).filter(|host| host.ends_with(".local")) else { continue };
+        let check = format!("name for {}", action.name);
+        // Any port will do.
+        match (host, 80).to_socket_addrs() {
+            Ok(_) => report.ok(check, format!("{host} has an address")),
+            Err(_) => report.fail(
+                check,
+                format!(
+                    "{host} has no address here, and static binaries cannot look .local names up: write the address itself \
+                     (192.168.1.2), the name that the router gives it, or a line in /etc/hosts"
+                ),
+            ),
+        }
+    }
+}
+
+/// Without the rest of the URL, which may be secret.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    Some(host.split(':').next()?.trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_host_of_a_url_is_looked_at() {
+        for url in [
+            "http://homeassistant.local:8123/api/webhook/secret",
+            "https://me:secret@homeassistant.local/",
+            "http://homeassistant.local.",
+            "http://homeassistant.local?x=1",
+        ] {
+            assert_eq!(host_of(url), Some("homeassistant.local"), "{url}");
+        }
+        assert_eq!(host_of("nonsense"), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! Whether every secret is there, and for nobody else. None is shown.
+
+use std::path::Path;
+
+use super::{Patient, Report, machine};
+use crate::action::Kind;
+use crate::cli::secret;
+use crate::config::secret::SecretRef;
+use crate::config::{Action, Origin, Source, Verification};
+
+pub(super) fn check(patient: &Patient<'_>, report: &mut Report) {
+    for source in patient.config.sources.values() {
+        check_source(source, patient, report);
+    }
+    for action in patient.config.actions.values() {
+        check_action(action, patient, report);
+    }
+    check_config_file(patient, report);
+}
+
+fn check_source(source: &Source, patient: &Patient<'_>, report: &mut Report) {
+    let check = format!("source {}", source.name);
+    let references = match &source.verification {
+        Verification::Secrets(references) => references.as_slice(),
+        Verification::Awaited => {
+            return report.warn(check, "it waits for the secret that its provider brings: see the log");
+        }
+        Verification::Nothing => {
+            return report.warn(check, "deliveries are NOT verified (verify = \"none\"): anybody can forge them");
+        }
+        Verification::LocalOnly => {
+            return report.warn(check, "deliveries are NOT verified, and taken from this machine only: set a secret");
+        }
+    };
+    let mut problems: Vec<String> =
+        references.iter().filter_map(|reference| secret::decoded(source, reference, patient.env).err()).collect();
+    if let Err(failure) = secret::verify_token(source, patient.env) {
+        problems.push(failure.to_string());
+    }
+    let all = references.iter().chain(&source.verify_token);
+    tell(check, &problems, all, patient, report);
+}
+
+fn check_action(action: &Action, patient: &Patient<'_>, report: &mut Report) {
+    let references: Vec<&SecretRef> = match &action.kind {
+        Kind::Slack(slack) => vec![&slack.url],
+        Kind::Http(http) => {
+            let headers = http.headers.iter().map(|(_, value)| value);
+            headers.chain([&http.url]).chain(&http.sign).collect()
+        }
+        Kind::Log | Kind::Command(_) => return,
+    };
+    let problems: Vec<String> =
+        action.kind.prepare(patient.env).err().map(|error| error.to_string()).into_iter().collect();
+    tell(format!("action {}", action.name), &problems, references, patient, report);
+}
+
+/// What only the service manager gives cannot be seen here; but `serve` does not start without.
+fn tell<'a>(
+    check: String,
+    problems: &[String],
+    references: impl IntoIterator<Item = &'a SecretRef>,
+    patient: &Patient<'_>,
+    report: &mut Report,
+) {
+    let references: Vec<&SecretRef> = references.into_iter().collect();
+    let exposed = references.iter().find_map(|reference| match reference {
+        SecretRef::File(path) => machine::exposed(path),
+        _ => None,
+    });
+    match (problems, &patient.server) {
+        ([], _) => match exposed {
+            Some(exposed) => report.warn(check, exposed),
+            None => report.ok(check, "what it needs is set"),
+        },
+        (problems, Some(pid)) => report
+            .warn(check, format!("{}. Process {pid} serves, so that it has what is not set here", problems.join("; "))),
+        (problems, None) => {
+            report.fail(check, format!("{} (a systemd unit may set what this shell does not)", problems.join("; ")));
+        }
+    }
+}
+
+/// A secret that is written into the config itself.
+fn check_config_file(patient: &Patient<'_>, report: &mut Report) {
+    let Origin::File(path) = &patient.config.origin else { return };
+    let is_written_out = patient.config.sources.values().any(|source| match &source.verification {
+        Verification::Secrets(references) => references.iter().any(|one| matches!(one, SecretRef::Literal(_))),
+        _ => false,
+    });
+    if let Some(exposed) = machine::exposed(Path::new(path)).filter(|_| is_written_out) {
+        report.warn("config file", format!("there is a secret in it, and {exposed}"));
+    }
+}

@@ -1,0 +1,127 @@
+//! `hookbox prune`: old events are forgotten.
+
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use super::Failure;
+use super::args::PruneArgs;
+use super::progress::Progress;
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::event::Status;
+use crate::housekeeping::rules;
+use crate::store::{self, Disk, Expiring, Pruner, Rule, Search};
+
+/// After each step, which takes a millisecond, the others have the database: long enough for a receiver that SQLite has put
+/// to sleep to wake up.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What can be rewritten while `serve` runs: the receiver waits a second for the lock, and a card writes 10 MiB in one.
+const MAX_SERVED_BYTES: u64 = 8 << 20;
+
+const NO_AGE: &str = "prune needs an age: write [retention] into the config, or --older-than";
+
+const CLOCK_NOT_SET: &str = "the clock has not been set, so that nobody knows how old an event is: set it first";
+
+/// What was found, or forgotten.
+#[derive(Default)]
+struct Tally {
+    events: usize,
+    bytes: i64,
+}
+
+pub(super) fn run(config: &Config, args: &PruneArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let rules = rules_of(config, args, clock::now())?;
+    if args.dry_run {
+        let pruner = Pruner::open_to_look(&config.database)?;
+        let found = walk(&pruner, &rules, |_, batch| Ok(batch.events.len()))?;
+        return Ok(writeln!(out, "would prune {}", found.text())?);
+    }
+    let pruner = Pruner::open(&config.database)?;
+    let is_served = store::server_of(&config.database).is_some();
+    let forgotten = walk(&pruner, &rules, |search, batch| {
+        let forgotten = pruner.forget(search, batch)?;
+        pruner.checkpoint();
+        if is_served {
+            thread::sleep(PAUSE);
+        }
+        Ok(forgotten)
+    })?;
+    writeln!(out, "pruned {}", forgotten.text())?;
+    if args.vacuum { vacuum(config, &pruner, is_served, out) } else { Ok(()) }
+}
+
+fn rules_of(config: &Config, args: &PruneArgs, now: Timestamp) -> Result<Vec<Rule>, Failure> {
+    if !now.is_plausible() {
+        return Err(Failure::failed(CLOCK_NOT_SET));
+    }
+    if let Some(age) = args.older_than {
+        let what = Expiring::Events(args.status.unwrap_or(Status::Processed));
+        return Ok(vec![Rule { what, before: now.minus(age), now }]);
+    }
+    let mut rules = rules(&config.retention, now);
+    if let Some(status) = args.status {
+        rules.retain(|rule| rule.what == Expiring::Events(status));
+    }
+    if rules.is_empty() && (!args.vacuum || args.status.is_some()) {
+        return Err(Failure::usage(NO_AGE));
+    }
+    Ok(rules)
+}
+
+/// Does `step` with every batch that the rules are for; it says how many of its events count.
+fn walk(
+    pruner: &Pruner,
+    rules: &[Rule],
+    step: impl Fn(&Search, &store::Batch) -> store::Result<usize>,
+) -> store::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut progress = Progress::new();
+    for rule in rules {
+        let mut search = Search::new(*rule);
+        loop {
+            let batch = pruner.find(&mut search)?;
+            if batch.events.is_empty() {
+                break;
+            }
+            let events = step(&search, &batch)?;
+            if rule.what != Expiring::Duplicates {
+                tally.events += events;
+                tally.bytes += batch.bytes;
+            }
+            progress.show(|| tally.text());
+        }
+    }
+    Ok(tally)
+}
+
+fn vacuum(config: &Config, pruner: &Pruner, is_served: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let before = pruner.space()?;
+    let left_bytes = before.file_bytes.saturating_sub(before.free_bytes);
+    if is_served && left_bytes > MAX_SERVED_BYTES {
+        return Err(Failure::failed(format!(
+            "{} MiB are free within the database, and are used for new events. To give them back, the other {} MiB must be \
+             rewritten, and deliveries would wait for that: stop hookbox serve, run this again, and start it",
+            before.free_bytes >> 20,
+            left_bytes >> 20
+        )));
+    }
+    let free_bytes = Disk::of(&config.database).map_or(u64::MAX, |disk| disk.free_bytes);
+    if free_bytes < left_bytes.saturating_add(config.disk_reserve_bytes) {
+        return Err(Failure::failed(format!(
+            "rewriting the database takes {} MiB, and only {} MiB of the disk are free",
+            left_bytes >> 20,
+            free_bytes >> 20
+        )));
+    }
+    pruner.vacuum()?;
+    let given_bytes = before.file_bytes.saturating_sub(pruner.space()?.file_bytes);
+    Ok(writeln!(out, "gave {} KiB back to the file system", given_bytes >> 10)?)
+}
+
+impl Tally {
+    fn text(&self) -> String {
+        format!("{} events, {} KiB", self.events, self.bytes >> 10)
+    }
+}

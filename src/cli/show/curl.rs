@@ -1,0 +1,134 @@
+//! An event as a command that sends it again.
+
+use crate::action::{header_fields_to_forward, redacted_names};
+use crate::cli::send::to_connect_to;
+use crate::cli::table::is_invisible;
+use crate::config::Config;
+use crate::digest;
+use crate::event::{Event, EventId};
+use crate::listen::Listen;
+use crate::receive::PATH_PREFIX;
+use crate::store::Detail;
+
+/// The longest body that is written as an argument: Linux takes 128 KiB of one, and each quote in it takes four bytes.
+const MAX_ARGUMENT_BYTES: usize = 32 << 10;
+
+/// A line of base64, as `base64` writes it.
+const BASE64_COLUMNS: usize = 76;
+
+/// A command for a shell that sends the event to where this config listens: the exact bytes, and the header fields that are
+/// still known.
+pub(super) fn command(config: &Config, event: &Detail) -> String {
+    let event = as_event(event);
+    let mut notes = String::new();
+    for name in redacted_names(&event) {
+        notes.push_str(&format!("# missing: {} carried a secret and was not stored\n", quoted(&name)));
+    }
+    let mut words = place(&config.listen, &event.source);
+    let mut has_type = false;
+    for (name, value) in header_fields_to_forward(&event) {
+        let Ok(value) = value.to_str() else {
+            notes.push_str(&format!("# missing: {name}, whose value is not ASCII\n"));
+            continue;
+        };
+        has_type |= name == "content-type";
+        // An empty field is written with a semicolon.
+        let field = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
+        words.push(format!("--header {}", quoted(&field)));
+    }
+    if !has_type {
+        // Without this, curl adds one of its own.
+        words.push("--header 'content-type:'".to_owned());
+    }
+    match as_argument(event.bytes()) {
+        Some(text) => format!("{notes}curl {} \\\n  --data-raw {}\n", words.join(" \\\n  "), quoted(text)),
+        None => {
+            let words = words.join(" \\\n  ");
+            format!(
+                "{notes}base64 -d <<'END' | curl {words} \\\n  --data-binary @-\n{}END\n",
+                base64_lines(event.bytes())
+            )
+        }
+    }
+}
+
+/// Where the source of that name takes deliveries.
+fn place(listen: &Listen, source: &str) -> Vec<String> {
+    match listen {
+        Listen::Tcp(address) => vec![quoted(&format!("http://{}{PATH_PREFIX}{source}", to_connect_to(address)))],
+        Listen::Unix(path) => vec![
+            quoted(&format!("http://localhost{PATH_PREFIX}{source}")),
+            format!("--unix-socket {}", quoted(&path.display().to_string())),
+        ],
+    }
+}
+
+fn as_event(detail: &Detail) -> Event {
+    let summary = &detail.summary;
+    Event {
+        id: EventId(summary.id),
+        source: summary.source.clone(),
+        event_type: summary.event.clone(),
+        delivery_id: summary.delivery_id.clone(),
+        received_at: summary.received_at.clone(),
+        headers_json: detail.headers_json.clone(),
+        payload_json: detail.payload_json.as_str().into(),
+        body: detail.body.clone(),
+    }
+}
+
+/// Short text that a terminal shows as it is; anything else would be changed on its way through a screen and a shell.
+fn as_argument(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body).ok().filter(|text| text.len() <= MAX_ARGUMENT_BYTES)?;
+    let is_plain = text.chars().all(|c| c == '\n' || c == '\t' || !is_invisible(c));
+    is_plain.then_some(text)
+}
+
+/// One word of a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace(is_invisible_in_a_word, "?").replace('\'', r"'\''"))
+}
+
+fn is_invisible_in_a_word(c: char) -> bool {
+    c != '\n' && c != '\t' && is_invisible(c)
+}
+
+fn base64_lines(bytes: &[u8]) -> String {
+    let encoded = digest::base64(bytes);
+    let mut rest = encoded.as_str();
+    let mut lines = String::new();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(BASE64_COLUMNS));
+        lines.push_str(line);
+        lines.push('\n');
+        rest = after;
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_stays_one_word() {
+        assert_eq!(quoted("it's $HOME `id` \\ \"x\" !"), r#"'it'\''s $HOME `id` \ "x" !'"#);
+        assert_eq!(quoted("a\r\u{1b}[2J"), "'a??[2J'");
+    }
+
+    #[test]
+    fn what_a_screen_would_change_is_no_argument() {
+        assert_eq!(as_argument(b"{\"a\":\n\t1}"), Some("{\"a\":\n\t1}"));
+        for body in [&b"\xff"[..], b"a\r\n", b"\0", "\u{202e}".as_bytes(), &[b'x'; MAX_ARGUMENT_BYTES + 1]] {
+            assert_eq!(as_argument(body), None, "{:?}", &body[..body.len().min(9)]);
+        }
+    }
+
+    #[test]
+    fn base64_is_in_lines_that_a_terminal_takes() {
+        assert_eq!(base64_lines(b""), "");
+        let lines = base64_lines(&[7; 58]);
+        assert_eq!(lines.lines().map(str::len).collect::<Vec<_>>(), [76, 4]);
+        assert!(lines.ends_with('\n'));
+    }
+}

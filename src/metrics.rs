@@ -1,0 +1,250 @@
+//! What the running server counts, for Prometheus and for the page. Every number is an atomic: where deliveries pass, a
+//! count costs an addition. What is in the database is not counted here, but asked for when somebody looks.
+//!
+//! The labels are the sources and actions of the configuration, and words of this program: nothing that a sender chooses.
+
+pub mod exposition;
+mod hours;
+mod rejects;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use hours::Hours;
+pub use rejects::{Reject, RejectReason, Rejects};
+
+use crate::event::Outcome;
+
+/// From a line on standard output to a command of ten minutes, in microseconds.
+const ATTEMPT_BOUNDS_US: [u64; 10] =
+    [1_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000, 30_000_000, 120_000_000, 600_000_000];
+
+/// From at once to a day of retries, in microseconds. The times in the database are whole seconds.
+const PROCESSING_BOUNDS_US: [u64; 9] = [
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    15_000_000,
+    60_000_000,
+    300_000_000,
+    1_800_000_000,
+    10_800_000_000,
+    86_400_000_000,
+];
+
+/// As many as tiny_http hands over at once, doubled step by step.
+const BATCH_BOUNDS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How often a value lay below each of some bounds.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: &'static [u64],
+    /// One for each bound, and one for what lies above them all.
+    counts: Vec<AtomicU64>,
+    sum: AtomicU64,
+}
+
+impl Histogram {
+    /// `bounds` ascend.
+    pub fn new(bounds: &'static [u64]) -> Histogram {
+        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Histogram { bounds, counts, sum: AtomicU64::new(0) }
+    }
+
+    pub fn observe(&self, value: u64) {
+        let at = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[at].fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(value, Ordering::Relaxed);
+    }
+
+    /// For bounds in microseconds.
+    pub fn observe_duration(&self, duration: Duration) {
+        self.observe(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    }
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    pub commit_deliveries: Histogram,
+    /// Rejects by the hour.
+    pub hours: Hours,
+    pub rejects: Rejects,
+    sources: Labelled<SourceCounts>,
+    /// What no source was found for.
+    pub stray: RejectCounts,
+    actions: Labelled<ActionCounts>,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics {
+            commit_deliveries: Histogram::new(&BATCH_BOUNDS),
+            hours: Hours::default(),
+            rejects: Rejects::default(),
+            sources: Labelled::default(),
+            stray: RejectCounts::default(),
+            actions: Labelled::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// What is counted of a source of the configuration.
+    pub fn source(&self, name: &str) -> Arc<SourceCounts> {
+        self.sources.get(name, || SourceCounts { name: name.to_owned(), ..SourceCounts::default() })
+    }
+
+    /// What is counted of an action of the configuration.
+    pub fn action(&self, name: &str) -> Arc<ActionCounts> {
+        self.actions.get(name, ActionCounts::default)
+    }
+
+    pub fn sources(&self) -> Vec<(String, Arc<SourceCounts>)> {
+        self.sources.all()
+    }
+
+    pub fn actions(&self) -> Vec<(String, Arc<ActionCounts>)> {
+        self.actions.all()
+    }
+}
+
+/// Counts by a label. One that a new configuration has dropped keeps its numbers: a counter never falls.
+#[derive(Debug)]
+struct Labelled<T>(Mutex<BTreeMap<String, Arc<T>>>);
+
+impl<T> Default for Labelled<T> {
+    fn default() -> Labelled<T> {
+        Labelled(Mutex::default())
+    }
+}
+
+impl<T> Labelled<T> {
+    fn get(&self, label: &str, new: impl FnOnce() -> T) -> Arc<T> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(label.to_owned()).or_insert_with(|| Arc::new(new())))
+    }
+
+    fn all(&self) -> Vec<(String, Arc<T>)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(label, counts)| (label.clone(), Arc::clone(counts))).collect()
+    }
+}
+
+/// What became of the deliveries of a source.
+#[derive(Debug, Default)]
+pub struct SourceCounts {
+    pub name: String,
+    pub stored: Counter,
+    pub duplicates: Counter,
+    /// Duplicates that have queued dead jobs again, or were meant again.
+    pub replayed: Counter,
+    pub handshakes: Counter,
+    /// Could not be made durable then.
+    pub refused: Counter,
+    pub rejects: RejectCounts,
+}
+
+/// Rejects by their reason.
+#[derive(Debug, Default)]
+pub struct RejectCounts([Counter; RejectReason::ALL.len()]);
+
+impl RejectCounts {
+    pub fn of(&self, reason: RejectReason) -> &Counter {
+        &self.0[reason as usize]
+    }
+
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(Counter::get).sum()
+    }
+}
+
+/// What became of the attempts of an action.
+#[derive(Debug)]
+pub struct ActionCounts {
+    pub succeeded: Counter,
+    pub failed: Counter,
+    pub gave_up: Counter,
+    pub attempt: Histogram,
+    /// From the reception of the event to the success.
+    pub processing: Histogram,
+}
+
+impl Default for ActionCounts {
+    fn default() -> ActionCounts {
+        ActionCounts {
+            succeeded: Counter::default(),
+            failed: Counter::default(),
+            gave_up: Counter::default(),
+            attempt: Histogram::new(&ATTEMPT_BOUNDS_US),
+            processing: Histogram::new(&PROCESSING_BOUNDS_US),
+        }
+    }
+}
+
+impl ActionCounts {
+    pub fn of(&self, outcome: Outcome) -> &Counter {
+        match outcome {
+            Outcome::Success => &self.succeeded,
+            Outcome::Retry { .. } => &self.failed,
+            Outcome::GiveUp => &self.gave_up,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(histogram: &Histogram) -> Vec<u64> {
+        histogram.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    #[test]
+    fn a_value_on_a_bound_lies_below_it() {
+        let histogram = Histogram::new(&[1, 2, 4]);
+        for value in [0, 1, 2, 3, 4, 5, u64::MAX - 20] {
+            histogram.observe(value);
+        }
+        assert_eq!(counts(&histogram), [2, 1, 2, 2]);
+    }
+
+    #[test]
+    fn a_label_keeps_its_numbers() {
+        let metrics = Metrics::default();
+        metrics.source("a").stored.add(2);
+        metrics.source("a").stored.add(1);
+        assert_eq!(metrics.sources().len(), 1);
+        assert_eq!((metrics.source("a").name.as_str(), metrics.source("a").stored.get()), ("a", 3));
+    }
+}

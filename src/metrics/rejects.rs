@@ -1,0 +1,191 @@
+//! The latest rejects, for whoever wonders why nothing arrives. In memory only: what strangers send is not stored.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+
+/// Enough to see what goes wrong; a flood must not fill the memory.
+const MAX_OF_SOURCES: usize = 100;
+
+/// What has found no source comes from scanners mostly, and must not drive out what has.
+const MAX_STRAY: usize = 20;
+
+/// A wrong address or a reason of the operator's, cut where a stranger has made it long.
+const MAX_TEXT_CHARS: usize = 200;
+
+/// Why a delivery was rejected, as a word that does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectReason {
+    NoSuchSource,
+    WrongMethod,
+    Malformed,
+    TooLarge,
+    SignatureMissing,
+    SignatureWrong,
+    Timestamp,
+    Handshake,
+    NoSecret,
+    Forwarded,
+    NotAllowed,
+}
+
+impl RejectReason {
+    pub const ALL: [RejectReason; 11] = [
+        RejectReason::NoSuchSource,
+        RejectReason::WrongMethod,
+        RejectReason::Malformed,
+        RejectReason::TooLarge,
+        RejectReason::SignatureMissing,
+        RejectReason::SignatureWrong,
+        RejectReason::Timestamp,
+        RejectReason::Handshake,
+        RejectReason::NoSecret,
+        RejectReason::Forwarded,
+        RejectReason::NotAllowed,
+    ];
+
+    /// The word for it in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RejectReason::NoSuchSource => "no_such_source",
+            RejectReason::WrongMethod => "wrong_method",
+            RejectReason::Malformed => "malformed",
+            RejectReason::TooLarge => "too_large",
+            RejectReason::SignatureMissing => "signature_missing",
+            RejectReason::SignatureWrong => "signature_wrong",
+            RejectReason::Timestamp => "timestamp",
+            RejectReason::Handshake => "handshake",
+            RejectReason::NoSecret => "no_secret",
+            RejectReason::Forwarded => "forwarded",
+            RejectReason::NotAllowed => "not_allowed",
+        }
+    }
+}
+
+/// One reject, and those like it that came after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reject {
+    /// `None` where the address was that of no source.
+    pub source: Option<String>,
+    pub path: String,
+    pub reason: RejectReason,
+    /// The reason in the operator's words, as of the latest.
+    pub text: String,
+    /// The sender's address.
+    pub peer: String,
+    pub last_at: String,
+    pub count: u64,
+}
+
+impl Reject {
+    pub fn new(
+        source: Option<String>,
+        path: &str,
+        reason: RejectReason,
+        text: &str,
+        peer: &str,
+        at: Timestamp,
+    ) -> Reject {
+        let cut = |text: &str| text.chars().take(MAX_TEXT_CHARS).collect();
+        Reject {
+            source,
+            path: cut(path),
+            reason,
+            text: cut(text),
+            peer: peer.to_owned(),
+            last_at: at.to_string(),
+            count: 1,
+        }
+    }
+
+    /// What is told once, with its number.
+    fn is_like(&self, other: &Reject) -> bool {
+        self.source == other.source
+            && self.reason == other.reason
+            && self.peer == other.peer
+            && (self.source.is_some() || self.path == other.path)
+    }
+}
+
+/// The latest rejects, bounded.
+#[derive(Debug, Default)]
+pub struct Rejects(Mutex<Latest>);
+
+#[derive(Debug, Default)]
+struct Latest {
+    of_sources: VecDeque<Reject>,
+    stray: VecDeque<Reject>,
+}
+
+impl Rejects {
+    pub fn push(&self, reject: Reject) {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (list, most) = match reject.source {
+            Some(_) => (&mut latest.of_sources, MAX_OF_SOURCES),
+            None => (&mut latest.stray, MAX_STRAY),
+        };
+        let before = list.iter().position(|other| other.is_like(&reject)).and_then(|at| list.remove(at));
+        let count = before.map_or(1, |before| before.count + 1);
+        list.push_back(Reject { count, ..reject });
+        if list.len() > most {
+            list.pop_front();
+        }
+    }
+
+    /// All of them, the latest first.
+    pub fn latest(&self) -> Vec<Reject> {
+        let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Reject> = latest.of_sources.iter().chain(&latest.stray).cloned().collect();
+        all.sort_by(|a, b| b.last_at.cmp(&a.last_at));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reject(source: Option<&str>, path: &str, at_s: i64) -> Reject {
+        let at = Timestamp::from_unix_ms(at_s * 1000);
+        Reject::new(source.map(str::to_owned), path, RejectReason::SignatureWrong, "why", "203.0.113.9", at)
+    }
+
+    #[test]
+    fn every_reason_counts_for_itself() {
+        for (at, reason) in RejectReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+        }
+    }
+
+    #[test]
+    fn the_same_again_is_counted_and_comes_first() {
+        let rejects = Rejects::default();
+        rejects.push(reject(Some("a"), "/webhooks/a", 1));
+        rejects.push(reject(Some("b"), "/webhooks/b", 2));
+        rejects.push(reject(Some("a"), "/webhooks/a", 3));
+        let latest = rejects.latest();
+        let told: Vec<_> = latest.iter().map(|it| (it.source.as_deref(), it.count, it.peer.as_str())).collect();
+        assert_eq!(told, [(Some("a"), 2, "203.0.113.9"), (Some("b"), 1, "203.0.113.9")]);
+    }
+
+    #[test]
+    fn a_flood_is_bounded_and_drives_out_no_reject_of_a_source() {
+        let rejects = Rejects::default();
+        rejects.push(reject(Some("a"), "/webhooks/a", 1));
+        for at in 0..10_000 {
+            rejects.push(reject(None, &format!("/{at}{}", "x".repeat(10_000)), 2));
+        }
+        let latest = rejects.latest();
+        assert_eq!(latest.len(), 1 + MAX_STRAY);
+        assert!(latest.iter().all(|it| it.path.len() <= MAX_TEXT_CHARS));
+        assert!(latest.iter().any(|it| it.source.is_some()));
+        for at in 0..10_000 {
+            rejects.push(reject(Some(&format!("s{at}")), "/", 2));
+        }
+        assert_eq!(rejects.latest().len(), MAX_OF_SOURCES + MAX_STRAY);
+    }
+}

@@ -1,0 +1,157 @@
+//! What the table says of each provider beside its signatures: ids, event types, keys, and the deliveries that we make.
+
+use super::super::sign::SignError;
+use super::super::*;
+use crate::event::Headers;
+
+type Find = fn(&Contract, &Parts<'_>) -> Option<String>;
+
+fn found(name: &str, headers: &[(&str, &str)], body: &str, find: Find) -> Option<String> {
+    let contract = preset(name).unwrap().contract().unwrap();
+    let fields = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let headers = Headers::new(fields.collect());
+    let (body, forms) = (body.as_bytes(), contract.forms);
+    find(&contract, &Parts { method: "POST", target: "/", headers: &headers, body, forms })
+}
+
+fn id_of(name: &str, headers: &[(&str, &str)], body: &str) -> Option<String> {
+    found(name, headers, body, Contract::delivery_id)
+}
+
+#[test]
+fn an_id_tells_apart_what_providers_number_alike() {
+    let hubspot = |subscription: u32| {
+        let body = format!(r#"[{{"eventId":1,"subscriptionId":{subscription},"occurredAt":1700000000000}}]"#);
+        id_of("hubspot-v3", &[], &body).unwrap()
+    };
+    assert_eq!(hubspot(7), "1:7:1700000000000");
+    assert_ne!(hubspot(7), hubspot(8), "one event id counts within one subscription");
+    assert_eq!(id_of("hubspot-v2", &[], r#"[{"eventId":1}]"#).as_deref(), Some("1"));
+    assert_eq!(id_of("hubspot-v2", &[], r#"{"vid":1}"#), None);
+    let netlify = |event, at: u32| {
+        let body = format!(r#"{{"id":"d","state":"ready","updated_at":"{at}"}}"#);
+        id_of("netlify", &[("X-Netlify-Event", event)], &body).unwrap()
+    };
+    assert_eq!(netlify("deploy_created", 1), "d:ready:deploy_created:1");
+    assert_ne!(netlify("deploy_created", 1), netlify("deploy_locked", 1));
+    assert_ne!(netlify("deploy_locked", 1), netlify("deploy_locked", 2));
+    assert_eq!(id_of("netlify", &[], r#"{"id":"d","state":"ready"}"#).as_deref(), Some("d:ready"));
+}
+
+#[test]
+fn an_id_put_together_of_several_values_is_never_too_long() {
+    let source = format!("https://example.com/{}", "a".repeat(250));
+    let id = |id: &str| id_of("cloudevents", &[("ce-id", id), ("ce-source", &source)], "").unwrap();
+    assert_eq!((id("1").len(), id("1")), (64, id("1")));
+    assert_ne!(id("1"), id("2"));
+    let long = "a".repeat(300);
+    assert_eq!(
+        id_of("github", &[("X-GitHub-Delivery", &long)], ""),
+        Some(long),
+        "one value is nobody's but the sender's"
+    );
+}
+
+#[test]
+fn a_secret_that_is_not_as_the_provider_shows_it_is_told() {
+    let wrong = |name: &str, text: &str| {
+        let contract = preset(name).unwrap().contract().unwrap();
+        contract.scheme.key(&Secret::new(text.as_bytes().to_vec()).unwrap()).unwrap_err()
+    };
+    assert!(wrong("svix", "whsec_not base64!").contains("base64 behind whsec_"));
+    assert!(wrong("svix", "whsec_").contains("base64"), "an empty key is none");
+    assert!(wrong("discord", "abcd").contains("Ed25519 public key (32 bytes in hexadecimal)"));
+    assert!(wrong("sendgrid", "AAAA").contains("P-256"));
+    assert!(wrong("adyen-banking", "xyz").contains("hexadecimal"));
+    let key = |name: &str, text: &str| {
+        let contract = preset(name).unwrap().contract().unwrap();
+        contract.scheme.key(&Secret::new(text.as_bytes().to_vec()).unwrap()).unwrap().as_bytes().to_vec()
+    };
+    assert_eq!(key("svix", " whsec_YWJj\t"), b"abc", "white space around a key is nobody's intention");
+    assert_eq!(key("adyen-banking", "00ff \n"), [0, 255]);
+    assert_eq!(key("stripe", "whsec_ "), b"whsec_ ", "but of a text it may be a part");
+}
+
+#[test]
+fn what_we_sign_we_accept() {
+    for preset in presets() {
+        let public_url = Some("https://hooks.example.com/x".to_owned());
+        let contract = Contract { public_url, ..preset.contract().unwrap() };
+        let secret = match contract.scheme.key {
+            scheme::KeyForm::Hex => "00".repeat(32),
+            _ => digest::base64(&[7; 32]),
+        };
+        let Ok(key) = contract.scheme.key(&Secret::new(secret.into_bytes()).unwrap()) else { continue };
+        let now = Timestamp::from_unix_ms(1_700_000_000_123);
+        let wish = |body| Wish { event_type: Some("seen".into()), id: Some("id-1".into()), body, new_id: "new".into() };
+        let made = match draft(&contract, Some(&key), wish(None), now) {
+            Err(SignError::PrivateKey) => continue,
+            made => made.unwrap_or_else(|error| panic!("{}: {error}", preset.name)),
+        };
+        let verdict = verify(&contract, std::slice::from_ref(&key), &made.parts(), now);
+        assert_eq!(verdict, Ok(Verified { secret_position: 0 }), "{}", preset.name);
+        if !contract.id.is_empty() {
+            let id = contract.delivery_id(&made.parts()).unwrap_or_else(|| panic!("{} has no id", preset.name));
+            assert!(id.contains("id-1"), "{}: {id}", preset.name);
+        }
+        if !contract.event.is_empty() {
+            assert_eq!(contract.event_type(&made.parts()).as_deref(), Some("seen"), "{}", preset.name);
+        }
+    }
+}
+
+#[test]
+fn a_users_own_body_is_sent_as_what_it_looks_like() {
+    let type_of = |name: &str, body: &[u8]| {
+        let contract = preset(name).unwrap().contract().unwrap();
+        let wish = Wish { event_type: None, id: None, body: Some(body.to_vec()), new_id: "new".into() };
+        let made = draft(&contract, None, wish, crate::clock::now()).unwrap();
+        made.headers.get("Content-Type").unwrap().to_owned()
+    };
+    assert_eq!(type_of("github", b" {}\n"), "application/json");
+    assert_eq!(type_of("cloudevents", b"{}"), "application/cloudevents+json");
+    assert_eq!(type_of("twilio", b"{}"), "application/json");
+    assert_eq!(type_of("twilio", b"Body=a+b&From=%2B1"), FORM);
+    assert_eq!(type_of("stripe", b"a=b"), "text/plain; charset=utf-8", "it sends no forms");
+    assert_eq!(type_of("github", b"a = b"), "text/plain; charset=utf-8");
+    assert_eq!(type_of("github", b"\xff"), "application/octet-stream");
+}
+
+#[test]
+fn the_event_type_is_where_each_provider_has_it() {
+    let event = |name: &str, headers: &[(&str, &str)], body: &str| {
+        found(name, headers, body, Contract::event_type).unwrap_or_default()
+    };
+    assert_eq!(event("sendgrid", &[], r#"[{"event":"delivered"},{"event":"open"}]"#), "delivered");
+    assert_eq!(event("gitlab", &[], r#"{"object_kind":"push"}"#), "push");
+    assert_eq!(event("gitlab-signing", &[("X-Gitlab-Event", "Push Hook")], r#"{"object_kind":"push"}"#), "Push Hook");
+    let whatsapp = r#"{"object":"whatsapp_business_account","entry":[{"changes":[{"field":"messages"}]}]}"#;
+    assert_eq!(event("meta", &[], whatsapp), "messages");
+    assert_eq!(event("meta", &[], r#"{"object":"page","entry":[{"messaging":[]}]}"#), "page");
+    assert_eq!(event("hubspot-v2", &[], r#"[{"subscriptionType":"contact.creation"}]"#), "contact.creation");
+    assert_eq!(event("msgraph", &[], r#"{"value":[{"lifecycleEvent":"missed"}]}"#), "missed");
+    assert_eq!(event("shopify", &[("Shopify-Topic", "orders/create")], "{}"), "orders/create");
+}
+
+#[test]
+fn no_header_that_carries_a_key_is_stored() {
+    for name in
+        ["X-Api-Key", "api-key", "X-Auth-Token", "Cookie", "Authorization", "X-Gitlab-Token", "X-Buildkite-Token"]
+    {
+        assert!(is_secret_header(name), "{name}");
+    }
+    for name in ["X-Hub-Signature-256", "X-GitHub-Event", "Content-Type"] {
+        assert!(!is_secret_header(name), "{name}");
+    }
+}
+
+#[test]
+fn a_users_own_body_is_sent_as_it_is() {
+    let contract = preset("stripe").unwrap().contract().unwrap();
+    let key = Secret::new(b"whsec_x".to_vec()).unwrap();
+    let body = br#"{ "id" : "evt_1", "type":"x" }"#.to_vec();
+    let wish = Wish { event_type: None, id: None, body: Some(body.clone()), new_id: "new".into() };
+    let made = draft(&contract, Some(&key), wish, crate::clock::now()).unwrap();
+    assert_eq!(made.body, body);
+    assert!(verify(&contract, &[key], &made.parts(), crate::clock::now()).is_ok());
+}

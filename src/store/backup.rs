@@ -1,0 +1,147 @@
+//! A copy of the database, taken while others write.
+//!
+//! All pages are read in one read transaction, so that no writer makes the copy begin anew, and what was acknowledged
+//! before is in it. SQLite's backup is taken rather than `VACUUM INTO`: it reads at the speed of the disk, so that the WAL
+//! is held for the shortest time, and the rows of the same moment can be counted beside it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::place::{Disk, directory_of};
+use super::{Error, Result, connect, open_to_look, sibling};
+
+/// Pages between two reports of how far it is: about a megabyte.
+const STEP_PAGES: i32 = 256;
+
+/// The file's permissions, without what else is in the mode.
+const PERMISSIONS: u32 = 0o777;
+
+/// What a copy must have as many rows of as the original.
+const TABLES: [&str; 4] = ["webhook_events", "jobs", "attempts", "provenance"];
+
+/// A copy that is written, checked and on disk.
+#[derive(Debug)]
+pub struct Copied {
+    pub events: i64,
+    pub bytes: u64,
+}
+
+/// The file before it has its name. Deleted when this is dropped.
+struct Draft(PathBuf);
+
+/// Copies the database at `path` into the file `to`, which must not exist. Where both are on the same disk,
+/// `reserve_bytes` of it must stay free. `progress` is told how many of how many pages are copied.
+pub fn backup(path: &Path, to: &Path, reserve_bytes: u64, progress: impl FnMut(i32, i32)) -> Result<Copied> {
+    if to.symlink_metadata().is_ok() {
+        return Err(Error::Exists(to.to_owned()));
+    }
+    let source = open_to_look(path)?;
+    check_room(&source, path, to, reserve_bytes)?;
+    let draft = Draft::create(path, to)?;
+    let counts = copy(&source, &draft.0, progress).map_err(|error| Error::of(to, error))?;
+    drop(source);
+    verify(&draft.0, to, &counts)?;
+    let bytes = publish(&draft.0, to).map_err(|error| unwritable(to, error))?;
+    Ok(Copied { events: counts[0], bytes })
+}
+
+impl Draft {
+    /// Beside the file that it becomes, with the permissions of the database: it holds the same.
+    fn create(path: &Path, to: &Path) -> Result<Draft> {
+        let draft = sibling(to, &format!(".{}.part", std::process::id()));
+        let create = || {
+            let mode = fs::metadata(path)?.permissions().mode() & PERMISSIONS;
+            let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+            file.set_permissions(fs::Permissions::from_mode(mode))
+        };
+        create().map_err(|error| unwritable(to, error))?;
+        Ok(Draft(draft))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            // Once it has its name there is nothing left.
+            let _ = fs::remove_file(sibling(&self.0, suffix));
+        }
+    }
+}
+
+/// Returns how many rows of each table the copy must have.
+fn copy(source: &Connection, to: &Path, mut progress: impl FnMut(i32, i32)) -> rusqlite::Result<Vec<i64>> {
+    let mut copy = connect(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // A copy that does not come to its end is deleted, and one that does is synced before it has its name.
+    copy.pragma_update(None, "synchronous", "OFF")?;
+    let moment = source.unchecked_transaction()?;
+    let counts = counts(&moment)?;
+    let backup = Backup::new(&moment, &mut copy)?;
+    while backup.step(STEP_PAGES)? != StepResult::Done {
+        let done = backup.progress();
+        progress(done.pagecount - done.remaining, done.pagecount);
+    }
+    Ok(counts)
+}
+
+fn counts(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
+    let count = |table: &&str| connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
+    TABLES.iter().map(count).collect()
+}
+
+/// Reads every page of the copy, and makes it a database that needs no file beside it.
+fn verify(draft: &Path, to: &Path, expected: &[i64]) -> Result<()> {
+    let check = || {
+        let copy = connect(draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        copy.pragma_update(None, "journal_mode", "DELETE")?;
+        let found: String = copy.pragma_query_value(None, "integrity_check", |row| row.get(0))?;
+        Ok((found, counts(&copy)?))
+    };
+    match check().map_err(|error| Error::of(to, error))? {
+        (found, counts) if found == "ok" && counts == expected => Ok(()),
+        (found, counts) if found == "ok" => {
+            Err(Error::BadCopy { path: to.to_owned(), reason: format!("{counts:?} rows and not {expected:?}") })
+        }
+        (found, _) => Err(Error::BadCopy { path: to.to_owned(), reason: found }),
+    }
+}
+
+/// Gives the file its name when it is on disk. Returns its size.
+fn publish(draft: &Path, to: &Path) -> io::Result<u64> {
+    let file = File::open(draft)?;
+    file.sync_all()?;
+    match renameat_with(CWD, draft, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system (FAT, shares) has a rename that overwrites nothing.
+        Err(rustix::io::Errno::INVAL) if to.symlink_metadata().is_err() => fs::rename(draft, to)?,
+        renamed => renamed?,
+    }
+    File::open(directory_of(to))?.sync_all()?;
+    Ok(file.metadata()?.len())
+}
+
+/// A full disk would stop deliveries, and a copy that does not fit is none.
+fn check_room(source: &Connection, path: &Path, to: &Path, reserve_bytes: u64) -> Result<()> {
+    let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+    let size = source.query_row(size, [], |row| row.get::<_, i64>(0));
+    let needed_bytes = size.map_err(|error| Error::of(path, error))?.unsigned_abs();
+    let device = |path: &Path| fs::metadata(path).map(|file| file.dev()).ok();
+    let reserve_bytes = if device(path) == device(directory_of(to)) { reserve_bytes } else { 0 };
+    match Disk::of(to) {
+        Some(disk) if disk.free_bytes < needed_bytes.saturating_add(reserve_bytes) => {
+            Err(Error::NoRoom { path: to.to_owned(), free_bytes: disk.free_bytes, needed_bytes })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unwritable(to: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::Exists(to.to_owned()),
+        _ => Error::Unwritable { path: to.to_owned(), error },
+    }
+}

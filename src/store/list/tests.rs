@@ -1,0 +1,186 @@
+use std::path::Path;
+
+use super::*;
+use crate::store::migrate;
+
+const STATUSES: [&str; 4] = ["unprocessed", "processed", "error", "of another program"];
+const SOURCES: [&str; 3] = ["a", "b", "c"];
+const TYPES: [&str; 4] = ["push", "issues", "star", ""];
+
+/// 2025-01-31T12:00:00
+const START_MS: i64 = 1_738_324_800_000;
+
+fn database() -> Connection {
+    let mut connection = Connection::open_in_memory().unwrap();
+    migrate::migrate(&mut connection, Path::new("x")).unwrap_or_else(|error| panic!("{error}"));
+    connection
+}
+
+/// One event a minute, of every kind.
+fn insert(connection: &Connection, numbers: std::ops::Range<i64>) {
+    for number in numbers.step_by(4) {
+        let received_at = Timestamp::from_unix_ms(START_MS + number * 60_000).to_string();
+        insert_at(connection, number, &received_at);
+    }
+}
+
+fn insert_at(connection: &Connection, number: i64, received_at: &str) {
+    // A step that has no factor in common with the numbers of words goes through all combinations.
+    let word = |words: &[&str], step: i64| words[(number / 4 * step / 7) as usize % words.len()].to_owned();
+    connection
+        .execute(
+            "INSERT INTO webhook_events (id, source, event_type, delivery_id, payload_json, received_at, status)
+             VALUES (?1, ?2, ?3, ?1, '{}', ?4, ?5)",
+            (number, word(&SOURCES, 5), word(&TYPES, 11), received_at, word(&STATUSES, 13)),
+        )
+        .unwrap();
+}
+
+fn ids(connection: &Connection, filter: &Filter) -> Vec<i64> {
+    newest(connection, filter).unwrap().iter().map(|event| event.id).collect()
+}
+
+/// What a filter means, said in the simplest way.
+fn expected(connection: &Connection, filter: &Filter) -> Vec<i64> {
+    let mut statement = connection
+        .prepare(
+            "SELECT id FROM webhook_events WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR source = ?2)
+             AND (?3 IS NULL OR event_type = ?3) AND (?4 IS NULL OR received_at >= ?4) AND (?5 IS NULL OR id < ?5)
+             ORDER BY id DESC LIMIT ?6",
+        )
+        .unwrap();
+    let values = (
+        filter.status.map(Status::as_str),
+        &filter.source,
+        &filter.event_type,
+        filter.since.map(|since| since.to_string()),
+        filter.before.map(|id| id.0),
+        filter.limit,
+    );
+    statement.query_map(values, |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+#[track_caller]
+fn assert_filter(connection: &Connection, filter: &Filter) {
+    assert_eq!(ids(connection, filter), expected(connection, filter), "{filter:?}");
+    let mut all = all(connection, filter).unwrap();
+    all.reverse();
+    assert_eq!(all, expected(connection, &Filter { limit: u32::MAX, ..filter.clone() }), "{filter:?}");
+}
+
+fn assert_every_filter(connection: &Connection) {
+    let statuses = Status::ALL.map(Some).into_iter().chain([None]);
+    let sources = || SOURCES[..2].iter().chain(&["none of these"]).map(|word| Some((*word).to_owned())).chain([None]);
+    let types = || TYPES[..1].iter().chain(&["none of these"]).map(|word| Some((*word).to_owned())).chain([None]);
+    let sinces =
+        || [None, Some(0), Some(60_000 * 1100), Some(i64::from(u32::MAX))].map(|ms| ms.map(|ms| START_MS + ms));
+    for status in statuses {
+        for (source, event_type) in sources().flat_map(|source| types().map(move |word| (source.clone(), word))) {
+            for (since, before) in sinces().into_iter().flat_map(|since| [(since, None), (since, Some(1500))]) {
+                for limit in [3, 5000] {
+                    let filter = Filter {
+                        status,
+                        source: source.clone(),
+                        event_type: event_type.clone(),
+                        since: since.map(Timestamp::from_unix_ms),
+                        before: before.map(EventId),
+                        limit,
+                    };
+                    assert_filter(connection, &filter);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_combination_of_filters_finds_what_passes() {
+    let connection = database();
+    insert(&connection, 1..1800);
+    assert_every_filter(&connection);
+}
+
+#[test]
+fn a_clock_that_jumps_hides_nothing() {
+    let connection = database();
+    insert(&connection, 1..1200);
+    insert_at(&connection, 1200, "1970-01-01T00:00:07+00:00");
+    insert_at(&connection, 1201, "2099-01-01T00:00:00+00:00");
+    insert(&connection, 1202..1300);
+    // An import of what was received long ago.
+    (1300..1400).for_each(|number| insert_at(&connection, number, "2020-02-02T02:02:02+00:00"));
+    insert(&connection, 1400..1600);
+    assert_every_filter(&connection);
+}
+
+#[test]
+fn more_kinds_than_are_looked_at_one_by_one_are_found_too() {
+    let connection = database();
+    insert(&connection, 1..1300);
+    connection.execute("UPDATE webhook_events SET event_type = event_type || id WHERE id % 3 = 0", []).unwrap();
+    insert(&connection, 1300..1310);
+    let many = format!(
+        "INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status)
+         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n <= {MAX_KINDS})
+         SELECT 'many', 'type ' || n, n, '{{}}', '2025-01-31T12:00:00+00:00', 'processed' FROM n"
+    );
+    connection.execute(&many, []).unwrap();
+    assert!(kinds(&connection, None).unwrap().is_none());
+    let all = Filter { limit: 7, ..Filter::default() };
+    let since = Some(Timestamp::from_unix_ms(START_MS + 60_000 * 1100));
+    for source in ["a", "many", "none of these"].map(|word| Some(word.to_owned())) {
+        assert_filter(&connection, &Filter { source: source.clone(), ..all.clone() });
+        assert_filter(&connection, &Filter { source, since, status: Some(Status::Processed), ..all.clone() });
+    }
+    assert_filter(&connection, &Filter { event_type: Some("push".to_owned()), since, ..all });
+}
+
+/// Another program may store bytes that are no text: they are listed, and stop nothing.
+#[test]
+fn values_that_are_no_text_are_passed_over() {
+    let connection = database();
+    insert(&connection, 1..100);
+    connection.execute("UPDATE webhook_events SET event_type = x'ff00' WHERE id = 49", []).unwrap();
+    connection.execute("UPDATE webhook_events SET source = CAST(x'ff' AS TEXT) WHERE id = 53", []).unwrap();
+    connection.execute("UPDATE webhook_events SET status = x'fe' WHERE id = 57", []).unwrap();
+    connection.execute("UPDATE webhook_events SET received_at = 'yesterday' WHERE id = 61", []).unwrap();
+    let all = Filter { limit: 1000, ..Filter::default() };
+    assert_eq!(ids(&connection, &all).len(), 25);
+    let some = Filter { source: Some("a".to_owned()), ..all };
+    assert_eq!(ids(&connection, &some), expected(&connection, &some));
+}
+
+/// Each statement seeks: none reads the whole table, none sorts.
+#[test]
+fn no_plan_scans_or_sorts() {
+    let connection = database();
+    for sql in [NEWEST, NEWEST_OF_KIND, OLDEST_OF_KIND, OLDEST_OF_STATUS, BLOCKS_SINCE, NEWEST_FILTERED]
+        .into_iter()
+        .chain(NEXT_KIND)
+    {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let mut steps = statement.raw_query();
+        while let Some(step) = steps.next().unwrap() {
+            let step: String = step.get(3).unwrap();
+            assert!(!step.contains("SCAN webhook_events") && !step.contains("TEMP B-TREE"), "{sql}: {step}");
+        }
+    }
+}
+
+/// A plan may say that it seeks, and read a million rows all the same: it is counted what is done.
+#[test]
+fn a_kind_is_passed_by_in_a_few_steps_however_large_it_is() {
+    let connection = database();
+    insert(&connection, 1..2000);
+    connection.execute_batch("UPDATE webhook_events SET status = 'processed', source = 'a', event_type = 'b'").unwrap();
+    let only = kinds(&connection, None).unwrap().unwrap();
+    assert_eq!(only.len(), 1);
+    for (sql, count) in NEXT_KIND.into_iter().zip([3, 2, 1]) {
+        let mut statement = connection.prepare(sql).unwrap();
+        let values = [&only[0].status, &only[0].source, &only[0].event_type];
+        let found = statement.query_row(rusqlite::params_from_iter(&values[..count]), |_| Ok(())).optional().unwrap();
+        assert_eq!(found, None, "{sql}");
+        let steps = statement.get_status(rusqlite::StatementStatus::VmStep);
+        assert!(steps < 100, "{steps} steps: {sql}");
+    }
+}

@@ -1,0 +1,190 @@
+use std::path::Path;
+
+use super::*;
+use crate::store::migrate;
+
+fn database() -> Connection {
+    let mut connection = Connection::open_in_memory().unwrap();
+    migrate::migrate(&mut connection, Path::new("x")).unwrap_or_else(|error| panic!("{error}"));
+    connection
+}
+
+fn insert(connection: &Connection, how: &str, id: i64, source: &str, status: &str) {
+    connection
+        .execute(
+            &format!(
+                "INSERT {how} INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status)
+                 VALUES (?1, 'push', ?2, '{{}}', '2025-01-31T12:30:00+00:00', ?3)"
+            ),
+            (source, id, status),
+        )
+        .unwrap();
+}
+
+/// The counts that are kept, and those of the rows there are, must be the same.
+#[track_caller]
+fn assert_true(connection: &Connection) {
+    let read = |sql: &str| -> Vec<(String, String, i64)> {
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    let kept = |about: &str| {
+        read(&format!("SELECT name, what, count FROM tallies WHERE about = '{about}' AND count <> 0 ORDER BY 1, 2"))
+    };
+    assert_eq!(kept("status"), read("SELECT source, status, count(*) FROM webhook_events GROUP BY 1, 2 ORDER BY 1, 2"));
+    let jobs = "SELECT action, CASE WHEN state IN ('queued', 'running') THEN 'open' ELSE state END, count(*)
+                FROM jobs GROUP BY 1, 2 ORDER BY 1, 2";
+    assert_eq!(kept("action"), read(jobs));
+}
+
+#[test]
+fn counts_stay_true_whatever_a_program_writes() {
+    let connection = database();
+    let run = |sql: &str| connection.execute_batch(sql).unwrap();
+    for id in 1..=20 {
+        insert(&connection, "", id, if id % 3 == 0 { "b" } else { "a" }, "unprocessed");
+    }
+    insert(&connection, "OR IGNORE", 1, "a", "unprocessed");
+    insert(&connection, "OR IGNORE", 21, "a", "unprocessed");
+    insert(&connection, "", 22, "c", "odd");
+    assert_true(&connection);
+    run("INSERT INTO jobs (event_id, action, state, due_at_ms) SELECT id, 'x', 'queued', 0 FROM webhook_events");
+    run("UPDATE jobs SET state = 'running', due_at_ms = NULL, tries = 1, attempts = 1 WHERE event_id < 9");
+    assert_true(&connection);
+    run("UPDATE jobs SET state = 'dead', due_at_ms = NULL WHERE event_id < 4");
+    run("UPDATE jobs SET state = 'succeeded' WHERE event_id IN (5, 6)");
+    assert_true(&connection);
+    run("UPDATE webhook_events SET status = 'error' WHERE id < 4");
+    run("UPDATE OR IGNORE webhook_events SET status = 'processed', processed_at = 'x' WHERE id IN (5, 6, 7)");
+    assert_true(&connection);
+    run("UPDATE webhook_events SET status = 'unprocessed' WHERE id IN (2, 5)");
+    run("UPDATE webhook_events SET source = 'd' WHERE id = 9");
+    run("DELETE FROM webhook_events WHERE id IN (1, 8, 10)");
+    assert_true(&connection);
+    run("INSERT INTO jobs (event_id, action, state, due_at_ms) VALUES (5, 'x', 'queued', 0)
+         ON CONFLICT DO UPDATE SET state = 'queued', due_at_ms = 0");
+    run("DELETE FROM webhook_events");
+    assert_true(&connection);
+
+    let stats = stats(&connection).unwrap();
+    assert_eq!((stats.received, stats.events), (22, Counts::default()), "what was received stays received");
+}
+
+#[test]
+fn counts_of_what_was_there_before_are_taken_over() {
+    let connection = database();
+    for (id, status) in [(1, "unprocessed"), (2, "processed"), (3, "error"), (4, "error")] {
+        insert(&connection, "", id, "a", status);
+    }
+    connection.execute("UPDATE provenance SET duplicates = 2", []).unwrap();
+    connection.execute("INSERT INTO provenance (event_id, duplicates) VALUES (3, 5)", []).unwrap();
+    let again = include_str!("../004-tallies.sql");
+    let undo = "DROP TABLE tallies; DROP TABLE blocks; DROP TABLE counting; DROP INDEX webhook_events_kind;
+                CREATE INDEX webhook_events_status ON webhook_events (status);
+                CREATE INDEX provenance_duplicates ON provenance (duplicates) WHERE duplicates > 0;";
+    let triggers = ["webhook_event_counted", "webhook_event_moved", "webhook_event_failed", "webhook_event_uncounted"];
+    let jobs = ["job_counted", "job_moved", "job_uncounted"];
+    for trigger in triggers.into_iter().chain(jobs) {
+        connection.execute_batch(&format!("DROP TRIGGER {trigger}")).unwrap();
+    }
+    connection.execute_batch(undo).unwrap();
+    connection.execute_batch(again).unwrap();
+    assert_true(&connection);
+    let stats = stats(&connection).unwrap();
+    assert_eq!((stats.received, stats.duplicates), (4, 5));
+    assert_eq!(stats.events, Counts { unprocessed: 1, processed: 1, error: 2 });
+    assert_eq!(stats.oldest_unprocessed.as_deref(), Some("2025-01-31T12:30:00+00:00"));
+    assert_eq!(
+        connection.query_row("SELECT latest FROM blocks", [], |row| row.get::<_, String>(0)).unwrap(),
+        "2025-01-31T12:30"
+    );
+}
+
+#[test]
+fn the_oldest_pending_is_found_among_those_put_off() {
+    let connection = database();
+    for id in 1..=3 {
+        insert(&connection, "", id, "a", "unprocessed");
+    }
+    connection.execute("UPDATE webhook_events SET received_at = '2025-01-0' || id || 'T00:00:00+00:00'", []).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO jobs (event_id, action, state, due_at_ms) VALUES
+             (1, 'x', 'queued', 9000), (2, 'x', 'queued', 0), (3, 'x', 'queued', 5000), (3, 'y', 'queued', 0)",
+        )
+        .unwrap();
+    let oldest: Vec<_> =
+        actions(&connection).unwrap().into_iter().map(|action| action.oldest_pending.unwrap()).collect();
+    assert_eq!(oldest, ["2025-01-01T00:00:00+00:00", "2025-01-03T00:00:00+00:00"]);
+}
+
+#[test]
+fn only_the_hours_of_a_day_are_kept() {
+    let connection = database();
+    for number in 0..100 {
+        let received_at = Timestamp::from_unix_ms(1_738_324_800_000 + number * 3_600_000).to_string();
+        connection
+            .execute(
+                "INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status)
+                 VALUES ('a', 'push', ?1, '{}', ?2, 'processed')",
+                (number, received_at),
+            )
+            .unwrap();
+    }
+    let last = Timestamp::from_unix_ms(1_738_324_800_000 + 99 * 3_600_000 + 1000);
+    let hours = hours(&connection, last).unwrap();
+    assert_eq!(hours.len(), 24);
+    assert!(hours.iter().all(|hour| hour.received == 1), "{hours:?}");
+    assert_eq!(hours[23].hour, "2025-02-04T15:00:00+00:00");
+    assert!(tallies(&connection, "hour").unwrap().len() <= 25);
+}
+
+#[test]
+fn a_time_that_is_none_is_counted_in_no_hour() {
+    let connection = database();
+    connection
+        .execute(
+            "INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status)
+             VALUES ('a', 'push', 'x', '{}', 'yesterday', 'unprocessed')",
+            [],
+        )
+        .unwrap();
+    assert_true(&connection);
+    assert!(tallies(&connection, "hour").unwrap().is_empty());
+}
+
+#[test]
+fn a_batch_counted_by_hand_counts_as_its_rows_counted_by_the_trigger() {
+    let counts = |connection: &Connection| -> Vec<(String, String, String, i64)> {
+        let mut statement = connection
+            .prepare(
+                "SELECT about, name, what, count FROM tallies UNION ALL SELECT 'block', block, latest, 0 FROM blocks",
+            )
+            .unwrap();
+        let rows = statement
+            .query_map([], |row| Ok((row.get(0)?, text(row, 1)?.into_owned(), row.get(2)?, row.get(3)?)))
+            .unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    let deliveries = [(1, "a", 0), (2, "b", 0), (1023, "a", 59), (1024, "a", 61), (1025, "b", 3600), (1026, "b", 0)];
+    let (by_trigger, mut by_hand) = (database(), database());
+    let transaction = by_hand.transaction().unwrap();
+    let mut batch = batch::Batch::begin(&transaction).unwrap();
+    for (id, source, after_s) in deliveries {
+        let received_at = Timestamp::from_unix_ms(1_738_324_800_000 + after_s * 1000);
+        for connection in [&by_trigger, &transaction] {
+            let columns = "id, source, event_type, delivery_id, payload_json, received_at, status";
+            let insert =
+                format!("INSERT INTO webhook_events ({columns}) VALUES (?1, ?2, 'e', ?1, '', ?3, 'unprocessed')");
+            connection.execute(&insert, (id, source, received_at.to_string())).unwrap();
+        }
+        batch.add(crate::event::EventId(id), source, received_at);
+    }
+    assert_eq!(counts(&transaction), [], "the trigger rests");
+    batch.end(&transaction).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(counts(&by_hand), counts(&by_trigger));
+    insert(&by_hand, "", 5000, "a", "unprocessed");
+    assert_true(&by_hand);
+}

@@ -1,0 +1,109 @@
+//! What has changed since the last look: for those who look on.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::list::{EVENTS, SUMMARY, Summary, kinds, oldest_of_kinds, summary};
+use crate::event::{EventId, Status};
+
+/// Open and failed events that are remembered to see them change, of each status; the oldest, because workers begin with
+/// those. Some hundred KiB.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// New events that are told at once; the rest at the next look.
+const MAX_NEW: u32 = 1000;
+
+/// What was there at the last look.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// SQLite's number for the state of the database: while it is the same, nobody has written.
+    version: Option<i64>,
+    last_id: i64,
+    remembered: Remembered,
+}
+
+/// Events by their ids that may change: those that are not processed.
+#[derive(Debug, Default)]
+struct Remembered {
+    statuses: BTreeMap<i64, Status>,
+    /// Of greater ids it is not known whether they belong here.
+    horizon: Option<i64>,
+}
+
+impl Watch {
+    /// Looks on from now.
+    pub(super) fn begin(connection: &Connection) -> rusqlite::Result<Watch> {
+        let last_id = "SELECT coalesce(max(id), 0) FROM webhook_events";
+        let last_id = connection.query_row(last_id, [], |row| row.get(0))?;
+        Ok(Watch { version: None, last_id, remembered: Remembered::now(connection)? })
+    }
+
+    /// Goes on with another connection to the same database.
+    pub fn reconnect(&mut self) {
+        self.version = None;
+    }
+
+    /// The events that are new, or have another status, since the last look, in the order of their ids. An event that has
+    /// left a status and come back between two looks has not changed.
+    pub(super) fn look(&mut self, connection: &Connection) -> rusqlite::Result<Vec<Summary>> {
+        let mut ids = self.remembered.replace(Remembered::now(connection)?, self.last_id);
+        ids.extend(self.new_ids(connection)?);
+        let mut by_id = connection.prepare_cached(&format!("SELECT {SUMMARY} FROM {EVENTS} WHERE id = ?1"))?;
+        let mut changed = Vec::new();
+        for id in ids {
+            changed.extend(by_id.query_row([id], summary).optional()?);
+        }
+        Ok(changed)
+    }
+
+    /// Whether anything was written since this was last asked, by any program. Costs no lock.
+    pub(super) fn is_news(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+        let version = Some(connection.pragma_query_value(None, "data_version", |row| row.get(0))?);
+        Ok(std::mem::replace(&mut self.version, version) != version)
+    }
+
+    fn new_ids(&mut self, connection: &Connection) -> rusqlite::Result<Vec<i64>> {
+        let mut statement =
+            connection.prepare_cached("SELECT id FROM webhook_events WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+        let ids: Vec<i64> =
+            statement.query_map((self.last_id, MAX_NEW), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        if let Some(last) = ids.last() {
+            self.last_id = *last;
+        }
+        if ids.len() == MAX_NEW as usize {
+            self.version = None;
+        }
+        Ok(ids)
+    }
+}
+
+impl Remembered {
+    fn now(connection: &Connection) -> rusqlite::Result<Remembered> {
+        let mut now = Remembered::default();
+        for status in [Status::Unprocessed, Status::Error] {
+            let kinds = kinds(connection, Some(status.as_str()))?.unwrap_or_default();
+            now.add(status, oldest_of_kinds(connection, &kinds, EventId(0), MAX_REMEMBERED as u32 + 1)?);
+        }
+        Ok(now)
+    }
+
+    fn add(&mut self, status: Status, mut ids: Vec<i64>) {
+        if ids.len() > MAX_REMEMBERED {
+            ids.truncate(MAX_REMEMBERED);
+            self.horizon = self.horizon.into_iter().chain(ids.last().copied()).min();
+        }
+        self.statuses.extend(ids.into_iter().map(|id| (id, status)));
+    }
+
+    /// The ids up to `last_id` whose status was another before.
+    fn replace(&mut self, now: Remembered, last_id: i64) -> Vec<i64> {
+        let horizon = self.horizon.into_iter().chain(now.horizon).chain([last_id]).min().unwrap_or(last_id);
+        let changed = |id: &&i64| **id <= horizon && self.statuses.get(id) != now.statuses.get(id);
+        let mut ids: Vec<i64> = self.statuses.keys().chain(now.statuses.keys()).filter(changed).copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        *self = now;
+        ids
+    }
+}

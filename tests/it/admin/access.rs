@@ -1,0 +1,220 @@
+//! Who may use it.
+
+use std::net::TcpListener;
+
+use super::{asking, config, get, post, status};
+use crate::support::{Home, Request, SOURCE, Signal, wait_for};
+
+/// Everything that it answers.
+const TARGETS: [(&str, &str); 11] = [
+    ("GET", "/"),
+    ("GET", "/page.js"),
+    ("GET", "/page.css"),
+    ("GET", "/healthz"),
+    ("GET", "/metrics"),
+    ("GET", "/api/events"),
+    ("GET", "/api/events/1"),
+    ("GET", "/api/stats"),
+    ("POST", "/api/events/1/replay"),
+    ("POST", "/api/events/1/cancel"),
+    ("POST", "/api/actions/log/pause"),
+];
+
+const TOKEN: &str = "correct horse";
+
+fn bearing(request: Request, token: &str) -> Request {
+    request.with("Authorization", &format!("Bearer {token}"))
+}
+
+#[test]
+fn a_host_that_it_does_not_know_is_refused_before_anything_else() {
+    let hookbox = Home::with_config(&config("hosts = ['pi.local']")).with_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    let admin = hookbox.admin_address();
+    let port = admin.tcp().port();
+    for (method, target) in TARGETS {
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "[::2]", ""] {
+            let request = asking(method, target).with("Host", host).header("X-Hookbox", "1");
+            assert_eq!(status(&admin, &request), 403, "{method} {target} to {host:?}");
+        }
+    }
+    for host in ["localhost", "LocalHost", "127.0.0.1", "[::1]", "pi.local"] {
+        for host in [host.to_owned(), format!("{host}:{port}")] {
+            assert_eq!(status(&admin, &get("/api/stats").with("Host", &host)), 200, "{host}");
+        }
+    }
+    let mut older = admin.connect();
+    older.send(b"GET /api/stats HTTP/1.0\r\n\r\n");
+    assert_eq!(older.response().status, 403, "no host at all");
+}
+
+#[test]
+fn every_answer_tells_the_browser_to_trust_nothing() {
+    let hookbox = Home::with_config(&config("token = 'correct horse'")).with_admin().start();
+    let admin = hookbox.admin_address();
+    let requests = [
+        (200, get("/")),
+        (200, get("/page.js")),
+        (200, bearing(get("/api/events"), TOKEN)),
+        (401, get("/api/events")),
+        (403, get("/").with("Host", "evil.example")),
+        (404, get("/nowhere")),
+        (405, post("/")),
+    ];
+    for (expected, request) in requests {
+        let response = admin.send(&request);
+        assert_eq!(response.status, expected);
+        let policy = response.header("Content-Security-Policy").unwrap();
+        for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+            assert!(policy.contains(part), "{expected}: {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(response.header("X-Content-Type-Options"), Some("nosniff"), "{expected}");
+        assert_eq!(response.header("Referrer-Policy"), Some("no-referrer"), "{expected}");
+        assert_eq!(response.header("Cache-Control"), Some("no-store"), "{expected}");
+        assert_eq!(response.header("Access-Control-Allow-Origin"), None, "{expected}");
+    }
+}
+
+#[test]
+fn what_changes_something_needs_the_mark_that_no_other_page_can_set() {
+    let hookbox = Home::new().with_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.wait_until_done();
+    let admin = hookbox.admin_address();
+    for target in ["/api/events/1/replay", "/api/events/1/cancel", "/api/actions/log/pause", "/api/actions/log/resume"]
+    {
+        let form = asking("POST", target).header("Content-Type", "application/x-www-form-urlencoded").body("a=b");
+        assert_eq!(status(&admin, &form), 403, "{target}");
+        assert_eq!(status(&admin, &form.header("X-Hookbox", "0")), 403, "{target}");
+        let reading = admin.send(&get(target));
+        assert_eq!((reading.status, reading.header("Allow")), (405, Some("POST")), "{target}");
+    }
+    assert_eq!(hookbox.query::<i64>("SELECT count(*) FROM paused")[0], 0);
+    // What a browser asks before it sends a header of ours from another page.
+    let preflight = asking("OPTIONS", "/api/events/1/replay")
+        .header("Origin", "https://evil.example")
+        .header("Access-Control-Request-Method", "POST")
+        .header("Access-Control-Request-Headers", "x-hookbox");
+    let answer = admin.send(&preflight);
+    assert_eq!(answer.status, 405);
+    assert!(!answer.headers.iter().any(|(name, _)| name.to_lowercase().starts_with("access-control")));
+    assert_eq!(status(&admin, &post("/api/actions/log/pause")), 200);
+}
+
+#[test]
+fn a_token_is_wanted_for_all_but_the_page_and_the_health() {
+    let hookbox = Home::with_config(&config("token = 'env:ADMIN'")).env("ADMIN", TOKEN).with_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.wait_until_done();
+    let admin = hookbox.admin_address();
+    for (method, target) in TARGETS {
+        let is_open = ["/", "/page.js", "/page.css", "/healthz"].contains(&target);
+        let request = asking(method, target).header("X-Hookbox", "1");
+        let answer = admin.send(&request);
+        assert_eq!(answer.status, if is_open { 200 } else { 401 }, "{target}");
+        assert_eq!(answer.header("WWW-Authenticate").is_some(), !is_open, "{target}");
+        for wrong in ["correct hors", "correct horse battery", "CORRECT HORSE", "x"] {
+            let answer = admin.send(&bearing(request.clone(), wrong));
+            assert_eq!(answer.status, if is_open { 200 } else { 401 }, "{target} with {wrong:?}");
+            assert!(!answer.text().contains(TOKEN));
+        }
+        assert!(matches!(status(&admin, &bearing(request, TOKEN)), 200 | 409), "{target}");
+    }
+    assert!(!hookbox.stderr().contains(TOKEN));
+    assert_eq!(hookbox.query::<i64>("SELECT count(*) FROM paused")[0], 1, "by the one that had the token");
+}
+
+#[test]
+fn it_listens_nowhere_else_without_a_token() {
+    for place in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let home = Home::with_config(&config(&format!("listen = '{place}'"))).admin(None);
+        home.start_in_vain().refused(2, &["admin.token", "127.0.0.1"]);
+        home.run(["check"]).refused(2, &["admin.token"]);
+    }
+    Home::new().admin(Some("0.0.0.0:0")).start_in_vain().refused(2, &["token", "[admin]"]);
+
+    let admin = config("listen = '0.0.0.0:0'\ntoken = 'correct horse'");
+    let hookbox = Home::with_config(&admin).admin(None).start();
+    let port = hookbox.admin_address().tcp().port();
+    let here = crate::support::Address::Tcp(([127, 0, 0, 1], port).into());
+    assert_eq!(status(&here, &get("/api/stats").with("Host", "192.0.2.1")), 401, "by an address it may have");
+    assert_eq!(status(&here, &bearing(get("/api/stats").with("Host", "192.0.2.1"), TOKEN)), 200);
+    assert_eq!(status(&here, &bearing(get("/api/stats").with("Host", "evil.example"), TOKEN)), 403);
+}
+
+#[test]
+fn a_unix_socket_needs_no_token() {
+    let home = Home::new();
+    let place = format!("unix:{}", home.path("admin.sock").display());
+    let hookbox = home.admin(Some(&place)).start();
+    assert_eq!(status(&hookbox.admin_address(), &get("/api/stats")), 200);
+    assert_eq!(status(&hookbox.admin_address(), &get("/api/stats").with("Host", "evil.example")), 403);
+    let (home, _) = hookbox.stop();
+    assert!(!home.path("admin.sock").exists());
+}
+
+#[test]
+fn what_a_proxy_passes_on_needs_a_token() {
+    let hookbox = Home::with_config(&config("hosts = ['pi.local']")).with_admin().start();
+    for field in ["X-Forwarded-For", "Forwarded", "Via", "Cf-Connecting-Ip"] {
+        let forwarded = get("/api/stats").header(field, "203.0.113.9");
+        assert_eq!(status(&hookbox.admin_address(), &forwarded), 403, "{field}");
+    }
+    let hookbox = Home::with_config(&config("token = 'correct horse'")).with_admin().start();
+    let forwarded = get("/api/stats").header("X-Forwarded-For", "203.0.113.9");
+    assert_eq!(status(&hookbox.admin_address(), &bearing(forwarded, TOKEN)), 200);
+}
+
+#[test]
+fn a_reload_changes_who_may_and_never_opens_it_to_everybody() {
+    let open = config("listen = '0.0.0.0:0'\ntoken = 'correct horse'");
+    let hookbox = Home::with_config(&open).admin(Some("0.0.0.0:0")).start();
+    let here = crate::support::Address::Tcp(([127, 0, 0, 1], hookbox.admin_address().tcp().port()).into());
+    hookbox.write("hookbox.toml", config("token = 'another'\nhosts = ['pi.local']"));
+    hookbox.signal(Signal::HUP);
+    let by_name = bearing(get("/api/stats").with("Host", "pi.local"), "another");
+    wait_for("the new token", || (status(&here, &by_name) == 200).then_some(()));
+    assert_eq!(status(&here, &bearing(get("/api/stats"), TOKEN)), 401);
+
+    // In the file the listener is where only this machine reaches it; the one that runs is not.
+    hookbox.write("hookbox.toml", SOURCE);
+    hookbox.signal(Signal::HUP);
+    hookbox.wait_for_stderr("keeping the old configuration");
+    assert_eq!(status(&here, &get("/api/stats")), 401);
+}
+
+#[test]
+fn a_place_that_is_taken_refuses_the_start_only_where_somebody_chose_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = taken.local_addr().unwrap().to_string();
+    Home::new().admin(Some(&place)).start_in_vain().refused(1, &[&place, "in use"]);
+
+    // If this fails, somebody else has it: taken all the same.
+    let _default = TcpListener::bind("127.0.0.1:5001");
+    let hookbox = Home::new().admin(None).start();
+    hookbox.wait_for_stderr("127.0.0.1:5001 is in use");
+    hookbox.deliver("push", "d-1", "{}");
+}
+
+#[test]
+fn off_is_off() {
+    let hookbox = Home::with_config(&config("listen = 'off'")).admin(None).start();
+    hookbox.deliver("push", "d-1", "{}");
+    assert!(!hookbox.stderr().contains("page and metrics"));
+}
+
+#[test]
+fn the_service_manager_may_pass_its_socket() {
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hookbox = Home::new().passing_as("admin", &passed).admin(None).start();
+    assert_eq!(hookbox.admin_address().tcp(), passed.local_addr().unwrap());
+    assert_ne!(hookbox.address().tcp(), passed.local_addr().unwrap());
+    assert_eq!(status(&hookbox.admin_address(), &get("/healthz")), 200);
+    hookbox.deliver("push", "d-1", "{}");
+
+    let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
+    let started = Home::new().passing_as("admin", &everywhere).admin(None).try_start();
+    let ended = started.err().expect("a refusal");
+    ended.1.refused(2, &["token", "[admin]"]);
+}

@@ -1,0 +1,226 @@
+//! What it says and does.
+
+use serde_json::{Value, json as value};
+
+use super::{asking, get, json, post, status};
+use crate::support::{Home, Hookbox, Request, Stub, closed_port, sign_github, wait_for};
+
+fn started() -> Hookbox {
+    Home::new().with_admin().start()
+}
+
+fn ids(listed: &Value) -> Vec<i64> {
+    listed["events"].as_array().unwrap().iter().map(|event| event["id"].as_i64().unwrap()).collect()
+}
+
+#[test]
+fn events_are_listed_filtered_and_paged() {
+    let hookbox = started();
+    for n in 1..=5 {
+        hookbox.deliver(if n % 2 == 0 { "push" } else { "issues" }, &format!("d-{n}"), "{}");
+    }
+    hookbox.wait_until_done();
+    let admin = hookbox.admin_address();
+    let list = |query: &str| json(&admin.send(&get(&format!("/api/events{query}"))));
+    assert_eq!((ids(&list("")), list("")["more"].clone()), (vec![5, 4, 3, 2, 1], value!(false)));
+    assert_eq!(ids(&list("?event=push")), [4, 2]);
+    assert_eq!(ids(&list("?status=processed&source=github&event=issues")), [5, 3, 1]);
+    assert_eq!(ids(&list("?status=error")), [0; 0]);
+    assert_eq!(ids(&list("?source=&event=&status=")), [5, 4, 3, 2, 1], "as a form sends it");
+    let page = list("?limit=2");
+    assert_eq!((ids(&page), &page["more"]), (vec![5, 4], &value!(true)));
+    let page = list("?limit=2&before=2");
+    assert_eq!((ids(&page), &page["more"]), (vec![1], &value!(false)));
+    for wrong in ["?status=odd", "?limit=x", "?before=", "?nonsense=1"] {
+        let expected = if wrong == "?before=" { 200 } else { 400 };
+        assert_eq!(status(&admin, &get(&format!("/api/events{wrong}"))), expected, "{wrong}");
+    }
+}
+
+#[test]
+fn what_one_has_already_is_not_sent_again() {
+    let hookbox = started();
+    let admin = hookbox.admin_address();
+    let first = admin.send(&get("/api/events"));
+    let tag = first.header("ETag").unwrap().to_owned();
+    let again = admin.send(&get("/api/events").header("If-None-Match", &tag));
+    assert_eq!((again.status, again.body.len()), (304, 0));
+    hookbox.deliver("push", "d-1", "{}");
+    assert_eq!(status(&admin, &get("/api/events").header("If-None-Match", &tag)), 200);
+}
+
+#[test]
+fn one_connection_serves_one_page() {
+    let hookbox = started();
+    let mut connection = hookbox.admin_address().connect();
+    for target in ["/", "/page.css", "/page.js", "/icon.svg", "/api/stats", "/api/events"] {
+        connection.send(&get(target).bytes());
+        assert_eq!(connection.response().status, 200, "{target}");
+    }
+    connection.send(&asking("HEAD", "/").bytes());
+    assert_eq!(connection.head_response().status, 200);
+}
+
+#[test]
+fn an_event_is_told_whole() {
+    let hookbox = started();
+    let body = r#"{"a": "\u202e<script>", "n": 12345678901234567890}"#;
+    hookbox.send(&Request::github("push", "d-1", body).header("Authorization", "Bearer secret"));
+    hookbox.wait_until_done();
+    let event = json(&hookbox.admin_address().send(&get("/api/events/1")));
+    assert_eq!(
+        (&event["event"], &event["delivery_id"], &event["status"]),
+        (&value!("push"), &value!("d-1"), &value!("processed"))
+    );
+    assert_eq!(event["payload_json"], body, "to the byte");
+    let headers: Value = serde_json::from_str(event["headers_json"].as_str().unwrap()).unwrap();
+    assert_eq!(headers["Authorization"], "[redacted]");
+    assert_eq!(event["jobs"][0]["attempts"][0]["outcome"], "success");
+    assert_eq!(status(&hookbox.admin_address(), &get("/api/events/2")), 404);
+}
+
+#[test]
+fn a_payload_that_is_too_large_to_read_is_told_of() {
+    let hookbox = started();
+    let body = format!("{{\"a\": \"{}\"}}", "x".repeat(3_000_000));
+    hookbox.deliver("push", "large", &body);
+    // As long as may be, and as much to be escaped as may be.
+    let quotes = format!("[{}\"\"]", "\"\\\"\",".repeat(40_000));
+    hookbox.deliver("push", "quotes", &quotes);
+    let large = json(&hookbox.admin_address().send(&get("/api/events/1")));
+    assert_eq!((&large["payload_json"], &large["payload_bytes"]), (&Value::Null, &value!(body.len())));
+    let shown = json(&hookbox.admin_address().send(&get("/api/events/2")));
+    assert_eq!(shown["payload_json"], quotes);
+}
+
+#[test]
+fn what_failed_is_replayed_and_what_waits_is_cancelled() {
+    let stub = Stub::http();
+    let (closed, open) = (format!("http://127.0.0.1:{}", closed_port()), stub.url("/"));
+    let action = |url: &str| {
+        format!(
+            "[actions.team]\nkind = 'http'\nurl = '{url}'\non = ['*']\nattempts = 1\n[actions.slow]\nkind = 'http'\nurl = '{closed}'\non = ['*:push']\n"
+        )
+    };
+    let text = |url: &str| format!("poll_interval = '1h'\n{}{}", crate::support::SOURCE, action(url));
+    let hookbox = Home::with_config(&text(&closed)).with_admin().start();
+    let admin = hookbox.admin_address();
+    hookbox.deliver("issues", "d-1", "{}");
+    hookbox.deliver("push", "d-2", "{}");
+    let state = |id: i64| json(&admin.send(&get(&format!("/api/events/{id}"))))["status"].clone();
+    wait_for("the first to fail", || (state(1) == "error").then_some(()));
+
+    hookbox.write("hookbox.toml", text(&open));
+    hookbox.signal(crate::support::Signal::HUP);
+    hookbox.wait_for_stderr("configuration reloaded");
+    // The poll interval is an hour: the worker is woken.
+    assert_eq!(json(&admin.send(&post("/api/events/1/replay")))["changed"], true);
+    wait_for("the first to succeed", || (state(1) == "processed").then_some(()));
+    assert_eq!(status(&admin, &post("/api/events/1/cancel")), 409, "nothing is open");
+    assert_eq!(status(&admin, &post("/api/events/1/replay?action=nobody")), 409);
+    assert_eq!(status(&admin, &post("/api/events/99/replay")), 404);
+
+    assert_eq!(state(2), "unprocessed");
+    assert_eq!(json(&admin.send(&post("/api/events/2/cancel?action=slow")))["changed"], true);
+    wait_for("the second to be given up", || (state(2) != "unprocessed").then_some(()));
+}
+
+#[test]
+fn an_action_is_paused_and_resumed() {
+    let hookbox = Home::with_config(&format!("poll_interval = '1h'\n{}", crate::support::SOURCE)).with_admin().start();
+    let admin = hookbox.admin_address();
+    assert_eq!(json(&admin.send(&post("/api/actions/log/pause")))["changed"], true);
+    assert_eq!(json(&admin.send(&post("/api/actions/log/pause")))["changed"], false);
+    assert_eq!(status(&admin, &post("/api/actions/nobody/pause")), 404);
+    hookbox.deliver("push", "d-1", "{}");
+    let stats = || json(&admin.send(&get("/api/stats")));
+    let waiting = || stats()["stats"]["actions"][0].clone();
+    wait_for("a job that waits", || (waiting()["pending"] == 1).then_some(()));
+    assert_eq!(waiting()["paused"], true);
+    assert_eq!(json(&admin.send(&post("/api/actions/log/resume")))["changed"], true);
+    hookbox.wait_until_done();
+}
+
+#[test]
+fn rejects_are_told_with_their_reason_and_bounded() {
+    let hookbox = started();
+    let admin = hookbox.admin_address();
+    let rejects = || json(&admin.send(&get("/api/stats")))["rejects"].as_array().unwrap().clone();
+    hookbox.send(&Request::github("push", "d-1", "{}").signed_with("wrong"));
+    hookbox.send(&Request::github("push", "d-2", "{}").signed_with("wrong"));
+    hookbox.send(&Request::github("push", "d-3", "{}").target("/webhooks/gitub"));
+    let told = rejects();
+    let of_source = told.iter().find(|it| it["source"] == "github").unwrap();
+    assert_eq!((&of_source["reason"], &of_source["count"]), (&value!("signature_wrong"), &value!(2)));
+    assert_eq!(of_source["peer"], "127.0.0.1");
+    assert!(of_source["text"].as_str().unwrap().contains("same secret on both sides"));
+    let stray = told.iter().find(|it| it["source"].is_null()).unwrap();
+    assert_eq!((&stray["path"], &stray["reason"]), (&value!("/webhooks/gitub"), &value!("no_such_source")));
+    for n in 0..300 {
+        hookbox.send(&Request::get(&format!("/scan-{n}")));
+    }
+    let told = rejects();
+    assert!(told.len() <= 120, "{}", told.len());
+    assert!(told.iter().any(|it| it["source"] == "github"), "a scanner drives out no reject of a source");
+    assert_eq!(hookbox.stored(), 0);
+    let hours = json(&admin.send(&get("/api/stats")))["hours"].as_array().unwrap().clone();
+    let rejected: i64 = hours.iter().map(|hour| hour["rejected"].as_i64().unwrap()).sum();
+    assert_eq!((hours.len(), rejected), (24, 303));
+}
+
+#[test]
+fn stats_count_by_source_action_and_hour() {
+    let hookbox = started();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.wait_until_done();
+    let stats = json(&hookbox.admin_address().send(&get("/api/stats")));
+    assert_eq!(stats["health"], value!({"is_well": true, "line": "ok"}));
+    assert_eq!(stats["sources"][0], value!({"name": "github", "provider": "GitHub", "verification": "signature"}));
+    assert_eq!(stats["stats"]["sources"][0]["received"], 1);
+    assert_eq!(stats["stats"]["sources"][0]["duplicates"], 1);
+    assert_eq!(stats["stats"]["actions"][0]["succeeded"], 1);
+    let last = stats["hours"].as_array().unwrap().last().unwrap().clone();
+    assert!(last["received"] == 1 || stats["hours"][22]["received"] == 1, "an hour may have ended meanwhile: {last}");
+}
+
+#[test]
+fn both_listeners_say_what_is_wrong() {
+    let hookbox = started();
+    let admin = hookbox.admin_address();
+    assert_eq!(admin.send(&get("/healthz")).text(), "ok\n");
+    let holder = hookbox.db();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    wait_for("what is wrong", || {
+        let answer = admin.send(&get("/healthz"));
+        (answer.status == 503 && answer.text() == "the database is locked by another program\n").then_some(())
+    });
+    let public = hookbox.send(&Request::get("/healthz"));
+    assert_eq!((public.status, public.text()), (503, "the database is locked by another program\n".to_owned()));
+    drop(holder);
+    wait_for("all to be well", || (status(&admin, &get("/healthz")) == 200).then_some(()));
+}
+
+/// A delivery with values that would be dangerous as HTML, and a database row of another program with worse.
+#[test]
+fn hostile_values_are_told_as_they_are() {
+    let hookbox = started();
+    let body = "{\"<img src=x onerror=alert(1)>\": \"</script>\"}";
+    hookbox.send(
+        &Request::github("<script>", "\"><b>", body)
+            .header("X-Evil", "<img>")
+            .with("X-Hub-Signature-256", &sign_github(crate::support::SECRET, body.as_bytes())),
+    );
+    hookbox.db().execute_batch(
+        "INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status, headers_json)
+         VALUES (x'ff00', x'fe', x'fd', 'no json', 'yesterday', 'processed', 'no json')",
+    ).unwrap();
+    let admin = hookbox.admin_address();
+    for id in [1, 2] {
+        let answer = admin.send(&get(&format!("/api/events/{id}")));
+        assert_eq!(answer.header("Content-Type"), Some("application/json"), "{id}");
+        json(&answer);
+    }
+    assert_eq!(ids(&json(&admin.send(&get("/api/events")))), [2, 1]);
+    json(&admin.send(&get("/api/stats")));
+}

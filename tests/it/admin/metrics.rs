@@ -1,0 +1,128 @@
+//! What Prometheus reads.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use super::get;
+use crate::support::{Address, Home, Request, closed_port, wait_for};
+
+/// Runs promtool on this text; skipped, with a word, where it is missing.
+#[track_caller]
+fn promtool(args: &[&str], text: &str) {
+    let started =
+        Command::new("promtool").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let Ok(mut child) = started else {
+        println!("skipped: promtool is not installed");
+        return;
+    };
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("FAILED"), "{said}\n{text}");
+}
+
+#[track_caller]
+fn scrape(admin: &Address) -> String {
+    let answer = admin.send(&get("/metrics"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    answer.text()
+}
+
+/// The value of the line that begins so.
+#[track_caller]
+fn value(page: &str, sample: &str) -> f64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {sample} in\n{page}")).parse().unwrap()
+}
+
+#[test]
+fn they_count_what_happened() {
+    let actions = format!(
+        "[actions.log]\nkind = 'log'\non = ['*']\n\
+         [actions.team]\nkind = 'http'\nurl = 'http://127.0.0.1:{}'\non = ['*:issues']\nattempts = 2\nbackoff = '1s'\n",
+        closed_port()
+    );
+    let hookbox = Home::with_config(&format!("{}{actions}", crate::support::SOURCE)).with_admin().start();
+    let admin = hookbox.admin_address();
+    promtool(&["check", "metrics"], &scrape(&admin));
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.deliver("issues", "d-2", "{}");
+    hookbox.send(&Request::github("push", "d-3", "{}").signed_with("wrong"));
+    hookbox.send(&Request::github("push", "d-3", "{}").without("X-Hub-Signature-256"));
+    hookbox.send(&Request::github("push", "d-4", "{").with("Content-Type", "application/json"));
+    let mut malformed = hookbox.connect();
+    malformed.send(b"GET nowhere HTTP/1.1\r\n\r\n");
+    assert_eq!(malformed.response().status, 400);
+    let page = wait_for("the death of a job", || {
+        let page = scrape(&admin);
+        (value(&page, "hookbox_jobs{action=\"team\",state=\"dead\"}") == 1.0).then_some(page)
+    });
+    promtool(&["check", "metrics"], &page);
+    for (sample, expected) in [
+        ("hookbox_deliveries_total{source=\"github\",outcome=\"stored\"}", 2.0),
+        ("hookbox_deliveries_total{source=\"github\",outcome=\"duplicate\"}", 1.0),
+        ("hookbox_deliveries_total{source=\"github\",outcome=\"rejected\"}", 3.0),
+        ("hookbox_rejects_total{source=\"github\",reason=\"signature_wrong\"}", 1.0),
+        ("hookbox_rejects_total{source=\"github\",reason=\"signature_missing\"}", 1.0),
+        ("hookbox_rejects_total{source=\"github\",reason=\"malformed\"}", 1.0),
+        ("hookbox_refused_requests_total{listener=\"public\",status=\"400\"}", 1.0),
+        ("hookbox_acknowledgement_seconds_count", 3.0),
+        ("hookbox_commit_deliveries_count", 3.0),
+        ("hookbox_attempts_total{action=\"log\",outcome=\"success\"}", 2.0),
+        ("hookbox_attempts_total{action=\"team\",outcome=\"retry\"}", 2.0),
+        ("hookbox_attempt_seconds_count{action=\"team\"}", 2.0),
+        ("hookbox_processing_seconds_count{action=\"log\"}", 2.0),
+        ("hookbox_events{status=\"processed\"}", 1.0),
+        ("hookbox_events{status=\"error\"}", 1.0),
+        ("hookbox_healthy", 1.0),
+        ("hookbox_oldest_pending_seconds", 0.0),
+    ] {
+        assert_eq!(value(&page, sample), expected, "{sample} in\n{page}");
+    }
+    for sample in ["hookbox_database_bytes", "hookbox_disk_free_bytes", "process_resident_memory_bytes"] {
+        assert!(value(&page, sample) > 0.0, "{sample}");
+    }
+    assert!(value(&page, "hookbox_acknowledgement_seconds_sum") < 60.0);
+}
+
+#[test]
+fn nothing_that_a_sender_chooses_becomes_a_label() {
+    let hookbox = Home::new().with_admin().start();
+    let admin = hookbox.admin_address();
+    let lines = scrape(&admin).lines().count();
+    for n in 0..200 {
+        hookbox.send(&Request::github(&format!("type-{n}"), &format!("d-{n}"), "{}"));
+        hookbox.send(&Request::get(&format!("/webhooks/scan-{n}")));
+        hookbox.send(&Request::github("push", "x", "{}").target(&format!("/webhooks/\"}}{n}")));
+    }
+    hookbox.wait_until_done();
+    let page = scrape(&admin);
+    promtool(&["check", "metrics"], &page);
+    assert!(!page.contains("scan-") && !page.contains("type-"), "{page}");
+    assert_eq!(value(&page, "hookbox_rejects_total{source=\"\",reason=\"no_such_source\"}"), 400.0);
+    assert_eq!(page.lines().count(), lines);
+}
+
+/// The rules in the README.
+#[test]
+fn the_alerts_are_rules_that_prometheus_takes() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let rules = readme.split("```").find_map(|block| block.strip_prefix("yaml\ngroups:")).expect("rules");
+    let home = Home::new();
+    home.write("rules.yml", format!("groups:{rules}"));
+    promtool(&["check", "rules", home.path("rules.yml").to_str().unwrap()], "");
+
+    // Each metric that they ask for is there.
+    let hookbox = Home::new().with_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.wait_until_done();
+    let page = scrape(&hookbox.admin_address());
+    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let metrics: Vec<&str> = words.filter(|word| word.starts_with("hookbox_")).collect();
+    assert!(metrics.len() >= 5, "{metrics:?}");
+    for metric in metrics {
+        assert!(page.lines().any(|line| line.starts_with(metric)), "no {metric}");
+    }
+}

@@ -1,0 +1,362 @@
+//! The page in a real browser. Skipped, with a word, where there is none.
+
+mod driver;
+
+use driver::Browser;
+
+use crate::support::{Address, Home, Hookbox, Request, SECRET, SOURCE, Signal, Stub, closed_port, sign_github};
+
+/// <https://www.w3.org/TR/webdriver2/#keyboard-actions>
+const ESCAPE: char = '\u{e00c}';
+const ENTER: char = '\u{e007}';
+const TAB: char = '\u{e004}';
+
+/// The page of this server.
+fn url(hookbox: &Hookbox) -> String {
+    format!("http://{}/", hookbox.admin_address().tcp())
+}
+
+fn opened(hookbox: &Hookbox) -> Option<Browser> {
+    let browser = Browser::start()?;
+    browser.resize(1200, 1000);
+    browser.open(&url(hookbox));
+    Some(browser)
+}
+
+/// How many rows the list has.
+fn rows(count: usize) -> String {
+    format!("document.querySelectorAll('#rows tr').length === {count}")
+}
+
+#[test]
+fn a_new_user_is_told_how_to_begin_and_sees_the_first_delivery_arrive() {
+    let hookbox = Home::new().with_admin().start();
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait_for_text("#headline", "All is well");
+    browser.wait_for_text("#first", "hookbox send github");
+    hookbox.deliver("ping", "d-1", "{}");
+    browser.wait(&rows(1));
+    browser.wait("document.querySelector('#first').hidden");
+    browser.wait_for_text("#rows", "processed");
+    browser.wait_for_text("#sources", "receiving");
+    browser.wait_for_text("#legend", "1 received");
+    browser.click("#chart-title ~ details summary");
+    browser.wait_for_text("#hours", "duplicates");
+    let chart = browser.run("return document.querySelector('#chart svg').getAttribute('aria-label')");
+    assert!(chart.as_str().unwrap().contains("1 received, 0 duplicates, 0 rejected, 0 failed"), "{chart}");
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn events_are_filtered_opened_and_left_again() {
+    let hookbox = Home::new().with_admin().start();
+    for n in 1..=4 {
+        let body = format!("{{\"n\": {n}, \"big\": 12345678901234567890, \"deep\": {{\"key\": [true, null]}}}}");
+        hookbox.deliver(if n == 2 { "push" } else { "issues" }, &format!("d-{n}"), body);
+    }
+    hookbox.wait_until_done();
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait(&rows(4));
+    browser.type_into("[name=event]", "push");
+    browser.wait(&rows(1));
+    assert_eq!(browser.run("return location.hash"), "#event=push");
+
+    // The address keeps the filter.
+    browser.run("location.reload()");
+    browser.wait(&rows(1));
+    assert_eq!(browser.run("return document.querySelector('[name=event]').value"), "push");
+    browser.click("#rows a");
+    browser.wait_for_text("#event-title", "push from github");
+    browser.wait("document.activeElement.id === 'event-title'");
+    browser.wait_for_text("#jobs", "succeeded");
+    browser.wait_for_text("#tree", "big: 12345678901234567890");
+    assert!(!browser.text("#tree").contains("true"), "what is deeper is folded");
+    browser.click("#tree details details summary");
+    browser.wait_for_text("#tree", "key: [2]");
+    browser.click("#raw-box summary");
+    browser.wait_for_text("#raw", "{\"n\": 2, \"big\": 12345678901234567890,");
+    browser.click("#headers-box summary");
+    browser.wait_for_text("#headers", "X-GitHub-Delivery");
+
+    // A look two seconds later leaves open what was opened.
+    browser.run("window.before = document.querySelector('#tree details details')");
+    hookbox.deliver("push", "d-2", "{}");
+    browser.wait_for_text("#facts", "1 time");
+    assert_eq!(browser.run("return window.before.isConnected && window.before.open"), true);
+
+    browser.press(ESCAPE);
+    browser.wait("document.activeElement.closest('tr')?.dataset.id === '2'");
+    assert_eq!(browser.run("return location.hash"), "#event=push");
+    browser.click("[type=reset]");
+    browser.wait(&rows(4));
+    browser.type_into("[name=status]", "error");
+    browser.wait_for_text("#none", "No event passes");
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn the_list_is_live_and_leaves_the_focus_where_it_is() {
+    let hookbox = Home::new().with_admin().start();
+    for n in 0..60 {
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+    }
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait(&rows(50));
+    browser.click("#older");
+    browser.wait(&rows(60));
+    browser.run("document.querySelector('tr[data-id=\"58\"] a').focus()");
+    browser.run("window.row = document.activeElement");
+    hookbox.deliver("issues", "new", "{}");
+    browser.wait("document.querySelector('#rows tr').innerText.includes('issues')");
+    browser.wait(&rows(61));
+    assert_eq!(browser.run("return document.activeElement === window.row"), true);
+    browser.press(ENTER);
+    browser.wait_for_text("#event-title", "push from github");
+    assert_eq!(browser.run("return new URLSearchParams(location.hash.slice(1)).get('id')"), "58");
+}
+
+#[test]
+fn a_broken_destination_is_found_mended_and_replayed_from_the_page() {
+    let stub = Stub::http();
+    let config =
+        |url: &str| format!("{SOURCE}[actions.team]\nkind = 'http'\nurl = '{url}'\non = ['*']\nattempts = 1\n");
+    let closed = format!("http://127.0.0.1:{}", closed_port());
+    let hookbox = Home::with_config(&config(&closed)).with_admin().start();
+    let Some(browser) = opened(&hookbox) else { return };
+    hookbox.deliver("issues", "d-1", "{}");
+    browser.wait_for_text("#headline", "1 event could not be processed");
+    browser.wait("document.title.includes('1 event could not')");
+    browser.wait_for_text("#actions", "1 dead");
+    browser.click("#reasons a");
+    browser.wait("location.hash === '#status=error'");
+    browser.wait(&rows(1));
+    browser.click("#rows a");
+    browser.wait_for_text("#jobs", "Connection refused");
+
+    hookbox.write("hookbox.toml", config(&stub.url("/")));
+    hookbox.signal(Signal::HUP);
+    hookbox.wait_for_stderr("configuration reloaded");
+    browser.click("#buttons button");
+    browser.wait_for_text("#told", "Queued again");
+    browser.wait_for_text("#facts", "processed");
+    browser.wait_for_text("#jobs", "succeeded");
+    browser.wait_for_text("#headline", "All is well");
+    assert_eq!(stub.count(), 1);
+}
+
+#[test]
+fn an_action_is_paused_its_job_cancelled_and_it_goes_on() {
+    let hookbox = Home::new().with_admin().start();
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait_for_text("#actions", "Pause");
+    browser.click("#actions button");
+    browser.wait_for_text("#headline", "The action log is paused");
+    hookbox.deliver("push", "d-1", "{}");
+    browser.wait_for_text("#actions", "1 pending");
+    browser.wait(&rows(1));
+    browser.click("#rows a");
+    browser.wait_for_text("#buttons", "Cancel");
+    browser.click("#buttons button");
+    browser.wait_for_text("#jobs", "cancelled");
+    browser.click("#back");
+    browser.wait_for_text("#actions", "Resume");
+    browser.click("#actions button");
+    browser.wait_for_text("#headline", "All is well");
+    hookbox.deliver("push", "d-2", "{}");
+    browser.wait_for_text("#rows tr", "processed");
+}
+
+#[test]
+fn a_wrong_secret_is_found_from_the_page() {
+    let hookbox = Home::new().with_admin().start();
+    let Some(browser) = opened(&hookbox) else { return };
+    hookbox.send(&Request::github("push", "d-1", "{}").signed_with("wrong"));
+    hookbox.send(&Request::github("push", "d-1", "{}").target("/webhooks/gitub"));
+    browser.wait_for_text("#headline", "sent to github was rejected");
+    browser.wait_for_text("#sources", "rejecting");
+    browser.wait_for_text("#rejects", "is it the same secret on both sides?");
+    browser.wait_for_text("#rejects", "/webhooks/gitub");
+    browser.wait_for_text("#legend", "2 rejected");
+    // Times are whole seconds: what is mended in the next one is seen as mended.
+    hookbox.deliver("push", "d-1", "{}");
+    browser.wait_for_text("#headline", "All is well");
+}
+
+/// What would do harm as HTML, as an address, or as text that reads from right to left.
+#[test]
+fn hostile_values_stay_text() {
+    let hookbox = Home::new().with_admin().start();
+    let body = r#"{"<img src=x onerror=hacked()>": "<script>hacked()</script>", "url": "javascript:hacked()",
+                   "name": "moc.elpmaxe\u202eevil", "proto": {"__proto__": {"a": 1}, "constructor": 2}}"#;
+    let evil = Request::github("<script>hacked()</script>", "\"><img src=x onerror=hacked()>", body)
+        .with("X-Hub-Signature-256", &sign_github(SECRET, body.as_bytes()))
+        .with("User-Agent", "<img src=x onerror=hacked()>")
+        .header("X-Evil", "javascript:hacked()");
+    assert_eq!(hookbox.send(&evil).status, 200);
+    hookbox.send(&Request::get("/<img/src=x/onerror=hacked()>"));
+    hookbox.wait_until_done();
+    let Some(browser) = opened(&hookbox) else { return };
+    let is_clean = "document.scripts.length === 1 && document.images.length === 1 && typeof hacked === 'undefined' \
+                    && !document.querySelector('[href^=\"javascript\" i], iframe, object, [onerror]')";
+    browser.run("window.hits = 0; window.addEventListener('securitypolicyviolation', () => window.hits++)");
+    browser.wait_for_text("#rows", "<script>hacked()</script>");
+    browser.wait_for_text("#rejects", "/<img/src=x/onerror=hacked()>");
+    assert_eq!(browser.run(&format!("return {is_clean}")), true);
+    browser.click("#rows a");
+    browser.wait_for_text("#event-title", "<script>hacked()</script> from github");
+    browser.wait_for_text("#tree", "<img src=x onerror=hacked()>: \"<script>hacked()</script>\"");
+    browser.wait_for_text("#tree", "moc.elpmaxe\\u202eevil");
+    browser.run("document.querySelectorAll('details').forEach((it) => { it.open = true })");
+    browser.wait_for_text("#headers", "<img src=x onerror=hacked()>");
+    browser.wait_for_text("#tree", "constructor: 2");
+    assert_eq!(browser.run(&format!("return {is_clean} && window.hits === 0")), true);
+
+    // And if the page made a mistake, the browser would stop it.
+    let mistake =
+        "try { document.body.innerHTML = '<img src=x onerror=hacked()>'; return 'done' } catch { return 'stopped' }";
+    assert_eq!(browser.run(mistake), "stopped");
+}
+
+#[test]
+fn a_page_from_elsewhere_can_do_nothing() {
+    let hookbox = Home::new().with_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    let elsewhere = Stub::http();
+    let Some(browser) = Browser::start() else { return };
+    browser.open(&elsewhere.url("/"));
+    let admin = url(&hookbox);
+    let attempt = |request: &str| {
+        let script = format!(
+            "return fetch('{admin}' + {request}).then((it) => it.type === 'opaque' ? 'opaque' : it.text(), () => 'refused')"
+        );
+        browser.run(&script)
+    };
+    assert_eq!(attempt("'api/events'"), "refused");
+    assert_eq!(attempt("'api/actions/log/pause', {method: 'POST', headers: {'X-Hookbox': '1'}}"), "refused");
+    let blind = attempt("'api/actions/log/pause', {method: 'POST', mode: 'no-cors'}");
+    assert!(["opaque", "refused"].contains(&blind.as_str().unwrap()), "{blind}");
+    assert_eq!(hookbox.query::<i64>("SELECT count(*) FROM paused")[0], 0);
+}
+
+#[test]
+fn a_token_is_asked_for_and_kept_for_the_tab() {
+    let config = format!("[admin]\ntoken = 'correct horse'\n{SOURCE}");
+    let hookbox = Home::with_config(&config).with_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait("document.querySelector('#ask').open");
+    browser.type_into("#token", "wrong");
+    browser.press(ENTER);
+    browser.wait_for_text("#refused", "not the token");
+    browser.type_into("#token", "correct horse");
+    browser.press(ENTER);
+    browser.wait(&rows(1));
+    browser.run("location.reload()");
+    browser.wait(&rows(1));
+    assert_eq!(browser.run("return document.querySelector('#ask').open"), false);
+}
+
+#[test]
+fn a_server_that_is_gone_is_told_of_and_found_again() {
+    let home = Home::new().with_admin();
+    let hookbox = home.start();
+    hookbox.deliver("push", "d-1", "{}");
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait(&rows(1));
+    let Address::Tcp(admin) = hookbox.admin_address() else { return };
+    let (home, _) = hookbox.stop();
+    browser.wait_for_text("#headline", "No answer from hookbox");
+    let _hookbox = home.admin(Some(&admin.to_string())).start();
+    browser.wait_for_text("#headline", "All is well");
+}
+
+/// The luminance of a color and the contrast of two: <https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio>
+const CONTRAST: &str = "
+    const light = (color) => color.match(/[\\d.]+/g).slice(0, 3).map((it) => it / 255)
+        .map((it) => it <= 0.04045 ? it / 12.92 : ((it + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, it, at) => sum + it * [0.2126, 0.7152, 0.0722][at], 0);
+    const ground = (it) => {
+        const color = getComputedStyle(it).backgroundColor;
+        return color === 'rgba(0, 0, 0, 0)' ? ground(it.parentElement) : color;
+    };
+    const worst = [...document.querySelectorAll('main *, header *')]
+        .filter((it) => it.checkVisibility() && [...it.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
+        .map((it) => {
+            const [a, b] = [light(getComputedStyle(it).color), light(ground(it))];
+            return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), it.outerHTML.slice(0, 80)];
+        }).sort((a, b) => a[0] - b[0])[0];
+    return worst";
+
+#[test]
+fn it_is_read_in_the_light_and_in_the_dark() {
+    let config = format!(
+        "{SOURCE}[actions.team]\nkind = 'http'\nurl = 'http://127.0.0.1:{}'\non = ['*:issues']\nattempts = 1\n",
+        closed_port()
+    );
+    let hookbox = Home::with_config(&config).with_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.deliver("issues", "d-2", r#"{"text": "a", "number": 1}"#);
+    hookbox.send(&Request::github("push", "d-3", "{}").signed_with("wrong"));
+    let Some(browser) = opened(&hookbox) else { return };
+    let mut grounds = Vec::new();
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme);
+        for target in ["#", "#id=2"] {
+            browser.open(&format!("{}{target}", url(&hookbox)));
+            browser.wait_for_text("#headline", "1 event could not be processed");
+            browser.wait_for_text(
+                if target == "#" { "#rows" } else { "#jobs" },
+                if target == "#" { "error" } else { "dead" },
+            );
+            let worst = browser.run(CONTRAST);
+            assert!(worst[0].as_f64().unwrap() >= 4.5, "{scheme} {target}: {worst}");
+        }
+        grounds.push(browser.run("return getComputedStyle(document.body).backgroundColor"));
+    }
+    assert_ne!(grounds[0], grounds[1]);
+}
+
+#[test]
+fn it_fits_a_phone() {
+    let hookbox = Home::new().with_admin().start();
+    let body =
+        format!(r#"{{"long": "{}", "deep": {{"a": {{"b": {{"c": "{}"}}}}}}}}"#, "x".repeat(2000), "y ".repeat(500));
+    hookbox.deliver(&"long".repeat(60), &"id".repeat(100), &body);
+    hookbox.send(&Request::get(&format!("/{}", "z".repeat(150))));
+    hookbox.wait_until_done();
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.resize(360, 740);
+    for (target, selector, text) in [("#", "#rows", "processed"), ("#id=1", "#jobs", "succeeded")] {
+        browser.open(&format!("{}{target}", url(&hookbox)));
+        browser.wait_for_text(selector, text);
+        browser.run("document.querySelectorAll('details').forEach((it) => { it.open = true })");
+        browser.run("document.querySelectorAll('details').forEach((it) => { it.open = true })");
+        let width = browser.run("return document.documentElement.scrollWidth");
+        assert!(width.as_u64().unwrap() <= 360, "{target} is {width} wide");
+    }
+}
+
+#[test]
+fn everything_has_a_name_and_is_reached_by_the_keyboard() {
+    let hookbox = Home::new().with_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.wait_until_done();
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait(&rows(1));
+    let nameless = "return [...document.querySelectorAll('button, input, select, a, summary, section, article')]
+        .filter((it) => !(it.innerText || it.textContent).trim() && !it.labels?.length && !it.getAttribute('aria-labelledby'))
+        .map((it) => it.outerHTML.slice(0, 80))";
+    assert_eq!(browser.run(nameless), serde_json::json!([]));
+    assert_eq!(browser.run("return document.querySelectorAll('[role=status]').length"), 2);
+    let mut reached = Vec::new();
+    for _ in 0..20 {
+        browser.press(TAB);
+        let at = browser.run("const at = document.activeElement; return at.id || at.name || at.type || at.localName");
+        let is_shown = "const it = document.activeElement; return it === document.body || getComputedStyle(it).outlineStyle !== 'none'";
+        assert_eq!(browser.run(is_shown), true, "the focus is not seen at {at}");
+        reached.push(at.as_str().unwrap().to_owned());
+    }
+    for wanted in ["skip", "button", "summary", "status", "source", "event", "reset", "a"] {
+        assert!(reached.iter().any(|at| at == wanted), "{wanted} is not among {reached:?}");
+    }
+}

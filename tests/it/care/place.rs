@@ -1,0 +1,39 @@
+//! Where a database cannot be kept, or not for long.
+
+use crate::durable::mount::Disk;
+use crate::support::{Home, SOURCE, strace_injecting};
+
+/// Lets the kernel tell of a file system of another kind: the number is the first that `statfs` writes, as it is in memory.
+fn on(magic: &str) -> Option<Home> {
+    strace_injecting(Home::new(), &format!("statfs,fstatfs:poke_exit=@arg2={magic}"))
+}
+
+#[test]
+fn a_database_on_a_network_file_system_is_refused_with_the_reason_and_nothing_is_made() {
+    for (magic, name) in [("6969000000000000", "NFS"), ("424d53ff00000000", "CIFS"), ("9719020100000000", "9p")] {
+        let Some(home) = on(magic) else { return };
+        home.start_in_vain().refused(2, &["webhooks.db", "another machine", name, "hookbox backup"]);
+        for file in ["webhooks.db", "webhooks.db.lock"] {
+            assert!(!home.path(file).exists(), "{file}");
+        }
+    }
+}
+
+#[test]
+fn a_database_on_a_disk_of_this_machine_is_taken() {
+    // ext4
+    let Some(home) = on("53ef000000000000") else { return };
+    home.start().assert_alive();
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_is_told_of_at_the_start() {
+    let Some(disk) = Disk::tmpfs(24 << 20) else { return };
+    let start = |reserve| {
+        let home = Home::with_config(&format!("disk_reserve = \"{reserve}\"\n{SOURCE}"));
+        let (_, output) = home.database(&disk.path("webhooks.db")).start().stop();
+        output.stderr.matches("nearly full").count()
+    };
+    assert_eq!(start("4MiB"), 1);
+    assert_eq!(start("1MiB"), 0);
+}

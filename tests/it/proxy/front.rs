@@ -1,0 +1,186 @@
+//! A real proxy, with the configuration that the README gives.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustls::ClientConfig;
+use tempfile::TempDir;
+
+use crate::support::{Connection, Issued, Request, Response, believing, closed_port, issue, wait_longer_for};
+
+/// The name in the README.
+const NAME: &str = "hooks.example.com";
+
+/// Where hookbox listens in the README.
+const UPSTREAM: &str = "127.0.0.1:5000";
+
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    Caddy,
+    Nginx,
+}
+
+/// A running proxy. Killed when it is dropped.
+pub struct Front {
+    process: Child,
+    address: SocketAddr,
+    tls: Arc<ClientConfig>,
+    home: TempDir,
+}
+
+impl Kind {
+    /// Those that are installed, and a word about the others.
+    pub fn installed() -> impl Iterator<Item = Kind> {
+        [Kind::Caddy, Kind::Nginx].into_iter().filter(|kind| {
+            let program = kind.program();
+            let found = Command::new(program).args(kind.version()).output().is_ok_and(|output| output.status.success());
+            if !found {
+                println!("skipped: {program} is not installed");
+            }
+            found
+        })
+    }
+
+    /// Debian has nginx where only root looks for programs.
+    fn program(self) -> &'static str {
+        match self {
+            Kind::Caddy => "caddy",
+            Kind::Nginx => "/usr/sbin/nginx",
+        }
+    }
+
+    fn version(self) -> &'static [&'static str] {
+        match self {
+            Kind::Caddy => &["version"],
+            Kind::Nginx => &["-v"],
+        }
+    }
+
+    /// The README's text with another name, other ports and other certificates, within what makes it run here.
+    fn config(self, front: SocketAddr, upstream: SocketAddr) -> String {
+        match self {
+            Kind::Caddy => {
+                let text = replaced(&readme("caddyfile"), UPSTREAM, &upstream.to_string());
+                let site = format!("https://{NAME}:{} {{\n\ttls cert.pem key.pem", front.port());
+                let text = replaced(&text, &format!("{NAME} {{"), &site);
+                format!("{{\n\tadmin off\n\tauto_https off\n\tdefault_bind 127.0.0.1\n}}\n{text}")
+            }
+            Kind::Nginx => {
+                let text = replaced(&readme("nginx"), UPSTREAM, &upstream.to_string());
+                let text = replaced(&text, "listen 443 ", &format!("listen {front} "));
+                let text = replaced(&text, "listen [::]:443 ", &format!("listen 127.0.0.1:{} ", closed_port()));
+                let text = replaced(&text, &format!("/etc/letsencrypt/live/{NAME}/fullchain.pem"), "cert.pem");
+                let text = replaced(&text, &format!("/etc/letsencrypt/live/{NAME}/privkey.pem"), "key.pem");
+                // A file is no directory: a body that is written to the disk on its way fails.
+                let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+                    .map(|what| format!("{what}_temp_path cert.pem;\n"));
+                format!(
+                    "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr;\nevents {{}}\n\
+                     http {{\naccess_log off;\n{}{text}}}\n",
+                    places.concat()
+                )
+            }
+        }
+    }
+
+    fn command(self) -> Command {
+        let mut command = Command::new(self.program());
+        match self {
+            Kind::Caddy => command.args(["run", "--adapter", "caddyfile", "--config", "proxy.conf"]),
+            Kind::Nginx => command.args(["-p", ".", "-c", "proxy.conf"]),
+        };
+        command
+    }
+}
+
+/// The block of this language in the README.
+#[track_caller]
+fn readme(language: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let fence = format!("```{language}\n");
+    let mut blocks = text.split(&fence).skip(1);
+    let block =
+        blocks.next().and_then(|rest| rest.split("```").next()).unwrap_or_else(|| panic!("no {language} block"));
+    assert!(blocks.next().is_none(), "which {language} block?");
+    block.to_owned()
+}
+
+/// A text that is not there would leave the test without what it tests.
+#[track_caller]
+fn replaced(text: &str, old: &str, new: &str) -> String {
+    assert!(text.contains(old), "no {old:?} in:\n{text}");
+    text.replace(old, new)
+}
+
+impl Front {
+    /// Starts it in front of what listens, or will listen, at `upstream`.
+    #[track_caller]
+    pub fn start(kind: Kind, upstream: SocketAddr) -> Front {
+        let home = tempfile::Builder::new().prefix("hookbox-proxy-").tempdir().unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, closed_port()));
+        let Issued { root, certificate, key } = issue(NAME);
+        for (name, text) in [
+            ("cert.pem", certificate.pem()),
+            ("key.pem", key.serialize_pem()),
+            ("proxy.conf", kind.config(address, upstream)),
+        ] {
+            std::fs::write(home.path().join(name), text).unwrap();
+        }
+        let log = std::fs::File::create(home.path().join("log")).unwrap();
+        let mut command = kind.command();
+        command.current_dir(home.path()).env("HOME", home.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut process = command.stderr(log).spawn().unwrap();
+        wait_longer_for(&format!("{kind:?} to listen"), START_DEADLINE, || {
+            let ended = process.try_wait().unwrap();
+            assert!(ended.is_none(), "{}", std::fs::read_to_string(home.path().join("log")).unwrap());
+            TcpStream::connect(address).ok()
+        });
+        Front { process, address, tls: believing(&root), home }
+    }
+
+    #[track_caller]
+    pub fn connect(&self) -> Connection {
+        self.connect_from(Ipv4Addr::LOCALHOST)
+    }
+
+    /// From another address of this machine, as a client elsewhere.
+    #[track_caller]
+    pub fn connect_from(&self, client: Ipv4Addr) -> Connection {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddrV4::new(client, 0)).unwrap();
+        connect(&socket, &self.address).unwrap();
+        Connection::over_tls(TcpStream::from(socket), Arc::clone(&self.tls), NAME)
+    }
+
+    /// One request on a connection of its own.
+    #[track_caller]
+    pub fn send(&self, request: &Request) -> Response {
+        let mut connection = self.connect();
+        connection.send_lossy(&request.bytes());
+        connection.response()
+    }
+
+    /// A request for the name that the proxy serves.
+    pub fn named(request: Request) -> Request {
+        request.with("Host", NAME)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!(
+                "--- log of the proxy\n{}",
+                std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
+            );
+        }
+    }
+}
