@@ -28,6 +28,8 @@ pub struct Load {
     pub connection: Kept,
     /// From one delivery of a sender to its next; none: as soon as it is answered.
     pub pace: Option<Duration>,
+    /// Sent first, by [`Load::measure`], and not counted.
+    pub warm_up: Duration,
     pub duration: Duration,
 }
 
@@ -66,6 +68,12 @@ impl Answers {
 }
 
 impl Load {
+    /// Warms up, then measures.
+    pub fn measure(self, address: SocketAddr) -> Answers {
+        Load { duration: self.warm_up, ..self }.send_to(address);
+        self.send_to(address)
+    }
+
     /// Sends for the whole duration.
     pub fn send_to(self, address: SocketAddr) -> Answers {
         let body = body(self.body_bytes);

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::load::{self, SECRET};
+use crate::load::{self, Kept, SECRET, Sender};
 use crate::server::{Home, Server};
 
 /// A peer, installed in a directory of its own.
 pub struct Peer {
-    pub name: &'static str,
+    pub name: String,
     pub stores: bool,
     home: Home,
     command: fn(&Home, SocketAddr) -> Command,
+    is_ready: fn(&Home) -> bool,
 }
 
 impl Peer {
@@ -25,34 +26,59 @@ impl Peer {
         [flask(), webhook()].into_iter().filter_map(|peer| peer.inspect_err(told).ok()).collect()
     }
 
-    /// Started anew for each measurement: what it put off until later must not slow down the other side.
+    /// Started anew for each measurement, and up when it acknowledges: the time it takes to start is no part of that.
     pub fn start(&self) -> Server {
         let address = free_address();
-        Server::start_at(address, (self.command)(&self.home, address))
+        let acknowledges = || Sender::new(address, Kept::Closed, "{}").deliver().is_ok_and(|status| status == 200);
+        let is_ready = || (self.is_ready)(&self.home) && acknowledges();
+        Server::start_at(address, (self.command)(&self.home, address), is_ready)
     }
 }
+
+/// How many processes gunicorn has: what its documentation says for a small machine, and one for each core.
+const WORKERS: usize = 2;
+
+/// A line for each worker that has loaded the program: the socket listens long before.
+const GUNICORN_CONFIG: &str = "
+def on_starting(server):
+    open('ready', 'w').close()
+
+def post_worker_init(worker):
+    with open('ready', 'a') as ready:
+        print(worker.pid, file=ready)
+";
+
+const FLASK_VERSIONS: &str = "
+from importlib.metadata import version
+print('Flask', version('flask') + ', gunicorn', version('gunicorn'))
+";
 
 /// The older Python receiver as it is usually deployed. It verifies nothing, and stores.
 fn flask() -> Result<Peer, String> {
     let home = Home::new();
     let receiver = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data/older/receiver_with_db.py");
     std::fs::copy(receiver, home.path("receiver_with_db.py")).map_err(|error| error.to_string())?;
+    std::fs::write(home.path("gunicorn.conf.py"), GUNICORN_CONFIG).map_err(|error| error.to_string())?;
     succeed(home.command("python3").args(["-m", "venv", "venv"]))?;
     succeed(home.command(home.path("venv/bin/pip")).args(["install", "--quiet", "flask", "gunicorn"]))?;
     let create = "import receiver_with_db; receiver_with_db.init_db()";
     succeed(home.command(home.path("venv/bin/python")).args(["-c", create]))?;
     let command = |home: &Home, address: SocketAddr| {
         let mut command = home.command(home.path("venv/bin/gunicorn"));
-        command.args(["--workers", "2", "--bind", &address.to_string(), "receiver_with_db:app"]);
+        command.args(["--workers", &WORKERS.to_string(), "--bind", &address.to_string(), "receiver_with_db:app"]);
         command
     };
-    Ok(Peer { name: "Flask, gunicorn with 2 workers", stores: true, home, command })
+    let is_ready =
+        |home: &Home| std::fs::read_to_string(home.path("ready")).is_ok_and(|text| text.lines().count() == WORKERS);
+    let versions = told(home.command(home.path("venv/bin/python")).args(["-c", FLASK_VERSIONS]))?;
+    let name = format!("{versions} with {WORKERS} workers");
+    Ok(Peer { name, stores: true, home, command, is_ready })
 }
 
 /// Debian's package. It verifies the signature, starts a command for each delivery, and stores nothing.
 fn webhook() -> Result<Peer, String> {
     let home = Home::new();
-    succeed(home.command("webhook").arg("-version"))?;
+    let version = told(home.command("webhook").arg("-version"))?;
     let hooks = serde_json::json!([{
         "id": "github",
         "execute-command": "/bin/true",
@@ -69,7 +95,17 @@ fn webhook() -> Result<Peer, String> {
         command.args(["-port", &address.port().to_string()]);
         command
     };
-    Ok(Peer { name: "webhook (Debian; stores nothing)", stores: false, home, command })
+    let name = format!("{version} (Debian's; stores nothing)");
+    Ok(Peer { name, stores: false, home, command, is_ready: |_| true })
+}
+
+/// What a command that must succeed prints.
+fn told(command: &mut Command) -> Result<String, String> {
+    match command.stdout(Stdio::piped()).output() {
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        Ok(output) => Err(format!("{command:?}: {}", output.status)),
+        Err(error) => Err(format!("{command:?}: {error}")),
+    }
 }
 
 fn succeed(command: &mut Command) -> Result<(), String> {
@@ -103,22 +139,37 @@ pub fn bare_inserts_per_second(home: &Home, batch: i64, body_bytes: usize, durat
     let body = load::body(body_bytes);
     let (started, mut rows) = (Instant::now(), 0);
     while started.elapsed() < duration {
-        insert(&database, "unprocessed", &body, batch);
+        Rows::usual("unprocessed", &body, batch).insert(&database);
         rows += batch;
     }
     rows as f64 / started.elapsed().as_secs_f64()
 }
 
-/// Inserts so many events as another program would, in one transaction.
-pub fn insert(database: &Connection, status: &str, body: &str, rows: i64) {
-    database
-        .execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-             INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status, headers_json)
-             SELECT 'github', 'issues', lower(hex(randomblob(18))), ?2, '2025-01-31T12:00:00+00:00', ?3, ?4 FROM n",
-            (rows, body, status, HEADERS),
-        )
-        .unwrap();
+/// Events, all alike but for their ids.
+pub struct Rows<'a> {
+    pub status: &'a str,
+    pub headers: &'a str,
+    pub payload: &'a str,
+    pub count: i64,
+}
+
+impl<'a> Rows<'a> {
+    pub fn usual(status: &'a str, payload: &'a str, count: i64) -> Rows<'a> {
+        Rows { status, headers: HEADERS, payload, count }
+    }
+
+    /// Inserts them as another program would, in one transaction.
+    pub fn insert(&self, database: &Connection) {
+        database
+            .execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                 INSERT INTO webhook_events
+                     (source, event_type, delivery_id, payload_json, received_at, status, headers_json)
+                 SELECT 'github', 'issues', lower(hex(randomblob(18))), ?2, '2025-01-31T12:00:00+00:00', ?3, ?4 FROM n",
+                (self.count, self.payload, self.status, self.headers),
+            )
+            .unwrap();
+    }
 }
 
 /// About what is kept of a delivery's header.

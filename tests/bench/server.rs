@@ -1,16 +1,17 @@
 //! A program under measurement, in a directory of its own, and what the kernel says of it.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 use crate::load::SECRET;
+use crate::peers::Rows;
 
 /// Whatever is not up by then never will be.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,6 +48,15 @@ impl Home {
         self
     }
 
+    /// A database in which so many events with this payload wait to be processed.
+    pub fn with_backlog(self, events: i64, payload: &str) -> Home {
+        let home = self.with_schema();
+        let database = home.database();
+        database.pragma_update(None, "synchronous", "OFF").unwrap();
+        Rows::usual("unprocessed", payload, events).insert(&database);
+        home
+    }
+
     pub fn count(&self, sql: &str) -> i64 {
         self.database().query_row(sql, [], |row| row.get(0)).unwrap()
     }
@@ -65,6 +75,12 @@ impl Home {
 pub fn hookbox() -> PathBuf {
     std::env::var_os("HOOKBOX_BIN")
         .map_or_else(|| env!("CARGO_BIN_EXE_hookbox").into(), |path| std::path::absolute(path).unwrap())
+}
+
+/// The builds whose memory is measured, with what to call them.
+pub fn builds() -> Vec<(&'static str, PathBuf)> {
+    let named = std::env::var_os("HOOKBOX_BENCH_BIN").map(|path| ("static build", std::path::absolute(path).unwrap()));
+    [Some(("release build", hookbox())), named].into_iter().flatten().collect()
 }
 
 /// A running program that listens. Killed when it is dropped.
@@ -89,11 +105,11 @@ impl Server {
         server
     }
 
-    /// `command` begins a program that listens where it was told to.
-    pub fn start_at(address: SocketAddr, mut command: Command) -> Server {
+    /// `command` begins a program that listens at `address`, and is up when `is_ready` says so.
+    pub fn start_at(address: SocketAddr, mut command: Command, is_ready: impl Fn() -> bool) -> Server {
         let mut server = Server::spawn(&mut command);
         server.address = address;
-        wait_until_up(&command, || TcpStream::connect(address).ok());
+        wait_until_up(&command, || is_ready().then_some(()));
         server
     }
 
@@ -101,10 +117,12 @@ impl Server {
         Server { child: command.spawn().unwrap(), address: ([127, 0, 0, 1], 0).into() }
     }
 
-    /// SIGTERM, and waits for the end.
-    pub fn stop(mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        self.child.wait().unwrap();
+    /// SIGTERM, and waits for the end. What the kernel has counted can still be read.
+    pub fn stop(self) -> Server {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        self
     }
 
     /// The reading end of a pipe that `command` was given as its standard output.

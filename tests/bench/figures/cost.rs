@@ -1,0 +1,169 @@
+//! What it takes: syncs, bytes, processor, memory.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{AND_PROCESSING, MANY, PACE, RECEIVING_ONLY, in_turn, open_events, usual};
+use crate::Scale;
+use crate::load::{self, Kept, Load, Sender};
+use crate::peers::Rows;
+use crate::server::{Home, Server, builds, hookbox};
+use crate::table::{Spread, at_most, mb, ms, row};
+
+/// The default: how often an idle program looks for rows of others.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Beside the commits there are checkpoints, a few in a hundred deliveries.
+const WITH_CHECKPOINTS: f64 = 1.05;
+
+/// Every event waits for ever: the log action is for a source that sends nothing.
+const NO_ACTION: &str = "[actions.none]\nkind = \"log\"\non = [\"nobody:nothing\"]\n";
+
+pub fn costs(scale: &Scale) {
+    for (senders, target) in [(1, 1.0), (MANY, 0.1)] {
+        let load = usual(scale, senders, Kept::Closed);
+        let (syncs, reach) = match syncs_per_delivery(&load) {
+            Some(syncs) => (format!("{syncs:.2}"), at_most(target, "", syncs / WITH_CHECKPOINTS)),
+            None => ("strace is missing".to_owned(), String::new()),
+        };
+        row(&format!("fsyncs a delivery of 8 KiB, {senders} at once"), &syncs, "", &reach);
+        for (work, config) in [("stored", RECEIVING_ONLY), ("stored and processed", AND_PROCESSING)] {
+            row(&format!("a delivery of 8 KiB, {work}, {senders} at once"), &cost_per_delivery(&load, config), "", "");
+        }
+    }
+}
+
+/// With everything that follows from it: its share of the checkpoints, the last one included.
+fn cost_per_delivery(load: &Load, config: &str) -> String {
+    rustix::fs::sync();
+    let home = Home::new().with_config(config);
+    let server = Server::start(&home, &hookbox());
+    let before = (server.written_bytes(), server.cpu());
+    let count = load.send_to(server.address).count() as f64;
+    while config == AND_PROCESSING && open_events(&home) > 0 {
+        std::thread::sleep(PACE);
+    }
+    let us = (server.cpu() - before.1).as_secs_f64() * 1e6 / count;
+    let kib = (server.stop().written_bytes() - before.0) / 1024.0 / count;
+    format!("{kib:.1} KiB written, {us:.0} µs of a core")
+}
+
+/// A run of its own, because it is slower.
+fn syncs_per_delivery(load: &Load) -> Option<f64> {
+    Command::new("strace").arg("-V").stdout(Stdio::null()).status().ok()?;
+    let home = Home::new().with_config(RECEIVING_ONLY);
+    let mut command = home.command("strace");
+    command.args(["-D", "-f", "--seccomp-bpf", "-e", "trace=fsync,fdatasync", "-e", "signal=none", "-o", "trace"]);
+    let server = Server::start_with(&home, {
+        command.arg(hookbox());
+        command
+    });
+    let before = syncs(&home);
+    let answers = load.send_to(server.address);
+    Some((syncs(&home) - before) as f64 / answers.count() as f64)
+}
+
+/// A call that was interrupted takes two lines, of which one has the name and the bracket.
+fn syncs(home: &Home) -> usize {
+    fs::read_to_string(home.path("trace")).unwrap().matches("sync(").count()
+}
+
+pub fn memory(scale: &Scale) {
+    for (build, program) in builds() {
+        let (idle, busy): (Vec<f64>, Vec<f64>) = (0..scale.rounds).map(|_| idle_and_busy_mb(scale, &program)).unzip();
+        let (idle, busy) = (Spread::of(idle, mb), Spread::of(busy, mb));
+        row(&format!("resident, idle, {build}"), &idle.to_string(), "", &at_most(5.0, " MB", idle.median));
+        row(&format!("resident, 64 senders, {build}"), &busy.to_string(), "", &at_most(16.0, " MB", busy.median));
+    }
+}
+
+fn idle_and_busy_mb(scale: &Scale, program: &std::path::Path) -> (f64, f64) {
+    let home = Home::new();
+    let server = Server::start(&home, program);
+    std::thread::sleep(Duration::from_secs(1));
+    let idle = server.resident_mb();
+    usual(scale, MANY, Kept::Closed).measure(server.address);
+    (idle, server.peak_mb())
+}
+
+/// Memory and start with a full queue.
+pub fn million(scale: &Scale) {
+    let home = Home::new().with_config(NO_ACTION).with_schema();
+    let pending = scale.pending;
+    fill_queue(&home, pending);
+    let load = usual(scale, MANY, Kept::Closed);
+    for (build, program) in builds() {
+        rustix::fs::sync();
+        let server = Server::start(&home, &program);
+        load.measure(server.address);
+        let peak = server.peak_mb();
+        row(
+            &format!("resident, {pending} events pending, 64 senders, {build}"),
+            &mb(peak),
+            "",
+            &at_most(16.0, " MB", peak),
+        );
+    }
+    let start = || {
+        let killed = Server::start(&home, &hookbox());
+        load.measure(killed.address);
+        drop(killed); // SIGKILL
+        let began = Instant::now();
+        let server = Server::start(&home, &hookbox());
+        Sender::new(server.address, Kept::Closed, "{}").deliver().unwrap();
+        began.elapsed().as_secs_f64()
+    };
+    let [times] = in_turn(scale, [&start]);
+    let time = Spread::of(times, ms);
+    row(
+        &format!("start to first answer, {pending} rows, after kill -9"),
+        &time.to_string(),
+        "",
+        &at_most(200.0, " ms", time.median * 1e3),
+    );
+}
+
+/// Events of which each waits for its second attempt, in an hour.
+fn fill_queue(home: &Home, rows: i64) {
+    let database = home.database();
+    database.pragma_update(None, "synchronous", "OFF").unwrap();
+    Rows::usual("unprocessed", &load::body(512), rows).insert(&database);
+    let in_an_hour = "(unixepoch() + 3600) * 1000";
+    database
+        .execute_batch(&format!(
+            "INSERT INTO jobs (event_id, action, state, attempts, tries, due_at_ms)
+                 SELECT event_id, 'none', 'queued', 1, 1, {in_an_hour} FROM unrouted;
+             DELETE FROM unrouted;"
+        ))
+        .unwrap();
+}
+
+pub fn idle(scale: &Scale) {
+    let home = Home::new();
+    let server = Server::start(&home, &hookbox());
+    usual(scale, 1, Kept::Closed).send_to(server.address);
+    while open_events(&home) > 0 {
+        std::thread::sleep(PACE);
+    }
+    // The first look after the last commit still touches a page.
+    std::thread::sleep(POLL_INTERVAL * 2);
+    let read = || (server.written_bytes(), server.sleeps(), server.cpu());
+    let before = read();
+    std::thread::sleep(scale.idle);
+    let after = read();
+    let seconds = scale.idle.as_secs_f64();
+    let (bytes, sleeps) = (after.0 - before.0, after.1 - before.1);
+    let percent = (after.2 - before.2).as_secs_f64() / seconds * 100.0;
+    row(
+        &format!("idle for {seconds:.0} s"),
+        &format!("{bytes:.0} bytes written, {sleeps:.0} wake-ups, {percent:.3} % of a core"),
+        "",
+        &format!(
+            "{}; {}; {}",
+            at_most(0.0, " bytes", bytes),
+            at_most(seconds, " wake-ups", sleeps),
+            at_most(0.1, " %", percent)
+        ),
+    );
+}
