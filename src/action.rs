@@ -27,6 +27,10 @@ pub use tls::system_bundle;
 /// As much of a destination's answer, or of a command's output, as is kept with the attempt.
 pub const MAX_DETAIL_BYTES: usize = 4 << 10;
 
+/// Events printed between a claim and the record of their outcomes: enough to share two commits, few enough that a
+/// delivery which comes in meanwhile waits for a millisecond.
+const LOG_BATCH: u32 = 32;
+
 /// What an action does, as configured.
 #[derive(Clone, Debug)]
 pub enum Kind {
@@ -108,7 +112,7 @@ impl Kind {
     /// all of them are done again, so it is more than one only where a repeat does no harm.
     pub fn batch(&self) -> u32 {
         match self {
-            Kind::Log => 64,
+            Kind::Log => LOG_BATCH,
             Kind::Slack(_) | Kind::Http(_) | Kind::Command(_) => 1,
         }
     }

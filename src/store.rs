@@ -30,7 +30,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use rustix::fs::{FlockOperation, flock};
 
 use anchor::Anchor;
-use fair::{FairLock, Turn};
+use fair::{Rank, Turn, Turns};
 
 pub use backup::backup;
 pub use checkup::{Checkup, Waiting};
@@ -74,13 +74,16 @@ const CHECKPOINT_PAGES: i64 = 1000;
 /// From this length on the WAL is made to begin anew: about `JOURNAL_LIMIT_BYTES`, in pages of 4 KiB.
 const RESTART_PAGES: i64 = 2000;
 
+/// From this length on the receiver, too, waits for that: while it writes without a pause, no other moment comes.
+const LONGEST_PAGES: i64 = 2 * RESTART_PAGES;
+
 /// Page cache for each connection. Rows are written once and read once; the operating system caches the rest.
 const CACHE_KIB: i64 = 512;
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
 pub struct Database {
     path: PathBuf,
-    turns: Arc<FairLock>,
+    turns: Arc<Turns>,
     /// Open for as long as the process serves: the lock ends with the descriptor, however the process ends.
     _claim: File,
 }
@@ -100,12 +103,12 @@ impl Database {
         prepare(&connection).map_err(|error| Error::of(path, error))?;
         migrate::migrate(&mut connection, path)?;
         queue::recover(&connection).map_err(|error| Error::of(path, error))?;
-        Ok(Database { path: path.to_owned(), turns: Arc::new(FairLock::default()), _claim: claim })
+        Ok(Database { path: path.to_owned(), turns: Arc::new(Turns::default()), _claim: claim })
     }
 
     /// The receiver's own way in.
     pub fn ingest(&self) -> Result<Ingest> {
-        let writer = self.writer(RECEIVER_BUSY)?;
+        let writer = Writer { rank: Rank::Receiver, ..self.writer(RECEIVER_BUSY)? };
         let anchor = Anchor::at(&self.path)?;
         Ok(Ingest::new(writer, anchor))
     }
@@ -136,7 +139,7 @@ impl Database {
     /// process writes any more. That attempt does not count.
     pub fn interrupt(&self) -> Result<()> {
         let writer = self.writer(WORKER_BUSY)?;
-        let turn = self.turns.take();
+        let turn = self.turns.take(Rank::Other);
         let interrupt = || {
             writer.connection.busy_timeout(WORKER_BUSY)?;
             queue::interrupt(&writer.connection)
@@ -156,13 +159,14 @@ impl Database {
 struct Writer {
     path: PathBuf,
     connection: Connection,
-    turns: Arc<FairLock>,
+    turns: Arc<Turns>,
+    rank: Rank,
     /// How long it waits for another program's lock in all.
     patience: Duration,
 }
 
 impl Writer {
-    fn open(path: &Path, turns: &Arc<FairLock>, patience: Duration) -> Result<Writer> {
+    fn open(path: &Path, turns: &Arc<Turns>, patience: Duration) -> Result<Writer> {
         let open = || {
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
             connection.busy_timeout(TURN_BUSY)?;
@@ -170,7 +174,7 @@ impl Writer {
             Ok(connection)
         };
         let connection = open().map_err(|error| Error::of(path, error))?;
-        Ok(Writer { path: path.to_owned(), connection, turns: Arc::clone(turns), patience })
+        Ok(Writer { path: path.to_owned(), connection, turns: Arc::clone(turns), rank: Rank::Other, patience })
     }
 
     /// Runs `work` in a write transaction, in turn, and commits it. Returns only after the commit is durable.
@@ -184,11 +188,29 @@ impl Writer {
         write().map_err(|error| Error::of(&self.path, error))
     }
 
+    /// Does `work` for each of `items`, in transactions that take in as many as they can until the receiver waits: nobody
+    /// waits for a batch, but a provider does for the receiver. What was committed before an error stays.
+    fn write_each<T>(&self, items: &[T], work: impl Fn(&Transaction<'_>, &T) -> rusqlite::Result<()>) -> Result<()> {
+        let mut items = items.iter();
+        while !items.as_slice().is_empty() {
+            self.write(|transaction| {
+                for item in items.by_ref() {
+                    work(transaction, item)?;
+                    if self.turns.is_urgent() {
+                        break;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
     /// A write transaction, and the turn to have one. A turn that another program's lock makes useless is passed on.
     fn begin(&self) -> rusqlite::Result<(Turn<'_>, Transaction<'_>)> {
         let begun = Instant::now();
         loop {
-            let turn = self.turns.take();
+            let turn = self.turns.take(self.rank);
             match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
                 Err(error) if error::is_busy(&error) && begun.elapsed() < self.patience => {}
                 transaction => return Ok((turn, transaction?)),
@@ -208,20 +230,26 @@ impl Writer {
     }
 
     fn shorten_wal(&self) -> rusqlite::Result<()> {
-        let wal = self.wal("PRAGMA wal_checkpoint(NOOP)")?;
-        if wal.pages - wal.checkpointed < CHECKPOINT_PAGES {
+        if self.wal("NOOP")?.waiting_pages() < CHECKPOINT_PAGES {
             return Ok(());
         }
-        if self.wal("PRAGMA wal_checkpoint(PASSIVE)")?.pages >= RESTART_PAGES {
-            let _turn = self.turns.take();
-            self.wal("PRAGMA wal_checkpoint(PASSIVE)")?;
+        if self.wal("PASSIVE")?.pages < RESTART_PAGES {
+            return Ok(());
+        }
+        let held = self.turns.hold_others();
+        self.wal("PASSIVE")?;
+        let wal = self.wal("NOOP")?;
+        drop(held);
+        if wal.waiting_pages() > 0 && wal.pages >= LONGEST_PAGES {
+            let _turn = self.turns.take(self.rank);
+            self.wal("PASSIVE")?;
         }
         Ok(())
     }
 
-    fn wal(&self, pragma: &str) -> rusqlite::Result<Wal> {
+    fn wal(&self, mode: &str) -> rusqlite::Result<Wal> {
         let wal = |row: &rusqlite::Row<'_>| Ok(Wal { pages: row.get(1)?, checkpointed: row.get(2)? });
-        self.connection.prepare_cached(pragma)?.query_row([], wal)
+        self.connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], wal)
     }
 }
 
@@ -229,6 +257,12 @@ impl Writer {
 struct Wal {
     pages: i64,
     checkpointed: i64,
+}
+
+impl Wal {
+    fn waiting_pages(&self) -> i64 {
+        self.pages - self.checkpointed
+    }
 }
 
 /// Opens a database for a command that looks: read-only, and never creates one.

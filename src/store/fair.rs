@@ -1,11 +1,54 @@
-//! A lock that is taken in the order in which it was asked for.
+//! Who writes next: the receiver, for whom a provider waits, before anybody else; the others in the order in which they
+//! asked.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The turn to write, of all the threads that write to one database.
+///
+/// The others queue for their place before they ask for the turn, so that at most one of them is before the receiver. And
+/// the receiver is one thread: at most one turn of its own is before each of theirs.
+#[derive(Default)]
+pub(super) struct Turns {
+    writing: FairLock,
+    others: FairLock,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rank {
+    Receiver,
+    Other,
+}
+
+/// The turn to write, until it is dropped.
+pub(super) struct Turn<'a> {
+    // In the order of their release: whoever gets the place must find the receiver before itself.
+    _writing: Held<'a>,
+    _place: Option<Held<'a>>,
+}
+
+impl Turns {
+    /// Waits for the turn.
+    pub(super) fn take(&self, rank: Rank) -> Turn<'_> {
+        let place = (rank == Rank::Other).then(|| self.others.take());
+        Turn { _writing: self.writing.take(), _place: place }
+    }
+
+    /// Keeps everybody but the receiver from writing.
+    pub(super) fn hold_others(&self) -> Held<'_> {
+        self.others.take()
+    }
+
+    /// Whether the receiver waits for whoever has the turn.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.writing.is_awaited()
+    }
+}
 
 /// Hands out turns like a ticket machine. `std::sync::Mutex` makes no such promise: a worker that commits back to back
 /// would take it again before the receiver has woken up.
 #[derive(Default)]
-pub(super) struct FairLock {
+struct FairLock {
     tickets: Mutex<Tickets>,
     passed_on: Condvar,
 }
@@ -16,25 +59,34 @@ struct Tickets {
     serving: u64,
 }
 
-/// Holding the lock. The turn passes on when this is dropped, in a panic too.
-pub(super) struct Turn<'a>(&'a FairLock);
+/// Holding a lock. It passes on when this is dropped, in a panic too.
+pub(super) struct Held<'a>(&'a FairLock);
 
 impl FairLock {
-    /// Waits for its turn.
-    pub(super) fn take(&self) -> Turn<'_> {
-        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take(&self) -> Held<'_> {
+        let mut tickets = self.tickets();
         let mine = tickets.next;
         tickets.next += 1;
         while tickets.serving != mine {
             tickets = self.passed_on.wait(tickets).unwrap_or_else(PoisonError::into_inner);
         }
-        Turn(self)
+        Held(self)
+    }
+
+    /// Whether anybody waits besides the one who holds it.
+    fn is_awaited(&self) -> bool {
+        let tickets = self.tickets();
+        tickets.next - tickets.serving > 1
+    }
+
+    fn tickets(&self) -> MutexGuard<'_, Tickets> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.tickets.lock().unwrap_or_else(PoisonError::into_inner).serving += 1;
+        self.0.tickets().serving += 1;
         self.0.passed_on.notify_all();
     }
 }
@@ -45,36 +97,76 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    #[test]
-    fn turns_are_served_in_the_order_in_which_they_were_asked_for() {
-        let lock = Arc::new(FairLock::default());
+    /// The order in which those of `ranks`, who ask one after the other while somebody writes, get their turns.
+    fn order(ranks: &[Rank]) -> Vec<usize> {
+        let turns = Arc::new(Turns::default());
         let order = Arc::new(Mutex::new(Vec::new()));
-        let first = lock.take();
+        let first = turns.take(Rank::Other);
         let mut threads = Vec::new();
-        for number in 0..8 {
-            let (lock_in, order_in) = (Arc::clone(&lock), Arc::clone(&order));
+        for (number, &rank) in ranks.iter().enumerate() {
+            let (turns_in, order_in) = (Arc::clone(&turns), Arc::clone(&order));
             threads.push(thread::spawn(move || {
-                let _turn = lock_in.take();
+                let _turn = turns_in.take(rank);
                 order_in.lock().unwrap().push(number);
             }));
-            while lock.tickets.lock().unwrap().next != number + 2 {
+            // The first has a ticket of each.
+            while turns.writing.tickets().next + turns.others.tickets().next != number as u64 + 3 {
                 thread::yield_now();
             }
         }
         drop(first);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!(*order.lock().unwrap(), (0..8).collect::<Vec<_>>());
+        order.lock().unwrap().clone()
+    }
+
+    #[test]
+    fn turns_are_served_in_the_order_in_which_they_were_asked_for() {
+        assert_eq!(order(&[Rank::Other; 8]), [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn the_receiver_is_next() {
+        assert_eq!(order(&[Rank::Other, Rank::Other, Rank::Receiver]), [2, 0, 1]);
+    }
+
+    #[test]
+    fn it_is_urgent_while_the_receiver_waits_and_only_then() {
+        let turns = Arc::new(Turns::default());
+        let first = turns.take(Rank::Other);
+        let wait = |rank| {
+            let turns = Arc::clone(&turns);
+            thread::spawn(move || drop(turns.take(rank)))
+        };
+        let other = wait(Rank::Other);
+        while !turns.others.is_awaited() {
+            thread::yield_now();
+        }
+        assert!(!turns.is_urgent());
+        let receiver = wait(Rank::Receiver);
+        while !turns.is_urgent() {
+            thread::yield_now();
+        }
+        drop(first);
+        [other, receiver].into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(!turns.is_urgent());
+    }
+
+    #[test]
+    fn while_the_others_are_held_the_receiver_writes() {
+        let turns = Turns::default();
+        let _held = turns.hold_others();
+        drop(turns.take(Rank::Receiver));
     }
 
     #[test]
     fn a_panic_passes_the_turn_on() {
-        let lock = Arc::new(FairLock::default());
-        let inner = Arc::clone(&lock);
+        let turns = Arc::new(Turns::default());
+        let inner = Arc::clone(&turns);
         let panicked = thread::spawn(move || {
-            let _turn = inner.take();
+            let _turn = inner.take(Rank::Other);
             panic!("on purpose");
         });
         assert!(panicked.join().is_err());
-        drop(lock.take());
+        drop(turns.take(Rank::Other));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{OpenFlags, Transaction};
 
-use super::fair::FairLock;
+use super::fair::{Rank, Turns};
 use super::list::{self, Filter};
 use super::queue::{is_replayable, requeue, settle};
 use super::{Error, Result, Writer, connect, migrate, tune};
@@ -50,8 +50,8 @@ pub(super) fn open(path: &Path) -> Result<Writer> {
     let connection = open().map_err(|error| Error::of(path, error))?;
     migrate::require_current(&connection, path)?;
     // Nobody else in this process writes, so that the wait for other programs is SQLite's.
-    let (turns, patience) = (Arc::new(FairLock::default()), Duration::ZERO);
-    Ok(Writer { path: path.to_owned(), connection, turns, patience })
+    let (turns, patience) = (Arc::new(Turns::default()), Duration::ZERO);
+    Ok(Writer { path: path.to_owned(), connection, turns, rank: Rank::Other, patience })
 }
 
 impl Operator {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use super::fair::Rank;
 use super::queue::text;
 use super::{Error, Result, WORKER_BUSY, Writer, error, list, open_to_look, operate};
 use crate::clock::Timestamp;
@@ -115,7 +116,7 @@ impl Pruner {
     pub fn open_to_look(path: &Path) -> Result<Pruner> {
         let connection = open_to_look(path)?;
         let (turns, patience) = (Arc::default(), WORKER_BUSY);
-        Ok(Pruner { writer: Writer { path: path.to_owned(), connection, turns, patience } })
+        Ok(Pruner { writer: Writer { path: path.to_owned(), connection, turns, rank: Rank::Other, patience } })
     }
 
     pub fn path(&self) -> &Path {

@@ -53,16 +53,14 @@ impl Queue {
     ///
     /// One that another program has marked as done meanwhile, or that still has open jobs, is left as it is.
     pub fn route(&mut self, routes: &[(EventId, Vec<&str>)], now: Timestamp) -> Result<()> {
-        self.writer.write(|transaction| {
-            for (event, actions) in routes {
-                transaction.prepare_cached("DELETE FROM unrouted WHERE event_id = ?1")?.execute([event.0])?;
-                if !is_open(transaction, *event)? {
-                    continue;
-                }
-                queue_jobs(transaction, *event, actions)?;
-                if actions.is_empty() {
-                    settle(transaction, *event, now)?;
-                }
+        self.writer.write_each(routes, |transaction, (event, actions)| {
+            transaction.prepare_cached("DELETE FROM unrouted WHERE event_id = ?1")?.execute([event.0])?;
+            if !is_open(transaction, *event)? {
+                return Ok(());
+            }
+            queue_jobs(transaction, *event, actions)?;
+            if actions.is_empty() {
+                settle(transaction, *event, now)?;
             }
             Ok(())
         })
@@ -150,23 +148,23 @@ impl Queue {
     /// Records finished attempts and moves their jobs, and the events of which no job is open any more, to what follows.
     /// Puts back `untouched` jobs, which were claimed and not tried; that attempt does not count.
     ///
-    /// A job that was cancelled while it ran stays cancelled; its attempt is recorded all the same.
+    /// A job that was cancelled while it ran stays cancelled; its attempt is recorded all the same. After an error some may
+    /// be recorded: to record them again changes nothing.
     pub fn record(
         &mut self,
         finished: &[(Attempt, Next)],
         untouched: &[(Job, Timestamp)],
         now: Timestamp,
     ) -> Result<()> {
-        self.writer.write(|transaction| {
-            for (attempt, next) in finished {
-                insert_attempt(transaction, attempt)?;
-                move_job(transaction, attempt, next)?;
-                if !matches!(next, Next::Queued(_)) {
-                    settle(transaction, attempt.job.event, now)?;
-                }
+        self.writer.write_each(finished, |transaction, (attempt, next)| {
+            insert_attempt(transaction, attempt)?;
+            move_job(transaction, attempt, next)?;
+            if !matches!(next, Next::Queued(_)) {
+                settle(transaction, attempt.job.event, now)?;
             }
-            untouched.iter().try_for_each(|(job, due)| put_back(transaction, job, *due))
-        })
+            Ok(())
+        })?;
+        self.writer.write_each(untouched, |transaction, (job, due)| put_back(transaction, job, *due))
     }
 
     /// A number that changes when somebody else has written: another thread, or another program.
