@@ -17,9 +17,8 @@ mod answer;
 mod client;
 mod payload;
 
+use std::iter;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use log::{Level, debug, info};
 use tiny_http::{Request, Server};
@@ -54,16 +53,9 @@ const LARGE_BODY_BYTES: usize = 1 << 20;
 /// is their turn, so that this, and not the number of senders, says what is in memory.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// So many at once are a crowd, of which more are just coming in.
-const CROWD: usize = 4;
-
-/// While a crowd comes in, the next of it is waited for this long. On a disk that syncs in a tenth of a millisecond a commit
-/// ends before many more have come; with a pause between them there are far fewer commits for as many deliveries. On an SD
-/// card, whose commits take longer than that, it is not felt.
-const GATHERING: Duration = Duration::from_micros(300);
-
-/// And all of it this often at most.
-const GATHERINGS: usize = 6;
+/// So many requests at most are looked at for one transaction: all that the gate hands over at once. Without a bound,
+/// whoever sends nonsense without a pause would put off the commit of what came before it.
+const BATCH_REQUESTS: usize = 64;
 
 /// The event type of a delivery that names none.
 const UNKNOWN_EVENT: &str = "unknown";
@@ -126,61 +118,54 @@ pub struct Receiver {
 impl Receiver {
     /// Receives until the stop flag is set and [`Server::unblock`] was called.
     pub fn run(mut self) {
-        let mut is_crowd = false;
         while !self.stop.is_set() {
             // An error is the unblocking, which `try_recv` may have swallowed (hence the flag), or tiny_http's end.
             let Ok(first) = self.server.recv() else { return };
-            let mut requests = vec![first];
-            self.gather(&mut requests, is_crowd);
-            is_crowd = requests.len() >= CROWD;
-            let deliveries = self.answer_checks(requests);
-            let (large, small): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(is_large);
-            self.receive(small);
-            large.into_iter().for_each(|request| self.receive(vec![request]));
+            self.receive(first);
         }
     }
 
-    /// Takes all that waits; while more of a crowd come in, those too.
-    fn gather(&self, requests: &mut Vec<Request>, is_crowd: bool) {
-        let waiting = || std::iter::from_fn(|| self.server.try_recv().ok().flatten());
-        requests.extend(waiting());
-        for _ in 0..if is_crowd { GATHERINGS } else { 0 } {
-            let before = requests.len();
-            thread::sleep(GATHERING);
-            requests.extend(waiting());
-            if requests.len() == before {
-                return;
-            }
-        }
-    }
-
-    /// The whole way, for all that wait together.
-    fn receive(&mut self, requests: Vec<Request>) {
+    /// The whole way, for all that wait, and for what comes in while those are looked at: the more there are, the more
+    /// share a commit.
+    fn receive(&mut self, first: Request) {
         let intake = self.intake.get();
-        let now = clock::now();
-        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
-        for request in requests {
-            match admit(request, &intake, now) {
-                Ok((delivery, answer)) => {
-                    batch_bytes += delivery.content_bytes();
-                    batch.push((delivery, answer));
-                }
-                Err(Ended::Rejected(rejected)) => reject(rejected, &self.metrics, now),
-                Err(Ended::Met(answer, reply)) => shake_hands(answer, &reply),
+        let server = Arc::clone(&self.server);
+        let others = iter::from_fn(|| server.try_recv().ok().flatten());
+        let (mut batch, mut large, mut probed) = (Batch::default(), Vec::new(), None);
+        for request in iter::once(first).chain(others).take(BATCH_REQUESTS) {
+            match self.answer_check(request, &mut probed) {
+                None => {}
+                Some(request) if is_large(&request) => large.push(request),
+                Some(request) => self.admit(request, &intake, &mut batch),
             }
-            if batch_bytes >= BATCH_BYTES {
-                self.store(std::mem::take(&mut batch), &intake);
-                batch_bytes = 0;
+            if batch.bytes >= BATCH_BYTES {
+                break;
             }
         }
-        if !batch.is_empty() {
-            self.store(batch, &intake);
+        self.store(batch, &intake);
+        for request in large {
+            let mut alone = Batch::default();
+            self.admit(request, &intake, &mut alone);
+            self.store(alone, &intake);
         }
     }
 
-    fn store(&mut self, batch: Vec<(Delivery, Answer)>, intake: &Intake) {
-        self.metrics.commit_deliveries.observe(batch.len() as u64);
-        for result in self.ingest.store(batch, intake.disk_reserve_bytes) {
+    /// Adds what is worth storing to the batch, and answers what is not.
+    fn admit(&self, request: Request, intake: &Intake, batch: &mut Batch) {
+        let now = clock::now();
+        match admit(request, intake, now) {
+            Ok((delivery, answer)) => batch.add(delivery, answer),
+            Err(Ended::Rejected(rejected)) => reject(rejected, &self.metrics, now),
+            Err(Ended::Met(answer, reply)) => shake_hands(answer, &reply),
+        }
+    }
+
+    fn store(&mut self, batch: Batch, intake: &Intake) {
+        if batch.deliveries.is_empty() {
+            return;
+        }
+        self.metrics.commit_deliveries.observe(batch.deliveries.len() as u64);
+        for result in self.ingest.store(batch.deliveries, intake.disk_reserve_bytes) {
             match result {
                 Ok(stored) => self.acknowledge(stored),
                 Err(not_stored) => self.refuse(not_stored),
@@ -213,13 +198,8 @@ impl Receiver {
         reject(Rejected { answer: carried, why: Rejection::NotStored }, &self.metrics, clock::now());
     }
 
-    /// Answers what is no delivery, outside the batches; gives the others back. One look serves all who ask after our
-    /// health together: anybody may ask, and while another program holds the lock a look takes a second.
-    fn answer_checks(&mut self, requests: Vec<Request>) -> Vec<Request> {
-        let mut probed = None;
-        requests.into_iter().filter_map(|request| self.answer_check(request, &mut probed)).collect()
-    }
-
+    /// Answers what is no delivery, outside the batch; gives back what is one. One look serves all who ask after our health
+    /// together: anybody may ask, and while another program holds the lock a look takes a second.
     fn answer_check(&mut self, request: Request, probed: &mut Option<store::Result<()>>) -> Option<Request> {
         if gate::is_probe(request.method().as_str(), request.url()) {
             answer::alive(request);
@@ -237,6 +217,20 @@ impl Receiver {
                 .reject(&Rejection::WrongMethod { allow: "GET, HEAD".to_owned() }),
         }
         None
+    }
+}
+
+/// What is stored in one transaction.
+#[derive(Default)]
+struct Batch {
+    deliveries: Vec<(Delivery, Answer)>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn add(&mut self, delivery: Delivery, answer: Answer) {
+        self.bytes += delivery.content_bytes();
+        self.deliveries.push((delivery, answer));
     }
 }
 
