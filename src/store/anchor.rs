@@ -7,39 +7,39 @@ use std::path::{Path, PathBuf};
 
 use super::{Error, Result, sibling};
 
-/// The database file and its WAL as they were when serving began. SQLite goes on writing to files that were deleted or
-/// replaced meanwhile (`rm`, a restored backup), and what it commits there is gone with the process.
+/// The database file, its WAL and the shared index of that as they were when serving began. SQLite goes on writing to files
+/// that were deleted or replaced meanwhile (`rm`, a restored backup), and what it commits there is gone with the process.
+/// Whoever opens the database without finding our index makes another, and the two overwrite each other's commits.
 pub(super) struct Anchor {
-    path: PathBuf,
-    wal: PathBuf,
+    files: [PathBuf; 3],
     held: Identity,
 }
 
 /// Device and inode.
 pub(super) type FileId = (u64, u64);
 
-/// Of the database and of its WAL.
-type Identity = [FileId; 2];
+/// Of the database, of its WAL and of the index.
+type Identity = [FileId; 3];
 
 impl Anchor {
-    /// Remembers the files of a database of which a connection is open, and has read: so long the WAL stays.
+    /// Remembers the files of a database of which a connection is open, and has read: so long they stay.
     pub(super) fn at(path: &Path) -> Result<Anchor> {
-        let wal = sibling(path, "-wal");
-        let held = identify(path, &wal).map_err(|error| Error::Unusable { path: path.to_owned(), error })?;
-        Ok(Anchor { path: path.to_owned(), wal, held })
+        let files = [path.to_owned(), sibling(path, "-wal"), sibling(path, "-shm")];
+        let held = identify(&files).map_err(|error| Error::Unusable { path: path.to_owned(), error })?;
+        Ok(Anchor { files, held })
     }
 
     /// Errs if one of the files is no longer what it was.
     pub(super) fn check(&self) -> Result<()> {
-        match identify(&self.path, &self.wal) {
+        match identify(&self.files) {
             Ok(found) if found == self.held => Ok(()),
-            _ => Err(Error::Moved(self.path.clone())),
+            _ => Err(Error::Moved(self.files[0].clone())),
         }
     }
 }
 
-fn identify(path: &Path, wal: &Path) -> io::Result<Identity> {
-    Ok([file_id(path)?, file_id(wal)?])
+fn identify([database, wal, index]: &[PathBuf; 3]) -> io::Result<Identity> {
+    Ok([file_id(database)?, file_id(wal)?, file_id(index)?])
 }
 
 /// Which file is there now.

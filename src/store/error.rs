@@ -149,8 +149,8 @@ impl fmt::Display for Error {
             }
             Error::Moved(path) => write!(
                 f,
-                "the database {path} or its -wal file was moved, replaced or deleted by somebody else while hookbox works \
-                 with it: put it back as it was, or restart hookbox to work with what is there now",
+                "the database {path} or its -wal or -shm file was moved, replaced or deleted by somebody else while hookbox \
+                 works with it: put it back as it was, or restart hookbox to work with what is there now",
                 path = path.display()
             ),
             Error::Busy(path) => write!(

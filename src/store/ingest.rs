@@ -80,6 +80,8 @@ impl Ingest {
         let (deliveries, carried): (Vec<Delivery>, Vec<T>) = batch.into_iter().unzip();
         let needed_bytes = COPIES * deliveries.iter().map(|delivery| delivery.content_bytes() as u64).sum::<u64>();
         let committed = self.check(reserve_bytes, needed_bytes).and_then(|()| self.commit(&deliveries));
+        // Once more: the files may have been moved or deleted while it waited for its turn and for the disk.
+        let committed = committed.and_then(|kept| self.anchor.check().map(|()| kept));
         self.failed = committed.is_err();
         match committed {
             Ok(kept) => kept.into_iter().zip(carried).map(|(kept, carried)| self.outcome(kept, carried)).collect(),

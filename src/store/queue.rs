@@ -158,8 +158,9 @@ impl Queue {
     ) -> Result<()> {
         self.writer.write_each(finished, |transaction, (attempt, next)| {
             insert_attempt(transaction, attempt)?;
-            move_job(transaction, attempt, next)?;
-            if !matches!(next, Next::Queued(_)) {
+            let is_moved = move_job(transaction, attempt, next)?;
+            // Whoever else has moved it has settled the event too, or wants it done again.
+            if is_moved && !matches!(next, Next::Queued(_)) {
                 settle(transaction, attempt.job.event, now)?;
             }
             Ok(())
@@ -367,7 +368,8 @@ fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite:
     Ok(())
 }
 
-fn move_job(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> rusqlite::Result<()> {
+/// False where the job is no longer where this attempt left it.
+fn move_job(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> rusqlite::Result<bool> {
     let job = &attempt.job;
     let (state, due_at_ms, error) = match next {
         Next::Succeeded => ("succeeded", None, None),
@@ -389,13 +391,14 @@ fn move_job(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> ru
             ":dead_action": job.dead_action,
             ":attempt": job.attempt,
         })?;
-    match next {
-        // Once, and not of a death of its own kind: telling must not go round in circles.
-        Next::Dead { tell: Some(tell) } if moved == 1 && job.dead_action.is_empty() => {
-            queue_death(transaction, job, tell)
-        }
-        _ => Ok(()),
+    // Once, and not of a death of its own kind: telling must not go round in circles.
+    if let Next::Dead { tell: Some(tell) } = next
+        && moved == 1
+        && job.dead_action.is_empty()
+    {
+        queue_death(transaction, job, tell)?;
     }
+    Ok(moved == 1)
 }
 
 fn queue_death(transaction: &Transaction<'_>, job: &Job, tell: &str) -> rusqlite::Result<()> {
@@ -432,3 +435,6 @@ pub(super) fn settle(transaction: &Transaction<'_>, event: EventId, now: Timesta
         .execute((event.0, now.to_string()))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -226,3 +226,23 @@ fn the_older_worker_does_our_events_and_we_do_not_do_them_again() {
     hookbox.wait_for_stdout("(delivery d-2)");
     assert!(!hookbox.stdout().contains("(delivery d-1)"));
 }
+
+#[test]
+fn what_another_program_opens_again_while_it_is_done_is_done_again() {
+    let script = "echo >> ran; until [ -e go ]; do sleep 0.05; done";
+    let action = format!("[actions.it]\nkind = \"command\"\non = [\"*\"]\nrun = [\"sh\", \"-c\", {script:?}]\n");
+    // So seldom that nothing is noticed before the next delivery comes.
+    let hookbox = Home::with_config(&format!("poll_interval = \"1h\"\n{}{action}", crate::support::SOURCE)).start();
+    hookbox.deliver("push", "d-1", "{}");
+    let runs = || std::fs::read_to_string(hookbox.path("ran")).map_or(0, |text| text.lines().count());
+    wait_for("it to run", || (runs() == 1).then_some(()));
+    for status in ["processed", "unprocessed"] {
+        hookbox.db().execute("UPDATE webhook_events SET status = ?1", [status]).unwrap();
+    }
+    hookbox.write("go", "");
+    let recorded = || hookbox.query::<i64>("SELECT count(*) FROM attempts")[0];
+    wait_for("its attempt to be recorded", || (recorded() == 1).then_some(()));
+    hookbox.deliver("push", "d-2", "{}");
+    wait_for("both to run", || (runs() == 3).then_some(()));
+    hookbox.wait_until_done();
+}

@@ -1,8 +1,9 @@
 //! Somebody else moves the database while the program works with it. SQLite would go on writing to what nobody will find.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
-use crate::support::{Home, Hookbox, Request};
+use crate::support::{Home, Hookbox, Request, SOURCE, strace_injecting, wait_for};
 
 fn serving() -> Hookbox {
     let hookbox = Home::new().start();
@@ -15,7 +16,7 @@ fn serving() -> Hookbox {
 fn assert_refused(hookbox: &Hookbox) {
     assert_eq!(hookbox.send(&Request::github("push", "after", "{}")).status, 503);
     assert_eq!(hookbox.send(&Request::get("/healthz")).status, 503);
-    hookbox.wait_for_stderr("webhooks.db or its -wal file was moved, replaced or deleted");
+    hookbox.wait_for_stderr("webhooks.db or its -wal or -shm file was moved, replaced or deleted");
 }
 
 #[test]
@@ -30,10 +31,34 @@ fn once_the_database_is_deleted_nothing_is_acknowledged_any_more() {
 }
 
 #[test]
-fn once_the_wal_is_deleted_nothing_is_acknowledged_any_more() {
-    let hookbox = serving();
-    fs::remove_file(hookbox.path("webhooks.db-wal")).unwrap();
-    assert_refused(&hookbox);
+fn once_the_wal_or_its_index_is_deleted_nothing_is_acknowledged_any_more() {
+    for name in ["webhooks.db-wal", "webhooks.db-shm"] {
+        let hookbox = serving();
+        fs::remove_file(hookbox.path(name)).unwrap();
+        assert_refused(&hookbox);
+    }
+}
+
+/// The files are there when it begins to store, and are not when it is done.
+#[test]
+fn what_is_deleted_while_it_is_being_stored_is_not_acknowledged() {
+    // Without actions, so that nobody else syncs: each thread's calls are counted by themselves.
+    let home = Home::with_config(&format!("[actions]\n{SOURCE}"));
+    let Some(home) = strace_injecting(home, "fsync,fdatasync:delay_enter=3000000:when=12+") else { return };
+    let hookbox = home.start();
+    wait_for("a commit that is slow", || {
+        let begun = Instant::now();
+        hookbox.deliver("push", &format!("{begun:?}"), "{}");
+        (begun.elapsed() > Duration::from_secs(2)).then_some(())
+    });
+    let mut connection = hookbox.connect();
+    connection.send(&Request::github("push", "late", "{}").bytes());
+    let is_written = || fs::read(hookbox.path("webhooks.db-wal")).unwrap().windows(4).any(|bytes| bytes == b"late");
+    wait_for("it to wait for the disk", || is_written().then_some(()));
+    for name in ["webhooks.db", "webhooks.db-wal", "webhooks.db-shm"] {
+        fs::remove_file(hookbox.path(name)).unwrap();
+    }
+    assert_eq!(connection.response().status, 503);
 }
 
 #[test]

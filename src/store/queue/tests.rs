@@ -1,0 +1,109 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::cell::{Cell, RefCell};
+use std::thread;
+use std::time::Duration;
+
+use super::*;
+use crate::event::{Delivery, DeliveryId, Outcome};
+use crate::store::{Database, Ingest};
+
+const NOW: Timestamp = Timestamp::from_unix_ms(1_738_324_800_000);
+
+fn database() -> (tempfile::TempDir, Database) {
+    let directory = tempfile::tempdir().unwrap();
+    let database = Database::open(&directory.path().join("webhooks.db")).unwrap();
+    (directory, database)
+}
+
+fn deliver(ingest: &mut Ingest, id: &str) {
+    let delivery = Delivery {
+        source: "github".to_owned(),
+        event_type: "push".to_owned(),
+        id: DeliveryId::Given(id.to_owned()),
+        payload_json: "{}".to_owned(),
+        body: None,
+        headers_json: "{}".to_owned(),
+        secret_position: None,
+        dedup_window: None,
+        received_at: NOW,
+    };
+    assert!(ingest.store(vec![(delivery, ())], 0).iter().all(|verdict| verdict.is_ok()));
+}
+
+fn count(connection: &Connection, table: &str) -> i64 {
+    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+/// Everything that a record changes.
+fn state(writer: &Writer) -> Vec<String> {
+    let sql = "SELECT concat_ws(' ', 'event', id, status, processed_at) FROM webhook_events
+        UNION ALL SELECT concat_ws(' ', 'job', event_id, action, dead_action, state, due_at_ms, attempts, tries, last_error) FROM jobs
+        UNION ALL SELECT concat_ws(' ', 'attempt', event_id, action, dead_action, number, outcome, detail) FROM attempts
+        UNION ALL SELECT concat_ws(' ', 'tally', about, name, what, count) FROM tallies
+        UNION ALL SELECT concat_ws(' ', 'unrouted', event_id) FROM unrouted ORDER BY 1";
+    let mut statement = writer.connection.prepare(sql).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+}
+
+/// Has each of three items written, of which the second fails if it is to. While the first one is written, the receiver
+/// comes with a delivery. How many deliveries each item found there, and how many items were kept.
+fn write_three(fails: bool) -> (Vec<i64>, i64) {
+    let (_directory, database) = database();
+    let writer = database.writer(Duration::ZERO).unwrap();
+    let (ingest, receiver) = (Cell::new(Some(database.ingest().unwrap())), Cell::new(None));
+    let found = RefCell::new(Vec::new());
+    let written = writer.write_each(&[1, 2, 3], |transaction, item| {
+        found.borrow_mut().push(count(transaction, "webhook_events"));
+        transaction.execute("INSERT INTO paused VALUES (?1, '')", [item])?;
+        if let Some(mut ingest) = ingest.take() {
+            receiver.set(Some(thread::spawn(move || deliver(&mut ingest, "d-1"))));
+            while !writer.turns.is_urgent() {
+                thread::yield_now();
+            }
+        }
+        if *item == 2 && fails { Err(rusqlite::Error::InvalidQuery) } else { Ok(()) }
+    });
+    receiver.take().unwrap().join().unwrap();
+    assert_eq!(written.is_err(), fails);
+    (found.take(), count(&writer.connection, "paused"))
+}
+
+#[test]
+fn a_batch_is_cut_short_for_the_receiver_and_goes_on_after_it() {
+    assert_eq!(write_three(false), (vec![0, 1, 1], 3));
+}
+
+#[test]
+fn after_an_error_in_a_batch_that_was_cut_short_what_was_committed_stays() {
+    assert_eq!(write_three(true), (vec![0, 1], 1));
+}
+
+#[test]
+fn to_record_again_what_is_on_record_changes_nothing() {
+    let (_directory, database) = database();
+    let (mut ingest, mut queue) = (database.ingest().unwrap(), database.queue().unwrap());
+    for n in 1..=4 {
+        deliver(&mut ingest, &format!("d-{n}"));
+        queue.route(&[(EventId(n), vec!["it"])], NOW).unwrap();
+    }
+    let mut jobs = queue.claim("it", 4, NOW).unwrap();
+    let untouched = [(jobs.pop().unwrap(), AT_ONCE)];
+    let next = [Next::Succeeded, Next::Queued(NOW), Next::Dead { tell: Some("team".to_owned()) }];
+    let finished: Vec<_> = jobs.into_iter().map(attempt).zip(next).collect();
+
+    queue.record(&finished, &untouched, NOW).unwrap();
+    let recorded = state(&queue.writer);
+    assert_eq!(queue.record(&finished, &untouched, NOW).map(|()| state(&queue.writer)).unwrap(), recorded);
+
+    // Somebody has gone on meanwhile: the death is told, and what was done is to be done again.
+    assert_eq!(queue.claim("team", 1, NOW).unwrap().len(), 1);
+    queue.writer.write(|transaction| reopen(transaction, EventId(1))).unwrap();
+    let gone_on = state(&queue.writer);
+    assert_eq!(queue.record(&finished, &untouched, NOW).map(|()| state(&queue.writer)).unwrap(), gone_on);
+}
+
+fn attempt(job: Job) -> Attempt {
+    let (duration, outcome) = (Duration::from_millis(5), Outcome::Success);
+    Attempt { job, started_at: NOW, duration, outcome, detail: "as a test".to_owned() }
+}
