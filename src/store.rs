@@ -348,9 +348,10 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Each connection stays in one thread, so SQLite need not lock it.
+/// Each connection stays in one thread, so SQLite need not lock it. It takes a name that begins with `file:` for a URI,
+/// unless there is a directory before it.
 fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
-    Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    Connection::open_with_flags(Path::new(".").join(path), mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
 /// Settings that are kept in the file.

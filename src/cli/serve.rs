@@ -3,7 +3,7 @@
 mod admin;
 mod staff;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver as Inbox, Sender};
@@ -23,7 +23,7 @@ use crate::config::secret::{Env, Secret};
 use crate::config::{Config, Source, Verification};
 use crate::current::Current;
 use crate::digest;
-use crate::gate::private::PrivateServer;
+use crate::gate::private::{PrivateError, PrivateServer};
 use crate::gate::{self, Gate, Limits, Pulse, Settings};
 use crate::housekeeping::{self, Housekeeper};
 use crate::listen::{self, Door, Listener};
@@ -129,7 +129,7 @@ impl Service {
         let listener = passed.public.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let door = listener.door()?;
         let admin_listener = admin::listener(config, passed.admin, secrets.admin_token.is_some())?;
-        let private = PrivateServer::create(&name_of(&config.database))?;
+        let private = private_server("", &config.database)?;
         let (receiver_stop, router_stop, router_bell) = (Stop::default(), Stop::default(), Bell::default());
 
         let intake = Current::new(intake_of(config, secrets.endpoints));
@@ -426,10 +426,11 @@ fn introduce(config: &Config, address: &str) {
     info!("storing in {}; listening on {address}", config.database.display());
 }
 
-/// A name that no other `serve` uses: the database is locked against a second one.
-fn name_of(database: &std::path::Path) -> String {
+/// By a name that no other `serve` uses: the database is locked against a second one.
+fn private_server(prefix: &str, database: &Path) -> Result<PrivateServer, PrivateError> {
     let path = std::path::absolute(database).unwrap_or_else(|_| PathBuf::from(database));
-    digest::hex(&digest::sha256(&[path.as_os_str().as_encoded_bytes()])[..8])
+    let name = digest::hex(&digest::sha256(&[path.as_os_str().as_encoded_bytes()])[..8]);
+    PrivateServer::create(&format!("{prefix}{name}"), path.parent().unwrap_or(&path))
 }
 
 fn watch_signals(messages: Sender<Message>) -> Result<(), Failure> {

@@ -71,9 +71,11 @@ impl Error for PrivateError {}
 
 impl PrivateServer {
     /// Starts tiny_http in a directory named after `name_hint`, which must be unique among living processes: what is
-    /// found there is taken for the remains of a killed one.
-    pub fn create(name_hint: &str) -> Result<PrivateServer, PrivateError> {
-        PrivateServer::create_in(&base_directory(), name_hint)
+    /// found there is taken for the remains of a killed one. `last_resort` is for where the usual directories are not there,
+    /// not ours or full.
+    pub fn create(name_hint: &str, last_resort: &Path) -> Result<PrivateServer, PrivateError> {
+        let created = base_directories().find_map(|base| PrivateServer::create_in(&base, name_hint).ok());
+        created.map_or_else(|| PrivateServer::create_in(last_resort, name_hint), Ok)
     }
 
     fn create_in(base: &Path, name_hint: &str) -> Result<PrivateServer, PrivateError> {
@@ -93,12 +95,12 @@ impl PrivateServer {
     }
 }
 
-/// systemd's choice, else the login session's, else what every machine has.
-fn base_directory() -> PathBuf {
-    let first = env::var_os("RUNTIME_DIRECTORY").and_then(|list| env::split_paths(&list).next());
-    let session = || env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let is_named = |path: &PathBuf| !path.as_os_str().is_empty();
-    first.filter(is_named).or_else(|| session().filter(is_named)).unwrap_or_else(env::temp_dir)
+/// systemd's choice, the login session's, what every machine has.
+fn base_directories() -> impl Iterator<Item = PathBuf> {
+    let systemd = env::var_os("RUNTIME_DIRECTORY").and_then(|list| env::split_paths(&list).next());
+    let session = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let named = systemd.into_iter().chain(session).filter(|path| !path.as_os_str().is_empty());
+    named.chain([env::temp_dir()])
 }
 
 impl PrivateDirectory {

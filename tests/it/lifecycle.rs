@@ -1,6 +1,7 @@
 //! Start, stop, and being killed.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use crate::support::{Address, Home, Hookbox, Request, Signal, wait_for};
 
@@ -157,4 +158,33 @@ fn nothing_is_left_in_the_temporary_directory() {
     let (home, _) = Home::new().start().stop();
     let left: Vec<_> = std::fs::read_dir(home.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name.to_string_lossy().starts_with("webhooks.db")), "{left:?}");
+}
+
+#[test]
+fn without_a_directory_for_sessions_or_for_temporary_files_it_serves_all_the_same() {
+    let hookbox = Home::new().env("XDG_RUNTIME_DIR", "/nowhere").env("TMPDIR", "/dev/null").with_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    let (home, _) = hookbox.stop();
+    let left: Vec<_> = std::fs::read_dir(home.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name.to_string_lossy().starts_with("webhooks.db")), "{left:?}");
+}
+
+/// Stopped by somebody, or with the virtual machine that it runs in.
+#[test]
+fn a_process_that_was_frozen_for_long_goes_on() {
+    let hookbox = Home::new().env("WATCHDOG_USEC", "100000").start();
+    let mut half = hookbox.connect();
+    let request = Request::github("push", "half", "{}").bytes();
+    let (beginning, rest) = request.split_at(request.len() / 2);
+    half.send(beginning);
+    hookbox.signal(Signal::STOP);
+    let mut whole = hookbox.connect();
+    whole.send(&Request::github("push", "whole", "{}").bytes());
+    // Longer than a request may take, and than the watchdog waits.
+    std::thread::sleep(Duration::from_secs(11));
+    hookbox.signal(Signal::CONT);
+    assert_eq!(whole.response().status, 200);
+    half.send_lossy(rest);
+    assert!(matches!(half.response().status, 200 | 408));
+    hookbox.assert_alive();
 }

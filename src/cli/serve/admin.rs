@@ -88,7 +88,7 @@ fn start_behind_gate(
     access: Current<Access>,
     api: Api,
 ) -> Result<(Gate, PrivateServer, JoinHandle<()>, Stop), Failure> {
-    let private = PrivateServer::create(&format!("admin-{}", super::name_of(&config.database)))?;
+    let private = super::private_server("admin-", &config.database)?;
     let (stop, traffic) = (Stop::default(), Arc::clone(&api.traffic.admin));
     let admin = Admin { server: private.server(), access, api, stop: stop.clone() };
     let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || admin.run());

@@ -67,7 +67,7 @@ impl Rig {
     pub fn start_at(listen: &str, limits: Limits) -> Rig {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let hint = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let private = PrivateServer::create(&hint).unwrap();
+        let private = PrivateServer::create(&hint, &std::env::temp_dir()).unwrap();
         let held = Held::default();
         let receiver = start_receiver(private.server(), held.clone());
         let listener = listen::bind(&listen.parse().unwrap()).unwrap();

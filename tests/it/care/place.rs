@@ -37,3 +37,17 @@ fn a_disk_that_is_nearly_full_is_told_of_at_the_start() {
     assert_eq!(start("4MiB"), 1);
     assert_eq!(start("1MiB"), 0);
 }
+
+#[test]
+fn a_database_may_have_any_name_and_be_behind_a_link() {
+    for name in ["file:x.db?mode=memory", "%41 ?#&'\"; ünï☃.db"] {
+        let home = Home::new().arg("--database").arg(name);
+        std::os::unix::fs::symlink(".", home.path("link")).unwrap();
+        let hookbox = home.start();
+        hookbox.deliver("push", "d-1", "{}");
+        assert!(hookbox.path(name).exists());
+        for path in [name, &format!("link/{name}")] {
+            assert!(hookbox.run(["list", "--database", path]).ok().text().contains("d-1"), "{path}");
+        }
+    }
+}
