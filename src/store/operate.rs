@@ -9,7 +9,7 @@ use rusqlite::{OpenFlags, Transaction};
 use super::fair::{Rank, Turns};
 use super::list::{self, Filter};
 use super::queue::{is_replayable, requeue, settle};
-use super::{Error, Result, Writer, connect, migrate, tune};
+use super::{Error, Result, TURN_BUSY, Writer, connect, migrate, tune};
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
@@ -49,8 +49,9 @@ pub(super) fn open(path: &Path) -> Result<Writer> {
     };
     let connection = open().map_err(|error| Error::of(path, error))?;
     migrate::require_current(&connection, path)?;
-    // Nobody else in this process writes, so that the wait for other programs is SQLite's.
-    let (turns, patience) = (Arc::new(Turns::default()), Duration::ZERO);
+    // In many short waits: SQLite asks for a lock less and less often, and a `serve` under load leaves it free for moments.
+    connection.busy_timeout(TURN_BUSY).map_err(|error| Error::of(path, error))?;
+    let (turns, patience) = (Arc::new(Turns::default()), OPERATOR_BUSY);
     Ok(Writer { path: path.to_owned(), connection, turns, rank: Rank::Other, patience })
 }
 

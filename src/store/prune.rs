@@ -188,6 +188,7 @@ impl Pruner {
     pub fn vacuum(&self) -> Result<()> {
         let connection = &self.writer.connection;
         let vacuum = || {
+            connection.busy_timeout(WORKER_BUSY)?;
             connection.execute_batch("VACUUM")?;
             // The new database is in the WAL so far.
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))

@@ -70,9 +70,11 @@ fn deliver_within<T: Send>(
             experience
         };
         let sender = scope.spawn(deliver);
-        let outcome = hostile();
+        // Who delivers stops even where it fails: the scope waits for both.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(hostile));
         done.store(true, Ordering::Relaxed);
         let experience = sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let outcome = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (outcome, experience.judge(what, limit))
     })
 }

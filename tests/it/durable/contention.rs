@@ -1,10 +1,11 @@
 //! Others at the same database: our own workers, our command line, a program that holds the lock.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Senders, assert_sound, assert_stored};
-use crate::support::{Home, Hookbox, Request, SOURCE, patient, wait_for, wait_longer_for};
+use crate::support::{Address, Home, Hookbox, Request, SOURCE, patient, wait_for, wait_longer_for};
 
 /// The receiver gives up after a second; a request may have to wait for the batch before its own, and a machine may be
 /// slow. Less than what a queue of waits would take.
@@ -50,6 +51,79 @@ fn while_workers_drain_a_backlog_and_others_look_every_delivery_is_stored() {
     });
     assert_eq!(hookbox.query::<i64>("SELECT max(attempts) FROM jobs"), [1]);
     assert_sound(&hookbox.db());
+}
+
+/// Our workers, our command line and another program at the same time: nobody waits long for an answer, and 503 is one.
+#[test]
+fn while_workers_record_commands_write_and_another_program_locks_everybody_is_answered_soon() {
+    let (home, _) = Home::new().start().stop();
+    insert_backlog(&home, 5_000);
+    let long_ago = "UPDATE webhook_events SET status = 'processed', processed_at = received_at WHERE id <= 300";
+    home.db().execute_batch(long_ago).unwrap();
+    let hookbox = home.start();
+    let (address, done) = (hookbox.address(), AtomicBool::new(false));
+    let (acknowledged, mut waits): (Vec<_>, Vec<_>) = std::thread::scope(|scope| {
+        let deliver = |sender: usize| {
+            let (address, done) = (&address, &done);
+            scope.spawn(move || deliver_until(done, address, sender))
+        };
+        let senders: Vec<_> = (0..4).map(deliver).collect();
+        let locking = scope.spawn(|| lock_now_and_then(&hookbox, &done));
+        // Each must do its work in spite of the lock, and of the others.
+        let commands = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..4 {
+                hookbox.run(["replay", "4001", "4002", "4003"]).ok();
+                hookbox.run(["prune", "--older-than", "30d"]).ok();
+            }
+        }));
+        done.store(true, Ordering::Relaxed);
+        locking.join().unwrap();
+        let senders = senders.into_iter().map(|sender| sender.join().unwrap()).collect::<Vec<_>>();
+        commands.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (
+            senders.iter().flat_map(|(ids, _)| ids.clone()).collect(),
+            senders.into_iter().flat_map(|(_, waits)| waits).collect(),
+        )
+    });
+    waits.sort_unstable();
+    let (p99, worst) = (waits[waits.len() * 99 / 100], waits[waits.len() - 1]);
+    println!("{} of {} acknowledged, p99 {p99:?}, worst {worst:?}", acknowledged.len(), waits.len());
+    assert!(!acknowledged.is_empty() && worst < patient(NOT_LONG), "{worst:?}");
+    assert_stored(&hookbox.db(), &acknowledged);
+    let open = "SELECT count(*) FROM webhook_events WHERE status <> 'processed'";
+    wait_longer_for("all to be done", Duration::from_secs(60), || (hookbox.query::<i64>(open) == [0]).then_some(()));
+    assert_eq!(hookbox.query::<i64>("SELECT count(*) FROM webhook_events WHERE id <= 300"), [0]);
+    assert_sound(&hookbox.db());
+}
+
+/// The ids that were acknowledged, and how long each answer took, which must be 200 or 503.
+fn deliver_until(done: &AtomicBool, address: &Address, sender: usize) -> (Vec<String>, Vec<Duration>) {
+    let (mut acknowledged, mut waits) = (Vec::new(), Vec::new());
+    while !done.load(Ordering::Relaxed) {
+        let id = format!("d-{sender}-{}", waits.len());
+        let begun = Instant::now();
+        let status = address.send(&Request::github("push", &id, super::body_of(&id))).status;
+        waits.push(begun.elapsed());
+        match status {
+            200 => acknowledged.push(id),
+            _ => assert_eq!(status, 503),
+        }
+    }
+    (acknowledged, waits)
+}
+
+/// Often for a moment, and once for longer than the receiver waits.
+fn lock_now_and_then(home: &Home, done: &AtomicBool) {
+    let other = home.db();
+    for held_ms in [2_000].into_iter().chain([5, 50, 200].into_iter().cycle()) {
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        std::thread::sleep(Duration::from_millis(held_ms));
+        other.execute_batch("ROLLBACK").unwrap();
+        if done.load(Ordering::Relaxed) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
