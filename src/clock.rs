@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// starts in 1970, or at the date of its last shutdown.
 const PLAUSIBLE_FROM: Timestamp = Timestamp { unix_ms: 1_262_304_000_000 };
 
+/// The end of the year 9999: later ones have no spelling.
+const LAST_WRITTEN_MS: i64 = 253_402_300_799_999;
+
 /// A step of the wall time against the time that really passes. NTP corrects less than that by making seconds shorter.
 const STEP: Duration = Duration::from_secs(60);
 
@@ -90,7 +93,7 @@ impl Steadiness {
 /// `2025-01-31T12:00:00+00:00`: the form of every time in the database, in whole seconds of UTC.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = Duration::from_millis(self.unix_ms.max(0).unsigned_abs());
+        let since = Duration::from_millis(self.unix_ms.clamp(0, LAST_WRITTEN_MS).unsigned_abs());
         let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string();
         write!(f, "{}+00:00", text.trim_end_matches('Z'))
     }
@@ -130,6 +133,7 @@ mod tests {
     fn a_timestamp_is_written_as_the_older_program_writes_it() {
         assert_eq!(Timestamp::from_unix_ms(1_738_324_800_999).to_string(), "2025-01-31T12:00:00+00:00");
         assert_eq!(Timestamp::from_unix_ms(-1).to_string(), "1970-01-01T00:00:00+00:00");
+        assert_eq!(Timestamp::from_unix_ms(i64::MAX).to_string(), "9999-12-31T23:59:59+00:00");
     }
 
     #[test]

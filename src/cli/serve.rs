@@ -13,7 +13,7 @@ use std::time::Instant;
 use log::{error, info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
@@ -436,8 +436,11 @@ fn private_server(prefix: &str, database: &Path) -> Result<PrivateServer, Privat
 fn watch_signals(messages: Sender<Message>) -> Result<(), Failure> {
     let failed = |error| Failure::failed(format!("signals cannot be watched: {error}"));
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
-    // Inherited as ignored, it has the kernel throw away the exit codes of commands. Any handler ends that.
-    signal_hook::flag::register(SIGCHLD, Arc::default()).map_err(failed)?;
+    // Any handler will do. The first, inherited as ignored, has the kernel throw away the exit codes of commands; the other
+    // ends a process that writes beyond its limit on the size of a file, in place of failing the write.
+    for signal in [SIGCHLD, SIGXFSZ] {
+        signal_hook::flag::register(signal, Arc::default()).map_err(failed)?;
+    }
     let watch = move || {
         for signal in signals.forever() {
             let message = if signal == SIGHUP { Message::Reload } else { Message::Stop };

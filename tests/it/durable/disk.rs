@@ -67,6 +67,19 @@ fn on_a_disk_without_a_free_byte_nothing_is_acknowledged_and_it_says_so_once() {
     assert_eq!(told("deliveries are stored again"), 2, "{}", hookbox.stderr());
 }
 
+/// A unit may have one (`LimitFSIZE=`), and some file systems do.
+#[test]
+fn what_does_not_fit_into_a_limit_on_the_size_of_a_file_is_refused() {
+    let home = Home::new().wrapped_in(&["sh", "-c", "ulimit -f 1024 && exec \"$0\" \"$@\""]);
+    let hookbox = home.start();
+    let body = format!("\"{}\"", "x".repeat(100_000));
+    let send = |n: i64| hookbox.send(&Request::github("push", &format!("d-{n}"), &body)).status;
+    let fitting = (0..).find(|n| send(*n) != 200).unwrap();
+    assert_eq!(send(fitting), 503);
+    hookbox.wait_for_stderr("deliveries are refused");
+    assert_eq!(hookbox.stored(), fitting);
+}
+
 #[test]
 fn what_was_done_while_the_disk_was_full_is_recorded_later_and_not_done_again() {
     const DELIVERIES: usize = 24;
@@ -323,11 +336,11 @@ fn a_disk_that_pauses_for_longer_than_the_watchdog_waits_does_not_end_it() {
     let image = files.path().join("img");
     let Some(disk) = make_ext4(&image, 48 * MIB).and_then(|()| Disk::ext4(&image)) else { return };
     let home = Home::with_config(&format!("{LITTLE_RESERVE}{SOURCE}")).database(&disk.path("webhooks.db"));
-    let hookbox = home.start();
+    // It asks five times a second, and gives up after 10 s.
+    let hookbox = home.env("WATCHDOG_USEC", "400000").start();
     let Some(frozen) = disk.freeze() else { return };
     hookbox.connect().send(&Request::github("push", "paused", "{}").bytes());
-    // It asks within 10 s, and gives up after 10 s more.
-    std::thread::sleep(Duration::from_secs(24));
+    std::thread::sleep(Duration::from_secs(14));
     drop(frozen);
     hookbox.deliver("push", "after", "{}");
     assert_eq!(hookbox.query::<String>("SELECT delivery_id FROM webhook_events ORDER BY id"), ["paused", "after"]);
