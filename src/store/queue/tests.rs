@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::event::{Delivery, DeliveryId, Outcome};
+use crate::store::fair::{Rank, Turns};
 use crate::store::{Database, Ingest};
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_738_324_800_000);
@@ -58,7 +60,9 @@ fn write_three(fails: bool) -> (Vec<i64>, i64) {
         transaction.execute("INSERT INTO paused VALUES (?1, '')", [item])?;
         if let Some(mut ingest) = ingest.take() {
             receiver.set(Some(thread::spawn(move || deliver(&mut ingest, "d-1"))));
+            let begun = Instant::now();
             while !writer.turns.is_urgent() {
+                assert!(begun.elapsed() < Duration::from_secs(10), "the receiver does not go before the others");
                 thread::yield_now();
             }
         }
@@ -77,6 +81,26 @@ fn a_batch_is_cut_short_for_the_receiver_and_goes_on_after_it() {
 #[test]
 fn after_an_error_in_a_batch_that_was_cut_short_what_was_committed_stays() {
     assert_eq!(write_three(true), (vec![0, 1], 1));
+}
+
+/// A provider waits for the receiver, but what was acknowledged is to be done, too.
+#[test]
+fn a_receiver_that_never_pauses_lets_the_others_write_in_between() {
+    const TURNS: u32 = 100_000;
+    let (turns, taken) = (Turns::default(), AtomicU32::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while taken.load(Ordering::Relaxed) < TURNS {
+                let _turn = turns.take(Rank::Receiver);
+                taken.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..100 {
+            let _turn = turns.take(Rank::Other);
+            assert!(taken.load(Ordering::Relaxed) < TURNS);
+        }
+        taken.store(TURNS, Ordering::Relaxed);
+    });
 }
 
 #[test]
