@@ -81,6 +81,21 @@ fn in_1970_deliveries_are_stored_and_processed_and_it_says_that_the_clock_is_wro
     assert_eq!(hookbox.query::<i64>("SELECT max(attempts) FROM jobs"), [1]);
 }
 
+/// Nobody knows whether the timestamp is a fresh one: the provider is to come again, not to give up.
+#[test]
+fn until_the_clock_is_set_what_needs_it_to_be_verified_is_answered_503() {
+    let shop = Home::with_config("[sources.shop]\nprovider = \"stripe\"\nsecret = \"whsec_c2VjcmV0\"\n");
+    let Some(home) = with_clock(shop, "@1970-01-01 00:01:00") else { return };
+    let hookbox = home.start();
+    let url = hookbox.url("/webhooks/shop");
+    let send = || hookbox.run(["send", "shop", "--url", &url]);
+    assert!(send().text().contains("503"), "{}", send());
+    assert_eq!(hookbox.stored(), 0);
+    set_clock(&hookbox, "+0");
+    assert!(send().ok().text().contains("200"));
+    assert_eq!(hookbox.stored(), 1);
+}
+
 #[test]
 fn a_clock_that_is_set_back_a_day_delays_no_retry_by_a_day() {
     let Some(hookbox) = retrying("+0") else { return };
