@@ -187,11 +187,15 @@ fn mutated_requests_neither_crash_nor_hang_it_nor_get_a_row_that_was_not_signed(
         for _ in 0..=random.below(4) {
             mutate(&mut bytes, &valid, &mut random);
         }
-        let (_, took) = judge(&hookbox, &bytes);
-        assert!(took < patient(JUDGED_WITHIN), "round {round}, seed {seed}: {took:?} for {}", bytes.escape_ascii());
+        let (statuses, took) = judge(&hookbox, &bytes);
+        // 502 and 504 would be an inner connection that a stranger has ended.
+        let is_judged = took < patient(JUDGED_WITHIN) && !statuses.iter().any(|status| matches!(status, 502 | 504));
+        assert!(is_judged, "round {round}, seed {seed}: {statuses:?} after {took:?} for {}", bytes.escape_ascii());
     }
-    let unsigned = hookbox.query::<String>("SELECT DISTINCT payload_json FROM webhook_events");
-    assert!(unsigned.iter().all(|payload| bodies.contains(&payload.as_str())), "seed {seed}: {unsigned:?}");
+    // Nobody signs the content type, by which the same bytes are JSON or text.
+    let stored = "SELECT DISTINCT CAST(coalesce(body, payload_json) AS TEXT) FROM webhook_events";
+    let stored = hookbox.query::<String>(stored);
+    assert!(stored.iter().all(|body| bodies.contains(&body.as_str())), "seed {seed}: {stored:?}");
     println!("{rounds} rounds stored {} rows", hookbox.stored());
     hookbox.deliver("push", "afterwards", "{}");
     assert!(!hookbox.stderr().contains("panicked"), "{}", hookbox.stderr());
