@@ -27,7 +27,7 @@ fn of_64_senders_every_acknowledged_delivery_is_a_row() {
     assert_eq!(deliver(&hookbox.address(), 64, 10), 640);
     assert_eq!(hookbox.stored(), 640);
     hookbox.wait_until_done();
-    assert_eq!(hookbox.stdout().matches("Handling event").count(), 640);
+    assert_eq!(hookbox.stop().1.text().matches("Handling event").count(), 640);
 }
 
 #[test]
