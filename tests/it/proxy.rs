@@ -155,6 +155,54 @@ fn two_hundred_deliveries_go_over_few_kept_connections() {
     });
 }
 
+/// A proxy has one connection to us for many senders. Whatever one of them sends, another one's answer is its own.
+#[test]
+fn what_is_refused_leaves_nothing_behind_on_a_connection_that_others_share() {
+    behind_each(|front, hookbox| {
+        let inner = delivery("inner", "{}").signed_with("guessed").bytes();
+        let forged = delivery("forged", &inner).signed_with("guessed");
+        let hostile = [
+            forged.clone(),
+            forged.clone().chunked(),
+            delivery("forged", text_of(300_000)).signed_with("guessed"),
+            forged.clone().target("/webhooks/nowhere"),
+            forged.clone().method("PUT"),
+            forged.header("Expect", "100-continue"),
+        ];
+        let (done, hostile) = (AtomicBool::new(false), &hostile);
+        std::thread::scope(|scope| {
+            for hostile_sender in 0..4 {
+                let done = &done;
+                scope.spawn(move || {
+                    for request in hostile.iter().cycle().skip(hostile_sender) {
+                        let mut connection = front.connect();
+                        connection.send_lossy(&request.bytes());
+                        // Some only send, and are gone.
+                        let status =
+                            if hostile_sender == 0 { 0 } else { connection.try_response().map_or(0, |it| it.status) };
+                        assert_ne!(status, 200);
+                        if done.load(Ordering::Relaxed) {
+                            return;
+                        }
+                    }
+                });
+            }
+            let senders: Vec<_> = (0..4)
+                .map(|sender| {
+                    scope.spawn(move || {
+                        let send = |n| front.send(&delivery(&format!("own-{sender}-{n}"), "{}")).status;
+                        (0..25).map(send).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            let statuses: Vec<_> = senders.into_iter().map(|sender| sender.join()).collect();
+            done.store(true, Ordering::Relaxed);
+            assert!(statuses.into_iter().flat_map(Result::unwrap).all(|status| status == 200));
+        });
+        assert_eq!(hookbox.stored(), 100);
+    });
+}
+
 /// Delivers until it is told to stop. The ids that were acknowledged, and how many were not.
 fn deliver_until(front: &Front, done: &AtomicBool, sender: usize) -> (Vec<String>, usize) {
     let (mut acknowledged, mut others) = (Vec::new(), 0);
