@@ -124,7 +124,7 @@ impl Service {
         messages: Sender<Message>,
     ) -> Result<Service, Failure> {
         // First: what opens files meets a limit that is too low with less telling words.
-        let limits = Limits::of_this_process()?;
+        let limits = Limits::of_this_process(config.actions.values().map(|it| u64::from(it.concurrency)).sum())?;
         let database = Database::open(&config.database)?;
         let listener = passed.public.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let door = listener.door()?;

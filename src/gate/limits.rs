@@ -13,6 +13,9 @@ const MIN_CONNECTIONS: usize = 8;
 /// Database, workers and their children, log, and the private listener ([`Limits::of_private_listener`]).
 const RESERVED_DESCRIPTORS: u64 = 64 + PRIVATE_CONNECTIONS + PRIVATE_SLOTS * DESCRIPTORS_PER_SLOT;
 
+/// A worker's connection to the database and its WAL, and what an attempt has open: a socket, or a command's pipes.
+const DESCRIPTORS_PER_WORKER: u64 = 6;
+
 /// What the program itself has open when nothing happens, and a little for what its actions start. With less, tiny_http
 /// would stop accepting the pool's connections, and the start would fail after a long wait and without its reason.
 const LEAST_DESCRIPTORS: u64 = 48;
@@ -104,15 +107,18 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What the machine allows. Raises the soft limit on descriptors as far as the gate has use for them.
-    pub fn of_this_process() -> Result<Limits, GateError> {
-        let needed = MAX_CONNECTIONS + SLOTS as u64 * DESCRIPTORS_PER_SLOT + RESERVED_DESCRIPTORS;
+    /// What the machine allows. Raises the soft limit on descriptors as far as the gate and so many workers have use for
+    /// them.
+    pub fn of_this_process(workers: u64) -> Result<Limits, GateError> {
+        // One is among what is reserved in any case.
+        let of_workers = workers.saturating_sub(1).saturating_mul(DESCRIPTORS_PER_WORKER);
+        let needed = MAX_CONNECTIONS + SLOTS as u64 * DESCRIPTORS_PER_SLOT + RESERVED_DESCRIPTORS + of_workers;
         let descriptors = raise_descriptors(needed);
         let least = SLOTS as u64 * DESCRIPTORS_PER_SLOT + LEAST_DESCRIPTORS;
         if descriptors < least {
             return Err(GateError::TooFewDescriptors { descriptors, least, needed });
         }
-        Ok(Limits::new(SLOTS, connections_within(descriptors, SLOTS)))
+        Ok(Limits::new(SLOTS, connections_within(descriptors.saturating_sub(of_workers), SLOTS)))
     }
 
     /// For the listener that only the operator uses.

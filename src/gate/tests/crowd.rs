@@ -16,7 +16,7 @@ fn with_connections(connections: usize) -> Limits {
 fn a_thousand_deliveries_at_once_are_all_answered() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
-    let mut limits = Limits::of_this_process().unwrap();
+    let mut limits = Limits::of_this_process(1).unwrap();
     limits.deadlines.grace *= 10; // this machine may be busy with other tests
     let rig = Rig::start(limits);
     let mut senders: Vec<Sender> = (0..1000).map(|_| rig.connect()).collect();

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{ANSWERED_WITHIN, deliver_during};
-use crate::support::{Connection, Home, Request, allow_descriptors, patient, runner, strace_injecting, wait_for};
+use crate::support::{
+    Connection, Home, Request, SOURCE, allow_descriptors, patient, runner, strace_injecting, wait_for,
+};
 
 /// How soon it must be well again.
 const RECOVERY: Duration = Duration::from_secs(10);
@@ -66,6 +68,23 @@ fn with_too_few_descriptors_it_ends_at_once_and_says_why() {
         println!("{count} descriptors: {:?}", start.elapsed());
     }
     with_descriptors("144").start().deliver("push", "just enough", "{}");
+}
+
+/// Each has the database open, and its attempt a few more.
+#[test]
+fn many_workers_take_no_descriptors_from_the_senders() {
+    allow_descriptors(4096);
+    let mut config = SOURCE.to_owned();
+    for n in 0..20 {
+        let action = "kind = \"http\"\nurl = \"http://127.0.0.1:9/\"\non = [\"x:y\"]\nconcurrency = 16\n";
+        config.push_str(&format!("[actions.a{n}]\n{action}"));
+    }
+    let limit = "ulimit -Sn 1024 && exec \"$0\" \"$@\"";
+    let hookbox = Home::with_config(&config).wrapped_in(&["sh", "-c", limit]).start();
+    let idle: Vec<Connection> = (0..600).map(|_| hookbox.connect()).collect();
+    hookbox.deliver("push", "among the idle", "{}");
+    assert!(!hookbox.stderr().contains("descriptors ran out"), "{} are open", hookbox.descriptors());
+    drop(idle);
 }
 
 fn has(program: &str) -> bool {
