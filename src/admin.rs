@@ -9,6 +9,7 @@ mod api;
 mod assets;
 mod exposition;
 mod health;
+mod scene;
 
 use std::sync::Arc;
 
@@ -20,8 +21,9 @@ use crate::receive::FORWARDING_HEADERS;
 use crate::stop::Stop;
 use access::{Access, Credentials, Denial, MARK};
 use answer::Answer;
-pub use api::{Api, Scene, Traffics};
+pub use api::{Api, Traffics};
 pub use health::Stethoscope;
+pub use scene::Scene;
 
 /// Requests here have no body worth the name.
 pub const MAX_BODY_BYTES: u64 = 4 * 1024;

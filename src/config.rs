@@ -21,7 +21,7 @@ use toml::{Table, Value};
 
 pub use self::action::Action;
 pub use self::admin::{Admin, AdminListen};
-pub use self::file::ConfigError;
+pub use self::file::{ConfigError, SYSTEM_CONFIG};
 use self::reader::{Parsed, Reader, expected, parsed, read_root, text};
 pub use self::retention::Retention;
 use self::secret::{Env, SecretRef};
@@ -34,7 +34,7 @@ use crate::provider;
 use crate::suggest::closest;
 
 /// Only this machine: whoever wants the world to reach hookbox says so, or puts a proxy before it.
-const DEFAULT_LISTEN: &str = "127.0.0.1:5000";
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:5000";
 
 /// In the current directory, so that a first try leaves nothing elsewhere.
 const DEFAULT_DATABASE: &str = "webhooks.db";

@@ -9,8 +9,9 @@ use serde::Serialize;
 use super::answer::{Answer, TEXT};
 use super::exposition;
 use super::health::{Health, Stethoscope};
+use super::scene::Scene;
 use crate::clock::{self, Timestamp};
-use crate::config::{Config, Verification};
+use crate::config::units::parse_duration;
 use crate::current::Current;
 use crate::event::{EventId, Status};
 use crate::gate::Traffic;
@@ -48,47 +49,6 @@ pub struct Api {
 pub struct Traffics {
     pub public: Arc<Traffic>,
     pub admin: Arc<Traffic>,
-}
-
-/// What there is by the configuration.
-#[derive(Debug, Serialize)]
-pub struct Scene {
-    sources: Vec<SourceScene>,
-    actions: Vec<ActionScene>,
-    disk_reserve_bytes: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct SourceScene {
-    name: String,
-    provider: &'static str,
-    /// `signature`, `awaited`, `none` or `local`
-    verification: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-struct ActionScene {
-    name: String,
-    kind: &'static str,
-}
-
-impl Scene {
-    pub fn of(config: &Config) -> Scene {
-        let sources = config.sources.values().map(|source| SourceScene {
-            name: source.name.clone(),
-            provider: source.contract.preset.title,
-            verification: match source.verification {
-                Verification::Secrets(_) => "signature",
-                Verification::Awaited => "awaited",
-                Verification::Nothing => "none",
-                Verification::LocalOnly => "local",
-            },
-        });
-        let actions = config.actions.values();
-        let actions = actions.map(|action| ActionScene { name: action.name.clone(), kind: action.kind.as_str() });
-        let disk_reserve_bytes = config.disk_reserve_bytes;
-        Scene { sources: sources.collect(), actions: actions.collect(), disk_reserve_bytes }
-    }
 }
 
 /// `/api/events`
@@ -203,7 +163,7 @@ impl Api {
                 traffic: &self.traffic,
                 stats: &stats,
                 is_well,
-                disk_reserve_bytes: self.scene.get().disk_reserve_bytes,
+                disk_reserve_bytes: self.scene.get().disk_reserve_bytes(),
                 started_at: self.started_at,
             };
             Answer::new(200, text::CONTENT_TYPE, exposition::page(&figures))
@@ -223,7 +183,7 @@ impl Api {
     }
 
     pub fn pause(&mut self, action: &str) -> Answer {
-        if !self.scene.get().actions.iter().any(|known| known.name == action) {
+        if !self.scene.get().has_action(action) {
             return Answer::not_found();
         }
         answered(self.operator.pause(action, clock::now()), |changed| Answer::json(&Change { changed }))
@@ -287,9 +247,13 @@ fn filter(query: &str) -> Result<Filter, String> {
             }
             "source" => filter.source = Some(value.into_owned()),
             "event" => filter.event_type = Some(value.into_owned()),
+            "since" => {
+                let ago = parse_duration(&value).map_err(|error| format!("since: {error}"))?;
+                filter.since = Some(clock::now().minus(ago));
+            }
             "before" => filter.before = Some(EventId(number()?)),
             "limit" => filter.limit = u32::try_from(number()?.clamp(1, i64::from(MAX_LIMIT))).unwrap_or(LIMIT),
-            _ => return Err(format!("unknown: {name}; known: status, source, event, before, limit")),
+            _ => return Err(format!("unknown: {name}; known: status, source, event, since, before, limit")),
         }
     }
     Ok(filter)
@@ -302,6 +266,8 @@ fn argument(query: &str, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -310,11 +276,13 @@ mod tests {
         assert_eq!((read.status, read.source.as_deref()), (Some(Status::Error), Some("a b")));
         assert_eq!((read.event_type, read.before, read.limit), (None, Some(EventId(7)), MAX_LIMIT));
         assert_eq!(filter("").unwrap().limit, LIMIT);
+        let day_ago = clock::now().minus(Duration::from_secs(24 * 60 * 60));
+        assert!(filter("since=1d").unwrap().since.unwrap().distance(day_ago) < Duration::from_secs(60));
     }
 
     #[test]
     fn what_is_no_filter_is_refused() {
-        for query in ["status=odd", "before=x", "limit=1.5", "stat=error"] {
+        for query in ["status=odd", "since=2", "before=x", "limit=1.5", "stat=error"] {
             assert!(filter(query).is_err(), "{query}");
         }
     }

@@ -7,15 +7,18 @@ const MOST = 200; // the most that the server lists at once
 const SCREENS = 1000; // events in all: each look asks for them again
 const STALE_MS = 15 * 60 * 1000; // what waits for longer is worth a word
 const CHILDREN = 200; // of a node of the payload, before there is a button for more
+const REJECTS = 5; // that are not folded away: the events are below them
 
 const id = (name) => document.getElementById(name);
 const SERIES = [['received', 'received'], ['duplicates', 'duplicates'], ['rejected', 'rejected'], ['failed', 'failed']];
 const MARKS = { good: ['good', '✓'], warn: ['warn', '!'], bad: ['bad', '✕'] };
+const FILTERS = ['status', 'source', 'event', 'since'];
 const OUTCOMES = { processed: 'good', succeeded: 'good', error: 'bad', dead: 'bad' };
 
 let shown = PAGE; // how many events are listed
 let known = null; // ids that were listed before; null when the filter has just changed
 let opened = null; // the id of the event that is looked at
+let chosen = null; // the address that the filter's fields stand for
 let offline = null; // since when there is no answer
 
 // ---- what is shown
@@ -133,14 +136,16 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   const found = [];
   const say = (weight, text, link) => found.push({ weight, text, link });
   if (!health.is_well) say(2, `Deliveries are refused: ${visible(health.line)}.`);
-  if (stats.events.error) say(2, `${count(stats.events.error, 'event')} could not be processed.`, ['Show', 'status=error']);
+  if (stats.events.error) say(2, `${count(stats.events.error, 'event')} could not be processed.`, ['status=error', stats.events.error]);
   for (const action of stats.actions.filter((action) => action.paused)) {
     say(1, `The action ${visible(action.action)} is paused, ${count(action.pending, 'job')} pending.`);
   }
   const waits = Date.now() - Date.parse(stats.oldest_unprocessed);
-  if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['Show', 'status=unprocessed']);
-  const rejecting = sources.filter((source) => isRejecting(source.name, stats, rejects)).map((source) => source.name).join(', ');
-  if (rejecting) say(1, `What was last sent to ${rejecting} was rejected.`);
+  if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['status=unprocessed', 1]);
+  for (const { name } of sources.filter((source) => isRejecting(source.name, stats, rejects))) {
+    const { text } = rejects.find((reject) => reject.source === name);
+    say(1, `What was last sent to ${name} was rejected: ${visible(text)}${text.endsWith('?') ? '' : '.'}`);
+  }
   if (stats.disk_free_bytes !== null && stats.disk_free_bytes < 2 * disk_reserve_bytes) {
     say(1, `The disk is nearly full: ${bytes(stats.disk_free_bytes)} left.`);
   }
@@ -158,7 +163,7 @@ function isRejecting(name, stats, rejects) {
 }
 
 function showState(overview) {
-  const found = overview ? problems(overview) : [{ weight: 2, text: `No answer from hookbox for ${span(Date.now() - offline)}.` }];
+  const found = overview ? problems(overview) : [{ weight: 2, text: `No answer from hookbox since ${new Date(offline).toLocaleTimeString()}.` }];
   const weight = found.length ? found[0].weight : 0;
   const pending = overview ? overview.stats.events.unprocessed : 0;
   const well = `All is well${pending ? `, ${count(pending, 'event')} pending` : ''}.`;
@@ -167,7 +172,7 @@ function showState(overview) {
   if (id('headline').textContent !== headline.text) id('headline').textContent = headline.text;
   const lines = headline.link ? [{ ...headline, text: '' }, ...rest] : rest;
   fill(id('reasons'), JSON.stringify(lines), () => lines.map(({ text, link }) =>
-    make('li', {}, text, text && link ? ' ' : '', link ? make('a', { href: '#' + link[1], textContent: link[0] + ' them' }) : '')));
+    make('li', {}, text, text && link ? ' ' : '', link ? make('a', { href: '#' + link[0], textContent: link[1] === 1 ? 'Show it' : 'Show them' }) : '')));
   document.title = `${['✓', '!', '✕'][weight]} ${headline.text} – hookbox`;
 }
 
@@ -225,6 +230,9 @@ const clock = ({ hour }) => new Date(hour).toLocaleTimeString([], { timeStyle: '
 
 function showHours({ hours, started_at }) {
   const total = (name) => hours.reduce((sum, hour) => sum + hour[name], 0);
+  const isQuiet = SERIES.every(([name]) => !total(name));
+  id('quiet').hidden = !isQuiet;
+  id('chart-box').hidden = isQuiet;
   fill(id('chart'), JSON.stringify(hours), () => {
     const most = Math.max(1, ...hours.map((hour) => SERIES.reduce((sum, [name]) => sum + hour[name], 0)));
     const label = `Deliveries of the last 24 hours: ${SERIES.map(([name, word]) => `${total(name)} ${word}`).join(', ')}.`;
@@ -252,16 +260,27 @@ function showHours({ hours, started_at }) {
     ...hours.toReversed().map((hour) => make('tr', {}, make('td', { textContent: clock(hour) }), ...SERIES.map(([name]) => make('td', { textContent: hour[name] }))))]);
 }
 
+// A stranger who tries addresses must not push away what concerns a source.
 function showRejects({ rejects }) {
   id('rejects-section').hidden = !rejects.length;
-  fill(id('rejects'), JSON.stringify(rejects), () => rejects.map((reject) => make('li', {},
-    make('p', {}, make('b', {}, foreign(reject.source || reject.path)), ' ', foreign(reject.text)),
-    make('p', { class: 'hint' }, reject.count > 1 ? `${count(reject.count, 'time')}, last ` : '', when(reject.last_at), ' from ', foreign(reject.peer)))));
+  const sorted = [...rejects.filter((reject) => reject.source), ...rejects.filter((reject) => !reject.source)];
+  const further = sorted.slice(REJECTS);
+  fill(id('rejects'), JSON.stringify(sorted.slice(0, REJECTS)), () => sorted.slice(0, REJECTS).map(rejectItem));
+  id('further-box').hidden = !further.length;
+  id('further-count').textContent = `${further.length.toLocaleString()} more`;
+  fill(id('further'), JSON.stringify(further), () => further.map(rejectItem));
 }
+
+const rejectItem = (reject) => make('li', {},
+  make('p', {}, make('b', {}, foreign(reject.source || reject.path)), ' ', foreign(reject.text)),
+  make('p', { class: 'hint' }, reject.count > 1 ? `${count(reject.count, 'time')}, last ` : '', when(reject.last_at), ' from ', foreign(reject.peer)));
 
 function showFirst({ sources, stats, rejects }) {
   id('first').hidden = stats.received > 0 || rejects.some((reject) => reject.source);
-  fill(id('first-commands'), JSON.stringify(sources), () => [sources.map((source) => `hookbox send ${source.name}`).join('\n')]);
+  fill(id('first-commands'), JSON.stringify(sources), () => sources.map(({ send }) => make('code', { textContent: send + '\n' })));
+  const variables = [...new Set(sources.map((source) => source.variable).filter(Boolean))].join(', ');
+  id('first-secret').hidden = !variables;
+  id('first-secret').textContent = `That shell needs ${variables} too, to sign with.`;
 }
 
 // ---- the list
@@ -292,7 +311,7 @@ function showEvents({ events, more }) {
     return row;
   });
   place(id('rows'), wanted);
-  const all = !['status', 'source', 'event'].some((name) => wish().get(name));
+  const all = !FILTERS.some((name) => wish().get(name));
   id('events').hidden = !events.length;
   const full = more && shown >= SCREENS;
   id('none').hidden = events.length > 0 && !full;
@@ -480,9 +499,9 @@ function follow() {
   id('told').textContent = '';
   to.delete('id');
   id('back').href = '#' + to;
-  for (const name of ['status', 'source', 'event']) {
-    const field = id('filter').elements[name];
-    if (field !== document.activeElement) field.value = to.get(name) || '';
+  for (const name of FILTERS) {
+    // What is being typed is not replaced by what it was a moment ago.
+    if (location.hash.slice(1) !== chosen) id('filter').elements[name].value = to.get(name) || '';
   }
   if (opened !== was) {
     if (opened !== null) {
@@ -502,15 +521,16 @@ function follow() {
 
 function choose() {
   const to = new URLSearchParams();
-  for (const name of ['status', 'source', 'event']) {
+  for (const name of FILTERS) {
     const value = id('filter').elements[name].value.trim();
     if (value) to.set(name, value);
   }
-  if ('#' + to !== location.hash) location.hash = to;
+  chosen = to.toString();
+  location.hash = chosen;
 }
 
 id('filter').onsubmit = (submit) => submit.preventDefault();
-id('filter').oninput = () => {
+id('filter').oninput = id('filter').onchange = () => {
   clearTimeout(choose.timer);
   choose.timer = setTimeout(choose, 300);
 };

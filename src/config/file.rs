@@ -14,8 +14,11 @@ use super::secret::Env;
 /// The variable that names the file. Empty is the same as unset, as systemd's `Environment=NAME=` means it.
 const CONFIG_VARIABLE: &str = "HOOKBOX_CONFIG";
 
+/// That of a service, found from any directory.
+pub const SYSTEM_CONFIG: &str = "/etc/hookbox/hookbox.toml";
+
 /// Where a file that nobody named may be: the first that exists is taken.
-const SEARCH_PATH: [&str; 2] = ["hookbox.toml", "/etc/hookbox/hookbox.toml"];
+const SEARCH_PATH: [&str; 2] = ["hookbox.toml", SYSTEM_CONFIG];
 
 /// Far beyond any config written by hand: a larger file is the wrong one, and `/dev/zero` has no end.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;

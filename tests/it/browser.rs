@@ -2,6 +2,8 @@
 
 mod driver;
 
+use std::process::Command;
+
 use driver::Browser;
 
 use crate::support::{Address, Home, Hookbox, Request, SECRET, SOURCE, Signal, Stub, closed_port, sign_github};
@@ -40,11 +42,26 @@ fn a_new_user_is_told_how_to_begin_and_sees_the_first_delivery_arrive() {
     browser.wait_for_text("#rows", "processed");
     browser.wait_for_text("#sources", "receiving");
     browser.wait_for_text("#legend", "1 received");
-    browser.click("#chart-title ~ details summary");
+    browser.click("#chart-box summary");
     browser.wait_for_text("#hours", "duplicates");
     let chart = browser.run("return document.querySelector('#chart svg').getAttribute('aria-label')");
     assert!(chart.as_str().unwrap().contains("1 received, 0 duplicates, 0 rejected, 0 failed"), "{chart}");
     assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// In any directory, without the program on a path.
+#[test]
+fn what_a_new_user_is_told_to_type_sends_a_delivery() {
+    let hookbox = Home::new().listen(&format!("127.0.0.1:{}", closed_port())).with_admin().start();
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait_for_text("#first-secret", "needs GITHUB_WEBHOOK_SECRET too");
+    let command = browser.text("#first-commands code");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &command]).current_dir("/").env("GITHUB_WEBHOOK_SECRET", SECRET).env_remove("HOOKBOX_CONFIG");
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{command}: {output:?}");
+    browser.wait(&rows(1));
+    browser.wait("document.querySelector('#first').hidden");
 }
 
 #[test]
@@ -91,6 +108,15 @@ fn events_are_filtered_opened_and_left_again() {
     browser.wait(&rows(4));
     browser.type_into("[name=status]", "error");
     browser.wait_for_text("#none", "No event passes");
+    let update = "UPDATE webhook_events SET received_at = '2020-01-01T00:00:00+00:00' WHERE id < 4";
+    hookbox.db().execute(update, []).unwrap();
+    browser.open(&format!("{}#since=1h", url(&hookbox)));
+    browser.wait(&rows(1));
+    browser.click("[name=since] option[value='']");
+    browser.wait(&rows(4));
+    browser.click("[name=since] option[value='7d']");
+    browser.wait(&rows(1));
+    assert_eq!(browser.run("return location.hash"), "#since=7d");
     assert_eq!(browser.complaints(), [""; 0]);
 }
 
@@ -172,7 +198,7 @@ fn a_wrong_secret_is_found_from_the_page() {
     let Some(browser) = opened(&hookbox) else { return };
     hookbox.send(&Request::github("push", "d-1", "{}").signed_with("wrong"));
     hookbox.send(&Request::github("push", "d-1", "{}").target("/webhooks/gitub"));
-    browser.wait_for_text("#headline", "sent to github was rejected");
+    browser.wait_for_text("#headline", "sent to github was rejected: the signature does not match");
     browser.wait_for_text("#sources", "rejecting");
     browser.wait_for_text("#rejects", "is it the same secret on both sides?");
     browser.wait_for_text("#rejects", "/webhooks/gitub");
@@ -180,6 +206,20 @@ fn a_wrong_secret_is_found_from_the_page() {
     // Times are whole seconds: what is mended in the next one is seen as mended.
     hookbox.deliver("push", "d-1", "{}");
     browser.wait_for_text("#headline", "All is well");
+}
+
+#[test]
+fn whoever_tries_addresses_pushes_away_no_reject_of_a_source() {
+    let hookbox = Home::new().with_admin().start();
+    hookbox.send(&Request::github("push", "d-1", "{}").signed_with("wrong"));
+    for n in 0..20 {
+        hookbox.send(&Request::get(&format!("/{n}.php")));
+    }
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait_for_text("#rejects li", "is it the same secret on both sides?");
+    browser.wait("document.querySelectorAll('#rejects > li').length === 5");
+    browser.click("#further-count");
+    browser.wait("document.querySelectorAll('#further > li').length === 16");
 }
 
 /// What would do harm as HTML, as an address, or as text that reads from right to left.
@@ -287,6 +327,17 @@ const CONTRAST: &str = "
         }).sort((a, b) => a[0] - b[0])[0];
     return worst";
 
+/// The same of what surrounds a control and stands in an empty one: <https://www.w3.org/TR/WCAG22/#non-text-contrast>
+const CONTRAST_OF_CONTROLS: &str = "
+    const faint = [...document.querySelectorAll('button, input, select')].filter((it) => it.checkVisibility())
+        .filter((it) => {
+            const ground_of_it = light(ground(it.parentElement));
+            const contrast = (color) => (Math.max(light(color), ground_of_it) + 0.05) / (Math.min(light(color), ground_of_it) + 0.05);
+            const hint = getComputedStyle(it, '::placeholder');
+            return contrast(getComputedStyle(it).borderColor) < 3 || it.placeholder && contrast(hint.color) * hint.opacity < 4.5;
+        });
+    return faint.map((it) => it.outerHTML)";
+
 #[test]
 fn it_is_read_in_the_light_and_in_the_dark() {
     let config = format!(
@@ -310,6 +361,9 @@ fn it_is_read_in_the_light_and_in_the_dark() {
             );
             let worst = browser.run(CONTRAST);
             assert!(worst[0].as_f64().unwrap() >= 4.5, "{scheme} {target}: {worst}");
+            let helpers = CONTRAST.split("const worst").next().unwrap_or_default();
+            let faint = browser.run(&format!("{helpers}{CONTRAST_OF_CONTROLS}"));
+            assert_eq!(faint, serde_json::json!([]), "{scheme} {target}");
         }
         grounds.push(browser.run("return getComputedStyle(document.body).backgroundColor"));
     }
@@ -317,10 +371,10 @@ fn it_is_read_in_the_light_and_in_the_dark() {
 }
 
 #[test]
-fn it_fits_a_phone() {
+fn it_fits_a_phone_and_fingers() {
     let hookbox = Home::new().with_admin().start();
-    let body =
-        format!(r#"{{"long": "{}", "deep": {{"a": {{"b": {{"c": "{}"}}}}}}}}"#, "x".repeat(2000), "y ".repeat(500));
+    let deep = (0..50).fold("1".to_owned(), |inner, _| format!(r#"{{"key": {inner}}}"#));
+    let body = format!(r#"{{"long": "{}", "words": "{}", "deep": {deep}}}"#, "x".repeat(2000), "y ".repeat(500));
     hookbox.deliver(&"long".repeat(60), &"id".repeat(100), &body);
     hookbox.send(&Request::get(&format!("/{}", "z".repeat(150))));
     hookbox.wait_until_done();
@@ -329,11 +383,45 @@ fn it_fits_a_phone() {
     for (target, selector, text) in [("#", "#rows", "processed"), ("#id=1", "#jobs", "succeeded")] {
         browser.open(&format!("{}{target}", url(&hookbox)));
         browser.wait_for_text(selector, text);
-        browser.run("document.querySelectorAll('details').forEach((it) => { it.open = true })");
-        browser.run("document.querySelectorAll('details').forEach((it) => { it.open = true })");
+        unfold_all(&browser);
         let width = browser.run("return document.documentElement.scrollWidth");
         assert!(width.as_u64().unwrap() <= 360, "{target} is {width} wide");
+        let small = "return [...document.querySelectorAll('button, input, select, details:not(.tree *) > summary')]
+            .filter((it) => it.checkVisibility() && it.getBoundingClientRect().height < 40).map((it) => it.outerHTML)";
+        assert_eq!(browser.run(small), serde_json::json!([]));
     }
+    let squeezed = "return [...document.querySelectorAll('#tree div')].filter((it) => it.clientWidth < 150).length";
+    assert_eq!(browser.run(squeezed), 0);
+    browser.open(&url(&hookbox));
+    browser.wait(&rows(1));
+    let middle_of_the_row = "document.querySelector('#rows tr').scrollIntoView();
+        const it = document.querySelector('#rows tr').getBoundingClientRect();
+        return document.elementFromPoint(it.x + it.width / 2, it.y + it.height / 2).closest('a') !== null";
+    assert_eq!(browser.run(middle_of_the_row), true);
+}
+
+/// Nodes are made when the one around them is unfolded.
+fn unfold_all(browser: &Browser) {
+    let unfold = "const folded = document.querySelectorAll('details:not([open])');
+        folded.forEach((it) => { it.open = true }); return folded.length === 0";
+    browser.wait(&format!("(() => {{ {unfold} }})()"));
+}
+
+#[test]
+fn a_long_name_leaves_the_other_columns_their_place() {
+    let hookbox = Home::new().with_admin().start();
+    hookbox.deliver(&"long.".repeat(50), &"id".repeat(100), "{}");
+    hookbox.wait_until_done();
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait_for_text("#rows", "processed");
+    let is_on_one_line = "const line = parseFloat(getComputedStyle(document.body).lineHeight);
+        return [2, 3, 4].every((at) => {
+            const cell = document.querySelector(`#rows td:nth-child(${at}) > *`);
+            return cell.getBoundingClientRect().height < 1.5 * line;
+        })";
+    assert_eq!(browser.run(is_on_one_line), true);
+    let height = browser.run("return document.querySelector('#rows tr').clientHeight");
+    assert!(height.as_u64().unwrap() < 120, "{height}");
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! What there is by the configuration, and how a shell reaches it.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::config::secret::SecretRef;
+use crate::config::{Config, DEFAULT_LISTEN, Origin, SYSTEM_CONFIG, Source, Verification};
+
+/// The program's name, where a shell finds it by that.
+const PROGRAM: &str = "hookbox";
+
+/// What there is by the configuration.
+#[derive(Debug, Serialize)]
+pub struct Scene {
+    sources: Vec<SourceScene>,
+    actions: Vec<ActionScene>,
+    disk_reserve_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct SourceScene {
+    name: String,
+    provider: &'static str,
+    /// `signature`, `awaited`, `none` or `local`
+    verification: &'static str,
+    /// The command that sends it a test delivery, to be pasted into a shell.
+    send: String,
+    /// The variable with the secret, which that shell needs too.
+    variable: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ActionScene {
+    name: String,
+    kind: &'static str,
+}
+
+impl Scene {
+    pub fn of(config: &Config) -> Scene {
+        let program = program();
+        let options = options(config);
+        let sources = config.sources.values().map(|source| SourceScene {
+            name: source.name.clone(),
+            provider: source.contract.preset.title,
+            verification: match source.verification {
+                Verification::Secrets(_) => "signature",
+                Verification::Awaited => "awaited",
+                Verification::Nothing => "none",
+                Verification::LocalOnly => "local",
+            },
+            send: format!("{program} send {}{options}", source.name),
+            variable: variable(source),
+        });
+        let actions = config.actions.values();
+        let actions = actions.map(|action| ActionScene { name: action.name.clone(), kind: action.kind.as_str() });
+        let disk_reserve_bytes = config.disk_reserve_bytes;
+        Scene { sources: sources.collect(), actions: actions.collect(), disk_reserve_bytes }
+    }
+
+    pub fn disk_reserve_bytes(&self) -> u64 {
+        self.disk_reserve_bytes
+    }
+
+    pub fn has_action(&self, name: &str) -> bool {
+        self.actions.iter().any(|action| action.name == name)
+    }
+}
+
+/// As a shell finds it: whoever has just built it has it on no path.
+fn program() -> String {
+    let Ok(here) = env::current_exe() else { return PROGRAM.to_owned() };
+    let is_here = |directory: PathBuf| fs::canonicalize(directory.join(PROGRAM)).is_ok_and(|found| found == here);
+    let is_on_path = env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(is_here));
+    // An upgrade has replaced the file: the new one is where it was.
+    let here = here.to_string_lossy();
+    let here = here.trim_end_matches(" (deleted)");
+    if is_on_path { PROGRAM.to_owned() } else { word(here) }
+}
+
+/// With which a command in any directory finds the same sources at the same address.
+fn options(config: &Config) -> String {
+    let listen = config.listen.to_string();
+    match &config.origin {
+        Origin::File(path) if path == Path::new(SYSTEM_CONFIG) => String::new(),
+        Origin::File(path) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!(" --config {}", word(&path.to_string_lossy()))
+        }
+        Origin::BuiltIn if listen == DEFAULT_LISTEN => String::new(),
+        Origin::BuiltIn => format!(" --listen {}", word(&listen)),
+    }
+}
+
+/// Of the first secret, with which a test delivery is signed.
+fn variable(source: &Source) -> Option<String> {
+    let Verification::Secrets(secrets) = &source.verification else { return None };
+    match secrets.first() {
+        Some(SecretRef::Env(name)) => Some(name.clone()),
+        _ => None,
+    }
+}
+
+/// One word of a shell.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_read_it_otherwise() {
+        assert_eq!(word("/etc/hook-box_1.toml"), "/etc/hook-box_1.toml");
+        assert_eq!(word("/my files/it's"), r"'/my files/it'\''s'");
+    }
+}
