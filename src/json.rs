@@ -72,6 +72,13 @@ pub fn pretty(json: &str, is_hidden: impl Fn(char) -> bool) -> String {
     text
 }
 
+/// The same without line breaks, all of which are outside of its strings.
+pub fn one_line(json: &str, is_hidden: impl Fn(char) -> bool) -> String {
+    let mut line = String::with_capacity(json.len());
+    push_escaped(&mut line, &json.replace(['\n', '\r', '\t'], " "), &is_hidden);
+    line
+}
+
 /// The length of the string, with its quotes, at the start of `json`.
 fn string_bytes(json: &str) -> usize {
     let mut bytes = json.as_bytes()[1..].iter();
@@ -105,6 +112,16 @@ fn push_escaped(text: &mut String, string: &str, is_hidden: impl Fn(char) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn on_one_line_it_means_the_same() {
+        let odd = "a\u{1b}\u{9b}31m\u{202e}\u{e0041}\r\n\t日本";
+        let is_hidden = |c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{e0041}');
+        let line = one_line(&serde_json::json!([odd]).to_string(), is_hidden);
+        assert_eq!(line, r#"["a\u001b\u009b31m\u202e\udb40\udc41\r\n\t日本"]"#);
+        assert_eq!(serde_json::from_str::<[String; 1]>(&line).unwrap(), [odd]);
+        assert_eq!(one_line("{\r\n\t\"a\": 1}", is_hidden), "{   \"a\": 1}");
+    }
 
     #[test]
     fn it_is_one_value_a_line_and_nothing_else_is_changed() {

@@ -14,21 +14,26 @@ pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance: how many letters to insert, delete or replace. One row of the table is kept: entry `j` is the
-/// distance from the letters of `from` seen so far to the first `j` letters of `to`.
+/// How many letters to insert, delete, replace, or swap with their neighbour (Damerau's distance, each letter moved once).
+/// Of the table the last three rows are kept: entry `j` is the distance from the letters of `from` seen so far to the first
+/// `j` letters of `to`.
 fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for letter in from.chars() {
-        let mut diagonal = row[0];
-        row[0] += 1;
+    let [from, to] = [from, to].map(|word| word.chars().collect::<Vec<char>>());
+    let mut before = Vec::new();
+    let mut last: Vec<usize> = (0..=to.len()).collect();
+    for (i, letter) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
         for (j, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+            let replaced = last[j] + usize::from(letter != other);
+            let mut least = replaced.min(row[j] + 1).min(last[j + 1] + 1);
+            if i > 0 && j > 0 && from[i - 1] == *other && to[j - 1] == *letter {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
         }
+        before = std::mem::replace(&mut last, row);
     }
-    row[to.len()]
+    last[to.len()]
 }
 
 #[cfg(test)]
@@ -42,12 +47,15 @@ mod tests {
         assert_eq!(distance("abc", ""), 3);
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("serve", "server"), 1);
+        assert_eq!(distance("lsit", "list"), 1);
+        assert_eq!(distance("abcd", "badc"), 2);
     }
 
     #[test]
     fn suggests_only_what_is_near() {
         let known = ["serve", "check", "list", "stats"];
         assert_eq!(closest("lst", known), Some("list"));
+        assert_eq!(closest("lsit", known), Some("list"));
         assert_eq!(closest("server", known), Some("serve"));
         assert_eq!(closest("stat", known), Some("stats"));
         assert_eq!(closest("frobnicate", known), None);

@@ -76,7 +76,7 @@ impl Printer {
 
     fn print(&self, event: &Summary, out: &mut dyn Write) -> Result<(), Failure> {
         match self {
-            Printer::Json => writeln!(out, "{}", serde_json::json!(event))?,
+            Printer::Json => writeln!(out, "{}", table::json_line(&serde_json::json!(event).to_string()))?,
             Printer::Table { layout, .. } => {
                 let colour = Status::parse(&event.status).map(|status| (STATUS, colour(status)));
                 writeln!(out, "{}", layout.line(&row(event), colour))?;

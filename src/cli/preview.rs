@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Failure;
 use super::args::CheckArgs;
+use super::{Failure, table};
 use crate::action::{Call, Kind};
 use crate::clock;
 use crate::config::secret::Env;
@@ -27,9 +27,11 @@ pub(super) fn write(config: &Config, args: &CheckArgs, env: &Env<'_>, out: &mut 
             of_file(config, file, source.as_deref(), event_type.as_deref())?
         }
     };
-    writeln!(out, "\nan event {} from {}", event.event_type, event.source)?;
+    writeln!(out, "\nan event {} from {}", table::one_line(&event.event_type), table::one_line(&event.source))?;
     for action in config.actions.values() {
-        writeln!(out, "\naction {}: {}", action.name, verdict(action, &event, env)?.trim_end())?;
+        // Templates put into it what a sender wrote.
+        let verdict = table::lines(&verdict(action, &event, env)?);
+        writeln!(out, "\naction {}: {}", action.name, verdict.trim_end())?;
     }
     Ok(())
 }

@@ -22,14 +22,14 @@ pub(super) fn run(config: &Config, args: &ShowArgs, out: &mut dyn Write) -> Resu
     };
     match args.form {
         ShowForm::Body => out.write_all(event.body.as_deref().unwrap_or(event.payload_json.as_bytes()))?,
-        ShowForm::Json => writeln!(out, "{}", as_json(&event)?)?,
+        ShowForm::Json => writeln!(out, "{}", table::json_line(&as_json(&event)?))?,
         ShowForm::Text => write_text(out, &event, Screen::of_stdout())?,
         ShowForm::Curl => write!(out, "{}", curl::command(config, &event))?,
     }
     Ok(out.flush()?)
 }
 
-/// One line. The payload's own text is kept, so that no number or order of keys is lost on the way.
+/// The payload's own text is kept, so that no number or order of keys is lost on the way.
 fn as_json(event: &Detail) -> Result<String, Failure> {
     #[derive(serde::Serialize)]
     struct Whole<'a> {
@@ -41,18 +41,16 @@ fn as_json(event: &Detail) -> Result<String, Failure> {
     }
     let whole = Whole {
         summary: &event.summary,
-        headers: raw_line(&event.headers_json),
-        payload: raw_line(&event.payload_json),
+        headers: raw(&event.headers_json),
+        payload: raw(&event.payload_json),
         jobs: &event.jobs,
     };
     serde_json::to_string(&whole).map_err(|error| Failure::failed(error.to_string()))
 }
 
-/// JSON without its line breaks, all of which are outside its strings. Another program may have stored what is no JSON:
-/// that becomes a string.
-fn raw_line(json: &str) -> Box<RawValue> {
-    let one_line = json.replace(['\n', '\r'], " ");
-    RawValue::from_string(one_line).unwrap_or_else(|_| {
+/// Another program may have stored what is no JSON: that becomes a string.
+fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap_or_else(|_| {
         // A string is always JSON.
         RawValue::from_string(json!(json).to_string()).unwrap_or_default()
     })

@@ -34,7 +34,8 @@ pub(super) fn run(config: &Config, json: bool, env: &Env<'_>, out: &mut dyn Writ
     if json {
         let running = running.as_ref().ok();
         let (rejected, rejects) = (running.map(|it| &it.rejected), running.map(|it| &it.rejects));
-        return Ok(writeln!(out, "{}", serde_json::json!(Whole { stats: &stats, hours: &hours, rejected, rejects }))?);
+        let whole = serde_json::json!(Whole { stats: &stats, hours: &hours, rejected, rejects });
+        return Ok(writeln!(out, "{}", table::json_line(&whole.to_string()))?);
     }
     let screen = Screen::of_stdout();
     write_sources(out, screen, config, &stats)?;

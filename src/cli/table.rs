@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use rustix::termios::tcgetwinsize;
 
+use crate::json;
+
 /// What separates columns.
 const GAP: &str = "  ";
 
@@ -132,6 +134,11 @@ pub(super) fn one_line(text: &str) -> String {
 /// A time of the database without its offset, which is always the same.
 pub(super) fn time(at: &str) -> String {
     at.strip_suffix("+00:00").unwrap_or(at).replacen('T', " ", 1)
+}
+
+/// JSON on one line, with an escape in place of each such character: a program reads the same.
+pub(super) fn json_line(json: &str) -> String {
+    json::one_line(json, is_invisible)
 }
 
 /// Text of several lines, with the same `?` but for line breaks and tabs.

@@ -53,6 +53,7 @@ fn wrong_usage_is_exit_2_with_the_word_that_is_wrong() {
     let home = Home::new();
     for (args, word) in [
         (&["frobnicate"][..], "frobnicate"),
+        (&["lsit"], "did you mean list?"),
         (&["--frobnicate"], "--frobnicate"),
         (&["list", "--frobnicate"], "--frobnicate"),
         (&["list", "extra"], "extra"),

@@ -173,14 +173,22 @@ fn strangers_cannot_write_on_the_terminal() {
         .db()
         .execute(
             "UPDATE webhook_events SET event_type = 'a' || char(27) || '[2J', delivery_id = 'x' || char(8238) || 'y',
-             source = 's' || char(10) || 't', headers_json = '{\"a\\nb\":\"c\\u001b[31m\"}'",
+             source = 's' || char(10) || 't' || char(155, 50, 74), headers_json = '{\"a\\nb\":\"c\\u001b[31m\"}'",
             [],
         )
         .unwrap();
-    for args in [&["list"][..], &["show", "1"], &["stats"], &["show", "1", "--curl"]] {
-        let text = hookbox.run(args).ok().text();
-        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{args:?}: {text:?}");
+    for line in
+        ["list", "show 1", "stats", "show 1 --curl", "list --json", "stats --json", "show 1 --json", "check --event 1"]
+    {
+        let text = hookbox.run(line.split(' ')).ok().text();
+        assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{line}: {text:?}");
     }
+    let event = hookbox.run(["list", "--json"]).ok().json();
+    assert_eq!((&event["source"], &event["delivery_id"]), (&json!("s\nt\u{9b}2J"), &json!("x\u{202e}y")));
+    let update = "UPDATE webhook_events SET payload_json = '{\"' || char(155, 8238) || '\":1}'";
+    hookbox.db().execute(update, []).unwrap();
+    let shown = hookbox.run(["show", "1", "--json"]).ok();
+    assert!(shown.text().contains(r#"{"\u009b\u202e":1}"#), "{shown}");
     assert_eq!(hookbox.run(["list"]).ok().text().lines().count(), 2);
 }
 
