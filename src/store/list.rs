@@ -4,19 +4,18 @@
 //! their ids, so the newest of each are a seek away, and the newest of all are among them. That holds for every
 //! combination of filters, also for one that a single event in a million passes.
 
+mod kinds;
+
 use std::collections::BTreeSet;
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde::Serialize;
 
 use super::queue::text;
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
-/// Kinds that are looked at one by one: 2,000 seeks take some 10 ms. Beyond that (a sender that puts a number into each event
-/// type) events are read from the newest on until enough have passed.
-const MAX_KINDS: usize = 2000;
+pub(super) use kinds::{Kind, kinds};
 
 /// Ids in a row of `blocks`, as a power of two.
 const BLOCK_BITS: u32 = 10;
@@ -36,20 +35,14 @@ const OLDEST_OF_KIND: &str = "SELECT id FROM webhook_events WHERE status = ?1 AN
 const OLDEST_OF_STATUS: &str =
     "SELECT id FROM webhook_events NOT INDEXED WHERE status = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
 
+/// The same by reading all of the status, which are few as a rule.
+const OLDEST_OF_FEW: &str = "SELECT id FROM webhook_events INDEXED BY webhook_events_kind WHERE status = ?1
+     ORDER BY id LIMIT ?2";
+
 /// A page of the events that pass, by reading all of them; by the index it would have to sort them.
 const NEWEST_FILTERED: &str = "SELECT id FROM webhook_events NOT INDEXED WHERE id >= :from AND id < :before
      AND (:source IS NULL OR source = :source) AND (:event IS NULL OR event_type = :event)
      AND (:status IS NULL OR status = :status) ORDER BY id DESC LIMIT :limit";
-
-/// The kind after another, if one is found; else the same is asked of the next. Not one comparison of three columns: SQLite
-/// would seek to the first event of the kind and read all of it.
-const NEXT_KIND: [&str; 3] = [
-    "SELECT status, source, event_type FROM webhook_events WHERE status = ?1 AND source = ?2 AND event_type > ?3
-     ORDER BY event_type LIMIT 1",
-    "SELECT status, source, event_type FROM webhook_events WHERE status = ?1 AND source > ?2
-     ORDER BY source, event_type LIMIT 1",
-    "SELECT status, source, event_type FROM webhook_events WHERE status > ?1 ORDER BY status, source, event_type LIMIT 1",
-];
 
 const BLOCKS_SINCE: &str = "SELECT block FROM blocks WHERE latest >= ?1 ORDER BY block DESC";
 
@@ -67,6 +60,10 @@ pub struct Filter {
 }
 
 impl Filter {
+    pub(super) fn of_status(status: Status) -> Filter {
+        Filter { status: Some(status), ..Filter::default() }
+    }
+
     /// Whether an event passes, whatever its id and its age.
     pub fn passes(&self, event: &Summary) -> bool {
         self.status.is_none_or(|status| event.status == status.as_str())
@@ -184,7 +181,7 @@ pub(super) fn oldest(
     after: EventId,
     limit: u32,
 ) -> rusqlite::Result<Vec<i64>> {
-    match kinds(connection, Some(status.as_str()))? {
+    match kinds(connection, &Filter::of_status(status))? {
         Some(kinds) => oldest_of_kinds(connection, &kinds, after, limit),
         None => {
             let mut statement = connection.prepare_cached(OLDEST_OF_STATUS)?;
@@ -193,13 +190,19 @@ pub(super) fn oldest(
     }
 }
 
+/// The oldest of a status that most events do not have.
+pub(super) fn oldest_of_few(connection: &Connection, status: Status, limit: u32) -> rusqlite::Result<Vec<i64>> {
+    match kinds(connection, &Filter::of_status(status))? {
+        Some(kinds) => oldest_of_kinds(connection, &kinds, EventId(0), limit),
+        None => {
+            let mut statement = connection.prepare_cached(OLDEST_OF_FEW)?;
+            statement.query_map((status.as_str(), limit), |row| row.get(0))?.collect()
+        }
+    }
+}
+
 /// As [`oldest`], of these kinds.
-pub(super) fn oldest_of_kinds(
-    connection: &Connection,
-    kinds: &[Kind],
-    after: EventId,
-    limit: u32,
-) -> rusqlite::Result<Vec<i64>> {
+fn oldest_of_kinds(connection: &Connection, kinds: &[Kind], after: EventId, limit: u32) -> rusqlite::Result<Vec<i64>> {
     let mut statement = connection.prepare_cached(OLDEST_OF_KIND)?;
     let mut ids: Vec<i64> = Vec::new();
     for kind in kinds {
@@ -259,11 +262,7 @@ impl Candidates {
         if filter.status.is_none() && filter.source.is_none() && filter.event_type.is_none() {
             return Ok(Candidates::All);
         }
-        let Some(mut kinds) = kinds(connection, filter.status.map(Status::as_str))? else {
-            return Ok(Candidates::Filtered);
-        };
-        kinds.retain(|kind| kind.passes(filter));
-        Ok(Candidates::Kinds(kinds))
+        Ok(kinds(connection, filter)?.map_or(Candidates::Filtered, Candidates::Kinds))
     }
 
     /// A page of ids, the newest first; none where there are no more.
@@ -304,105 +303,6 @@ fn newest_filtered(connection: &Connection, span: &Span, filter: &Filter) -> rus
         ":limit": filter.limit,
     };
     statement.query_map(named, |row| row.get(0))?.collect()
-}
-
-/// What events have in common that lie side by side in the index.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kind {
-    status: Word,
-    pub(super) source: Word,
-    event_type: Word,
-}
-
-impl Kind {
-    fn passes(&self, filter: &Filter) -> bool {
-        let is = |word: &Word, wanted: Option<&str>| wanted.is_none_or(|wanted| word.is(wanted));
-        is(&self.status, filter.status.map(Status::as_str))
-            && is(&self.source, filter.source.as_deref())
-            && is(&self.event_type, filter.event_type.as_deref())
-    }
-
-    /// The smallest and the largest id among its events.
-    pub(super) fn ends(&self, connection: &Connection) -> rusqlite::Result<(i64, i64)> {
-        let end = |order: &str| {
-            let sql = format!(
-                "SELECT id FROM webhook_events WHERE status = ?1 AND source = ?2 AND event_type = ?3
-                 ORDER BY id {order} LIMIT 1"
-            );
-            let mut statement = connection.prepare_cached(&sql)?;
-            statement.query_row((&self.status, &self.source, &self.event_type), |row| row.get(0))
-        };
-        Ok((end("ASC")?, end("DESC")?))
-    }
-}
-
-/// A value as another program may have stored it: bytes that are no UTF-8, or no text at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Word {
-    Text(Vec<u8>),
-    Blob(Vec<u8>),
-}
-
-impl Default for Word {
-    /// Before every other.
-    fn default() -> Word {
-        Word::Text(Vec::new())
-    }
-}
-
-impl Word {
-    pub(super) fn is(&self, text: &str) -> bool {
-        matches!(self, Word::Text(bytes) if bytes == text.as_bytes())
-    }
-
-    fn of(row: &Row<'_>, column: usize) -> rusqlite::Result<Word> {
-        Ok(match row.get_ref(column)? {
-            ValueRef::Text(bytes) => Word::Text(bytes.to_vec()),
-            ValueRef::Blob(bytes) => Word::Blob(bytes.to_vec()),
-            // A column of text stores numbers as text, and none of these may be NULL.
-            ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => Word::default(),
-        })
-    }
-}
-
-impl ToSql for Word {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Word::Text(bytes) => ValueRef::Text(bytes),
-            Word::Blob(bytes) => ValueRef::Blob(bytes),
-        }))
-    }
-}
-
-/// The kinds of events there are, of a status if one is given, each found by a seek behind the one before; `None` if there
-/// are more than [`MAX_KINDS`].
-pub(super) fn kinds(connection: &Connection, status: Option<&str>) -> rusqlite::Result<Option<Vec<Kind>>> {
-    let mut kinds: Vec<Kind> = Vec::new();
-    let mut last = Kind { status: Word::Text(status.unwrap_or_default().into()), ..Kind::default() };
-    while kinds.len() <= MAX_KINDS {
-        let found = next_kind(connection, &last)?;
-        let Some(kind) = found.filter(|kind| status.is_none_or(|status| kind.status.is(status))) else {
-            return Ok(Some(kinds));
-        };
-        last = kind.clone();
-        kinds.push(kind);
-    }
-    Ok(None)
-}
-
-fn next_kind(connection: &Connection, last: &Kind) -> rusqlite::Result<Option<Kind>> {
-    let values = [&last.status, &last.source, &last.event_type];
-    let kind = |row: &Row<'_>| {
-        Ok(Kind { status: Word::of(row, 0)?, source: Word::of(row, 1)?, event_type: Word::of(row, 2)? })
-    };
-    for (sql, count) in NEXT_KIND.into_iter().zip([3, 2, 1]) {
-        let values = rusqlite::params_from_iter(&values[..count]);
-        let found = connection.prepare_cached(sql)?.query_row(values, kind).optional()?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

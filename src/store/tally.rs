@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 
-use super::list::kinds;
+use super::list::{Filter, Kind, kinds};
 use super::queue::text;
 use super::sibling;
 use crate::clock::Timestamp;
@@ -20,6 +20,12 @@ const HOURS: u32 = 24;
 
 /// Jobs among which the oldest is looked for: those put off are in the order of their due times.
 const MAX_PUT_OFF: u32 = 10_000;
+
+/// Events among which the oldest is looked for, of a source with more kinds than can be looked at one by one: some 5 ms.
+const MAX_WAITING: u32 = 20_000;
+
+/// Events among which the latest of such a source is looked for.
+const MAX_LATE: u32 = 2000;
 
 /// How many of what.
 #[derive(Debug, Serialize)]
@@ -157,24 +163,53 @@ fn sources(connection: &Connection) -> rusqlite::Result<Vec<SourceStats>> {
     Ok(sources)
 }
 
-/// Of a source with too many kinds of events the times are not told.
 fn add_times(connection: &Connection, sources: &mut [SourceStats]) -> rusqlite::Result<()> {
-    let unprocessed = kinds(connection, Some(Status::Unprocessed.as_str()))?.unwrap_or_default();
-    let all = kinds(connection, None)?.unwrap_or_default();
     for source in sources {
-        let (mut oldest, mut latest) = (None, None);
-        for kind in unprocessed.iter().filter(|kind| kind.source.is(&source.source)) {
-            let (first, _) = kind.ends(connection)?;
-            oldest = Some(oldest.unwrap_or(first).min(first));
-        }
-        for kind in all.iter().filter(|kind| kind.source.is(&source.source)) {
-            let (_, last) = kind.ends(connection)?;
-            latest = latest.max(Some(last));
-        }
+        let all = Filter { source: Some(source.source.clone()), ..Filter::default() };
+        let unprocessed = Filter { status: Some(Status::Unprocessed), ..all.clone() };
+        let oldest = match kinds(connection, &unprocessed)? {
+            Some(kinds) => ends(connection, &kinds)?.map(|(oldest, _)| oldest),
+            None => oldest_of_some(connection, &source.source)?,
+        };
+        let latest = match kinds(connection, &all)? {
+            Some(kinds) => ends(connection, &kinds)?.map(|(_, latest)| latest),
+            None => latest_of_late(connection, &source.source)?,
+        };
         source.oldest_unprocessed = received_at(connection, oldest)?;
         source.last_received = received_at(connection, latest)?;
     }
     Ok(())
+}
+
+/// The smallest and the largest id among the events of these kinds.
+fn ends(connection: &Connection, kinds: &[Kind]) -> rusqlite::Result<Option<(i64, i64)>> {
+    let mut ends: Option<(i64, i64)> = None;
+    for kind in kinds {
+        let (first, last) = kind.ends(connection)?;
+        ends = Some(ends.map_or((first, last), |(least, most)| (least.min(first), most.max(last))));
+    }
+    Ok(ends)
+}
+
+/// Of a source with very many kinds of events the oldest of some that wait.
+fn oldest_of_some(connection: &Connection, source: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT min(id) FROM
+                 (SELECT id FROM webhook_events WHERE status = 'unprocessed' AND source = ?1 LIMIT ?2)",
+        )?
+        .query_row((source, MAX_WAITING), |row| row.get(0))
+}
+
+/// Of a source with very many kinds of events the latest, if it is among the latest of all.
+fn latest_of_late(connection: &Connection, source: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT id FROM webhook_events NOT INDEXED
+             WHERE source = ?1 AND id > (SELECT max(id) FROM webhook_events) - ?2 ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row((source, MAX_LATE), |row| row.get(0))
+        .optional()
 }
 
 fn actions(connection: &Connection) -> rusqlite::Result<Vec<ActionStats>> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::list::{EVENTS, SUMMARY, Summary, kinds, oldest_of_kinds, summary};
-use crate::event::{EventId, Status};
+use super::list::{EVENTS, SUMMARY, Summary, oldest_of_few, summary};
+use crate::event::Status;
 
 /// Open and failed events that are remembered to see them change, of each status; the oldest, because workers begin with
 /// those. Some hundred KiB.
@@ -82,8 +82,7 @@ impl Remembered {
     fn now(connection: &Connection) -> rusqlite::Result<Remembered> {
         let mut now = Remembered::default();
         for status in [Status::Unprocessed, Status::Error] {
-            let kinds = kinds(connection, Some(status.as_str()))?.unwrap_or_default();
-            now.add(status, oldest_of_kinds(connection, &kinds, EventId(0), MAX_REMEMBERED as u32 + 1)?);
+            now.add(status, oldest_of_few(connection, status, MAX_REMEMBERED as u32 + 1)?);
         }
         Ok(now)
     }

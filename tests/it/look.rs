@@ -123,6 +123,19 @@ fn follow_tells_only_of_what_passes_the_filter() {
 
 /// A reader of a quiet list that has gone would otherwise leave a process for ever.
 #[test]
+fn follow_sees_changes_among_very_many_kinds_of_events() {
+    let hookbox = Home::with_config(&format!("{SOURCE}[actions]\n")).start();
+    let many = "INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status)
+         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000)
+         SELECT 'doorbell', 'ring ' || n, n, '{}', '2025-02-01T00:00:00+00:00', 'unprocessed' FROM n";
+    hookbox.db().execute(many, []).unwrap();
+    let follower = Follower::start(&hookbox, &["--limit", "1"]);
+    follower.wait_for(5000, "unprocessed");
+    set_status(&hookbox, 7, "processed");
+    follower.wait_for(7, "processed");
+}
+
+#[test]
 fn follow_ends_when_nobody_reads_it() {
     let hookbox = Home::new().start();
     let mut command = hookbox.command();

@@ -188,3 +188,21 @@ fn a_batch_counted_by_hand_counts_as_its_rows_counted_by_the_trigger() {
     insert(&by_hand, "", 5000, "a", "unprocessed");
     assert_true(&by_hand);
 }
+
+/// Each event of the doorbell is of a kind of its own: beyond what is looked at one by one.
+#[test]
+fn a_source_with_very_many_kinds_of_events_hides_no_time() {
+    let connection = database();
+    insert(&connection, "", 1, "quiet", "processed");
+    let many = "INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status)
+         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000)
+         SELECT 'doorbell', 'ring ' || n, n, '{}', printf('2025-02-01T%02d:%02d:00+00:00', n / 60 % 24, n % 60),
+             iif(n % 2, 'unprocessed', 'processed') FROM n";
+    connection.execute(many, []).unwrap();
+    let stats = stats(&connection).unwrap();
+    let [doorbell, quiet] = &stats.sources[..] else { panic!("{:?}", stats.sources) };
+    assert_eq!(doorbell.oldest_unprocessed.as_deref(), Some("2025-02-01T00:01:00+00:00"));
+    assert_eq!(doorbell.last_received.as_deref(), Some("2025-02-01T11:20:00+00:00"));
+    assert_eq!(quiet.last_received.as_deref(), Some("2025-01-31T12:30:00+00:00"));
+    assert_eq!(stats.oldest_unprocessed, doorbell.oldest_unprocessed);
+}
