@@ -134,7 +134,7 @@ const act = (text, label, path, done) => {
 // Whoever opens the page reads in one sentence whether all is well. Each problem has its weight: 2 is bad, 1 is worth a look.
 function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   const found = [];
-  const say = (weight, text, link) => found.push({ weight, text, link });
+  const say = (weight, text, link, why) => found.push({ weight, text, link, why });
   if (!health.is_well) say(2, `Deliveries are refused: ${visible(health.line)}.`);
   if (stats.events.error) say(2, `${count(stats.events.error, 'event')} could not be processed.`, ['status=error', stats.events.error]);
   for (const action of stats.actions.filter((action) => action.paused)) {
@@ -144,7 +144,7 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['status=unprocessed', 1]);
   for (const { name } of sources.filter((source) => isRejecting(source.name, stats, rejects))) {
     const { text } = rejects.find((reject) => reject.source === name);
-    say(1, `What was last sent to ${name} was rejected: ${visible(text)}${text.endsWith('?') ? '' : '.'}`);
+    say(1, `What was last sent to ${name} was rejected.`, null, visible(text));
   }
   if (stats.disk_free_bytes !== null && stats.disk_free_bytes < 2 * disk_reserve_bytes) {
     say(1, `The disk is nearly full: ${bytes(stats.disk_free_bytes)} left.`);
@@ -170,7 +170,8 @@ function showState(overview) {
   const [headline, rest] = weight ? [found[0], found.slice(1)] : [{ text: well }, found];
   id('state').className = 'state ' + ['is-good', 'is-warn', 'is-bad'][weight];
   if (id('headline').textContent !== headline.text) id('headline').textContent = headline.text;
-  const lines = headline.link ? [{ ...headline, text: '' }, ...rest] : rest;
+  const details = rest.map((problem) => problem.why ? { ...problem, text: `${problem.text} ${problem.why}` } : problem);
+  const lines = headline.link || headline.why ? [{ ...headline, text: headline.why || '' }, ...details] : details;
   fill(id('reasons'), JSON.stringify(lines), () => lines.map(({ text, link }) =>
     make('li', {}, text, text && link ? ' ' : '', link ? make('a', { href: '#' + link[0], textContent: link[1] === 1 ? 'Show it' : 'Show them' }) : '')));
   document.title = `${['✓', '!', '✕'][weight]} ${headline.text} – hookbox`;

@@ -198,7 +198,8 @@ fn a_wrong_secret_is_found_from_the_page() {
     let Some(browser) = opened(&hookbox) else { return };
     hookbox.send(&Request::github("push", "d-1", "{}").signed_with("wrong"));
     hookbox.send(&Request::github("push", "d-1", "{}").target("/webhooks/gitub"));
-    browser.wait_for_text("#headline", "sent to github was rejected: the signature does not match");
+    browser.wait_for_text("#headline", "sent to github was rejected");
+    browser.wait_for_text("#reasons", "the signature does not match");
     browser.wait_for_text("#sources", "rejecting");
     browser.wait_for_text("#rejects", "is it the same secret on both sides?");
     browser.wait_for_text("#rejects", "/webhooks/gitub");

@@ -46,6 +46,8 @@ fn a_host_that_it_does_not_know_is_refused_before_anything_else() {
     let mut older = admin.connect();
     older.send(b"GET /api/stats HTTP/1.0\r\n\r\n");
     assert_eq!(older.response().status, 403, "no host at all");
+    let two = get("/api/stats").with("Host", "localhost").header("Host", "evil.example");
+    assert_ne!(status(&admin, &two), 200, "one that it knows and one that it does not");
 }
 
 #[test]

@@ -176,7 +176,8 @@ fn stats_count_by_source_action_and_hour() {
     hookbox.wait_until_done();
     let stats = json(&hookbox.admin_address().send(&get("/api/stats")));
     assert_eq!(stats["health"], value!({"is_well": true, "line": "ok"}));
-    assert_eq!(stats["sources"][0], value!({"name": "github", "provider": "GitHub", "verification": "signature"}));
+    let source = &stats["sources"][0];
+    assert_eq!([&source["name"], &source["provider"], &source["verification"]], ["github", "GitHub", "signature"]);
     assert_eq!(stats["stats"]["sources"][0]["received"], 1);
     assert_eq!(stats["stats"]["sources"][0]["duplicates"], 1);
     assert_eq!(stats["stats"]["actions"][0]["succeeded"], 1);
