@@ -127,7 +127,7 @@ pub enum Encounter {
     /// No handshake.
     Delivery,
     Handshake(Reply),
-    /// It is one by its method, and not as it should be.
+    /// It is one by its method or by what it says, and not as it should be.
     Refused,
     WrongMethod,
 }
@@ -155,15 +155,17 @@ pub fn meet(contract: &Contract, parts: &Parts<'_>, known: &Acquaintance, stage:
         .iter()
         .filter(|greeting| is_small && greeting.of.proof.is_due(stage) && greeting.of.method == parts.method);
     let scope = Scope { secret: stage.key().map(Secret::as_bytes), ..Scope::of(*parts) };
-    let reply = greetings.clone().filter(|greeting| greeting.is_met(parts, known)).find_map(|it| it.reply(&scope));
-    match reply {
-        Some(reply) => Encounter::Handshake(reply),
+    let met: Vec<&Greeting> = greetings.clone().filter(|greeting| greeting.is_met(parts, known)).collect();
+    if let Some(reply) = met.iter().find_map(|greeting| greeting.reply(&scope)) {
+        return Encounter::Handshake(reply);
+    }
+    match greetings.next() {
+        // It says what it is, and has nothing that could be sent back.
+        _ if !met.is_empty() => Encounter::Refused,
+        _ if parts.method == "POST" => Encounter::Delivery,
         // What is not a POST can be nothing else.
-        None if parts.method != "POST" => match greetings.next() {
-            Some(greeting) if !greeting.of.hides_method => Encounter::Refused,
-            _ => Encounter::WrongMethod,
-        },
-        None => Encounter::Delivery,
+        Some(greeting) if !greeting.of.hides_method => Encounter::Refused,
+        _ => Encounter::WrongMethod,
     }
 }
 

@@ -211,10 +211,12 @@ fn slack_may_look_at_the_certificate_and_only_with_a_form() {
 }
 
 #[test]
-fn a_ping_of_discord_need_not_have_a_token() {
+fn a_ping_of_discord_need_not_have_a_token_and_hears_a_content_type() {
     let hookbox = source("discord", "verify = \"none\"");
     let response = hookbox.send(&post(r#"{"type":1}"#));
     assert_eq!((response.status, response.text()), (200, r#"{"type":1}"#.to_owned()));
+    let response = hookbox.send(&post(r#"{"type":0}"#));
+    assert_eq!((response.status, response.header("Content-Type")), (204, Some("application/json")));
     assert_eq!(hookbox.stored(), 0);
 }
 
@@ -227,6 +229,20 @@ fn any_origin_may_be_allowed_and_hears_that_no_rate_is_too_high() {
     assert_eq!(response.header("WebHook-Allowed-Rate"), Some("*"));
     let response = hookbox.send(&ask.header("WebHook-Request-Rate", "120"));
     assert_eq!(response.header("WebHook-Allowed-Rate"), Some("120"));
+}
+
+#[test]
+fn a_handshake_without_anything_to_send_back_is_refused_and_not_stored() {
+    let slack = source("slack", "verify = \"none\"");
+    let long = "a".repeat(1025);
+    for challenge in ["\"\"", "{}", "\"a\\r\\nX: b\"", &format!("\"{long}\"")] {
+        let body = format!(r#"{{"type":"url_verification","challenge":{challenge}}}"#);
+        let response = slack.send(&post(&body));
+        assert_eq!((response.status, response.text()), (403, "refused\n".to_owned()), "{challenge}");
+    }
+    let zoom = source("zoom", "verify = \"none\"");
+    assert_eq!(zoom.send(&post(r#"{"event":"endpoint.url_validation","payload":{}}"#)).status, 403);
+    assert_eq!((slack.stored(), zoom.stored()), (0, 0));
 }
 
 #[test]

@@ -79,7 +79,14 @@ pub(super) static PRESETS: &[Preset] = &[
                 reply: "{{\"type\":1}}",
                 ..HANDSHAKE
             },
-            Handshake { when: &[("json:/type", Is::Text("0"))], proof: Proof::Signed, status: 204, ..HANDSHAKE },
+            Handshake {
+                when: &[("json:/type", Is::Text("0"))],
+                proof: Proof::Signed,
+                status: 204,
+                // Wanted though there is no content.
+                headers: &[("Content-Type", "application/json")],
+                ..HANDSHAKE
+            },
         ],
         setup: "Webhooks (or Interactions Endpoint URL): the address; take over the application's public key",
         answer: "2xx within 3 s; interactions want a JSON answer, which hookbox does not give",
