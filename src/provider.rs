@@ -35,7 +35,7 @@ pub use describe::{describe, summary, verified};
 pub use presets::{names, preset, presets};
 pub use redact::is_secret_header;
 pub use selector::{FORM, Parts, Selector};
-pub use sign::{Draft, Wish, draft};
+pub use sign::{Draft, SignError, Wish, draft};
 pub use signed::Template;
 pub use texts::text;
 pub use unsupported::{UNSUPPORTED, Unsupported, unsupported};
@@ -94,7 +94,7 @@ pub struct Preset {
 pub struct Code {
     /// The position of the secret that matches.
     pub verify: fn(&[Secret], &Scope<'_>) -> Result<usize, Refusal>,
-    pub sign: fn(&Secret, &mut Draft),
+    pub sign: fn(&Secret, &mut Draft) -> Result<(), SignError>,
     /// What is verified, in words.
     pub says: &'static str,
     pub needs_url: bool,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::batch;
 use super::signed::Scope;
-use super::{Code, Draft, Refusal};
+use super::{Code, Draft, Refusal, SignError};
 use crate::config::secret::Secret;
 use crate::digest::{self, Hash};
 
@@ -17,6 +17,12 @@ const SIGNATURE: &str = "additionalData/hmacSignature";
 
 /// The longest field that is signed has 80 characters. What is longer was not signed, and is not worth a copy.
 const MAX_FIELD_BYTES: usize = 1024;
+
+const SEPARATOR: &str = ":";
+
+/// The only field, of those signed, that may have the separator in it: in any other it would let what is signed be read in
+/// two ways.
+const MERCHANT_REFERENCE: usize = 3;
 
 pub(super) const CODE: Code = Code {
     verify,
@@ -107,7 +113,9 @@ impl Item<'_> {
             self.success,
         ];
         let texts: Option<Vec<Cow<'_, str>>> = fields.into_iter().map(text).collect();
-        Some(texts?.join(":"))
+        let texts = texts?;
+        let is_plain = |(at, text): (usize, &Cow<'_, str>)| at == MERCHANT_REFERENCE || !text.contains(SEPARATOR);
+        texts.iter().enumerate().all(is_plain).then(|| texts.join(SEPARATOR))
     }
 }
 
@@ -121,7 +129,8 @@ fn text(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
     }
 }
 
-fn sign(secret: &Secret, draft: &mut Draft) {
+fn sign(secret: &Secret, draft: &mut Draft) -> Result<(), SignError> {
+    let mut is_signed = false;
     draft.edit_json(|json| {
         for wrapped in json.get_mut("notificationItems").and_then(Value::as_array_mut).into_iter().flatten() {
             let Some(item) = wrapped.get_mut("NotificationRequestItem") else { continue };
@@ -132,7 +141,10 @@ fn sign(secret: &Secret, draft: &mut Draft) {
             let tag = digest::hmac(Hash::Sha256, secret.as_bytes(), &[signed]);
             if let Some(fields) = item.as_object_mut() {
                 fields.insert("additionalData".to_owned(), json!({ "hmacSignature": digest::base64(&tag) }));
+                is_signed = true;
             }
         }
     });
+    let place = || format!("json:/notificationItems/0/NotificationRequestItem/{SIGNATURE}");
+    if is_signed { Ok(()) } else { Err(SignError::NoPlace(place())) }
 }

@@ -101,6 +101,7 @@ fn place(selector: &Selector) -> String {
         Selector::Json(pointer) => format!("JSON {pointer}"),
         Selector::Form(name) => format!("form field {name}"),
         Selector::Query(name) => format!("query parameter {name}"),
+        Selector::Beside(name) => format!("the name of the JSON member beside {name}"),
         Selector::Item(prefix) => format!("item {prefix}"),
         Selector::Any(any) => any.iter().map(place).collect::<Vec<_>>().join(" or "),
     }

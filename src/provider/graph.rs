@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::batch;
 use super::signed::Scope;
-use super::{Code, Draft, Refusal};
+use super::{Code, Draft, Refusal, SignError};
 use crate::config::secret::Secret;
 use crate::digest;
 
@@ -46,13 +46,15 @@ fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
     batch::judge_all(batch.value, verify_item)?.ok_or_else(missing)
 }
 
-fn sign(secret: &Secret, draft: &mut Draft) {
+fn sign(secret: &Secret, draft: &mut Draft) -> Result<(), SignError> {
     let state = String::from_utf8_lossy(secret.as_bytes()).into_owned();
+    let mut is_signed = false;
     draft.edit_json(|json| {
-        for item in json.get_mut("value").and_then(Value::as_array_mut).into_iter().flatten() {
-            if let Some(fields) = item.as_object_mut() {
-                fields.insert("clientState".to_owned(), state.clone().into());
-            }
+        let items = json.get_mut("value").and_then(Value::as_array_mut).into_iter().flatten();
+        for fields in items.filter_map(Value::as_object_mut) {
+            fields.insert("clientState".to_owned(), state.clone().into());
+            is_signed = true;
         }
     });
+    if is_signed { Ok(()) } else { Err(SignError::NoPlace("json:/value/0/clientState".to_owned())) }
 }

@@ -4,7 +4,7 @@
 use super::scheme::only;
 use super::selector::{Selector, scalar};
 use super::signed::Scope;
-use super::{Code, Draft, Refusal};
+use super::{Code, Draft, Refusal, SignError};
 use crate::config::secret::Secret;
 use crate::digest::{self, Hash};
 
@@ -42,11 +42,12 @@ fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
     Ok(position)
 }
 
-fn sign(secret: &Secret, draft: &mut Draft) {
+fn sign(secret: &Secret, draft: &mut Draft) -> Result<(), SignError> {
     let hash = digest::hex(&digest::sha256(&[&draft.body]));
     let part = |json: String| digest::base64url(json.as_bytes());
     let header = part(format!(r#"{{"alg":"{ALGORITHM}","typ":"JWT"}}"#));
     let signed = format!("{header}.{}", part(format!(r#"{{"iss":"{ISSUER}","sha256":"{hash}"}}"#)));
     let tag = digest::hmac(Hash::Sha256, secret.as_bytes(), &[&signed]);
     draft.set_header(SIGNATURE, &format!("{signed}.{}", digest::base64url(&tag)));
+    Ok(())
 }

@@ -1,5 +1,5 @@
-//! Where a value is found in a request: `header:NAME`, `json:/POINTER`, `form:NAME`, `query:NAME`, and, of a signature
-//! header that is a list, `item:PREFIX`. A selector yields a string that is not empty, or an integer; nothing else.
+//! Where a value is found in a request: `header:NAME`, `json:/POINTER`, `form:NAME`, `query:NAME`, `beside:NAME`, and, of
+//! a signature header that is a list, `item:PREFIX`. A selector yields a string that is not empty, or an integer; nothing else.
 
 mod multipart;
 mod pointer;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use crate::event::Headers;
 
-pub use pointer::scalar;
+pub use pointer::{member_beside, scalar};
 
 /// The media type of a form without files.
 pub const FORM: &str = "application/x-www-form-urlencoded";
@@ -26,6 +26,8 @@ pub enum Selector {
     Json(String),
     Form(String),
     Query(String),
+    /// The name of the first member of the JSON object that is not called so: what an object of one thing is of.
+    Beside(String),
     /// What follows the prefix in an item of the signature header.
     Item(String),
     /// The first of these that has a value.
@@ -57,7 +59,8 @@ impl FromStr for Selector {
 }
 
 fn one(text: &str) -> Result<Selector, String> {
-    let wrong = || format!("{text:?} is no selector; write header:NAME, json:/POINTER, form:NAME or query:NAME");
+    let wrong =
+        || format!("{text:?} is no selector; write header:NAME, json:/POINTER, form:NAME, query:NAME or beside:NAME");
     let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty()).ok_or_else(wrong)?;
     let name = name.to_owned();
     match kind {
@@ -65,6 +68,7 @@ fn one(text: &str) -> Result<Selector, String> {
         "json" if name.starts_with('/') => Ok(Selector::Json(name)),
         "form" => Ok(Selector::Form(name)),
         "query" => Ok(Selector::Query(name)),
+        "beside" => Ok(Selector::Beside(name)),
         "item" => Ok(Selector::Item(name)),
         _ => Err(wrong()),
     }
@@ -104,6 +108,7 @@ impl fmt::Display for Selector {
             Selector::Json(pointer) => write!(f, "json:{pointer}"),
             Selector::Form(name) => write!(f, "form:{name}"),
             Selector::Query(name) => write!(f, "query:{name}"),
+            Selector::Beside(name) => write!(f, "beside:{name}"),
             Selector::Item(prefix) => write!(f, "item:{prefix}"),
             Selector::Any(any) => f.write_str(&any.iter().map(Selector::to_string).collect::<Vec<_>>().join("|")),
         }
@@ -148,6 +153,7 @@ impl<'a> Parts<'a> {
                 Box::new(self.headers.iter().filter(of_that_name).map(|(_, value)| Cow::Borrowed(value)))
             }
             Selector::Json(pointer) => Box::new(scalar(&self.json(), pointer).map(Cow::Owned).into_iter()),
+            Selector::Beside(name) => Box::new(member_beside(&self.json(), name).map(Cow::Owned).into_iter()),
             Selector::Form(name) => {
                 let name = name.clone();
                 Box::new(self.fields().filter(move |(field, _)| *field == name).map(|(_, value)| value))
@@ -240,6 +246,7 @@ mod tests {
         assert_eq!(find(&form, "/", "a=1&b=%2B+x", "form:b"), Ok("+ x".into()));
         assert_eq!(find(&form, "/", "payload=%7B%22a%22%3A1%7D", "json:/a"), Ok("1".into()));
         assert_eq!(find(&[], "/p?hub.mode=x%20y", "", "query:hub.mode"), Ok("x y".into()));
+        assert_eq!(find(&[], "/", r#"{"n":1,"message":{"n":2}}"#, "beside:n"), Ok("message".into()));
     }
 
     #[test]

@@ -8,10 +8,13 @@ use serde_json::{Map, Value};
 use super::scheme::Algorithm;
 use super::selector::{Parts, Selector};
 use super::signed::Scope;
-use super::{Contract, FORM, Sample, Template};
+use super::{Contract, FORM, Sample, Template, WithoutId};
 use crate::clock::Timestamp;
 use crate::config::secret::Secret;
 use crate::event::Headers;
+
+/// The member that makes one of our bodies unlike the last, where the provider's deliveries have no id.
+const MARK: &str = "hookbox_send";
 
 /// What the user has asked for; the rest is as in the provider's example.
 #[derive(Debug)]
@@ -69,12 +72,25 @@ pub fn draft(contract: &Contract, key: Option<&Secret>, wish: Wish, now: Timesta
     };
     let sample_type = wish.event_type.is_none().then_some(event_type);
     let event_type = wish.event_type.as_deref().or(sample_type).unwrap_or_default();
-    draft.identify(&contract.id, wish.id.as_deref().unwrap_or(&wish.new_id), is_sample || wish.id.is_some())?;
+    let id = wish.id.as_deref().unwrap_or(&wish.new_id);
+    let may_edit_id = is_sample || wish.id.is_some() || lacks_signed_id(contract, &draft);
+    draft.identify(&contract.id, id, may_edit_id)?;
+    if is_sample && contract.id.is_empty() && contract.without_id == WithoutId::Content {
+        // It goes by its body: to try twice must be two deliveries.
+        draft.set_member(MARK, id.into());
+    }
     draft.identify(&contract.event, event_type, is_sample || wish.event_type.is_some())?;
     match key {
         Some(key) => draft.signed(contract, key, now),
         None => Ok(draft),
     }
+}
+
+/// Whether the id is a part of what is signed, and the body has none: then there is nothing to sign.
+fn lacks_signed_id(contract: &Contract, draft: &Draft) -> bool {
+    let is_signed = |id: &Selector| contract.scheme.signed.selectors().any(|signed| signed == id);
+    let ids = contract.id.iter().filter_map(Template::selector);
+    contract.delivery_id(&draft.parts()).is_none() && ids.into_iter().any(is_signed)
 }
 
 /// What a user's own body is sent as: what the provider's is, as far as its looks allow.
@@ -108,13 +124,21 @@ impl Draft {
         }
     }
 
+    fn set_member(&mut self, name: &str, value: Value) {
+        self.edit_json(|json| {
+            if let Some(fields) = json.as_object_mut() {
+                fields.insert(name.to_owned(), value);
+            }
+        });
+    }
+
     /// Puts an id or a type where it is looked for first. The user's own bytes are changed only where he says so.
     fn identify(&mut self, values: &[Template], text: &str, may_edit_body: bool) -> Result<(), SignError> {
         // Of an id made of several values the first is the one that tells deliveries apart.
         let is_there = |selector: &Selector| self.parts().first(selector).is_some();
         let value = values.iter().find(|value| value.selectors().skip(1).all(is_there));
         match value.and_then(|value| value.selectors().next()).map(Selector::main) {
-            Some(Selector::Json(_) | Selector::Form(_)) if !may_edit_body => Ok(()),
+            Some(Selector::Json(_) | Selector::Form(_) | Selector::Beside(_)) if !may_edit_body => Ok(()),
             Some(place) if !text.is_empty() => self.put(place, text),
             _ => Ok(()),
         }
@@ -122,8 +146,7 @@ impl Draft {
 
     fn signed(mut self, contract: &Contract, key: &Secret, now: Timestamp) -> Result<Draft, SignError> {
         if let Some(code) = &contract.preset.code {
-            (code.sign)(key, &mut self);
-            return Ok(self);
+            return (code.sign)(key, &mut self).map(|()| self);
         }
         let scheme = &contract.scheme;
         let ts = scheme.ts_unit.write(now);
@@ -173,6 +196,7 @@ impl Draft {
                 *make(&mut json, pointer).ok_or_else(no_place)? = value;
                 self.body = json.to_string().into_bytes();
             }
+            Selector::Beside(_) => self.set_member(text, Value::Object(Map::new())),
             Selector::Item(_) | Selector::Any(_) => return Err(no_place()),
         }
         Ok(())

@@ -5,7 +5,7 @@
 use super::scheme::{only, refusal};
 use super::selector::{Parts, Selector};
 use super::signed::{Scope, form_sorted};
-use super::{Code, Draft, Refusal};
+use super::{Code, Draft, Refusal, SignError};
 use crate::config::secret::Secret;
 use crate::digest::{self, Hash};
 
@@ -69,11 +69,20 @@ fn with_and_without_port(url: &str) -> Vec<String> {
     }
 }
 
-fn sign(secret: &Secret, draft: &mut Draft) {
-    let address = address(draft.public_url.as_deref().unwrap_or_default(), "");
-    let Ok(fields) = fields(&address, &draft.parts()) else { return };
+fn sign(secret: &Secret, draft: &mut Draft) -> Result<(), SignError> {
+    let url = draft.public_url.clone().unwrap_or_default();
+    if !draft.parts().is_form() {
+        let configured = url.split('#').next().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
+        let pairs = form_urlencoded::parse(configured.as_bytes()).into_owned();
+        let hash = (BODY_HASH.to_owned(), digest::hex(&digest::sha256(&[&draft.body])));
+        draft.query = pairs.chain([hash]).collect();
+    }
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&draft.query).finish();
+    let address = address(&url, &query);
+    let fields = fields(&address, &draft.parts()).map_err(|_| SignError::NoPlace(format!("query:{BODY_HASH}")))?;
     let tag = digest::hmac(Hash::Sha1, secret.as_bytes(), &[address, fields]);
     draft.set_header(SIGNATURE, &digest::base64(&tag));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -151,6 +151,21 @@ fn every_provider_with_a_symmetric_secret_takes_what_send_signs_for_it() {
 }
 
 #[test]
+fn to_send_twice_is_to_deliver_twice_also_where_deliveries_have_no_ids() {
+    let names = ["zoom", "meta", "buildkite", "dropbox", "msgraph", "adyen-banking"];
+    let source = |name: &&str| format!("[sources.{name}]\nprovider = {name:?}\nsecret = \"00112233\"\n");
+    let hookbox = Home::with_config(&names.iter().map(source).collect::<String>()).start();
+    for name in names {
+        let url = hookbox.url(&format!("/webhooks/{name}"));
+        for id in ["1", "2", "2"] {
+            hookbox.run(["send", name, "--id", id, "--url", &url]).ok();
+        }
+        let stored = format!("SELECT count(*) FROM webhook_events WHERE source = '{name}'");
+        assert_eq!(hookbox.query::<i64>(&stored), [2], "{name}");
+    }
+}
+
+#[test]
 fn a_private_key_is_nothing_that_send_could_sign_with() {
     let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
     let home = Home::with_config(&format!("[sources.d]\nprovider = \"discord\"\nsecret = {key:?}\n"));

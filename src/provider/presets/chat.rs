@@ -17,7 +17,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ts: "header:X-Slack-Request-Timestamp",
         tolerance_s: 300,
         tolerance_future_s: 300,
-        id: &["json:/event_id", "form:trigger_id"],
+        id: &["json:/event_id", "form:trigger_id", "json:/trigger_id"],
         event: &["json:/event/type", "json:/type", "form:command"],
         handshakes: &[
             Handshake {
@@ -100,9 +100,12 @@ pub(super) static PRESETS: &[Preset] = &[
         alg: Algorithm::Token,
         sig: "header:X-Telegram-Bot-Api-Secret-Token",
         id: &["json:/update_id"],
+        // An update has its number and one thing, named after what it is.
+        event: &["beside:update_id"],
         setup: "call setWebhook with the address as url and a secret of your own as secret_token",
         answer: "2xx",
         retries: "with growing pauses, for 24 h (unconfirmed)",
+        sample: Sample { event_type: "message", ..JSON },
         ..BASE
     },
     Preset {

@@ -1,4 +1,4 @@
-//! One value out of a JSON text, found without building the rest of it: bodies are up to `max_body` large, and a tree of
+//! One value, or one name, out of a JSON text, found without building the rest of it: bodies are up to `max_body` large, and a tree of
 //! one takes ten times its size.
 
 use std::fmt;
@@ -14,6 +14,33 @@ pub fn scalar(json: &[u8], pointer: &str) -> Option<String> {
     let found = Step(&path).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     found
+}
+
+/// The name of the first member of a JSON object that is not called `name`. `None` if there is none or if the text is no
+/// object.
+pub fn member_beside(json: &[u8], name: &str) -> Option<String> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let found = reader.deserialize_map(Beside(name)).ok()?;
+    reader.end().ok()?;
+    found
+}
+
+struct Beside<'a>(&'a str);
+
+impl<'de> Visitor<'de> for Beside<'_> {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+            found = found.or(Some(name).filter(|name| name != self.0));
+        }
+        Ok(found)
+    }
 }
 
 /// What is left of the path.
@@ -100,7 +127,7 @@ impl<'de> Visitor<'de> for Step<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::scalar;
+    use super::{member_beside, scalar};
 
     #[test]
     fn the_value_at_the_pointer_is_found() {
@@ -109,6 +136,16 @@ mod tests {
         assert_eq!(scalar(json, "/m~0n~1o").as_deref(), Some("18446744073709551615"));
         for nothing in ["/a", "/a/b", "/a/b/1", "/a/b/00", "/a/b/-", "/x", "/a/b/0/c", "/"] {
             assert_eq!(scalar(json, nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn the_member_beside_the_one_that_is_always_there_is_found() {
+        let beside = |json: &str| member_beside(json.as_bytes(), "update_id");
+        assert_eq!(beside(r#"{"update_id":1,"message":{"text":"a"},"x":2}"#).as_deref(), Some("message"));
+        assert_eq!(beside(r#"{"poll":{},"update_id":1}"#).as_deref(), Some("poll"));
+        for nothing in [r#"{"update_id":1}"#, "{}", r#"[{"a":1}]"#, r#"{"a":1"#, r#"{"a":1}x"#, "\"a\""] {
+            assert_eq!(beside(nothing), None, "{nothing}");
         }
     }
 

@@ -1,6 +1,5 @@
 //! What the table says of each provider beside its signatures: ids, event types, keys, and the deliveries that we make.
 
-use super::super::sign::SignError;
 use super::super::*;
 use crate::event::Headers;
 
@@ -100,6 +99,44 @@ fn what_we_sign_we_accept() {
     }
 }
 
+/// What `name` makes of a user's own body, if anything.
+fn made_of(name: &str, body: &[u8]) -> Result<(Contract, Secret, Draft), SignError> {
+    let public_url = Some("https://hooks.example.com/x?a=1".to_owned());
+    let contract = Contract { public_url, ..preset(name).unwrap().contract().unwrap() };
+    let key = contract.scheme.key(&Secret::new(b"00112233".to_vec()).unwrap()).unwrap();
+    let wish = Wish { event_type: None, id: None, body: Some(body.to_vec()), new_id: "new".into() };
+    let made = draft(&contract, Some(&key), wish, Timestamp::from_unix_ms(1_700_000_000_123))?;
+    Ok((contract, key, made))
+}
+
+#[test]
+fn a_users_own_body_is_given_what_belongs_into_it_to_be_signed() {
+    let bodies: [(&str, &[u8]); 6] = [
+        ("twilio", b"{}"),
+        ("twilio", b"Body=a"),
+        ("mailgun", b"{}"),
+        ("mailgun-routes", b"a=1&b=2"),
+        ("msgraph", br#"{"value":[{},{}]}"#),
+        ("linear", b"{}"),
+    ];
+    for (name, body) in bodies {
+        let (contract, key, made) = made_of(name, body).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&made.query).finish();
+        let target = format!("/?{query}");
+        let parts = Parts { target: &target, ..made.parts() };
+        let now = Timestamp::from_unix_ms(1_700_000_000_123);
+        assert!(verify(&contract, &[key], &parts, now).is_ok(), "{name}: {made:?}");
+    }
+}
+
+#[test]
+fn a_body_that_can_be_none_of_the_provider_is_not_sent_to_be_rejected() {
+    for (name, body) in [("adyen-standard", "{}"), ("msgraph", "[]"), ("msgraph", "text"), ("mailgun", "text")] {
+        let refused = made_of(name, body.as_bytes()).map(|(_, _, made)| made);
+        assert!(matches!(refused, Err(SignError::NoPlace(_))), "{name}: {refused:?}");
+    }
+}
+
 #[test]
 fn a_users_own_body_is_sent_as_what_it_looks_like() {
     let type_of = |name: &str, body: &[u8]| {
@@ -130,6 +167,7 @@ fn the_event_type_is_where_each_provider_has_it() {
     assert_eq!(event("meta", &[], r#"{"object":"page","entry":[{"messaging":[]}]}"#), "page");
     assert_eq!(event("hubspot-v2", &[], r#"[{"subscriptionType":"contact.creation"}]"#), "contact.creation");
     assert_eq!(event("msgraph", &[], r#"{"value":[{"lifecycleEvent":"missed"}]}"#), "missed");
+    assert_eq!(event("telegram", &[], r#"{"update_id":1,"callback_query":{"id":"2"}}"#), "callback_query");
     assert_eq!(event("shopify", &[("Shopify-Topic", "orders/create")], "{}"), "orders/create");
 }
 
