@@ -31,7 +31,7 @@ use handshake::{Greeting, Handshake};
 use scheme::{Algorithm, Encoding, KeyForm, Scheme, Unit};
 use signed::Scope;
 
-pub use describe::{describe, summary, verified};
+pub use describe::{describe, summary, unknown, verified};
 pub use presets::{names, preset, presets};
 pub use redact::is_secret_header;
 pub use selector::{FORM, Parts, Selector};
@@ -210,7 +210,8 @@ impl fmt::Display for Refusal {
             ),
             Refusal::TooNew { ahead_ms, tolerance } => write!(
                 f,
-                "the timestamp is {} in the future, {} more than the tolerance ({}): is the clock right?",
+                "the timestamp is {} in the future, {} more than the tolerance ({}): is the clock right? \
+                 (tolerance_future in [sources.NAME.verify] sets another)",
                 seconds(*ahead_ms),
                 seconds(beyond(*ahead_ms, *tolerance)),
                 duration_text(*tolerance)

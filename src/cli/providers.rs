@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use super::Failure;
 use super::table::{self, Screen};
 use crate::provider::{self, UNSUPPORTED, Unsupported};
-use crate::suggest::closest;
 
 /// The labels' column: as wide as the longest of them and two spaces.
 const LABEL_COLUMNS: usize = 13;
@@ -33,7 +32,7 @@ fn show(name: &str, out: &mut dyn Write) -> Result<(), Failure> {
     if let Some(unsupported) = provider::unsupported(name) {
         return Ok(explain(unsupported, out)?);
     }
-    let preset = provider::preset(name).ok_or_else(|| unknown(name))?;
+    let preset = provider::preset(name).ok_or_else(|| Failure::usage(provider::unknown(name)))?;
     let contract = preset.contract().map_err(Failure::failed)?;
     for (label, text) in provider::describe(&contract) {
         writeln!(out, "{label:LABEL_COLUMNS$}{text}")?;
@@ -46,14 +45,4 @@ fn explain(unsupported: &Unsupported, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{:LABEL_COLUMNS$}{title} ({name})", "provider")?;
     writeln!(out, "{:LABEL_COLUMNS$}not supported: {why}", "verified")?;
     writeln!(out, "{:LABEL_COLUMNS$}{instead}", "instead")
-}
-
-fn unknown(name: &str) -> Failure {
-    let known = provider::names().chain(UNSUPPORTED.iter().map(|unsupported| unsupported.name));
-    Failure::usage(match closest(name, known) {
-        Some(near) => format!("no provider {name:?}; did you mean {near:?}?"),
-        None => format!(
-            "no provider {name:?}; `hookbox providers` lists them. For a sender of your own there are \"hmac\" and \"token\""
-        ),
-    })
 }

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::reader::{Parsed, Reader, expected, parsed, text};
 use super::secret::SecretRef;
-use super::{count, duration, unknown};
+use super::{count, duration};
 use crate::cidr::Cidr;
 use crate::provider::handshake::Acquaintance;
 use crate::provider::scheme::{Scheme, Words};
@@ -164,9 +164,7 @@ fn preset(value: &Value) -> Parsed<&'static Preset> {
     if let Some(unsupported) = provider::unsupported(name) {
         return Err(format!("{} is not supported: {}; {}", unsupported.title, unsupported.why, unsupported.instead));
     }
-    let known =
-        || format!("{}, ...: see `hookbox providers`", provider::names().take(5).collect::<Vec<_>>().join(", "));
-    provider::preset(name).ok_or_else(|| unknown("provider", name, provider::names(), &known()))
+    provider::preset(name).ok_or_else(|| provider::unknown(name))
 }
 
 fn value(value: &Value) -> Parsed<Template> {

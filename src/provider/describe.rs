@@ -4,8 +4,37 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::scheme::{Algorithm, Encoding, Words};
-use super::{Contract, Preset, Selector, Template, WithoutId};
+use super::{Contract, Preset, Selector, Template, UNSUPPORTED, WithoutId, names, presets};
 use crate::config::units::duration_text;
+use crate::suggest::closest;
+
+/// The shortest part of a name that tells anything.
+const MIN_PART_CHARS: usize = 3;
+
+/// What to say of a provider that is not in the table, with those that may be meant.
+pub fn unknown(name: &str) -> String {
+    let known = names().chain(UNSUPPORTED.iter().map(|unsupported| unsupported.name));
+    let near = closest(name, known).map_or_else(|| akin(name), |near| vec![near]);
+    let near: Vec<String> = near.into_iter().map(|near| format!("{near:?}")).collect();
+    match &near[..] {
+        [] => format!(
+            "no provider {name:?}; `hookbox providers` lists them. For a sender of your own there are \"hmac\" and \"token\""
+        ),
+        [near] => format!("no provider {name:?}; did you mean {near}?"),
+        several => format!("no provider {name:?}; there are {}: see `hookbox providers`", several.join(", ")),
+    }
+}
+
+/// Those of whose name or title it is a part: most people know one of a provider's several by the provider's name.
+fn akin(name: &str) -> Vec<&'static str> {
+    if name.chars().count() < MIN_PART_CHARS {
+        return Vec::new();
+    }
+    let name = name.to_lowercase();
+    let words = name.replace(['-', '_'], " ");
+    let is_akin = |preset: &&Preset| preset.name.contains(&name) || preset.title.to_lowercase().contains(&words);
+    presets().filter(is_akin).map(|preset| preset.name).collect()
+}
 
 /// What is verified, in one line.
 pub fn verified(contract: &Contract) -> String {

@@ -105,9 +105,9 @@ impl Rejection {
             Rejection::Malformed(_) => RejectReason::Malformed,
             Rejection::TooLarge => RejectReason::TooLarge,
             Rejection::Forged(Refusal::Missing(_)) => RejectReason::SignatureMissing,
-            Rejection::Forged(Refusal::BadTimestamp(_) | Refusal::TooOld { .. } | Refusal::TooNew { .. }) => {
-                RejectReason::Timestamp
-            }
+            Rejection::Forged(
+                Refusal::NoTimestamp(_) | Refusal::BadTimestamp(_) | Refusal::TooOld { .. } | Refusal::TooNew { .. },
+            ) => RejectReason::Timestamp,
             Rejection::Forged(_) => RejectReason::SignatureWrong,
             Rejection::NotMet => RejectReason::Handshake,
             Rejection::NoSecretYet => RejectReason::NoSecret,

@@ -299,6 +299,9 @@ fn providers_are_told_of_in_full() {
     let text = home.run(["providers", "paypal"]).ok().text();
     assert!(text.contains("not supported: ") && text.contains("instead"), "{text}");
     home.run(["providers", "strip"]).refused(2, &["did you mean \"stripe\"?"]);
+    home.run(["providers", "HubSpot"]).refused(2, &["there are \"hubspot-v3\", \"hubspot-v2\", \"hubspot-v1\""]);
+    home.run(["providers", "whatsapp"]).refused(2, &["did you mean \"meta\"?"]);
+    home.run(["providers", "no-such"]).refused(2, &["`hookbox providers` lists them", "\"hmac\""]);
     let list = home.run(["providers"]).ok().text();
     assert!(list.contains("svix") && list.contains("not supported") && list.contains("jira-connect"), "{list}");
 }

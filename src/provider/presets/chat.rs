@@ -126,7 +126,7 @@ pub(super) static PRESETS: &[Preset] = &[
     },
     Preset {
         name: "meta",
-        title: "Meta, WhatsApp",
+        title: "Meta: Facebook, Instagram, WhatsApp",
         docs: "https://developers.facebook.com/docs/graph-api/webhooks/getting-started",
         alg: Algorithm::HmacSha256,
         sig: "header:X-Hub-Signature-256",
