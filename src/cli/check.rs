@@ -95,6 +95,9 @@ impl Report {
             Verification::LocalOnly => self
                 .line("", "NOT VERIFIED, so refuses (403) what a proxy forwarded; set GITHUB_WEBHOOK_SECRET to verify"),
         }
+        for key in source.keys_for_handshakes() {
+            self.line("", &format!("NO {key}: the handshake with which the provider tries this address is refused"));
+        }
         if let Err(failure) = super::secret::verify_token(source, env) {
             self.problem(&failure.to_string());
         }

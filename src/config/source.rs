@@ -9,7 +9,7 @@ use super::reader::{Parsed, Reader, expected, parsed, text};
 use super::secret::SecretRef;
 use super::{count, duration};
 use crate::cidr::Cidr;
-use crate::provider::handshake::Acquaintance;
+use crate::provider::handshake::{Acquaintance, Is, goes_by};
 use crate::provider::scheme::{Scheme, Words};
 use crate::provider::{self, Contract, Preset, Template};
 
@@ -69,6 +69,15 @@ impl Source {
         self.allow.as_deref().is_none_or(is_in)
     }
 
+    /// The keys that are not set, and without which a handshake of its provider is refused.
+    pub fn keys_for_handshakes(&self) -> impl Iterator<Item = &'static str> {
+        let unset = [
+            ("verify_token", Is::VerifyToken, self.verify_token.is_none()),
+            ("allowed_origins", Is::AllowedOrigin, self.allowed_origins.is_empty()),
+        ];
+        unset.into_iter().filter(|(_, is, is_unset)| *is_unset && goes_by(&self.contract, *is)).map(|(key, ..)| key)
+    }
+
     /// What handshakes need, with the `verify_token` that was fetched.
     pub fn acquaintance(&self, verify_token: Option<super::secret::Secret>) -> Acquaintance {
         Acquaintance { verify_token, allowed_origins: self.allowed_origins.clone() }
@@ -111,6 +120,9 @@ fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<C
     if contract.needs_url() && !keys.has("public_url") {
         let why = "missing; this provider signs the address too: write it as you have entered it there";
         return keys.refuse("public_url", why.to_owned());
+    }
+    if contract.scheme.signed.needs_id() && contract.id.is_empty() {
+        return keys.refuse("id", "missing; the signed text has {id}: write where the id is".to_owned());
     }
     contract.public_url = public_url;
     Some(contract)

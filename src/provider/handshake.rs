@@ -189,6 +189,11 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// Whether a handshake of the provider goes by that.
+pub fn goes_by(contract: &Contract, is: Is) -> bool {
+    contract.handshakes.iter().flat_map(|greeting| &greeting.when).any(|(_, wanted)| *wanted == is)
+}
+
 /// The methods that a source takes.
 pub fn methods(contract: &Contract) -> String {
     let mut methods = vec!["POST"];

@@ -225,6 +225,18 @@ impl Scheme {
         if self.signed.needs_ts() && self.ts.is_none() {
             return Err(("ts", "missing; the signed text has {ts}: write where the timestamp is".to_owned()));
         }
+        if matches!(self.ts, Some(Selector::Item(_))) && self.split.is_none() {
+            return Err((
+                "split",
+                "missing; ts is an item of the signature header: write what separates them".to_owned(),
+            ));
+        }
+        if self.alg != Algorithm::Token && self.signed.is_constant() {
+            return Err((
+                "signed",
+                "it is the same for every delivery; write what is signed, such as {body}".to_owned(),
+            ));
+        }
         for (key, tolerance) in [("tolerance", self.tolerance), ("tolerance_future", self.tolerance_future)] {
             if tolerance.is_some() && self.ts.is_none() {
                 return Err((key, format!("there is no timestamp; write ts, or take {key} out")));

@@ -142,6 +142,10 @@ impl Template {
         self.0.contains(&Piece::UrlDecoded).then(|| Template(self.0.iter().map(piece).collect()))
     }
 
+    pub fn is_constant(&self) -> bool {
+        self.0.iter().all(|piece| matches!(piece, Piece::Text(_)))
+    }
+
     pub fn needs_ts(&self) -> bool {
         self.0.contains(&Piece::Ts)
     }

@@ -124,7 +124,7 @@ fn other_methods_are_for_those_who_shake_hands_with_them() {
 }
 
 #[test]
-fn without_a_verify_token_meta_is_refused() {
+fn without_a_verify_token_meta_is_refused_and_check_says_so() {
     let hookbox = source("meta", "secret = \"s\"");
     let query = "hub.mode=subscribe&hub.challenge=1&hub.verify_token=";
     for token in ["", "guessed"] {
@@ -132,6 +132,8 @@ fn without_a_verify_token_meta_is_refused() {
     }
     hookbox.wait_for_stderr("see verify_token");
     assert!(!hookbox.stderr().contains("guessed"), "{}", hookbox.stderr());
+    let checked = hookbox.run(["check"]).ok().text();
+    assert!(checked.contains("NO verify_token: the handshake"), "{checked}");
 }
 
 #[test]

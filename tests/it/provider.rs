@@ -245,6 +245,9 @@ fn keys_that_do_not_fit_are_problems_with_their_names() {
         "[sources.a.verify]\ntolerance_future = 9",
         &["sources.a.verify.tolerance_future: there is no timestamp"],
     );
+    check("hmac", "[sources.a.verify]\nsigned = \"body\"", &["sources.a.verify.signed: it is the same for every"]);
+    check("hmac", "[sources.a.verify]\nts = \"item:t=\"", &["sources.a.verify.split: missing"]);
+    check("hmac", "[sources.a.verify]\nsigned = \"{id}.{body}\"", &["sources.a.id: missing; the signed text has {id}"]);
     check("hmac", "[sources.a.verify]\nalg = \"sha256\"", &["sources.a.verify.signed", "{secret}"]);
     check("hmac", "[sources.a.verify]\nalg = \"md5\"", &["sources.a.verify.alg", "hmac-sha1"]);
     check("hmac", "[sources.a.verify]\nsig = \"X-Sig\"", &["sources.a.verify.sig", "header:NAME"]);
