@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::config::secret::Secret;
 use crate::event::Headers;
 
-/// The member that makes one of our bodies unlike the last, where the provider's deliveries have no id.
+/// What stands where a provider has a text of its own, and the member that makes one of our bodies unlike the last.
 const MARK: &str = "hookbox_send";
 
 /// What the user has asked for; the rest is as in the provider's example.
@@ -136,12 +136,16 @@ impl Draft {
     fn identify(&mut self, values: &[Template], text: &str, may_edit_body: bool) -> Result<(), SignError> {
         // Of an id made of several values the first is the one that tells deliveries apart.
         let is_there = |selector: &Selector| self.parts().first(selector).is_some();
-        let value = values.iter().find(|value| value.selectors().skip(1).all(is_there));
-        match value.and_then(|value| value.selectors().next()).map(Selector::main) {
-            Some(Selector::Json(_) | Selector::Form(_) | Selector::Beside(_)) if !may_edit_body => Ok(()),
-            Some(place) if !text.is_empty() => self.put(place, text),
-            _ => Ok(()),
+        let complete = values.iter().find(|value| value.selectors().skip(1).all(is_there));
+        let Some(value) = complete.or(values.first()).filter(|_| !text.is_empty()) else { return Ok(()) };
+        let others = value.selectors().skip(1).filter(|selector| !is_there(selector)).map(|other| (other.main(), MARK));
+        let first = value.selectors().take(1).map(|first| (first.main(), text));
+        let places: Vec<(&Selector, &str)> = first.chain(others).collect();
+        let is_in_body = |place: &Selector| !matches!(place, Selector::Header(_) | Selector::Query(_));
+        if !may_edit_body && places.iter().any(|(place, _)| is_in_body(place)) {
+            return Ok(());
         }
+        places.into_iter().try_for_each(|(place, text)| self.put(place, text))
     }
 
     fn signed(mut self, contract: &Contract, key: &Secret, now: Timestamp) -> Result<Draft, SignError> {

@@ -130,6 +130,20 @@ fn a_users_own_body_is_given_what_belongs_into_it_to_be_signed() {
 }
 
 #[test]
+fn an_id_put_together_of_several_values_can_be_sent_with_any_body() {
+    let id = |name: &str, id: Option<&str>, body: &str| {
+        let contract = preset(name).unwrap().contract().unwrap();
+        let id = id.map(str::to_owned);
+        let wish = Wish { event_type: None, id, body: Some(body.as_bytes().to_vec()), new_id: "new".into() };
+        contract.delivery_id(&draft(&contract, None, wish, crate::clock::now()).unwrap().parts())
+    };
+    assert_eq!(id("cloudevents", Some("7"), "{}").as_deref(), Some("7 hookbox_send"));
+    assert_eq!(id("cloudevents", None, "text").as_deref(), Some("new hookbox_send"));
+    assert_eq!(id("cloudevents", Some("7"), r#"{"source":"/s"}"#).as_deref(), Some("7 /s"));
+    assert_eq!(id("netlify", None, r#"{"id":"d","state":"ready"}"#).as_deref(), Some("d:ready"));
+}
+
+#[test]
 fn a_body_that_can_be_none_of_the_provider_is_not_sent_to_be_rejected() {
     for (name, body) in [("adyen-standard", "{}"), ("msgraph", "[]"), ("msgraph", "text"), ("mailgun", "text")] {
         let refused = made_of(name, body.as_bytes()).map(|(_, _, made)| made);
