@@ -396,7 +396,7 @@ impl Scheme {
 impl Unit {
     fn read(self, text: &str) -> Option<Timestamp> {
         if self == Unit::Rfc3339 {
-            return Timestamp::parse(text);
+            return Timestamp::parse(text).filter(|_| names_offset(text));
         }
         let is_number = text.len() <= MAX_TIMESTAMP_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
         let number: i64 = text.parse().ok().filter(|_| is_number)?;
@@ -415,6 +415,11 @@ impl Unit {
             Unit::Rfc3339 => at.to_string().replace("+00:00", "Z"),
         }
     }
+}
+
+/// Whether the text ends as RFC 3339 demands. What may be left out would let somebody move it over to what is signed behind.
+fn names_offset(text: &str) -> bool {
+    text.ends_with('Z') || matches!(text.as_bytes(), [.., b'+' | b'-', _, _, b':', _, _])
 }
 
 fn millis(duration: Duration) -> i64 {
