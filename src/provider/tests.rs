@@ -402,6 +402,11 @@ fn many_signatures_cost_no_more_than_a_few() {
     let wrong = format!(",v1={}", "00".repeat(32)).repeat(200);
     let late = case.with_header("Stripe-Signature", |_| format!("{ts}{wrong},{good}"));
     assert_rejected("stripe", "the good one behind 200 others", &late);
+    let (id, case) = accepted().find(|(id, _)| id.starts_with("standard-webhooks/ed25519")).unwrap();
+    let wrong = format!("v1a,{} ", digest::base64(&[7; 64]));
+    let behind = |count| case.with_header("webhook-signature", |good| format!("{}{good}", wrong.repeat(count)));
+    assert!(behind(3).verify().is_ok(), "{id}");
+    assert_rejected(&id, "the good one behind 4 others, of which each costs as much as the first", &behind(4));
 }
 
 #[test]
