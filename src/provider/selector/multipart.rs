@@ -46,11 +46,14 @@ fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
+/// `by` has four bytes at least.
 fn split<'a>(bytes: &'a [u8], by: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let beginning: [u8; 4] = *by.first_chunk()?;
     let mut from = 0;
     loop {
-        // The first byte is looked for alone, which is several times faster than comparing at every place.
-        let at = from + bytes[from..].iter().position(|byte| *byte == by[0])?;
+        // As many bytes as fit a register are looked for at once: to look for one alone takes a hundred times as long in a
+        // body that is made of it.
+        let at = from + bytes[from..].windows(beginning.len()).position(|window| window == beginning)?;
         if let Some(after) = bytes[at..].strip_prefix(by) {
             return Some((&bytes[..at], after));
         }
