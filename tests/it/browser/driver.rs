@@ -105,8 +105,13 @@ impl Browser {
     /// As a person does: what is hidden or covered cannot be clicked.
     #[track_caller]
     pub fn click(&self, selector: &str) {
-        let element = self.element(selector);
-        self.post(&format!("/element/{element}/click"), json!({}));
+        // The page may draw it anew between the look for it and the click.
+        wait_longer_for(&format!("a click on {selector}"), PATIENCE, || {
+            let element = self.element(selector);
+            let clicked = self.try_post(&format!("/element/{element}/click"), &json!({}));
+            let is_stale = clicked.as_ref().is_err_and(|error| error["error"] == "stale element reference");
+            (!is_stale).then(|| clicked.unwrap())
+        });
     }
 
     #[track_caller]
@@ -155,12 +160,16 @@ impl Browser {
 
     #[track_caller]
     fn post(&self, path: &str, body: Value) -> Value {
+        self.try_post(path, &body).unwrap_or_else(|error| panic!("{path} {body}: {}", error["message"]))
+    }
+
+    /// `Err` is what the driver says instead.
+    fn try_post(&self, path: &str, body: &Value) -> Result<Value, Value> {
         let url = format!("{}{path}", self.session);
         let mut answer = self.agent.post(url).content_type("application/json").send(body.to_string()).unwrap();
         let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
         let value = answer["value"].clone();
-        assert!(value.get("error").is_none(), "{path} {body}: {}", value["message"]);
-        value
+        if value.get("error").is_none() { Ok(value) } else { Err(value) }
     }
 }
 
