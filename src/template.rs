@@ -3,8 +3,9 @@
 //! Variables are `id`, `source`, `event`, `delivery_id`, `received_at`, `headers` (names in lower case), `payload`, and in
 //! an attempt `attempt` and `idempotency_key`, and `dead_action` and `error` where it tells of a death. What is undefined chains: `payload.pull_request.merged` is false on a push.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::io::{self, Write};
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -14,12 +15,43 @@ use serde::Deserialize;
 
 use crate::event::Event;
 use crate::json;
+use crate::suggest::closest;
 
 /// Templates with this name have what they print escaped for Slack.
 const MRKDWN: &str = "mrkdwn";
 
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+/// Steps that a template may take; to print a payload of 25 MiB as JSON takes 7 million. A loop within a loop over what
+/// somebody else has sent would keep a thread for ever.
+const TEMPLATE_FUEL: u64 = 10_000_000;
+
+/// The longest text that a template may print: the largest payload, with room for its escaping.
+const MAX_TEXT_BYTES: usize = 64 << 20;
+
+/// The same for an expression, for which the router, and with it every event behind, waits.
+const EXPRESSION_FUEL: u64 = 1_000_000;
+
+/// Everything that may be named, beside functions and what a template sets itself.
+const VARIABLES: [&str; 11] = [
+    "id",
+    "source",
+    "event",
+    "delivery_id",
+    "received_at",
+    "headers",
+    "payload",
+    "attempt",
+    "idempotency_key",
+    "dead_action",
+    "error",
+];
+
+static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| environment(TEMPLATE_FUEL));
+
+static EXPRESSIONS: LazyLock<Environment<'static>> = LazyLock::new(|| environment(EXPRESSION_FUEL));
+
+fn environment(fuel: u64) -> Environment<'static> {
     let mut environment = Environment::new();
+    environment.set_fuel(Some(fuel));
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
     environment.set_auto_escape_callback(|name| match name {
         MRKDWN => AutoEscape::Custom(MRKDWN.into()),
@@ -29,7 +61,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     // For blocks, which are JSON and are not escaped by themselves.
     environment.add_filter("mrkdwn", |text: String| Value::from_safe_string(escape_mrkdwn(&text)));
     environment
-});
+}
 
 /// A template whose syntax has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +110,11 @@ impl Scope {
         self
     }
 
+    /// Of no event at all, to try out what is written in the configuration.
+    fn empty() -> Scope {
+        Scope { facts: BTreeMap::new(), payload_json: "{}".into(), payload: Arc::default() }
+    }
+
     fn context(&self) -> Value {
         Value::from_object(self.clone())
     }
@@ -114,12 +151,17 @@ impl Template {
     }
 
     fn checked(source: &str, name: &'static str) -> Result<Template, TemplateError> {
-        ENVIRONMENT.template_from_named_str(name, source).map_err(TemplateError::of)?;
+        let compiled = TEMPLATES.template_from_named_str(name, source).map_err(TemplateError::of)?;
+        refuse_unknown_variables(source, compiled.undeclared_variables(false))?;
+        refuse_unknown_names(compiled.render(Scope::empty().context()).map(drop))?;
         Ok(Template { source: source.to_owned(), name })
     }
 
     pub fn render(&self, scope: &Scope) -> Result<String, TemplateError> {
-        ENVIRONMENT.render_named_str(self.name, &self.source, scope.context()).map_err(TemplateError::of)
+        let compiled = TEMPLATES.template_from_named_str(self.name, &self.source).map_err(TemplateError::of)?;
+        let mut text = Bounded(Vec::new());
+        compiled.render_captured_to(scope.context(), &mut text).map_err(TemplateError::of)?;
+        String::from_utf8(text.0).map_err(|error| TemplateError(error.to_string()))
     }
 
     pub fn source(&self) -> &str {
@@ -128,15 +170,32 @@ impl Template {
 
     /// Whether it asks for this variable.
     pub fn uses(&self, variable: &str) -> bool {
-        let compiled = ENVIRONMENT.template_from_named_str(self.name, &self.source);
+        let compiled = TEMPLATES.template_from_named_str(self.name, &self.source);
         compiled.is_ok_and(|template| template.undeclared_variables(false).contains(variable))
+    }
+}
+
+/// A text that takes no more than [`MAX_TEXT_BYTES`].
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_TEXT_BYTES {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 impl Expression {
     /// Whether the expression holds. What is undefined, empty or zero does not.
     pub fn holds(&self, scope: &Scope) -> Result<bool, TemplateError> {
-        let expression = ENVIRONMENT.compile_expression(&self.0).map_err(TemplateError::of)?;
+        let expression = EXPRESSIONS.compile_expression(&self.0).map_err(TemplateError::of)?;
         Ok(expression.eval(scope.context()).map_err(TemplateError::of)?.is_true())
     }
 }
@@ -153,7 +212,9 @@ impl FromStr for Expression {
     type Err = TemplateError;
 
     fn from_str(source: &str) -> Result<Expression, TemplateError> {
-        ENVIRONMENT.compile_expression(source).map_err(TemplateError::of)?;
+        let compiled = EXPRESSIONS.compile_expression(source).map_err(TemplateError::of)?;
+        refuse_unknown_variables(source, compiled.undeclared_variables(false))?;
+        refuse_unknown_names(compiled.eval(Scope::empty().context()).map(drop))?;
         Ok(Expression(source.to_owned()))
     }
 }
@@ -167,8 +228,14 @@ impl fmt::Display for Expression {
 impl TemplateError {
     fn of(error: Error) -> TemplateError {
         let line = error.line().filter(|line| *line > 1).map(|line| format!(" in line {line}")).unwrap_or_default();
-        let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-        TemplateError(format!("{}{line}{detail}", error.kind()))
+        TemplateError(match error.kind() {
+            ErrorKind::OutOfFuel => format!("too much work for one event{line}"),
+            ErrorKind::WriteFailure => format!("more than {} MiB of text{line}", MAX_TEXT_BYTES >> 20),
+            kind => {
+                let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+                format!("{kind}{line}{detail}")
+            }
+        })
     }
 }
 
@@ -179,6 +246,37 @@ impl fmt::Display for TemplateError {
 }
 
 impl std::error::Error for TemplateError {}
+
+/// A name that is misspelt is undefined, which is empty and false: the action would be silent for ever.
+fn refuse_unknown_variables(source: &str, named: HashSet<String>) -> Result<(), TemplateError> {
+    let functions: Vec<&str> = TEMPLATES.globals().map(|(name, _)| name).collect();
+    let is_known = |name: &str| VARIABLES.contains(&name) || functions.contains(&name) || sets(source, name);
+    let Some(unknown) = named.iter().filter(|name| !is_known(name)).min() else { return Ok(()) };
+    let way_out = match closest(unknown, VARIABLES) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("known: {}", VARIABLES.join(", ")),
+    };
+    Err(TemplateError(format!("no variable {unknown:?}; {way_out}")))
+}
+
+/// Whether a template may set this variable: the engine, asked what is undeclared, forgets what was set within an `if`.
+fn sets(source: &str, variable: &str) -> bool {
+    let targets = source.split("set").skip(1).filter_map(|rest| rest.split(['=', '%']).next());
+    targets.into_iter().any(|target| target.contains(variable))
+}
+
+/// Which filters, tests and functions there are shows when they are used. Every other error may be that of the event that
+/// is missing.
+fn refuse_unknown_names(tried: Result<(), Error>) -> Result<(), TemplateError> {
+    match tried {
+        Err(error) if is_about_a_name(&error) => Err(TemplateError::of(error)),
+        _ => Ok(()),
+    }
+}
+
+fn is_about_a_name(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction)
+}
 
 fn format_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     if !matches!(state.auto_escape(), AutoEscape::Custom(_)) {
@@ -245,11 +343,33 @@ mod tests {
     #[test]
     fn a_real_error_is_an_error() {
         assert!(holds("payload.n + payload.title").is_err());
-        assert!(holds("payload.ref | no_such_filter").is_err());
-        for broken in ["{{ payload.", "{% if x %}", "{{ 1 + }}"] {
+        for broken in ["{{ payload.", "{% if id %}", "{{ 1 + }}"] {
             assert!(broken.parse::<Template>().is_err(), "{broken}");
         }
         assert!("payload ==".parse::<Expression>().is_err());
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_refused() {
+        let refused = |source: &str| source.parse::<Template>().unwrap_err().to_string();
+        assert_eq!(refused("{{ paylod.ref }}"), "no variable \"paylod\"; did you mean \"payload\"?");
+        assert!(refused("{% for x in payload.x %}{{ y }}{% endfor %}").starts_with("no variable \"y\"; known: id, "));
+        assert!(refused("{{ payload.ref | uper }}").starts_with("unknown filter: "));
+        assert!(refused("{{ payload.ref is uper }}").starts_with("unknown test: "));
+        assert!("payload.ref == refs".parse::<Expression>().is_err());
+        assert!("payload.ref | uper".parse::<Expression>().is_err());
+    }
+
+    #[test]
+    fn a_name_that_a_template_sets_is_known() {
+        for source in [
+            "{% if payload.n %}{% set x, y = 1, 2 %}{% endif %}{{ x }}{{ y }}",
+            "{% set all = namespace(n=0) %}{% for x in range(3) %}{% set all.n = loop.index %}{% endfor %}{{ all.n }}",
+            "{% macro bold(x) %}*{{ x }}*{% endmacro %}{{ bold(dict(a=1).a) }}",
+            "{% with x = dead_action %}{{ x }}{{ error }}{% endwith %}",
+        ] {
+            assert!(source.parse::<Template>().is_ok(), "{source}");
+        }
     }
 
     #[test]

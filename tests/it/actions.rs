@@ -12,6 +12,7 @@ mod replay;
 mod retry;
 mod slack;
 mod stop;
+mod template;
 mod when;
 
 use std::time::Duration;
