@@ -94,6 +94,7 @@ pub enum PrepareError {
     Secret { key: &'static str, error: SecretError },
     NotText { key: &'static str },
     NotUrl,
+    NotKey,
     Template { key: &'static str, error: TemplateError },
     Certificates(tls::TlsError),
 }
@@ -184,6 +185,9 @@ impl fmt::Display for PrepareError {
                 write!(f, "{key}: the secret is not text, which a URL or a header must be")
             }
             PrepareError::NotUrl => write!(f, "url: what was fetched does not begin with http:// or https://"),
+            PrepareError::NotKey => {
+                write!(f, "sign: what follows whsec_ is not base64, so nobody could verify it; copy the secret again")
+            }
             PrepareError::Template { key, error } => write!(f, "{key}: {error}"),
             PrepareError::Certificates(error) => write!(f, "ca_file: {error}"),
         }

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::secret::{Env, Secret, SecretRef};
 use crate::digest::{self, Hash};
 use crate::event::Event;
+use crate::provider;
 use crate::retry;
 use crate::template::{Template, TemplateError};
 
@@ -38,6 +39,9 @@ const NOT_FORWARDED: [&str; 13] = [
     "x-forwarded-for",
 ];
 
+/// Of a secret of the Standard Webhooks scheme: base64 follows.
+const KEY_PREFIX: &str = "whsec_";
+
 const REDACTED: &str = "[redacted]";
 
 /// The action as configured.
@@ -60,53 +64,70 @@ pub struct Runner {
     agent: Agent,
     method: Method,
     url: Template,
-    headers: Vec<(HeaderName, Template)>,
+    headers: Vec<Field>,
     body: Option<Template>,
+    /// The key itself.
     sign: Option<Secret>,
+}
+
+/// A header field that the configuration sets.
+struct Field {
+    name: HeaderName,
+    value: Template,
+    /// Its value may be a secret.
+    is_hidden: bool,
+}
+
+/// A request before it is sent.
+struct Draft<'a> {
+    url: String,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    body: Cow<'a, [u8]>,
 }
 
 impl Http {
     pub(super) fn prepare(&self, env: &Env<'_>) -> Result<Runner, PrepareError> {
-        let headers = self.headers.iter().map(|(name, value)| Ok((name.clone(), template(value, "headers", env)?)));
-        let sign = self.sign.as_ref().map(|secret| secret.resolve(env)).transpose();
+        let headers = self.headers.iter().map(|(name, value)| Field::of(name, value, env));
         Ok(Runner {
             agent: agent(self.ca_file.as_deref())?,
             method: self.method.clone(),
             url: url(&self.url, env)?,
             headers: headers.collect::<Result<_, PrepareError>>()?,
             body: self.body.clone(),
-            sign: sign.map_err(|error| PrepareError::Secret { key: "sign", error })?,
+            sign: self.sign.as_ref().map(|secret| signing_key(secret, env)).transpose()?,
         })
     }
 }
 
 impl Runner {
     pub(super) fn run(&self, call: &Call<'_>) -> Report {
-        let prepared = self.url(call).and_then(|url| Ok((url, self.fields(call)?, self.body(call)?)));
-        let (url, mut fields, body) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => return Report::give_up(error.to_string()),
-        };
-        if let Some(secret) = &self.sign {
-            fields.extend(standard_webhooks(secret, call.idempotency_key, clock::now().unix_ms() / 1000, &body));
+        match self.draft(call) {
+            Ok(Draft { url, fields, body }) => send(&self.agent, &self.method, &url, fields, &body, call.timeout),
+            Err(error) => Report::give_up(error.to_string()),
         }
-        send(&self.agent, &self.method, &url, fields, &body, call.timeout)
     }
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        let mut text = format!("{} {}\n", self.method, origin(&self.url(call)?));
-        let is_ours = |name: &HeaderName| self.headers.iter().any(|(ours, _)| ours == name);
-        for (name, value) in self.fields(call)? {
-            // A configured value may be a secret.
-            let value = if is_ours(&name) { "(as configured)" } else { value.to_str().unwrap_or("(not text)") };
+        let Draft { url, fields, body } = self.draft(call)?;
+        let mut text = format!("{} {}\n", self.method, origin(&url));
+        let is_hidden = |name: &HeaderName| self.headers.iter().any(|field| field.is_hidden && field.name == *name);
+        for (name, value) in fields {
+            let value =
+                if is_hidden(&name) { "(as configured)".into() } else { String::from_utf8_lossy(value.as_bytes()) };
             text.push_str(&format!("{name}: {value}\n"));
         }
-        text.push_str(&format!("\n{}\n", String::from_utf8_lossy(&self.body(call)?)));
+        text.push_str(&format!("\n{}\n", String::from_utf8_lossy(&body)));
         Ok(text)
     }
 
-    fn url(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        self.url.render(call.scope)
+    fn draft<'a>(&self, call: &Call<'a>) -> Result<Draft<'a>, TemplateError> {
+        let (url, mut fields, body) = (self.url.render(call.scope)?, self.fields(call)?, self.body(call)?);
+        if let Some(key) = &self.sign {
+            // In place of a provider's own, which may be of the same scheme: a receiver takes the first that it finds.
+            let signed = standard_webhooks(key, call.idempotency_key, clock::now().unix_ms() / 1000, &body);
+            signed.into_iter().for_each(|(name, value)| put(&mut fields, name, value));
+        }
+        Ok(Draft { url, fields, body })
     }
 
     fn body<'a>(&self, call: &Call<'a>) -> Result<Cow<'a, [u8]>, TemplateError> {
@@ -127,10 +148,20 @@ impl Runner {
         if let Some(death) = call.death {
             set(&mut fields, HeaderName::from_static("hookbox-dead-action"), &death.action);
         }
-        for (name, value) in &self.headers {
+        for Field { name, value, .. } in &self.headers {
             set(&mut fields, name.clone(), &value.render(call.scope)?);
         }
         Ok(fields)
+    }
+}
+
+impl Field {
+    fn of(name: &HeaderName, value: &SecretRef, env: &Env<'_>) -> Result<Field, PrepareError> {
+        let template = template(value, "headers", env)?;
+        // What is written out with something of the event in it is a text.
+        let is_text = matches!(value, SecretRef::Literal(_)) && template.source().contains("{{");
+        let is_hidden = !is_text || provider::is_secret_header(name.as_str());
+        Ok(Field { name: name.clone(), value: template, is_hidden })
     }
 }
 
@@ -182,7 +213,8 @@ pub(super) fn send(
 /// As much of a URL as can be shown: what follows the host, and what stands before an `@`, may be a secret.
 pub(super) fn origin(url: &str) -> String {
     let Ok(uri) = url.parse::<Uri>() else { return "(not a URL)".to_owned() };
-    format!("{}://{}/...", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
+    let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}/...", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
 }
 
 /// Nothing follows redirects: what is sent carries secrets. All answers are answers, not errors.
@@ -231,17 +263,32 @@ fn set(fields: &mut Vec<(HeaderName, HeaderValue)>, name: HeaderName, value: &st
     // A line break in a value would begin another field.
     let one_line = value.replace(char::is_control, " ");
     let Ok(value) = HeaderValue::from_str(one_line.trim()) else { return };
+    put(fields, name, value);
+}
+
+fn put(fields: &mut Vec<(HeaderName, HeaderValue)>, name: HeaderName, value: HeaderValue) {
     fields.retain(|(other, _)| *other != name);
     fields.push((name, value));
 }
 
+/// What a secret for signing stands for: the text itself, or what is in base64 behind the scheme's prefix.
+fn signing_key(value: &SecretRef, env: &Env<'_>) -> Result<Secret, PrepareError> {
+    let secret = value.resolve(env).map_err(|error| PrepareError::Secret { key: "sign", error })?;
+    match secret.as_bytes().strip_prefix(KEY_PREFIX.as_bytes()) {
+        None => Ok(secret),
+        Some(text) => {
+            let key = std::str::from_utf8(text).ok().and_then(digest::unbase64_key);
+            key.and_then(Secret::new).ok_or(PrepareError::NotKey)
+        }
+    }
+}
+
 /// The header fields by which a receiver verifies what comes from us.
 /// Source: <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
-fn standard_webhooks(secret: &Secret, id: &str, now_unix_s: i64, body: &[u8]) -> [(HeaderName, HeaderValue); 3] {
-    let signed = [id.as_bytes(), b".", now_unix_s.to_string().as_bytes(), b".", body].concat();
-    let text = std::str::from_utf8(secret.as_bytes()).unwrap_or_default();
-    let key = text.strip_prefix("whsec_").and_then(digest::unbase64).unwrap_or_else(|| secret.as_bytes().to_vec());
-    let signature = format!("v1,{}", digest::base64(&digest::hmac(Hash::Sha256, &key, &[&signed])));
+fn standard_webhooks(key: &Secret, id: &str, now_unix_s: i64, body: &[u8]) -> [(HeaderName, HeaderValue); 3] {
+    let timestamp = now_unix_s.to_string();
+    let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
+    let signature = format!("v1,{}", digest::base64(&digest::hmac(Hash::Sha256, key.as_bytes(), &signed)));
     let value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
     [
         (HeaderName::from_static("webhook-id"), value(id)),

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 
-use super::{JOB_DEADLINE, config, deliver_and_wait, job, only_attempt, wait_for_attempts, wait_for_state, with};
+use super::{JOB_DEADLINE, config, deliver_and_wait, done, job, only_attempt, wait_for_attempts, wait_for_state, with};
 use crate::support::{
     Answer, Home, Received, Request, SECRET, Stub, authority, closed_port, sign_github, wait_longer_for,
 };
@@ -103,6 +103,33 @@ fn what_is_signed_can_be_verified_by_the_standard_webhooks_scheme() {
         let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
             - received[1].header("webhook-timestamp").unwrap().parse::<u64>().unwrap();
         assert!(age < 300, "{age} s");
+    }
+}
+
+#[test]
+fn what_came_signed_by_the_same_scheme_goes_on_with_one_signature_and_that_is_ours() {
+    let (theirs, ours) = (b"twenty-four secret bytes", b"another twenty-four of them");
+    let source =
+        format!("[sources.svix]\nprovider = \"standard-webhooks\"\nsecret = \"whsec_{}\"\n", STANDARD.encode(theirs));
+    let stub = Stub::http();
+    let keys = format!("url = \"{}\"\nsign = \"whsec_{}\"", stub.url("/"), STANDARD.encode(ours));
+    let hookbox = Home::with_config(&(config(&super::action("it", "http", &keys)) + &source)).start();
+    done(&hookbox, &format!("send svix --url {}", hookbox.url("/webhooks/svix")));
+    let received = stub.first();
+    assert!(is_signed(&received, ours) && !is_signed(&received, theirs), "{received:?}");
+    for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+        assert_eq!(received.headers.iter().filter(|(have, _)| have == name).count(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_secret_to_sign_with_that_nobody_could_verify_is_refused_at_the_start() {
+    for broken in ["whsec_", "whsec_not base64"] {
+        let home = with("http", "url = \"http://127.0.0.1:1/\"\nsign = \"env:SIGN\"").env("SIGN", broken);
+        let checked = home.run(["check"]);
+        checked.refused(2, &["1 problem"]);
+        assert!(checked.text().contains("PROBLEM sign: what follows whsec_ is not base64"), "{checked}");
+        home.run(["serve"]).refused(2, &["actions.it.sign: what follows whsec_ is not base64"]);
     }
 }
 

@@ -30,7 +30,7 @@ fn every_template_and_expression_is_compiled() {
 fn four(stub: &Stub) -> Home {
     let url = stub.url("/hidden-path");
     let slack = action("say", "slack", &format!("url = \"{url}\"\ntext = \"{{{{ payload.title }}}}\""));
-    let headers = "headers = { Authorization = \"env:TOKEN\", Title = \"t\" }\nbody = \"to {{ payload.title }}\"";
+    let headers = "headers = { Authorization = \"env:TOKEN\", Title = \"of {{ payload.title }}\", Cookie = \"{{ event }}\" }\nbody = \"to {{ payload.title }}\"";
     let http = action("pass", "http", &format!("url = \"{url}\"\nsign = \"env:TOKEN\"\n{headers}"));
     let command = action("run", "command", "run = [\"touch\", \"{{ payload.title }}\"]");
     let other = action("other", "log", "").replace("[\"*\"]", "[\"github:push\"]");
@@ -40,12 +40,16 @@ fn four(stub: &Stub) -> Home {
 }
 
 #[track_caller]
-fn assert_shown(text: &str) {
+fn assert_shown(text: &str, stub: &Stub) {
+    let place = format!("127.0.0.1:{}", stub.port());
     for part in [
         "an event issues from github\n",
-        "action say: yes\ntimeout 30s\nPOST http://127.0.0.1/...\n\n{\"text\":\"a-title\"}\n",
-        "action pass: yes\ntimeout 30s\nPOST http://127.0.0.1/...\n",
+        &format!("action say: yes\ntimeout 30s\nPOST http://{place}/...\n\n{{\"text\":\"a-title\"}}\n"),
+        &format!("action pass: yes\ntimeout 30s\nPOST http://{place}/...\n"),
         "authorization: (as configured)\n",
+        "cookie: (as configured)\n",
+        "title: of a-title\n",
+        "webhook-signature: v1,",
         "\n\nto a-title\n",
         "action run: yes\ntimeout 1m\nrun [\"touch\", \"a-title\"] with ",
         "action other: no, by on\n",
@@ -66,7 +70,7 @@ fn check_shows_what_a_stored_event_would_trigger_and_does_nothing() {
     let hookbox = home.start();
     hookbox.deliver("issues", "d-1", r#"{"title":"a-title"}"#);
     hookbox.write("hookbox.toml", written);
-    assert_shown(&done(&hookbox, "check --event 1"));
+    assert_shown(&done(&hookbox, "check --event 1"), &stub);
     hookbox.run(["check", "--event", "2"]).refused(1, &["no event 2"]);
     assert_eq!(stub.count(), 0);
     assert!(!hookbox.path("a-title").exists());
@@ -78,7 +82,7 @@ fn check_does_the_same_for_a_file_and_creates_no_database() {
     let stub = Stub::http();
     let home = four(&stub);
     home.write("issue.json", r#"{"title":"a-title"}"#);
-    assert_shown(&done(&home, "check --file issue.json --source github --type issues"));
+    assert_shown(&done(&home, "check --file issue.json --source github --type issues"), &stub);
     assert!(done(&home, "check --file issue.json --type push").contains("action other: yes\nprint it\n"));
     home.run(["check", "--file", "none.json"]).refused(1, &["none.json"]);
     home.run(["check", "--file", "issue.json", "--source", "nobody"]).refused(2, &["nobody"]);
