@@ -20,11 +20,11 @@ pub struct Policy {
     pub backoff_max: Duration,
 }
 
-/// Ten attempts over at most 23 hours: long enough for an uplink that is repaired the next morning, short enough that a
-/// dead job is noticed within the day.
+/// Ten attempts over 17 hours on average and at most 33, since the waits are random: long enough for an uplink that is
+/// repaired the next morning, short enough that a dead job is noticed within a day or so.
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { attempts: 10, backoff: Duration::from_secs(5 * 60), backoff_max: Duration::from_secs(6 * 60 * 60) }
+        Policy { attempts: 10, backoff: Duration::from_secs(5 * 60), backoff_max: Duration::from_secs(12 * 60 * 60) }
     }
 }
 
@@ -58,11 +58,12 @@ pub fn outcome_of_status(status: u16, retry_after: Option<&str>, now: Timestamp)
     }
 }
 
-/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). A date that has passed is no wait.
+/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). A date that has passed is no wait, and more seconds than can
+/// be counted are a long one.
 fn wait(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let now = Duration::from_millis(u64::try_from(now.unix_ms()).ok()?);
@@ -89,7 +90,7 @@ mod tests {
     const RETRY: Outcome = Outcome::Retry { after: None };
 
     fn thirty() -> Policy {
-        Policy { backoff: seconds(30), ..Policy::default() }
+        Policy { backoff: seconds(30), backoff_max: seconds(21_600), ..Policy::default() }
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -120,6 +121,15 @@ mod tests {
     fn the_longest_wait_doubles_up_to_the_maximum() {
         let waits: Vec<u64> = (1..=12).map(|attempt| longest_delay(&patient(), attempt).as_secs()).collect();
         assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1920, 3840, 7680, 15360, 21600, 21600]);
+    }
+
+    #[test]
+    fn the_defaults_are_ten_attempts_over_about_a_day() {
+        let policy = Policy::default();
+        let longest: Duration = (1..policy.attempts).map(|attempt| longest_delay(&policy, attempt)).sum();
+        let hours = longest.as_secs_f64() / 3600.0;
+        assert_eq!(policy.attempts, 10);
+        assert!((16.0..17.0).contains(&(hours / 2.0)) && hours < 34.0, "{hours}");
     }
 
     #[test]
@@ -165,7 +175,9 @@ mod tests {
         assert_eq!(after("120"), Outcome::Retry { after: Some(seconds(120)) });
         assert_eq!(after("Sun, 06 Nov 1994 08:50:37 GMT"), Outcome::Retry { after: Some(seconds(60)) });
         assert_eq!(after("Sun, 06 Nov 1994 08:00:00 GMT"), Outcome::Retry { after: Some(seconds(0)) });
+        assert_eq!(after("99999999999999999999"), Outcome::Retry { after: Some(seconds(u64::MAX)) });
         assert_eq!(after("soon"), RETRY);
+        assert_eq!(after(""), RETRY);
         assert_eq!(after("-5"), RETRY);
     }
 }

@@ -208,7 +208,7 @@ mod tests {
             "NOT VERIFIED, so refuses (403)",
             "kind log\n",
             "on *\n",
-            "attempts 10, backoff 5m up to 6h\n",
+            "attempts 10, backoff 5m up to 12h\n",
             "no problem found\n",
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");

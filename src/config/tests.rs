@@ -243,7 +243,7 @@ fn numbers_keep_to_their_bounds() {
     assert!(problem(&action("attempts = 5000000000")).starts_with("actions.a.attempts: 5000000000 is out of bounds"));
     assert!(problem(&action("attempts = '3'")).starts_with("actions.a.attempts: expected a whole number"));
     assert!(problem(&action("backoff = '1ms'")).starts_with("actions.a.backoff: 1ms is out of bounds"));
-    assert!(problem(&action("backoff = '12h'")).starts_with("actions.a.backoff_max: 6h is less than backoff, 12h"));
+    assert!(problem(&action("backoff = '13h'")).starts_with("actions.a.backoff_max: 12h is less than backoff, 13h"));
 }
 
 #[test]
