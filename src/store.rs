@@ -41,7 +41,7 @@ pub use list::{Filter, Summary};
 pub use operate::{Operator, Selection};
 pub use place::{Disk, FileSystem};
 pub use prune::{Batch, Expiring, Pruner, Rule, Search};
-pub use queue::{AT_ONCE, Next, Queue};
+pub use queue::{AT_ONCE, Next, Queue, Redo};
 pub use tally::{ActionStats, Hour, SourceStats, Stats};
 pub use watch::Watch;
 

@@ -18,7 +18,7 @@ use crate::gate::Traffic;
 use crate::metrics::{Metrics, Reject, exposition as text};
 use crate::route::Routing;
 use crate::stop::Bell;
-use crate::store::{self, Detail, Filter, Hour, Inspector, JobDetail, Operator, Stats, Summary};
+use crate::store::{self, Detail, Filter, Hour, Inspector, JobDetail, Operator, Redo, Stats, Summary};
 
 /// Events in an answer: a screen of them, and the most that may be asked for.
 const LIMIT: u32 = 50;
@@ -172,7 +172,8 @@ impl Api {
 
     pub fn replay(&mut self, id: i64, query: &str) -> Answer {
         let action = argument(query, "action");
-        let replayed = self.operator.replay(&[EventId(id)], action.as_deref());
+        let redo = Redo { action: action.as_deref(), ..Redo::default() };
+        let replayed = self.operator.replay(&[EventId(id)], &redo);
         self.changed(id, replayed.map(|opened| opened > 0), "there is nothing to do again")
     }
 

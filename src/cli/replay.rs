@@ -7,8 +7,8 @@ use super::args::{CancelArgs, ReplayArgs, SelectionArgs};
 use super::progress::Progress;
 use crate::clock;
 use crate::config::Config;
-use crate::event::EventId;
-use crate::store::{Operator, Selection};
+use crate::event::{EventId, Status};
+use crate::store::{Operator, Redo, Selection};
 
 /// Events between two looks at the clock, for showing how far it has come.
 const BATCH: usize = 1000;
@@ -16,14 +16,17 @@ const BATCH: usize = 1000;
 pub(super) fn replay(config: &Config, args: &ReplayArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut operator = Operator::open(&config.database)?;
     let events = select(&operator, &args.selection)?;
+    // Who asks for what is in error and names an action does not mean those where it succeeded and another one failed.
+    let spares_succeeded = args.selection.status == Some(Status::Error) && args.action.is_some();
+    let redo = Redo { action: args.action.as_deref(), spares_succeeded };
     if args.dry_run {
-        let events = operator.replayable(&events, args.action.as_deref())?;
+        let events = operator.replayable(&events, &redo)?;
         events.iter().try_for_each(|event| writeln!(out, "would replay event {event}"))?;
         return Ok(());
     }
     let (mut replayed, mut progress) = (0, Progress::new());
     for (done, batch) in events.chunks(BATCH).enumerate() {
-        replayed += operator.replay(batch, args.action.as_deref())?;
+        replayed += operator.replay(batch, &redo)?;
         progress.show(|| format!("{} of {}", done * BATCH + batch.len(), count(events.len())));
     }
     drop(progress);

@@ -8,7 +8,7 @@ use rusqlite::{OpenFlags, Transaction};
 
 use super::fair::{Rank, Turns};
 use super::list::{self, Filter};
-use super::queue::{is_replayable, requeue, settle};
+use super::queue::{Redo, is_replayable, requeue, settle};
 use super::{Error, Result, TURN_BUSY, Writer, connect, migrate, tune};
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
@@ -75,17 +75,17 @@ impl Operator {
         select().map_err(|error| Error::of(&self.writer.path, error))
     }
 
-    /// Queues the dead jobs of these events again, or, where none is dead, all that have ended; only those of `action`
-    /// where it is given. An event of which there are no jobs is routed anew. Returns how many events were opened.
-    pub fn replay(&mut self, events: &[EventId], action: Option<&str>) -> Result<usize> {
-        self.in_batches(events, |transaction, event| requeue(transaction, event, action))
+    /// Queues the dead jobs of these events again, or, where none is dead, all that have ended; of these, what is asked
+    /// for. An event of which there are no jobs is routed anew. Returns how many events were opened.
+    pub fn replay(&mut self, events: &[EventId], redo: &Redo<'_>) -> Result<usize> {
+        self.in_batches(events, |transaction, event| requeue(transaction, event, redo))
     }
 
     /// Those of these events that [`Operator::replay`] would open.
-    pub fn replayable(&self, events: &[EventId], action: Option<&str>) -> Result<Vec<EventId>> {
+    pub fn replayable(&self, events: &[EventId], redo: &Redo<'_>) -> Result<Vec<EventId>> {
         let mut replayable = Vec::new();
         for event in events {
-            let is_one = is_replayable(&self.writer.connection, *event, action);
+            let is_one = is_replayable(&self.writer.connection, *event, redo);
             if is_one.map_err(|error| Error::of(&self.writer.path, error))? {
                 replayable.push(*event);
             }

@@ -248,12 +248,27 @@ pub(super) fn interrupt(connection: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-/// Queues the dead jobs of an event again, or, where none is dead, all that have ended; only those of `action` where it is
-/// given. Their attempts start anew. An event of which there are no jobs is routed anew. False if there was nothing to do.
-pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, action: Option<&str>) -> rusqlite::Result<bool> {
-    let states = match what_again(transaction, event, action)? {
+/// Which jobs of an event are to be done again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Redo<'a> {
+    /// Only those of this action.
+    pub action: Option<&'a str>,
+    /// None that have succeeded, where none is dead either.
+    pub spares_succeeded: bool,
+}
+
+impl Redo<'_> {
+    fn ended(&self) -> &'static str {
+        if self.spares_succeeded { "'cancelled'" } else { "'succeeded', 'cancelled'" }
+    }
+}
+
+/// Queues the dead jobs of an event again, or, where none is dead, all that have ended; of these, what is asked for. Their
+/// attempts start anew. An event of which there are no jobs is routed anew. False if there was nothing to do.
+pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, redo: &Redo<'_>) -> rusqlite::Result<bool> {
+    let states = match what_again(transaction, event, redo)? {
         Some(Again::Dead) => "'dead'",
-        Some(Again::Ended) => "'dead', 'succeeded', 'cancelled'",
+        Some(Again::Ended) => redo.ended(),
         Some(Again::Route) => return reopen(transaction, event),
         None => return Ok(false),
     };
@@ -262,7 +277,7 @@ pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, action: Opt
             "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0
              WHERE event_id = ?1 AND dead_action = '' AND (?2 IS NULL OR action = ?2) AND state IN ({states})"
         ))?
-        .execute((event.0, action))?;
+        .execute((event.0, redo.action))?;
     reopen(transaction, event)
 }
 
@@ -301,27 +316,27 @@ enum Again {
 }
 
 /// `None` where there is nothing to do again.
-fn what_again(connection: &Connection, event: EventId, action: Option<&str>) -> rusqlite::Result<Option<Again>> {
+fn what_again(connection: &Connection, event: EventId, redo: &Redo<'_>) -> rusqlite::Result<Option<Again>> {
     let has = |states: &str| -> rusqlite::Result<bool> {
         connection
             .prepare_cached(&format!(
                 "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
                                 AND (?2 IS NULL OR action = ?2) AND state IN ({states}))"
             ))?
-            .query_row((event.0, action), |row| row.get(0))
+            .query_row((event.0, redo.action), |row| row.get(0))
     };
     if has("'dead'")? {
         return Ok(Some(Again::Dead));
     }
-    if has("'succeeded', 'cancelled'")? {
+    if has(redo.ended())? {
         return Ok(Some(Again::Ended));
     }
-    Ok((action.is_none() && !has("'queued', 'running'")?).then_some(Again::Route))
+    Ok((redo.action.is_none() && !has("'queued', 'running'")?).then_some(Again::Route))
 }
 
 /// Whether [`requeue`] would do anything.
-pub(super) fn is_replayable(connection: &Connection, event: EventId, action: Option<&str>) -> rusqlite::Result<bool> {
-    Ok(what_again(connection, event, action)?.is_some())
+pub(super) fn is_replayable(connection: &Connection, event: EventId, redo: &Redo<'_>) -> rusqlite::Result<bool> {
+    Ok(what_again(connection, event, redo)?.is_some())
 }
 
 /// True for an unprocessed event without open jobs.
@@ -347,12 +362,14 @@ fn queue_jobs(transaction: &Transaction<'_>, event: EventId, actions: &[&str]) -
     Ok(())
 }
 
+/// Not one of a job that is gone: the event was deleted while it ran, and nobody would ever delete this.
 fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
     let duration_ms = i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX);
     transaction
         .prepare_cached(
             "INSERT INTO attempts (event_id, action, dead_action, number, started_at, duration_ms, outcome, detail)
-             VALUES (:event, :action, :dead_action, :number, :started_at, :duration_ms, :outcome, :detail)
+             SELECT event_id, action, dead_action, :number, :started_at, :duration_ms, :outcome, :detail FROM jobs
+             WHERE event_id = :event AND action = :action AND dead_action = :dead_action
              ON CONFLICT DO NOTHING",
         )?
         .execute(named_params! {

@@ -83,6 +83,21 @@ fn an_outcome_that_cannot_be_recorded_for_a_while_is_recorded_then() {
 }
 
 #[test]
+fn of_an_event_that_is_deleted_while_its_action_runs_nothing_is_left() {
+    let stub = Stub::http();
+    let (answer, may_answer) = std::sync::mpsc::channel();
+    stub.answer_by(move |_| may_answer.recv().map_or(Answer::Status(200), |()| Answer::Status(200)));
+    let hookbox = to(&stub).start();
+    hookbox.deliver("push", "d-1", "{}");
+    wait_for_state(&hookbox, 1, "it", "running");
+    hookbox.db().execute("DELETE FROM webhook_events", []).unwrap();
+    drop(answer);
+    hookbox.deliver("push", "d-2", "{}");
+    wait_for_state(&hookbox, 2, "it", "succeeded");
+    assert_eq!(hookbox.query::<i64>("SELECT event_id FROM attempts"), [2]);
+}
+
+#[test]
 fn what_succeeded_is_never_done_again() {
     let stub = Stub::http();
     let hookbox = to(&stub).start();

@@ -64,6 +64,16 @@ fn all_in_error_are_queued_or_those_of_an_action_or_of_a_time() {
 }
 
 #[test]
+fn of_those_in_error_what_succeeded_is_not_done_again_because_another_action_failed() {
+    let (good, bad) = (Stub::http(), Stub::http());
+    let hookbox = two_of_three_dead(&good, &bad);
+    assert_eq!(done(&hookbox, "replay --status error --action good --dry-run"), "");
+    assert_eq!(done(&hookbox, "replay --status error --action good"), "queued 0 events\n");
+    assert_eq!(done(&hookbox, "replay 1 --action good"), "queued 1 event\n", "who names the event means it");
+    good.wait_for(4);
+}
+
+#[test]
 fn it_needs_to_be_told_what_and_that_must_exist() {
     let hookbox = with("log", "").start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
