@@ -1,7 +1,7 @@
 //! `kind = "command"`: a program of the operator's, without a shell.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process;
 
@@ -46,9 +46,9 @@ impl Runner {
             Ok(finished) => Ended::Done(self.judge(&finished)),
             // The arguments are the same the next time.
             Err(error) if error.kind() == ErrorKind::ArgumentListTooLong => {
-                Ended::Done(Report::give_up(format!("cannot run {}: {error}", words[0])))
+                Ended::Done(Report::give_up(self.cannot_run(&words[0], &error)))
             }
-            Err(error) => Ended::Done(Report::retry(format!("cannot run {}: {error}", words[0]))),
+            Err(error) => Ended::Done(Report::retry(self.cannot_run(&words[0], &error))),
         }
     }
 
@@ -60,7 +60,21 @@ impl Runner {
     }
 
     fn words(&self, call: &Call<'_>) -> Result<Vec<String>, String> {
-        self.0.run.iter().map(|template| word(template, call)).collect()
+        let words: Vec<String> = self.0.run.iter().map(|template| word(template, call)).collect::<Result<_, _>>()?;
+        if words[0].is_empty() {
+            return Err(format!("the program {:?} would have no name", self.0.run[0].source()));
+        }
+        Ok(words)
+    }
+
+    /// The kernel says the same of a program and of a directory that is not there.
+    fn cannot_run(&self, program: &str, error: &io::Error) -> String {
+        match &self.0.directory {
+            Some(directory) if !directory.is_dir() => {
+                format!("cannot run {program} in {}: there is no such directory", directory.display())
+            }
+            _ => format!("cannot run {program}: {error}"),
+        }
     }
 
     fn command(&self, words: &[String], call: &Call<'_>) -> process::Command {

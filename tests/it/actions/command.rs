@@ -140,6 +140,21 @@ fn a_program_that_is_not_there_is_tried_again_and_told_of() {
 }
 
 #[test]
+fn a_directory_that_is_not_there_is_told_of_and_not_the_program() {
+    let (outcome, detail) = run_once("true", "directory = \"/nonexistent/there\"", "{}");
+    assert_eq!(outcome, "retry");
+    assert!(detail.contains("/nonexistent/there: there is no such directory"), "{detail}");
+}
+
+#[test]
+fn a_program_whose_name_the_payload_does_not_give_is_not_looked_for() {
+    let hookbox = with("command", "run = [\"{{ payload.program }}\"]").start();
+    deliver_and_wait(&hookbox, "push", "d-1", "{}");
+    let (outcome, detail) = only_attempt(&hookbox, 1);
+    assert!(outcome == "give_up" && detail.contains("would have no name"), "{outcome} {detail}");
+}
+
+#[test]
 fn it_runs_in_the_directory_that_is_configured() {
     assert_eq!(run_once("pwd", "directory = \"/\"", "{}").1, "exit 0 /");
 }
