@@ -28,7 +28,7 @@ fn a_misspelt_name_is_refused_at_the_start_where_it_would_be_silent_for_ever() {
 
 #[test]
 fn a_template_that_a_payload_makes_endless_gives_up_and_holds_nothing_up() {
-    let slow = "{% for x in payload.list %}{% if range(90000) | sum %}{% endif %}{% endfor %}";
+    let slow = "{% set s = 'x' * 5000000 %}{% for x in payload.list %}{% if s ~ x %}{% endif %}{% endfor %}";
     let long = "{% for x in payload.list %}{{ 'x' * 1000000 }}{% endfor %}";
     for (body, reason) in [(slow, "too much work"), (long, "more than 64 MiB")] {
         let stub = Stub::http();
@@ -45,12 +45,12 @@ fn a_template_that_a_payload_makes_endless_gives_up_and_holds_nothing_up() {
 
 #[test]
 fn an_expression_that_a_payload_makes_endless_stops_the_router_for_none() {
-    let when = "when = \"(payload.list * 30000) | sum\"";
+    let when = "when = \"'x' * payload.n\"";
     let hookbox = Home::with_config(&config(&(action("it", "log", when) + &action("other", "log", "")))).start();
-    deliver_and_wait(&hookbox, "push", "d-1", list_of(3000));
+    deliver_and_wait(&hookbox, "push", "d-1", r#"{"n":90000000}"#);
     let (outcome, detail) = only_attempt(&hookbox, 1);
     assert!(outcome == "give_up" && detail.contains("too much work"), "{outcome} {detail}");
     assert_eq!(super::job(&hookbox, 1, "other")["state"], "succeeded");
-    deliver_and_wait(&hookbox, "push", "d-2", r#"{"list":[1]}"#);
+    deliver_and_wait(&hookbox, "push", "d-2", r#"{"n":1}"#);
     assert_eq!(super::status(&hookbox, 2), "processed");
 }
