@@ -1,6 +1,7 @@
 //! Which actions an event is for, and the thread that makes its jobs.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::current::Current;
 use crate::event::EventId;
 use crate::stop::{Bell, Stop};
 use crate::store::{self, Queue};
-use crate::template::{Expression, Scope};
+use crate::template::{Scope, TemplateError};
 
 /// The largest payload on which the router evaluates conditions: as a tree it takes ten times the memory and more.
 const MAX_ROUTED_BYTES: usize = 1 << 20;
@@ -219,7 +220,7 @@ impl Router {
         let event = self.queue.event(id).ok().flatten().filter(|event| event.payload_json.len() <= MAX_ROUTED_BYTES);
         let scope = event.as_ref().map(Scope::of);
         let is_for = |action: &&Action| match (&action.when, &scope) {
-            (Some(when), Some(scope)) => may_hold(when, scope),
+            (Some(when), Some(scope)) => may_hold(|| when.holds(scope)),
             _ => true,
         };
         candidates.into_iter().filter(is_for).map(|action| action.name.as_str()).collect()
@@ -232,14 +233,15 @@ pub fn candidates<'a>(actions: &'a [Action], source: &str, event_type: &str) -> 
 }
 
 /// An expression that cannot be evaluated decides nothing here: its job is made, and the worker, which asks again, lets it
-/// die with the reason for everybody to see.
-fn may_hold(when: &Expression, scope: &Scope) -> bool {
-    when.holds(scope).unwrap_or(true)
+/// die with the reason for everybody to see. A panic would end the process, and meet the same event after the restart.
+fn may_hold(evaluate: impl FnOnce() -> Result<bool, TemplateError>) -> bool {
+    !matches!(catch_unwind(AssertUnwindSafe(evaluate)), Ok(Ok(false)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::template::Expression;
 
     fn pattern(text: &str) -> Pattern {
         text.parse().expect("a pattern")
@@ -251,6 +253,15 @@ mod tests {
         assert!(push.matches("github", "push"));
         assert!(!push.matches("github", "pushed"));
         assert!(!push.matches("gitlab", "push"));
+    }
+
+    #[test]
+    fn only_a_clear_no_keeps_an_action_from_an_event() {
+        assert!(may_hold(|| Ok(true)));
+        assert!(!may_hold(|| Ok(false)));
+        assert!(may_hold(|| panic!("a defect")));
+        let broken = "payload + 1".parse::<Expression>().expect("an expression");
+        assert!(may_hold(|| broken.holds(&Scope::empty())));
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Scope {
     }
 
     /// Of no event at all, to try out what is written in the configuration.
-    fn empty() -> Scope {
+    pub fn empty() -> Scope {
         Scope { facts: BTreeMap::new(), payload_json: "{}".into(), payload: Arc::default() }
     }
 
