@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use toml::Value;
+use ureq::http::header::CONTENT_LENGTH;
 use ureq::http::{HeaderName, Method};
 
 use super::reader::{Parsed, Reader, expected, parsed, text};
@@ -200,6 +201,11 @@ fn url(value: &Value) -> Parsed<SecretRef> {
 
 fn header(name: &str, value: &Value) -> Parsed<(HeaderName, SecretRef)> {
     let name = HeaderName::from_str(name).map_err(|_| "no header field can have that name".to_owned())?;
+    if name == CONTENT_LENGTH {
+        return Err(
+            "the length of the body is sent anyway, and any other would break the request; leave it out".to_owned()
+        );
+    }
     let reference: SecretRef = parsed(value)?;
     if let SecretRef::Literal(_) = &reference {
         template(value, Template::from_str)?;
@@ -209,7 +215,8 @@ fn header(name: &str, value: &Value) -> Parsed<(HeaderName, SecretRef)> {
 
 fn method(value: &Value) -> Parsed<Method> {
     let name = text(value)?;
-    Method::from_str(name).map_err(|_| format!("{name:?} is no method; write POST, PUT, ..."))
+    // "put" would be a method of its own, which no server knows.
+    Method::from_str(&name.to_ascii_uppercase()).map_err(|_| format!("{name:?} is no method; write POST, PUT, ..."))
 }
 
 fn exit_code(value: &Value) -> Parsed<i32> {

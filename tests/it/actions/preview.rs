@@ -20,6 +20,11 @@ fn every_template_and_expression_is_compiled() {
         ("command", "run = [\"true\"]\non_dead = \"it\"", "actions.it.on_dead"),
         ("command", "run = [\"true\"]\non_dead = \"nobody\"", "actions.it.on_dead"),
         ("log", "url = \"http://a.test\"", "actions.it.url"),
+        (
+            "http",
+            "url = \"http://a.test\"\nheaders = { content-length = \"{{ payload.n }}\" }",
+            "actions.it.headers.content-length",
+        ),
     ] {
         let home = Home::with_config(&config(&action("it", kind, keys)));
         home.run(["check"]).refused(2, &[key]);
