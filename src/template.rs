@@ -20,9 +20,10 @@ use crate::suggest::closest;
 /// Templates with this name have what they print escaped for Slack.
 const MRKDWN: &str = "mrkdwn";
 
-/// Steps that a template may take; to print a payload of 25 MiB as JSON takes 7 million. A loop within a loop over what
-/// somebody else has sent would keep a thread for ever.
-const TEMPLATE_FUEL: u64 = 10_000_000;
+/// Steps that a template may take: a second's work, and on a small machine half a minute's; to print a payload of 25 MiB as
+/// JSON takes 7 million, and some more where much is to be escaped. A loop within a loop over what somebody else has sent would
+/// keep a thread for ever.
+const TEMPLATE_FUEL: u64 = 30_000_000;
 
 /// The longest text that a template may print: the largest payload, with room for its escaping.
 const MAX_TEXT_BYTES: usize = 64 << 20;
