@@ -109,6 +109,16 @@ impl Kind {
         }
     }
 
+    /// What it would do, as far as that can be told without an event and without telling a secret.
+    pub fn summary(&self) -> Option<String> {
+        match self {
+            Kind::Log => None,
+            Kind::Slack(slack) => Some(format!("POST {}", http::place(&slack.url))),
+            Kind::Http(http) => Some(format!("{} {}", http.method, http::place(&http.url))),
+            Kind::Command(command) => Some(command.summary()),
+        }
+    }
+
     /// How many jobs are claimed, and their outcomes recorded, in one transaction. If the process dies between the two
     /// all of them are done again, so it is more than one only where a repeat does no harm.
     pub fn batch(&self) -> u32 {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process;
 
 use super::child::{self, Exit};
@@ -30,6 +31,13 @@ pub struct Command {
 pub struct Runner(Command);
 
 impl Command {
+    /// The program, and whether it is there.
+    pub(super) fn summary(&self) -> String {
+        let program = self.run[0].source();
+        let note = if is_missing(program) { " (there is no such program here)" } else { "" };
+        format!("run {program}{note}")
+    }
+
     pub(super) fn prepare(&self) -> Runner {
         Runner(self.clone())
     }
@@ -111,6 +119,21 @@ impl Runner {
         };
         Report { outcome, detail: format!("{what} {}", excerpt(&finished.output)).trim_end().to_owned() }
     }
+}
+
+/// False where it cannot be told: what depends on the event, or on where the command runs.
+fn is_missing(program: &str) -> bool {
+    let path = Path::new(program);
+    if program.contains('{') || (program.contains('/') && path.is_relative()) {
+        return false;
+    }
+    let directories = std::env::var_os("PATH").unwrap_or_default();
+    // Joined with what is absolute, a directory plays no part.
+    !std::env::split_paths(&directories).any(|directory| is_executable(&directory.join(path)))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 /// A payload must not be able to pass for an option where the template does not begin with one.

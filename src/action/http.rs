@@ -217,6 +217,18 @@ pub(super) fn origin(url: &str) -> String {
     format!("{}://{}{port}/...", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
 }
 
+/// The same of a URL as it is configured, or where it is kept.
+pub(super) fn place(url: &SecretRef) -> String {
+    let SecretRef::Literal(template) = url else { return url.to_string() };
+    let text = String::from_utf8_lossy(template.as_bytes());
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('{') {
+        return format!("{scheme}://..., which depends on the event");
+    }
+    origin(&format!("{scheme}://{host}/"))
+}
+
 /// Nothing follows redirects: what is sent carries secrets. All answers are answers, not errors.
 pub fn agent(ca_file: Option<&std::path::Path>) -> Result<Agent, PrepareError> {
     let roots = tls::roots(ca_file).map_err(PrepareError::Certificates)?;

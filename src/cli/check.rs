@@ -123,6 +123,9 @@ impl Report {
         self.text.push('\n');
         self.line("action", &action.name);
         self.line("", &format!("kind {}", action.kind.as_str()));
+        if let Some(summary) = action.kind.summary() {
+            self.line("", &summary);
+        }
         for pattern in &action.on {
             let known = pattern.source().is_none_or(|source| config.sources.contains_key(source));
             let note = if known { "" } else { " (no source of that name here)" };
@@ -231,6 +234,29 @@ mod tests {
         assert_eq!(exit.expect_err("problems").to_string(), "the configuration has 2 problems");
         assert!(text.contains("PROBLEM env:A: the variable is not set"), "{text}");
         assert!(text.contains("PROBLEM file:/nonexistent/secret: cannot read"), "{text}");
+    }
+
+    #[test]
+    fn tells_what_an_action_would_do_but_no_secret() {
+        let toml = "[actions.a]\nkind = 'http'\non = '*'\nmethod = 'PUT'\nurl = 'http://me:hunter2@h.test:81/hunter2/{{ id }}'\n\
+                    [actions.b]\nkind = 'slack'\non = '*'\nurl = 'env:HOOK'\n\
+                    [actions.c]\nkind = 'command'\non = '*'\nrun = ['sh', 'hunter2']\n\
+                    [actions.d]\nkind = 'command'\non = '*'\nrun = ['/nonexistent/deploy']\n\
+                    [actions.e]\nkind = 'command'\non = '*'\nrun = ['{{ payload.program }}']\n\
+                    [actions.f]\nkind = 'http'\non = '*'\nurl = 'http://{{ payload.host }}/'";
+        let (text, exit) = check(toml, &|name| (name == "HOOK").then(|| OsString::from("https://h.test/hunter2")));
+        assert!(exit.is_ok(), "{text}");
+        for part in [
+            "PUT http://h.test:81/...\n",
+            "POST env:HOOK\n",
+            "run sh\n",
+            "run /nonexistent/deploy (there is no such program here)\n",
+            "run {{ payload.program }}\n",
+            "POST http://..., which depends on the event\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in:\n{text}");
+        }
+        assert!(!text.contains("hunter2"), "{text}");
     }
 
     #[test]
