@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub use http::{Address, Connection, Request, Response, hex, sign_github};
 pub use program::{Home, Hookbox, Output, python, runner};
 pub use rustix::process::Signal;
-pub use stub::{Answer, Issued, Received, Stub, authority, believing, closed_port, issue};
+pub use stub::{Answer, Issued, Received, Stub, authority, believing, closed_port, expired, issue};
 pub use trace::{Call, strace, strace_failing, strace_injecting};
 
 /// What deliveries are signed with: the secret of the example in GitHub's documentation.

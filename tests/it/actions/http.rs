@@ -6,7 +6,7 @@ use ring::hmac;
 
 use super::{JOB_DEADLINE, config, deliver_and_wait, done, job, only_attempt, wait_for_attempts, wait_for_state, with};
 use crate::support::{
-    Answer, Home, Received, Request, SECRET, Stub, authority, closed_port, sign_github, wait_longer_for,
+    Answer, Home, Received, Request, SECRET, Stub, authority, closed_port, expired, sign_github, wait_longer_for,
 };
 
 /// Well above what one large event takes in all its copies, well below what a destination could make us keep.
@@ -247,26 +247,35 @@ fn a_destination_that_closes_kept_connections_costs_no_attempt() {
 }
 
 #[test]
-fn over_tls_the_certificate_must_be_of_an_authority_that_is_believed_and_of_the_host() {
+fn over_tls_the_certificate_must_be_of_an_authority_that_is_believed_of_the_host_and_of_today() {
     let (root, identity) = authority("localhost");
     let (other_root, for_another_host) = authority("elsewhere.test");
+    let (old_root, of_another_time) = expired("localhost");
     let (good, wrong_host) = (Stub::https(&identity), Stub::https(&for_another_host));
+    let too_late = Stub::https(&of_another_time);
     let attempt = |stub: &Stub, ca: &str| {
         let keys = format!("url = \"{}\"\nattempts = 1\n{ca}", stub.url("/"));
         let home = with("http", &keys);
         home.write("root.pem", &root);
         home.write("other.pem", &other_root);
+        home.write("old.pem", &old_root);
         let hookbox = home.start();
         deliver_and_wait(&hookbox, "push", "d-1", "{}");
         only_attempt(&hookbox, 1)
     };
     assert_eq!(attempt(&good, "ca_file = \"root.pem\"").0, "success");
-    for (stub, ca) in [(&good, ""), (&good, "ca_file = \"other.pem\""), (&wrong_host, "ca_file = \"other.pem\"")] {
+    for (stub, ca) in [
+        (&good, ""),
+        (&good, "ca_file = \"other.pem\""),
+        (&wrong_host, "ca_file = \"other.pem\""),
+        (&too_late, "ca_file = \"old.pem\""),
+    ] {
         let (outcome, detail) = attempt(stub, ca);
         assert_eq!(outcome, "retry", "{detail}");
         assert!(detail.contains("certificate"), "{detail}");
     }
-    assert_eq!((good.count(), wrong_host.count()), (1, 0), "nothing was sent to whom was not believed");
+    let refused = wrong_host.count() + too_late.count();
+    assert_eq!((good.count(), refused), (1, 0), "nothing was sent to whom was not believed");
     let (outcome, detail) = attempt(&Stub::http(), "");
     assert_eq!(outcome, "success", "{detail}");
 }

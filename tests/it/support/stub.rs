@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustix::net::sockopt::set_socket_linger;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -160,7 +160,15 @@ pub struct Issued {
 
 /// A certificate authority of the test's own: its certificate as PEM, and a server's identity for `name`.
 pub fn authority(name: &str) -> (String, Identity) {
-    let Issued { root, certificate, key } = issue(name);
+    identity(issue(name))
+}
+
+/// The same with a certificate whose time is over.
+pub fn expired(name: &str) -> (String, Identity) {
+    identity(certify(name, |params| params.not_after = date_time_ymd(2021, 1, 1)))
+}
+
+fn identity(Issued { root, certificate, key }: Issued) -> (String, Identity) {
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
     let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
@@ -180,13 +188,19 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 pub fn issue(name: &str) -> Issued {
+    certify(name, |_| ())
+}
+
+fn certify(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Issued {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let root = params.self_signed(&key).unwrap();
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    change(&mut params);
+    let certificate = params.signed_by(&key, &issuer).unwrap();
     Issued { root, certificate, key }
 }
 
