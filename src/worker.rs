@@ -136,7 +136,9 @@ impl Worker {
     /// An error here is one of the configuration or the payload: the job is dead with the reason, never skipped in silence.
     fn run_action(&self, job: &Job, event: &Event) -> Result<Ended, TemplateError> {
         if job.tries > self.action.policy.attempts {
-            return Ok(Ended::Done(Report::give_up("the last attempt did not come to its end")));
+            return Ok(Ended::Done(Report::give_up(
+                "no attempt is left: the last did not come to its end, or fewer are configured by now",
+            )));
         }
         let idempotency_key = idempotency_key(event, job);
         let death = (!job.dead_action.is_empty()).then(|| self.death(job));
