@@ -23,8 +23,9 @@ use crate::template::{Template, TemplateError};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What belonged to the connection on which a delivery came, or is said anew; in lower case.
-const NOT_FORWARDED: [&str; 13] = [
+const NOT_FORWARDED: [&str; 15] = [
     "accept-encoding",
+    "cf-connecting-ip",
     "connection",
     "content-length",
     "expect",
@@ -37,6 +38,7 @@ const NOT_FORWARDED: [&str; 13] = [
     "upgrade",
     "via",
     "x-forwarded-for",
+    "x-real-ip",
 ];
 
 /// Of a secret of the Standard Webhooks scheme: base64 follows.

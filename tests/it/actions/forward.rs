@@ -64,3 +64,14 @@ fn what_was_forwarded_into_another_hookbox_is_verified_and_stored_there() {
     let stored = there.query::<String>("SELECT payload_json FROM webhook_events WHERE delivery_id = 'd-1'");
     assert_eq!(stored, [BODY]);
 }
+
+#[test]
+fn what_came_through_a_tunnel_is_taken_by_another_hookbox_that_takes_nothing_from_tunnels() {
+    let (here, there) = (Home::with_config(&config("[actions]\n")).start(), Home::new().without_secret().start());
+    let mut request = Request::github("push", "d-1", "{}");
+    for name in ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip", "X-Real-Ip"] {
+        request = request.header(name, "for=192.0.2.1");
+    }
+    assert_eq!(here.send(&request).status, 200);
+    assert_eq!(done(&here, &format!("forward 1 {}", there.url("/webhooks/github"))), "200 OK\n");
+}
