@@ -1,7 +1,12 @@
 //! JSON as text: how deep it is nested, and how a person reads it. Nothing here recurses.
 
+use std::borrow::Cow;
+
 /// The deepest nesting taken. What reads a payload, here or in another program, often recurses.
 pub const MAX_DEPTH: usize = 128;
+
+/// `\ud83d`
+const ESCAPED_UNIT_BYTES: usize = 6;
 
 /// The deepest nesting of brackets in JSON that is known to be well-formed.
 pub fn depth(json: &[u8]) -> usize {
@@ -28,6 +33,42 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
         }
     }
 }
+
+/// The same JSON without escapes of half a character (a UTF-16 surrogate by itself). Its grammar allows them, who cuts a text
+/// within an emoji sends them, and no string can hold them: each becomes U+FFFD, which stands for what cannot be read.
+pub fn of_whole_characters(json: &str) -> Cow<'_, str> {
+    let bytes = json.as_bytes();
+    let (mut whole, mut copied, mut at) = (String::new(), 0, 0);
+    while let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
+        at += found;
+        let escape_bytes = match (escaped_unit(bytes, at), escaped_unit(bytes, at + ESCAPED_UNIT_BYTES)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 2 * ESCAPED_UNIT_BYTES,
+            (Some(0xD800..=0xDFFF), _) => {
+                whole.push_str(&json[copied..at]);
+                whole.push_str("\\ufffd");
+                copied = at + ESCAPED_UNIT_BYTES;
+                ESCAPED_UNIT_BYTES
+            }
+            // What follows the backslash may be another one.
+            _ => 2,
+        };
+        at += escape_bytes;
+    }
+    if copied == 0 {
+        return Cow::Borrowed(json);
+    }
+    whole.push_str(&json[copied..]);
+    Cow::Owned(whole)
+}
+
+/// The UTF-16 unit that is written as an escape at `at`, if one is.
+fn escaped_unit(json: &[u8], at: usize) -> Option<u16> {
+    let digits = json.get(at..at + ESCAPED_UNIT_BYTES)?.strip_prefix(b"\\u")?;
+    let digits =
+        std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
 /// JSON that is known to be well-formed, one value a line. Numbers, strings and the order of keys are kept as they are;
 /// a character of a string that `is_hidden` is written as an escape, which means the same.
 pub fn pretty(json: &str, is_hidden: impl Fn(char) -> bool) -> String {
@@ -143,6 +184,24 @@ mod tests {
     fn what_is_no_json_after_all_is_no_crash() {
         for text in ["", "\"", "\"a\\", "]]}", "[", "{\"a\":", "ä"] {
             pretty(text, |_| true);
+        }
+    }
+
+    #[test]
+    fn half_a_character_becomes_the_one_for_what_cannot_be_read() {
+        for (json, whole) in [
+            (r#""cut \ud83d""#, r#""cut \ufffd""#),
+            (r#""\uDE00x\ud83d\n""#, r#""\ufffdx\ufffd\n""#),
+            (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
+            (r#""\ud83d\u0041""#, r#""\ufffd\u0041""#),
+        ] {
+            assert_eq!(of_whole_characters(json), whole, "{json}");
+            assert!(serde_json::from_str::<String>(whole).is_ok(), "{whole}");
+        }
+        for same in
+            [r#"{"a":"\ud83d\ude00 \\ud83d \\\\ud83d"}"#, r#""\u00e9""#, "", "\\", "\\u", "\\ud8", "\\é", "\\u+d83"]
+        {
+            assert!(matches!(of_whole_characters(same), Cow::Borrowed(_)), "{same}");
         }
     }
 }

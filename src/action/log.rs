@@ -7,9 +7,10 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::Report;
 use crate::event::{Event, Outcome};
+use crate::json;
 
 pub(super) fn run(event: &Event) -> Report {
-    let keys = match top_level_keys(&event.payload_json) {
+    let keys = match top_level_keys(&json::of_whole_characters(&event.payload_json)) {
         Ok(keys) => keys,
         Err(error) => return Report { outcome: Outcome::GiveUp, detail: format!("the payload is not JSON: {error}") },
     };

@@ -108,6 +108,19 @@ fn a_payload_that_is_no_json_is_an_error_for_what_reads_it_and_for_nothing_else(
 }
 
 #[test]
+fn an_emoji_that_its_sender_has_cut_in_half_is_one_character_that_cannot_be_read() {
+    let stub = Stub::http();
+    let keys = format!("url = \"{}\"\nwhen = \"payload.title\"\nbody = \"{{{{ payload.title }}}}\"", stub.url("/"));
+    let actions = super::action("it", "http", &keys) + &super::action("print", "log", "");
+    let hookbox = Home::with_config(&config(&actions)).start();
+    let body = r#"{"title":"cut \ud83d","\ude00":1}"#;
+    deliver_and_wait(&hookbox, "push", "d-1", body);
+    assert_eq!(stub.first().text(), "cut \u{fffd}");
+    assert_eq!(hookbox.query::<String>("SELECT status FROM webhook_events"), ["processed"]);
+    assert_eq!(hookbox.query::<String>("SELECT payload_json FROM webhook_events"), [body], "it is stored as it came");
+}
+
+#[test]
 fn a_payload_nested_without_measure_takes_nothing_down() {
     let hookbox = with("command", "run = [\"echo\", \"{{ payload.a }}\"]").start();
     insert(&hookbox, "deep", &("[".repeat(100_000) + &"]".repeat(100_000)));
