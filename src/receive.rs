@@ -18,6 +18,7 @@ mod client;
 mod payload;
 
 use std::iter;
+use std::mem;
 use std::sync::Arc;
 
 use log::{Level, debug, info};
@@ -52,10 +53,6 @@ const LARGE_BODY_BYTES: usize = 1 << 20;
 /// A transaction is closed once its deliveries hold this much: a thousand usual ones. Bodies wait where they are until it
 /// is their turn, so that this, and not the number of senders, says what is in memory.
 const BATCH_BYTES: usize = 8 << 20;
-
-/// So many requests at most are looked at for one transaction: all that the gate hands over at once. Without a bound,
-/// whoever sends nonsense without a pause would put off the commit of what came before it.
-const BATCH_REQUESTS: usize = 64;
 
 /// The event type of a delivery that names none.
 const UNKNOWN_EVENT: &str = "unknown";
@@ -121,25 +118,24 @@ impl Receiver {
         while !self.stop.is_set() {
             // An error is the unblocking, which `try_recv` may have swallowed (hence the flag), or tiny_http's end.
             let Ok(first) = self.server.recv() else { return };
-            self.receive(first);
+            let others = iter::from_fn(|| self.server.try_recv().ok().flatten());
+            let requests = iter::once(first).chain(others).collect();
+            self.receive(requests);
         }
     }
 
-    /// The whole way, for all that wait, and for what comes in while those are looked at: the more there are, the more
-    /// share a commit.
-    fn receive(&mut self, first: Request) {
+    /// The whole way, for all that wait together.
+    fn receive(&mut self, requests: Vec<Request>) {
         let intake = self.intake.get();
-        let server = Arc::clone(&self.server);
-        let others = iter::from_fn(|| server.try_recv().ok().flatten());
         let (mut batch, mut large, mut probed) = (Batch::default(), Vec::new(), None);
-        for request in iter::once(first).chain(others).take(BATCH_REQUESTS) {
+        for request in requests {
             match self.answer_check(request, &mut probed) {
                 None => {}
                 Some(request) if is_large(&request) => large.push(request),
                 Some(request) => self.admit(request, &intake, &mut batch),
             }
             if batch.bytes >= BATCH_BYTES {
-                break;
+                self.store(mem::take(&mut batch), &intake);
             }
         }
         self.store(batch, &intake);
@@ -175,7 +171,7 @@ impl Receiver {
     }
 
     fn acknowledge(&mut self, stored: Stored<Answer>) {
-        if std::mem::take(&mut self.in_trouble) {
+        if mem::take(&mut self.in_trouble) {
             stranger(Level::Info, "", "stored again", format_args!("deliveries are stored again"));
         }
         let (kept, label) = answer::acknowledge(stored);
@@ -191,7 +187,7 @@ impl Receiver {
     }
 
     fn refuse(&mut self, NotStored { carried, error }: NotStored<Answer>) {
-        if !std::mem::replace(&mut self.in_trouble, true) {
+        if !mem::replace(&mut self.in_trouble, true) {
             // Near the disk's reserve, large and small ones may take turns.
             stranger(Level::Error, "", "refused", format_args!("deliveries are refused: {error}"));
         }
