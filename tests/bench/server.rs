@@ -125,6 +125,10 @@ impl Server {
         self
     }
 
+    pub fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
     /// The reading end of a pipe that `command` was given as its standard output.
     pub fn take_stdout(&mut self) -> std::process::ChildStdout {
         self.child.stdout.take().unwrap()
