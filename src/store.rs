@@ -27,7 +27,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::io::Errno;
 
 use anchor::Anchor;
 use fair::{Rank, Turn, Turns};
@@ -267,9 +268,7 @@ impl Wal {
 
 /// Opens a database for a command that looks: read-only, and never creates one.
 fn open_to_look(path: &Path) -> Result<Connection> {
-    if !path.exists() {
-        return Err(Error::Missing(path.to_owned()));
-    }
+    require(path)?;
     let open = || {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.busy_timeout(INSPECTOR_BUSY)?;
@@ -278,6 +277,14 @@ fn open_to_look(path: &Path) -> Result<Connection> {
     let connection = open().map_err(|error| Error::of(path, error))?;
     migrate::require_current(&connection, path)?;
     Ok(connection)
+}
+
+/// For commands, which create no database.
+fn require(path: &Path) -> Result<()> {
+    access(path, Access::READ_OK).map_err(|errno| match errno {
+        Errno::NOENT | Errno::NOTDIR => Error::Missing(path.to_owned()),
+        errno => Error::Hidden { path: path.to_owned(), error: errno.into() },
+    })
 }
 
 /// Where the file really is: SQLite keeps the WAL there, and there the lock must be, whatever link led to it.

@@ -79,10 +79,12 @@ fn examine(patient: &Patient<'_>, report: &mut Report) {
         },
     );
     secrets::check(patient, report);
-    machine::disk(patient.config, report);
-    machine::file_system(patient.config, report);
-    machine::permissions(patient.config, report);
-    database::check(patient, report);
+    if machine::has_place(patient.config, report) {
+        machine::disk(patient.config, report);
+        machine::file_system(patient.config, report);
+        machine::permissions(patient.config, report);
+        database::check(patient, report);
+    }
     network::listening(patient, report);
     network::local_names(patient, report);
 }

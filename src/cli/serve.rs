@@ -317,10 +317,13 @@ fn guard(door: Door, pulse: Arc<Pulse>, queue: Queue, messages: &Sender<Message>
     let is_stopping = stop.clone();
     let watchdog = Watchdog::new(door, pulse, bell.clone(), stop.clone(), sd_notify::watchdog_enabled());
     let thread = spawn("watchdog", messages, move || {
+        let tell_counts = || systemd::notify(&[NotifyState::Status(&status_of(&queue))]);
+        // Whoever has just started it looks before the first question.
+        tell_counts();
         // First the sign of life: the counts may take their time on a slow disk.
         let on_life = || {
             systemd::notify(&[NotifyState::Watchdog]);
-            systemd::notify(&[NotifyState::Status(&status_of(&queue))]);
+            tell_counts();
             crate::log::tell_counted();
         };
         match watchdog.run(on_life) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, Row};
 
 use super::queue::text;
-use super::{Error, Result, connect, migrate, sibling};
+use super::{Error, Result, connect, migrate, require, sibling};
 use crate::event::Status;
 
 /// How many of the latest events tell what comes in at present.
@@ -32,6 +32,7 @@ pub struct Waiting {
 impl Checkup {
     /// Looks at a database that exists.
     pub fn open(path: &Path) -> Result<Checkup> {
+        require(path)?;
         let connection = open(path).map_err(|error| Error::of(path, error))?;
         Ok(Checkup { path: path.to_owned(), connection })
     }

@@ -10,6 +10,8 @@ use rusqlite::ErrorCode;
 pub enum Error {
     /// A command that looks found no database to look into.
     Missing(PathBuf),
+    /// Whether there is one cannot be seen, or what is in it: often it is a service's, and only root may look.
+    Hidden { path: PathBuf, error: io::Error },
     /// The file or its directory cannot be opened.
     Unusable { path: PathBuf, error: io::Error },
     /// On a file system of that name, which belongs to another machine.
@@ -106,6 +108,11 @@ impl fmt::Display for Error {
             Error::Missing(path) => write!(
                 f,
                 "there is no database at {}: start `hookbox serve` once, or name another with --database",
+                path.display()
+            ),
+            Error::Hidden { path, error } => write!(
+                f,
+                "the database {} cannot be looked into: {error}. Run this as the user who runs hookbox, or as root (sudo)",
                 path.display()
             ),
             Error::Unusable { path, error } => write!(

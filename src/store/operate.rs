@@ -9,7 +9,7 @@ use rusqlite::{OpenFlags, Transaction};
 use super::fair::{Rank, Turns};
 use super::list::{self, Filter};
 use super::queue::{Redo, is_replayable, requeue, settle};
-use super::{Error, Result, TURN_BUSY, Writer, connect, migrate, tune};
+use super::{Error, Result, TURN_BUSY, Writer, connect, migrate, require, tune};
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
@@ -38,9 +38,7 @@ pub struct Selection {
 
 /// Opens a database that exists, for a command that changes something.
 pub(super) fn open(path: &Path) -> Result<Writer> {
-    if !path.exists() {
-        return Err(Error::Missing(path.to_owned()));
-    }
+    require(path)?;
     let open = || {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.busy_timeout(OPERATOR_BUSY)?;

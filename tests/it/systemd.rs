@@ -54,6 +54,14 @@ fn the_service_manager_is_told_of_start_reload_and_stop() {
 }
 
 #[test]
+fn the_counts_are_told_at_the_start() {
+    let (manager, home) = managed();
+    let _hookbox = home.start();
+    let said = manager.hears("STATUS=0 events unprocessed, 0 in error");
+    assert!(!said.contains("WATCHDOG=1"), "only when the watchdog had asked: {said}");
+}
+
+#[test]
 fn the_watchdog_of_the_service_manager_is_fed_with_the_counts() {
     let (manager, home) = managed();
     let hookbox = home.env("WATCHDOG_USEC", "400000").start();

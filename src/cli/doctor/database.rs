@@ -20,12 +20,12 @@ const CLIENT_HEADERS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", 
 const PROXY_HEADERS: [&str; 3] = ["via", "x-forwarded-proto", "x-forwarded-host"];
 
 pub(super) fn check(patient: &Patient<'_>, report: &mut Report) {
-    let path = &patient.config.database;
-    if !path.exists() {
-        return report.ok("database", format!("{} is not there yet: hookbox serve creates it", path.display()));
-    }
-    if let Err(error) = look(patient, report) {
-        report.fail("database", error.to_string());
+    match look(patient, report) {
+        Ok(()) => {}
+        Err(store::Error::Missing(path)) => {
+            report.ok("database", format!("{} is not there yet: hookbox serve creates it", path.display()));
+        }
+        Err(error) => report.fail("database", error.to_string()),
     }
 }
 

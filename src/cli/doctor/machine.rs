@@ -1,6 +1,7 @@
 //! The clock, the disk, permissions and certificates.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -58,6 +59,23 @@ fn is_synchronised() -> Option<bool> {
     }
 }
 
+/// Whether there is a place for the database: nothing else can be said about one that is not there.
+pub(super) fn has_place(config: &Config, report: &mut Report) -> bool {
+    let directory = directory_of(&config.database);
+    let shown = directory.display();
+    let Err(error) = fs::metadata(directory) else { return true };
+    let what_to_do = match error.kind() {
+        io::ErrorKind::NotFound => "make it, or start the systemd unit, whose StateDirectory= makes it",
+        _ => "run this as the user who runs hookbox, or as root (sudo)",
+    };
+    report.fail("directory", format!("that of the database, {shown}, cannot be looked at: {error}: {what_to_do}"));
+    false
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 pub(super) fn disk(config: &Config, report: &mut Report) {
     let Some(disk) = Disk::of(&config.database) else {
         return report.warn("disk", "how much of it is free cannot be told");
@@ -107,7 +125,7 @@ pub(super) fn file_system(config: &Config, report: &mut Report) {
 
 pub(super) fn permissions(config: &Config, report: &mut Report) {
     let (check, path) = ("permissions", &config.database);
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     let shown = path.display();
     if fs::metadata(directory).is_ok_and(|is| is.mode() & OTHERS_WRITE != 0 && is.mode() & STICKY == 0) {
         let directory = directory.display();

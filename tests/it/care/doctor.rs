@@ -209,6 +209,14 @@ fn it_tells_of_a_disk_that_is_small_or_full_and_of_its_file_system() {
 }
 
 #[test]
+fn it_tells_of_a_place_that_is_not_there_yet() {
+    let home = Home::new();
+    assert_finds(&home, &["--database", "missing/webhooks.db"], "directory", "fail", &["missing", "StateDirectory"]);
+    let (_, findings) = examine(&home, &[]);
+    assert!(!findings.contains_key("directory") && findings["database"].1.contains("not there yet"), "{findings:?}");
+}
+
+#[test]
 fn it_tells_who_may_read_and_change_the_database() {
     let (home, _) = Home::new().start().stop();
     for (mode, result) in [(0o600, "ok"), (0o644, "warn"), (0o666, "fail")] {

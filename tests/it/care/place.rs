@@ -1,5 +1,10 @@
 //! Where a database cannot be kept, or not for long.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
 use crate::durable::mount::Disk;
 use crate::support::{Home, SOURCE, strace_injecting};
 
@@ -17,6 +22,43 @@ fn a_database_on_a_network_file_system_is_refused_with_the_reason_and_nothing_is
             assert!(!home.path(file).exists(), "{file}");
         }
     }
+}
+
+/// Bound by permissions, which root is not otherwise. `None` where that cannot be done.
+fn bound(home: Home) -> Option<Home> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(home);
+    }
+    let words = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
+    if !Command::new(words[0]).args(&words[1..]).arg("true").status().is_ok_and(|status| status.success()) {
+        println!("skipped: setpriv is not there");
+        return None;
+    }
+    Some(home.wrapped_in(&words))
+}
+
+/// As it is where systemd has made up a user for the service, and another looks into its database.
+#[test]
+fn a_database_that_this_user_may_not_look_into_is_not_called_missing() {
+    let Some(home) = bound(Home::new()) else { return };
+    let (home, _) = home.start().stop();
+    let commands = [&["list"][..], &["stats"], &["show", "1"], &["replay", "1"], &["backup", "copy.db"]];
+    let (hidden, place) = (home.path("hidden"), home.path("hidden").join("webhooks.db").display().to_string());
+    fs::create_dir(&hidden).unwrap();
+    fs::rename(home.path("webhooks.db"), &place).unwrap();
+    for (closed, mode) in [(&hidden, 0o600), (&PathBuf::from(&place), 0o200)] {
+        let open = fs::metadata(closed).unwrap().permissions();
+        fs::set_permissions(closed, fs::Permissions::from_mode(mode)).unwrap();
+        for command in commands {
+            let output = home.run([command, &["--database", &place]].concat());
+            output.refused(2, &["webhooks.db", "Permission denied", "sudo"]);
+        }
+        let doctor = home.run(["doctor", "--database", &place]);
+        doctor.refused(1, &["fail"]);
+        assert!(doctor.text().contains("sudo") && !doctor.text().contains("not there yet"), "{doctor}");
+        fs::set_permissions(closed, open).unwrap();
+    }
+    home.run(["list", "--database", &place]).ok();
 }
 
 #[test]
