@@ -31,7 +31,10 @@ pub(super) fn listening(patient: &Patient<'_>, report: &mut Report) {
             Ok(answer) => judge(listen, pid, &answer, report),
             Err(error) => report.fail(
                 CHECK,
-                format!("process {pid} serves the database, but {listen} does not answer ({error}): does it use this config?"),
+                format!(
+                    "process {pid} serves the database, but {listen} does not answer ({error}): does it use this config? Where \
+                     systemd's socket listens elsewhere, write listen as it stands there"
+                ),
             ),
         },
         (None, Listen::Tcp(address)) => try_to_bind(address, report),

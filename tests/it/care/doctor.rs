@@ -89,7 +89,7 @@ fn it_tells_whether_it_is_hookbox_that_listens() {
     let listen = hookbox.url("").trim_start_matches("http://").to_owned();
     assert_finds(&hookbox, &["--listen", &listen], "listen", "ok", &["serves at", &listen]);
     let free = format!("127.0.0.1:{}", free_port());
-    assert_finds(&hookbox, &["--listen", &free], "listen", "fail", &["does not answer"]);
+    assert_finds(&hookbox, &["--listen", &free], "listen", "fail", &["does not answer", "systemd's socket"]);
     let (home, _) = hookbox.stop();
     assert_finds(&home, &["--listen", &free], "listen", "warn", &["is free", "does not run"]);
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
