@@ -8,9 +8,14 @@ use super::{
 };
 use crate::support::{Home, patient, wait_for};
 
-/// The largest payload that is taken, of 25 MiB.
-fn largest() -> String {
-    format!("\"{}\"", "x".repeat((25 << 20) - 2))
+/// The largest payload that is taken.
+const LARGEST_BYTES: usize = 25 << 20;
+
+/// Many times what a pipe holds.
+const PIPES_BYTES: usize = 1 << 20;
+
+fn payload_of(bytes: usize) -> String {
+    format!("\"{}\"", "x".repeat(bytes - 2))
 }
 
 /// What one run of a script in the shell came to.
@@ -214,17 +219,23 @@ fn output_without_end_is_cut_and_costs_no_memory() {
 }
 
 #[test]
-fn a_command_may_read_all_some_or_nothing_of_the_largest_payload() {
-    let all = format!("exit 0 {}", 25 << 20);
+fn a_command_may_read_all_of_the_largest_payload() {
+    let all = format!("exit 0 {LARGEST_BYTES}");
+    assert_eq!(run_once("wc -c", "", payload_of(LARGEST_BYTES)), ("success".to_owned(), all));
+}
+
+#[test]
+fn a_command_may_read_all_some_or_nothing_of_a_large_payload() {
+    let all = format!("exit 0 {PIPES_BYTES}");
     for (script, detail) in [
-        ("wc -c", all.as_str()),
-        ("sleep 0.2; wc -c", &all),
+        ("sleep 0.2; wc -c", all.as_str()),
         ("head -c 10 > /dev/null; exec <&-; sleep 0.2; echo enough", "exit 0 enough"),
         ("exec <&-; echo closed", "exit 0 closed"),
         ("sleep 0.2; echo unread", "exit 0 unread"),
         ("cat > /dev/null & yes | head -c 1000000 > /dev/null; wait; echo both", "exit 0 both"),
     ] {
-        assert_eq!(run_once(script, "", largest()), ("success".to_owned(), detail.to_owned()), "{script}");
+        let attempt = run_once(script, "", payload_of(PIPES_BYTES));
+        assert_eq!(attempt, ("success".to_owned(), detail.to_owned()), "{script}");
     }
 }
 
@@ -241,7 +252,7 @@ fn a_command_that_closes_everything_and_stays_is_waited_for() {
 #[test]
 fn a_command_that_reads_nothing_and_stays_meets_its_timeout() {
     let long = unheard_of(86_397);
-    let attempt = run_once(&format!("exec sleep {long}"), "timeout = \"300ms\"", largest());
+    let attempt = run_once(&format!("exec sleep {long}"), "timeout = \"300ms\"", payload_of(PIPES_BYTES));
     assert_eq!(attempt, ("retry".to_owned(), "not done in time".to_owned()));
     assert_eq!(processes_with(&long), 0);
 }
