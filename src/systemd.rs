@@ -27,6 +27,11 @@ const ADMIN: &str = "admin";
 pub const SERVICE_UNIT: &str = include_str!("systemd/hookbox.service");
 pub const SOCKET_UNIT: &str = include_str!("systemd/hookbox.socket");
 
+/// Whether a service manager wants to be told.
+pub fn is_managed() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// Tells the service manager, where there is one.
 pub fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

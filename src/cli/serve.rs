@@ -167,7 +167,7 @@ impl Service {
         let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into(), traffic: Arc::default() });
         let on_end = end_of("gate", &messages);
         let gate = gate::start(limits, listener, &private.path(), Arc::clone(&settings), on_end)?;
-        let watchdog = guard(door.clone(), gate.pulse(), database.queue()?, &messages)?;
+        let watchdog = guard(door.clone(), gate.pulse(), &database, &messages)?;
         let api = Api {
             inspector: Inspector::open(&config.database)?,
             operator: database.operator()?,
@@ -312,12 +312,18 @@ fn passed_listeners(env: &Env<'_>) -> Result<PassedListeners, Failure> {
 }
 
 /// Starts the watchdog on our own front door.
-fn guard(door: Door, pulse: Arc<Pulse>, queue: Queue, messages: &Sender<Message>) -> Result<Guard, Failure> {
+fn guard(door: Door, pulse: Arc<Pulse>, database: &Database, messages: &Sender<Message>) -> Result<Guard, Failure> {
     let (stop, bell) = (Stop::default(), Bell::default());
     let is_stopping = stop.clone();
     let watchdog = Watchdog::new(door, pulse, bell.clone(), stop.clone(), sd_notify::watchdog_enabled());
+    // A connection costs memory, and is for the counts alone.
+    let queue = systemd::is_managed().then(|| database.queue()).transpose()?;
     let thread = spawn("watchdog", messages, move || {
-        let tell_counts = || systemd::notify(&[NotifyState::Status(&status_of(&queue))]);
+        let tell_counts = || {
+            if let Some(queue) = &queue {
+                systemd::notify(&[NotifyState::Status(&status_of(queue))]);
+            }
+        };
         // Whoever has just started it looks before the first question.
         tell_counts();
         // First the sign of life: the counts may take their time on a slow disk.
