@@ -2,6 +2,7 @@
 
 mod admin;
 mod staff;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use log::{error, info, warn};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -24,22 +24,18 @@ use crate::config::{Config, Source, Verification};
 use crate::current::Current;
 use crate::digest;
 use crate::gate::private::{PrivateError, PrivateServer};
-use crate::gate::{self, Gate, Limits, Pulse, Settings};
+use crate::gate::{self, Gate, Limits, Settings};
 use crate::housekeeping::{self, Housekeeper};
-use crate::listen::{self, Door, Listener};
+use crate::listen::{self, Listener};
 use crate::metrics::Metrics;
 use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
 use crate::route::{Router, Routing};
 use crate::stop::{Bell, Stop};
-use crate::store::{Database, Inspector, Queue};
+use crate::store::{Database, Inspector};
 use crate::systemd;
-use crate::watchdog::{Unanswered, Watchdog};
 use admin::Desk;
 pub(super) use admin::token as admin_token;
 use staff::{Runners, Staff};
-
-/// How long the last words may take: standard error may be what hangs.
-const LAST_WORDS: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What the main thread waits for.
 enum Message {
@@ -167,7 +163,7 @@ impl Service {
         let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into(), traffic: Arc::default() });
         let on_end = end_of("gate", &messages);
         let gate = gate::start(limits, listener, &private.path(), Arc::clone(&settings), on_end)?;
-        let watchdog = guard(door.clone(), gate.pulse(), &database, &messages)?;
+        let watchdog = watch::guard(door.clone(), gate.pulse(), &database, &messages)?;
         let api = Api {
             inspector: Inspector::open(&config.database)?,
             operator: database.operator()?,
@@ -311,35 +307,6 @@ fn passed_listeners(env: &Env<'_>) -> Result<PassedListeners, Failure> {
     Ok(PassedListeners { public: adopt(passed.public)?, admin: adopt(passed.admin)? })
 }
 
-/// Starts the watchdog on our own front door.
-fn guard(door: Door, pulse: Arc<Pulse>, database: &Database, messages: &Sender<Message>) -> Result<Guard, Failure> {
-    let (stop, bell) = (Stop::default(), Bell::default());
-    let is_stopping = stop.clone();
-    let watchdog = Watchdog::new(door, pulse, bell.clone(), stop.clone(), sd_notify::watchdog_enabled());
-    // A connection costs memory, and is for the counts alone.
-    let queue = systemd::is_managed().then(|| database.queue()).transpose()?;
-    let thread = spawn("watchdog", messages, move || {
-        let tell_counts = || {
-            if let Some(queue) = &queue {
-                systemd::notify(&[NotifyState::Status(&status_of(queue))]);
-            }
-        };
-        // Whoever has just started it looks before the first question.
-        tell_counts();
-        // First the sign of life: the counts may take their time on a slow disk.
-        let on_life = || {
-            systemd::notify(&[NotifyState::Watchdog]);
-            tell_counts();
-            crate::log::tell_counted();
-        };
-        match watchdog.run(on_life) {
-            Err(unanswered) if !is_stopping.is_set() => end_process(&unanswered),
-            _ => {}
-        }
-    })?;
-    Ok(Guard { stop, bell, thread })
-}
-
 /// A configuration may have several problems, and a line of the log has one.
 fn say_lines(what: &str, failure: &Failure) {
     failure.to_string().lines().for_each(|line| error!("{what}: {line}"));
@@ -358,24 +325,6 @@ fn keep_house(
 
 fn policy_of(config: &Config) -> housekeeping::Policy {
     housekeeping::Policy { retention: config.retention.clone(), disk_reserve_bytes: config.disk_reserve_bytes }
-}
-
-/// What is open, in a line for `systemctl status`.
-fn status_of(queue: &Queue) -> String {
-    match queue.open_events() {
-        Ok((unprocessed, failed)) => format!("{unprocessed} events unprocessed, {failed} in error"),
-        Err(error) => error.to_string(),
-    }
-}
-
-/// Ends the process without its orderly end, which would wait for what hangs; without a word if that would wait too.
-fn end_process(why: &Unanswered) {
-    let stderr = std::io::stderr();
-    let mut list = [PollFd::new(&stderr, PollFlags::OUT)];
-    if poll(&mut list, Some(&LAST_WORDS)).is_ok_and(|writable| writable > 0) {
-        error!("{why}");
-    }
-    std::process::exit(1);
 }
 
 /// Resolves the secrets of all sources.

@@ -86,11 +86,13 @@ impl Checkup {
 /// A database that nobody has open has no `-wal` file, and to open it as usual would make one. As nobody writes it may be
 /// read as what cannot change.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let name = path.to_str().filter(|_| !sibling(path, "-wal").exists());
+    // As in `connect`: what begins with a directory is no URI within the URI.
+    let place = Path::new(".").join(path);
+    let name = place.to_str().filter(|_| !sibling(path, "-wal").exists());
     let Some(name) = name else { return connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY) };
     let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let uri = PathBuf::from(format!("file:{name}?immutable=1"));
-    connect(&uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
+    let mode = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(format!("file:{name}?immutable=1"), mode)
 }
 
 fn texts(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
