@@ -11,7 +11,8 @@ pub(super) fn pause(config: &Config, action: &str, out: &mut dyn Write) -> Resul
     let known = config.actions.contains_key(action);
     if !known {
         let names: Vec<&str> = config.actions.keys().map(String::as_str).collect();
-        return Err(Failure::usage(format!("no action {action:?} in the config; there is: {}", names.join(", "))));
+        let there_is = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        return Err(Failure::usage(format!("no action {action:?} in the config; there is: {there_is}")));
     }
     let paused = Operator::open(&config.database)?.pause(action, clock::now())?;
     Ok(writeln!(out, "{action} {}", if paused { "is paused" } else { "was paused already" })?)

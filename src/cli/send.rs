@@ -53,11 +53,9 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
 
     let status = response.status();
     let answer = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string().unwrap_or_default();
-    writeln!(
-        out,
-        "sent {event_type} to {url} (delivery {id}): {status} {}",
-        super::table::one_line(answer.trim_end())
-    )?;
+    let answer = super::table::one_line(answer.trim_end());
+    let line = format!("sent {event_type} to {url} (delivery {id}): {status} {answer}");
+    writeln!(out, "{}", line.trim_end())?;
     if status.is_success() { Ok(()) } else { Err(Failure::failed("the delivery was not accepted")) }
 }
 
