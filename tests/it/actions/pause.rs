@@ -57,6 +57,7 @@ fn only_an_action_that_is_there_can_be_paused_but_any_resumed() {
     let hookbox = with("log", "").start();
     hookbox.run(["pause", "nobody"]).refused(2, &["nobody", "it"]);
     hookbox.run(["pause"]).refused(2, &["ACTION"]);
+    Home::with_config("[actions]\n").run(["pause", "nobody"]).refused(2, &["nobody", "there is: none"]);
     done(&hookbox, "pause it");
     hookbox.write("hookbox.toml", config(&action("new", "log", "")));
     assert_eq!(done(&hookbox, "resume it"), "it goes on\n");
