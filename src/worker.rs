@@ -25,8 +25,8 @@ const KEY_DIGITS: usize = 32;
 /// grace of a stop.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long the end of the process is put off for an outcome that cannot be recorded yet: another program may hold the
-/// lock for a few seconds, and the action would run again. Service managers wait for longer.
+/// How long at most a worker tries at the end of the process to record an outcome: another program may hold the lock for a
+/// few seconds, and the action would run again. `stop_timeout` may end it earlier.
 const RECORD_AT_STOP: Duration = Duration::from_secs(10);
 
 /// How far a due time may lie beyond the longest backoff before the clock is taken to have been set back: another worker of
@@ -38,6 +38,12 @@ const POLLS_OF_THE_ROUTER: u32 = 12;
 
 /// How soon a record that failed is tried again while the process is to end.
 const RECORD_AT_STOP_PAUSE: Duration = Duration::from_millis(100);
+
+/// What was tried, and what follows.
+type Finished = Vec<(Attempt, Next)>;
+
+/// What was claimed only, and when it is due again.
+type Untouched = Vec<(Job, Timestamp)>;
 
 /// A worker thread's all.
 pub struct Worker {
@@ -85,7 +91,20 @@ impl Worker {
             None => return Ok(self.poll_interval * POLLS_OF_THE_ROUTER),
         }
         let jobs = self.queue.claim(&self.action.name, self.action.kind.batch(), now)?;
-        let (mut finished, mut untouched) = (Vec::new(), Vec::new());
+        let (finished, untouched) = self.try_all(jobs);
+        self.record(&finished, &untouched);
+        self.queue.checkpoint();
+        if finished.iter().any(|(_, next)| matches!(next, Next::Dead { tell: Some(_) })) {
+            self.mourners.iter().for_each(Bell::ring);
+        }
+        // What was put back is due at once; a database in trouble is not to be asked without end.
+        Ok(if untouched.is_empty() { Duration::ZERO } else { self.poll_interval })
+    }
+
+    /// What has become of claimed jobs: those that were tried, and those to be put back. No error keeps one of them from
+    /// being recorded: it would be `running` until the next start, and what was done would be done again.
+    fn try_all(&self, jobs: Vec<Job>) -> (Finished, Untouched) {
+        let (mut finished, mut untouched) = (Finished::new(), Untouched::new());
         for job in jobs {
             if self.stop.is_set() {
                 untouched.push((job, AT_ONCE));
@@ -97,17 +116,15 @@ impl Worker {
                     None => untouched.push((job, AT_ONCE)),
                 },
                 // Deleted since; its job with it, unless the other program went past the trigger.
-                Ok(None) => self.queue.forget(&job)?,
+                Ok(None) => {
+                    if let Err(error) = self.queue.forget(&job) {
+                        untouched.push(self.unreadable(job, &error));
+                    }
+                }
                 Err(error) => untouched.push(self.unreadable(job, &error)),
             }
         }
-        self.record(&finished, &untouched);
-        self.queue.checkpoint();
-        if finished.iter().any(|(_, next)| matches!(next, Next::Dead { tell: Some(_) })) {
-            self.mourners.iter().for_each(Bell::ring);
-        }
-        // What was put back is due at once; a database in trouble is not to be asked without end.
-        Ok(if untouched.is_empty() { Duration::ZERO } else { self.poll_interval })
+        (finished, untouched)
     }
 
     /// Makes one attempt; `None` if the end of the process broke it off.

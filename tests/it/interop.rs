@@ -246,3 +246,37 @@ fn what_another_program_opens_again_while_it_is_done_is_done_again() {
     wait_for("both to run", || (runs() == 3).then_some(()));
     hookbox.wait_until_done();
 }
+
+/// The end of the first run leaves a database that hookbox has made, in which others now put what they like.
+fn with_foreign(sql: &str) -> Home {
+    let (home, _) = Home::new().start().stop();
+    home.db().execute_batch(sql).unwrap();
+    home
+}
+
+fn statuses(home: &Home) -> Vec<String> {
+    home.query("SELECT id || ' ' || status FROM webhook_events ORDER BY id")
+}
+
+#[test]
+fn a_job_that_cannot_be_removed_keeps_no_other_from_being_recorded() {
+    // Of an event that was deleted by a program whose `REPLACE` went past our trigger.
+    let foreign = "CREATE TRIGGER kept BEFORE DELETE ON jobs BEGIN SELECT raise(ABORT, 'jobs are kept'); END;
+        INSERT INTO jobs (event_id, action, state, due_at_ms) SELECT 2, 'log', 'queued', 0;";
+    let home = with_foreign(foreign);
+    insert(&home, 1, "unprocessed");
+    insert(&home, 3, "unprocessed");
+    // Queued by hand, so that all three are claimed together.
+    home.db()
+        .execute_batch(
+            "DELETE FROM unrouted;
+             INSERT INTO jobs (event_id, action, state, due_at_ms) VALUES (1, 'log', 'queued', 0), (3, 'log', 'queued', 0)",
+        )
+        .unwrap();
+    let hookbox = home.start();
+    hookbox.wait_for_stderr("jobs are kept");
+    hookbox.wait_until_done();
+    assert_eq!(statuses(&hookbox), ["1 processed", "3 processed"]);
+    let states = "SELECT state FROM jobs ORDER BY event_id";
+    assert_eq!(hookbox.query::<String>(states), ["succeeded", "queued", "succeeded"]);
+}
