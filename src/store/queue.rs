@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use log::warn;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
-use super::{Error, Result, Writer};
+use super::{Error, Result, Writer, error};
 use crate::clock::Timestamp;
 use crate::event::{Attempt, Event, EventId, Job, Status};
 
@@ -60,7 +61,7 @@ impl Queue {
             }
             queue_jobs(transaction, *event, actions)?;
             if actions.is_empty() {
-                settle(transaction, *event, now)?;
+                settle_if_allowed(transaction, *event, now)?;
             }
             Ok(())
         })
@@ -161,7 +162,7 @@ impl Queue {
             let is_moved = move_job(transaction, attempt, next)?;
             // Whoever else has moved it has settled the event too, or wants it done again.
             if is_moved && !matches!(next, Next::Queued(_)) {
-                settle(transaction, attempt.job.event, now)?;
+                settle_if_allowed(transaction, attempt.job.event, now)?;
             }
             Ok(())
         })?;
@@ -436,6 +437,19 @@ fn put_back(transaction: &Transaction<'_>, job: &Job, due: Timestamp) -> rusqlit
         )?
         .execute((job.event.0, &job.action, &job.dead_action, job.attempt, due.unix_ms()))?;
     Ok(())
+}
+
+/// As [`settle`]; where another program's rule refuses the status of this one event, the others do not wait for it. Its jobs
+/// have ended and nothing routes it again, so that nobody does it twice.
+fn settle_if_allowed(transaction: &Transaction<'_>, event: EventId, now: Timestamp) -> rusqlite::Result<()> {
+    match settle(transaction, event, now) {
+        // Once all is rolled back, the rest would run on its own.
+        Err(error) if error::is_of_the_row(&error) && !transaction.is_autocommit() => {
+            warn!("event {event} keeps its status: {error}");
+            Ok(())
+        }
+        settled => settled,
+    }
 }
 
 /// Gives an event of which no job is open its final status.

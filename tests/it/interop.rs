@@ -254,6 +254,12 @@ fn with_foreign(sql: &str) -> Home {
     home
 }
 
+fn store_unprocessed(home: &Home, ids: std::ops::RangeInclusive<i64>) {
+    for id in ids {
+        insert(home, id, "unprocessed");
+    }
+}
+
 fn statuses(home: &Home) -> Vec<String> {
     home.query("SELECT id || ' ' || status FROM webhook_events ORDER BY id")
 }
@@ -279,4 +285,41 @@ fn a_job_that_cannot_be_removed_keeps_no_other_from_being_recorded() {
     assert_eq!(statuses(&hookbox), ["1 processed", "3 processed"]);
     let states = "SELECT state FROM jobs ORDER BY event_id";
     assert_eq!(hookbox.query::<String>(states), ["succeeded", "queued", "succeeded"]);
+}
+
+/// A rule of another program's that lets event 2 never be done.
+const NEVER_DONE: &str = "CREATE TRIGGER never_done BEFORE UPDATE OF status ON webhook_events
+    WHEN new.id = 2 AND new.status <> 'unprocessed' BEGIN SELECT raise(ABORT, 'not this one'); END;";
+
+#[test]
+fn an_event_whose_status_another_program_keeps_holds_up_no_other() {
+    let home = with_foreign(NEVER_DONE);
+    store_unprocessed(&home, 1..=3);
+    let hookbox = home.start();
+    hookbox.wait_for_stderr("event 2 keeps its status");
+    wait_for("the others", || (statuses(&hookbox) == ["1 processed", "2 unprocessed", "3 processed"]).then_some(()));
+    // Its job is done all the same, and nobody does it again: not at a later delivery, nor after a restart.
+    hookbox.deliver("push", "d-4", "{}");
+    hookbox.wait_for_stdout("(delivery d-4)");
+    let (home, first) = hookbox.stop();
+    let hookbox = home.start();
+    hookbox.deliver("push", "d-5", "{}");
+    hookbox.wait_for_stdout("(delivery d-5)");
+    let (home, second) = hookbox.stop();
+    let runs = |output: &crate::support::Output| output.text().matches("(delivery d-2)").count();
+    assert_eq!((runs(&first), runs(&second)), (1, 0));
+    assert_eq!(home.query::<String>("SELECT state FROM jobs WHERE event_id = 2"), ["succeeded"]);
+}
+
+#[test]
+fn an_event_that_no_action_is_for_and_that_keeps_its_status_holds_up_no_other() {
+    let home = with_foreign(NEVER_DONE);
+    home.write("hookbox.toml", format!("{}[actions.it]\nkind = \"log\"\non = [\"*:push\"]\n", crate::support::SOURCE));
+    store_unprocessed(&home, 1..=3);
+    let hookbox = home.start();
+    hookbox.wait_for_stderr("event 2 keeps its status");
+    wait_for("the others", || (statuses(&hookbox) == ["1 processed", "2 unprocessed", "3 processed"]).then_some(()));
+    hookbox.deliver("push", "d-4", "{}");
+    hookbox.wait_for_stdout("(delivery d-4)");
+    assert_eq!(hookbox.stderr().matches("event 2 keeps its status").count(), 1, "{}", hookbox.stderr());
 }
