@@ -1,11 +1,12 @@
-//! What is wrong with a database, or waits in it. Nothing is written, not even the files that SQLite keeps beside it.
+//! What is wrong with a database, or waits in it. After an orderly end nothing is written, not even the files that SQLite
+//! keeps beside it.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, Row};
 
 use super::queue::text;
-use super::{Error, Result, connect, migrate, require, sibling};
+use super::{Error, Result, connect, migrate, require, resolved, sibling};
 use crate::event::Status;
 
 /// How many of the latest events tell what comes in at present.
@@ -33,6 +34,8 @@ impl Checkup {
     /// Looks at a database that exists.
     pub fn open(path: &Path) -> Result<Checkup> {
         require(path)?;
+        // SQLite keeps the `-wal` file there, and not beside a link.
+        let path = &resolved(path);
         let connection = open(path).map_err(|error| Error::of(path, error))?;
         Ok(Checkup { path: path.to_owned(), connection })
     }
@@ -83,8 +86,8 @@ impl Checkup {
     }
 }
 
-/// A database that nobody has open has no `-wal` file, and to open it as usual would make one. As nobody writes it may be
-/// read as what cannot change.
+/// After an orderly end there is no `-wal` file, and to open the database as usual would make one. As nobody writes it may
+/// be read as what cannot change.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     // As in `connect`: what begins with a directory is no URI within the URI.
     let place = Path::new(".").join(path);

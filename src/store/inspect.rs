@@ -11,7 +11,7 @@ use super::list::{self, EVENTS, Filter, SUMMARY, Summary, summary};
 use super::queue::{read_event, text};
 use super::tally::{self, Hour, Stats};
 use super::watch::Watch;
-use super::{Error, Result, open_to_look};
+use super::{Error, Result, open_to_look, resolved};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventId};
 
@@ -102,7 +102,7 @@ impl Inspector {
     /// How many of what, by source and by action, and the sizes of the files. Of counts kept, not of rows read.
     pub fn stats(&self) -> Result<Stats> {
         let mut stats = self.read(tally::stats)?;
-        stats.sizes.add_files(&self.path);
+        stats.sizes.add_files(&resolved(&self.path));
         Ok(stats)
     }
 

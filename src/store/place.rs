@@ -73,9 +73,9 @@ pub enum FileSystem {
 }
 
 impl Disk {
-    /// The disk of a file, which need not exist yet. `None` where the file system cannot be asked.
+    /// The disk of a file, which need not exist yet. A link may have led to it. `None` where the file system cannot be asked.
     pub fn of(path: &Path) -> Option<Disk> {
-        let disk = statvfs(directory_of(path)).ok()?;
+        let disk = statvfs(path).or_else(|_| statvfs(directory_of(path))).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
         Some(Disk { total_bytes: bytes(disk.f_blocks), free_bytes: bytes(disk.f_bavail) })
     }
@@ -88,10 +88,11 @@ impl Disk {
 impl FileSystem {
     /// The file system of a file, which need not exist yet. `None` where it cannot be asked.
     pub fn of(path: &Path) -> Option<FileSystem> {
-        let directory = directory_of(path);
+        let known = statfs(path).or_else(|_| statfs(directory_of(path))).ok()?;
         // The numbers are of 32 bits; some machines keep them in 64, with or without a sign.
-        let kind = statfs(directory).ok()?.f_type as u32;
-        let fuse = || mounted_type(&fs::read_to_string("/proc/self/mountinfo").ok()?, device_of(directory)?);
+        let kind = known.f_type as u32;
+        let device = || device_of(path).or_else(|| device_of(directory_of(path)));
+        let fuse = || mounted_type(&fs::read_to_string("/proc/self/mountinfo").ok()?, device()?);
         Some(classify(kind, fuse))
     }
 }
@@ -135,13 +136,13 @@ fn mounted_type(mounts: &str, device: String) -> Option<String> {
     }
 }
 
-fn device_of(directory: &Path) -> Option<String> {
-    let device = fs::metadata(directory).ok()?.dev();
+fn device_of(path: &Path) -> Option<String> {
+    let device = fs::metadata(path).ok()?.dev();
     Some(format!("{}:{}", major(device), minor(device)))
 }
 
 /// The directory of a file that may not exist.
-pub(super) fn directory_of(path: &Path) -> &Path {
+pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

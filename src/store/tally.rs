@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 
 use super::list::{Filter, Kind, kinds};
+use super::place::Disk;
 use super::queue::text;
 use super::sibling;
 use crate::clock::Timestamp;
@@ -280,11 +281,10 @@ fn sizes(connection: &Connection) -> rusqlite::Result<Sizes> {
 }
 
 impl Sizes {
-    /// The database file itself is not opened: closing it would drop SQLite's locks.
+    /// The database file itself is not opened: closing it would drop SQLite's locks. `path` is where it really is.
     pub(super) fn add_files(&mut self, path: &Path) {
         self.wal_bytes = std::fs::metadata(sibling(path, "-wal")).map_or(0, |file| file.len());
-        let disk = rustix::fs::statvfs(path).ok();
-        self.disk_free_bytes = disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        self.disk_free_bytes = Disk::of(path).map(|disk| disk.free_bytes);
     }
 }
 

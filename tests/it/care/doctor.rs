@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{OLD, insert_done};
 use crate::durable::mount::Disk;
-use crate::support::{Home, Request, SECRET, SOURCE, strace_injecting};
+use crate::support::{Home, Request, SECRET, SOURCE, strace_injecting, wait_for};
 
 /// Results of all checks, with their texts, by name.
 #[track_caller]
@@ -225,4 +225,19 @@ fn it_tells_who_may_read_and_change_the_database() {
     }
     fs::set_permissions(home.path("."), fs::Permissions::from_mode(0o777)).unwrap();
     assert_finds(&home, &[], "permissions", "fail", &["replace files", "chmod o-w"]);
+}
+
+#[test]
+fn a_database_behind_a_link_is_looked_at_where_it_is() {
+    let (home, _) = Home::new().start().stop();
+    fs::create_dir(home.path("disk")).unwrap();
+    fs::rename(home.path("webhooks.db"), home.path("disk/real.db")).unwrap();
+    std::os::unix::fs::symlink("disk/real.db", home.path("webhooks.db")).unwrap();
+    let hookbox = home.start();
+    hookbox.run(["pause", "log"]).ok();
+    hookbox.deliver("push", "d-1", "{}");
+    wait_for("its job", || (hookbox.query::<i64>("SELECT count(*) FROM jobs") == [1]).then_some(()));
+    // What was delivered is in the WAL alone, which is beside the file and not beside the link.
+    assert_finds(&hookbox, &[], "unprocessed", "ok", &["1 events, 1 open jobs"]);
+    assert!(hookbox.run(["stats", "--json"]).ok().json()["wal_bytes"].as_u64().unwrap() > 0);
 }
