@@ -1,8 +1,8 @@
 //! SQLite: the queue, and the only state that outlives the process. Every statement of SQL is in this folder.
 //!
 //! Rows that stand for an acknowledgement or an outcome are committed with `synchronous=FULL` in WAL mode: with less, a
-//! power cut takes back what a provider was told is safe. Write transactions of this process take turns in a fair lock
-//! ([`fair`]); SQLite's own busy handler lets one busy writer starve the others.
+//! power cut takes back what a provider was told is safe. Write transactions of this process take turns ([`fair`]): the
+//! receiver first, the others in their order. SQLite's own busy handler lets one busy writer starve the others.
 
 mod anchor;
 mod backup;
@@ -40,7 +40,7 @@ pub use ingest::{Ingest, Kept, NotStored, Stored};
 pub use inspect::{AttemptDetail, Detail, Inspector, JobDetail};
 pub use list::{Filter, Summary};
 pub use operate::{Operator, Selection};
-pub use place::{Disk, FileSystem};
+pub use place::{Disk, FileSystem, directory_of};
 pub use prune::{Batch, Expiring, Pruner, Rule, Search};
 pub use queue::{AT_ONCE, Next, Queue, Redo};
 pub use tally::{ActionStats, Hour, SourceStats, Stats};
@@ -289,10 +289,7 @@ fn require(path: &Path) -> Result<()> {
 
 /// Where the file really is: SQLite keeps the WAL there, and there the lock must be, whatever link led to it.
 fn resolved(path: &Path) -> PathBuf {
-    let beside = || {
-        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Some(directory.canonicalize().ok()?.join(path.file_name()?))
-    };
+    let beside = || Some(directory_of(path).canonicalize().ok()?.join(path.file_name()?));
     path.canonicalize().ok().or_else(beside).unwrap_or_else(|| path.to_owned())
 }
 
@@ -301,9 +298,7 @@ fn resolved(path: &Path) -> PathBuf {
 fn claim(path: &Path) -> Result<File> {
     let lock_path = sibling(path, ".lock");
     let open = || {
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            std::fs::metadata(directory)?;
-        }
+        std::fs::metadata(directory_of(path))?;
         OpenOptions::new().create(true).truncate(false).write(true).read(true).open(&lock_path)
     };
     let mut file = open().map_err(|error| Error::Unusable { path: path.to_owned(), error })?;

@@ -13,7 +13,7 @@ use crate::action;
 use crate::clock;
 use crate::config::Config;
 use crate::config::units::duration_text;
-use crate::store::{Disk, FileSystem};
+use crate::store::{Disk, FileSystem, directory_of};
 
 /// systemd's own time keeper touches it when it has heard from a server.
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
@@ -70,10 +70,6 @@ pub(super) fn has_place(config: &Config, report: &mut Report) -> bool {
     };
     report.fail("directory", format!("that of the database, {shown}, cannot be looked at: {error}: {what_to_do}"));
     false
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 pub(super) fn disk(config: &Config, report: &mut Report) {
