@@ -156,9 +156,6 @@ impl Service {
             version: 0,
         };
         let mut staff = Staff::new(Arc::clone(&metrics));
-        staff.employ(config, &secrets.runners, &database, &messages)?;
-        routing.replace(routing_of(config, &staff));
-        let router = spawn("router", &messages, move || router.run())?;
 
         let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into(), traffic: Arc::default() });
         let on_end = end_of("gate", &messages);
@@ -178,6 +175,10 @@ impl Service {
         let desk = admin_listener.and_then(|it| admin::start(config, it, secrets.admin_token, api));
         let policy = Current::new(policy_of(config));
         let housekeeper = keep_house(&database, policy.clone(), &messages)?;
+        // Last: a command that has begun would outlive a start that fails.
+        staff.employ(config, &secrets.runners, &database, &messages)?;
+        routing.replace(routing_of(config, &staff));
+        let router = spawn("router", &messages, move || router.run())?;
         introduce(config, gate.address());
         systemd::notify(&[NotifyState::Ready]);
         Ok(Service {
