@@ -120,7 +120,7 @@ impl Service {
         messages: Sender<Message>,
     ) -> Result<Service, Failure> {
         // First: what opens files meets a limit that is too low with less telling words.
-        let limits = Limits::of_this_process(config.actions.values().map(|it| u64::from(it.concurrency)).sum())?;
+        let limits = Limits::of_this_process(workers(config))?;
         let database = Database::open(&config.database)?;
         let listener = passed.public.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let door = listener.door()?;
@@ -235,6 +235,8 @@ impl Service {
             warn!("listen and database change only at a restart");
         }
         self.desk.as_ref().map_or(Ok(()), |desk| desk.check(secrets.admin_token.as_ref()))?;
+        // Raises the limit on descriptors, for more workers; the gate goes by what it was given.
+        Limits::of_this_process(workers(&config))?;
         self.staff.employ(&config, &secrets.runners, &self.database, &self.messages)?;
         self.routing.replace(routing_of(&config, &self.staff));
         self.intake.replace(intake_of(&config, secrets.endpoints));
@@ -292,6 +294,10 @@ impl Guard {
         self.tell_to_end();
         join(self.thread);
     }
+}
+
+fn workers(config: &Config) -> u64 {
+    config.actions.values().map(|action| u64::from(action.concurrency)).sum()
 }
 
 fn routing_of(config: &Config, staff: &Staff) -> Routing {

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::{ANSWERED_WITHIN, deliver_during};
 use crate::support::{
-    Connection, Home, Request, SOURCE, allow_descriptors, patient, runner, strace_injecting, wait_for,
+    Connection, Home, Request, SOURCE, Signal, allow_descriptors, patient, runner, strace_injecting, wait_for,
 };
 
 /// How soon it must be well again.
 const RECOVERY: Duration = Duration::from_secs(10);
+
+/// The usual soft limit on descriptors, below a hard one.
+const SOFT_LIMIT: &str = "ulimit -Sn 1024 && exec \"$0\" \"$@\"";
 
 fn with_descriptors(count: &str) -> Home {
     let limit = format!("ulimit -n {count} && exec \"$0\" \"$@\"");
@@ -70,17 +73,32 @@ fn with_too_few_descriptors_it_ends_at_once_and_says_why() {
     with_descriptors("144").start().deliver("push", "just enough", "{}");
 }
 
-/// Each has the database open, and its attempt a few more.
-#[test]
-fn many_workers_take_no_descriptors_from_the_senders() {
-    allow_descriptors(4096);
+/// A configuration with 320 workers, each of which has the database open, and its attempt a few files more.
+fn with_many_workers() -> String {
     let mut config = SOURCE.to_owned();
     for n in 0..20 {
         let action = "kind = \"http\"\nurl = \"http://127.0.0.1:9/\"\non = [\"x:y\"]\nconcurrency = 16\n";
         config.push_str(&format!("[actions.a{n}]\n{action}"));
     }
-    let limit = "ulimit -Sn 1024 && exec \"$0\" \"$@\"";
-    let hookbox = Home::with_config(&config).wrapped_in(&["sh", "-c", limit]).start();
+    config
+}
+
+#[test]
+fn a_new_configuration_makes_room_for_its_workers_too() {
+    allow_descriptors(4096);
+    let hookbox = Home::with_config(SOURCE).wrapped_in(&["sh", "-c", SOFT_LIMIT]).start();
+    hookbox.write("hookbox.toml", with_many_workers());
+    hookbox.signal(Signal::HUP);
+    hookbox.wait_for_stderr("configuration reloaded");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", hookbox.pid().as_raw_nonzero())).unwrap();
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    assert!(soft.unwrap().parse::<u64>().unwrap() > 320 * 6, "{limits}");
+}
+
+#[test]
+fn many_workers_take_no_descriptors_from_the_senders() {
+    allow_descriptors(4096);
+    let hookbox = Home::with_config(&with_many_workers()).wrapped_in(&["sh", "-c", SOFT_LIMIT]).start();
     let idle: Vec<Connection> = (0..600).map(|_| hookbox.connect()).collect();
     hookbox.deliver("push", "among the idle", "{}");
     assert!(!hookbox.stderr().contains("descriptors ran out"), "{} are open", hookbox.descriptors());
