@@ -261,7 +261,7 @@ impl Service {
             desk.stop();
         }
         self.housekeeper.dismiss();
-        let grace_ends = Instant::now() + self.config.stop_timeout;
+        let dismissed_at = Instant::now();
         self.staff.dismiss();
         self.gate.stop();
         self.receiver_stop.set();
@@ -270,7 +270,7 @@ impl Service {
         self.router_stop.set();
         self.router_bell.ring();
         join(self.router);
-        if !self.staff.leave(grace_ends) {
+        if !self.staff.leave(dismissed_at) {
             warn!("some actions did not finish in time: they run again at the next start");
             if let Err(error) = self.database.interrupt() {
                 warn!("{error}");

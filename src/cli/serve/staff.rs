@@ -36,7 +36,9 @@ struct Hand {
     action: String,
     stop: Stop,
     bell: Bell,
-    /// How long after the grace of a stop it may take.
+    /// How long what is under way at a stop may take, and how long after that: its own, or that of one whose work it
+    /// takes over, for whom it waits.
+    grace: Duration,
     clean_up: Duration,
     thread: JoinHandle<()>,
 }
@@ -77,11 +79,15 @@ impl Staff {
         let mut before = std::mem::take(&mut self.hands);
         before.append(&mut self.departed);
         let mut recruits = recruits.into_iter().peekable();
-        while let Some(Recruit { hand, begin }) = recruits.next() {
+        while let Some(Recruit { mut hand, begin }) = recruits.next() {
             // One successor for each predecessor, so that together they are never more than may be at work at once.
             let is_last = recruits.peek().is_none_or(|next| next.hand.action != hand.action);
             let count = if is_last { usize::MAX } else { 1 };
-            let predecessors = before.extract_if(.., |old| old.action == hand.action).take(count).collect();
+            let predecessors: Vec<Hand> = before.extract_if(.., |old| old.action == hand.action).take(count).collect();
+            for old in &predecessors {
+                hand.grace = hand.grace.max(old.grace);
+                hand.clean_up = hand.clean_up.max(old.clean_up);
+            }
             // It waits for nothing else, so it is there to hear it.
             let _ = begin.send(predecessors);
             self.hands.push(hand);
@@ -126,8 +132,15 @@ impl Staff {
                     predecessors.into_iter().for_each(|hand| join(hand.thread));
                     worker.run();
                 })?;
-                let (action, clean_up) = (name.clone(), action.kind.clean_up());
-                recruits.push(Recruit { hand: Hand { action, stop, bell: bell.clone(), clean_up, thread }, begin });
+                let hand = Hand {
+                    action: name.clone(),
+                    stop,
+                    bell: bell.clone(),
+                    grace: config.stop_timeout,
+                    clean_up: action.kind.clean_up(),
+                    thread,
+                };
+                recruits.push(Recruit { hand, begin });
             }
         }
         Ok(recruits)
@@ -154,10 +167,11 @@ impl Staff {
 
     /// Waits until all have finished. False if some have not when their grace ends, and what they have to clean up after
     /// it is done.
-    pub(super) fn leave(self, grace_ends: Instant) -> bool {
+    pub(super) fn leave(self, dismissed_at: Instant) -> bool {
         let mut left = true;
         for hand in self.hands.into_iter().chain(self.departed) {
-            while !hand.thread.is_finished() && Instant::now() < grace_ends + hand.clean_up {
+            let patience = hand.grace + hand.clean_up;
+            while !hand.thread.is_finished() && dismissed_at.elapsed() < patience {
                 thread::sleep(TICK);
             }
             left &= hand.thread.is_finished();

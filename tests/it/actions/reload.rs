@@ -58,8 +58,8 @@ fn a_new_action_is_for_events_from_then_on() {
 /// Says that it began, and ends when it may.
 const SLOW: &str = "echo >> began; while [ ! -e go ]; do sleep 0.02; done; echo >> ended";
 
-fn lines(hookbox: &Hookbox, file: &str) -> usize {
-    std::fs::read_to_string(hookbox.path(file)).unwrap_or_default().lines().count()
+fn lines(home: &Home, file: &str) -> usize {
+    std::fs::read_to_string(home.path(file)).unwrap_or_default().lines().count()
 }
 
 #[test]
@@ -93,6 +93,25 @@ fn what_a_removed_action_was_doing_is_waited_for_at_the_stop() {
     assert_eq!(processes_with(&long), 0);
     let job = job(&home, 1, "slow");
     assert_eq!((&job["state"], job["attempts"].as_array().unwrap().len()), (&"queued".into(), 0), "{job}");
+}
+
+#[test]
+fn what_has_begun_keeps_the_time_at_the_stop_that_it_was_given() {
+    let patient =
+        config(&action("it", "command", &shell(SLOW))).replace("stop_timeout = \"1s\"", "stop_timeout = \"60s\"");
+    let hookbox = Home::with_config(&patient).start();
+    hookbox.deliver("push", "d-1", "{}");
+    wait_for("the run", || (lines(&hookbox, "began") == 1).then_some(()));
+    reload(&hookbox, &action("it", "log", ""));
+    hookbox.signal(Signal::TERM);
+    hookbox.wait_for_stderr("stopping");
+    // The new `stop_timeout` is a second. Not a wait for something.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    hookbox.write("go", "");
+    let (home, output) = hookbox.wait();
+    assert!(!output.stderr.contains("did not finish"), "{output}");
+    assert_eq!(lines(&home, "ended"), 1);
+    assert_eq!(job(&home, 1, "it")["state"], "succeeded");
 }
 
 #[test]
