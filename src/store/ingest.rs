@@ -116,23 +116,11 @@ impl Ingest {
     #[cfg(not(hookbox_store_nothing))]
     fn commit(&self, deliveries: &[Delivery]) -> Result<Vec<rusqlite::Result<Kept>>> {
         self.writer.write(|transaction| {
-            let keep = |delivery| match keep(transaction, delivery) {
-                // Nothing else is the delivery's own fault; and once all is rolled back, the rest would run on its own.
-                Err(error) if !error::is_of_the_row(&error) || transaction.is_autocommit() => Err(error),
-                kept => Ok(kept),
-            };
-            // One that comes alone is counted by the triggers, which takes as long and writes a page less.
-            let counted = (deliveries.len() > 1).then(|| Batch::begin(transaction)).transpose()?;
-            let kept: Vec<_> = deliveries.iter().map(keep).collect::<rusqlite::Result<_>>()?;
-            if let Some(mut counted) = counted {
-                for (kept, delivery) in kept.iter().zip(deliveries) {
-                    if let Ok(Kept::New(event)) = kept {
-                        counted.add(*event, &delivery.source, delivery.received_at);
-                    }
-                }
-                counted.end(transaction)?;
+            match deliveries {
+                // Counted by the triggers, which takes as long for one alone and writes a page less.
+                [alone] => Ok(vec![keep_or_say_why(transaction, alone)?]),
+                many => keep_counted(transaction, many),
             }
-            Ok(kept)
         })
     }
 
@@ -160,6 +148,32 @@ impl Ingest {
 fn rewrite_version(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     transaction.pragma_update(None, "user_version", version)
+}
+
+fn keep_counted(
+    transaction: &Transaction<'_>,
+    deliveries: &[Delivery],
+) -> rusqlite::Result<Vec<rusqlite::Result<Kept>>> {
+    let mut counted = Batch::begin(transaction)?;
+    let mut all_kept = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        let kept = keep_or_say_why(transaction, delivery)?;
+        if let Ok(Kept::New(event)) = kept {
+            counted.add(event, &delivery.source, delivery.received_at);
+        }
+        all_kept.push(kept);
+    }
+    counted.end(transaction)?;
+    Ok(all_kept)
+}
+
+/// The inner error is the delivery's own fault, and leaves the others as they are.
+fn keep_or_say_why(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<rusqlite::Result<Kept>> {
+    match keep(transaction, delivery) {
+        // Nothing else is its own fault; and once all is rolled back, the rest would run on its own.
+        Err(error) if !error::is_of_the_row(&error) || transaction.is_autocommit() => Err(error),
+        kept => Ok(kept),
+    }
 }
 
 fn keep(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<Kept> {

@@ -17,8 +17,8 @@ use crate::event::{EventId, Status};
 
 pub(super) use kinds::{Kind, kinds};
 
-/// Ids in a row of `blocks`, as a power of two.
-const BLOCK_BITS: u32 = 10;
+/// Ids in a row of `blocks`, as a power of two: see 004-tallies.sql.
+pub(super) const BLOCK_BITS: u32 = 10;
 
 /// A page of all events.
 const NEWEST: &str = "SELECT id FROM webhook_events WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";

@@ -59,7 +59,9 @@ impl Queue {
             if !is_open(transaction, *event)? {
                 return Ok(());
             }
-            queue_jobs(transaction, *event, actions)?;
+            for action in actions {
+                queue_job(transaction, *event, action, "")?;
+            }
             if actions.is_empty() {
                 settle_if_allowed(transaction, *event, now)?;
             }
@@ -67,8 +69,8 @@ impl Queue {
         })
     }
 
-    /// Takes up to `limit` jobs of an action that are due, those first that were never put off, then the longest due. The attempt counts from here on, so
-    /// that a job which takes the machine down with it is not tried for ever.
+    /// Takes up to `limit` jobs of an action that are due, those first that were never put off, then the longest due. The
+    /// attempt counts from here on, so that a job which takes the machine down with it is not tried for ever.
     pub fn claim(&mut self, action: &str, limit: u32, now: Timestamp) -> Result<Vec<Job>> {
         self.writer.write(|transaction| {
             let mut statement = transaction.prepare_cached(
@@ -273,29 +275,34 @@ pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, redo: &Redo
         Some(Again::Route) => return reopen(transaction, event),
         None => return Ok(false),
     };
-    transaction
-        .prepare_cached(&format!(
-            "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0
-             WHERE event_id = ?1 AND dead_action = '' AND (?2 IS NULL OR action = ?2) AND state IN ({states})"
-        ))?
-        .execute((event.0, redo.action))?;
+    queue_again(transaction, event, redo.action, states)?;
     reopen(transaction, event)
 }
 
 /// Queues what has failed of an event again, and opens it: its dead jobs, and those that somebody has cancelled by marking
 /// the event as failed. Where there are no jobs at all, it is routed anew. False if there is nothing to do again.
 pub(super) fn requeue_failed(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bool> {
-    let queued = transaction
-        .prepare_cached(
-            "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0
-             WHERE event_id = ?1 AND dead_action = '' AND state IN ('dead', 'cancelled')",
-        )?
-        .execute([event.0])?;
+    let queued = queue_again(transaction, event, None, "'dead', 'cancelled'")?;
     let has_jobs = "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = '')";
     if queued == 0 && transaction.prepare_cached(has_jobs)?.query_row([event.0], |row| row.get(0))? {
         return Ok(false);
     }
     reopen(transaction, event)
+}
+
+/// Queues the jobs of an event that are in one of `states`, of `action` alone where it is given; returns how many.
+fn queue_again(
+    transaction: &Transaction<'_>,
+    event: EventId,
+    action: Option<&str>,
+    states: &str,
+) -> rusqlite::Result<usize> {
+    transaction
+        .prepare_cached(&format!(
+            "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0
+             WHERE event_id = ?1 AND dead_action = '' AND (?2 IS NULL OR action = ?2) AND state IN ({states})"
+        ))?
+        .execute((event.0, action))
 }
 
 /// Opens an event that is done. The router queues the jobs of all actions that it is for again. False if there is none.
@@ -352,14 +359,13 @@ fn is_open(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bo
 }
 
 /// A job that is there already belongs to an event that somebody has set back to `unprocessed`: it is done again.
-fn queue_jobs(transaction: &Transaction<'_>, event: EventId, actions: &[&str]) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached(
-        "INSERT INTO jobs (event_id, action, state, due_at_ms) VALUES (?1, ?2, 'queued', 0)
-         ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0",
-    )?;
-    for action in actions {
-        statement.execute((event.0, action))?;
-    }
+fn queue_job(transaction: &Transaction<'_>, event: EventId, action: &str, dead_action: &str) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO jobs (event_id, action, dead_action, state, due_at_ms) VALUES (?1, ?2, ?3, 'queued', 0)
+             ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0",
+        )?
+        .execute((event.0, action, dead_action))?;
     Ok(())
 }
 
@@ -414,19 +420,9 @@ fn move_job(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> ru
         && moved == 1
         && job.dead_action.is_empty()
     {
-        queue_death(transaction, job, tell)?;
+        queue_job(transaction, job.event, tell, &job.action)?;
     }
     Ok(moved == 1)
-}
-
-fn queue_death(transaction: &Transaction<'_>, job: &Job, tell: &str) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO jobs (event_id, action, dead_action, state, due_at_ms) VALUES (?1, ?2, ?3, 'queued', 0)
-             ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0",
-        )?
-        .execute((job.event.0, tell, &job.action))?;
-    Ok(())
 }
 
 fn put_back(transaction: &Transaction<'_>, job: &Job, due: Timestamp) -> rusqlite::Result<()> {

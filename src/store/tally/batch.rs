@@ -8,9 +8,7 @@ use rusqlite::Transaction;
 use super::hour;
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
-
-/// How many ids a block has, as a power of two: see `blocks` in 004-tallies.sql.
-const BLOCK_BITS: u32 = 10;
+use crate::store::list::BLOCK_BITS;
 
 /// What one transaction adds to the counts.
 #[derive(Default)]
