@@ -16,8 +16,8 @@ use std::sync::Arc;
 use tiny_http::{Header, Request, Server};
 
 use crate::current::Current;
+use crate::event::FORWARDING_HEADERS;
 use crate::gate;
-use crate::receive::FORWARDING_HEADERS;
 use crate::stop::Stop;
 use access::{Access, Credentials, Denial, MARK};
 use answer::Answer;

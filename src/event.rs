@@ -20,6 +20,12 @@ impl fmt::Display for EventId {
     }
 }
 
+/// The fields by which a browser tells that a page makes it send a request: any page may, to any address of this machine.
+pub const BROWSER_HEADERS: [&str; 2] = ["Origin", "Sec-Fetch-Site"];
+
+/// The fields by which a proxy or a tunnel tells that it passes on somebody else's request.
+pub const FORWARDING_HEADERS: [&str; 4] = ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip"];
+
 /// The header fields of a request, in the order and spelling in which they came. Names compare without case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, String)>);

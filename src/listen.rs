@@ -22,6 +22,9 @@ const SOCKET_MODE: u32 = 0o660;
 
 const UNIX_PREFIX: &str = "unix:";
 
+/// What whoever comes through a Unix socket is called, who has no address.
+pub const UNIX_PEER: &str = "unix";
+
 /// Where to listen, as the operator wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -241,7 +244,7 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// The next waiting connection and its peer: `203.0.113.9:4711`, or `unix`. `WouldBlock` when none waits.
+    /// The next waiting connection and its peer: `203.0.113.9:4711`, or [`UNIX_PEER`]. `WouldBlock` when none waits.
     pub fn accept(&self) -> io::Result<(Stream, String)> {
         match &self.socket {
             Socket::Tcp(listener) => {
@@ -253,7 +256,7 @@ impl Listener {
             Socket::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                Ok((Stream::Unix(stream), "unix".into()))
+                Ok((Stream::Unix(stream), UNIX_PEER.into()))
             }
         }
     }

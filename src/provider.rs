@@ -33,7 +33,7 @@ use signed::Scope;
 
 pub use describe::{describe, summary, unknown, verified};
 pub use presets::{names, preset, presets};
-pub use redact::is_secret_header;
+pub use redact::{REDACTED, is_secret_header};
 pub use selector::{FORM, Parts, Selector};
 pub use sign::{Draft, SignError, Wish, draft};
 pub use signed::Template;

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! Each stage is a type that only the stage before can make, and each may end in an [`Ended`]: a rejection, or the answer
-//! to a handshake, which is not stored (those that are not signed end before the verification, the signed ones after it).
-//! Only a [`Stored`] can be
-//! acknowledged, and only a transaction that was committed hands one out: an answer before the commit does not compile.
+//! to a handshake, which is not stored (an unsigned one ends before the verification, a signed one after it). Only a
+//! [`Stored`] can be acknowledged, and only a transaction that was committed hands one out: an answer before the commit
+//! does not compile.
 //!
 //! There is one receiver thread. It commits everything that is waiting in one transaction, and answers afterwards, so
 //! that sixty senders share one fsync. It does no network I/O of its own, and the gate hands over whole requests only:
@@ -30,7 +30,7 @@ use crate::config::Source;
 use crate::config::secret::Secret;
 use crate::current::Current;
 use crate::digest;
-use crate::event::{Delivery, DeliveryId, Headers, MAX_IDENTIFIER_BYTES};
+use crate::event::{BROWSER_HEADERS, Delivery, DeliveryId, FORWARDING_HEADERS, Headers, MAX_IDENTIFIER_BYTES};
 use crate::gate;
 use crate::log::stranger;
 use crate::metrics::{Metrics, Reject, SourceCounts};
@@ -59,12 +59,6 @@ const UNKNOWN_EVENT: &str = "unknown";
 
 /// A stranger chooses the path; this much of it is worth a line of the log.
 const MAX_LOGGED_CHARS: usize = 80;
-
-/// The fields by which a browser tells that a page makes it send a request: any page may, to any address of this machine.
-const BROWSER_HEADERS: [&str; 2] = ["Origin", "Sec-Fetch-Site"];
-
-/// The fields by which a proxy or a tunnel tells that it passes on somebody else's request.
-pub const FORWARDING_HEADERS: [&str; 4] = ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip"];
 
 /// What the receiver goes by; replaced as a whole when the configuration is read again.
 #[derive(Debug)]
@@ -301,9 +295,8 @@ impl Received {
     }
 
     fn is_local(&self) -> bool {
-        let is_loopback = |peer: &str| peer.parse().is_ok_and(|peer: std::net::SocketAddr| peer.ip().is_loopback());
         let is_forwarded = FORWARDING_HEADERS.iter().chain(&BROWSER_HEADERS).any(|header| self.headers.has(header));
-        !is_forwarded && (self.peer == "unix" || is_loopback(&self.peer))
+        !is_forwarded && client::is_on_this_machine(&self.peer)
     }
 }
 

@@ -14,37 +14,32 @@ use super::{Call, MAX_DETAIL_BYTES, PrepareError, Report, excerpt, tls};
 use crate::clock;
 use crate::config::secret::{Env, Secret, SecretRef};
 use crate::digest::{self, Hash};
-use crate::event::Event;
-use crate::provider;
+use crate::event::{BROWSER_HEADERS, Event, FORWARDING_HEADERS};
+use crate::provider::{self, REDACTED};
 use crate::retry;
 use crate::template::{Template, TemplateError};
 
 /// Refused or unreachable addresses answer at once or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What belonged to the connection on which a delivery came, or is said anew; in lower case.
-const NOT_FORWARDED: [&str; 15] = [
+/// What belonged to the connection on which a delivery came, or is said anew; beside what tells by whom or from which page
+/// it came, for which a receiver that believes this machine would refuse it.
+const NOT_FORWARDED: [&str; 11] = [
     "accept-encoding",
-    "cf-connecting-ip",
     "connection",
     "content-length",
     "expect",
-    "forwarded",
     "host",
     "keep-alive",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "via",
-    "x-forwarded-for",
     "x-real-ip",
 ];
 
 /// Of a secret of the Standard Webhooks scheme: base64 follows.
 const KEY_PREFIX: &str = "whsec_";
-
-const REDACTED: &str = "[redacted]";
 
 /// The action as configured.
 #[derive(Clone, Debug)]
@@ -173,12 +168,17 @@ pub fn header_fields_to_forward(event: &Event) -> Vec<(HeaderName, HeaderValue)>
     let stored: Map<String, Value> = serde_json::from_str(&event.headers_json).unwrap_or_default();
     let field = |(name, value): (String, Value)| {
         let value = value.as_str().filter(|value| *value != REDACTED)?;
-        if NOT_FORWARDED.contains(&name.to_ascii_lowercase().as_str()) {
+        if is_of_its_way(&name) {
             return None;
         }
         Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
     };
     stored.into_iter().filter_map(field).collect()
+}
+
+fn is_of_its_way(name: &str) -> bool {
+    let mut fields = NOT_FORWARDED.iter().chain(&FORWARDING_HEADERS).chain(&BROWSER_HEADERS);
+    fields.any(|field| field.eq_ignore_ascii_case(name))
 }
 
 /// The names of the header fields that carried a secret and were not stored.

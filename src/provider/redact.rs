@@ -14,6 +14,9 @@ const SECRET_HEADERS: [&str; 7] = [
     "X-GitHub-Encoded-Secret",
 ];
 
+/// What is stored in place of such a value.
+pub const REDACTED: &str = "[redacted]";
+
 /// True if the value of a header of that name must not be stored or shown, whichever source it came to: providers that
 /// send the secret itself name its header in the table.
 pub fn is_secret_header(name: &str) -> bool {

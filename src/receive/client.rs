@@ -4,12 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::cidr::Cidr;
+use crate::listen::UNIX_PEER;
 
 /// In which a proxy appends the address of whoever it was asked by.
 pub(super) const FORWARDED_FOR: &str = "X-Forwarded-For";
-
-/// What the gate calls whoever comes through a Unix socket.
-const UNIX_PEER: &str = "unix";
 
 /// The sender's address; `None` where a trusted proxy has named none that can be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +48,11 @@ impl fmt::Display for Client {
 
 fn is_in(address: IpAddr, networks: &[Cidr]) -> bool {
     networks.iter().any(|network| network.contains(address))
+}
+
+/// Whether the gate's peer itself is on this machine, whomever it may speak for.
+pub(super) fn is_on_this_machine(peer: &str) -> bool {
+    peer_address(peer).is_some_and(|address| address.is_loopback())
 }
 
 /// Whoever comes through a Unix socket is on this machine.

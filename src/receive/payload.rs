@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::answer::Rejection;
 use crate::event::Headers;
 use crate::json;
-use crate::provider::{FORM, Parts};
+use crate::provider::{FORM, Parts, REDACTED};
 
 /// What JSON is sent as by those who do not say so: Amazon's notifications, scripts, and whoever leaves `curl -d` its own type.
 const TEXT_TYPES: [&str; 3] = ["", "text/plain", FORM];
@@ -115,7 +115,7 @@ fn text(body: Vec<u8>) -> Payload {
 pub(super) fn headers_json(headers: &Headers, is_secret: impl Fn(&str) -> bool) -> String {
     let mut object = Map::new();
     for (name, value) in headers.iter() {
-        let value = if is_secret(name) { "[redacted]" } else { value };
+        let value = if is_secret(name) { REDACTED } else { value };
         let known = object.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name));
         match known {
             Some((_, Value::String(joined))) => *joined = format!("{joined}, {value}"),

@@ -66,10 +66,10 @@ fn what_was_forwarded_into_another_hookbox_is_verified_and_stored_there() {
 }
 
 #[test]
-fn what_came_through_a_tunnel_is_taken_by_another_hookbox_that_takes_nothing_from_tunnels() {
+fn what_came_through_a_tunnel_or_from_a_page_is_taken_by_another_hookbox_that_takes_nothing_from_them() {
     let (here, there) = (Home::with_config(&config("[actions]\n")).start(), Home::new().without_secret().start());
     let mut request = Request::github("push", "d-1", "{}");
-    for name in ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip", "X-Real-Ip"] {
+    for name in ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip", "X-Real-Ip", "Origin", "Sec-Fetch-Site"] {
         request = request.header(name, "for=192.0.2.1");
     }
     assert_eq!(here.send(&request).status, 200);
