@@ -12,13 +12,11 @@ use crate::json;
 pub(super) fn run(event: &Event) -> Report {
     let keys = match top_level_keys(&json::of_whole_characters(&event.payload_json)) {
         Ok(keys) => keys,
-        Err(error) => return Report { outcome: Outcome::GiveUp, detail: format!("the payload is not JSON: {error}") },
+        Err(error) => return Report::give_up(format!("the payload is not JSON: {error}")),
     };
     match io::stdout().lock().write_all(lines(event, &keys).as_bytes()) {
         Ok(()) => Report { outcome: Outcome::Success, detail: String::new() },
-        Err(error) => {
-            Report { outcome: Outcome::Retry { after: None }, detail: format!("cannot write to stdout: {error}") }
-        }
+        Err(error) => Report::retry(format!("cannot write to stdout: {error}")),
     }
 }
 

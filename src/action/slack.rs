@@ -1,6 +1,7 @@
 //! `kind = "slack"`: a message to a Slack incoming webhook.
 //! Source: <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -54,32 +55,32 @@ impl Slack {
 
 impl Runner {
     pub(super) fn run(&self, call: &Call<'_>) -> Report {
-        let message = match self.message(call) {
-            Ok(message) => message.to_string(),
-            Err(MessageError::Template(error)) => return Report::give_up(error.to_string()),
-            Err(MessageError::Blocks(error)) => return Report::give_up(format!("blocks is not JSON: {error}")),
-        };
-        let url = match self.url.render(call.scope) {
-            Ok(url) => url,
+        let (url, message) = match self.draft(call) {
+            Ok(draft) => draft,
             Err(error) => return Report::give_up(error.to_string()),
         };
         let json = (HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
-        http::send(&self.agent, &Method::POST, &url, vec![json], message.as_bytes(), call.timeout)
+        http::send(&self.agent, &Method::POST, &url, vec![json], message.to_string().as_bytes(), call.timeout)
     }
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        match self.message(call) {
-            Ok(message) => Ok(format!("POST {}\n\n{message}\n", http::origin(&self.url.render(call.scope)?))),
+        match self.draft(call) {
+            Ok((url, message)) => Ok(format!("POST {}\n\n{message}\n", http::origin(&url))),
             Err(MessageError::Template(error)) => Err(error),
-            Err(MessageError::Blocks(error)) => Ok(format!("nothing: blocks is not JSON: {error}\n")),
+            Err(error @ MessageError::Blocks(_)) => Ok(format!("nothing: {error}\n")),
         }
     }
 
+    /// The URL and the message.
+    fn draft(&self, call: &Call<'_>) -> Result<(String, Value), MessageError> {
+        let message = self.message(call)?;
+        Ok((self.url.render(call.scope)?, message))
+    }
+
     fn message(&self, call: &Call<'_>) -> Result<Value, MessageError> {
-        let text: String = self.text(call).map_err(MessageError::Template)?.chars().take(MAX_TEXT_CHARS).collect();
+        let text: String = self.text(call)?.chars().take(MAX_TEXT_CHARS).collect();
         let Some(blocks) = fitting(&self.blocks, call) else { return Ok(json!({ "text": text })) };
-        let blocks = blocks.render(call.scope).map_err(MessageError::Template)?;
-        let blocks: Value = serde_json::from_str(&blocks).map_err(MessageError::Blocks)?;
+        let blocks: Value = serde_json::from_str(&blocks.render(call.scope)?).map_err(MessageError::Blocks)?;
         Ok(json!({ "text": text, "blocks": blocks }))
     }
 
@@ -92,6 +93,21 @@ impl Runner {
             None => provider::text(&call.event.event_type, &call.event.payload_json),
         };
         Template::mrkdwn(built_in)?.render(call.scope)
+    }
+}
+
+impl From<TemplateError> for MessageError {
+    fn from(error: TemplateError) -> MessageError {
+        MessageError::Template(error)
+    }
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MessageError::Template(error) => error.fmt(f),
+            MessageError::Blocks(error) => write!(f, "blocks is not JSON: {error}"),
+        }
     }
 }
 

@@ -138,13 +138,7 @@ impl Service {
             metrics: Arc::clone(&metrics),
             in_trouble: false,
         };
-        let (stop, end) = (receiver_stop.clone(), end_of("receiver", &messages));
-        let receiver = spawn("receiver", &messages, move || {
-            receiver.run();
-            if !stop.is_set() {
-                end();
-            }
-        })?;
+        let receiver = start_receiver(receiver, &messages)?;
 
         let routing =
             Current::new(Routing { actions: Vec::new(), workers: Vec::new(), poll_interval: config.poll_interval });
@@ -317,6 +311,16 @@ fn passed_listeners(env: &Env<'_>) -> Result<PassedListeners, Failure> {
 /// A configuration may have several problems, and a line of the log has one.
 fn say_lines(what: &str, failure: &Failure) {
     failure.to_string().lines().for_each(|line| error!("{what}: {line}"));
+}
+
+fn start_receiver(receiver: Receiver, messages: &Sender<Message>) -> Result<JoinHandle<()>, Failure> {
+    let (stop, end) = (receiver.stop.clone(), end_of("receiver", messages));
+    spawn("receiver", messages, move || {
+        receiver.run();
+        if !stop.is_set() {
+            end();
+        }
+    })
 }
 
 fn keep_house(
