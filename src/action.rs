@@ -119,8 +119,8 @@ impl Kind {
         }
     }
 
-    /// How many jobs are claimed, and their outcomes recorded, in one transaction. If the process dies between the two
-    /// all of them are done again, so it is more than one only where a repeat does no harm.
+    /// How many jobs are claimed in one transaction; their outcomes are recorded in one too, unless the receiver waits. If the
+    /// process dies between the two all of them are done again, so it is more than one only where a repeat does no harm.
     pub fn batch(&self) -> u32 {
         match self {
             Kind::Log => LOG_BATCH,

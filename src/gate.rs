@@ -128,7 +128,8 @@ pub fn start(
 }
 
 impl Gate {
-    /// Stops accepting, lets what has come be answered, and closes. Returns when no connection lives, or after 5 s.
+    /// Stops accepting, lets what has come be answered, and closes. Returns when no connection lives, or when
+    /// [`Deadlines::stop`](limits::Deadlines::stop) has passed.
     pub fn stop(self) {
         drop(self.stop);
         let _ = self.thread.join(); // a panic was reported by `on_end`

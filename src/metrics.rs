@@ -34,8 +34,8 @@ const PROCESSING_BOUNDS_US: [u64; 9] = [
     86_400_000_000,
 ];
 
-/// As many as tiny_http hands over at once, doubled step by step.
-const BATCH_BOUNDS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
+/// As many as the gate's pool hands over at once, doubled step by step.
+const BATCH_BOUNDS: [u64; 6] = [1, 2, 4, 8, 16, 32];
 
 /// A number that only grows.
 #[derive(Debug, Default)]

@@ -18,7 +18,8 @@ use crate::template::{Scope, TemplateError};
 /// The largest payload on which the router evaluates conditions: as a tree it takes ten times the memory and more.
 const MAX_ROUTED_BYTES: usize = 1 << 20;
 
-/// Events routed in one transaction: enough to share its cost, few enough that the receiver never waits long for it.
+/// Events read, and their conditions evaluated, at once: enough to share the cost of a transaction, which is cut where the
+/// receiver waits for it, and few enough to hold in memory.
 const BATCH: u32 = 100;
 
 /// Stands for any source, any event type, or (alone) for everything.

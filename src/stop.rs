@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Set once, when the process is to end.
+/// Set once, when those who look at it are to end.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 

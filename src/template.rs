@@ -1,7 +1,8 @@
 //! minijinja, set up once: templates that render an event, and expressions that decide on it.
 //!
 //! Variables are `id`, `source`, `event`, `delivery_id`, `received_at`, `headers` (names in lower case), `payload`, and in
-//! an attempt `attempt` and `idempotency_key`, and `dead_action` and `error` where it tells of a death. What is undefined chains: `payload.pull_request.merged` is false on a push.
+//! an attempt `attempt` and `idempotency_key`, and `dead_action` and `error` where it tells of a death. What is undefined
+//! chains: `payload.pull_request.merged` is false on a push.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;

@@ -95,8 +95,8 @@ fn credential_path(name: &str, env: &Env) -> Result<PathBuf, SecretError> {
     }
 }
 
-/// Editors and `echo` end a file, and what fills an environment from one a variable, with a newline that nobody means as a part of the secret. Only one is taken off, so that
-/// a secret which does end with one can still be written.
+/// Editors and `echo` end a file, and what fills an environment from one a variable, with a newline that nobody means as a
+/// part of the secret. Only one is taken off, so that a secret which does end with one can still be written.
 fn strip_newline(bytes: &mut Vec<u8>) {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();

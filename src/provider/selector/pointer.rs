@@ -1,5 +1,5 @@
-//! One value, or one name, out of a JSON text, found without building the rest of it: bodies are up to `max_body` large, and a tree of
-//! one takes ten times its size.
+//! One value, or one name, out of a JSON text, found without building the rest of it: bodies are up to `max_body` large,
+//! and a tree of one takes ten times its size.
 
 use std::fmt;
 
