@@ -68,9 +68,10 @@ const LOCK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// The WAL is cut back to this size after a checkpoint; unbounded, one burst would hold its space on the card for ever.
 const JOURNAL_LIMIT_BYTES: i64 = 8 << 20;
 
-/// Pages that wait in the WAL before they are brought into the database file: SQLite's own measure. Fewer would write
-/// the same page to the card more often.
-const CHECKPOINT_PAGES: i64 = 1000;
+/// Pages that wait in the WAL before they are brought into the database file: half of SQLite's own measure. More would keep
+/// the disk busy for so long at a time that the receiver's syncs are felt to wait; fewer would write the same page to the
+/// card more often.
+const CHECKPOINT_PAGES: i64 = 500;
 
 /// From this length on the WAL is made to begin anew: about `JOURNAL_LIMIT_BYTES`, in pages of 4 KiB.
 const RESTART_PAGES: i64 = 2000;

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use log::{error, info, warn};
+use rustix::process::setpriority_process;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -36,6 +37,9 @@ use crate::systemd;
 use admin::Desk;
 pub(super) use admin::token as admin_token;
 use staff::{Runners, Staff};
+
+/// How far those step back for whom nobody waits: a tenth of a core is left to them at the worst.
+const NICENESS: i32 = 10;
 
 /// What the main thread waits for.
 enum Message {
@@ -172,7 +176,10 @@ impl Service {
         // Last: a command that has begun would outlive a start that fails.
         staff.employ(config, &secrets.runners, &database, &messages)?;
         routing.replace(routing_of(config, &staff));
-        let router = spawn("router", &messages, move || router.run())?;
+        let router = spawn("router", &messages, move || {
+            step_back();
+            router.run();
+        })?;
         introduce(config, gate.address());
         systemd::notify(&[NotifyState::Ready]);
         Ok(Service {
@@ -330,7 +337,10 @@ fn keep_house(
 ) -> Result<Guard, Failure> {
     let (stop, bell) = (Stop::default(), Bell::default());
     let housekeeper = Housekeeper::new(database.pruner()?, policy, bell.clone(), stop.clone());
-    let thread = spawn("housekeeper", messages, move || housekeeper.run())?;
+    let thread = spawn("housekeeper", messages, move || {
+        step_back();
+        housekeeper.run();
+    })?;
     Ok(Guard { stop, bell, thread })
 }
 
@@ -436,6 +446,12 @@ fn spawn(
     };
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
     spawned.map_err(|error| Failure::failed(format!("the thread {name} cannot be started: {error}")))
+}
+
+/// Lets the threads go first that a provider waits for: where there are one or two cores, a worker that catches up would
+/// take their turns. Where that is not allowed, nothing else changes.
+fn step_back() {
+    let _ = setpriority_process(None, NICENESS); // on Linux that is the calling thread alone
 }
 
 struct PanicGuard {

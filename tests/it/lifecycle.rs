@@ -1,9 +1,10 @@
 //! Start, stop, and being killed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
 use std::time::Duration;
 
-use crate::support::{Address, Home, Hookbox, Request, Signal, wait_for};
+use crate::support::{Address, Home, Hookbox, Request, SOURCE, Signal, runner, wait_for};
 
 #[test]
 fn sigterm_and_sigint_end_it_with_exit_0_and_a_checkpoint() {
@@ -187,4 +188,36 @@ fn a_process_that_was_frozen_for_long_goes_on() {
     half.send_lossy(rest);
     assert!(matches!(half.response().status, 200 | 408));
     hookbox.assert_alive();
+}
+
+/// How nice each thread is, by its name: the nineteenth field of its `stat` (proc(5)).
+fn niceness(hookbox: &Hookbox) -> BTreeMap<String, i32> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", hookbox.pid().as_raw_nonzero())).unwrap();
+    let of = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap();
+        let (before, after) = stat.rsplit_once(") ").unwrap();
+        let (_, name) = before.split_once(" (").unwrap();
+        (name.to_owned(), after.split(' ').nth(16).unwrap().parse().unwrap())
+    };
+    tasks.map(|task| of(task.unwrap())).collect()
+}
+
+#[test]
+fn whoever_nobody_waits_for_steps_back_but_no_command_inherits_it() {
+    if !runner().is_empty() {
+        return println!("skipped: the threads would be the emulator's");
+    }
+    let print = "[actions.print]\nkind = \"log\"\non = [\"*\"]\n";
+    let run = "[actions.run]\nkind = \"command\"\nrun = [\"nice\"]\non = [\"*\"]\n";
+    let hookbox = Home::with_config(&format!("{SOURCE}{print}{run}")).start();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.wait_until_done();
+    let niceness = niceness(&hookbox);
+    let own = niceness["receiver"];
+    for (name, steps_back) in
+        [("gate", false), ("action run", false), ("router", true), ("housekeeper", true), ("action print", true)]
+    {
+        assert_eq!(niceness[name] > own, steps_back, "{name}: {niceness:?}");
+    }
+    assert_eq!(hookbox.query::<String>("SELECT detail FROM attempts WHERE action = 'run'"), [format!("exit 0 {own}")]);
 }

@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Message, join, spawn};
-use crate::action::Runner;
+use super::{Message, join, spawn, step_back};
+use crate::action::{Kind, Runner};
 use crate::cli::Failure;
 use crate::config::secret::Env;
 use crate::config::{Action, Config};
@@ -127,7 +127,12 @@ impl Staff {
                     ending: self.ending.clone(),
                 };
                 let (begin, predecessors) = mpsc::channel::<Vec<Hand>>();
+                // What a command runs would inherit it, for good.
+                let steps_back = !matches!(action.kind, Kind::Command(_));
                 let thread = spawn(&format!("action {name}"), messages, move || {
+                    if steps_back {
+                        step_back();
+                    }
                     let Ok(predecessors) = predecessors.recv() else { return };
                     predecessors.into_iter().for_each(|hand| join(hand.thread));
                     worker.run();

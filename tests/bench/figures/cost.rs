@@ -15,8 +15,8 @@ use crate::table::{Spread, at_most, mb, ms, row};
 /// The default: how often an idle program looks for rows of others.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Beside the commits there are checkpoints, a few in a hundred deliveries.
-const WITH_CHECKPOINTS: f64 = 1.05;
+/// Beside the commits there are checkpoints, of two syncs each, after some fifty deliveries that come one by one.
+const WITH_CHECKPOINTS: f64 = 1.1;
 
 const SYNCS: &str = "syscalls:sys_enter_fsync,syscalls:sys_enter_fdatasync";
 
