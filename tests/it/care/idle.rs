@@ -4,10 +4,13 @@ use std::fs;
 use std::time::Duration;
 
 use super::{OLD, insert_done};
-use crate::support::{Home, Hookbox, SOURCE, wait_for};
+use crate::support::{Home, Hookbox, SOURCE, wait_longer_for};
 
 /// Longer than the poll interval, the watchdog's round and some looks of the housekeeper.
 const SPAN: Duration = Duration::from_secs(31);
+
+/// After the last commit the router looks once more, within its poll interval of five seconds, and so touches a page.
+const A_LOOK: Duration = Duration::from_secs(6);
 
 /// What the kernel counts of a process.
 #[derive(Debug)]
@@ -58,8 +61,8 @@ fn an_idle_program_writes_nothing_and_sleeps() {
     // What the start and the delivery have left to do.
     let settled = || fs::read_to_string(format!("/proc/{}/io", hookbox.pid().as_raw_nonzero())).unwrap();
     let mut last = String::new();
-    wait_for("the last write", || {
-        std::thread::sleep(Duration::from_secs(1));
+    wait_longer_for("the last write", 10 * A_LOOK, || {
+        std::thread::sleep(A_LOOK);
         let io = settled();
         let is_same = io.lines().find(|line| line.starts_with("write_bytes"))
             == last.lines().find(|line| line.starts_with("write_bytes"));
