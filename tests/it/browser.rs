@@ -2,11 +2,12 @@
 
 mod driver;
 
+use std::ffi::OsStr;
 use std::process::Command;
 
 use driver::Browser;
 
-use crate::support::{Address, Home, Hookbox, Request, SECRET, SOURCE, Signal, Stub, closed_port, sign_github};
+use crate::support::{Address, Home, Hookbox, Request, SECRET, SOURCE, Signal, Stub, closed_port, runner, sign_github};
 
 /// <https://www.w3.org/TR/webdriver2/#keyboard-actions>
 const ESCAPE: char = '\u{e00c}';
@@ -55,7 +56,9 @@ fn what_a_new_user_is_told_to_type_sends_a_delivery() {
     let hookbox = Home::new().listen(&format!("127.0.0.1:{}", closed_port())).with_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     browser.wait_for_text("#first-secret", "needs GITHUB_WEBHOOK_SECRET too");
-    let command = browser.text("#first-commands code");
+    let told = browser.text("#first-commands code");
+    // An emulated program says its own name, not the emulator's.
+    let command = format!("{} {told}", runner().join(OsStr::new(" ")).display());
     let mut shell = Command::new("sh");
     shell.args(["-c", &command]).current_dir("/").env("GITHUB_WEBHOOK_SECRET", SECRET).env_remove("HOOKBOX_CONFIG");
     let output = shell.output().unwrap();
