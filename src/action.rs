@@ -14,8 +14,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::secret::{Env, SecretError};
 use crate::event::{Event, Outcome};
+use crate::secret::{Env, SecretError};
 use crate::stop::Stop;
 use crate::template::{Scope, TemplateError};
 
@@ -57,7 +57,7 @@ pub struct Call<'a> {
     /// The same for every attempt at the job, so that the destination can tell a repeat.
     pub idempotency_key: &'a str,
     /// What to say of another action that has died, where that is what this is about.
-    pub death: Option<&'a Death>,
+    pub death: Option<&'a DeadJob>,
     /// Nothing takes longer than this, in all.
     pub timeout: Duration,
     /// Set when the process is to end; what is under way then has `grace` left.
@@ -67,7 +67,7 @@ pub struct Call<'a> {
 
 /// An action whose job for the event is dead, and the last error.
 #[derive(Clone, Debug)]
-pub struct Death {
+pub struct DeadJob {
     pub action: String,
     pub error: String,
 }

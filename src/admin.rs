@@ -9,7 +9,7 @@ mod api;
 mod assets;
 mod exposition;
 mod health;
-mod scene;
+mod config_view;
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use crate::current::Current;
 use crate::event::FORWARDING_HEADERS;
 use crate::gate;
 use crate::stop::Stop;
-use access::{Access, Credentials, Denial, MARK};
+use access::{Access, CSRF_HEADER, Credentials, Denial};
 use answer::Answer;
-pub use api::{Api, Traffics};
-pub use health::Stethoscope;
-pub use scene::Scene;
+pub use api::{Api, GateMetrics};
+pub use config_view::ConfigView;
+pub use health::HealthProbe;
 
 /// Requests here have no body worth the name.
 pub const MAX_BODY_BYTES: u64 = 4 * 1024;
@@ -52,36 +52,36 @@ impl Admin {
             return Answer::line(200, "here");
         }
         let access = self.access.get();
-        let asking = credentials(request);
-        if let Err(denial) = access.admit(&asking) {
+        let credentials = credentials(request);
+        if let Err(denial) = access.check_host(&credentials) {
             return Answer::denied(denial);
         }
         let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
-        let Some(wish) = Wish::of(path) else { return Answer::not_found() };
+        let Some(wish) = Route::of(path) else { return Answer::not_found() };
         if !wish.methods().split(", ").any(|allowed| allowed == method) {
             return Answer::wrong_method(wish.methods());
         }
-        if let Err(denial) = authorize(&access, &wish, &asking) {
+        if let Err(denial) = authorize(&access, &wish, &credentials) {
             return Answer::denied(denial);
         }
         let has = field(request, "If-None-Match");
         match wish {
-            Wish::Asset(asset) => asset.answer(),
-            Wish::Health => self.api.health(),
-            Wish::Metrics => self.api.metrics(),
-            Wish::Events => self.api.events(query, has),
-            Wish::Event(id) => self.api.event(id, has),
-            Wish::Stats => self.api.stats(has),
-            Wish::Replay(id) => self.api.replay(id, query),
-            Wish::Cancel(id) => self.api.cancel(id, query),
-            Wish::Pause(action) => self.api.pause(action),
-            Wish::Resume(action) => self.api.resume(action),
+            Route::Asset(asset) => asset.answer(),
+            Route::Health => self.api.health(),
+            Route::Metrics => self.api.metrics(),
+            Route::Events => self.api.events(query, has),
+            Route::Event(id) => self.api.event(id, has),
+            Route::Stats => self.api.stats(has),
+            Route::Replay(id) => self.api.replay(id, query),
+            Route::Cancel(id) => self.api.cancel(id, query),
+            Route::Pause(action) => self.api.pause(action),
+            Route::Resume(action) => self.api.resume(action),
         }
     }
 }
 
 /// What a path stands for.
-enum Wish<'a> {
+enum Route<'a> {
     Asset(&'static assets::Asset),
     Health,
     Metrics,
@@ -94,30 +94,30 @@ enum Wish<'a> {
     Resume(&'a str),
 }
 
-impl Wish<'_> {
-    fn of(path: &str) -> Option<Wish<'_>> {
+impl Route<'_> {
+    fn of(path: &str) -> Option<Route<'_>> {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match segments[..] {
-            ["healthz"] => Some(Wish::Health),
-            ["metrics"] => Some(Wish::Metrics),
-            ["api", "events"] => Some(Wish::Events),
-            ["api", "stats"] => Some(Wish::Stats),
-            ["api", "events", id] => Some(Wish::Event(id.parse().ok()?)),
-            ["api", "events", id, "replay"] => Some(Wish::Replay(id.parse().ok()?)),
-            ["api", "events", id, "cancel"] => Some(Wish::Cancel(id.parse().ok()?)),
-            ["api", "actions", name, "pause"] => Some(Wish::Pause(name)),
-            ["api", "actions", name, "resume"] => Some(Wish::Resume(name)),
-            _ => assets::find(path).map(Wish::Asset),
+            ["healthz"] => Some(Route::Health),
+            ["metrics"] => Some(Route::Metrics),
+            ["api", "events"] => Some(Route::Events),
+            ["api", "stats"] => Some(Route::Stats),
+            ["api", "events", id] => Some(Route::Event(id.parse().ok()?)),
+            ["api", "events", id, "replay"] => Some(Route::Replay(id.parse().ok()?)),
+            ["api", "events", id, "cancel"] => Some(Route::Cancel(id.parse().ok()?)),
+            ["api", "actions", name, "pause"] => Some(Route::Pause(name)),
+            ["api", "actions", name, "resume"] => Some(Route::Resume(name)),
+            _ => assets::find(path).map(Route::Asset),
         }
     }
 
     fn is_change(&self) -> bool {
-        matches!(self, Wish::Replay(_) | Wish::Cancel(_) | Wish::Pause(_) | Wish::Resume(_))
+        matches!(self, Route::Replay(_) | Route::Cancel(_) | Route::Pause(_) | Route::Resume(_))
     }
 
     /// The page asks for the token, so that it must come without; whether all is well, the public listener tells anybody.
     fn is_open(&self) -> bool {
-        matches!(self, Wish::Asset(_) | Wish::Health)
+        matches!(self, Route::Asset(_) | Route::Health)
     }
 
     fn methods(&self) -> &'static str {
@@ -125,18 +125,18 @@ impl Wish<'_> {
     }
 }
 
-fn authorize(access: &Access, wish: &Wish<'_>, asking: &Credentials<'_>) -> Result<(), Denial> {
+fn authorize(access: &Access, wish: &Route<'_>, credentials: &Credentials<'_>) -> Result<(), Denial> {
     if !wish.is_open() {
-        access.confide(asking)?;
+        access.authorize_read(credentials)?;
     }
-    if wish.is_change() { access.entrust(asking) } else { Ok(()) }
+    if wish.is_change() { access.authorize_write(credentials) } else { Ok(()) }
 }
 
 fn credentials(request: &Request) -> Credentials<'_> {
     Credentials {
         host: field(request, "Host"),
         authorization: field(request, "Authorization"),
-        mark: field(request, MARK.0),
+        mark: field(request, CSRF_HEADER.0),
         is_forwarded: FORWARDING_HEADERS.iter().any(|name| field(request, name).is_some()),
     }
 }

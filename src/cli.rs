@@ -13,9 +13,8 @@ mod progress;
 mod providers;
 mod prune;
 mod replay;
-mod secret;
+pub(crate) mod secret;
 mod send;
-mod serve;
 mod show;
 mod stats;
 mod systemd;
@@ -29,7 +28,7 @@ use args::{Args, Command, UsageError};
 
 use crate::config::ConfigError;
 use crate::gate::GateError;
-use crate::gate::private::PrivateError;
+use crate::gate::upstream::socket::UpstreamError;
 use crate::listen::ListenError;
 use crate::store;
 use crate::systemd::PassedError;
@@ -43,12 +42,12 @@ pub struct Failure {
 
 impl Failure {
     /// It did not work this time.
-    fn failed(message: impl Into<String>) -> Failure {
+    pub fn failed(message: impl Into<String>) -> Failure {
         Failure { code: 1, message: message.into() }
     }
 
     /// It cannot work without a change of usage, config or database: the service manager does not try again.
-    fn usage(message: impl Into<String>) -> Failure {
+    pub fn usage(message: impl Into<String>) -> Failure {
         Failure { code: 2, message: message.into() }
     }
 }
@@ -89,8 +88,8 @@ impl From<GateError> for Failure {
     }
 }
 
-impl From<PrivateError> for Failure {
-    fn from(error: PrivateError) -> Failure {
+impl From<UpstreamError> for Failure {
+    fn from(error: UpstreamError) -> Failure {
         Failure::failed(error.to_string())
     }
 }
@@ -115,7 +114,7 @@ impl From<io::Error> for Failure {
 pub fn main() -> ExitCode {
     let Err(failure) = run() else { return ExitCode::SUCCESS };
     if !failure.message.is_empty() {
-        crate::log::last_words(&format!("hookbox: {failure}"));
+        crate::log::fatal(&format!("hookbox: {failure}"));
     }
     ExitCode::from(failure.code)
 }
@@ -132,7 +131,7 @@ fn run() -> Result<(), Failure> {
         Command::Serve => {
             // The `log` action writes to standard output from its own thread.
             drop(out);
-            serve::run(config()?, &env, config)
+            crate::service::run(config()?, &env, config)
         }
         Command::Check(what) => check::run(&config()?, what, &env, &mut out),
         Command::List(list) => list::run(&config()?, list, &mut out),

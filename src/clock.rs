@@ -14,7 +14,7 @@ const LAST_WRITTEN_MS: i64 = 253_402_300_799_999;
 const STEP: Duration = Duration::from_secs(60);
 
 /// How long a clock that was set is not trusted with what cannot be undone: who set it wrong notices within the hour.
-const DISTRUST: Duration = Duration::from_secs(60 * 60);
+const QUARANTINE: Duration = Duration::from_secs(60 * 60);
 
 /// A moment of wall time, in milliseconds since 1970-01-01 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,13 +70,13 @@ impl Timestamp {
 
 /// Notices that the clock is set while the program runs.
 #[derive(Debug, Default)]
-pub struct Steadiness {
+pub struct ClockStepDetector {
     /// Wall time minus the time that has really passed.
     offset_ms: Option<i64>,
     trusted_from: Duration,
 }
 
-impl Steadiness {
+impl ClockStepDetector {
     /// Whether `now` may be trusted with what cannot be undone: it is plausible, and no step was seen within the last hour.
     /// `elapsed` is how much time has really passed, since any moment that stays the same.
     pub fn judge(&mut self, elapsed: Duration, now: Timestamp) -> bool {
@@ -84,7 +84,7 @@ impl Steadiness {
         let before_ms = *self.offset_ms.get_or_insert(offset_ms);
         if offset_ms.abs_diff(before_ms) > STEP.as_millis().try_into().unwrap_or(u64::MAX) {
             self.offset_ms = Some(offset_ms);
-            self.trusted_from = elapsed.saturating_add(DISTRUST);
+            self.trusted_from = elapsed.saturating_add(QUARANTINE);
         }
         now.is_plausible() && elapsed >= self.trusted_from
     }
@@ -157,14 +157,14 @@ mod tests {
         let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
         let at = |hours_: u64| now().plus(hours(hours_));
         let start = now();
-        let mut clock = Steadiness::default();
+        let mut clock = ClockStepDetector::default();
         assert!(clock.judge(hours(0), start));
         assert!(clock.judge(hours(5), start.plus(hours(5))), "an hour took an hour");
         assert!(!clock.judge(hours(6), at(24 * 365)), "a year ahead");
         assert!(!clock.judge(hours(6), start.plus(hours(6))), "and back");
         assert!(!clock.judge(hours(6) + STEP, start.plus(hours(6) + STEP)));
         assert!(clock.judge(hours(7), start.plus(hours(7))));
-        let mut in_1970 = Steadiness::default();
+        let mut in_1970 = ClockStepDetector::default();
         assert!(!in_1970.judge(hours(0), Timestamp::from_unix_ms(60_000)));
         assert!(!in_1970.judge(hours(1), start.plus(hours(1))), "set from 1970 to now");
         assert!(in_1970.judge(hours(2), start.plus(hours(2))));

@@ -7,9 +7,7 @@ mod admin;
 mod file;
 mod reader;
 mod retention;
-pub mod secret;
 mod source;
-pub mod units;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -24,14 +22,14 @@ pub use self::admin::{Admin, AdminListen};
 pub use self::file::{ConfigError, SYSTEM_CONFIG};
 use self::reader::{Parsed, Reader, expected, parsed, read_root, text};
 pub use self::retention::Retention;
-use self::secret::{Env, SecretRef};
 use self::source::read_source;
 pub use self::source::{Source, Verification};
-use self::units::{duration_text, parse_duration, parse_size, size_text};
 use crate::cidr::Cidr;
 use crate::listen::Listen;
 use crate::provider;
+use crate::secret::{Env, SecretRef};
 use crate::suggest::closest;
+use crate::units::{duration_text, parse_duration, parse_size, size_text};
 
 /// Only this machine: whoever wants the world to reach hookbox says so, or puts a proxy before it.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:5000";
@@ -152,13 +150,13 @@ fn read_sources(keys: &mut Reader) -> Option<BTreeMap<String, Source>> {
 
 /// A variable that is set but empty counts as set: its owner means to verify, and hears of it when it is resolved.
 fn built_in_sources(env: &Env) -> BTreeMap<String, Source> {
-    let contract = provider::preset(BUILT_IN_SOURCE).and_then(|preset| preset.contract().ok());
-    let Some(contract) = contract else { return BTreeMap::new() };
+    let verifier = provider::preset(BUILT_IN_SOURCE).and_then(|preset| preset.verifier().ok());
+    let Some(verifier) = verifier else { return BTreeMap::new() };
     let verification = match env(BUILT_IN_SECRET) {
         Some(_) => Verification::Secrets(vec![SecretRef::Env(BUILT_IN_SECRET.to_owned())]),
         None => Verification::LocalOnly,
     };
-    BTreeMap::from([(BUILT_IN_SOURCE.to_owned(), Source::of(BUILT_IN_SOURCE, contract, verification))])
+    BTreeMap::from([(BUILT_IN_SOURCE.to_owned(), Source::of(BUILT_IN_SOURCE, verifier, verification))])
 }
 
 /// Accepts a path for the database, from the config or the command line.

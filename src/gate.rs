@@ -10,23 +10,21 @@
 //! deadline, and serves what is ready. The list for poll(2) is made anew from the states each turn: to pause is to be
 //! left out, and nothing can go stale. An idle gate sleeps without a timeout.
 
-mod answer;
 mod blocks;
 mod body;
 mod connection;
 mod head;
 mod limits;
-mod pool;
-pub mod private;
-mod pulse;
-mod reply;
+pub mod upstream;
+mod liveness;
+mod refusal;
 mod traffic;
-mod turns;
+mod event_loop;
 
 use crate::listen::Listener;
+use event_loop::EventLoop;
 pub use limits::Limits;
-use pool::Pool;
-pub use pulse::{Beats, Pulse};
+pub use liveness::{Liveness, Snapshot};
 use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -36,7 +34,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 pub use traffic::Traffic;
-use turns::Turns;
+use upstream::pool::Pool;
 
 /// The header in which the gate names the sender's address to the receiver. A sender's own header of that name is
 /// dropped.
@@ -63,7 +61,7 @@ pub struct Gate {
     /// The thread stops when this end is closed.
     stop: UnixStream,
     thread: JoinHandle<()>,
-    pulse: Arc<Pulse>,
+    liveness: Arc<Liveness>,
 }
 
 #[derive(Debug)]
@@ -114,17 +112,17 @@ pub fn start(
     let (ready, is_ready) = mpsc::sync_channel(1);
     let address = listener.address().to_string();
     let inner = inner.to_path_buf();
-    let pulse = Arc::new(Pulse::default());
-    let beating = Arc::clone(&pulse);
+    let liveness = Arc::new(Liveness::default());
+    let beating = Arc::clone(&liveness);
     let start_timeout = limits.deadlines.start;
     let run = move || {
         let _on_end = OnDrop(Some(on_end));
         let pool = Pool::new(inner, limits.slots);
-        Turns::new(limits, listener, stopped, pool, settings, beating, ready).run();
+        EventLoop::new(limits, listener, stopped, pool, settings, beating, ready).run();
     };
     let thread = thread::Builder::new().name("gate".into()).spawn(run).map_err(GateError::Failed)?;
     is_ready.recv_timeout(start_timeout).map_err(|_| GateError::ReceiverSilent)?;
-    Ok(Gate { address, stop, thread, pulse })
+    Ok(Gate { address, stop, thread, liveness })
 }
 
 impl Gate {
@@ -135,8 +133,8 @@ impl Gate {
         let _ = self.thread.join(); // a panic was reported by `on_end`
     }
 
-    pub fn pulse(&self) -> Arc<Pulse> {
-        Arc::clone(&self.pulse)
+    pub fn liveness(&self) -> Arc<Liveness> {
+        Arc::clone(&self.liveness)
     }
 
     /// What a sender connects to, as [`Listener::address`] says it.

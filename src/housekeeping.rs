@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use crate::clock::{self, Steadiness, Timestamp};
+use crate::clock::{self, ClockStepDetector, Timestamp};
 use crate::config::Retention;
 use crate::current::Current;
 use crate::event::Status;
-use crate::stop::{Bell, Stop};
-use crate::store::{self, Disk, Expiring, Pruner, Rule, Search};
+use crate::stop::{Stop, Waker};
+use crate::store::{self, Cursor, Disk, Expired, Pruner, Rule};
 
 /// How often to look. It also puts the first look off until a machine without a clock battery has asked for the time.
 const LOOK_EVERY: Duration = Duration::from_secs(10 * 60);
@@ -37,24 +37,24 @@ pub struct Policy {
 pub struct Housekeeper {
     pruner: Pruner,
     policy: Current<Policy>,
-    bell: Bell,
+    waker: Waker,
     stop: Stop,
     began: Instant,
-    steadiness: Steadiness,
+    clock_steps: ClockStepDetector,
     was_clock_trusted: bool,
     is_disk_low: bool,
 }
 
 impl Housekeeper {
-    /// To end it, set `stop` and ring `bell`.
-    pub fn new(pruner: Pruner, policy: Current<Policy>, bell: Bell, stop: Stop) -> Housekeeper {
+    /// To end it, set `stop` and ring `waker`.
+    pub fn new(pruner: Pruner, policy: Current<Policy>, waker: Waker, stop: Stop) -> Housekeeper {
         Housekeeper {
             pruner,
             policy,
-            bell,
+            waker,
             stop,
             began: Instant::now(),
-            steadiness: Steadiness::default(),
+            clock_steps: ClockStepDetector::default(),
             was_clock_trusted: true,
             is_disk_low: false,
         }
@@ -65,7 +65,7 @@ impl Housekeeper {
         self.is_clock_trusted(clock::now());
         self.watch_disk();
         loop {
-            self.bell.wait(pause(&self.policy.get().retention));
+            self.waker.wait(pause(&self.policy.get().retention));
             if self.stop.is_set() {
                 return;
             }
@@ -98,14 +98,14 @@ impl Housekeeper {
         let mut forgotten = 0;
         for rule in rules {
             let count = self.forget_by(*rule)?;
-            forgotten += if rule.what == Expiring::Duplicates { 0 } else { count };
+            forgotten += if rule.what == Expired::Duplicates { 0 } else { count };
         }
         Ok(forgotten)
     }
 
     fn forget_by(&self, rule: Rule) -> store::Result<usize> {
         let pruner = &self.pruner;
-        let mut search = Search::new(rule);
+        let mut search = Cursor::new(rule);
         let mut forgotten = 0;
         loop {
             let batch = pruner.find(&mut search)?;
@@ -114,12 +114,12 @@ impl Housekeeper {
             }
             forgotten += pruner.forget(&search, &batch)?;
             pruner.checkpoint();
-            self.bell.wait(if pruner.is_busy()? { PAUSE_WHILE_BUSY } else { PAUSE });
+            self.waker.wait(if pruner.is_busy()? { PAUSE_WHILE_BUSY } else { PAUSE });
         }
     }
 
     fn is_clock_trusted(&mut self, now: Timestamp) -> bool {
-        self.steadiness.judge(self.began.elapsed(), now)
+        self.clock_steps.judge(self.began.elapsed(), now)
     }
 
     /// Says once when the disk fills up, and again when it has been emptied and fills up again.
@@ -144,10 +144,10 @@ fn pause(retention: &Retention) -> Duration {
 /// What is to be forgotten at that moment.
 pub fn rules(retention: &Retention, now: Timestamp) -> Vec<Rule> {
     let ages = [
-        (Expiring::Events(Status::Processed), retention.processed),
-        (Expiring::Events(Status::Error), retention.error),
-        (Expiring::Duplicates, retention.duplicates),
+        (Expired::Events(Status::Processed), retention.processed),
+        (Expired::Events(Status::Error), retention.error),
+        (Expired::Duplicates, retention.duplicates),
     ];
-    let rule = |(what, age): (Expiring, Option<Duration>)| Some(Rule { what, before: now.minus(age?), now });
+    let rule = |(what, age): (Expired, Option<Duration>)| Some(Rule { what, before: now.minus(age?), now });
     ages.into_iter().filter_map(rule).collect()
 }

@@ -281,18 +281,18 @@ impl Listener {
     }
 
     /// Where this process itself can connect to it.
-    pub fn door(&self) -> Result<Door, ListenError> {
+    pub fn local_address(&self) -> Result<LocalAddress, ListenError> {
         let address = rustix::net::getsockname(self);
-        address.map(Door).map_err(|error| ListenError::Failed(self.address.clone(), error.into()))
+        address.map(LocalAddress).map_err(|error| ListenError::Failed(self.address.clone(), error.into()))
     }
 }
 
 /// The address of a listener of this process. One on `0.0.0.0` or `[::]` is reached on the loopback: Linux takes the
 /// unspecified address for that.
 #[derive(Clone, Debug)]
-pub struct Door(SocketAddrAny);
+pub struct LocalAddress(SocketAddrAny);
 
-impl Door {
+impl LocalAddress {
     /// Connects as any sender does. Connecting, and each read and write afterwards, fail with `WouldBlock` when they
     /// take longer than what is left of `timeout`. A blocking connect heeds the limit for sending (socket(7)).
     pub fn connect(&self, timeout: Duration) -> io::Result<File> {

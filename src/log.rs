@@ -49,7 +49,7 @@ pub fn start(level: LevelFilter) {
 ///
 /// `source` is the source's name, empty where there is none; `what` tells kinds of the same source apart. Neither may be
 /// a stranger's own words: kinds are kept in memory.
-pub fn stranger(level: Level, source: &str, what: &'static str, line: fmt::Arguments<'_>) {
+pub fn rate_limited(level: Level, source: &str, what: &'static str, line: fmt::Arguments<'_>) {
     if !log::log_enabled!(level) {
         return;
     }
@@ -65,13 +65,13 @@ pub fn stranger(level: Level, source: &str, what: &'static str, line: fmt::Argum
 }
 
 /// Tells what was counted instead of written, if that is due. For a thread that wakes up anyway.
-pub fn tell_counted() {
+pub fn flush_suppressed() {
     let summary = STRANGERS.lock().unwrap_or_else(PoisonError::into_inner).summary(Instant::now());
     warn_of(summary);
 }
 
 /// Tells it now, because the process ends.
-pub fn tell_counted_at_last() {
+pub fn flush_suppressed_at_end() {
     let summary = STRANGERS.lock().unwrap_or_else(PoisonError::into_inner).close(Instant::now());
     warn_of(summary);
 }
@@ -83,7 +83,7 @@ fn warn_of(summary: Option<String>) {
 }
 
 /// Says why the program ends, before or after [`start`]. It may be several lines.
-pub fn last_words(text: &str) {
+pub fn fatal(text: &str) {
     // With standard error gone the exit code still tells.
     let _ = std::io::stderr().lock().write_all(last_lines(*FORM, text).as_bytes());
 }
@@ -152,8 +152,8 @@ mod tests {
 
     #[test]
     fn a_line_has_its_time_and_level() {
-        let text = line(Form::Plain, at_start(), Level::Warn, "a door bangs");
-        assert_eq!(text, "2025-01-31T12:00:00+00:00 WARN  a door bangs\n");
+        let text = line(Form::Plain, at_start(), Level::Warn, "a local_address bangs");
+        assert_eq!(text, "2025-01-31T12:00:00+00:00 WARN  a local_address bangs\n");
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod cli;
 
 mod config;
 mod current;
+mod secret;
+mod units;
 mod event;
 
 mod systemd;
@@ -26,6 +28,7 @@ mod store;
 
 mod route;
 mod worker;
+mod service;
 mod housekeeping;
 mod retry;
 mod action;

@@ -102,7 +102,7 @@ pub struct Metrics {
     pub rejects: Rejects,
     sources: Labelled<SourceCounts>,
     /// What no source was found for.
-    pub stray: RejectCounts,
+    pub unmatched: RejectCounts,
     actions: Labelled<ActionCounts>,
 }
 
@@ -113,7 +113,7 @@ impl Default for Metrics {
             hours: Hours::default(),
             rejects: Rejects::default(),
             sources: Labelled::default(),
-            stray: RejectCounts::default(),
+            unmatched: RejectCounts::default(),
             actions: Labelled::default(),
         }
     }

@@ -13,7 +13,7 @@ mod redact;
 pub mod scheme;
 mod selector;
 mod sign;
-mod signed;
+mod format;
 mod texts;
 mod twilio;
 mod unsupported;
@@ -22,21 +22,21 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::config::secret::Secret;
-use crate::config::units::duration_text;
 use crate::digest;
 use crate::event::MAX_IDENTIFIER_BYTES;
+use crate::secret::Secret;
+use crate::units::duration_text;
 
-use handshake::{Greeting, Handshake};
-use scheme::{Algorithm, Encoding, KeyForm, Scheme, Unit};
-use signed::Scope;
+use format::Inputs;
+use handshake::{Handshake, PreparedHandshake};
+use scheme::{Algorithm, Encoding, KeyEncoding, Scheme, Unit};
 
 pub use describe::{describe, summary, unknown, verified};
+pub use format::Format;
 pub use presets::{names, preset, presets};
 pub use redact::{REDACTED, is_secret_header};
 pub use selector::{FORM, Parts, Selector};
-pub use sign::{Draft, SignError, Wish, draft};
-pub use signed::Template;
+pub use sign::{RequestBuilder, SignError, TestDelivery, draft};
 pub use texts::text;
 pub use unsupported::{UNSUPPORTED, Unsupported, unsupported};
 
@@ -64,7 +64,7 @@ pub struct Preset {
     pub tolerance_s: u64,
     /// 0: not checked.
     pub tolerance_future_s: u64,
-    pub key: KeyForm,
+    pub key: KeyEncoding,
     pub key_strip: &'static str,
     /// Verifies in place of the scheme.
     pub code: Option<Code>,
@@ -93,8 +93,8 @@ pub struct Preset {
 #[derive(Debug)]
 pub struct Code {
     /// The position of the secret that matches.
-    pub verify: fn(&[Secret], &Scope<'_>) -> Result<usize, Refusal>,
-    pub sign: fn(&Secret, &mut Draft) -> Result<(), SignError>,
+    pub verify: fn(&[Secret], &Inputs<'_>) -> Result<usize, Refusal>,
+    pub sign: fn(&Secret, &mut RequestBuilder) -> Result<(), SignError>,
     /// What is verified, in words.
     pub says: &'static str,
     pub needs_url: bool,
@@ -119,17 +119,17 @@ pub struct Sample {
 
 /// A preset made ready for one source, with what its config overrides.
 #[derive(Clone, Debug)]
-pub struct Contract {
+pub struct Verifier {
     pub preset: &'static Preset,
     pub scheme: Scheme,
-    pub id: Vec<Template>,
-    pub event: Vec<Template>,
+    pub id: Vec<Format>,
+    pub event: Vec<Format>,
     pub without_id: WithoutId,
     pub forms: bool,
     pub status: u16,
     /// Under which address the provider knows the source.
     pub public_url: Option<String>,
-    pub handshakes: Vec<Greeting>,
+    pub handshakes: Vec<PreparedHandshake>,
 }
 
 /// A delivery that is genuine.
@@ -233,12 +233,12 @@ fn seconds(ms: i64) -> String {
 /// Verifies a delivery over the bytes as received. Any of `keys` may match, so that they can be rotated.
 ///
 /// Pure, and called before anything is parsed that is not itself a part of the proof.
-pub fn verify(contract: &Contract, keys: &[Secret], parts: &Parts<'_>, now: Timestamp) -> Result<Verified, Refusal> {
-    let id = contract.scheme.signed.needs_id().then(|| contract.id_as_given(parts)).flatten();
-    let scope = Scope { id: id.as_deref(), ..contract.scope(*parts) };
-    let secret_position = match &contract.preset.code {
+pub fn verify(verifier: &Verifier, keys: &[Secret], parts: &Parts<'_>, now: Timestamp) -> Result<Verified, Refusal> {
+    let id = verifier.scheme.signed.needs_id().then(|| verifier.id_as_given(parts)).flatten();
+    let scope = Inputs { id: id.as_deref(), ..verifier.scope(*parts) };
+    let secret_position = match &verifier.preset.code {
         Some(code) => (code.verify)(keys, &scope),
-        None => contract.scheme.verify(keys, &scope, now),
+        None => verifier.scheme.verify(keys, &scope, now),
     }?;
     Ok(Verified { secret_position })
 }
@@ -246,10 +246,10 @@ pub fn verify(contract: &Contract, keys: &[Secret], parts: &Parts<'_>, now: Time
 impl Preset {
     /// The preset as it stands, without anybody's overrides. `Err` names a text of the table that cannot be read; a test
     /// proves that there is none.
-    pub fn contract(&'static self) -> Result<Contract, String> {
+    pub fn verifier(&'static self) -> Result<Verifier, String> {
         let optional = |text: &'static str| Some(text).filter(|text| !text.is_empty());
         let seconds = |seconds| Some(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        Ok(Contract {
+        Ok(Verifier {
             preset: self,
             scheme: Scheme {
                 alg: self.alg,
@@ -283,11 +283,11 @@ impl Preset {
 }
 
 /// Where an id or a type is: a selector, or several in a template.
-pub fn value(text: &str) -> Result<Template, String> {
-    if text.contains('{') { text.parse() } else { text.parse().map(Template::value) }
+pub fn value(text: &str) -> Result<Format, String> {
+    if text.contains('{') { text.parse() } else { text.parse().map(Format::value) }
 }
 
-impl Contract {
+impl Verifier {
     pub fn needs_url(&self) -> bool {
         match &self.preset.code {
             Some(code) => code.needs_url,
@@ -298,7 +298,7 @@ impl Contract {
     /// Whether any value of it is in a field of a form.
     pub fn reads_forms(&self) -> bool {
         let templates = self.id.iter().chain(&self.event).chain([&self.scheme.signed]);
-        let mut selectors = templates.flat_map(Template::selectors).chain([&self.scheme.sig]).chain(&self.scheme.ts);
+        let mut selectors = templates.flat_map(Format::selectors).chain([&self.scheme.sig]).chain(&self.scheme.ts);
         selectors.any(|selector| selector.places().iter().any(|place| matches!(place, Selector::Form(_))))
     }
 
@@ -326,15 +326,15 @@ impl Contract {
         self.event.iter().find_map(|value| self.read(value, parts))
     }
 
-    fn read(&self, value: &Template, parts: &Parts<'_>) -> Option<String> {
+    fn read(&self, value: &Format, parts: &Parts<'_>) -> Option<String> {
         match value.selector() {
             Some(selector) => parts.first(selector).map(String::from),
             None => value.text(&self.scope(*parts), |text| Some(text.to_owned())),
         }
     }
 
-    fn scope<'a>(&'a self, parts: Parts<'a>) -> Scope<'a> {
-        Scope { url: self.public_url.as_deref(), ..Scope::of(parts) }
+    fn scope<'a>(&'a self, parts: Parts<'a>) -> Inputs<'a> {
+        Inputs { url: self.public_url.as_deref(), ..Inputs::of(parts) }
     }
 }
 

@@ -27,17 +27,17 @@ use tiny_http::{Request, Server};
 use crate::cidr::Cidr;
 use crate::clock::{self, Timestamp};
 use crate::config::Source;
-use crate::config::secret::Secret;
 use crate::current::Current;
 use crate::digest;
 use crate::event::{BROWSER_HEADERS, Delivery, DeliveryId, FORWARDING_HEADERS, Headers, MAX_IDENTIFIER_BYTES};
 use crate::gate;
-use crate::log::stranger;
+use crate::log::rate_limited;
 use crate::metrics::{Metrics, Reject, SourceCounts};
-use crate::provider::handshake::{self, Acquaintance, Encounter, Stage};
-use crate::provider::{self, Contract, Parts, WithoutId};
-use crate::stop::{Bell, Stop};
-use crate::store::{self, Ingest, Kept, NotStored, Stored};
+use crate::provider::handshake::{self, HandshakeConfig, HandshakeResult, Stage};
+use crate::provider::{self, Parts, Verifier, WithoutId};
+use crate::secret::Secret;
+use crate::stop::{Stop, Waker};
+use crate::store::{self, Ingest, Ingested, NotStored, Stored};
 
 use answer::{Answer, Ended, Rejected, Rejection};
 use client::{Client, FORWARDED_FOR};
@@ -77,7 +77,7 @@ pub struct Intake {
 pub struct Endpoint {
     pub source: Source,
     pub proof: Proof,
-    pub known: Acquaintance,
+    pub known: HandshakeConfig,
     pub counts: Arc<SourceCounts>,
 }
 
@@ -99,7 +99,7 @@ pub struct Receiver {
     pub server: Arc<Server>,
     pub intake: Current<Intake>,
     pub ingest: Ingest,
-    pub router: Bell,
+    pub router: Waker,
     pub stop: Stop,
     pub metrics: Arc<Metrics>,
     /// Whether the last commit failed: trouble is told once when it begins and once when it ends.
@@ -161,29 +161,31 @@ impl Receiver {
                 Err(not_stored) => self.refuse(not_stored),
             }
         }
-        self.router.ring();
+        self.router.wake();
     }
 
     fn acknowledge(&mut self, stored: Stored<Answer>) {
         if mem::take(&mut self.in_trouble) {
-            stranger(Level::Info, "", "stored again", format_args!("deliveries are stored again"));
+            rate_limited(Level::Info, "", "stored again", format_args!("deliveries are stored again"));
         }
         let (kept, label) = answer::acknowledge(stored);
         let text = &label.text;
         match kept {
-            Kept::New(id) if label.is_proven => info!("stored event {id}: {text}"),
-            Kept::New(id) => label.by_a_stranger("stored unverified", format_args!("stored event {id}: {text}")),
+            Ingested::New(id) if label.is_proven => info!("stored event {id}: {text}"),
+            Ingested::New(id) => label.by_a_stranger("stored unverified", format_args!("stored event {id}: {text}")),
             // Whoever has seen one delivery can send it again.
-            Kept::Duplicate(id) => label.by_a_stranger("known delivery", format_args!("event {id} came again: {text}")),
-            Kept::Requeued(id) => info!("event {id} came again, and its dead jobs are queued again: {text}"),
-            Kept::Replayed(id) => info!("event {id} came again after dedup_window, and is replayed: {text}"),
+            Ingested::Duplicate(id) => {
+                label.by_a_stranger("known delivery", format_args!("event {id} came again: {text}"))
+            }
+            Ingested::Requeued(id) => info!("event {id} came again, and its dead jobs are queued again: {text}"),
+            Ingested::Replayed(id) => info!("event {id} came again after dedup_window, and is replayed: {text}"),
         }
     }
 
     fn refuse(&mut self, NotStored { carried, error }: NotStored<Answer>) {
         if !mem::replace(&mut self.in_trouble, true) {
             // Near the disk's reserve, large and small ones may take turns.
-            stranger(Level::Error, "", "refused", format_args!("deliveries are refused: {error}"));
+            rate_limited(Level::Error, "", "refused", format_args!("deliveries are refused: {error}"));
         }
         reject(Rejected { answer: carried, why: Rejection::NotStored }, &self.metrics, clock::now());
     }
@@ -289,9 +291,9 @@ impl Received {
         Ok(Routed { received: self, endpoint })
     }
 
-    fn parts(&self, contract: &Contract) -> Parts<'_> {
+    fn parts(&self, verifier: &Verifier) -> Parts<'_> {
         let Received { answer, headers, body, .. } = self;
-        Parts { method: answer.method(), target: answer.target(), headers, body, forms: contract.forms }
+        Parts { method: answer.method(), target: answer.target(), headers, body, forms: verifier.forms }
     }
 
     fn is_local(&self) -> bool {
@@ -310,14 +312,14 @@ impl<'a> Routed<'a> {
     /// Answers the request if it is a handshake of its provider.
     fn encounter(self, stage: Stage<'_>) -> Result<Routed<'a>, Ended> {
         let Routed { received, endpoint } = self;
-        let contract = &endpoint.source.contract;
-        match handshake::meet(contract, &received.parts(contract), &endpoint.known, stage) {
-            Encounter::Delivery => Ok(Routed { received, endpoint }),
-            Encounter::Handshake(reply) => Err(Ended::Met(received.answer, Box::new(reply))),
-            Encounter::WrongMethod => {
-                Err(received.answer.rejected(Rejection::WrongMethod { allow: handshake::methods(contract) }))
+        let verifier = &endpoint.source.verifier;
+        match handshake::meet(verifier, &received.parts(verifier), &endpoint.known, stage) {
+            HandshakeResult::Delivery => Ok(Routed { received, endpoint }),
+            HandshakeResult::Handshake(reply) => Err(Ended::Met(received.answer, Box::new(reply))),
+            HandshakeResult::WrongMethod => {
+                Err(received.answer.rejected(Rejection::WrongMethod { allow: handshake::methods(verifier) }))
             }
-            Encounter::Refused => Err(received.answer.rejected(Rejection::NotMet)),
+            HandshakeResult::Refused => Err(received.answer.rejected(Rejection::NotMet)),
         }
     }
 }
@@ -325,9 +327,9 @@ impl<'a> Routed<'a> {
 impl<'a> Unmet<'a> {
     fn verify(self, now: Timestamp) -> Result<Verified<'a>, Ended> {
         let Unmet(Routed { received, endpoint }) = self;
-        let contract = &endpoint.source.contract;
+        let verifier = &endpoint.source.verifier;
         let verdict = match &endpoint.proof {
-            Proof::Signature(keys) => provider::verify(contract, keys, &received.parts(contract), now)
+            Proof::Signature(keys) => provider::verify(verifier, keys, &received.parts(verifier), now)
                 .map(|verified| Some(verified.secret_position))
                 .map_err(Rejection::from),
             Proof::Nothing => Ok(None),
@@ -362,7 +364,7 @@ impl Genuine<'_> {
         let source = &endpoint.source;
         match parse(source, &answer, &headers, body, max_body_bytes, now) {
             Ok(delivery) => {
-                answer.accept(source.contract.status, &delivery, secret_position.is_some());
+                answer.accept(source.verifier.status, &delivery, secret_position.is_some());
                 Ok((Delivery { secret_position, ..delivery }, answer))
             }
             Err(why) => Err(answer.rejected(why)),
@@ -379,28 +381,28 @@ fn parse(
     now: Timestamp,
 ) -> Result<Delivery, Rejection> {
     let content = Content::decode(headers, body, max_body_bytes)?;
-    let contract = &source.contract;
+    let verifier = &source.verifier;
     let parts = Parts {
         method: answer.method(),
         target: answer.target(),
         headers,
         body: content.decoded(),
-        forms: contract.forms,
+        forms: verifier.forms,
     };
-    let event_type = identifier(contract.event_type(&parts))?;
-    let id = match (identifier(contract.delivery_id(&parts))?, contract.without_id) {
+    let event_type = identifier(verifier.event_type(&parts))?;
+    let id = match (identifier(verifier.delivery_id(&parts))?, verifier.without_id) {
         (Some(id), _) => DeliveryId::Given(id),
         (None, WithoutId::Content) => DeliveryId::OfContent(content_id(&source.name, content.received())),
         (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
     };
-    let payload = content.represent(headers, contract.forms).map_err(Rejection::Malformed)?;
+    let payload = content.represent(headers, verifier.forms).map_err(Rejection::Malformed)?;
     Ok(Delivery {
         source: source.name.clone(),
         event_type: event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned()),
         id,
         payload_json: payload.json,
         body: payload.body,
-        headers_json: payload::headers_json(headers, |name| contract.is_secret_header(name)),
+        headers_json: payload::headers_json(headers, |name| verifier.is_secret_header(name)),
         secret_position: None,
         dedup_window: source.dedup_window,
         received_at: now,
@@ -436,9 +438,14 @@ fn is_large(request: &Request) -> bool {
 fn shake_hands(answer: Answer, reply: &handshake::Reply) {
     answer.counts().inspect(|counts| counts.handshakes.add(1));
     let (source, path) = (answer.source(), path_of(answer.target()));
-    stranger(Level::Info, source, "handshake", format_args!("answered a handshake at {path} from {}", answer.client()));
+    rate_limited(
+        Level::Info,
+        source,
+        "handshake",
+        format_args!("answered a handshake at {path} from {}", answer.client()),
+    );
     if let Some(tell) = &reply.tell {
-        stranger(Level::Warn, source, "told in a handshake", format_args!("{path}: {tell}"));
+        rate_limited(Level::Warn, source, "told in a handshake", format_args!("{path}: {tell}"));
     }
     answer.reply(reply);
 }
@@ -449,7 +456,7 @@ fn reject(Rejected { answer, why }: Rejected, metrics: &Metrics, now: Timestamp)
     count_reject(&answer, &why, &path, metrics, now);
     match why {
         Rejection::NotStored => debug!("refused {path}: not stored"),
-        _ => stranger(
+        _ => rate_limited(
             Level::Warn,
             answer.source(),
             why.kind(),
@@ -466,7 +473,7 @@ fn count_reject(answer: &Answer, why: &Rejection, path: &str, metrics: &Metrics,
         counts.inspect(|counts| counts.refused.add(1));
         return;
     };
-    counts.map_or(&metrics.stray, |counts| &counts.rejects).of(reason).add(1);
+    counts.map_or(&metrics.unmatched, |counts| &counts.rejects).of(reason).add(1);
     metrics.hours.add(now);
     let (source, peer) = (counts.map(|counts| counts.name.clone()), answer.client().to_string());
     metrics.rejects.push(Reject::new(source, path, reason, &why.to_string(), &peer, now));

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::Action;
 use crate::current::Current;
 use crate::event::EventId;
-use crate::stop::{Bell, Stop};
+use crate::stop::{Stop, Waker};
 use crate::store::{self, Queue};
 use crate::template::{Scope, TemplateError};
 
@@ -146,7 +146,7 @@ pub struct Router {
     pub queue: Queue,
     pub routing: Current<Routing>,
     /// Rung when an event was stored.
-    pub bell: Bell,
+    pub waker: Waker,
     pub stop: Stop,
     /// The [`Queue::version`] that was seen last.
     pub version: i64,
@@ -155,8 +155,8 @@ pub struct Router {
 /// What the router goes by; replaced as a whole when the configuration is read again.
 pub struct Routing {
     pub actions: Vec<Action>,
-    /// The bell of each action's worker.
-    pub workers: Vec<Bell>,
+    /// The waker of each action's worker.
+    pub workers: Vec<Waker>,
     pub poll_interval: Duration,
 }
 
@@ -169,13 +169,13 @@ impl Router {
             self.queue.checkpoint();
             match routed {
                 Ok(0) => {
-                    self.bell.wait(routing.poll_interval);
+                    self.waker.wait(routing.poll_interval);
                     self.pass_on_changes(&routing);
                 }
-                Ok(_) => routing.workers.iter().for_each(Bell::ring),
+                Ok(_) => routing.workers.iter().for_each(Waker::wake),
                 Err(error) => {
                     error!("events cannot be routed yet: {error}");
-                    self.bell.wait(routing.poll_interval);
+                    self.waker.wait(routing.poll_interval);
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Router {
         let Ok(version) = self.queue.version() else { return };
         if version != self.version {
             self.version = version;
-            routing.workers.iter().for_each(Bell::ring);
+            routing.workers.iter().for_each(Waker::wake);
         }
     }
 

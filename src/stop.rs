@@ -21,10 +21,10 @@ impl Stop {
 
 /// Interrupts the sleep of one loop. A ring while nobody sleeps shortens the next sleep to nothing.
 #[derive(Clone, Default)]
-pub struct Bell(Arc<(Mutex<bool>, Condvar)>);
+pub struct Waker(Arc<(Mutex<bool>, Condvar)>);
 
-impl Bell {
-    pub fn ring(&self) {
+impl Waker {
+    pub fn wake(&self) {
         let (rung, changed) = &*self.0;
         *rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
         changed.notify_one();

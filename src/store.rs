@@ -1,24 +1,24 @@
 //! SQLite: the queue, and the only state that outlives the process. Every statement of SQL is in this folder.
 //!
 //! Rows that stand for an acknowledgement or an outcome are committed with `synchronous=FULL` in WAL mode: with less, a
-//! power cut takes back what a provider was told is safe. Write transactions of this process take turns ([`fair`]): the
+//! power cut takes back what a provider was told is safe. Write transactions of this process take turns ([`write_lock`]): the
 //! receiver first, the others in their order. SQLite's own busy handler lets one busy writer starve the others.
 
-mod anchor;
+mod file_identity;
 mod backup;
-mod checkup;
+mod diagnostics;
 mod error;
-mod fair;
+mod write_lock;
 mod ingest;
-mod inspect;
+mod reader;
 mod list;
 mod migrate;
-mod operate;
-mod place;
+mod commands;
+mod filesystem;
 mod prune;
 mod queue;
-mod tally;
-mod watch;
+mod counters;
+mod change_feed;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -30,21 +30,21 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::io::Errno;
 
-use anchor::Anchor;
-use fair::{Rank, Turn, Turns};
+use file_identity::FileIdentity;
+use write_lock::{Priority, WriteGuard, WriteLock};
 
 pub use backup::backup;
-pub use checkup::{Checkup, Waiting};
+pub use change_feed::ChangeFeed;
+pub use commands::{Commands, Selection};
+pub use counters::{ActionStats, Hour, SourceStats, Stats};
+pub use diagnostics::{Diagnostics, Waiting};
 pub use error::Error;
-pub use ingest::{Ingest, Kept, NotStored, Stored};
-pub use inspect::{AttemptDetail, Detail, Inspector, JobDetail};
+pub use filesystem::{Disk, FileSystem, directory_of};
+pub use ingest::{Ingest, Ingested, NotStored, Stored};
 pub use list::{Filter, Summary};
-pub use operate::{Operator, Selection};
-pub use place::{Disk, FileSystem, directory_of};
-pub use prune::{Batch, Expiring, Pruner, Rule, Search};
-pub use queue::{AT_ONCE, Next, Queue, Redo};
-pub use tally::{ActionStats, Hour, SourceStats, Stats};
-pub use watch::Watch;
+pub use prune::{Batch, Cursor, Expired, Pruner, Rule};
+pub use queue::{IMMEDIATELY, Next, Queue, ReplayOptions};
+pub use reader::{AttemptDetail, Detail, JobDetail, Reader};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -60,7 +60,7 @@ const WORKER_BUSY: Duration = Duration::from_secs(5);
 const TURN_BUSY: Duration = Duration::from_millis(20);
 
 /// How long a command that only looks waits, for a recovery that the last crash left to do.
-const INSPECTOR_BUSY: Duration = Duration::from_secs(5);
+const READER_BUSY: Duration = Duration::from_secs(5);
 
 /// When to try again to become the one that serves a database.
 const LOCK_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -85,7 +85,7 @@ const CACHE_KIB: i64 = 512;
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
 pub struct Database {
     path: PathBuf,
-    turns: Arc<Turns>,
+    turns: Arc<WriteLock>,
     /// Open for as long as the process serves: the lock ends with the descriptor, however the process ends.
     _claim: File,
 }
@@ -96,7 +96,7 @@ impl Database {
     /// Jobs that were running when the last process died are queued again.
     pub fn open(path: &Path) -> Result<Database> {
         let path = &resolved(path);
-        place::refuse_network(path)?;
+        filesystem::refuse_network(path)?;
         let claim = claim(path)?;
         refuse_emptied(path)?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
@@ -105,13 +105,13 @@ impl Database {
         prepare(&connection).map_err(|error| Error::of(path, error))?;
         migrate::migrate(&mut connection, path)?;
         queue::recover(&connection).map_err(|error| Error::of(path, error))?;
-        Ok(Database { path: path.to_owned(), turns: Arc::new(Turns::default()), _claim: claim })
+        Ok(Database { path: path.to_owned(), turns: Arc::new(WriteLock::default()), _claim: claim })
     }
 
     /// The receiver's own way in.
     pub fn ingest(&self) -> Result<Ingest> {
-        let writer = Writer { rank: Rank::Receiver, ..self.writer(RECEIVER_BUSY)? };
-        let anchor = Anchor::at(&self.path)?;
+        let writer = Writer { priority: Priority::Receiver, ..self.writer(RECEIVER_BUSY)? };
+        let anchor = FileIdentity::at(&self.path)?;
         Ok(Ingest::new(writer, anchor))
     }
 
@@ -126,8 +126,8 @@ impl Database {
     }
 
     /// A person's way in, within `serve`.
-    pub fn operator(&self) -> Result<Operator> {
-        Ok(Operator::within(self.writer(WORKER_BUSY)?))
+    pub fn operator(&self) -> Result<Commands> {
+        Ok(Commands::within(self.writer(WORKER_BUSY)?))
     }
 
     /// Writes what the WAL holds into the database file and empties the WAL, so that a copy of the file is whole.
@@ -141,7 +141,7 @@ impl Database {
     /// process writes any more. That attempt does not count.
     pub fn interrupt(&self) -> Result<()> {
         let writer = self.writer(WORKER_BUSY)?;
-        let turn = self.turns.take(Rank::Other);
+        let turn = self.turns.take(Priority::Other);
         let interrupt = || {
             writer.connection.busy_timeout(WORKER_BUSY)?;
             queue::interrupt(&writer.connection)
@@ -161,14 +161,14 @@ impl Database {
 struct Writer {
     path: PathBuf,
     connection: Connection,
-    turns: Arc<Turns>,
-    rank: Rank,
+    turns: Arc<WriteLock>,
+    priority: Priority,
     /// How long it waits for another program's lock in all.
     patience: Duration,
 }
 
 impl Writer {
-    fn open(path: &Path, turns: &Arc<Turns>, patience: Duration) -> Result<Writer> {
+    fn open(path: &Path, turns: &Arc<WriteLock>, patience: Duration) -> Result<Writer> {
         let open = || {
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
             connection.busy_timeout(TURN_BUSY)?;
@@ -176,7 +176,7 @@ impl Writer {
             Ok(connection)
         };
         let connection = open().map_err(|error| Error::of(path, error))?;
-        Ok(Writer { path: path.to_owned(), connection, turns: Arc::clone(turns), rank: Rank::Other, patience })
+        Ok(Writer { path: path.to_owned(), connection, turns: Arc::clone(turns), priority: Priority::Other, patience })
     }
 
     /// Runs `work` in a write transaction, in turn, and commits it. Returns only after the commit is durable.
@@ -209,10 +209,10 @@ impl Writer {
     }
 
     /// A write transaction, and the turn to have one. A turn that another program's lock makes useless is passed on.
-    fn begin(&self) -> rusqlite::Result<(Turn<'_>, Transaction<'_>)> {
+    fn begin(&self) -> rusqlite::Result<(WriteGuard<'_>, Transaction<'_>)> {
         let begun = Instant::now();
         loop {
-            let turn = self.turns.take(self.rank);
+            let turn = self.turns.take(self.priority);
             match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
                 Err(error) if error::is_busy(&error) && begun.elapsed() < self.patience => {}
                 transaction => return Ok((turn, transaction?)),
@@ -243,7 +243,7 @@ impl Writer {
         let wal = self.wal("NOOP")?;
         drop(held);
         if wal.waiting_pages() > 0 && wal.pages >= LONGEST_PAGES {
-            let _turn = self.turns.take(self.rank);
+            let _turn = self.turns.take(self.priority);
             self.wal("PASSIVE")?;
         }
         Ok(())
@@ -272,7 +272,7 @@ fn open_to_look(path: &Path) -> Result<Connection> {
     require(path)?;
     let open = || {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.busy_timeout(INSPECTOR_BUSY)?;
+        connection.busy_timeout(READER_BUSY)?;
         Ok(connection)
     };
     let connection = open().map_err(|error| Error::of(path, error))?;
@@ -359,7 +359,7 @@ fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
 
 /// Settings that are kept in the file.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(INSPECTOR_BUSY)?;
+    connection.busy_timeout(READER_BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     tune(connection)
 }

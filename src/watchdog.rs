@@ -2,7 +2,7 @@
 //! senders would get no answer either, and only a restart helps.
 //!
 //! It is about life, not about health: any answer of the receiver's will do. A full disk is no reason to restart. Nor is a
-//! crowd at the door, in which the question does not get in while others are answered; nor a slow disk: nothing can end a
+//! crowd at the local_address, in which the question does not get in while others are answered; nor a slow disk: nothing can end a
 //! thread that waits for one, and whoever came after us would wait for the same.
 
 use std::fmt;
@@ -10,9 +10,9 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::gate::{Beats, Pulse};
-use crate::listen::Door;
-use crate::stop::{Bell, Stop};
+use crate::gate::{Liveness, Snapshot};
+use crate::listen::LocalAddress;
+use crate::stop::{Stop, Waker};
 
 /// Each question wakes four threads, twice or so; at this pace that is half a wake-up a second.
 const ASK_EVERY: Duration = Duration::from_secs(15);
@@ -34,9 +34,9 @@ const STATUS_BYTES: usize = 12;
 
 /// The watchdog thread's all.
 pub struct Watchdog {
-    door: Door,
-    pulse: Arc<Pulse>,
-    bell: Bell,
+    local_address: LocalAddress,
+    liveness: Arc<Liveness>,
+    waker: Waker,
     stop: Stop,
     ask_every: Duration,
     patience: Duration,
@@ -58,18 +58,32 @@ impl fmt::Display for Unanswered {
 }
 
 impl Watchdog {
-    /// Asks at `door`, and looks at `pulse` where there is no answer. To end it, set `stop` and ring `bell`.
+    /// Asks at `local_address`, and looks at `liveness` where there is no answer. To end it, set `stop` and ring `waker`.
     ///
     /// `limit` is how long the service manager waits for a sign of life, where it does: it gets at least two in that time.
-    pub fn new(door: Door, pulse: Arc<Pulse>, bell: Bell, stop: Stop, limit: Option<Duration>) -> Watchdog {
+    pub fn new(
+        local_address: LocalAddress,
+        liveness: Arc<Liveness>,
+        waker: Waker,
+        stop: Stop,
+        limit: Option<Duration>,
+    ) -> Watchdog {
         let ask_every = limit.map_or(ASK_EVERY, |limit| ASK_EVERY.min(limit / 2));
-        Watchdog { door, pulse, bell, stop, ask_every, patience: PATIENCE, ask_again_after: ASK_AGAIN_AFTER }
+        Watchdog {
+            local_address,
+            liveness,
+            waker,
+            stop,
+            ask_every,
+            patience: PATIENCE,
+            ask_again_after: ASK_AGAIN_AFTER,
+        }
     }
 
     /// Watches until it is stopped, and calls `on_life` after each sign of life. Errs when there is none.
     pub fn run(&self, on_life: impl Fn()) -> Result<(), Unanswered> {
         loop {
-            self.bell.wait(self.ask_every);
+            self.waker.wait(self.ask_every);
             if self.stop.is_set() {
                 return Ok(());
             }
@@ -80,17 +94,17 @@ impl Watchdog {
 
     /// One question may wait as long as there is patience: it is answered in turn, and a second one later than it.
     fn await_life(&self) -> Result<(), Unanswered> {
-        let before = self.pulse.beats();
+        let before = self.liveness.beats();
         let deadline = Instant::now() + self.patience;
         loop {
             match self.ask(deadline.saturating_duration_since(Instant::now())) {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.is_set() => return Ok(()),
                 Err(error) if Instant::now() + self.ask_again_after >= deadline => {
-                    let is_alive = has_life(before, self.pulse.beats(), waits_for_disk);
+                    let is_alive = has_life(before, self.liveness.beats(), waits_for_disk);
                     return if is_alive { Ok(()) } else { Err(Unanswered(self.patience, error)) };
                 }
-                Err(_) => self.bell.wait(self.ask_again_after),
+                Err(_) => self.waker.wait(self.ask_again_after),
             }
             if self.stop.is_set() {
                 return Ok(());
@@ -99,7 +113,7 @@ impl Watchdog {
     }
 
     fn ask(&self, timeout: Duration) -> io::Result<()> {
-        let mut connection = self.door.connect(timeout)?;
+        let mut connection = self.local_address.connect(timeout)?;
         connection.write_all(QUESTION)?;
         let mut status = [0; STATUS_BYTES];
         connection.read_exact(&mut status)?;
@@ -108,8 +122,8 @@ impl Watchdog {
 }
 
 /// The question itself beats once it is let in, and then somebody waits for the receiver: so nothing that hangs looks alive.
-fn has_life(before: Beats, now: Beats, waits_for_disk: impl FnOnce() -> bool) -> bool {
-    let is_door_open = now.door != before.door;
+fn has_life(before: Snapshot, now: Snapshot, waits_for_disk: impl FnOnce() -> bool) -> bool {
+    let is_door_open = now.local_address != before.local_address;
     let is_receiver_busy = now.answers != before.answers || !now.is_awaited;
     is_door_open && (is_receiver_busy || waits_for_disk())
 }
@@ -142,11 +156,22 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(400);
 
-    fn watchdog(door: Door) -> (Watchdog, Stop) {
+    fn watchdog(local_address: LocalAddress) -> (Watchdog, Stop) {
         let stop = Stop::default();
-        let (bell, ask_every, ask_again_after) = (Bell::default(), Duration::from_millis(5), PATIENCE / 4);
-        let pulse = Arc::default();
-        (Watchdog { door, pulse, bell, stop: stop.clone(), ask_every, patience: PATIENCE, ask_again_after }, stop)
+        let (waker, ask_every, ask_again_after) = (Waker::default(), Duration::from_millis(5), PATIENCE / 4);
+        let liveness = Arc::default();
+        (
+            Watchdog {
+                local_address,
+                liveness,
+                waker,
+                stop: stop.clone(),
+                ask_every,
+                patience: PATIENCE,
+                ask_again_after,
+            },
+            stop,
+        )
     }
 
     fn listener() -> Listener {
@@ -169,7 +194,7 @@ mod tests {
     #[test]
     fn a_listener_that_never_answers_ends_it_in_time() {
         let listener = listener();
-        let (watchdog, _) = watchdog(listener.door().unwrap());
+        let (watchdog, _) = watchdog(listener.local_address().unwrap());
         let start = Instant::now();
         let error = watchdog.run(|| panic!("no answer was given")).unwrap_err();
         assert!(start.elapsed() >= PATIENCE, "{:?}", start.elapsed());
@@ -179,7 +204,7 @@ mod tests {
     #[test]
     fn a_door_that_is_shut_is_tried_several_times() {
         let listener = listener();
-        let (watchdog, _) = watchdog(listener.door().unwrap());
+        let (watchdog, _) = watchdog(listener.local_address().unwrap());
         drop(listener);
         let start = Instant::now();
         assert!(watchdog.run(|| ()).is_err());
@@ -190,7 +215,7 @@ mod tests {
     fn any_answer_of_the_receiver_is_life() {
         for text in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 503 Service Unavailable\r\n\r\n"] {
             let listener = listener();
-            let (watchdog, stop) = watchdog(listener.door().unwrap());
+            let (watchdog, stop) = watchdog(listener.local_address().unwrap());
             answer(listener, text, stop.clone());
             let answers = AtomicUsize::new(0);
             let on_answer = || {
@@ -204,13 +229,13 @@ mod tests {
 
     #[test]
     fn what_shows_life_in_the_place_of_an_answer() {
-        let before = Beats { door: 1, answers: 1, is_awaited: false };
-        let silent = Beats { door: 2, is_awaited: true, ..before };
+        let before = Snapshot { local_address: 1, answers: 1, is_awaited: false };
+        let silent = Snapshot { local_address: 2, is_awaited: true, ..before };
         let table = [
             ("nobody was let in", before, true, false),
-            ("only those are served who are in", Beats { answers: 9, ..before }, true, false),
-            ("a crowd that says nothing", Beats { door: 9, ..before }, false, true),
-            ("a crowd that is answered", Beats { answers: 9, ..silent }, false, true),
+            ("only those are served who are in", Snapshot { answers: 9, ..before }, true, false),
+            ("a crowd that says nothing", Snapshot { local_address: 9, ..before }, false, true),
+            ("a crowd that is answered", Snapshot { answers: 9, ..silent }, false, true),
             ("a receiver that hangs", silent, false, false),
             ("a slow disk", silent, true, true),
         ];
@@ -225,7 +250,7 @@ mod tests {
             ["HTTP/1.1 502 Bad Gateway\r\n\r\n", "HTTP/1.1 504 Gateway Timeout\r\n\r\n", "220 smtp ready, go\r\n"]
         {
             let listener = listener();
-            let (watchdog, stop) = watchdog(listener.door().unwrap());
+            let (watchdog, stop) = watchdog(listener.local_address().unwrap());
             answer(listener, text, stop.clone());
             assert!(watchdog.run(|| ()).is_err(), "{text}");
             stop.set();
@@ -238,10 +263,10 @@ mod tests {
         let path = directory.path().join("s");
         let listener = listen::bind(&listen::Listen::Unix(path.clone())).unwrap();
         rustix::net::listen(&listener, 1).unwrap();
-        let door = listener.door().unwrap();
-        let waiting: Vec<_> = (0..8).map_while(|_| door.connect(Duration::from_millis(20)).ok()).collect();
+        let local_address = listener.local_address().unwrap();
+        let waiting: Vec<_> = (0..8).map_while(|_| local_address.connect(Duration::from_millis(20)).ok()).collect();
         assert!(waiting.len() < 8, "the backlog is not full");
-        let (watchdog, _) = watchdog(door);
+        let (watchdog, _) = watchdog(local_address);
         let start = Instant::now();
         assert!(watchdog.run(|| ()).is_err());
         assert!(start.elapsed() < 20 * PATIENCE, "{:?}", start.elapsed());

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use crate::action::{Call, Death, Ended, Report, Runner};
+use crate::action::{Call, DeadJob, Ended, Report, Runner};
 use crate::clock::{self, Timestamp};
 use crate::config::Action;
 use crate::digest;
 use crate::event::{Attempt, Event, Job, Outcome};
 use crate::metrics::ActionCounts;
 use crate::retry;
-use crate::stop::{Bell, Stop};
-use crate::store::{self, AT_ONCE, Next, Queue};
+use crate::stop::{Stop, Waker};
+use crate::store::{self, IMMEDIATELY, Next, Queue};
 use crate::template::{Scope, TemplateError};
 
 /// How many hexadecimal digits of a hash make an idempotency key: 128 bits, as a UUID has.
@@ -43,7 +43,7 @@ const RECORD_AT_STOP_PAUSE: Duration = Duration::from_millis(100);
 type Finished = Vec<(Attempt, Next)>;
 
 /// What was claimed only, and when it is due again.
-type Untouched = Vec<(Job, Timestamp)>;
+type Unclaimed = Vec<(Job, Timestamp)>;
 
 /// A worker thread's all.
 pub struct Worker {
@@ -55,9 +55,9 @@ pub struct Worker {
     /// What is under way when the process is to end has this long.
     pub grace: Duration,
     /// Rung when this action may have new jobs.
-    pub bell: Bell,
+    pub waker: Waker,
     /// To be rung when a job has died, for the action that is to tell of it.
-    pub mourners: Vec<Bell>,
+    pub on_dead: Vec<Waker>,
     /// No further job is to be begun: the process ends, or a new configuration has another worker take over.
     pub stop: Stop,
     /// The process is to end.
@@ -73,7 +73,7 @@ impl Worker {
                 self.poll_interval
             });
             if !pause.is_zero() {
-                self.bell.wait(pause);
+                self.waker.wait(pause);
             }
         }
     }
@@ -91,40 +91,40 @@ impl Worker {
             None => return Ok(self.poll_interval * POLLS_OF_THE_ROUTER),
         }
         let jobs = self.queue.claim(&self.action.name, self.action.kind.batch(), now)?;
-        let (finished, untouched) = self.try_all(jobs);
-        self.record(&finished, &untouched);
+        let (finished, unclaimed) = self.try_all(jobs);
+        self.record(&finished, &unclaimed);
         self.queue.checkpoint();
         if finished.iter().any(|(_, next)| matches!(next, Next::Dead { tell: Some(_) })) {
-            self.mourners.iter().for_each(Bell::ring);
+            self.on_dead.iter().for_each(Waker::wake);
         }
         // What was put back is due at once; a database in trouble is not to be asked without end.
-        Ok(if untouched.is_empty() { Duration::ZERO } else { self.poll_interval })
+        Ok(if unclaimed.is_empty() { Duration::ZERO } else { self.poll_interval })
     }
 
     /// What has become of claimed jobs: those that were tried, and those to be put back. No error keeps one of them from
     /// being recorded: it would be `running` until the next start, and what was done would be done again.
-    fn try_all(&self, jobs: Vec<Job>) -> (Finished, Untouched) {
-        let (mut finished, mut untouched) = (Finished::new(), Untouched::new());
+    fn try_all(&self, jobs: Vec<Job>) -> (Finished, Unclaimed) {
+        let (mut finished, mut unclaimed) = (Finished::new(), Unclaimed::new());
         for job in jobs {
             if self.stop.is_set() {
-                untouched.push((job, AT_ONCE));
+                unclaimed.push((job, IMMEDIATELY));
                 continue;
             }
             match self.queue.event(job.event) {
                 Ok(Some(event)) => match self.attempt(&job, &event) {
                     Some(attempt) => finished.push(attempt),
-                    None => untouched.push((job, AT_ONCE)),
+                    None => unclaimed.push((job, IMMEDIATELY)),
                 },
                 // Deleted since; its job with it, unless the other program went past the trigger.
                 Ok(None) => {
                     if let Err(error) = self.queue.forget(&job) {
-                        untouched.push(self.unreadable(job, &error));
+                        unclaimed.push(self.unreadable(job, &error));
                     }
                 }
-                Err(error) => untouched.push(self.unreadable(job, &error)),
+                Err(error) => unclaimed.push(self.unreadable(job, &error)),
             }
         }
-        (finished, untouched)
+        (finished, unclaimed)
     }
 
     /// Makes one attempt; `None` if the end of the process broke it off.
@@ -160,7 +160,7 @@ impl Worker {
         let idempotency_key = idempotency_key(event, job);
         let death = (!job.dead_action.is_empty()).then(|| self.death(job));
         let mut scope = Scope::of(event).with("attempt", job.attempt).with("idempotency_key", idempotency_key.as_str());
-        if let Some(Death { action, error }) = &death {
+        if let Some(DeadJob { action, error }) = &death {
             scope = scope.with("dead_action", action.as_str()).with("error", error.as_str());
         }
         // The router has asked already, and queued what it could not decide.
@@ -181,9 +181,9 @@ impl Worker {
         }))
     }
 
-    fn death(&self, job: &Job) -> Death {
+    fn death(&self, job: &Job) -> DeadJob {
         let error = self.queue.last_error(job.event, &job.dead_action).ok().flatten().unwrap_or_default();
-        Death { action: job.dead_action.clone(), error }
+        DeadJob { action: job.dead_action.clone(), error }
     }
 
     /// A failed disk or a damaged page. It is tried for ever: to give the event up would be to write to that page too; and it
@@ -218,19 +218,19 @@ impl Worker {
     /// Records what was done and puts back the rest, however long it takes: a success that is not on record would be
     /// done again, and a job that is not put back would wait for the next start. A process that ends does not wait for
     /// ever: it leaves this thread behind.
-    fn record(&mut self, finished: &[(Attempt, Next)], untouched: &[(Job, Timestamp)]) {
+    fn record(&mut self, finished: &[(Attempt, Next)], unclaimed: &[(Job, Timestamp)]) {
         let mut stopping: Option<Instant> = None;
-        while let Err(error) = self.queue.record(finished, untouched, clock::now()) {
+        while let Err(error) = self.queue.record(finished, unclaimed, clock::now()) {
             error!("action {}: outcomes cannot be recorded yet: {error}", self.action.name);
             if !self.ending.is_set() {
-                self.bell.wait(self.poll_interval.min(RECORD_AGAIN));
+                self.waker.wait(self.poll_interval.min(RECORD_AGAIN));
                 continue;
             }
             if stopping.get_or_insert_with(Instant::now).elapsed() > RECORD_AT_STOP {
                 warn!("action {}: {} jobs run again at the next start", self.action.name, finished.len());
                 return;
             }
-            self.bell.wait(RECORD_AT_STOP_PAUSE);
+            self.waker.wait(RECORD_AT_STOP_PAUSE);
         }
     }
 }
@@ -239,10 +239,12 @@ impl Worker {
 fn unless_it_panics(run: impl FnOnce() -> Result<Ended, TemplateError>) -> Result<Ended, TemplateError> {
     // What an attempt changes is its own, and thrown away with it.
     let ended = catch_unwind(AssertUnwindSafe(run));
-    ended.unwrap_or_else(|panic| Ok(Ended::Done(Report::retry(format!("a defect in hookbox: {}", words_of(&panic))))))
+    ended.unwrap_or_else(|panic| {
+        Ok(Ended::Done(Report::retry(format!("a defect in hookbox: {}", panic_message(&panic)))))
+    })
 }
 
-fn words_of(panic: &Box<dyn Any + Send>) -> &str {
+fn panic_message(panic: &Box<dyn Any + Send>) -> &str {
     let formatted = panic.downcast_ref::<String>().map(String::as_str);
     formatted.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
 }

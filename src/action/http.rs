@@ -12,11 +12,11 @@ use ureq::tls::TlsConfig;
 
 use super::{Call, MAX_DETAIL_BYTES, PrepareError, Report, excerpt, tls};
 use crate::clock;
-use crate::config::secret::{Env, Secret, SecretRef};
 use crate::digest::{self, Hash};
 use crate::event::{BROWSER_HEADERS, Event, FORWARDING_HEADERS};
 use crate::provider::{self, REDACTED};
 use crate::retry;
+use crate::secret::{Env, Secret, SecretRef};
 use crate::template::{Template, TemplateError};
 
 /// Refused or unreachable addresses answer at once or never.

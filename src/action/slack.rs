@@ -9,8 +9,8 @@ use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Method};
 
 use super::{Call, PrepareError, Report, http};
-use crate::config::secret::{Env, SecretRef};
 use crate::provider;
+use crate::secret::{Env, SecretRef};
 use crate::template::{Template, TemplateError};
 
 /// Slack cuts longer texts off; a text of this length is none that anybody reads.
@@ -79,13 +79,13 @@ impl Runner {
 
     fn message(&self, call: &Call<'_>) -> Result<Value, MessageError> {
         let text: String = self.text(call)?.chars().take(MAX_TEXT_CHARS).collect();
-        let Some(blocks) = fitting(&self.blocks, call) else { return Ok(json!({ "text": text })) };
+        let Some(blocks) = handles_dead_jobs(&self.blocks, call) else { return Ok(json!({ "text": text })) };
         let blocks: Value = serde_json::from_str(&blocks.render(call.scope)?).map_err(MessageError::Blocks)?;
         Ok(json!({ "text": text, "blocks": blocks }))
     }
 
     fn text(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        if let Some(template) = fitting(&self.text, call) {
+        if let Some(template) = handles_dead_jobs(&self.text, call) {
             return template.render(call.scope);
         }
         let built_in = match call.death {
@@ -112,7 +112,7 @@ impl fmt::Display for MessageError {
 }
 
 /// A template that names no death was written for events, and would tell of one as if all were well.
-fn fitting<'a>(template: &'a Option<Template>, call: &Call<'_>) -> Option<&'a Template> {
+fn handles_dead_jobs<'a>(template: &'a Option<Template>, call: &Call<'_>) -> Option<&'a Template> {
     template.as_ref().filter(|template| call.death.is_none() || template.uses("dead_action"))
 }
 

@@ -1,18 +1,18 @@
 //! Who may use the private listener.
 //!
 //! A page from anywhere can make the operator's browser send requests here. It cannot make it send another `Host` than the
-//! name it was found by, nor a header of our own without asking first (which is never granted), nor the token.
+//! name it was found by, nor a header of our own without credentials first (which is never granted), nor the token.
 
 use std::net::IpAddr;
 
-use crate::config::secret::Secret;
 use crate::digest;
+use crate::secret::Secret;
 
 /// The names of this machine for itself.
 const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// Whoever changes something sends this header, with this value.
-pub const MARK: (&str, &str) = ("X-Hookbox", "1");
+pub const CSRF_HEADER: (&str, &str) = ("X-Hookbox", "1");
 
 const SCHEME: &str = "Bearer ";
 
@@ -32,7 +32,7 @@ pub struct Credentials<'a> {
     pub host: Option<&'a str>,
     pub authorization: Option<&'a str>,
     pub mark: Option<&'a str>,
-    /// A proxy tells that somebody else is asking.
+    /// A proxy tells that somebody else is credentials.
     pub is_forwarded: bool,
 }
 
@@ -55,23 +55,23 @@ impl Access {
     }
 
     /// What every request must pass, before anything else is looked at.
-    pub fn admit(&self, asking: &Credentials<'_>) -> Result<(), Denial> {
-        let host = without_port(asking.host.unwrap_or_default()).to_ascii_lowercase();
+    pub fn check_host(&self, credentials: &Credentials<'_>) -> Result<(), Denial> {
+        let host = without_port(credentials.host.unwrap_or_default()).to_ascii_lowercase();
         let is_address = || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
         let is_known = self.hosts.contains(&host) || self.takes_any_address && is_address();
         if !is_known {
             return Err(Denial::UnknownHost);
         }
-        if asking.is_forwarded && self.token.is_none() {
+        if credentials.is_forwarded && self.token.is_none() {
             return Err(Denial::Forwarded);
         }
         Ok(())
     }
 
     /// What whoever wants to know something must pass too.
-    pub fn confide(&self, asking: &Credentials<'_>) -> Result<(), Denial> {
+    pub fn authorize_read(&self, credentials: &Credentials<'_>) -> Result<(), Denial> {
         let Some(token) = &self.token else { return Ok(()) };
-        let offered = asking.authorization.and_then(|field| field.split_at_checked(SCHEME.len()));
+        let offered = credentials.authorization.and_then(|field| field.split_at_checked(SCHEME.len()));
         match offered {
             Some((scheme, offered)) if scheme.eq_ignore_ascii_case(SCHEME) => {
                 if digest::equal(token.as_bytes(), offered.trim().as_bytes()) {
@@ -85,8 +85,8 @@ impl Access {
     }
 
     /// What whoever wants to change something must pass too.
-    pub fn entrust(&self, asking: &Credentials<'_>) -> Result<(), Denial> {
-        if asking.mark == Some(MARK.1) { Ok(()) } else { Err(Denial::NoMark) }
+    pub fn authorize_write(&self, credentials: &Credentials<'_>) -> Result<(), Denial> {
+        if credentials.mark == Some(CSRF_HEADER.1) { Ok(()) } else { Err(Denial::NoMark) }
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     fn by_host(access: &Access, host: &str) -> Result<(), Denial> {
-        access.admit(&Credentials { host: Some(host), ..Credentials::default() })
+        access.check_host(&Credentials { host: Some(host), ..Credentials::default() })
     }
 
     #[test]
@@ -152,7 +152,7 @@ mod tests {
         {
             assert_eq!(by_host(&access, host), Err(Denial::UnknownHost), "{host}");
         }
-        assert_eq!(access.admit(&Credentials::default()), Err(Denial::UnknownHost));
+        assert_eq!(access.check_host(&Credentials::default()), Err(Denial::UnknownHost));
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn the_token_is_the_whole_token() {
         let access = access(Some("hunter2"), &[], None);
-        let with = |authorization| access.confide(&Credentials { authorization, ..Credentials::default() });
+        let with = |authorization| access.authorize_read(&Credentials { authorization, ..Credentials::default() });
         assert_eq!(with(Some("Bearer hunter2")), Ok(()));
         assert_eq!(with(Some("bearer hunter2")), Ok(()));
         for wrong in ["Bearer hunter", "Bearer hunter22", "Bearer ", "Bearer Hunter2"] {
@@ -180,14 +180,14 @@ mod tests {
     #[test]
     fn what_a_proxy_passes_on_needs_a_token() {
         let forwarded = Credentials { host: Some("localhost"), is_forwarded: true, ..Credentials::default() };
-        assert_eq!(access(None, &[], None).admit(&forwarded), Err(Denial::Forwarded));
-        assert_eq!(access(Some("t"), &[], None).admit(&forwarded), Ok(()));
+        assert_eq!(access(None, &[], None).check_host(&forwarded), Err(Denial::Forwarded));
+        assert_eq!(access(Some("t"), &[], None).check_host(&forwarded), Ok(()));
     }
 
     #[test]
     fn a_change_needs_the_mark() {
         let access = access(None, &[], None);
-        let with = |mark| access.entrust(&Credentials { mark, ..Credentials::default() });
+        let with = |mark| access.authorize_write(&Credentials { mark, ..Credentials::default() });
         assert_eq!(with(Some("1")), Ok(()));
         assert_eq!((with(None), with(Some("0"))), (Err(Denial::NoMark), Err(Denial::NoMark)));
     }

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::answer::{Answer, TEXT};
+use super::config_view::ConfigView;
 use super::exposition;
-use super::health::{Health, Stethoscope};
-use super::scene::Scene;
+use super::health::{Health, HealthProbe};
 use crate::clock::{self, Timestamp};
-use crate::config::units::parse_duration;
 use crate::current::Current;
 use crate::event::{EventId, Status};
 use crate::gate::Traffic;
 use crate::metrics::{Metrics, Reject, exposition as text};
 use crate::route::Routing;
-use crate::stop::Bell;
-use crate::store::{self, Detail, Filter, Hour, Inspector, JobDetail, Operator, Redo, Stats, Summary};
+use crate::stop::Waker;
+use crate::store::{self, Commands, Detail, Filter, Hour, JobDetail, Reader, ReplayOptions, Stats, Summary};
+use crate::units::parse_duration;
 
 /// Events in an answer: a screen of them, and the most that may be asked for.
 const LIMIT: u32 = 50;
@@ -32,21 +32,21 @@ const MAX_ATTEMPTS: usize = 20;
 
 /// Everything that answers stand on.
 pub struct Api {
-    pub inspector: Inspector,
-    pub operator: Operator,
+    pub inspector: Reader,
+    pub operator: Commands,
     pub metrics: Arc<Metrics>,
-    pub traffic: Traffics,
-    pub scene: Current<Scene>,
-    pub receiver: Stethoscope,
+    pub traffic: GateMetrics,
+    pub config_view: Current<ConfigView>,
+    pub receiver: HealthProbe,
     pub started_at: Timestamp,
     /// Whom to wake when jobs were queued.
     pub routing: Current<Routing>,
-    pub router: Bell,
+    pub router: Waker,
 }
 
 /// What passes the gates.
 #[derive(Clone, Default)]
-pub struct Traffics {
+pub struct GateMetrics {
     pub public: Arc<Traffic>,
     pub admin: Arc<Traffic>,
 }
@@ -81,7 +81,7 @@ struct Overview<'a> {
     started_at: String,
     health: Health,
     #[serde(flatten)]
-    scene: &'a Scene,
+    config_view: &'a ConfigView,
     stats: &'a Stats,
     hours: Vec<FullHour>,
     /// By source, since the start.
@@ -140,7 +140,7 @@ impl Api {
                 version: env!("CARGO_PKG_VERSION"),
                 started_at: self.started_at.to_string(),
                 health,
-                scene: &self.scene.get(),
+                config_view: &self.config_view.get(),
                 stats: &stats,
                 hours: hours.into_iter().map(full).collect(),
                 rejected: sources.into_iter().map(|(name, counts)| (name, counts.rejects.total())).collect(),
@@ -163,7 +163,7 @@ impl Api {
                 traffic: &self.traffic,
                 stats: &stats,
                 is_well,
-                disk_reserve_bytes: self.scene.get().disk_reserve_bytes(),
+                disk_reserve_bytes: self.config_view.get().disk_reserve_bytes(),
                 started_at: self.started_at,
             };
             Answer::new(200, text::CONTENT_TYPE, exposition::page(&figures))
@@ -172,8 +172,8 @@ impl Api {
 
     pub fn replay(&mut self, id: i64, query: &str) -> Answer {
         let action = argument(query, "action");
-        let redo = Redo { action: action.as_deref(), ..Redo::default() };
-        let replayed = self.operator.replay(&[EventId(id)], &redo);
+        let options = ReplayOptions { action: action.as_deref(), ..ReplayOptions::default() };
+        let replayed = self.operator.replay(&[EventId(id)], &options);
         self.changed(id, replayed.map(|opened| opened > 0), "there is nothing to do again")
     }
 
@@ -184,7 +184,7 @@ impl Api {
     }
 
     pub fn pause(&mut self, action: &str) -> Answer {
-        if !self.scene.get().has_action(action) {
+        if !self.config_view.get().has_action(action) {
             return Answer::not_found();
         }
         answered(self.operator.pause(action, clock::now()), |changed| Answer::json(&Change { changed }))
@@ -208,8 +208,8 @@ impl Api {
     }
 
     fn wake(&self) {
-        self.router.ring();
-        self.routing.get().workers.iter().for_each(Bell::ring);
+        self.router.wake();
+        self.routing.get().workers.iter().for_each(Waker::wake);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `GET /metrics`: all that is counted, and what the database and the kernel say.
 
-use super::api::Traffics;
+use super::api::GateMetrics;
 use crate::clock::{self, Timestamp};
 use crate::gate::Traffic;
 use crate::metrics::exposition::{Kind, Page, Unit};
@@ -10,7 +10,7 @@ use crate::store::{ActionStats, Stats};
 /// What is told.
 pub struct Figures<'a> {
     pub metrics: &'a Metrics,
-    pub traffic: &'a Traffics,
+    pub traffic: &'a GateMetrics,
     pub stats: &'a Stats,
     pub is_well: bool,
     pub disk_reserve_bytes: u64,
@@ -58,7 +58,7 @@ fn deliveries(page: &mut Page, metrics: &Metrics) {
     for (source, counts) in &sources {
         rejects(page, name, source, &counts.rejects);
     }
-    rejects(page, name, "", &metrics.stray);
+    rejects(page, name, "", &metrics.unmatched);
     let name = "hookbox_commit_deliveries";
     page.metric(name, Kind::Histogram, "Deliveries that were committed together.");
     page.histogram(name, &[], Unit::Count, &metrics.commit_deliveries);
@@ -70,7 +70,7 @@ fn rejects(page: &mut Page, name: &str, source: &str, counts: &RejectCounts) {
     }
 }
 
-fn connections(page: &mut Page, traffic: &Traffics) {
+fn connections(page: &mut Page, traffic: &GateMetrics) {
     let each = [("public", &*traffic.public), ("admin", &*traffic.admin)];
     let mut of_each = |name: &str, kind: Kind, help: &str, value: fn(&Traffic) -> u64| {
         page.metric(name, kind, help);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::listen::Door;
+use crate::listen::LocalAddress;
 
 const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
 
@@ -26,15 +26,15 @@ pub struct Health {
     pub line: String,
 }
 
-/// Asks at the public door, and remembers the answer for a moment.
-pub struct Stethoscope {
-    door: Door,
+/// Asks at the public local_address, and remembers the answer for a moment.
+pub struct HealthProbe {
+    local_address: LocalAddress,
     last: Option<(Instant, Health)>,
 }
 
-impl Stethoscope {
-    pub fn at(door: Door) -> Stethoscope {
-        Stethoscope { door, last: None }
+impl HealthProbe {
+    pub fn at(local_address: LocalAddress) -> HealthProbe {
+        HealthProbe { local_address, last: None }
     }
 
     pub fn listen(&mut self) -> Health {
@@ -50,7 +50,7 @@ impl Stethoscope {
     }
 
     fn ask(&self) -> io::Result<Health> {
-        let mut connection = self.door.connect(PATIENCE)?;
+        let mut connection = self.local_address.connect(PATIENCE)?;
         connection.write_all(QUESTION)?;
         let mut answer = String::new();
         connection.take(MAX_ANSWER_BYTES).read_to_string(&mut answer)?;

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::config::secret::Env;
-use crate::config::units::parse_duration;
 use crate::config::{Admin, AdminListen, Config, ConfigError, database_path};
 use crate::event::{EventId, Status};
 use crate::listen::Listen;
+use crate::secret::Env;
+use crate::units::parse_duration;
 
 pub use error::UsageError;
 use raw::Raw;

@@ -8,12 +8,12 @@ use super::args::CheckArgs;
 use super::{Failure, preview};
 use crate::action::Kind;
 use crate::cidr::Cidr;
-use crate::config::secret::{Env, SecretRef};
-use crate::config::units::{duration_text, size_text};
 use crate::config::{Action, Config, Origin, Retention, Source, Verification};
 use crate::listen::Listen;
 use crate::provider;
 use crate::receive::PATH_PREFIX;
+use crate::secret::{Env, SecretRef};
+use crate::units::{duration_text, size_text};
 
 /// The labels' column: as wide as the longest of them and two spaces.
 const LABEL_COLUMNS: usize = 10;
@@ -67,7 +67,7 @@ impl Report {
     }
 
     fn admin(&mut self, config: &Config, env: &Env) {
-        let token = super::serve::admin_token(config, env);
+        let token = crate::service::admin_token(config, env);
         let place = match config.admin.listen.place() {
             None => "off".to_owned(),
             Some(place) if config.admin.token.is_some() => format!("{place}, with a token"),
@@ -83,7 +83,7 @@ impl Report {
         self.text.push('\n');
         self.line("source", &source.name);
         self.line("", &format!("POST {}", endpoint(listen, &source.name)));
-        self.line("", &format!("provider {}", source.contract.preset.name));
+        self.line("", &format!("provider {}", source.verifier.preset.name));
         match &source.verification {
             Verification::Secrets(secrets) => self.secrets(source, secrets, env),
             Verification::Awaited => {
@@ -110,7 +110,7 @@ impl Report {
     }
 
     fn secrets(&mut self, source: &Source, secrets: &[SecretRef], env: &Env) {
-        self.line("", &format!("verifies {}", provider::verified(&source.contract)));
+        self.line("", &format!("verifies {}", provider::verified(&source.verifier)));
         for secret in secrets {
             match super::secret::decoded(source, secret, env) {
                 Ok(_) => self.line("", &format!("verified with {secret}")),

@@ -10,8 +10,8 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::{Failure, table};
-use crate::config::secret::Env;
 use crate::config::{Config, Origin};
+use crate::secret::Env;
 use crate::store;
 
 /// How bad it is.
@@ -38,7 +38,7 @@ struct Finding {
 struct Report(Vec<Finding>);
 
 /// What the checks go by.
-struct Patient<'a> {
+struct Context<'a> {
     config: &'a Config,
     env: &'a Env<'a>,
     /// The process that serves the database, if one does.
@@ -58,7 +58,7 @@ pub(super) fn run(
         Err(failure) => report.fail("config", failure.to_string()),
         Ok(config) => {
             let server = store::server_of(&config.database);
-            examine(&Patient { config: &config, env, server }, &mut report);
+            run_checks(&Context { config: &config, env, server }, &mut report);
         }
     }
     machine::certificates(&mut report);
@@ -70,7 +70,7 @@ pub(super) fn run(
     }
 }
 
-fn examine(patient: &Patient<'_>, report: &mut Report) {
+fn run_checks(patient: &Context<'_>, report: &mut Report) {
     report.ok(
         "config",
         match &patient.config.origin {

@@ -9,7 +9,7 @@ use super::{Failure, table};
 use crate::action::{agent, header_fields_to_forward};
 use crate::config::Config;
 use crate::event::EventId;
-use crate::store::Inspector;
+use crate::store::Reader;
 
 /// A person looks on.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) -> Result<(), Failure> {
-    let Some(event) = Inspector::open(&config.database)?.event(id)? else {
+    let Some(event) = Reader::open(&config.database)?.event(id)? else {
         return Err(Failure::failed(format!("there is no event {id}: `hookbox list` shows which there are")));
     };
     let mut request = Request::post(url);

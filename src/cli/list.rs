@@ -10,7 +10,7 @@ use super::table::{self, Colour, Column, Layout, Screen};
 use crate::clock;
 use crate::config::Config;
 use crate::event::Status;
-use crate::store::{Filter, Inspector, Summary};
+use crate::store::{Filter, Reader, Summary};
 
 const HEADER: [&str; 6] = ["ID", "RECEIVED (UTC)", "STATUS", "SOURCE", "EVENT", "DELIVERY"];
 
@@ -39,11 +39,11 @@ pub(super) fn run(config: &Config, args: &ListArgs, out: &mut dyn Write) -> Resu
     if args.follow {
         return follow::run(&config.database, &filter, args.json, out);
     }
-    let events = oldest_first(&Inspector::open(&config.database)?, &filter)?;
+    let events = oldest_first(&Reader::open(&config.database)?, &filter)?;
     Printer::new(args.json, &events).print_all(&events, out)
 }
 
-fn oldest_first(inspector: &Inspector, filter: &Filter) -> Result<Vec<Summary>, Failure> {
+fn oldest_first(inspector: &Reader, filter: &Filter) -> Result<Vec<Summary>, Failure> {
     let mut events = inspector.list(filter)?;
     events.reverse();
     Ok(events)

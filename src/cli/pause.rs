@@ -5,7 +5,7 @@ use std::io::Write;
 use super::Failure;
 use crate::clock;
 use crate::config::Config;
-use crate::store::Operator;
+use crate::store::Commands;
 
 pub(super) fn pause(config: &Config, action: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let known = config.actions.contains_key(action);
@@ -14,12 +14,12 @@ pub(super) fn pause(config: &Config, action: &str, out: &mut dyn Write) -> Resul
         let there_is = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         return Err(Failure::usage(format!("no action {action:?} in the config; there is: {there_is}")));
     }
-    let paused = Operator::open(&config.database)?.pause(action, clock::now())?;
+    let paused = Commands::open(&config.database)?.pause(action, clock::now())?;
     Ok(writeln!(out, "{action} {}", if paused { "is paused" } else { "was paused already" })?)
 }
 
 /// For an action that is not configured any more, too: its pause would come back with it.
 pub(super) fn resume(config: &Config, action: &str, out: &mut dyn Write) -> Result<(), Failure> {
-    let resumed = Operator::open(&config.database)?.resume(action)?;
+    let resumed = Commands::open(&config.database)?.resume(action)?;
     Ok(writeln!(out, "{action} {}", if resumed { "goes on" } else { "was not paused" })?)
 }

@@ -9,14 +9,14 @@ use super::args::CheckArgs;
 use super::{Failure, table};
 use crate::action::{Call, Kind};
 use crate::clock;
-use crate::config::secret::Env;
-use crate::config::units::duration_text;
 use crate::config::{Action, Config, Source};
 use crate::event::{Event, EventId, Job};
 use crate::route::candidates;
+use crate::secret::Env;
 use crate::stop::Stop;
-use crate::store::Inspector;
+use crate::store::Reader;
 use crate::template::{Scope, TemplateError};
+use crate::units::duration_text;
 use crate::worker::idempotency_key;
 
 pub(super) fn write(config: &Config, args: &CheckArgs, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
@@ -77,7 +77,7 @@ fn time_limit(action: &Action) -> String {
 }
 
 fn stored(config: &Config, id: EventId) -> Result<Event, Failure> {
-    let event = Inspector::open(&config.database)?.event(id)?;
+    let event = Reader::open(&config.database)?.event(id)?;
     event.ok_or_else(|| Failure::failed(format!("there is no event {id}: `hookbox list` shows which there are")))
 }
 
@@ -88,7 +88,7 @@ fn of_file(config: &Config, file: &Path, source: Option<&str>, event_type: Optio
     Ok(Event {
         id: EventId(0),
         source: source.name.clone(),
-        event_type: event_type.unwrap_or(source.contract.preset.sample.event_type).to_owned(),
+        event_type: event_type.unwrap_or(source.verifier.preset.sample.event_type).to_owned(),
         delivery_id: "example".to_owned(),
         received_at: clock::now().to_string(),
         headers_json: r#"{"Content-Type":"application/json"}"#.to_owned(),

@@ -33,8 +33,8 @@ fn show(name: &str, out: &mut dyn Write) -> Result<(), Failure> {
         return Ok(explain(unsupported, out)?);
     }
     let preset = provider::preset(name).ok_or_else(|| Failure::usage(provider::unknown(name)))?;
-    let contract = preset.contract().map_err(Failure::failed)?;
-    for (label, text) in provider::describe(&contract) {
+    let verifier = preset.verifier().map_err(Failure::failed)?;
+    for (label, text) in provider::describe(&verifier) {
         writeln!(out, "{label:LABEL_COLUMNS$}{text}")?;
     }
     Ok(())

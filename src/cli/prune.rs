@@ -11,7 +11,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::event::Status;
 use crate::housekeeping::rules;
-use crate::store::{self, Disk, Expiring, Pruner, Rule, Search};
+use crate::store::{self, Cursor, Disk, Expired, Pruner, Rule};
 
 /// After each step, which takes a millisecond, the others have the database: long enough for a receiver that SQLite has put
 /// to sleep to wake up.
@@ -57,12 +57,12 @@ fn rules_of(config: &Config, args: &PruneArgs, now: Timestamp) -> Result<Vec<Rul
         return Err(Failure::failed(CLOCK_NOT_SET));
     }
     if let Some(age) = args.older_than {
-        let what = Expiring::Events(args.status.unwrap_or(Status::Processed));
+        let what = Expired::Events(args.status.unwrap_or(Status::Processed));
         return Ok(vec![Rule { what, before: now.minus(age), now }]);
     }
     let mut rules = rules(&config.retention, now);
     if let Some(status) = args.status {
-        rules.retain(|rule| rule.what == Expiring::Events(status));
+        rules.retain(|rule| rule.what == Expired::Events(status));
     }
     if rules.is_empty() && (!args.vacuum || args.status.is_some()) {
         return Err(Failure::usage(NO_AGE));
@@ -74,19 +74,19 @@ fn rules_of(config: &Config, args: &PruneArgs, now: Timestamp) -> Result<Vec<Rul
 fn walk(
     pruner: &Pruner,
     rules: &[Rule],
-    step: impl Fn(&Search, &store::Batch) -> store::Result<usize>,
+    step: impl Fn(&Cursor, &store::Batch) -> store::Result<usize>,
 ) -> store::Result<Tally> {
     let mut tally = Tally::default();
     let mut progress = Progress::new();
     for rule in rules {
-        let mut search = Search::new(*rule);
+        let mut search = Cursor::new(*rule);
         loop {
             let batch = pruner.find(&mut search)?;
             if batch.events.is_empty() {
                 break;
             }
             let events = step(&search, &batch)?;
-            if rule.what != Expiring::Duplicates {
+            if rule.what != Expired::Duplicates {
                 tally.events += events;
                 tally.bytes += batch.bytes;
             }

@@ -8,25 +8,25 @@ use super::progress::Progress;
 use crate::clock;
 use crate::config::Config;
 use crate::event::{EventId, Status};
-use crate::store::{Operator, Redo, Selection};
+use crate::store::{Commands, ReplayOptions, Selection};
 
 /// Events between two looks at the clock, for showing how far it has come.
 const BATCH: usize = 1000;
 
 pub(super) fn replay(config: &Config, args: &ReplayArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut operator = Operator::open(&config.database)?;
+    let mut operator = Commands::open(&config.database)?;
     let events = select(&operator, &args.selection)?;
     // Who asks for what is in error and names an action does not mean those where it succeeded and another one failed.
     let spares_succeeded = args.selection.status == Some(Status::Error) && args.action.is_some();
-    let redo = Redo { action: args.action.as_deref(), spares_succeeded };
+    let options = ReplayOptions { action: args.action.as_deref(), spares_succeeded };
     if args.dry_run {
-        let events = operator.replayable(&events, &redo)?;
+        let events = operator.replayable(&events, &options)?;
         events.iter().try_for_each(|event| writeln!(out, "would replay event {event}"))?;
         return Ok(());
     }
     let (mut replayed, mut progress) = (0, Progress::new());
     for (done, batch) in events.chunks(BATCH).enumerate() {
-        replayed += operator.replay(batch, &redo)?;
+        replayed += operator.replay(batch, &options)?;
         progress.show(|| format!("{} of {}", done * BATCH + batch.len(), count(events.len())));
     }
     drop(progress);
@@ -34,14 +34,14 @@ pub(super) fn replay(config: &Config, args: &ReplayArgs, out: &mut dyn Write) ->
 }
 
 pub(super) fn cancel(config: &Config, args: &CancelArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut operator = Operator::open(&config.database)?;
+    let mut operator = Commands::open(&config.database)?;
     let events = select(&operator, &args.selection)?;
     let cancelled = operator.cancel(&events, args.action.as_deref(), clock::now())?;
     Ok(writeln!(out, "cancelled the open jobs of {}", count(cancelled))?)
 }
 
 /// A number that does not exist is a mistake that should be seen.
-fn select(operator: &Operator, args: &SelectionArgs) -> Result<Vec<EventId>, Failure> {
+fn select(operator: &Commands, args: &SelectionArgs) -> Result<Vec<EventId>, Failure> {
     let since = args.since.map(|ago| clock::now().minus(ago));
     let selection = Selection { ids: args.ids.clone(), status: args.status, since };
     let events = operator.select(&selection)?;

@@ -11,12 +11,12 @@ use ureq::http::Request;
 use super::Failure;
 use super::args::SendArgs;
 use crate::clock;
-use crate::config::secret::{Env, Secret};
 use crate::config::{Config, Source, Verification};
 use crate::digest;
 use crate::listen::Listen;
-use crate::provider::{self, Wish};
+use crate::provider::{self, TestDelivery};
 use crate::receive::PATH_PREFIX;
+use crate::secret::{Env, Secret};
 
 /// Longer than any provider waits for its answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,14 +29,14 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
     let key = key_of(source, env)?;
     let url = args.url.clone().map_or_else(|| url_of(config, source), Ok)?;
     let id = args.delivery_id.clone().unwrap_or_else(digest::uuid);
-    let event_type = args.event_type.clone().unwrap_or_else(|| source.contract.preset.sample.event_type.to_owned());
-    let wish = Wish {
+    let event_type = args.event_type.clone().unwrap_or_else(|| source.verifier.preset.sample.event_type.to_owned());
+    let wish = TestDelivery {
         event_type: args.event_type.clone(),
         id: args.delivery_id.clone(),
         body: args.file.as_deref().map(body_of).transpose()?,
         new_id: id.clone(),
     };
-    let draft = provider::draft(&source.contract, key.as_ref(), wish, clock::now());
+    let draft = provider::draft(&source.verifier, key.as_ref(), wish, clock::now());
     let draft = draft.map_err(|error| Failure::failed(format!("{}: {error}", source.name)))?;
 
     let mut request = Request::post(with_query(&url, &draft.query));

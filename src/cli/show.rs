@@ -14,10 +14,10 @@ use super::table::{self, Screen};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::json::pretty;
-use crate::store::{Detail, Inspector, JobDetail, Summary};
+use crate::store::{Detail, JobDetail, Reader, Summary};
 
 pub(super) fn run(config: &Config, args: &ShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let Some(event) = Inspector::open(&config.database)?.detail(args.id)? else {
+    let Some(event) = Reader::open(&config.database)?.detail(args.id)? else {
         return Err(Failure::failed(format!("there is no event {}: `hookbox list` shows which there are", args.id)));
     };
     match args.form {

@@ -11,9 +11,9 @@ use super::Failure;
 use super::table::{self, Screen, one_line};
 use crate::clock;
 use crate::config::Config;
-use crate::config::secret::Env;
-use crate::config::units::round_size_text;
-use crate::store::{ActionStats, Hour, Inspector, SourceStats, Stats};
+use crate::secret::Env;
+use crate::store::{ActionStats, Hour, Reader, SourceStats, Stats};
+use crate::units::round_size_text;
 use running::Running;
 
 /// What is printed for programs.
@@ -28,7 +28,7 @@ struct Whole<'a> {
 }
 
 pub(super) fn run(config: &Config, json: bool, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    let inspector = Inspector::open(&config.database)?;
+    let inspector = Reader::open(&config.database)?;
     let (stats, hours) = (inspector.stats()?, inspector.hours(clock::now())?);
     let running = running::ask(config, env);
     if json {

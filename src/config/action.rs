@@ -12,13 +12,13 @@ use ureq::http::header::CONTENT_LENGTH;
 use ureq::http::{HeaderName, Method};
 
 use super::reader::{Parsed, Reader, expected, parsed, text};
-use super::secret::SecretRef;
-use super::units::duration_text;
 use super::{count, duration, unknown};
 use crate::action::{Command, Http, Kind, Slack};
 use crate::retry::Policy;
 use crate::route::Pattern;
+use crate::secret::SecretRef;
 use crate::template::{Expression, Template};
+use crate::units::duration_text;
 
 /// The action of a start without any config.
 const BUILT_IN: &str = "log";

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use toml::Value;
 
 use super::reader::{Parsed, Reader, parsed, text};
-use super::secret::SecretRef;
 use crate::listen::{Listen, ListenError};
+use crate::secret::SecretRef;
 
 /// Only this machine, beside the public listener's default.
 const DEFAULT_LISTEN: &str = "127.0.0.1:5001";

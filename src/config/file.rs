@@ -9,7 +9,7 @@ use toml::Table;
 
 use super::Origin;
 use super::reader::Problem;
-use super::secret::Env;
+use crate::secret::Env;
 
 /// The variable that names the file. Empty is the same as unset, as systemd's `Environment=NAME=` means it.
 const CONFIG_VARIABLE: &str = "HOOKBOX_CONFIG";

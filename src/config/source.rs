@@ -6,12 +6,12 @@ use std::time::Duration;
 use toml::Value;
 
 use super::reader::{Parsed, Reader, expected, parsed, text};
-use super::secret::SecretRef;
 use super::{count, duration};
 use crate::cidr::Cidr;
-use crate::provider::handshake::{Acquaintance, Is, goes_by};
-use crate::provider::scheme::{Scheme, Words};
-use crate::provider::{self, Contract, Preset, Template};
+use crate::provider::handshake::{HandshakeConfig, Is, goes_by};
+use crate::provider::scheme::{Keyword, Scheme};
+use crate::provider::{self, Format, Preset, Verifier};
+use crate::secret::SecretRef;
 
 /// Less than a second is less than the clocks of two machines differ. A century lets recorded deliveries be replayed.
 const TOLERANCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -26,7 +26,7 @@ const STATUS: RangeInclusive<u32> = 200..=299;
 #[derive(Clone, Debug)]
 pub struct Source {
     pub name: String,
-    pub contract: Contract,
+    pub verifier: Verifier,
     pub verification: Verification,
     /// For providers that prove with a second secret that they mean this address.
     pub verify_token: Option<SecretRef>,
@@ -52,10 +52,10 @@ pub enum Verification {
 
 impl Source {
     /// A source with nothing but a provider.
-    pub fn of(name: &str, contract: Contract, verification: Verification) -> Source {
+    pub fn of(name: &str, verifier: Verifier, verification: Verification) -> Source {
         Source {
             name: name.to_owned(),
-            contract,
+            verifier,
             verification,
             verify_token: None,
             allowed_origins: Vec::new(),
@@ -75,12 +75,12 @@ impl Source {
             ("verify_token", Is::VerifyToken, self.verify_token.is_none()),
             ("allowed_origins", Is::AllowedOrigin, self.allowed_origins.is_empty()),
         ];
-        unset.into_iter().filter(|(_, is, is_unset)| *is_unset && goes_by(&self.contract, *is)).map(|(key, ..)| key)
+        unset.into_iter().filter(|(_, is, is_unset)| *is_unset && goes_by(&self.verifier, *is)).map(|(key, ..)| key)
     }
 
     /// What handshakes need, with the `verify_token` that was fetched.
-    pub fn acquaintance(&self, verify_token: Option<super::secret::Secret>) -> Acquaintance {
-        Acquaintance { verify_token, allowed_origins: self.allowed_origins.clone() }
+    pub fn handshake_config(&self, verify_token: Option<crate::secret::Secret>) -> HandshakeConfig {
+        HandshakeConfig { verify_token, allowed_origins: self.allowed_origins.clone() }
     }
 }
 
@@ -88,44 +88,44 @@ pub(super) fn read_source(name: &str, keys: &mut Reader) -> Option<Source> {
     let preset =
         keys.require("provider", "write one of those that `hookbox providers` lists, or \"hmac\" or \"token\"", preset);
     let verification = read_verification(keys, preset);
-    let contract = read_contract(keys, preset);
+    let verifier = read_contract(keys, preset);
     let verify_token = keys.get("verify_token", parsed);
     let allowed_origins = keys.get_all("allowed_origins", |v| text(v).map(str::to_owned)).unwrap_or_default();
     let allow = keys.get_all("allow", parsed);
     let dedup_window = keys.get("dedup_window", |v| duration(v, &DEDUP_WINDOW));
-    Some(Source { verify_token, allowed_origins, allow, dedup_window, ..Source::of(name, contract?, verification?) })
+    Some(Source { verify_token, allowed_origins, allow, dedup_window, ..Source::of(name, verifier?, verification?) })
 }
 
-fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Contract> {
+fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Verifier> {
     let id = keys.get_all("id", value);
     let event = keys.get_all("event", value);
     let status = keys.get("status", |v| count(v, &STATUS)).and_then(|status| u16::try_from(status).ok());
     let public_url = keys.get("public_url", url);
-    let mut contract = match preset?.contract() {
-        Ok(contract) => contract,
+    let mut verifier = match preset?.verifier() {
+        Ok(verifier) => verifier,
         Err(wrong) => return keys.refuse("provider", wrong),
     };
     if keys.has_table("verify") {
-        let is_code = contract.preset.code.is_some();
-        keys.table("verify", |keys| override_scheme(&mut contract.scheme, keys));
+        let is_code = verifier.preset.code.is_some();
+        keys.table("verify", |keys| override_scheme(&mut verifier.scheme, keys));
         if is_code {
             return keys
                 .refuse("verify", "this provider's way to sign cannot be changed by keys; take them out".to_owned());
         }
     }
-    contract.id = id.unwrap_or(contract.id);
-    contract.event = event.unwrap_or(contract.event);
-    contract.status = status.unwrap_or(contract.status);
-    contract.forms |= contract.reads_forms();
-    if contract.needs_url() && !keys.has("public_url") {
+    verifier.id = id.unwrap_or(verifier.id);
+    verifier.event = event.unwrap_or(verifier.event);
+    verifier.status = status.unwrap_or(verifier.status);
+    verifier.forms |= verifier.reads_forms();
+    if verifier.needs_url() && !keys.has("public_url") {
         let why = "missing; this provider signs the address too: write it as you have entered it there";
         return keys.refuse("public_url", why.to_owned());
     }
-    if contract.scheme.signed.needs_id() && contract.id.is_empty() {
+    if verifier.scheme.signed.needs_id() && verifier.id.is_empty() {
         return keys.refuse("id", "missing; the signed text has {id}: write where the id is".to_owned());
     }
-    contract.public_url = public_url;
-    Some(contract)
+    verifier.public_url = public_url;
+    Some(verifier)
 }
 
 /// Each key replaces the preset's.
@@ -136,7 +136,7 @@ fn override_scheme(scheme: &mut Scheme, keys: &mut Reader) {
     replace(&mut scheme.split, keys.get("split", any_text).map(|split| Some(split).filter(|split| !split.is_empty())));
     replace(&mut scheme.prefix, keys.get("prefix", any_text));
     replace(&mut scheme.enc, keys.get("enc", word));
-    replace(&mut scheme.signed, keys.get("signed", parsed::<Template>));
+    replace(&mut scheme.signed, keys.get("signed", parsed::<Format>));
     replace(&mut scheme.ts, ts.map(Some));
     replace(&mut scheme.ts_unit, keys.get("ts_unit", word));
     replace(&mut scheme.tolerance, keys.get("tolerance", tolerance));
@@ -179,11 +179,11 @@ fn preset(value: &Value) -> Parsed<&'static Preset> {
     provider::preset(name).ok_or_else(|| provider::unknown(name))
 }
 
-fn value(value: &Value) -> Parsed<Template> {
+fn value(value: &Value) -> Parsed<Format> {
     provider::value(text(value)?)
 }
 
-fn word<T: Words>(value: &Value) -> Parsed<T> {
+fn word<T: Keyword>(value: &Value) -> Parsed<T> {
     T::parse(text(value)?)
 }
 

@@ -62,7 +62,7 @@ fn an_empty_config_has_the_defaults() {
     assert_eq!(config.max_body_bytes, 25 * 1024 * 1024);
     assert_eq!(config.poll_interval, Duration::from_secs(5));
     assert_eq!(config.disk_reserve_bytes, 64 * 1024 * 1024);
-    assert_eq!(config.sources["github"].contract.preset.name, "github");
+    assert_eq!(config.sources["github"].verifier.preset.name, "github");
     let log = &config.actions["log"];
     assert!(matches!(log.kind, Kind::Log));
     assert_eq!((&log.on, log.policy), (&vec![Pattern::everything()], Policy::default()));

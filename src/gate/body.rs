@@ -2,7 +2,7 @@
 
 use super::blocks::Blocks;
 use super::head::{Framing, MAX_HEAD_BYTES};
-use super::reply::Refusal;
+use super::refusal::Refusal;
 
 /// A chunk size has at most 16 digits; nobody knows an extension that is in use.
 const MAX_SIZE_LINE_BYTES: usize = 1024;

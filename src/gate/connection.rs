@@ -10,15 +10,15 @@
 //!
 //! An end of input closes while reading. Afterwards it is not looked at: who has shut down writing may still read.
 
-use super::answer::Answer;
 use super::blocks::{Blocks, Budget};
 use super::body::Decoder;
 use super::head::{self, Head, MAX_HEAD_BYTES};
 use super::limits::Deadlines;
-use super::reply::{CONTINUE, Refusal};
+use super::refusal::{CONTINUE, Refusal};
 use super::traffic::Traffic;
+use super::upstream::response::Answer;
 use crate::listen::Stream;
-use crate::log::stranger;
+use crate::log::rate_limited;
 use log::Level;
 use rustix::event::PollFlags;
 use std::io::{self, Read, Write};
@@ -65,7 +65,7 @@ pub enum Progress {
 
 /// Who goes first when there is no room, least loss first; among equals the oldest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Dispensable {
+pub enum EvictionRank {
     Closing,
     Idle,
     /// Asks for more than it reads: an answer that is read at all fits into what the kernel takes.
@@ -125,14 +125,14 @@ impl Connection {
     }
 
     /// Whether this connection may be closed to make room. Never while its request waits for the answer.
-    pub fn dispensable(&self, context: &Context) -> Option<(Dispensable, Instant)> {
+    pub fn dispensable(&self, context: &Context) -> Option<(EvictionRank, Instant)> {
         match self.state {
-            State::Linger { .. } => Some((Dispensable::Closing, self.since)),
+            State::Linger { .. } => Some((EvictionRank::Closing, self.since)),
             State::Waiting { .. } => None,
             _ if self.is_younger_than(context.deadlines.grace, context) => None,
-            State::Reply { .. } => Some((Dispensable::Stalled, self.since)),
-            _ if self.is_idle() => Some((Dispensable::Idle, self.since)),
-            _ => Some((Dispensable::Unfinished, self.since)),
+            State::Reply { .. } => Some((EvictionRank::Stalled, self.since)),
+            _ if self.is_idle() => Some((EvictionRank::Idle, self.since)),
+            _ => Some((EvictionRank::Unfinished, self.since)),
         }
     }
 
@@ -288,7 +288,7 @@ impl Connection {
     pub fn refuse(&mut self, refusal: Refusal, context: &Context) -> Progress {
         context.traffic.note_refusal(refusal);
         let text = refusal.text();
-        stranger(Level::Warn, "", text, format_args!("refused a request from {}: {text}", self.peer));
+        rate_limited(Level::Warn, "", text, format_args!("refused a request from {}: {text}", self.peer));
         self.input = Vec::new();
         self.reply(refusal.to_bytes(), true, context)
     }

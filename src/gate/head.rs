@@ -2,7 +2,7 @@
 //! behind the gate cannot understand it differently from the gate.
 
 use super::PEER_HEADER;
-use super::reply::Refusal;
+use super::refusal::Refusal;
 use httparse::Header;
 
 /// Real deliveries stay under 4 KiB; proxies add a little.

@@ -7,7 +7,7 @@ mod faults;
 mod rig;
 mod shortage;
 
-use super::Beats;
+use super::Snapshot;
 use rig::{Rig, Sender, limits, post, wait_until};
 use std::thread;
 use std::time::Duration;
@@ -160,14 +160,14 @@ fn a_new_limit_on_bodies_holds_at_once() {
 #[test]
 fn the_pulse_tells_who_was_let_in_who_waits_and_who_was_answered() {
     let rig = Rig::start(limits());
-    assert_eq!(rig.beats(), Beats { door: 0, answers: 0, is_awaited: false });
+    assert_eq!(rig.beats(), Snapshot { local_address: 0, answers: 0, is_awaited: false });
     let mut held = rig.connect();
     held.send(&post("/hold", b""));
     rig.wait_for_held(1);
-    wait_until("somebody to wait", || rig.beats() == Beats { door: 1, answers: 0, is_awaited: true });
+    wait_until("somebody to wait", || rig.beats() == Snapshot { local_address: 1, answers: 0, is_awaited: true });
     rig.release_held();
     assert_eq!(held.answer().status, 200);
-    wait_until("nobody to wait", || rig.beats() == Beats { door: 1, answers: 1, is_awaited: false });
+    wait_until("nobody to wait", || rig.beats() == Snapshot { local_address: 1, answers: 1, is_awaited: false });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What passes a gate, in numbers.
 
-use super::reply::Refusal;
+use super::refusal::Refusal;
 use crate::metrics::{Counter, Gauge, Histogram};
 
 /// From the fastest commit of a good disk to what providers stop waiting for, in microseconds.

@@ -118,7 +118,7 @@ pub struct Rejects(Mutex<Latest>);
 #[derive(Debug, Default)]
 struct Latest {
     of_sources: VecDeque<Reject>,
-    stray: VecDeque<Reject>,
+    unmatched: VecDeque<Reject>,
 }
 
 impl Rejects {
@@ -126,7 +126,7 @@ impl Rejects {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (list, most) = match reject.source {
             Some(_) => (&mut latest.of_sources, MAX_OF_SOURCES),
-            None => (&mut latest.stray, MAX_STRAY),
+            None => (&mut latest.unmatched, MAX_STRAY),
         };
         let before = list.iter().position(|other| other.is_like(&reject)).and_then(|at| list.remove(at));
         let count = before.map_or(1, |before| before.count + 1);
@@ -139,7 +139,7 @@ impl Rejects {
     /// All of them, the latest first.
     pub fn latest(&self) -> Vec<Reject> {
         let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<Reject> = latest.of_sources.iter().chain(&latest.stray).cloned().collect();
+        let mut all: Vec<Reject> = latest.of_sources.iter().chain(&latest.unmatched).cloned().collect();
         all.sort_by(|a, b| b.last_at.cmp(&a.last_at));
         all
     }

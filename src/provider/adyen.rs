@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::batch;
-use super::signed::Scope;
-use super::{Code, Draft, Refusal, SignError};
-use crate::config::secret::Secret;
+use super::format::Inputs;
+use super::{Code, Refusal, RequestBuilder, SignError};
 use crate::digest::{self, Hash};
+use crate::secret::Secret;
 
 const SIGNATURE: &str = "additionalData/hmacSignature";
 
@@ -74,7 +74,7 @@ struct AdditionalData<'a> {
     hmac_signature: Option<&'a RawValue>,
 }
 
-fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
+fn verify(secrets: &[Secret], scope: &Inputs<'_>) -> Result<usize, Refusal> {
     let missing = || Refusal::Missing("notificationItems".to_owned());
     let batch: Batch<'_> = serde_json::from_slice(scope.parts.body).map_err(|_| missing())?;
     let verify_item = |text: &str| {
@@ -129,7 +129,7 @@ fn text(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
     }
 }
 
-fn sign(secret: &Secret, draft: &mut Draft) -> Result<(), SignError> {
+fn sign(secret: &Secret, draft: &mut RequestBuilder) -> Result<(), SignError> {
     let mut is_signed = false;
     draft.edit_json(|json| {
         for wrapped in json.get_mut("notificationItems").and_then(Value::as_array_mut).into_iter().flatten() {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::scheme::{Algorithm, Encoding, Words};
-use super::{Contract, Preset, Selector, Template, UNSUPPORTED, WithoutId, names, presets};
-use crate::config::units::duration_text;
+use super::scheme::{Algorithm, Encoding, Keyword};
+use super::{Format, Preset, Selector, UNSUPPORTED, Verifier, WithoutId, names, presets};
 use crate::suggest::closest;
+use crate::units::duration_text;
 
 /// The shortest part of a name that tells anything.
 const MIN_PART_CHARS: usize = 3;
@@ -14,7 +14,7 @@ const MIN_PART_CHARS: usize = 3;
 /// What to say of a provider that is not in the table, with those that may be meant.
 pub fn unknown(name: &str) -> String {
     let known = names().chain(UNSUPPORTED.iter().map(|unsupported| unsupported.name));
-    let near = closest(name, known).map_or_else(|| akin(name), |near| vec![near]);
+    let near = closest(name, known).map_or_else(|| similar(name), |near| vec![near]);
     let near: Vec<String> = near.into_iter().map(|near| format!("{near:?}")).collect();
     match &near[..] {
         [] => format!(
@@ -26,7 +26,7 @@ pub fn unknown(name: &str) -> String {
 }
 
 /// Those of whose name or title it is a part: most people know one of a provider's several by the provider's name.
-fn akin(name: &str) -> Vec<&'static str> {
+fn similar(name: &str) -> Vec<&'static str> {
     if name.chars().count() < MIN_PART_CHARS {
         return Vec::new();
     }
@@ -37,11 +37,11 @@ fn akin(name: &str) -> Vec<&'static str> {
 }
 
 /// What is verified, in one line.
-pub fn verified(contract: &Contract) -> String {
-    if let Some(code) = &contract.preset.code {
+pub fn verified(verifier: &Verifier) -> String {
+    if let Some(code) = &verifier.preset.code {
         return code.says.to_owned();
     }
-    let scheme = &contract.scheme;
+    let scheme = &verifier.scheme;
     let items = match (&scheme.split, scheme.prefix.as_str()) {
         (_, "") => String::new(),
         (Some(_), prefix) => format!(" (its items {prefix}...)"),
@@ -77,21 +77,21 @@ pub fn summary(preset: &'static Preset) -> [&'static str; 4] {
 }
 
 /// Everything, as labels and texts.
-pub fn describe(contract: &Contract) -> Vec<(&'static str, String)> {
-    let preset = contract.preset;
+pub fn describe(verifier: &Verifier) -> Vec<(&'static str, String)> {
+    let preset = verifier.preset;
     let mut lines = vec![
         ("provider", format!("{} ({})", preset.title, preset.name)),
         ("set up", preset.setup.to_owned()),
-        ("verified", verified(contract)),
-        ("id", id(contract)),
-        ("event type", values(&contract.event, "none: it is always \"unknown\"")),
+        ("verified", verified(verifier)),
+        ("id", id(verifier)),
+        ("event type", values(&verifier.event, "none: it is always \"unknown\"")),
     ];
-    if !contract.handshakes.is_empty() {
+    if !verifier.handshakes.is_empty() {
         let methods: BTreeSet<&str> = preset.handshakes.iter().map(|handshake| handshake.method).collect();
         let methods = methods.into_iter().collect::<Vec<_>>().join(", ");
         lines.push(("handshake", format!("answered by hookbox, and not stored ({methods})")));
     }
-    if contract.needs_url() {
+    if verifier.needs_url() {
         lines.push(("needs", "public_url in [sources.NAME]: the address as it is entered at the provider".to_owned()));
     }
     lines.extend([
@@ -102,18 +102,18 @@ pub fn describe(contract: &Contract) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn values(values: &[Template], none: &str) -> String {
+fn values(values: &[Format], none: &str) -> String {
     if values.is_empty() {
         return none.to_owned();
     }
-    let one = |value: &Template| value.selectors().map(place).collect::<Vec<_>>().join(" with ");
+    let one = |value: &Format| value.selectors().map(place).collect::<Vec<_>>().join(" with ");
     values.iter().map(one).collect::<Vec<_>>().join(", else ")
 }
 
-fn id(contract: &Contract) -> String {
-    let text = values(&contract.id, without_id(contract.without_id));
+fn id(verifier: &Verifier) -> String {
+    let text = values(&verifier.id, without_id(verifier.without_id));
     // Not every kind of delivery of a provider has one.
-    let may_lack = !contract.id.is_empty() && contract.without_id == WithoutId::Content;
+    let may_lack = !verifier.id.is_empty() && verifier.without_id == WithoutId::Content;
     if may_lack { format!("{text}, else the body, for 5 minutes") } else { text }
 }
 

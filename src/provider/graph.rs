@@ -8,10 +8,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::batch;
-use super::signed::Scope;
-use super::{Code, Draft, Refusal, SignError};
-use crate::config::secret::Secret;
+use super::format::Inputs;
+use super::{Code, Refusal, RequestBuilder, SignError};
 use crate::digest;
+use crate::secret::Secret;
 
 pub(super) const CODE: Code = Code {
     verify,
@@ -34,7 +34,7 @@ struct Item<'a> {
 }
 
 /// One stranger's item among genuine ones spoils the batch.
-fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
+fn verify(secrets: &[Secret], scope: &Inputs<'_>) -> Result<usize, Refusal> {
     let missing = || Refusal::Missing("clientState".to_owned());
     let batch: Batch<'_> = serde_json::from_slice(scope.parts.body).map_err(|_| missing())?;
     let verify_item = |text: &str| {
@@ -46,7 +46,7 @@ fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
     batch::judge_all(batch.value, verify_item)?.ok_or_else(missing)
 }
 
-fn sign(secret: &Secret, draft: &mut Draft) -> Result<(), SignError> {
+fn sign(secret: &Secret, draft: &mut RequestBuilder) -> Result<(), SignError> {
     let state = String::from_utf8_lossy(secret.as_bytes()).into_owned();
     let mut is_signed = false;
     draft.edit_json(|json| {

@@ -1,10 +1,10 @@
 //! Handshakes: requests by which a provider asks whether the address is meant for it. They are answered, and not stored.
 
-use super::Contract;
+use super::Verifier;
+use super::format::{Format, Inputs};
 use super::selector::{Absent, Parts, Selector};
-use super::signed::{Scope, Template};
-use crate::config::secret::Secret;
 use crate::digest;
+use crate::secret::Secret;
 
 /// The longest value that is sent back. Every provider's challenge is far shorter, and nobody else's text is.
 const MAX_ECHO_BYTES: usize = 1024;
@@ -87,17 +87,17 @@ pub const HANDSHAKE: Handshake = Handshake {
 
 /// A [`Handshake`] made ready.
 #[derive(Clone, Debug)]
-pub struct Greeting {
+pub struct PreparedHandshake {
     of: &'static Handshake,
     when: Vec<(Selector, Is)>,
-    reply: Template,
-    headers: Vec<(&'static str, Template)>,
-    tell: Option<Template>,
+    reply: Format,
+    headers: Vec<(&'static str, Format)>,
+    tell: Option<Format>,
 }
 
 /// What the source's config adds to its provider's handshakes.
 #[derive(Clone, Debug, Default)]
-pub struct Acquaintance {
+pub struct HandshakeConfig {
     pub verify_token: Option<Secret>,
     pub allowed_origins: Vec<String>,
 }
@@ -123,7 +123,7 @@ pub struct Reply {
 
 /// What a request is, as far as handshakes go.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Encounter {
+pub enum HandshakeResult {
     /// No handshake.
     Delivery,
     Handshake(Reply),
@@ -133,11 +133,11 @@ pub enum Encounter {
 }
 
 impl Handshake {
-    pub(super) fn prepare(&'static self) -> Result<Greeting, String> {
+    pub(super) fn prepare(&'static self) -> Result<PreparedHandshake, String> {
         let when = self.when.iter().map(|(selector, is)| Ok((selector.parse()?, *is)));
         let headers = self.headers.iter().map(|(name, value)| Ok((*name, value.parse()?)));
         let tell = Some(self.tell).filter(|tell| !tell.is_empty());
-        Ok(Greeting {
+        Ok(PreparedHandshake {
             of: self,
             when: when.collect::<Result<_, String>>()?,
             reply: self.reply.parse()?,
@@ -148,24 +148,24 @@ impl Handshake {
 }
 
 /// Judges a request before it is verified, and again after.
-pub fn meet(contract: &Contract, parts: &Parts<'_>, known: &Acquaintance, stage: Stage<'_>) -> Encounter {
+pub fn meet(verifier: &Verifier, parts: &Parts<'_>, known: &HandshakeConfig, stage: Stage<'_>) -> HandshakeResult {
     let is_small = parts.body.len() <= MAX_GREETING_BYTES;
-    let mut greetings = contract
-        .handshakes
-        .iter()
-        .filter(|greeting| is_small && greeting.of.proof.is_due(stage) && greeting.of.method == parts.method);
-    let scope = Scope { secret: stage.key().map(Secret::as_bytes), ..Scope::of(*parts) };
-    let met: Vec<&Greeting> = greetings.clone().filter(|greeting| greeting.is_met(parts, known)).collect();
-    if let Some(reply) = met.iter().find_map(|greeting| greeting.reply(&scope)) {
-        return Encounter::Handshake(reply);
+    let mut greetings = verifier.handshakes.iter().filter(|prepared_handshake| {
+        is_small && prepared_handshake.of.proof.is_due(stage) && prepared_handshake.of.method == parts.method
+    });
+    let scope = Inputs { secret: stage.key().map(Secret::as_bytes), ..Inputs::of(*parts) };
+    let met: Vec<&PreparedHandshake> =
+        greetings.clone().filter(|prepared_handshake| prepared_handshake.is_met(parts, known)).collect();
+    if let Some(reply) = met.iter().find_map(|prepared_handshake| prepared_handshake.reply(&scope)) {
+        return HandshakeResult::Handshake(reply);
     }
     match greetings.next() {
         // It says what it is, and has nothing that could be sent back.
-        _ if !met.is_empty() => Encounter::Refused,
-        _ if parts.method == "POST" => Encounter::Delivery,
+        _ if !met.is_empty() => HandshakeResult::Refused,
+        _ if parts.method == "POST" => HandshakeResult::Delivery,
         // What is not a POST can be nothing else.
-        Some(greeting) if !greeting.of.hides_method => Encounter::Refused,
-        _ => Encounter::WrongMethod,
+        Some(prepared_handshake) if !prepared_handshake.of.hides_method => HandshakeResult::Refused,
+        _ => HandshakeResult::WrongMethod,
     }
 }
 
@@ -190,23 +190,25 @@ impl<'a> Stage<'a> {
 }
 
 /// Whether a handshake of the provider goes by that.
-pub fn goes_by(contract: &Contract, is: Is) -> bool {
-    contract.handshakes.iter().flat_map(|greeting| &greeting.when).any(|(_, wanted)| *wanted == is)
+pub fn goes_by(verifier: &Verifier, is: Is) -> bool {
+    verifier.handshakes.iter().flat_map(|prepared_handshake| &prepared_handshake.when).any(|(_, wanted)| *wanted == is)
 }
 
 /// The methods that a source takes.
-pub fn methods(contract: &Contract) -> String {
+pub fn methods(verifier: &Verifier) -> String {
     let mut methods = vec!["POST"];
-    for greeting in contract.handshakes.iter().filter(|greeting| !greeting.of.hides_method) {
-        if !methods.contains(&greeting.of.method) {
-            methods.push(greeting.of.method);
+    for prepared_handshake in
+        verifier.handshakes.iter().filter(|prepared_handshake| !prepared_handshake.of.hides_method)
+    {
+        if !methods.contains(&prepared_handshake.of.method) {
+            methods.push(prepared_handshake.of.method);
         }
     }
     methods.join(", ")
 }
 
-impl Greeting {
-    fn is_met(&self, parts: &Parts<'_>, known: &Acquaintance) -> bool {
+impl PreparedHandshake {
+    fn is_met(&self, parts: &Parts<'_>, known: &HandshakeConfig) -> bool {
         self.when.iter().all(|(selector, is)| match parts.only(selector) {
             Ok(value) => is.met_by(&value, known),
             Err(absent) => *is == Is::Absent && absent == Absent::Missing,
@@ -214,13 +216,13 @@ impl Greeting {
     }
 
     /// `None` where a value that is to be sent back is missing or not fit for it. A header without its value is left out.
-    fn reply(&self, scope: &Scope<'_>) -> Option<Reply> {
+    fn reply(&self, scope: &Inputs<'_>) -> Option<Reply> {
         let escape = |text: &str| match self.of.kind {
             Kind::Json => printable(text).map(|text| json_escaped(&text)),
             _ => printable(text),
         };
         let body = self.reply.text(scope, escape)?;
-        let value = |template: &Template| template.text(scope, printable).filter(|value| value.is_ascii());
+        let value = |template: &Format| template.text(scope, printable).filter(|value| value.is_ascii());
         let mut headers: Vec<(&'static str, String)> = Vec::new();
         for (name, template) in &self.headers {
             let is_there = headers.iter().any(|(have, _)| have == name);
@@ -240,7 +242,7 @@ impl Greeting {
 }
 
 impl Is {
-    fn met_by(self, value: &str, known: &Acquaintance) -> bool {
+    fn met_by(self, value: &str, known: &HandshakeConfig) -> bool {
         match self {
             Is::Any => true,
             Is::Absent => false,

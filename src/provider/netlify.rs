@@ -1,12 +1,12 @@
 //! Netlify sends a JSON web signature (RFC 7515, HS256) whose claims name Netlify and the hash of the body.
 //! <https://docs.netlify.com/site-deploys/notifications/#payload-signature>
 
+use super::format::Inputs;
 use super::scheme::only;
 use super::selector::{Selector, scalar};
-use super::signed::Scope;
-use super::{Code, Draft, Refusal, SignError};
-use crate::config::secret::Secret;
+use super::{Code, Refusal, RequestBuilder, SignError};
 use crate::digest::{self, Hash};
+use crate::secret::Secret;
 
 const SIGNATURE: &str = "X-Webhook-Signature";
 const ISSUER: &str = "netlify";
@@ -19,7 +19,7 @@ pub(super) const CODE: Code = Code {
     needs_url: false,
 };
 
-fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
+fn verify(secrets: &[Secret], scope: &Inputs<'_>) -> Result<usize, Refusal> {
     let token = only(&scope.parts, &Selector::Header(SIGNATURE.to_owned()))?;
     let unreadable = || Refusal::Unreadable(SIGNATURE.to_owned());
     let (signed, tag) = token.rsplit_once('.').ok_or_else(unreadable)?;
@@ -42,7 +42,7 @@ fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
     Ok(position)
 }
 
-fn sign(secret: &Secret, draft: &mut Draft) -> Result<(), SignError> {
+fn sign(secret: &Secret, draft: &mut RequestBuilder) -> Result<(), SignError> {
     let hash = digest::hex(&digest::sha256(&[&draft.body]));
     let part = |json: String| digest::base64url(json.as_bytes());
     let header = part(format!(r#"{{"alg":"{ALGORITHM}","typ":"JWT"}}"#));

@@ -9,7 +9,7 @@ mod ops;
 mod standard;
 mod work;
 
-use super::scheme::{Algorithm, Encoding, KeyForm, Unit};
+use super::scheme::{Algorithm, Encoding, KeyEncoding, Unit};
 use super::{FORM, Preset, Sample, WithoutId};
 
 const JSON: Sample = Sample { event_type: "ping", content_type: "application/json", body: "{}" };
@@ -30,7 +30,7 @@ const BASE: Preset = Preset {
     ts_optional: false,
     tolerance_s: 0,
     tolerance_future_s: 0,
-    key: KeyForm::Utf8,
+    key: KeyEncoding::Utf8,
     key_strip: "",
     code: None,
     id: &[],

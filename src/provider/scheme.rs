@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Refusal;
+use super::format::{Format, Inputs};
 use super::selector::{Absent, Parts, Selector};
-use super::signed::{Scope, Template};
 use crate::clock::Timestamp;
-use crate::config::secret::Secret;
 use crate::digest::{self, Hash};
+use crate::secret::Secret;
 
 /// How many signatures of one delivery are tried. While a secret is changed, providers send two or three.
 const MAX_CANDIDATES: usize = 16;
@@ -47,7 +47,7 @@ pub struct Scheme {
     /// What a signature stands behind. Items without it are something else.
     pub prefix: String,
     pub enc: Encoding,
-    pub signed: Template,
+    pub signed: Format,
     pub ts: Option<Selector>,
     pub ts_unit: Unit,
     /// Whether a delivery without one may be of any age; only where the timestamp is in what is signed anyway.
@@ -56,13 +56,13 @@ pub struct Scheme {
     pub tolerance: Option<Duration>,
     /// How far in the future it may be; `None`: as far as it likes.
     pub tolerance_future: Option<Duration>,
-    pub key: KeyForm,
+    pub key: KeyEncoding,
     /// What the provider puts before the key to show what it is.
     pub key_strip: String,
 }
 
 /// A closed set of words, as they are written in a config.
-pub trait Words: Copy + PartialEq + 'static {
+pub trait Keyword: Copy + PartialEq + 'static {
     const ALL: &'static [(Self, &'static str)];
 
     fn as_str(self) -> &'static str {
@@ -90,7 +90,7 @@ pub enum Algorithm {
     EcdsaP256Sha256,
 }
 
-impl Words for Algorithm {
+impl Keyword for Algorithm {
     const ALL: &'static [(Algorithm, &'static str)] = &[
         (Algorithm::HmacSha1, "hmac-sha1"),
         (Algorithm::HmacSha256, "hmac-sha256"),
@@ -110,7 +110,7 @@ pub enum Encoding {
     Base64,
 }
 
-impl Words for Encoding {
+impl Keyword for Encoding {
     const ALL: &'static [(Encoding, &'static str)] = &[(Encoding::Hex, "hex"), (Encoding::Base64, "base64")];
 }
 
@@ -122,23 +122,23 @@ pub enum Unit {
     Rfc3339,
 }
 
-impl Words for Unit {
+impl Keyword for Unit {
     const ALL: &'static [(Unit, &'static str)] =
         &[(Unit::Seconds, "s"), (Unit::Millis, "ms"), (Unit::Rfc3339, "rfc3339")];
 }
 
 /// How the provider shows the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyForm {
+pub enum KeyEncoding {
     /// Its text is the key.
     Utf8,
     Base64,
     Hex,
 }
 
-impl Words for KeyForm {
-    const ALL: &'static [(KeyForm, &'static str)] =
-        &[(KeyForm::Utf8, "utf8"), (KeyForm::Base64, "base64"), (KeyForm::Hex, "hex")];
+impl Keyword for KeyEncoding {
+    const ALL: &'static [(KeyEncoding, &'static str)] =
+        &[(KeyEncoding::Utf8, "utf8"), (KeyEncoding::Base64, "base64"), (KeyEncoding::Hex, "hex")];
 }
 
 impl Encoding {
@@ -189,13 +189,13 @@ impl Scheme {
     pub fn key(&self, secret: &Secret) -> Result<Secret, String> {
         let bytes = secret.as_bytes();
         // White space around a key that is written in letters is nobody's intention.
-        let bytes = if self.key == KeyForm::Utf8 { bytes } else { bytes.trim_ascii() };
+        let bytes = if self.key == KeyEncoding::Utf8 { bytes } else { bytes.trim_ascii() };
         let bytes = bytes.strip_prefix(self.key_strip.as_bytes()).unwrap_or(bytes);
         let text = || std::str::from_utf8(bytes).ok();
         let key = match self.key {
-            KeyForm::Utf8 => Some(bytes.to_vec()),
-            KeyForm::Base64 => text().and_then(digest::unbase64_key),
-            KeyForm::Hex => text().and_then(digest::unhex),
+            KeyEncoding::Utf8 => Some(bytes.to_vec()),
+            KeyEncoding::Base64 => text().and_then(digest::unbase64_key),
+            KeyEncoding::Hex => text().and_then(digest::unhex),
         };
         let key = match self.alg {
             Algorithm::Ed25519 => key.filter(|key| key.len() == ED25519_KEY_BYTES),
@@ -208,9 +208,9 @@ impl Scheme {
 
     fn wanted(&self) -> String {
         let written = match self.key {
-            KeyForm::Utf8 => "text",
-            KeyForm::Base64 => "base64",
-            KeyForm::Hex => "hexadecimal",
+            KeyEncoding::Utf8 => "text",
+            KeyEncoding::Base64 => "base64",
+            KeyEncoding::Hex => "hexadecimal",
         };
         let behind = if self.key_strip.is_empty() { String::new() } else { format!(" behind {}", self.key_strip) };
         match self.alg {
@@ -252,7 +252,7 @@ impl Scheme {
     }
 
     /// The position of the key that matches.
-    pub fn verify(&self, keys: &[Secret], scope: &Scope<'_>, now: Timestamp) -> Result<usize, Refusal> {
+    pub fn verify(&self, keys: &[Secret], scope: &Inputs<'_>, now: Timestamp) -> Result<usize, Refusal> {
         let sig = self.sig.chosen(&scope.parts);
         let value = only(&scope.parts, sig)?;
         let items = self.items(&value);
@@ -266,7 +266,7 @@ impl Scheme {
         if self.alg == Algorithm::Sha256 && std::str::from_utf8(scope.parts.body).is_err() {
             return Err(Refusal::Mismatch);
         }
-        let scope = Scope { ts: early.as_deref(), ..*scope };
+        let scope = Inputs { ts: early.as_deref(), ..*scope };
         let position = self.matching(keys, &scope, &candidates)?;
         if self.tolerance.is_some() || self.tolerance_future.is_some() {
             let ts = match early {
@@ -310,7 +310,7 @@ impl Scheme {
         }
     }
 
-    fn matching(&self, keys: &[Secret], scope: &Scope<'_>, candidates: &[Vec<u8>]) -> Result<usize, Refusal> {
+    fn matching(&self, keys: &[Secret], scope: &Inputs<'_>, candidates: &[Vec<u8>]) -> Result<usize, Refusal> {
         // HubSpot's documentation and its libraries differ in whether an address is decoded.
         let as_it_is = self.signed.with_url_as_it_is();
         for signed in std::iter::once(&self.signed).chain(&as_it_is) {
@@ -323,9 +323,9 @@ impl Scheme {
 
     fn position(
         &self,
-        signed: &Template,
+        signed: &Format,
         keys: &[Secret],
-        scope: &Scope<'_>,
+        scope: &Inputs<'_>,
         candidates: &[Vec<u8>],
     ) -> Result<Option<usize>, Refusal> {
         if !signed.varies_by_secret() {
@@ -334,7 +334,7 @@ impl Scheme {
             return Ok(keys.iter().position(accepts));
         }
         for (position, key) in keys.iter().enumerate() {
-            let message = message(signed, &Scope { secret: Some(key.as_bytes()), ..*scope })?;
+            let message = message(signed, &Inputs { secret: Some(key.as_bytes()), ..*scope })?;
             if self.alg.accepts(key.as_bytes(), &message, candidates) {
                 return Ok(Some(position));
             }
@@ -434,7 +434,7 @@ fn p256_point(key: &[u8]) -> Option<Vec<u8>> {
     key.strip_prefix(&P256_SPKI_PREFIX).filter(|point| point.len() == P256_POINT_BYTES).map(<[u8]>::to_vec)
 }
 
-fn message<'a>(signed: &'a Template, scope: &Scope<'a>) -> Result<Vec<Cow<'a, [u8]>>, Refusal> {
+fn message<'a>(signed: &'a Format, scope: &Inputs<'a>) -> Result<Vec<Cow<'a, [u8]>>, Refusal> {
     signed.bytes(scope).map_err(|(name, absent)| refusal(name, absent))
 }
 

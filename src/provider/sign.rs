@@ -5,20 +5,20 @@ use std::fmt;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use super::format::Inputs;
 use super::scheme::Algorithm;
 use super::selector::{Parts, Selector};
-use super::signed::Scope;
-use super::{Contract, FORM, Sample, Template, WithoutId};
+use super::{FORM, Format, Sample, Verifier, WithoutId};
 use crate::clock::Timestamp;
-use crate::config::secret::Secret;
 use crate::event::Headers;
+use crate::secret::Secret;
 
 /// What stands where a provider has a text of its own, and the member that makes one of our bodies unlike the last.
-const MARK: &str = "hookbox_send";
+const PLACEHOLDER: &str = "hookbox_send";
 
 /// What the user has asked for; the rest is as in the provider's example.
 #[derive(Debug)]
-pub struct Wish {
+pub struct TestDelivery {
     pub event_type: Option<String>,
     pub id: Option<String>,
     pub body: Option<Vec<u8>>,
@@ -28,7 +28,7 @@ pub struct Wish {
 
 /// A request in the making.
 #[derive(Clone, Debug)]
-pub struct Draft {
+pub struct RequestBuilder {
     pub headers: Headers,
     pub body: Vec<u8>,
     /// What is to be added to the URL's query.
@@ -59,38 +59,43 @@ impl fmt::Display for SignError {
 }
 
 /// Makes a delivery, signed where there is a key.
-pub fn draft(contract: &Contract, key: Option<&Secret>, wish: Wish, now: Timestamp) -> Result<Draft, SignError> {
-    let Sample { event_type, content_type, body } = contract.preset.sample;
+pub fn draft(
+    verifier: &Verifier,
+    key: Option<&Secret>,
+    wish: TestDelivery,
+    now: Timestamp,
+) -> Result<RequestBuilder, SignError> {
+    let Sample { event_type, content_type, body } = verifier.preset.sample;
     let is_sample = wish.body.is_none();
-    let content_type = wish.body.as_deref().map_or(content_type, |body| type_of(body, content_type, contract.forms));
-    let mut draft = Draft {
+    let content_type = wish.body.as_deref().map_or(content_type, |body| type_of(body, content_type, verifier.forms));
+    let mut draft = RequestBuilder {
         headers: Headers::new(vec![("Content-Type".to_owned(), content_type.to_owned())]),
         body: wish.body.unwrap_or_else(|| body.as_bytes().to_vec()),
         query: Vec::new(),
-        forms: contract.forms,
-        public_url: contract.public_url.clone(),
+        forms: verifier.forms,
+        public_url: verifier.public_url.clone(),
     };
     let sample_type = wish.event_type.is_none().then_some(event_type);
     let event_type = wish.event_type.as_deref().or(sample_type).unwrap_or_default();
     let id = wish.id.as_deref().unwrap_or(&wish.new_id);
-    let may_edit_id = is_sample || wish.id.is_some() || lacks_signed_id(contract, &draft);
-    draft.identify(&contract.id, id, may_edit_id)?;
-    if is_sample && contract.id.is_empty() && contract.without_id == WithoutId::Content {
+    let may_edit_id = is_sample || wish.id.is_some() || lacks_signed_id(verifier, &draft);
+    draft.identify(&verifier.id, id, may_edit_id)?;
+    if is_sample && verifier.id.is_empty() && verifier.without_id == WithoutId::Content {
         // It goes by its body: to try twice must be two deliveries.
-        draft.set_member(MARK, id.into());
+        draft.set_member(PLACEHOLDER, id.into());
     }
-    draft.identify(&contract.event, event_type, is_sample || wish.event_type.is_some())?;
+    draft.identify(&verifier.event, event_type, is_sample || wish.event_type.is_some())?;
     match key {
-        Some(key) => draft.signed(contract, key, now),
+        Some(key) => draft.signed(verifier, key, now),
         None => Ok(draft),
     }
 }
 
 /// Whether the id is a part of what is signed, and the body has none: then there is nothing to sign.
-fn lacks_signed_id(contract: &Contract, draft: &Draft) -> bool {
-    let is_signed = |id: &Selector| contract.scheme.signed.selectors().any(|signed| signed == id);
-    let ids = contract.id.iter().filter_map(Template::selector);
-    contract.delivery_id(&draft.parts()).is_none() && ids.into_iter().any(is_signed)
+fn lacks_signed_id(verifier: &Verifier, draft: &RequestBuilder) -> bool {
+    let is_signed = |id: &Selector| verifier.scheme.signed.selectors().any(|signed| signed == id);
+    let ids = verifier.id.iter().filter_map(Format::selector);
+    verifier.delivery_id(&draft.parts()).is_none() && ids.into_iter().any(is_signed)
 }
 
 /// What a user's own body is sent as: what the provider's is, as far as its looks allow.
@@ -105,7 +110,7 @@ fn type_of(body: &[u8], usual: &'static str, forms: bool) -> &'static str {
     }
 }
 
-impl Draft {
+impl RequestBuilder {
     pub fn parts(&self) -> Parts<'_> {
         Parts { method: "POST", target: "", headers: &self.headers, body: &self.body, forms: self.forms }
     }
@@ -133,12 +138,13 @@ impl Draft {
     }
 
     /// Puts an id or a type where it is looked for first. The user's own bytes are changed only where he says so.
-    fn identify(&mut self, values: &[Template], text: &str, may_edit_body: bool) -> Result<(), SignError> {
+    fn identify(&mut self, values: &[Format], text: &str, may_edit_body: bool) -> Result<(), SignError> {
         // Of an id made of several values the first is the one that tells deliveries apart.
         let is_there = |selector: &Selector| self.parts().first(selector).is_some();
         let complete = values.iter().find(|value| value.selectors().skip(1).all(is_there));
         let Some(value) = complete.or(values.first()).filter(|_| !text.is_empty()) else { return Ok(()) };
-        let others = value.selectors().skip(1).filter(|selector| !is_there(selector)).map(|other| (other.main(), MARK));
+        let others =
+            value.selectors().skip(1).filter(|selector| !is_there(selector)).map(|other| (other.main(), PLACEHOLDER));
         let first = value.selectors().take(1).map(|first| (first.main(), text));
         let places: Vec<(&Selector, &str)> = first.chain(others).collect();
         let is_in_body = |place: &Selector| !matches!(place, Selector::Header(_) | Selector::Query(_));
@@ -148,11 +154,11 @@ impl Draft {
         places.into_iter().try_for_each(|(place, text)| self.put(place, text))
     }
 
-    fn signed(mut self, contract: &Contract, key: &Secret, now: Timestamp) -> Result<Draft, SignError> {
-        if let Some(code) = &contract.preset.code {
+    fn signed(mut self, verifier: &Verifier, key: &Secret, now: Timestamp) -> Result<RequestBuilder, SignError> {
+        if let Some(code) = &verifier.preset.code {
             return (code.sign)(key, &mut self).map(|()| self);
         }
-        let scheme = &contract.scheme;
+        let scheme = &verifier.scheme;
         let ts = scheme.ts_unit.write(now);
         let ts_item = match &scheme.ts {
             Some(Selector::Item(prefix)) => Some(format!("{prefix}{ts}")),
@@ -160,13 +166,13 @@ impl Draft {
             None => None,
         };
         let tag = {
-            let id = contract.id_as_given(&self.parts());
-            let scope = Scope {
+            let id = verifier.id_as_given(&self.parts());
+            let scope = Inputs {
                 ts: Some(&ts),
                 id: id.as_deref(),
-                url: contract.public_url.as_deref(),
+                url: verifier.public_url.as_deref(),
                 secret: Some(key.as_bytes()),
-                ..Scope::of(self.parts())
+                ..Inputs::of(self.parts())
             };
             let message = scheme.signed.bytes(&scope).map_err(|(name, _)| SignError::NoPlace(name))?;
             scheme.alg.tag(key.as_bytes(), &message).ok_or(SignError::PrivateKey)?

@@ -1,6 +1,6 @@
 //! Every delivery of `tests/it/data/vectors/providers.json`, as it is and changed in every way that a forger might try.
 
-mod contracts;
+mod verifiers;
 
 use super::*;
 use crate::digest;
@@ -27,7 +27,7 @@ struct Vector {
 /// A delivery that can be changed.
 #[derive(Clone)]
 struct Case {
-    contract: Contract,
+    verifier: Verifier,
     secrets: Vec<String>,
     method: String,
     target: String,
@@ -39,9 +39,9 @@ struct Case {
 impl Vector {
     fn case(&self) -> Case {
         let preset = preset(&self.provider).unwrap_or_else(|| panic!("no preset {}", self.provider));
-        let contract = Contract { public_url: self.url.clone(), ..preset.contract().unwrap() };
+        let verifier = Verifier { public_url: self.url.clone(), ..preset.verifier().unwrap() };
         Case {
-            contract,
+            verifier,
             secrets: vec![self.secret.clone()],
             method: self.method.clone(),
             target: self.url_path.clone(),
@@ -56,15 +56,15 @@ impl Case {
     fn verify(&self) -> Result<Verified, Refusal> {
         let keys = self.secrets.iter().map(|text| {
             let secret = Secret::new(text.as_bytes().to_vec()).unwrap();
-            self.contract.scheme.key(&secret).unwrap_or_else(|wrong| panic!("{wrong}"))
+            self.verifier.scheme.key(&secret).unwrap_or_else(|wrong| panic!("{wrong}"))
         });
         let headers = Headers::new(self.headers.clone());
-        verify(&self.contract, &keys.collect::<Vec<_>>(), &self.parts(&headers), self.now)
+        verify(&self.verifier, &keys.collect::<Vec<_>>(), &self.parts(&headers), self.now)
     }
 
     fn parts<'a>(&'a self, headers: &'a Headers) -> Parts<'a> {
         let Case { method, target, body, .. } = self;
-        Parts { method, target, headers, body, forms: self.contract.forms }
+        Parts { method, target, headers, body, forms: self.verifier.forms }
     }
 
     fn header(&mut self, name: &str) -> &mut String {
@@ -81,11 +81,11 @@ impl Case {
     /// The header with the signature, if it is in one.
     fn signature(&self) -> Option<String> {
         let headers = Headers::new(self.headers.clone());
-        let by_scheme = match self.contract.scheme.sig.chosen(&self.parts(&headers)) {
+        let by_scheme = match self.verifier.scheme.sig.chosen(&self.parts(&headers)) {
             Selector::Header(name) => name.as_str(),
             _ => return None,
         };
-        match self.contract.preset.name {
+        match self.verifier.preset.name {
             "twilio" => Some("X-Twilio-Signature".to_owned()),
             "netlify" => Some("X-Webhook-Signature".to_owned()),
             "adyen-standard" | "msgraph" => None,
@@ -94,14 +94,14 @@ impl Case {
     }
 
     fn is_token(&self) -> bool {
-        self.contract.preset.code.is_none() && self.contract.scheme.alg == Algorithm::Token
+        self.verifier.preset.code.is_none() && self.verifier.scheme.alg == Algorithm::Token
     }
 
     /// Whether the body as a whole is bound by the proof.
     fn binds_body(&self) -> bool {
         let is_form = self.headers.iter().any(|(_, value)| value.contains("x-www-form-urlencoded"));
-        let signed = self.contract.scheme.signed.to_string();
-        match self.contract.preset.name {
+        let signed = self.verifier.scheme.signed.to_string();
+        match self.verifier.preset.name {
             // Adyen signs eight fields, Graph nothing.
             "adyen-standard" | "msgraph" => false,
             // A form as what it means, which several spellings share.
@@ -143,8 +143,8 @@ fn every_preset_has_a_vector_that_is_accepted_and_says_all_there_is_to_say() {
     let accepted: BTreeSet<String> =
         vectors().into_iter().filter(|vector| vector.expect == "accept").map(|vector| vector.provider).collect();
     for preset in presets() {
-        let contract = preset.contract().unwrap_or_else(|wrong| panic!("{}: {wrong}", preset.name));
-        contract.scheme.check().unwrap_or_else(|wrong| panic!("{}: {wrong:?}", preset.name));
+        let verifier = preset.verifier().unwrap_or_else(|wrong| panic!("{}: {wrong}", preset.name));
+        verifier.scheme.check().unwrap_or_else(|wrong| panic!("{}: {wrong:?}", preset.name));
         assert!(accepted.contains(preset.name), "{} has no vector", preset.name);
         for text in [preset.title, preset.docs, preset.setup, preset.answer, preset.retries] {
             assert!(!text.is_empty(), "{}", preset.name);
@@ -175,8 +175,8 @@ fn a_changed_bit_of_the_body_is_rejected() {
 fn digests(case: &Case) -> Vec<std::ops::Range<usize>> {
     let name = case.signature().unwrap();
     let value = case.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(&name)).unwrap().1.clone();
-    let scheme = &case.contract.scheme;
-    if case.contract.preset.code.is_some() {
+    let scheme = &case.verifier.scheme;
+    if case.verifier.preset.code.is_some() {
         return std::iter::once(0..value.len()).collect();
     }
     let items = match &scheme.split {
@@ -195,7 +195,7 @@ fn digests(case: &Case) -> Vec<std::ops::Range<usize>> {
 fn a_changed_signature_is_rejected() {
     for (id, case) in accepted() {
         let Some(name) = case.signature() else { continue };
-        let is_list = case.contract.scheme.split.is_some() && case.contract.preset.code.is_none();
+        let is_list = case.verifier.scheme.split.is_some() && case.verifier.preset.code.is_none();
         assert_rejected(&id, "an empty signature", &case.with_header(&name, |_| String::new()));
         let without = case.headers.iter().filter(|(have, _)| !have.eq_ignore_ascii_case(&name)).cloned().collect();
         assert_rejected(&id, "no signature", &Case { headers: without, ..case.clone() });
@@ -221,8 +221,8 @@ fn a_changed_signature_is_rejected() {
             );
         }
         assert_rejected(&id, "another prefix", &case.with_header(&name, |value| format!("x{value}")));
-        if !case.contract.scheme.prefix.is_empty() {
-            let prefix = case.contract.scheme.prefix.len();
+        if !case.verifier.scheme.prefix.is_empty() {
+            let prefix = case.verifier.scheme.prefix.len();
             assert_rejected(&id, "no prefix", &case.with_header(&name, |value| value[prefix..].to_owned()));
         }
         for at in 0..value.len() {
@@ -231,12 +231,12 @@ fn a_changed_signature_is_rejected() {
                 bytes[at] ^= 1 << bit;
                 let Ok(changed) = String::from_utf8(bytes) else { continue };
                 // The word before a token is the same in any case.
-                let is_word = case.is_token() && at < case.contract.scheme.prefix.len();
+                let is_word = case.is_token() && at < case.verifier.scheme.prefix.len();
                 // The same letter in the other case is the same hexadecimal digit.
-                let is_same = case.contract.scheme.enc == Encoding::Hex
+                let is_same = case.verifier.scheme.enc == Encoding::Hex
                     && digests(&case)[0].contains(&at)
                     && !case.is_token()
-                    && case.contract.preset.code.is_none()
+                    && case.verifier.preset.code.is_none()
                     && changed.eq_ignore_ascii_case(&value);
                 let is_same = is_same || is_word && changed.eq_ignore_ascii_case(&value);
                 if !is_same {
@@ -264,7 +264,7 @@ fn hexadecimal_is_read_in_any_case_and_nothing_else_is() {
             continue;
         }
         let is_hex =
-            case.contract.scheme.enc == Encoding::Hex && !case.is_token() && case.contract.preset.code.is_none();
+            case.verifier.scheme.enc == Encoding::Hex && !case.is_token() && case.verifier.preset.code.is_none();
         assert_eq!(changed.verify().is_ok(), is_hex, "{id}");
     }
 }
@@ -272,16 +272,16 @@ fn hexadecimal_is_read_in_any_case_and_nothing_else_is() {
 #[test]
 fn another_secret_is_rejected_and_any_position_is_told() {
     for (id, case) in accepted() {
-        let scheme = &case.contract.scheme;
+        let scheme = &case.verifier.scheme;
         let other = match (scheme.alg, scheme.key) {
             (Algorithm::EcdsaP256Sha256, _) => {
                 let mut key = digest::unbase64(&case.secrets[0]).unwrap();
                 *key.last_mut().unwrap() ^= 1;
                 digest::base64(&key)
             }
-            (_, KeyForm::Hex) => "00".repeat(32),
-            (_, KeyForm::Base64) => format!("{}{}", scheme.key_strip, digest::base64(&[7; 32])),
-            (_, KeyForm::Utf8) => "another secret".to_owned(),
+            (_, KeyEncoding::Hex) => "00".repeat(32),
+            (_, KeyEncoding::Base64) => format!("{}{}", scheme.key_strip, digest::base64(&[7; 32])),
+            (_, KeyEncoding::Utf8) => "another secret".to_owned(),
         };
         let wrong = Case { secrets: vec![other.clone()], ..case.clone() };
         assert_rejected(&id, "another secret", &wrong);
@@ -293,7 +293,7 @@ fn another_secret_is_rejected_and_any_position_is_told() {
 #[test]
 fn what_is_signed_beside_the_body_cannot_be_changed() {
     for (id, case) in accepted() {
-        let signed = case.contract.scheme.signed.selectors().chain(&case.contract.scheme.ts).cloned();
+        let signed = case.verifier.scheme.signed.selectors().chain(&case.verifier.scheme.ts).cloned();
         let headers = Headers::new(case.headers.clone());
         let names = signed.filter_map(|selector| match selector.chosen(&case.parts(&headers)) {
             Selector::Header(name) => Some(name.clone()),
@@ -308,17 +308,17 @@ fn what_is_signed_beside_the_body_cannot_be_changed() {
             twice.headers.push((name, value));
             assert_rejected(&id, "a repeated header", &twice);
         }
-        if case.contract.needs_url() {
-            let elsewhere = case.contract.public_url.clone().map(|url| url.replace("://", "://x"));
-            let contract = Contract { public_url: elsewhere, ..case.contract.clone() };
-            assert_rejected(&id, "another address", &Case { contract, ..case.clone() });
+        if case.verifier.needs_url() {
+            let elsewhere = case.verifier.public_url.clone().map(|url| url.replace("://", "://x"));
+            let verifier = Verifier { public_url: elsewhere, ..case.verifier.clone() };
+            assert_rejected(&id, "another address", &Case { verifier, ..case.clone() });
         }
     }
 }
 
 /// When a delivery was signed, as it says itself.
 fn signed_at_ms(case: &Case) -> Option<i64> {
-    let scheme = &case.contract.scheme;
+    let scheme = &case.verifier.scheme;
     let headers = Headers::new(case.headers.clone());
     let parts = case.parts(&headers);
     let ts = match scheme.ts.as_ref()? {
@@ -337,7 +337,7 @@ fn signed_at_ms(case: &Case) -> Option<i64> {
 fn the_edges_of_the_tolerance_are_within_and_one_more_is_not() {
     let mut tried = BTreeSet::new();
     for (id, case) in accepted() {
-        let scheme = &case.contract.scheme;
+        let scheme = &case.verifier.scheme;
         let (Some(tolerance), Some(at_ms)) = (scheme.tolerance, signed_at_ms(&case)) else { continue };
         let step = if scheme.ts_unit == Unit::Millis { 1 } else { 1000 };
         let tolerance_ms = tolerance.as_millis() as i64;
@@ -355,7 +355,7 @@ fn the_edges_of_the_tolerance_are_within_and_one_more_is_not() {
             None => assert!(verify_at(at_ms - 100_000_000).is_ok(), "{id}"),
         }
         assert_eq!(verify_at(1000), Err(Refusal::ClockNotSet), "{id}: a clock that was not set judges nothing");
-        tried.insert(case.contract.preset.name);
+        tried.insert(case.verifier.preset.name);
     }
     assert!(tried.len() >= 12, "{tried:?}");
 }
@@ -387,9 +387,9 @@ fn a_missing_timestamp_is_told_with_its_place() {
 fn a_tolerance_for_the_future_stands_alone_too() {
     let (id, case) = accepted().find(|(id, _)| id == "svix/docs").unwrap();
     let at_ms = signed_at_ms(&case).unwrap();
-    let mut contract = case.contract.clone();
-    contract.scheme.tolerance = None;
-    let verify_at = |ms| Case { contract: contract.clone(), now: Timestamp::from_unix_ms(ms), ..case.clone() }.verify();
+    let mut verifier = case.verifier.clone();
+    verifier.scheme.tolerance = None;
+    let verify_at = |ms| Case { verifier: verifier.clone(), now: Timestamp::from_unix_ms(ms), ..case.clone() }.verify();
     assert!(verify_at(at_ms + 1_000_000_000).is_ok() && verify_at(at_ms - 300_000).is_ok(), "{id}");
     assert!(matches!(verify_at(at_ms - 301_000), Err(Refusal::TooNew { .. })), "{id}");
 }
@@ -412,9 +412,9 @@ fn many_signatures_cost_no_more_than_a_few() {
 #[test]
 fn of_twilios_address_the_fragment_is_not_signed_and_the_query_is_what_was_configured() {
     let (_, mut case) = accepted().find(|(id, _)| id == "twilio/sdk").unwrap();
-    let url = case.contract.public_url.clone().unwrap();
-    case.contract.public_url = Some(format!("{url}#rc=3&rp=all"));
+    let url = case.verifier.public_url.clone().unwrap();
+    case.verifier.public_url = Some(format!("{url}#rc=3&rp=all"));
     assert!(case.verify().is_ok());
-    case.contract.public_url = url.split('?').next().map(str::to_owned);
+    case.verifier.public_url = url.split('?').next().map(str::to_owned);
     assert_rejected("twilio/sdk", "a query that nobody configured", &case);
 }

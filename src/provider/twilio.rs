@@ -2,12 +2,12 @@
 //! anything else is bound by its hash, which Twilio adds to the address as `bodySHA256`.
 //! <https://github.com/twilio/twilio-python/blob/main/twilio/request_validator.py>
 
+use super::format::{Inputs, form_sorted};
 use super::scheme::{only, refusal};
 use super::selector::{Parts, Selector};
-use super::signed::{Scope, form_sorted};
-use super::{Code, Draft, Refusal, SignError};
-use crate::config::secret::Secret;
+use super::{Code, Refusal, RequestBuilder, SignError};
 use crate::digest::{self, Hash};
+use crate::secret::Secret;
 
 const SIGNATURE: &str = "X-Twilio-Signature";
 const BODY_HASH: &str = "bodySHA256";
@@ -20,7 +20,7 @@ pub(super) const CODE: Code = Code {
     needs_url: true,
 };
 
-fn verify(secrets: &[Secret], scope: &Scope<'_>) -> Result<usize, Refusal> {
+fn verify(secrets: &[Secret], scope: &Inputs<'_>) -> Result<usize, Refusal> {
     let signature = only(&scope.parts, &Selector::Header(SIGNATURE.to_owned()))?;
     let tag = digest::unbase64(&signature).ok_or_else(|| Refusal::Unreadable(SIGNATURE.to_owned()))?;
     let address = address(scope.url.unwrap_or_default(), scope.parts.query());
@@ -69,7 +69,7 @@ fn with_and_without_port(url: &str) -> Vec<String> {
     }
 }
 
-fn sign(secret: &Secret, draft: &mut Draft) -> Result<(), SignError> {
+fn sign(secret: &Secret, draft: &mut RequestBuilder) -> Result<(), SignError> {
     let url = draft.public_url.clone().unwrap_or_default();
     if !draft.parts().is_form() {
         let configured = url.split('#').next().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);

@@ -9,11 +9,11 @@ use tiny_http::{Header, Request, Response};
 
 use crate::event::{Delivery, Headers};
 use crate::gate::PEER_HEADER;
-use crate::log::stranger;
+use crate::log::rate_limited;
 use crate::metrics::{RejectReason, SourceCounts};
 use crate::provider::Refusal;
 use crate::provider::handshake::Reply;
-use crate::store::{self, Kept, Stored};
+use crate::store::{self, Ingested, Stored};
 
 use super::client::Client;
 
@@ -83,7 +83,7 @@ pub(super) struct Label {
 impl Label {
     /// Logs what anybody may have caused, as often as he likes.
     pub(super) fn by_a_stranger(&self, what: &'static str, line: fmt::Arguments<'_>) {
-        stranger(Level::Info, &self.source, what, line);
+        rate_limited(Level::Info, &self.source, what, line);
     }
 }
 
@@ -249,7 +249,7 @@ impl Answer {
 }
 
 /// Answers with an empty body, which every provider understands, and gives back what was kept and the label.
-pub(super) fn acknowledge(stored: Stored<Answer>) -> (Kept, Label) {
+pub(super) fn acknowledge(stored: Stored<Answer>) -> (Ingested, Label) {
     let (kept, answer) = stored.into_parts();
     if let Some(counts) = answer.counts() {
         count(counts, kept);
@@ -259,11 +259,11 @@ pub(super) fn acknowledge(stored: Stored<Answer>) -> (Kept, Label) {
     (kept, Label { text: answer.text, source, is_proven: answer.is_proven })
 }
 
-fn count(counts: &SourceCounts, kept: Kept) {
+fn count(counts: &SourceCounts, kept: Ingested) {
     match kept {
-        Kept::New(_) => counts.stored.add(1),
-        Kept::Duplicate(_) => counts.duplicates.add(1),
-        Kept::Requeued(_) | Kept::Replayed(_) => counts.replayed.add(1),
+        Ingested::New(_) => counts.stored.add(1),
+        Ingested::Duplicate(_) => counts.duplicates.add(1),
+        Ingested::Requeued(_) | Ingested::Replayed(_) => counts.replayed.add(1),
     }
 }
 

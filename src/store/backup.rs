@@ -13,7 +13,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::place::{Disk, directory_of};
+use super::filesystem::{Disk, directory_of};
 use super::{Error, Result, connect, open_to_look, sibling};
 
 /// Pages between two reports of how far it is: about a megabyte.

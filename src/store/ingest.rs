@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, named_params};
 
-use super::anchor::Anchor;
-use super::place::Disk;
+use super::counters::batch::Batch;
+use super::counters::hour;
+use super::file_identity::FileIdentity;
+use super::filesystem::Disk;
 use super::queue::text;
-use super::tally::batch::Batch;
-use super::tally::hour;
 use super::{Error, Result, Writer, error};
 use crate::clock::Timestamp;
 use crate::event::{Delivery, DeliveryId, EventId, Status};
@@ -24,14 +24,14 @@ const COPIES: u64 = 2;
 /// The receiver's connection.
 pub struct Ingest {
     writer: Writer,
-    anchor: Anchor,
+    anchor: FileIdentity,
     /// Whether the last commit failed for a reason that concerns every delivery.
     failed: bool,
 }
 
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum Ingested {
     /// A new event.
     New(EventId),
     /// This event already; nothing was stored.
@@ -47,12 +47,12 @@ pub enum Kept {
 /// transaction that was committed hands it out: whoever needs one to answer cannot answer too early.
 #[derive(Debug)]
 pub struct Stored<T> {
-    kept: Kept,
+    kept: Ingested,
     carried: T,
 }
 
 impl<T> Stored<T> {
-    pub fn into_parts(self) -> (Kept, T) {
+    pub fn into_parts(self) -> (Ingested, T) {
         (self.kept, self.carried)
     }
 }
@@ -68,7 +68,7 @@ pub struct NotStored<T> {
 pub type Verdict<T> = std::result::Result<Stored<T>, NotStored<T>>;
 
 impl Ingest {
-    pub(super) fn new(writer: Writer, anchor: Anchor) -> Ingest {
+    pub(super) fn new(writer: Writer, anchor: FileIdentity) -> Ingest {
         Ingest { writer, anchor, failed: false }
     }
 
@@ -109,22 +109,22 @@ impl Ingest {
 
     /// For the benchmark that measures what storing costs; `cargo bench` alone builds it.
     #[cfg(hookbox_store_nothing)]
-    fn commit(&self, deliveries: &[Delivery]) -> Result<Vec<rusqlite::Result<Kept>>> {
-        Ok(deliveries.iter().map(|_| Ok(Kept::New(EventId(0)))).collect())
+    fn commit(&self, deliveries: &[Delivery]) -> Result<Vec<rusqlite::Result<Ingested>>> {
+        Ok(deliveries.iter().map(|_| Ok(Ingested::New(EventId(0)))).collect())
     }
 
     #[cfg(not(hookbox_store_nothing))]
-    fn commit(&self, deliveries: &[Delivery]) -> Result<Vec<rusqlite::Result<Kept>>> {
+    fn commit(&self, deliveries: &[Delivery]) -> Result<Vec<rusqlite::Result<Ingested>>> {
         self.writer.write(|transaction| {
             match deliveries {
                 // Counted by the triggers, which takes as long for one alone and writes a page less.
-                [alone] => Ok(vec![keep_or_say_why(transaction, alone)?]),
+                [alone] => Ok(vec![insert(transaction, alone)?]),
                 many => keep_counted(transaction, many),
             }
         })
     }
 
-    fn outcome<T>(&self, kept: rusqlite::Result<Kept>, carried: T) -> Verdict<T> {
+    fn outcome<T>(&self, kept: rusqlite::Result<Ingested>, carried: T) -> Verdict<T> {
         match kept {
             Ok(kept) => Ok(Stored { kept, carried }),
             Err(error) => Err(NotStored { carried, error: Error::of(&self.writer.path, error).into() }),
@@ -153,12 +153,12 @@ fn rewrite_version(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 fn keep_counted(
     transaction: &Transaction<'_>,
     deliveries: &[Delivery],
-) -> rusqlite::Result<Vec<rusqlite::Result<Kept>>> {
+) -> rusqlite::Result<Vec<rusqlite::Result<Ingested>>> {
     let mut counted = Batch::begin(transaction)?;
     let mut all_kept = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
-        let kept = keep_or_say_why(transaction, delivery)?;
-        if let Ok(Kept::New(event)) = kept {
+        let kept = insert(transaction, delivery)?;
+        if let Ok(Ingested::New(event)) = kept {
             counted.add(event, &delivery.source, delivery.received_at);
         }
         all_kept.push(kept);
@@ -168,7 +168,7 @@ fn keep_counted(
 }
 
 /// The inner error is the delivery's own fault, and leaves the others as they are.
-fn keep_or_say_why(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<rusqlite::Result<Kept>> {
+fn insert(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<rusqlite::Result<Ingested>> {
     match keep(transaction, delivery) {
         // Nothing else is its own fault; and once all is rolled back, the rest would run on its own.
         Err(error) if !error::is_of_the_row(&error) || transaction.is_autocommit() => Err(error),
@@ -176,7 +176,7 @@ fn keep_or_say_why(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqli
     }
 }
 
-fn keep(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<Kept> {
+fn keep(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<Ingested> {
     let id = match &delivery.id {
         DeliveryId::Given(id) => id.clone(),
         DeliveryId::OfContent(id) => within_window(transaction, delivery, id)?,
@@ -200,9 +200,9 @@ fn keep(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<
     if inserted == 1 {
         let event = EventId(transaction.last_insert_rowid());
         insert_provenance(transaction, event, delivery)?;
-        return Ok(Kept::New(event));
+        return Ok(Ingested::New(event));
     }
-    keep_again(transaction, delivery, &id)
+    insert_duplicate(transaction, delivery, &id)
 }
 
 fn insert_provenance(transaction: &Transaction<'_>, event: EventId, delivery: &Delivery) -> rusqlite::Result<()> {
@@ -214,7 +214,7 @@ fn insert_provenance(transaction: &Transaction<'_>, event: EventId, delivery: &D
 }
 
 /// Counts a delivery that is there already, and does what its coming again means.
-fn keep_again(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> rusqlite::Result<Kept> {
+fn insert_duplicate(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> rusqlite::Result<Ingested> {
     let (event, status, last_meant_at): (i64, String, String) = transaction
         .prepare_cached(
             "SELECT id, status, coalesce(renewed_at, received_at)
@@ -226,7 +226,7 @@ fn keep_again(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> r
     let event = EventId(event);
     count_duplicate(transaction, event, delivery)?;
     if status == Status::Unprocessed.as_str() {
-        return Ok(Kept::Duplicate(event));
+        return Ok(Ingested::Duplicate(event));
     }
     let is_meant_again = delivery.dedup_window.is_some_and(|window| {
         Timestamp::parse(&last_meant_at).is_some_and(|at| at.distance(delivery.received_at) > window)
@@ -236,13 +236,13 @@ fn keep_again(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> r
         transaction
             .prepare_cached("UPDATE provenance SET renewed_at = ?2 WHERE event_id = ?1")?
             .execute((event.0, delivery.received_at.to_string()))?;
-        return Ok(Kept::Replayed(event));
+        return Ok(Ingested::Replayed(event));
     }
     if status == Status::Error.as_str() {
         let is_again = super::queue::requeue_failed(transaction, event)?;
-        return Ok(if is_again { Kept::Requeued(event) } else { Kept::Duplicate(event) });
+        return Ok(if is_again { Ingested::Requeued(event) } else { Ingested::Duplicate(event) });
     }
-    Ok(Kept::Duplicate(event))
+    Ok(Ingested::Duplicate(event))
 }
 
 fn count_duplicate(transaction: &Transaction<'_>, event: EventId, delivery: &Delivery) -> rusqlite::Result<()> {

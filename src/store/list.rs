@@ -4,7 +4,7 @@
 //! their ids, so the newest of each are a seek away, and the newest of all are among them. That holds for every
 //! combination of filters, also for one that a single event in a million passes.
 
-mod kinds;
+mod partitions;
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use super::queue::text;
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
-pub(super) use kinds::{Kind, kinds};
+pub(super) use partitions::{Kind, kinds};
 
 /// Ids in a row of `blocks`, as a power of two: see 004-tallies.sql.
 pub(super) const BLOCK_BITS: u32 = 10;
@@ -216,7 +216,7 @@ fn oldest_of_kinds(connection: &Connection, kinds: &[Kind], after: EventId, limi
     Ok(ids)
 }
 
-/// What is not in the contract's form of a time was received nobody knows when.
+/// What is not in the verifier's form of a time was received nobody knows when.
 fn is_recent(received_at: &str, since: Option<Timestamp>) -> bool {
     since.is_none_or(|since| Timestamp::parse(received_at).is_some_and(|at| at >= since))
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::fair::Rank;
 use super::queue::text;
-use super::{Error, Result, WORKER_BUSY, Writer, error, list, open_to_look, operate};
+use super::write_lock::Priority;
+use super::{Error, Result, WORKER_BUSY, Writer, commands, error, list, open_to_look};
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
@@ -37,14 +37,14 @@ const HAS_OPEN_JOB: &str =
 /// What is kept for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    pub what: Expiring,
+    pub what: Expired,
     /// What has been so since before then is forgotten.
     pub before: Timestamp,
     pub now: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expiring {
+pub enum Expired {
     /// Events of this status, by when they got it. Never the unprocessed ones.
     Events(Status),
     /// The counts of how often events came again, by when they came first.
@@ -52,7 +52,7 @@ pub enum Expiring {
 }
 
 /// How far a search for what a rule is for has come.
-pub struct Search {
+pub struct Cursor {
     rule: Rule,
     after: EventId,
     /// What comes next.
@@ -81,9 +81,9 @@ pub struct Space {
     pub free_bytes: u64,
 }
 
-impl Search {
-    pub fn new(rule: Rule) -> Search {
-        Search { rule, after: EventId(0), page: VecDeque::new(), young: 0, is_done: false }
+impl Cursor {
+    pub fn new(rule: Rule) -> Cursor {
+        Cursor { rule, after: EventId(0), page: VecDeque::new(), young: 0, is_done: false }
     }
 
     /// The event to look at next, which stays the next one.
@@ -109,14 +109,14 @@ impl Search {
 impl Pruner {
     /// For the command line.
     pub fn open(path: &Path) -> Result<Pruner> {
-        Pruner::of(Writer { patience: OPERATOR_PATIENCE, ..operate::open(path)? })
+        Pruner::of(Writer { patience: OPERATOR_PATIENCE, ..commands::open(path)? })
     }
 
     /// For a look at what would be forgotten.
     pub fn open_to_look(path: &Path) -> Result<Pruner> {
         let connection = open_to_look(path)?;
         let (turns, patience) = (Arc::default(), WORKER_BUSY);
-        Ok(Pruner { writer: Writer { path: path.to_owned(), connection, turns, rank: Rank::Other, patience } })
+        Ok(Pruner { writer: Writer { path: path.to_owned(), connection, turns, priority: Priority::Other, patience } })
     }
 
     pub fn path(&self) -> &Path {
@@ -131,16 +131,16 @@ impl Pruner {
     }
 
     /// The next events to be forgotten; none when the search is at its end.
-    pub fn find(&self, search: &mut Search) -> Result<Batch> {
+    pub fn find(&self, search: &mut Cursor) -> Result<Batch> {
         self.read(|connection| match search.rule.what {
-            Expiring::Events(status) => find_events(connection, search, status),
-            Expiring::Duplicates => find_counts(connection, search),
+            Expired::Events(status) => find_events(connection, search, status),
+            Expired::Duplicates => find_counts(connection, search),
         })
     }
 
     /// Forgets a batch of a search, with all that belongs to its events. Returns how many were forgotten: what was replayed
     /// meanwhile is kept, and what a foreign rule holds.
-    pub fn forget(&self, search: &Search, batch: &Batch) -> Result<usize> {
+    pub fn forget(&self, search: &Cursor, batch: &Batch) -> Result<usize> {
         self.writer.write(|transaction| {
             let mut forgotten = 0;
             for event in &batch.events {
@@ -201,7 +201,7 @@ impl Pruner {
     }
 }
 
-fn find_events(connection: &Connection, search: &mut Search, status: Status) -> rusqlite::Result<Batch> {
+fn find_events(connection: &Connection, search: &mut Cursor, status: Status) -> rusqlite::Result<Batch> {
     let mut batch = Batch::default();
     let mut by_id = connection.prepare_cached(&format!(
         "SELECT coalesce(processed_at, received_at), octet_length(payload_json) + coalesce(octet_length(body), 0)
@@ -230,7 +230,7 @@ fn find_events(connection: &Connection, search: &mut Search, status: Status) -> 
 }
 
 /// By id, because only ids come in the order of time.
-fn find_counts(connection: &Connection, search: &mut Search) -> rusqlite::Result<Batch> {
+fn find_counts(connection: &Connection, search: &mut Cursor) -> rusqlite::Result<Batch> {
     let mut batch = Batch::default();
     let mut statement = connection.prepare_cached(
         "SELECT event_id, received_at FROM provenance CROSS JOIN webhook_events ON id = event_id
@@ -250,8 +250,8 @@ fn find_counts(connection: &Connection, search: &mut Search) -> rusqlite::Result
 }
 
 /// An event may have been opened again since it was found.
-fn forget(transaction: &Transaction<'_>, what: Expiring, event: EventId) -> rusqlite::Result<usize> {
-    let Expiring::Events(status) = what else {
+fn forget(transaction: &Transaction<'_>, what: Expired, event: EventId) -> rusqlite::Result<usize> {
+    let Expired::Events(status) = what else {
         let reset = "UPDATE provenance SET duplicates = 0 WHERE event_id = ?1 AND duplicates > 0";
         return transaction.prepare_cached(reset)?.execute([event.0]);
     };

@@ -16,7 +16,7 @@ pub struct Queue {
 }
 
 /// The due time of a job that does not wait: before every clock, so that one that is set back delays nothing.
-pub const AT_ONCE: Timestamp = Timestamp::from_unix_ms(0);
+pub const IMMEDIATELY: Timestamp = Timestamp::from_unix_ms(0);
 
 /// Where a job goes after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,14 +149,14 @@ impl Queue {
     }
 
     /// Records finished attempts and moves their jobs, and the events of which no job is open any more, to what follows.
-    /// Puts back `untouched` jobs, which were claimed and not tried; that attempt does not count.
+    /// Puts back `unclaimed` jobs, which were claimed and not tried; that attempt does not count.
     ///
     /// A job that was cancelled while it ran stays cancelled; its attempt is recorded all the same. After an error some may
     /// be recorded: to record them again changes nothing.
     pub fn record(
         &mut self,
         finished: &[(Attempt, Next)],
-        untouched: &[(Job, Timestamp)],
+        unclaimed: &[(Job, Timestamp)],
         now: Timestamp,
     ) -> Result<()> {
         self.writer.write_each(finished, |transaction, (attempt, next)| {
@@ -168,7 +168,7 @@ impl Queue {
             }
             Ok(())
         })?;
-        self.writer.write_each(untouched, |transaction, (job, due)| put_back(transaction, job, *due))
+        self.writer.write_each(unclaimed, |transaction, (job, due)| put_back(transaction, job, *due))
     }
 
     /// A number that changes when somebody else has written: another thread, or another program.
@@ -253,14 +253,14 @@ pub(super) fn interrupt(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Which jobs of an event are to be done again.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Redo<'a> {
+pub struct ReplayOptions<'a> {
     /// Only those of this action.
     pub action: Option<&'a str>,
     /// None that have succeeded, where none is dead either.
     pub spares_succeeded: bool,
 }
 
-impl Redo<'_> {
+impl ReplayOptions<'_> {
     fn ended(&self) -> &'static str {
         if self.spares_succeeded { "'cancelled'" } else { "'succeeded', 'cancelled'" }
     }
@@ -268,14 +268,18 @@ impl Redo<'_> {
 
 /// Queues the dead jobs of an event again, or, where none is dead, all that have ended; of these, what is asked for. Their
 /// attempts start anew. An event of which there are no jobs is routed anew. False if there was nothing to do.
-pub(super) fn requeue(transaction: &Transaction<'_>, event: EventId, redo: &Redo<'_>) -> rusqlite::Result<bool> {
-    let states = match what_again(transaction, event, redo)? {
-        Some(Again::Dead) => "'dead'",
-        Some(Again::Ended) => redo.ended(),
-        Some(Again::Route) => return reopen(transaction, event),
+pub(super) fn requeue(
+    transaction: &Transaction<'_>,
+    event: EventId,
+    options: &ReplayOptions<'_>,
+) -> rusqlite::Result<bool> {
+    let states = match replay_scope(transaction, event, options)? {
+        Some(ReplayScope::Dead) => "'dead'",
+        Some(ReplayScope::Ended) => options.ended(),
+        Some(ReplayScope::Route) => return reopen(transaction, event),
         None => return Ok(false),
     };
-    queue_again(transaction, event, redo.action, states)?;
+    queue_again(transaction, event, options.action, states)?;
     reopen(transaction, event)
 }
 
@@ -314,7 +318,7 @@ pub(super) fn reopen(transaction: &Transaction<'_>, event: EventId) -> rusqlite:
 }
 
 /// What [`requeue`] does again.
-enum Again {
+enum ReplayScope {
     /// The dead jobs.
     Dead,
     /// All jobs that have ended, as none is dead.
@@ -324,27 +328,35 @@ enum Again {
 }
 
 /// `None` where there is nothing to do again.
-fn what_again(connection: &Connection, event: EventId, redo: &Redo<'_>) -> rusqlite::Result<Option<Again>> {
+fn replay_scope(
+    connection: &Connection,
+    event: EventId,
+    options: &ReplayOptions<'_>,
+) -> rusqlite::Result<Option<ReplayScope>> {
     let has = |states: &str| -> rusqlite::Result<bool> {
         connection
             .prepare_cached(&format!(
                 "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
                                 AND (?2 IS NULL OR action = ?2) AND state IN ({states}))"
             ))?
-            .query_row((event.0, redo.action), |row| row.get(0))
+            .query_row((event.0, options.action), |row| row.get(0))
     };
     if has("'dead'")? {
-        return Ok(Some(Again::Dead));
+        return Ok(Some(ReplayScope::Dead));
     }
-    if has(redo.ended())? {
-        return Ok(Some(Again::Ended));
+    if has(options.ended())? {
+        return Ok(Some(ReplayScope::Ended));
     }
-    Ok((redo.action.is_none() && !has("'queued', 'running'")?).then_some(Again::Route))
+    Ok((options.action.is_none() && !has("'queued', 'running'")?).then_some(ReplayScope::Route))
 }
 
 /// Whether [`requeue`] would do anything.
-pub(super) fn is_replayable(connection: &Connection, event: EventId, redo: &Redo<'_>) -> rusqlite::Result<bool> {
-    Ok(what_again(connection, event, redo)?.is_some())
+pub(super) fn is_replayable(
+    connection: &Connection,
+    event: EventId,
+    options: &ReplayOptions<'_>,
+) -> rusqlite::Result<bool> {
+    Ok(replay_scope(connection, event, options)?.is_some())
 }
 
 /// True for an unprocessed event without open jobs.

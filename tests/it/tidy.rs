@@ -98,9 +98,10 @@ const PROVIDER_WORDS: [&str; 16] = [
 ];
 
 /// Where a provider may be named all the same: file or directory, word, reason.
-const PROVIDER_EXCEPTIONS: [(&str, &str, &str); 2] = [
+const PROVIDER_EXCEPTIONS: [(&str, &str, &str); 3] = [
     ("config", "github", "the built-in source and its GITHUB_WEBHOOK_SECRET"),
     ("cli", "github", "examples in help texts"),
+    ("service", "github", "the variable that the log at the start advises to set"),
 ];
 
 #[test]

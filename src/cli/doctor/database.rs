@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Patient, Report};
+use super::{Context, Report};
 use crate::clock::{self, Timestamp};
-use crate::config::units::duration_text;
-use crate::store::{self, Checkup, Waiting};
+use crate::store::{self, Diagnostics, Waiting};
+use crate::units::duration_text;
 
 /// Longer than anything takes that is not in trouble.
 const LONG_UNPROCESSED: Duration = Duration::from_secs(60 * 60);
@@ -19,7 +19,7 @@ const CLIENT_HEADERS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", 
 /// What a proxy adds of itself.
 const PROXY_HEADERS: [&str; 3] = ["via", "x-forwarded-proto", "x-forwarded-host"];
 
-pub(super) fn check(patient: &Patient<'_>, report: &mut Report) {
+pub(super) fn check(patient: &Context<'_>, report: &mut Report) {
     match look(patient, report) {
         Ok(()) => {}
         Err(store::Error::Missing(path)) => {
@@ -29,8 +29,8 @@ pub(super) fn check(patient: &Patient<'_>, report: &mut Report) {
     }
 }
 
-fn look(patient: &Patient<'_>, report: &mut Report) -> store::Result<()> {
-    let checkup = Checkup::open(&patient.config.database)?;
+fn look(patient: &Context<'_>, report: &mut Report) -> store::Result<()> {
+    let checkup = Diagnostics::open(&patient.config.database)?;
     match checkup.schema() {
         Err(error @ store::Error::TooOld(_)) => {
             report.warn("database", error.to_string());
@@ -53,7 +53,7 @@ fn look(patient: &Patient<'_>, report: &mut Report) -> store::Result<()> {
     Ok(())
 }
 
-fn tell_waiting(waiting: &Waiting, patient: &Patient<'_>, report: &mut Report) {
+fn tell_waiting(waiting: &Waiting, patient: &Context<'_>, report: &mut Report) {
     let check = "unprocessed";
     let text = format!("{} events, {} open jobs", waiting.unprocessed, waiting.open_jobs);
     let age = waiting.oldest.as_deref().and_then(Timestamp::parse).map(|oldest| oldest.distance(clock::now()));
@@ -77,7 +77,7 @@ fn tell_waiting(waiting: &Waiting, patient: &Patient<'_>, report: &mut Report) {
     }
 }
 
-fn tell_proxy(headers: &[String], patient: &Patient<'_>, report: &mut Report) {
+fn tell_proxy(headers: &[String], patient: &Context<'_>, report: &mut Report) {
     let has = |names: &[&str]| headers.iter().any(|fields| has_field(fields, names));
     if has(&CLIENT_HEADERS) && patient.config.trusted_proxies.is_empty() {
         report.warn(

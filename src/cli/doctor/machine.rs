@@ -12,8 +12,8 @@ use super::Report;
 use crate::action;
 use crate::clock;
 use crate::config::Config;
-use crate::config::units::duration_text;
 use crate::store::{Disk, FileSystem, directory_of};
+use crate::units::duration_text;
 
 /// systemd's own time keeper touches it when it has heard from a server.
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";

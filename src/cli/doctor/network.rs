@@ -10,7 +10,7 @@ use rustix::fs::{Access, access};
 use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
-use super::{Patient, Report};
+use super::{Context, Report};
 use crate::action::Kind;
 use crate::listen::Listen;
 
@@ -25,7 +25,7 @@ const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: doctor\r\nConnection: c
 const CHECK: &str = "listen";
 
 /// Is it we who listen? A socket that systemd holds is only asked while somebody serves: a question would start the unit.
-pub(super) fn listening(patient: &Patient<'_>, report: &mut Report) {
+pub(super) fn listening(patient: &Context<'_>, report: &mut Report) {
     match (&patient.server, &patient.config.listen) {
         (Some(pid), listen) => match ask(listen) {
             Ok(answer) => judge(listen, pid, &answer, report),
@@ -128,7 +128,7 @@ fn try_directory(path: &Path, report: &mut Report) {
 }
 
 /// Names that end in `.local` are asked for by multicast, which the C library of a static binary does not do.
-pub(super) fn local_names(patient: &Patient<'_>, report: &mut Report) {
+pub(super) fn local_names(patient: &Context<'_>, report: &mut Report) {
     for action in patient.config.actions.values() {
         let url = match &action.kind {
             Kind::Slack(slack) => &slack.url,

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::{Patient, Report, machine};
+use super::{Context, Report, machine};
 use crate::action::Kind;
 use crate::cli::secret;
-use crate::config::secret::SecretRef;
 use crate::config::{Action, Origin, Source, Verification};
+use crate::secret::SecretRef;
 
-pub(super) fn check(patient: &Patient<'_>, report: &mut Report) {
+pub(super) fn check(patient: &Context<'_>, report: &mut Report) {
     for source in patient.config.sources.values() {
         check_source(source, patient, report);
     }
@@ -18,7 +18,7 @@ pub(super) fn check(patient: &Patient<'_>, report: &mut Report) {
     check_config_file(patient, report);
 }
 
-fn check_source(source: &Source, patient: &Patient<'_>, report: &mut Report) {
+fn check_source(source: &Source, patient: &Context<'_>, report: &mut Report) {
     let check = format!("source {}", source.name);
     let references = match &source.verification {
         Verification::Secrets(references) => references.as_slice(),
@@ -41,7 +41,7 @@ fn check_source(source: &Source, patient: &Patient<'_>, report: &mut Report) {
     tell(check, &problems, all, patient, report);
 }
 
-fn check_action(action: &Action, patient: &Patient<'_>, report: &mut Report) {
+fn check_action(action: &Action, patient: &Context<'_>, report: &mut Report) {
     let references: Vec<&SecretRef> = match &action.kind {
         Kind::Slack(slack) => vec![&slack.url],
         Kind::Http(http) => {
@@ -60,7 +60,7 @@ fn tell<'a>(
     check: String,
     problems: &[String],
     references: impl IntoIterator<Item = &'a SecretRef>,
-    patient: &Patient<'_>,
+    patient: &Context<'_>,
     report: &mut Report,
 ) {
     let references: Vec<&SecretRef> = references.into_iter().collect();
@@ -82,7 +82,7 @@ fn tell<'a>(
 }
 
 /// A secret that is written into the config itself.
-fn check_config_file(patient: &Patient<'_>, report: &mut Report) {
+fn check_config_file(patient: &Context<'_>, report: &mut Report) {
     let Origin::File(path) = &patient.config.origin else { return };
     let is_written_out = patient.config.sources.values().any(|source| match &source.verification {
         Verification::Secrets(references) => references.iter().any(|one| matches!(one, SecretRef::Literal(_))),

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Printer, oldest_first};
 use crate::cli::Failure;
-use crate::store::{self, Filter, Inspector, Watch};
+use crate::store::{self, ChangeFeed, Filter, Reader};
 
 /// Soon enough for a person who looks on. Where nothing was written, a look costs some microseconds.
 const EVERY: Duration = Duration::from_millis(250);
@@ -39,7 +39,7 @@ struct Follower<'a> {
     filter: &'a Filter,
     json: bool,
     /// How far it has come in this database; kept while that cannot be read for a time.
-    place: Option<(Watch, Printer)>,
+    place: Option<(ChangeFeed, Printer)>,
     /// The trouble that was told of last.
     told: Option<String>,
 }
@@ -67,7 +67,7 @@ impl From<Failure> for Stopped {
 impl Follower<'_> {
     /// Looks on for as long as the database is the same and somebody reads.
     fn follow(&mut self, database: &Path, out: &mut dyn Write) -> Result<(), Stopped> {
-        let inspector = Inspector::open(database)?;
+        let inspector = Reader::open(database)?;
         let mut listed = Vec::new();
         let (watch, printer) = match &mut self.place {
             Some((watch, printer)) => {

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::cli::send::to_connect_to;
 use crate::config::Config;
-use crate::config::secret::{Env, Secret};
 use crate::listen::Listen;
+use crate::secret::{Env, Secret};
 
 /// To connect, and for each part of the answer: it is on this machine, as a rule, and a person waits.
 const TIMEOUT: Duration = Duration::from_millis(500);

@@ -216,7 +216,7 @@ fn an_answer_that_is_none_costs_502() {
             }
         });
         assert_eq!(status(&address), 502, "{answer}");
-        assert!(gate.pulse().beats().is_awaited, "that is no sign of the receiver's life");
+        assert!(gate.liveness().beats().is_awaited, "that is no sign of the receiver's life");
     }
 }
 

@@ -1,8 +1,8 @@
 //! A gate, a tiny_http and a receiver, and senders that look closely.
 
 use super::super::limits::{Deadlines, Limits};
-use super::super::private::PrivateServer;
-use super::super::{Beats, Gate, PEER_HEADER, Settings, is_probe, start};
+use super::super::upstream::socket::Upstream;
+use super::super::{Gate, PEER_HEADER, Settings, Snapshot, is_probe, start};
 use crate::listen;
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{Read, Write};
@@ -56,7 +56,7 @@ pub struct Rig {
     pub has_ended: Arc<AtomicBool>,
     held: Held,
     receiver: Option<JoinHandle<()>>,
-    private: Option<PrivateServer>,
+    private: Option<Upstream>,
 }
 
 impl Rig {
@@ -67,7 +67,7 @@ impl Rig {
     pub fn start_at(listen: &str, limits: Limits) -> Rig {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let hint = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let private = PrivateServer::create(&hint, &std::env::temp_dir()).unwrap();
+        let private = Upstream::create(&hint, &std::env::temp_dir()).unwrap();
         let held = Held::default();
         let receiver = start_receiver(private.server(), held.clone());
         let listener = listen::bind(&listen.parse().unwrap()).unwrap();
@@ -92,8 +92,8 @@ impl Rig {
         Sender::tcp(&self.tcp_address())
     }
 
-    pub fn beats(&self) -> Beats {
-        self.gate.as_ref().unwrap().pulse().beats()
+    pub fn beats(&self) -> Snapshot {
+        self.gate.as_ref().unwrap().liveness().beats()
     }
 
     pub fn set_max_body_bytes(&self, bytes: u64) {

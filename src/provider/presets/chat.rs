@@ -2,7 +2,7 @@
 
 use super::{BASE, FORM, JSON};
 use crate::provider::handshake::{HANDSHAKE, Handshake, Is, Kind, Proof};
-use crate::provider::scheme::{Algorithm, Encoding, KeyForm};
+use crate::provider::scheme::{Algorithm, Encoding, KeyEncoding};
 use crate::provider::{Preset, Sample, twilio};
 
 pub(super) static PRESETS: &[Preset] = &[
@@ -67,7 +67,7 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:X-Signature-Ed25519",
         signed: "{ts}{body}",
         ts: "header:X-Signature-Timestamp",
-        key: KeyForm::Hex,
+        key: KeyEncoding::Hex,
         id: &["json:/id"],
         event: &["json:/event/type", "json:/type"],
         handshakes: &[
@@ -116,7 +116,7 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:Authorization",
         prefix: "HMAC ",
         enc: Encoding::Base64,
-        key: KeyForm::Base64,
+        key: KeyEncoding::Base64,
         id: &["json:/id"],
         event: &["json:/type"],
         setup: "Manage team, Apps, Create an outgoing webhook: the address; take over the security token",
@@ -185,7 +185,7 @@ pub(super) static PRESETS: &[Preset] = &[
         enc: Encoding::Base64,
         signed: "{ts}{body}",
         ts: "header:X-Twilio-Email-Event-Webhook-Timestamp",
-        key: KeyForm::Base64,
+        key: KeyEncoding::Base64,
         event: &["json:/0/event"],
         setup: "Settings, Mail Settings, Event Webhooks: the address; take over the verification key",
         answer: "2xx",

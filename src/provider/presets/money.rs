@@ -1,7 +1,7 @@
 //! Payments and shops.
 
 use super::{BASE, JSON};
-use crate::provider::scheme::{Algorithm, Encoding, KeyForm};
+use crate::provider::scheme::{Algorithm, Encoding, KeyEncoding};
 use crate::provider::{Preset, Sample, adyen};
 
 pub(super) static PRESETS: &[Preset] = &[
@@ -77,7 +77,7 @@ pub(super) static PRESETS: &[Preset] = &[
         alg: Algorithm::HmacSha256,
         sig: "header:HmacSignature",
         enc: Encoding::Base64,
-        key: KeyForm::Hex,
+        key: KeyEncoding::Hex,
         event: &["json:/type"],
         setup: "Developers, Webhooks: the address; generate an HMAC key and take it over",
         answer: "2xx within 10 s (unconfirmed)",
@@ -88,7 +88,7 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "adyen-standard",
         title: "Adyen payments",
         docs: "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
-        key: KeyForm::Hex,
+        key: KeyEncoding::Hex,
         code: Some(adyen::CODE),
         id: &[
             "{json:/notificationItems/0/NotificationRequestItem/pspReference}:{json:/notificationItems/0/NotificationRequestItem/eventCode}:{json:/notificationItems/0/NotificationRequestItem/success}",

@@ -2,7 +2,7 @@
 
 use super::BASE;
 use crate::provider::Preset;
-use crate::provider::scheme::{Algorithm, Encoding, KeyForm};
+use crate::provider::scheme::{Algorithm, Encoding, KeyEncoding};
 
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 pub(super) const STANDARD: Preset = Preset {
@@ -14,7 +14,7 @@ pub(super) const STANDARD: Preset = Preset {
     ts: "header:webhook-timestamp",
     tolerance_s: 300,
     tolerance_future_s: 300,
-    key: KeyForm::Base64,
+    key: KeyEncoding::Base64,
     key_strip: "whsec_",
     id: &["header:webhook-id"],
     event: &["json:/type"],

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::kinds::{MAX_KINDS, next};
+use super::partitions::{MAX_KINDS, next};
 use super::*;
 use crate::store::migrate;
 

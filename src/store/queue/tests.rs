@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::event::{Delivery, DeliveryId, Outcome};
-use crate::store::fair::{Rank, Turns};
+use crate::store::write_lock::{Priority, WriteLock};
 use crate::store::{Database, Ingest};
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_738_324_800_000);
@@ -87,16 +87,16 @@ fn after_an_error_in_a_batch_that_was_cut_short_what_was_committed_stays() {
 #[test]
 fn a_receiver_that_never_pauses_lets_the_others_write_in_between() {
     const TURNS: u32 = 100_000;
-    let (turns, taken) = (Turns::default(), AtomicU32::new(0));
+    let (turns, taken) = (WriteLock::default(), AtomicU32::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
             while taken.load(Ordering::Relaxed) < TURNS {
-                let _turn = turns.take(Rank::Receiver);
+                let _turn = turns.take(Priority::Receiver);
                 taken.fetch_add(1, Ordering::Relaxed);
             }
         });
         for _ in 0..100 {
-            let _turn = turns.take(Rank::Other);
+            let _turn = turns.take(Priority::Other);
             assert!(taken.load(Ordering::Relaxed) < TURNS);
         }
         taken.store(TURNS, Ordering::Relaxed);
@@ -112,19 +112,19 @@ fn to_record_again_what_is_on_record_changes_nothing() {
         queue.route(&[(EventId(n), vec!["it"])], NOW).unwrap();
     }
     let mut jobs = queue.claim("it", 4, NOW).unwrap();
-    let untouched = [(jobs.pop().unwrap(), AT_ONCE)];
+    let unclaimed = [(jobs.pop().unwrap(), IMMEDIATELY)];
     let next = [Next::Succeeded, Next::Queued(NOW), Next::Dead { tell: Some("team".to_owned()) }];
     let finished: Vec<_> = jobs.into_iter().map(attempt).zip(next).collect();
 
-    queue.record(&finished, &untouched, NOW).unwrap();
+    queue.record(&finished, &unclaimed, NOW).unwrap();
     let recorded = state(&queue.writer);
-    assert_eq!(queue.record(&finished, &untouched, NOW).map(|()| state(&queue.writer)).unwrap(), recorded);
+    assert_eq!(queue.record(&finished, &unclaimed, NOW).map(|()| state(&queue.writer)).unwrap(), recorded);
 
     // Somebody has gone on meanwhile: the death is told, and what was done is to be done again.
     assert_eq!(queue.claim("team", 1, NOW).unwrap().len(), 1);
     queue.writer.write(|transaction| reopen(transaction, EventId(1))).unwrap();
     let gone_on = state(&queue.writer);
-    assert_eq!(queue.record(&finished, &untouched, NOW).map(|()| state(&queue.writer)).unwrap(), gone_on);
+    assert_eq!(queue.record(&finished, &unclaimed, NOW).map(|()| state(&queue.writer)).unwrap(), gone_on);
 }
 
 fn attempt(job: Job) -> Attempt {

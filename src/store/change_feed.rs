@@ -16,7 +16,7 @@ const MAX_NEW: u32 = 1000;
 
 /// What was there at the last look.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct ChangeFeed {
     /// SQLite's number for the state of the database: while it is the same, nobody has written.
     version: Option<i64>,
     last_id: i64,
@@ -31,12 +31,12 @@ struct Remembered {
     horizon: Option<i64>,
 }
 
-impl Watch {
+impl ChangeFeed {
     /// Looks on from now.
-    pub(super) fn begin(connection: &Connection) -> rusqlite::Result<Watch> {
+    pub(super) fn begin(connection: &Connection) -> rusqlite::Result<ChangeFeed> {
         let last_id = "SELECT coalesce(max(id), 0) FROM webhook_events";
         let last_id = connection.query_row(last_id, [], |row| row.get(0))?;
-        Ok(Watch { version: None, last_id, remembered: Remembered::now(connection)? })
+        Ok(ChangeFeed { version: None, last_id, remembered: Remembered::now(connection)? })
     }
 
     /// Goes on with another connection to the same database.

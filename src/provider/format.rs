@@ -37,7 +37,7 @@ const MAX_SORTED_BYTES: usize = 1 << 20;
 const MAX_SORTED_PAIRS: usize = 10_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
+pub struct Format(Vec<Piece>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
@@ -60,7 +60,7 @@ enum Piece {
 
 /// What the variables stand for.
 #[derive(Clone, Copy, Debug)]
-pub struct Scope<'a> {
+pub struct Inputs<'a> {
     pub parts: Parts<'a>,
     pub ts: Option<&'a str>,
     pub id: Option<&'a str>,
@@ -68,16 +68,16 @@ pub struct Scope<'a> {
     pub secret: Option<&'a [u8]>,
 }
 
-impl<'a> Scope<'a> {
-    pub fn of(parts: Parts<'a>) -> Scope<'a> {
-        Scope { parts, ts: None, id: None, url: None, secret: None }
+impl<'a> Inputs<'a> {
+    pub fn of(parts: Parts<'a>) -> Inputs<'a> {
+        Inputs { parts, ts: None, id: None, url: None, secret: None }
     }
 }
 
-impl FromStr for Template {
+impl FromStr for Format {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Template, String> {
+    fn from_str(text: &str) -> Result<Format, String> {
         let mut pieces = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -97,7 +97,7 @@ impl FromStr for Template {
         }
         literal.push_str(rest);
         push_text(&mut pieces, &mut literal);
-        Ok(Template(pieces))
+        Ok(Format(pieces))
     }
 }
 
@@ -126,10 +126,10 @@ fn variable(name: &str) -> Result<Piece, String> {
     }
 }
 
-impl Template {
+impl Format {
     /// A template of one value.
-    pub fn value(selector: Selector) -> Template {
-        Template(vec![Piece::Value(selector)])
+    pub fn value(selector: Selector) -> Format {
+        Format(vec![Piece::Value(selector)])
     }
 
     pub fn needs_url(&self) -> bool {
@@ -137,9 +137,9 @@ impl Template {
     }
 
     /// The same with `{url}` for `{url_decoded}`; `None` where there is none.
-    pub fn with_url_as_it_is(&self) -> Option<Template> {
+    pub fn with_url_as_it_is(&self) -> Option<Format> {
         let piece = |piece: &Piece| if *piece == Piece::UrlDecoded { Piece::Url } else { piece.clone() };
-        self.0.contains(&Piece::UrlDecoded).then(|| Template(self.0.iter().map(piece).collect()))
+        self.0.contains(&Piece::UrlDecoded).then(|| Format(self.0.iter().map(piece).collect()))
     }
 
     pub fn is_constant(&self) -> bool {
@@ -187,12 +187,12 @@ impl Template {
     }
 
     /// The pieces as bytes, the body not copied. `Err` names the variable that is missing.
-    pub fn bytes<'a>(&'a self, scope: &Scope<'a>) -> Result<Vec<Cow<'a, [u8]>>, (String, Absent)> {
+    pub fn bytes<'a>(&'a self, scope: &Inputs<'a>) -> Result<Vec<Cow<'a, [u8]>>, (String, Absent)> {
         self.0.iter().map(|piece| piece.bytes(scope).map_err(|absent| (piece.to_string(), absent))).collect()
     }
 
     /// The text with each value put through `escape`. `None` if a variable is missing, or what it yields no text.
-    pub fn text(&self, scope: &Scope<'_>, escape: impl Fn(&str) -> Option<String>) -> Option<String> {
+    pub fn text(&self, scope: &Inputs<'_>, escape: impl Fn(&str) -> Option<String>) -> Option<String> {
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => Some(text.clone()),
             piece => escape(std::str::from_utf8(&piece.bytes(scope).ok()?).ok()?),
@@ -202,7 +202,7 @@ impl Template {
 }
 
 impl Piece {
-    fn bytes<'a>(&'a self, scope: &Scope<'a>) -> Result<Cow<'a, [u8]>, Absent> {
+    fn bytes<'a>(&'a self, scope: &Inputs<'a>) -> Result<Cow<'a, [u8]>, Absent> {
         let given = |value: Option<&'a str>| value.map(|text| Cow::Borrowed(text.as_bytes())).ok_or(Absent::Missing);
         match self {
             Piece::Text(text) => Ok(Cow::Borrowed(text.as_bytes())),
@@ -246,7 +246,7 @@ fn decoded(url: &str) -> String {
     })
 }
 
-impl fmt::Display for Template {
+impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|piece| piece.fmt(f))
     }
@@ -277,9 +277,10 @@ mod tests {
     use crate::event::Headers;
 
     fn rendered(template: &str, headers: &Headers, body: &str) -> Result<String, (String, Absent)> {
-        let template: Template = template.parse().unwrap();
+        let template: Format = template.parse().unwrap();
         let parts = Parts { method: "POST", target: "/x?q=1", headers, body: body.as_bytes(), forms: true };
-        let scope = Scope { ts: Some("17"), url: Some("https://h/%2Fx%20"), secret: Some(b"key"), ..Scope::of(parts) };
+        let scope =
+            Inputs { ts: Some("17"), url: Some("https://h/%2Fx%20"), secret: Some(b"key"), ..Inputs::of(parts) };
         Ok(String::from_utf8(template.bytes(&scope)?.concat()).unwrap())
     }
 
@@ -299,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_timestamp_may_touch_what_stands_beside_it() {
-        let is_apart = |text: &str| text.parse::<Template>().unwrap().sets_ts_apart();
+        let is_apart = |text: &str| text.parse::<Format>().unwrap().sets_ts_apart();
         assert!(is_apart("v0:{ts}:{body}") && is_apart("{ts}") && is_apart("{body}"));
         assert!(!is_apart("{ts}{body}") && !is_apart("{body}{ts}") && !is_apart("v0:{ts}{json:/token}"));
     }
@@ -323,10 +324,10 @@ mod tests {
     #[test]
     fn a_template_is_shown_as_it_is_written() {
         for text in ["{{{ts}.{body}}}", "{hmac_hex:json:/a}{form_sorted}{secret}", "plain"] {
-            assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<Format>().unwrap().to_string(), text);
         }
         for wrong in ["{bdy}", "{", "}", "{ts", "{json:a}"] {
-            assert!(wrong.parse::<Template>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Format>().is_err(), "{wrong}");
         }
     }
 }

@@ -8,9 +8,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 
 use super::{Failure, Guard, Message, spawn};
-use crate::gate::Pulse;
-use crate::listen::Door;
-use crate::stop::{Bell, Stop};
+use crate::gate::Liveness;
+use crate::listen::LocalAddress;
+use crate::stop::{Stop, Waker};
 use crate::store::{Database, Queue};
 use crate::systemd;
 use crate::watchdog::{Unanswered, Watchdog};
@@ -18,16 +18,16 @@ use crate::watchdog::{Unanswered, Watchdog};
 /// How long the last words may take: standard error may be what hangs.
 const LAST_WORDS: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// Starts the watchdog on our own front door.
+/// Starts the watchdog on our own front local_address.
 pub(super) fn guard(
-    door: Door,
-    pulse: Arc<Pulse>,
+    local_address: LocalAddress,
+    liveness: Arc<Liveness>,
     database: &Database,
     messages: &Sender<Message>,
 ) -> Result<Guard, Failure> {
-    let (stop, bell) = (Stop::default(), Bell::default());
+    let (stop, waker) = (Stop::default(), Waker::default());
     let is_stopping = stop.clone();
-    let watchdog = Watchdog::new(door, pulse, bell.clone(), stop.clone(), sd_notify::watchdog_enabled());
+    let watchdog = Watchdog::new(local_address, liveness, waker.clone(), stop.clone(), sd_notify::watchdog_enabled());
     // A connection costs memory, and is for the counts alone.
     let queue = systemd::is_managed().then(|| database.queue()).transpose()?;
     let thread = spawn("watchdog", messages, move || {
@@ -42,14 +42,14 @@ pub(super) fn guard(
         let on_life = || {
             systemd::notify(&[NotifyState::Watchdog]);
             tell_counts();
-            crate::log::tell_counted();
+            crate::log::flush_suppressed();
         };
         match watchdog.run(on_life) {
             Err(unanswered) if !is_stopping.is_set() => end_process(&unanswered),
             _ => {}
         }
     })?;
-    Ok(Guard { stop, bell, thread })
+    Ok(Guard { stop, waker, thread })
 }
 
 /// What is open, in a line for `systemctl status`.

@@ -3,18 +3,18 @@
 use super::super::*;
 use crate::event::Headers;
 
-type Find = fn(&Contract, &Parts<'_>) -> Option<String>;
+type Find = fn(&Verifier, &Parts<'_>) -> Option<String>;
 
 fn found(name: &str, headers: &[(&str, &str)], body: &str, find: Find) -> Option<String> {
-    let contract = preset(name).unwrap().contract().unwrap();
+    let verifier = preset(name).unwrap().verifier().unwrap();
     let fields = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let headers = Headers::new(fields.collect());
-    let (body, forms) = (body.as_bytes(), contract.forms);
-    find(&contract, &Parts { method: "POST", target: "/", headers: &headers, body, forms })
+    let (body, forms) = (body.as_bytes(), verifier.forms);
+    find(&verifier, &Parts { method: "POST", target: "/", headers: &headers, body, forms })
 }
 
 fn id_of(name: &str, headers: &[(&str, &str)], body: &str) -> Option<String> {
-    found(name, headers, body, Contract::delivery_id)
+    found(name, headers, body, Verifier::delivery_id)
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn an_id_put_together_of_several_values_is_never_too_long() {
 #[test]
 fn a_secret_that_is_not_as_the_provider_shows_it_is_told() {
     let wrong = |name: &str, text: &str| {
-        let contract = preset(name).unwrap().contract().unwrap();
-        contract.scheme.key(&Secret::new(text.as_bytes().to_vec()).unwrap()).unwrap_err()
+        let verifier = preset(name).unwrap().verifier().unwrap();
+        verifier.scheme.key(&Secret::new(text.as_bytes().to_vec()).unwrap()).unwrap_err()
     };
     assert!(wrong("svix", "whsec_not base64!").contains("base64 behind whsec_"));
     assert!(wrong("svix", "whsec_").contains("base64"), "an empty key is none");
@@ -63,8 +63,8 @@ fn a_secret_that_is_not_as_the_provider_shows_it_is_told() {
     assert!(wrong("sendgrid", "AAAA").contains("P-256"));
     assert!(wrong("adyen-banking", "xyz").contains("hexadecimal"));
     let key = |name: &str, text: &str| {
-        let contract = preset(name).unwrap().contract().unwrap();
-        contract.scheme.key(&Secret::new(text.as_bytes().to_vec()).unwrap()).unwrap().as_bytes().to_vec()
+        let verifier = preset(name).unwrap().verifier().unwrap();
+        verifier.scheme.key(&Secret::new(text.as_bytes().to_vec()).unwrap()).unwrap().as_bytes().to_vec()
     };
     assert_eq!(key("svix", " whsec_YWJj\t"), b"abc", "white space around a key is nobody's intention");
     assert_eq!(key("adyen-banking", "00ff \n"), [0, 255]);
@@ -75,38 +75,43 @@ fn a_secret_that_is_not_as_the_provider_shows_it_is_told() {
 fn what_we_sign_we_accept() {
     for preset in presets() {
         let public_url = Some("https://hooks.example.com/x".to_owned());
-        let contract = Contract { public_url, ..preset.contract().unwrap() };
-        let secret = match contract.scheme.key {
-            scheme::KeyForm::Hex => "00".repeat(32),
+        let verifier = Verifier { public_url, ..preset.verifier().unwrap() };
+        let secret = match verifier.scheme.key {
+            scheme::KeyEncoding::Hex => "00".repeat(32),
             _ => digest::base64(&[7; 32]),
         };
-        let Ok(key) = contract.scheme.key(&Secret::new(secret.into_bytes()).unwrap()) else { continue };
+        let Ok(key) = verifier.scheme.key(&Secret::new(secret.into_bytes()).unwrap()) else { continue };
         let now = Timestamp::from_unix_ms(1_700_000_000_123);
-        let wish = |body| Wish { event_type: Some("seen".into()), id: Some("id-1".into()), body, new_id: "new".into() };
-        let made = match draft(&contract, Some(&key), wish(None), now) {
+        let wish = |body| TestDelivery {
+            event_type: Some("seen".into()),
+            id: Some("id-1".into()),
+            body,
+            new_id: "new".into(),
+        };
+        let made = match draft(&verifier, Some(&key), wish(None), now) {
             Err(SignError::PrivateKey) => continue,
             made => made.unwrap_or_else(|error| panic!("{}: {error}", preset.name)),
         };
-        let verdict = verify(&contract, std::slice::from_ref(&key), &made.parts(), now);
+        let verdict = verify(&verifier, std::slice::from_ref(&key), &made.parts(), now);
         assert_eq!(verdict, Ok(Verified { secret_position: 0 }), "{}", preset.name);
-        if !contract.id.is_empty() {
-            let id = contract.delivery_id(&made.parts()).unwrap_or_else(|| panic!("{} has no id", preset.name));
+        if !verifier.id.is_empty() {
+            let id = verifier.delivery_id(&made.parts()).unwrap_or_else(|| panic!("{} has no id", preset.name));
             assert!(id.contains("id-1"), "{}: {id}", preset.name);
         }
-        if !contract.event.is_empty() {
-            assert_eq!(contract.event_type(&made.parts()).as_deref(), Some("seen"), "{}", preset.name);
+        if !verifier.event.is_empty() {
+            assert_eq!(verifier.event_type(&made.parts()).as_deref(), Some("seen"), "{}", preset.name);
         }
     }
 }
 
 /// What `name` makes of a user's own body, if anything.
-fn made_of(name: &str, body: &[u8]) -> Result<(Contract, Secret, Draft), SignError> {
+fn made_of(name: &str, body: &[u8]) -> Result<(Verifier, Secret, RequestBuilder), SignError> {
     let public_url = Some("https://hooks.example.com/x?a=1".to_owned());
-    let contract = Contract { public_url, ..preset(name).unwrap().contract().unwrap() };
-    let key = contract.scheme.key(&Secret::new(b"00112233".to_vec()).unwrap()).unwrap();
-    let wish = Wish { event_type: None, id: None, body: Some(body.to_vec()), new_id: "new".into() };
-    let made = draft(&contract, Some(&key), wish, Timestamp::from_unix_ms(1_700_000_000_123))?;
-    Ok((contract, key, made))
+    let verifier = Verifier { public_url, ..preset(name).unwrap().verifier().unwrap() };
+    let key = verifier.scheme.key(&Secret::new(b"00112233".to_vec()).unwrap()).unwrap();
+    let wish = TestDelivery { event_type: None, id: None, body: Some(body.to_vec()), new_id: "new".into() };
+    let made = draft(&verifier, Some(&key), wish, Timestamp::from_unix_ms(1_700_000_000_123))?;
+    Ok((verifier, key, made))
 }
 
 #[test]
@@ -120,22 +125,22 @@ fn a_users_own_body_is_given_what_belongs_into_it_to_be_signed() {
         ("linear", b"{}"),
     ];
     for (name, body) in bodies {
-        let (contract, key, made) = made_of(name, body).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (verifier, key, made) = made_of(name, body).unwrap_or_else(|error| panic!("{name}: {error}"));
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&made.query).finish();
         let target = format!("/?{query}");
         let parts = Parts { target: &target, ..made.parts() };
         let now = Timestamp::from_unix_ms(1_700_000_000_123);
-        assert!(verify(&contract, &[key], &parts, now).is_ok(), "{name}: {made:?}");
+        assert!(verify(&verifier, &[key], &parts, now).is_ok(), "{name}: {made:?}");
     }
 }
 
 #[test]
 fn an_id_put_together_of_several_values_can_be_sent_with_any_body() {
     let id = |name: &str, id: Option<&str>, body: &str| {
-        let contract = preset(name).unwrap().contract().unwrap();
+        let verifier = preset(name).unwrap().verifier().unwrap();
         let id = id.map(str::to_owned);
-        let wish = Wish { event_type: None, id, body: Some(body.as_bytes().to_vec()), new_id: "new".into() };
-        contract.delivery_id(&draft(&contract, None, wish, crate::clock::now()).unwrap().parts())
+        let wish = TestDelivery { event_type: None, id, body: Some(body.as_bytes().to_vec()), new_id: "new".into() };
+        verifier.delivery_id(&draft(&verifier, None, wish, crate::clock::now()).unwrap().parts())
     };
     assert_eq!(id("cloudevents", Some("7"), "{}").as_deref(), Some("7 hookbox_send"));
     assert_eq!(id("cloudevents", None, "text").as_deref(), Some("new hookbox_send"));
@@ -154,9 +159,9 @@ fn a_body_that_can_be_none_of_the_provider_is_not_sent_to_be_rejected() {
 #[test]
 fn a_users_own_body_is_sent_as_what_it_looks_like() {
     let type_of = |name: &str, body: &[u8]| {
-        let contract = preset(name).unwrap().contract().unwrap();
-        let wish = Wish { event_type: None, id: None, body: Some(body.to_vec()), new_id: "new".into() };
-        let made = draft(&contract, None, wish, crate::clock::now()).unwrap();
+        let verifier = preset(name).unwrap().verifier().unwrap();
+        let wish = TestDelivery { event_type: None, id: None, body: Some(body.to_vec()), new_id: "new".into() };
+        let made = draft(&verifier, None, wish, crate::clock::now()).unwrap();
         made.headers.get("Content-Type").unwrap().to_owned()
     };
     assert_eq!(type_of("github", b" {}\n"), "application/json");
@@ -171,7 +176,7 @@ fn a_users_own_body_is_sent_as_what_it_looks_like() {
 #[test]
 fn the_event_type_is_where_each_provider_has_it() {
     let event = |name: &str, headers: &[(&str, &str)], body: &str| {
-        found(name, headers, body, Contract::event_type).unwrap_or_default()
+        found(name, headers, body, Verifier::event_type).unwrap_or_default()
     };
     assert_eq!(event("sendgrid", &[], r#"[{"event":"delivered"},{"event":"open"}]"#), "delivered");
     assert_eq!(event("gitlab", &[], r#"{"object_kind":"push"}"#), "push");
@@ -199,11 +204,11 @@ fn no_header_that_carries_a_key_is_stored() {
 
 #[test]
 fn a_users_own_body_is_sent_as_it_is() {
-    let contract = preset("stripe").unwrap().contract().unwrap();
+    let verifier = preset("stripe").unwrap().verifier().unwrap();
     let key = Secret::new(b"whsec_x".to_vec()).unwrap();
     let body = br#"{ "id" : "evt_1", "type":"x" }"#.to_vec();
-    let wish = Wish { event_type: None, id: None, body: Some(body.clone()), new_id: "new".into() };
-    let made = draft(&contract, Some(&key), wish, crate::clock::now()).unwrap();
+    let wish = TestDelivery { event_type: None, id: None, body: Some(body.clone()), new_id: "new".into() };
+    let made = draft(&verifier, Some(&key), wish, crate::clock::now()).unwrap();
     assert_eq!(made.body, body);
-    assert!(verify(&contract, &[key], &made.parts(), crate::clock::now()).is_ok());
+    assert!(verify(&verifier, &[key], &made.parts(), crate::clock::now()).is_ok());
 }

@@ -13,7 +13,7 @@ use crate::event::Status;
 const RECENT: u32 = 50;
 
 /// A look into a database, whoever serves it.
-pub struct Checkup {
+pub struct Diagnostics {
     path: PathBuf,
     connection: Connection,
 }
@@ -30,14 +30,14 @@ pub struct Waiting {
     pub paused: Vec<String>,
 }
 
-impl Checkup {
+impl Diagnostics {
     /// Looks at a database that exists.
-    pub fn open(path: &Path) -> Result<Checkup> {
+    pub fn open(path: &Path) -> Result<Diagnostics> {
         require(path)?;
         // SQLite keeps the `-wal` file there, and not beside a link.
         let path = &resolved(path);
         let connection = open(path).map_err(|error| Error::of(path, error))?;
-        Ok(Checkup { path: path.to_owned(), connection })
+        Ok(Diagnostics { path: path.to_owned(), connection })
     }
 
     /// Errs where the schema is not the one that this program knows.

@@ -9,29 +9,29 @@ use log::{error, info, warn};
 
 use super::Failure;
 use crate::admin::access::Access;
-use crate::admin::{Admin, Api, MAX_BODY_BYTES, Scene};
-use crate::config::secret::{Env, Secret};
+use crate::admin::{Admin, Api, ConfigView, MAX_BODY_BYTES};
 use crate::config::{AdminListen, Config};
 use crate::current::Current;
-use crate::gate::private::PrivateServer;
+use crate::gate::upstream::socket::Upstream;
 use crate::gate::{self, Gate, Limits, Settings};
 use crate::listen::{self, Listener};
+use crate::secret::{Env, Secret};
 use crate::stop::Stop;
 
 /// Its parts, from outside.
-pub(super) struct Desk {
+pub(super) struct AdminHandle {
     gate: Gate,
-    private: PrivateServer,
+    private: Upstream,
     thread: JoinHandle<()>,
     stop: Stop,
     access: Current<Access>,
-    scene: Current<Scene>,
+    config_view: Current<ConfigView>,
     ip: Option<IpAddr>,
     is_local: bool,
 }
 
 /// Fetches the token.
-pub(in crate::cli) fn token(config: &Config, env: &Env<'_>) -> Result<Option<Secret>, Failure> {
+pub fn token(config: &Config, env: &Env<'_>) -> Result<Option<Secret>, Failure> {
     let token = config.admin.token.as_ref().map(|reference| reference.resolve(env)).transpose();
     token.map_err(|error| Failure::usage(format!("admin.token: {error}")))
 }
@@ -66,14 +66,14 @@ fn no_token(address: &str) -> Failure {
 }
 
 /// Starts the thread and its gate. `None`, and a word in the log, where that does not work.
-pub(super) fn start(config: &Config, listener: Listener, token: Option<Secret>, api: Api) -> Option<Desk> {
-    let scene = api.scene.clone();
+pub(super) fn start(config: &Config, listener: Listener, token: Option<Secret>, api: Api) -> Option<AdminHandle> {
+    let config_view = api.config_view.clone();
     let (ip, is_local, address) = (listener.ip(), listener.is_local(), listener.address().to_owned());
     let access = Current::new(Access::new(token, &config.admin.hosts, ip));
     match start_behind_gate(config, listener, access.clone(), api) {
         Ok((gate, private, thread, stop)) => {
             info!("page and metrics: {address}");
-            Some(Desk { gate, private, thread, stop, access, scene, ip, is_local })
+            Some(AdminHandle { gate, private, thread, stop, access, config_view, ip, is_local })
         }
         Err(failure) => {
             error!("there is no page and there are no metrics: {failure}");
@@ -87,7 +87,7 @@ fn start_behind_gate(
     listener: Listener,
     access: Current<Access>,
     api: Api,
-) -> Result<(Gate, PrivateServer, JoinHandle<()>, Stop), Failure> {
+) -> Result<(Gate, Upstream, JoinHandle<()>, Stop), Failure> {
     let private = super::private_server("admin-", &config.database)?;
     let (stop, traffic) = (Stop::default(), Arc::clone(&api.traffic.admin));
     let admin = Admin { server: private.server(), access, api, stop: stop.clone() };
@@ -110,7 +110,7 @@ fn start_behind_gate(
     }
 }
 
-impl Desk {
+impl AdminHandle {
     /// Errs if this configuration would open what is inside to everybody.
     pub(super) fn check(&self, token: Option<&Secret>) -> Result<(), Failure> {
         if token.is_some() || self.is_local { Ok(()) } else { Err(no_token(self.gate.address())) }
@@ -119,7 +119,7 @@ impl Desk {
     /// Takes over what can change.
     pub(super) fn adopt(&self, config: &Config, token: Option<Secret>) {
         self.access.replace(Access::new(token, &config.admin.hosts, self.ip));
-        self.scene.replace(Scene::of(config));
+        self.config_view.replace(ConfigView::of(config));
     }
 
     pub(super) fn stop(self) {
@@ -129,7 +129,7 @@ impl Desk {
     }
 }
 
-fn leave(stop: &Stop, private: PrivateServer, thread: JoinHandle<()>) {
+fn leave(stop: &Stop, private: Upstream, thread: JoinHandle<()>) {
     stop.set();
     private.server().unblock();
     super::join(thread);

@@ -23,7 +23,7 @@ const RANDOM_NAMES: usize = 4;
 
 /// tiny_http on its private socket. Whoever holds the server otherwise must let go of it before this is dropped:
 /// tiny_http's own end connects to the socket.
-pub struct PrivateServer {
+pub struct Upstream {
     // In the order in which they have to go.
     server: Arc<tiny_http::Server>,
     directory: PrivateDirectory,
@@ -32,7 +32,7 @@ pub struct PrivateServer {
 struct PrivateDirectory(PathBuf);
 
 #[derive(Debug)]
-pub enum PrivateError {
+pub enum UpstreamError {
     PathTooLong(PathBuf),
     /// Somebody else owns every name that was tried.
     Taken(PathBuf),
@@ -40,21 +40,21 @@ pub enum PrivateError {
     Server(PathBuf, Box<dyn Error + Send + Sync>),
 }
 
-impl fmt::Display for PrivateError {
+impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PrivateError::PathTooLong(path) => write!(
+            UpstreamError::PathTooLong(path) => write!(
                 f,
                 "{} is longer than the {MAX_SOCKET_PATH_BYTES} bytes of a socket's path: set RUNTIME_DIRECTORY to a \
                  shorter directory",
                 path.display()
             ),
-            PrivateError::Taken(path) => write!(
+            UpstreamError::Taken(path) => write!(
                 f,
                 "{} belongs to someone else: set RUNTIME_DIRECTORY to a directory that is yours",
                 path.display()
             ),
-            PrivateError::Directory(path, error) => {
+            UpstreamError::Directory(path, error) => {
                 write!(
                     f,
                     "cannot use {} for the private socket: {error} (set RUNTIME_DIRECTORY to a directory that is \
@@ -62,27 +62,27 @@ impl fmt::Display for PrivateError {
                     path.display()
                 )
             }
-            PrivateError::Server(path, error) => write!(f, "cannot listen on {}: {error}", path.display()),
+            UpstreamError::Server(path, error) => write!(f, "cannot listen on {}: {error}", path.display()),
         }
     }
 }
 
-impl Error for PrivateError {}
+impl Error for UpstreamError {}
 
-impl PrivateServer {
+impl Upstream {
     /// Starts tiny_http in a directory named after `name_hint`, which must be unique among living processes: what is
     /// found there is taken for the remains of a killed one. `last_resort` is for where the usual directories are not there,
     /// not ours or full.
-    pub fn create(name_hint: &str, last_resort: &Path) -> Result<PrivateServer, PrivateError> {
-        let created = base_directories().find_map(|base| PrivateServer::create_in(&base, name_hint).ok());
-        created.map_or_else(|| PrivateServer::create_in(last_resort, name_hint), Ok)
+    pub fn create(name_hint: &str, last_resort: &Path) -> Result<Upstream, UpstreamError> {
+        let created = base_directories().find_map(|base| Upstream::create_in(&base, name_hint).ok());
+        created.map_or_else(|| Upstream::create_in(last_resort, name_hint), Ok)
     }
 
-    fn create_in(base: &Path, name_hint: &str) -> Result<PrivateServer, PrivateError> {
+    fn create_in(base: &Path, name_hint: &str) -> Result<Upstream, UpstreamError> {
         let directory = PrivateDirectory::create(base, name_hint)?;
         let path = directory.socket();
-        let server = tiny_http::Server::http_unix(&path).map_err(|error| PrivateError::Server(path, error))?;
-        Ok(PrivateServer { server: Arc::new(server), directory })
+        let server = tiny_http::Server::http_unix(&path).map_err(|error| UpstreamError::Server(path, error))?;
+        Ok(Upstream { server: Arc::new(server), directory })
     }
 
     pub fn server(&self) -> Arc<tiny_http::Server> {
@@ -104,22 +104,22 @@ fn base_directories() -> impl Iterator<Item = PathBuf> {
 }
 
 impl PrivateDirectory {
-    fn create(base: &Path, name_hint: &str) -> Result<PrivateDirectory, PrivateError> {
+    fn create(base: &Path, name_hint: &str) -> Result<PrivateDirectory, UpstreamError> {
         let first = base.join(format!("hookbox-{name_hint}"));
         let random =
             (0..RANDOM_NAMES).map(|_| base.join(format!("hookbox-{:016x}", RandomState::new().hash_one(name_hint))));
         for path in std::iter::once(first.clone()).chain(random) {
             let socket = path.join(SOCKET_NAME);
             if socket.as_os_str().len() > MAX_SOCKET_PATH_BYTES {
-                return Err(PrivateError::PathTooLong(socket));
+                return Err(UpstreamError::PathTooLong(socket));
             }
             match make_ours(&path) {
                 Ok(true) => return Ok(PrivateDirectory(path)),
                 Ok(false) => {}
-                Err(error) => return Err(PrivateError::Directory(path, error)),
+                Err(error) => return Err(UpstreamError::Directory(path, error)),
             }
         }
-        Err(PrivateError::Taken(first))
+        Err(UpstreamError::Taken(first))
     }
 
     fn socket(&self) -> PathBuf {
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn the_socket_is_private_and_goes_with_its_directory() -> Outcome {
         let base = tempfile::tempdir()?;
-        let private = PrivateServer::create_in(base.path(), "a1b2")?;
+        let private = Upstream::create_in(base.path(), "a1b2")?;
         let path = private.path();
         assert_eq!(path, base.path().join("hookbox-a1b2/http"));
         assert_eq!(fs::metadata(base.path().join("hookbox-a1b2"))?.mode() & 0o7777, DIRECTORY_MODE);
@@ -182,7 +182,7 @@ mod tests {
         fs::create_dir(&directory)?;
         fs::set_permissions(&directory, Permissions::from_mode(0o755))?;
         drop(std::os::unix::net::UnixListener::bind(directory.join(SOCKET_NAME))?);
-        let private = PrivateServer::create_in(base.path(), "x")?;
+        let private = Upstream::create_in(base.path(), "x")?;
         assert_eq!(private.path(), directory.join(SOCKET_NAME));
         assert_eq!(fs::metadata(&directory)?.mode() & 0o7777, DIRECTORY_MODE);
         Ok(())
@@ -193,7 +193,7 @@ mod tests {
         let base = tempfile::tempdir()?;
         let elsewhere = tempfile::tempdir()?;
         symlink(elsewhere.path(), base.path().join("hookbox-x"))?;
-        let private = PrivateServer::create_in(base.path(), "x")?;
+        let private = Upstream::create_in(base.path(), "x")?;
         assert_ne!(private.path(), base.path().join("hookbox-x").join(SOCKET_NAME));
         assert!(private.path().starts_with(base.path()));
         assert_eq!(fs::read_dir(elsewhere.path())?.count(), 0);
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_path_that_is_too_long_names_the_way_out() {
-        let error = PrivateServer::create_in(&env::temp_dir(), &"x".repeat(100)).err().map(|error| error.to_string());
+        let error = Upstream::create_in(&env::temp_dir(), &"x".repeat(100)).err().map(|error| error.to_string());
         assert!(error.is_some_and(|text| text.contains("RUNTIME_DIRECTORY")));
     }
 }

@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 
-use super::anchor::{FileId, file_id};
+use super::change_feed::ChangeFeed;
+use super::counters::{self, Hour, Stats};
+use super::file_identity::{FileId, file_id};
 use super::list::{self, EVENTS, Filter, SUMMARY, Summary, summary};
 use super::queue::{read_event, text};
-use super::tally::{self, Hour, Stats};
-use super::watch::Watch;
 use super::{Error, Result, open_to_look, resolved};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventId};
 
 /// A read-only view of a database.
-pub struct Inspector {
+pub struct Reader {
     path: PathBuf,
     connection: Connection,
     /// Of the file that is open.
@@ -56,10 +56,10 @@ pub struct AttemptDetail {
     pub detail: String,
 }
 
-impl Inspector {
-    pub fn open(path: &Path) -> Result<Inspector> {
+impl Reader {
+    pub fn open(path: &Path) -> Result<Reader> {
         let connection = open_to_look(path)?;
-        Ok(Inspector { path: path.to_owned(), connection, file_id: file_id(path).ok() })
+        Ok(Reader { path: path.to_owned(), connection, file_id: file_id(path).ok() })
     }
 
     /// The newest events that pass the filter, the newest first. Fast whatever the filter and however many events there
@@ -101,24 +101,24 @@ impl Inspector {
 
     /// How many of what, by source and by action, and the sizes of the files. Of counts kept, not of rows read.
     pub fn stats(&self) -> Result<Stats> {
-        let mut stats = self.read(tally::stats)?;
+        let mut stats = self.read(counters::stats)?;
         stats.sizes.add_files(&resolved(&self.path));
         Ok(stats)
     }
 
     /// The last 24 hours, the current one last.
     pub fn hours(&self, now: Timestamp) -> Result<Vec<Hour>> {
-        self.read(|connection| tally::hours(connection, now))
+        self.read(|connection| counters::hours(connection, now))
     }
 
-    /// Looks on: [`Inspector::changes`] tells of what happens from now on.
-    pub fn watch(&self) -> Result<Watch> {
-        self.read(Watch::begin)
+    /// Looks on: [`Reader::changes`] tells of what happens from now on.
+    pub fn watch(&self) -> Result<ChangeFeed> {
+        self.read(ChangeFeed::begin)
     }
 
     /// The events that are new or have another status since the last look, in the order of their ids. Costs next to nothing
     /// where nobody has written.
-    pub fn changes(&self, watch: &mut Watch) -> Result<Vec<Summary>> {
+    pub fn changes(&self, watch: &mut ChangeFeed) -> Result<Vec<Summary>> {
         let is_news = watch.is_news(&self.connection).map_err(|error| Error::of(&self.path, error))?;
         if is_news { self.read(|connection| watch.look(connection)) } else { Ok(Vec::new()) }
     }

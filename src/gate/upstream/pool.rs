@@ -2,9 +2,9 @@
 //! time. tiny_http starves connections that are opened at once and goes deaf when it cannot accept; connections that
 //! stay open keep it from both.
 
-use super::answer::Answer;
-use super::blocks::Blocks;
-use super::connection::{ConnectionId, Context, Request, is_not_now};
+use super::super::blocks::Blocks;
+use super::super::connection::{ConnectionId, Context, Request, is_not_now};
+use super::response::Answer;
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::io::{self, Read};
@@ -35,14 +35,14 @@ enum Slot {
 /// read a body that it refuses.
 struct Exchange {
     stream: UnixStream,
-    carried: Carried,
+    carried: InFlight,
     blocks: Blocks,
     was_written: bool,
     input: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
-enum Carried {
+enum InFlight {
     Probe { deadline: Instant },
     Request { owner: ConnectionId, is_head: bool },
 }
@@ -84,7 +84,7 @@ impl Pool {
 
     /// True while a request waits for the receiver.
     pub fn carries_any(&self) -> bool {
-        let is_request = |carried: &Carried| matches!(carried, Carried::Request { .. });
+        let is_request = |carried: &InFlight| matches!(carried, InFlight::Request { .. });
         self.slots.iter().any(|slot| matches!(slot, Slot::Busy(it) if is_request(&it.carried)))
     }
 
@@ -102,7 +102,7 @@ impl Pool {
 
     fn probe_deadline(&self) -> Option<Instant> {
         self.slots.iter().find_map(|slot| match slot {
-            Slot::Busy(Exchange { carried: Carried::Probe { deadline }, .. }) => Some(*deadline),
+            Slot::Busy(Exchange { carried: InFlight::Probe { deadline }, .. }) => Some(*deadline),
             _ => None,
         })
     }
@@ -116,7 +116,7 @@ impl Pool {
     /// answered.
     pub fn open_one(&mut self, context: &Context) {
         if self.probe_deadline().is_some_and(|deadline| deadline <= context.now) {
-            self.close_where(|carried| matches!(carried, Carried::Probe { .. }));
+            self.close_where(|carried| matches!(carried, InFlight::Probe { .. }));
         }
         let Some(at) = self.slots.iter().position(|slot| matches!(slot, Slot::Closed)) else { return };
         if self.is_probing() || self.reopen_at.is_some_and(|at| context.now < at) {
@@ -127,7 +127,7 @@ impl Pool {
         let Ok(stream) = self.connect() else { return };
         let mut blocks = Blocks::new(&context.budget);
         blocks.prepend(PROBE.to_vec());
-        let carried = Carried::Probe { deadline: context.now + context.deadlines.probe };
+        let carried = InFlight::Probe { deadline: context.now + context.deadlines.probe };
         self.slots[at] = Slot::Busy(Exchange { stream, carried, blocks, was_written: false, input: Vec::new() });
     }
 
@@ -146,7 +146,7 @@ impl Pool {
             return Outcome::Unsent(request);
         };
         let Request { owner, blocks, is_head } = request;
-        let carried = Carried::Request { owner, is_head };
+        let carried = InFlight::Request { owner, is_head };
         self.slots[at] = Slot::Busy(Exchange { stream, carried, blocks, was_written: false, input: Vec::new() });
         self.ready(at, PollFlags::OUT, scratch)
     }
@@ -177,18 +177,18 @@ impl Pool {
                 self.slots[at] = Slot::Busy(exchange);
                 Outcome::Pending
             }
-            (Step::Done(answer), Carried::Probe { .. }) if answer.is_proof() => {
+            (Step::Done(answer), InFlight::Probe { .. }) if answer.is_proof() => {
                 self.slots[at] = Slot::Idle(exchange.stream);
                 self.reopen_at = None;
                 Outcome::Pending
             }
-            (_, Carried::Probe { .. }) => Outcome::Pending,
-            (Step::Done(answer), Carried::Request { owner, .. }) => {
+            (_, InFlight::Probe { .. }) => Outcome::Pending,
+            (Step::Done(answer), InFlight::Request { owner, .. }) => {
                 self.slots[at] = Slot::Idle(exchange.stream);
                 Outcome::Answered(owner, answer)
             }
-            (Step::Broken, Carried::Request { owner, .. }) if exchange.was_written => Outcome::Lost(owner),
-            (Step::Broken, Carried::Request { owner, is_head }) => {
+            (Step::Broken, InFlight::Request { owner, .. }) if exchange.was_written => Outcome::Lost(owner),
+            (Step::Broken, InFlight::Request { owner, is_head }) => {
                 Outcome::Unsent(Request { owner, blocks: exchange.blocks, is_head })
             }
         }
@@ -196,10 +196,10 @@ impl Pool {
 
     /// Closes the slot that carries the request of `owner`: its answer would come too late.
     pub fn abandon(&mut self, owner: ConnectionId) {
-        self.close_where(|carried| matches!(carried, Carried::Request { owner: it, .. } if it == owner));
+        self.close_where(|carried| matches!(carried, InFlight::Request { owner: it, .. } if it == owner));
     }
 
-    fn close_where(&mut self, is_meant: impl Fn(Carried) -> bool) {
+    fn close_where(&mut self, is_meant: impl Fn(InFlight) -> bool) {
         for slot in &mut self.slots {
             if matches!(slot, Slot::Busy(exchange) if is_meant(exchange.carried)) {
                 *slot = Slot::Closed;
@@ -233,7 +233,7 @@ impl Exchange {
     }
 
     fn judge(&self) -> Step {
-        let is_to_head = matches!(self.carried, Carried::Request { is_head: true, .. });
+        let is_to_head = matches!(self.carried, InFlight::Request { is_head: true, .. });
         match Answer::parse(&self.input, is_to_head) {
             Ok(Some(answer)) if self.blocks.is_empty() => Step::Done(answer),
             Ok(_) => Step::Pending,
@@ -244,8 +244,8 @@ impl Exchange {
 
 #[cfg(test)]
 mod tests {
-    use super::super::blocks::Budget;
-    use super::super::limits::Deadlines;
+    use super::super::super::blocks::Budget;
+    use super::super::super::limits::Deadlines;
     use super::*;
 
     fn request(budget: &Budget) -> Request {

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use rusqlite::{OpenFlags, Transaction};
 
-use super::fair::{Rank, Turns};
 use super::list::{self, Filter};
-use super::queue::{Redo, is_replayable, requeue, settle};
+use super::queue::{ReplayOptions, is_replayable, requeue, settle};
+use super::write_lock::{Priority, WriteLock};
 use super::{Error, Result, TURN_BUSY, Writer, connect, migrate, require, tune};
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
 /// A person waits longer than a provider.
-const OPERATOR_BUSY: Duration = Duration::from_secs(5);
+const COMMAND_BUSY: Duration = Duration::from_secs(5);
 
 /// Events changed in one transaction: the receiver, in another process, waits for no more than these.
 const BATCH: usize = 100;
@@ -23,7 +23,7 @@ const BATCH: usize = 100;
 const PAGE: u32 = 1000;
 
 /// A connection for changing a database that exists.
-pub struct Operator {
+pub struct Commands {
     writer: Writer,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn open(path: &Path) -> Result<Writer> {
     require(path)?;
     let open = || {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.busy_timeout(OPERATOR_BUSY)?;
+        connection.busy_timeout(COMMAND_BUSY)?;
         tune(&connection)?;
         Ok(connection)
     };
@@ -49,17 +49,17 @@ pub(super) fn open(path: &Path) -> Result<Writer> {
     migrate::require_current(&connection, path)?;
     // In many short waits: SQLite asks for a lock less and less often, and a `serve` under load leaves it free for moments.
     connection.busy_timeout(TURN_BUSY).map_err(|error| Error::of(path, error))?;
-    let (turns, patience) = (Arc::new(Turns::default()), OPERATOR_BUSY);
-    Ok(Writer { path: path.to_owned(), connection, turns, rank: Rank::Other, patience })
+    let (turns, patience) = (Arc::new(WriteLock::default()), COMMAND_BUSY);
+    Ok(Writer { path: path.to_owned(), connection, turns, priority: Priority::Other, patience })
 }
 
-impl Operator {
-    pub fn open(path: &Path) -> Result<Operator> {
-        Ok(Operator { writer: open(path)? })
+impl Commands {
+    pub fn open(path: &Path) -> Result<Commands> {
+        Ok(Commands { writer: open(path)? })
     }
 
-    pub(super) fn within(writer: Writer) -> Operator {
-        Operator { writer }
+    pub(super) fn within(writer: Writer) -> Commands {
+        Commands { writer }
     }
 
     /// The events of a selection that exist, in id order.
@@ -75,15 +75,15 @@ impl Operator {
 
     /// Queues the dead jobs of these events again, or, where none is dead, all that have ended; of these, what is asked
     /// for. An event of which there are no jobs is routed anew. Returns how many events were opened.
-    pub fn replay(&mut self, events: &[EventId], redo: &Redo<'_>) -> Result<usize> {
-        self.in_batches(events, |transaction, event| requeue(transaction, event, redo))
+    pub fn replay(&mut self, events: &[EventId], options: &ReplayOptions<'_>) -> Result<usize> {
+        self.in_batches(events, |transaction, event| requeue(transaction, event, options))
     }
 
-    /// Those of these events that [`Operator::replay`] would open.
-    pub fn replayable(&self, events: &[EventId], redo: &Redo<'_>) -> Result<Vec<EventId>> {
+    /// Those of these events that [`Commands::replay`] would open.
+    pub fn replayable(&self, events: &[EventId], options: &ReplayOptions<'_>) -> Result<Vec<EventId>> {
         let mut replayable = Vec::new();
         for event in events {
-            let is_one = is_replayable(&self.writer.connection, *event, redo);
+            let is_one = is_replayable(&self.writer.connection, *event, options);
             if is_one.map_err(|error| Error::of(&self.writer.path, error))? {
                 replayable.push(*event);
             }

@@ -8,34 +8,34 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// The others queue for their place before they ask for the turn, so that at most one of them is before the receiver. And
 /// the receiver is one thread: at most one turn of its own is before each of theirs.
 #[derive(Default)]
-pub(super) struct Turns {
+pub(super) struct WriteLock {
     writing: FairLock,
     others: FairLock,
 }
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rank {
+pub(super) enum Priority {
     Receiver,
     Other,
 }
 
 /// The turn to write, until it is dropped.
-pub(super) struct Turn<'a> {
+pub(super) struct WriteGuard<'a> {
     // In the order of their release: whoever gets the place must find the receiver before itself.
-    _writing: Held<'a>,
-    _place: Option<Held<'a>>,
+    _writing: Ticket<'a>,
+    _place: Option<Ticket<'a>>,
 }
 
-impl Turns {
+impl WriteLock {
     /// Waits for the turn.
-    pub(super) fn take(&self, rank: Rank) -> Turn<'_> {
-        let place = (rank == Rank::Other).then(|| self.others.take());
-        Turn { _writing: self.writing.take(), _place: place }
+    pub(super) fn take(&self, priority: Priority) -> WriteGuard<'_> {
+        let place = (priority == Priority::Other).then(|| self.others.take());
+        WriteGuard { _writing: self.writing.take(), _place: place }
     }
 
     /// Keeps everybody but the receiver from writing.
-    pub(super) fn hold_others(&self) -> Held<'_> {
+    pub(super) fn hold_others(&self) -> Ticket<'_> {
         self.others.take()
     }
 
@@ -60,17 +60,17 @@ struct Tickets {
 }
 
 /// Holding a lock. It passes on when this is dropped, in a panic too.
-pub(super) struct Held<'a>(&'a FairLock);
+pub(super) struct Ticket<'a>(&'a FairLock);
 
 impl FairLock {
-    fn take(&self) -> Held<'_> {
+    fn take(&self) -> Ticket<'_> {
         let mut tickets = self.tickets();
         let mine = tickets.next;
         tickets.next += 1;
         while tickets.serving != mine {
             tickets = self.passed_on.wait(tickets).unwrap_or_else(PoisonError::into_inner);
         }
-        Held(self)
+        Ticket(self)
     }
 
     /// Whether anybody waits besides the one who holds it.
@@ -84,7 +84,7 @@ impl FairLock {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.0.tickets().serving += 1;
         self.0.passed_on.notify_all();
@@ -97,16 +97,16 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    /// The order in which those of `ranks`, who ask one after the other while somebody writes, get their turns.
-    fn order(ranks: &[Rank]) -> Vec<usize> {
-        let turns = Arc::new(Turns::default());
+    /// The order in which those of `priorities`, who ask one after the other while somebody writes, get their turns.
+    fn order(priorities: &[Priority]) -> Vec<usize> {
+        let turns = Arc::new(WriteLock::default());
         let order = Arc::new(Mutex::new(Vec::new()));
-        let first = turns.take(Rank::Other);
+        let first = turns.take(Priority::Other);
         let mut threads = Vec::new();
-        for (number, &rank) in ranks.iter().enumerate() {
+        for (number, &priority) in priorities.iter().enumerate() {
             let (turns_in, order_in) = (Arc::clone(&turns), Arc::clone(&order));
             threads.push(thread::spawn(move || {
-                let _turn = turns_in.take(rank);
+                let _turn = turns_in.take(priority);
                 order_in.lock().unwrap().push(number);
             }));
             // The first has a ticket of each.
@@ -121,28 +121,28 @@ mod tests {
 
     #[test]
     fn turns_are_served_in_the_order_in_which_they_were_asked_for() {
-        assert_eq!(order(&[Rank::Other; 8]), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(order(&[Priority::Other; 8]), [0, 1, 2, 3, 4, 5, 6, 7]);
     }
 
     #[test]
     fn the_receiver_is_next() {
-        assert_eq!(order(&[Rank::Other, Rank::Other, Rank::Receiver]), [2, 0, 1]);
+        assert_eq!(order(&[Priority::Other, Priority::Other, Priority::Receiver]), [2, 0, 1]);
     }
 
     #[test]
     fn it_is_urgent_while_the_receiver_waits_and_only_then() {
-        let turns = Arc::new(Turns::default());
-        let first = turns.take(Rank::Other);
-        let wait = |rank| {
+        let turns = Arc::new(WriteLock::default());
+        let first = turns.take(Priority::Other);
+        let wait = |priority| {
             let turns = Arc::clone(&turns);
-            thread::spawn(move || drop(turns.take(rank)))
+            thread::spawn(move || drop(turns.take(priority)))
         };
-        let other = wait(Rank::Other);
+        let other = wait(Priority::Other);
         while !turns.others.is_awaited() {
             thread::yield_now();
         }
         assert!(!turns.is_urgent());
-        let receiver = wait(Rank::Receiver);
+        let receiver = wait(Priority::Receiver);
         while !turns.is_urgent() {
             thread::yield_now();
         }
@@ -153,20 +153,20 @@ mod tests {
 
     #[test]
     fn while_the_others_are_held_the_receiver_writes() {
-        let turns = Turns::default();
+        let turns = WriteLock::default();
         let _held = turns.hold_others();
-        drop(turns.take(Rank::Receiver));
+        drop(turns.take(Priority::Receiver));
     }
 
     #[test]
     fn a_panic_passes_the_turn_on() {
-        let turns = Arc::new(Turns::default());
+        let turns = Arc::new(WriteLock::default());
         let inner = Arc::clone(&turns);
         let panicked = thread::spawn(move || {
-            let _turn = inner.take(Rank::Other);
+            let _turn = inner.take(Priority::Other);
             panic!("on purpose");
         });
         assert!(panicked.join().is_err());
-        drop(turns.take(Rank::Other));
+        drop(turns.take(Priority::Other));
     }
 }

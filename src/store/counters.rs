@@ -9,8 +9,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 
+use super::filesystem::Disk;
 use super::list::{Filter, Kind, kinds};
-use super::place::Disk;
 use super::queue::text;
 use super::sibling;
 use crate::clock::Timestamp;

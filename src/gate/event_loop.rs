@@ -2,13 +2,13 @@
 
 use super::blocks::Budget;
 use super::body::READ_BYTES;
-use super::connection::{Connection, ConnectionId, Context, Dispensable, Progress, Request};
+use super::connection::{Connection, ConnectionId, Context, EvictionRank, Progress, Request};
 use super::limits::Limits;
-use super::pool::{self, Outcome, Pool};
-use super::reply::Refusal;
-use super::{Pulse, Settings};
+use super::refusal::Refusal;
+use super::upstream::pool::{self, Outcome, Pool};
+use super::{Liveness, Settings};
 use crate::listen::{Listener, Stream};
-use crate::log::stranger;
+use crate::log::rate_limited;
 use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 const ACCEPTS_PER_TURN: usize = 64;
 
 /// Everything that the gate's thread owns.
-pub struct Turns {
+pub struct EventLoop {
     limits: Limits,
     /// Closed as soon as the gate stops.
     listener: Option<Listener>,
@@ -34,7 +34,7 @@ pub struct Turns {
     stopped: UnixStream,
     stop_at: Option<Instant>,
     settings: Arc<Settings>,
-    pulse: Arc<Pulse>,
+    liveness: Arc<Liveness>,
     /// Told once, when the pool is complete; until then nobody is accepted.
     ready: Option<SyncSender<()>>,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -55,20 +55,20 @@ enum Source {
 
 enum Room {
     Free,
-    AtTheCostOf(ConnectionId),
+    Evict(ConnectionId),
     None,
 }
 
-impl Turns {
+impl EventLoop {
     pub fn new(
         limits: Limits,
         listener: Listener,
         stopped: UnixStream,
         pool: Pool,
         settings: Arc<Settings>,
-        pulse: Arc<Pulse>,
+        liveness: Arc<Liveness>,
         ready: SyncSender<()>,
-    ) -> Turns {
+    ) -> EventLoop {
         let context = Context {
             now: Instant::now(),
             deadlines: limits.deadlines,
@@ -78,14 +78,14 @@ impl Turns {
             is_crowded: false,
             traffic: Arc::clone(&settings.traffic),
         };
-        Turns {
+        EventLoop {
             limits,
             listener: Some(listener),
             accept_at: None,
             stopped,
             stop_at: None,
             settings,
-            pulse,
+            liveness,
             ready: Some(ready),
             connections: BTreeMap::new(),
             next_id: 0,
@@ -111,11 +111,11 @@ impl Turns {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        self.look_around();
+        self.refresh();
         self.pool.open_one(&self.context);
         self.hand_over();
         let events = self.wait()?;
-        self.look_around();
+        self.refresh();
         for (source, flags) in events {
             self.serve(source, flags);
         }
@@ -123,13 +123,13 @@ impl Turns {
         Ok(())
     }
 
-    fn look_around(&mut self) {
+    fn refresh(&mut self) {
         self.context.now = Instant::now();
         self.accept_at = self.accept_at.filter(|accept_at| self.context.now < *accept_at);
         self.context.is_crowded = self.connections.len() >= self.limits.connections(self.context.now);
         self.context.max_body_bytes = self.settings.max_body_bytes.load(Ordering::Relaxed);
         if !self.queue.is_empty() || self.pool.carries_any() {
-            self.pulse.note_waiting();
+            self.liveness.note_waiting();
         }
         if self.pool.is_complete()
             && let Some(ready) = self.ready.take()
@@ -206,12 +206,12 @@ impl Turns {
         match outcome {
             Outcome::Pending => {}
             Outcome::Answered(owner, answer) => {
-                self.pulse.note_answer();
+                self.liveness.note_answer();
                 self.step(owner, |connection, context, _| connection.answer(&answer, context));
             }
             Outcome::Lost(owner) => {
                 let line = format_args!("the receiver closed a connection without an answer");
-                stranger(Level::Warn, "", "connection lost by the receiver", line);
+                rate_limited(Level::Warn, "", "connection lost by the receiver", line);
                 self.refuse(owner, Refusal::ReceiverLost);
             }
             Outcome::Unsent(request) => self.queue.push_front(request),
@@ -280,7 +280,7 @@ impl Turns {
             let Some(listener) = &self.listener else { return };
             let room = self.room();
             if matches!(room, Room::None) {
-                self.pulse.note_door();
+                self.liveness.note_door();
                 return self.pause_accepting();
             }
             match listener.accept() {
@@ -293,10 +293,10 @@ impl Turns {
     }
 
     fn admit(&mut self, stream: Stream, peer: String, room: &Room) {
-        if let Room::AtTheCostOf(id) = room {
+        if let Room::Evict(id) = room {
             self.shed_one(*id);
         }
-        self.pulse.note_door();
+        self.liveness.note_door();
         let id = ConnectionId(self.next_id);
         self.next_id += 1;
         self.connections.insert(id, Connection::new(id, stream, peer, &self.context));
@@ -317,11 +317,11 @@ impl Turns {
         if self.connections.len() < self.limits.connections(self.context.now) {
             return Room::Free;
         }
-        self.most_dispensable().map_or(Room::None, Room::AtTheCostOf)
+        self.most_dispensable().map_or(Room::None, Room::Evict)
     }
 
     fn most_dispensable(&self) -> Option<ConnectionId> {
-        let rank = |(id, connection): (&ConnectionId, &Connection)| -> Option<((Dispensable, Instant), ConnectionId)> {
+        let rank = |(id, connection): (&ConnectionId, &Connection)| -> Option<((EvictionRank, Instant), ConnectionId)> {
             Some((connection.dispensable(&self.context)?, *id))
         };
         self.connections.iter().filter_map(rank).min().map(|(_, id)| id)
@@ -336,7 +336,7 @@ impl Turns {
         self.pause_accepting();
         if !is_shortage(error) {
             let line = format_args!("cannot accept a connection: {error}");
-            return stranger(Level::Warn, "", "connection not accepted", line);
+            return rate_limited(Level::Warn, "", "connection not accepted", line);
         }
         if !self.limits.is_short(self.context.now) {
             log::warn!("descriptors ran out ({error}): fewer connections for a while");

@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::config::secret::SecretRef;
 use crate::config::{Config, DEFAULT_LISTEN, Origin, SYSTEM_CONFIG, Source, Verification};
+use crate::secret::SecretRef;
 
 /// The program's name, where a shell finds it by that.
 const PROGRAM: &str = "hookbox";
 
 /// What there is by the configuration.
 #[derive(Debug, Serialize)]
-pub struct Scene {
-    sources: Vec<SourceScene>,
-    actions: Vec<ActionScene>,
+pub struct ConfigView {
+    sources: Vec<SourceView>,
+    actions: Vec<ActionView>,
     disk_reserve_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
-struct SourceScene {
+struct SourceView {
     name: String,
     provider: &'static str,
     /// `signature`, `awaited`, `none` or `local`
@@ -33,18 +33,18 @@ struct SourceScene {
 }
 
 #[derive(Debug, Serialize)]
-struct ActionScene {
+struct ActionView {
     name: String,
     kind: &'static str,
 }
 
-impl Scene {
-    pub fn of(config: &Config) -> Scene {
+impl ConfigView {
+    pub fn of(config: &Config) -> ConfigView {
         let program = program();
         let options = options(config);
-        let sources = config.sources.values().map(|source| SourceScene {
+        let sources = config.sources.values().map(|source| SourceView {
             name: source.name.clone(),
-            provider: source.contract.preset.title,
+            provider: source.verifier.preset.title,
             verification: match source.verification {
                 Verification::Secrets(_) => "signature",
                 Verification::Awaited => "awaited",
@@ -55,9 +55,9 @@ impl Scene {
             variable: variable(source),
         });
         let actions = config.actions.values();
-        let actions = actions.map(|action| ActionScene { name: action.name.clone(), kind: action.kind.as_str() });
+        let actions = actions.map(|action| ActionView { name: action.name.clone(), kind: action.kind.as_str() });
         let disk_reserve_bytes = config.disk_reserve_bytes;
-        Scene { sources: sources.collect(), actions: actions.collect(), disk_reserve_bytes }
+        ConfigView { sources: sources.collect(), actions: actions.collect(), disk_reserve_bytes }
     }
 
     pub fn disk_reserve_bytes(&self) -> u64 {

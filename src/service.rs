@@ -1,7 +1,7 @@
 //! `hookbox serve`: starts the threads, waits for signals, and ends in an order that loses nothing.
 
 mod admin;
-mod staff;
+mod workers;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -17,26 +17,26 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
-use super::Failure;
-use crate::admin::{Api, Scene, Stethoscope, Traffics};
+use crate::admin::{Api, ConfigView, GateMetrics, HealthProbe};
+use crate::cli::Failure;
 use crate::clock;
-use crate::config::secret::{Env, Secret};
 use crate::config::{Config, Source, Verification};
 use crate::current::Current;
 use crate::digest;
-use crate::gate::private::{PrivateError, PrivateServer};
+use crate::gate::upstream::socket::{Upstream, UpstreamError};
 use crate::gate::{self, Gate, Limits, Settings};
 use crate::housekeeping::{self, Housekeeper};
 use crate::listen::{self, Listener};
 use crate::metrics::Metrics;
 use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
 use crate::route::{Router, Routing};
-use crate::stop::{Bell, Stop};
-use crate::store::{Database, Inspector};
+use crate::secret::{Env, Secret};
+use crate::stop::{Stop, Waker};
+use crate::store::{Database, Reader};
 use crate::systemd;
-use admin::Desk;
-pub(super) use admin::token as admin_token;
-use staff::{Runners, Staff};
+use admin::AdminHandle;
+pub use admin::token as admin_token;
+use workers::{Runners, WorkerPool};
 
 /// How far those step back for whom nobody waits: a tenth of a core is left to them at the worst.
 const NICENESS: i32 = 10;
@@ -76,7 +76,7 @@ struct Secrets {
 impl Secrets {
     fn fetch(config: &Config, env: &Env<'_>, metrics: &Metrics) -> Result<Secrets, Failure> {
         let endpoints = endpoints(config, env, metrics)?;
-        Ok(Secrets { endpoints, runners: staff::runners(config, env)?, admin_token: admin::token(config, env)? })
+        Ok(Secrets { endpoints, runners: workers::runners(config, env)?, admin_token: admin::token(config, env)? })
     }
 }
 
@@ -93,16 +93,16 @@ struct Service {
     gate: Gate,
     settings: Arc<Settings>,
     intake: Current<Intake>,
-    private: PrivateServer,
+    private: Upstream,
     receiver: JoinHandle<()>,
     receiver_stop: Stop,
     routing: Current<Routing>,
     router: JoinHandle<()>,
     router_stop: Stop,
-    router_bell: Bell,
-    staff: Staff,
+    router_waker: Waker,
+    workers: WorkerPool,
     watchdog: Guard,
-    desk: Option<Desk>,
+    admin: Option<AdminHandle>,
     housekeeper: Guard,
     policy: Current<housekeeping::Policy>,
     messages: Sender<Message>,
@@ -111,7 +111,7 @@ struct Service {
 /// A running thread that only waits most of the time, from outside.
 struct Guard {
     stop: Stop,
-    bell: Bell,
+    waker: Waker,
     thread: JoinHandle<()>,
 }
 
@@ -127,17 +127,17 @@ impl Service {
         let limits = Limits::of_this_process(workers(config))?;
         let database = Database::open(&config.database)?;
         let listener = passed.public.map_or_else(|| listen::bind(&config.listen), Ok)?;
-        let door = listener.door()?;
+        let local_address = listener.local_address()?;
         let admin_listener = admin::listener(config, passed.admin, secrets.admin_token.is_some())?;
         let private = private_server("", &config.database)?;
-        let (receiver_stop, router_stop, router_bell) = (Stop::default(), Stop::default(), Bell::default());
+        let (receiver_stop, router_stop, router_waker) = (Stop::default(), Stop::default(), Waker::default());
 
         let intake = Current::new(intake_of(config, secrets.endpoints));
         let receiver = Receiver {
             server: private.server(),
             intake: intake.clone(),
             ingest: database.ingest()?,
-            router: router_bell.clone(),
+            router: router_waker.clone(),
             stop: receiver_stop.clone(),
             metrics: Arc::clone(&metrics),
             in_trouble: false,
@@ -149,38 +149,38 @@ impl Service {
         let router = Router {
             queue: database.queue()?,
             routing: routing.clone(),
-            bell: router_bell.clone(),
+            waker: router_waker.clone(),
             stop: router_stop.clone(),
             version: 0,
         };
-        let mut staff = Staff::new(Arc::clone(&metrics));
+        let mut workers = WorkerPool::new(Arc::clone(&metrics));
 
         let settings = Arc::new(Settings { max_body_bytes: config.max_body_bytes.into(), traffic: Arc::default() });
         let on_end = end_of("gate", &messages);
         let gate = gate::start(limits, listener, &private.path(), Arc::clone(&settings), on_end)?;
-        let watchdog = watch::guard(door.clone(), gate.pulse(), &database, &messages)?;
+        let watchdog = watch::guard(local_address.clone(), gate.liveness(), &database, &messages)?;
         let api = Api {
-            inspector: Inspector::open(&config.database)?,
+            inspector: Reader::open(&config.database)?,
             operator: database.operator()?,
             metrics,
-            traffic: Traffics { public: Arc::clone(&settings.traffic), admin: Arc::default() },
-            scene: Current::new(Scene::of(config)),
-            receiver: Stethoscope::at(door),
+            traffic: GateMetrics { public: Arc::clone(&settings.traffic), admin: Arc::default() },
+            config_view: Current::new(ConfigView::of(config)),
+            receiver: HealthProbe::at(local_address),
             started_at: clock::now(),
             routing: routing.clone(),
-            router: router_bell.clone(),
+            router: router_waker.clone(),
         };
-        let desk = admin_listener.and_then(|it| admin::start(config, it, secrets.admin_token, api));
+        let admin = admin_listener.and_then(|it| admin::start(config, it, secrets.admin_token, api));
         let policy = Current::new(policy_of(config));
-        let housekeeper = keep_house(&database, policy.clone(), &messages)?;
+        let housekeeper = start_housekeeper(&database, policy.clone(), &messages)?;
         // Last: a command that has begun would outlive a start that fails.
-        staff.employ(config, &secrets.runners, &database, &messages)?;
-        routing.replace(routing_of(config, &staff));
+        workers.reconfigure(config, &secrets.runners, &database, &messages)?;
+        routing.replace(routing_of(config, &workers));
         let router = spawn("router", &messages, move || {
-            step_back();
+            lower_priority();
             router.run();
         })?;
-        introduce(config, gate.address());
+        log_startup(config, gate.address());
         systemd::notify(&[NotifyState::Ready]);
         Ok(Service {
             database,
@@ -194,10 +194,10 @@ impl Service {
             routing,
             router,
             router_stop,
-            router_bell,
-            staff,
+            router_waker,
+            workers,
             watchdog,
-            desk,
+            admin,
             housekeeper,
             policy,
             messages,
@@ -216,7 +216,7 @@ impl Service {
                     systemd::notify_reloading();
                     match reload().and_then(|(config, secrets)| self.adopt(config, secrets)) {
                         Ok(()) => info!("configuration reloaded"),
-                        Err(failure) => say_lines("keeping the old configuration", &failure),
+                        Err(failure) => log_each_line("keeping the old configuration", &failure),
                     }
                     systemd::notify(&[NotifyState::Ready]);
                 }
@@ -235,17 +235,17 @@ impl Service {
         if config.listen != self.config.listen || config.database != self.config.database {
             warn!("listen and database change only at a restart");
         }
-        self.desk.as_ref().map_or(Ok(()), |desk| desk.check(secrets.admin_token.as_ref()))?;
+        self.admin.as_ref().map_or(Ok(()), |admin| admin.check(secrets.admin_token.as_ref()))?;
         // Raises the limit on descriptors, for more workers; the gate goes by what it was given.
         Limits::of_this_process(workers(&config))?;
-        self.staff.employ(&config, &secrets.runners, &self.database, &self.messages)?;
-        self.routing.replace(routing_of(&config, &self.staff));
+        self.workers.reconfigure(&config, &secrets.runners, &self.database, &self.messages)?;
+        self.routing.replace(routing_of(&config, &self.workers));
         self.intake.replace(intake_of(&config, secrets.endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
-        self.desk.as_ref().inspect(|desk| desk.adopt(&config, secrets.admin_token));
-        self.router_bell.ring();
+        self.admin.as_ref().inspect(|admin| admin.adopt(&config, secrets.admin_token));
+        self.router_waker.wake();
         self.policy.replace(policy_of(&config));
-        self.housekeeper.bell.ring();
+        self.housekeeper.waker.wake();
         let (listen, database) = (self.config.listen.clone(), self.config.database.clone());
         self.config = Config { listen, database, ..config };
         Ok(())
@@ -258,20 +258,20 @@ impl Service {
         // From now on silence is no reason to end. A question that is on its way is not waited for: it may take as long as
         // the watchdog has patience.
         self.watchdog.tell_to_end();
-        if let Some(desk) = self.desk {
-            desk.stop();
+        if let Some(admin) = self.admin {
+            admin.stop();
         }
-        self.housekeeper.dismiss();
+        self.housekeeper.shut_down();
         let dismissed_at = Instant::now();
-        self.staff.dismiss();
+        self.workers.shut_down();
         self.gate.stop();
         self.receiver_stop.set();
         self.private.server().unblock();
         join(self.receiver);
         self.router_stop.set();
-        self.router_bell.ring();
+        self.router_waker.wake();
         join(self.router);
-        if !self.staff.leave(dismissed_at) {
+        if !self.workers.leave(dismissed_at) {
             warn!("some actions did not finish in time: they run again at the next start");
             if let Err(error) = self.database.interrupt() {
                 warn!("{error}");
@@ -280,7 +280,7 @@ impl Service {
         if let Err(error) = self.database.checkpoint() {
             warn!("the checkpoint at the end was not possible: {error}. Nothing is lost; the next start does it");
         }
-        crate::log::tell_counted_at_last();
+        crate::log::flush_suppressed_at_end();
         info!("stopped");
     }
 }
@@ -288,10 +288,10 @@ impl Service {
 impl Guard {
     fn tell_to_end(&self) {
         self.stop.set();
-        self.bell.ring();
+        self.waker.wake();
     }
 
-    fn dismiss(self) {
+    fn shut_down(self) {
         self.tell_to_end();
         join(self.thread);
     }
@@ -301,10 +301,10 @@ fn workers(config: &Config) -> u64 {
     config.actions.values().map(|action| u64::from(action.concurrency)).sum()
 }
 
-fn routing_of(config: &Config, staff: &Staff) -> Routing {
+fn routing_of(config: &Config, workers: &WorkerPool) -> Routing {
     Routing {
         actions: config.actions.values().cloned().collect(),
-        workers: staff.bells(),
+        workers: workers.wakers(),
         poll_interval: config.poll_interval,
     }
 }
@@ -316,7 +316,7 @@ fn passed_listeners(env: &Env<'_>) -> Result<PassedListeners, Failure> {
 }
 
 /// A configuration may have several problems, and a line of the log has one.
-fn say_lines(what: &str, failure: &Failure) {
+fn log_each_line(what: &str, failure: &Failure) {
     failure.to_string().lines().for_each(|line| error!("{what}: {line}"));
 }
 
@@ -330,18 +330,18 @@ fn start_receiver(receiver: Receiver, messages: &Sender<Message>) -> Result<Join
     })
 }
 
-fn keep_house(
+fn start_housekeeper(
     database: &Database,
     policy: Current<housekeeping::Policy>,
     messages: &Sender<Message>,
 ) -> Result<Guard, Failure> {
-    let (stop, bell) = (Stop::default(), Bell::default());
-    let housekeeper = Housekeeper::new(database.pruner()?, policy, bell.clone(), stop.clone());
+    let (stop, waker) = (Stop::default(), Waker::default());
+    let housekeeper = Housekeeper::new(database.pruner()?, policy, waker.clone(), stop.clone());
     let thread = spawn("housekeeper", messages, move || {
-        step_back();
+        lower_priority();
         housekeeper.run();
     })?;
-    Ok(Guard { stop, bell, thread })
+    Ok(Guard { stop, waker, thread })
 }
 
 fn policy_of(config: &Config) -> housekeeping::Policy {
@@ -356,14 +356,14 @@ fn endpoints(config: &Config, env: &Env<'_>, metrics: &Metrics) -> Result<Vec<En
 fn endpoint(source: &Source, env: &Env<'_>, metrics: &Metrics) -> Result<Endpoint, Failure> {
     let proof = match &source.verification {
         Verification::Secrets(references) => {
-            let key = |reference| super::secret::key(source, reference, env);
+            let key = |reference| crate::cli::secret::key(source, reference, env);
             Proof::Signature(references.iter().map(key).collect::<Result<_, _>>()?)
         }
         Verification::Awaited => Proof::Awaited,
         Verification::Nothing => Proof::Nothing,
         Verification::LocalOnly => Proof::LocalOnly,
     };
-    let known = source.acquaintance(super::secret::verify_token(source, env)?);
+    let known = source.handshake_config(crate::cli::secret::verify_token(source, env)?);
     Ok(Endpoint { source: source.clone(), proof, known, counts: metrics.source(&source.name) })
 }
 
@@ -377,7 +377,7 @@ fn intake_of(config: &Config, endpoints: Vec<Endpoint>) -> Intake {
 }
 
 /// Tells the operator what goes on, and what does not.
-fn introduce(config: &Config, address: &str) {
+fn log_startup(config: &Config, address: &str) {
     if !clock::now().is_plausible() {
         warn!("the clock has not been set: it says {}", clock::now());
     }
@@ -385,10 +385,10 @@ fn introduce(config: &Config, address: &str) {
         let path = format!("{PATH_PREFIX}{}", source.name);
         match source.verification {
             Verification::Secrets(_) => {
-                info!("POST {path} takes verified deliveries from {}", source.contract.preset.title)
+                info!("POST {path} takes verified deliveries from {}", source.verifier.preset.title)
             }
             Verification::Awaited => {
-                warn!("POST {path} waits for the verification token of {}", source.contract.preset.title)
+                warn!("POST {path} waits for the verification token of {}", source.verifier.preset.title)
             }
             Verification::Nothing => {
                 warn!("POST {path} takes deliveries that are NOT verified: anybody can forge them")
@@ -406,10 +406,10 @@ fn introduce(config: &Config, address: &str) {
 }
 
 /// By a name that no other `serve` uses: the database is locked against a second one.
-fn private_server(prefix: &str, database: &Path) -> Result<PrivateServer, PrivateError> {
+fn private_server(prefix: &str, database: &Path) -> Result<Upstream, UpstreamError> {
     let path = std::path::absolute(database).unwrap_or_else(|_| PathBuf::from(database));
     let name = digest::hex(&digest::sha256(&[path.as_os_str().as_encoded_bytes()])[..8]);
-    PrivateServer::create(&format!("{prefix}{name}"), path.parent().unwrap_or(&path))
+    Upstream::create(&format!("{prefix}{name}"), path.parent().unwrap_or(&path))
 }
 
 fn watch_signals(messages: Sender<Message>) -> Result<(), Failure> {
@@ -450,7 +450,7 @@ fn spawn(
 
 /// Lets the threads go first that a provider waits for: where there are one or two cores, a worker that catches up would
 /// take their turns. Where that is not allowed, nothing else changes.
-fn step_back() {
+fn lower_priority() {
     let _ = setpriority_process(None, NICENESS); // on Linux that is the calling thread alone
 }
 
