@@ -7,6 +7,7 @@ mod child;
 mod command;
 mod http;
 mod log;
+mod pattern;
 mod slack;
 mod tls;
 
@@ -15,12 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Event, Outcome};
+use crate::retry::Policy;
 use crate::secret::{Env, SecretError};
 use crate::stop::Stop;
-use crate::template::{Scope, TemplateError};
+use crate::template::{Expression, Scope, TemplateError};
 
 pub use command::Command;
 pub use http::{Http, agent, header_fields_to_forward, redacted_names};
+pub use pattern::Pattern;
 pub use slack::Slack;
 pub use tls::system_bundle;
 
@@ -30,6 +33,24 @@ pub const MAX_DETAIL_BYTES: usize = 4 << 10;
 /// Events printed between a claim and the record of their outcomes: enough to share two commits, few enough that a
 /// delivery which comes in meanwhile waits for a millisecond.
 const LOG_BATCH: u32 = 32;
+
+/// Something to do with the events that one of the patterns matches.
+#[derive(Clone, Debug)]
+pub struct Action {
+    pub name: String,
+    pub kind: Kind,
+    /// Empty for one that is only told of deaths.
+    pub on: Vec<Pattern>,
+    /// Decides on each event that a pattern matches.
+    pub when: Option<Expression>,
+    pub policy: Policy,
+    /// No attempt takes longer.
+    pub timeout: Duration,
+    /// How many attempts may be under way at once.
+    pub concurrency: u32,
+    /// The action that is told when a job of this one dies.
+    pub on_dead: Option<String>,
+}
 
 /// What an action does, as configured.
 #[derive(Clone, Debug)]

@@ -17,16 +17,16 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-pub use self::action::Action;
 pub use self::admin::{Admin, AdminListen};
 pub use self::file::{ConfigError, SYSTEM_CONFIG};
 use self::reader::{Parsed, Reader, expected, parsed, read_root, text};
 pub use self::retention::Retention;
+pub use self::source::Source;
 use self::source::read_source;
-pub use self::source::{Source, Verification};
+use crate::action::Action;
 use crate::cidr::Cidr;
 use crate::listen::Listen;
-use crate::provider;
+use crate::provider::{self, Verification};
 use crate::secret::{Env, SecretRef};
 use crate::suggest::closest;
 use crate::units::{duration_text, parse_duration, parse_size, size_text};

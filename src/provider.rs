@@ -17,6 +17,7 @@ mod format;
 mod texts;
 mod twilio;
 mod unsupported;
+mod verification;
 
 use std::fmt;
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub use selector::{FORM, Parts, Selector};
 pub use sign::{RequestBuilder, SignError, TestDelivery, draft};
 pub use texts::text;
 pub use unsupported::{UNSUPPORTED, Unsupported, unsupported};
+pub use verification::Verification;
 
 /// What is known of one kind of sender: an entry of the table. Texts are in the words of a config.
 #[derive(Debug)]

@@ -34,7 +34,7 @@ use crate::gate;
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, Reject, SourceCounts};
 use crate::provider::handshake::{self, HandshakeConfig, HandshakeResult, Stage};
-use crate::provider::{self, Parts, Verifier, WithoutId};
+use crate::provider::{self, Parts, Verification, Verifier, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
 use crate::store::{self, Ingest, Ingested, NotStored, Stored};
@@ -76,22 +76,9 @@ pub struct Intake {
 #[derive(Debug)]
 pub struct Endpoint {
     pub source: Source,
-    pub proof: Proof,
+    pub verification: Verification<Secret>,
     pub known: HandshakeConfig,
     pub counts: Arc<SourceCounts>,
-}
-
-/// What an endpoint demands before it believes a delivery.
-#[derive(Debug)]
-pub enum Proof {
-    /// A signature made with any of these keys.
-    Signature(Vec<Secret>),
-    /// Nothing can prove anything before the provider has brought the secret.
-    Awaited,
-    /// Nothing: the operator said so.
-    Nothing,
-    /// Nothing from this machine, and no entrance for what came from elsewhere.
-    LocalOnly,
 }
 
 /// The receiver thread's all.
@@ -305,7 +292,7 @@ impl Received {
 impl<'a> Routed<'a> {
     /// Answers a handshake that is not signed, or that brings the secret which is still missing.
     fn meet(self) -> Result<Unmet<'a>, Ended> {
-        let is_awaited = matches!(self.endpoint.proof, Proof::Awaited);
+        let is_awaited = matches!(self.endpoint.verification, Verification::Awaited);
         self.encounter(Stage::Before { is_awaited }).map(Unmet)
     }
 
@@ -328,14 +315,14 @@ impl<'a> Unmet<'a> {
     fn verify(self, now: Timestamp) -> Result<Verified<'a>, Ended> {
         let Unmet(Routed { received, endpoint }) = self;
         let verifier = &endpoint.source.verifier;
-        let verdict = match &endpoint.proof {
-            Proof::Signature(keys) => provider::verify(verifier, keys, &received.parts(verifier), now)
+        let verdict = match &endpoint.verification {
+            Verification::Secrets(keys) => provider::verify(verifier, keys, &received.parts(verifier), now)
                 .map(|verified| Some(verified.secret_position))
                 .map_err(Rejection::from),
-            Proof::Nothing => Ok(None),
-            Proof::LocalOnly if received.is_local() => Ok(None),
-            Proof::LocalOnly => Err(Rejection::NotLocal),
-            Proof::Awaited => Err(Rejection::NoSecretYet),
+            Verification::Nothing => Ok(None),
+            Verification::LocalOnly if received.is_local() => Ok(None),
+            Verification::LocalOnly => Err(Rejection::NotLocal),
+            Verification::Awaited => Err(Rejection::NoSecretYet),
         };
         match verdict {
             Ok(secret_position) => Ok(Verified { routed: Routed { received, endpoint }, secret_position }),
@@ -348,10 +335,7 @@ impl<'a> Verified<'a> {
     /// Answers a handshake that is signed.
     fn meet(self) -> Result<Genuine<'a>, Ended> {
         let Verified { routed, secret_position } = self;
-        let key = match &routed.endpoint.proof {
-            Proof::Signature(keys) => secret_position.and_then(|position| keys.get(position)),
-            _ => None,
-        };
+        let key = secret_position.and_then(|position| routed.endpoint.verification.secrets().get(position));
         let routed = routed.encounter(Stage::After(key))?;
         Ok(Genuine(Verified { routed, secret_position }))
     }

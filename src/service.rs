@@ -20,7 +20,7 @@ use signal_hook::iterator::Signals;
 use crate::admin::{Api, ConfigView, GateMetrics, HealthProbe};
 use crate::cli::Failure;
 use crate::clock;
-use crate::config::{Config, Source, Verification};
+use crate::config::{Config, Source};
 use crate::current::Current;
 use crate::digest;
 use crate::gate::upstream::socket::{Upstream, UpstreamError};
@@ -28,7 +28,8 @@ use crate::gate::{self, Gate, Limits, Settings};
 use crate::housekeeping::{self, Housekeeper};
 use crate::listen::{self, Listener};
 use crate::metrics::Metrics;
-use crate::receive::{Endpoint, Intake, PATH_PREFIX, Proof, Receiver};
+use crate::provider::Verification;
+use crate::receive::{Endpoint, Intake, PATH_PREFIX, Receiver};
 use crate::route::{Router, Routing};
 use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker};
@@ -354,17 +355,10 @@ fn endpoints(config: &Config, env: &Env<'_>, metrics: &Metrics) -> Result<Vec<En
 }
 
 fn endpoint(source: &Source, env: &Env<'_>, metrics: &Metrics) -> Result<Endpoint, Failure> {
-    let proof = match &source.verification {
-        Verification::Secrets(references) => {
-            let key = |reference| crate::cli::secret::key(source, reference, env);
-            Proof::Signature(references.iter().map(key).collect::<Result<_, _>>()?)
-        }
-        Verification::Awaited => Proof::Awaited,
-        Verification::Nothing => Proof::Nothing,
-        Verification::LocalOnly => Proof::LocalOnly,
-    };
+    let key = |reference: &_| crate::cli::secret::key(source, reference, env);
+    let verification = source.verification.try_map(key)?;
     let known = source.handshake_config(crate::cli::secret::verify_token(source, env)?);
-    Ok(Endpoint { source: source.clone(), proof, known, counts: metrics.source(&source.name) })
+    Ok(Endpoint { source: source.clone(), verification, known, counts: metrics.source(&source.name) })
 }
 
 fn intake_of(config: &Config, endpoints: Vec<Endpoint>) -> Intake {

@@ -71,8 +71,8 @@ pub fn round_size_text(bytes: u64) -> String {
 
 /// Writes a size in the largest unit that divides it, so that [`parse_size`] reads the same again.
 pub fn size_text(bytes: u64) -> String {
-    let handles_dead_jobs = SIZE_UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
-    match handles_dead_jobs {
+    let unit = SIZE_UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
+    match unit {
         Some((name, factor)) => format!("{}{name}", bytes / factor),
         None => format!("{bytes}B"),
     }

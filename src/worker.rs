@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
+use crate::action::Action;
 use crate::action::{Call, DeadJob, Ended, Report, Runner};
 use crate::clock::{self, Timestamp};
-use crate::config::Action;
 use crate::digest;
 use crate::event::{Attempt, Event, Job, Outcome};
 use crate::metrics::ActionCounts;

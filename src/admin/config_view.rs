@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::config::{Config, DEFAULT_LISTEN, Origin, SYSTEM_CONFIG, Source, Verification};
+use crate::config::{Config, DEFAULT_LISTEN, Origin, SYSTEM_CONFIG, Source};
+use crate::provider::Verification;
 use crate::secret::SecretRef;
 
 /// The program's name, where a shell finds it by that.
@@ -96,8 +97,7 @@ fn options(config: &Config) -> String {
 
 /// Of the first secret, with which a test delivery is signed.
 fn variable(source: &Source) -> Option<String> {
-    let Verification::Secrets(secrets) = &source.verification else { return None };
-    match secrets.first() {
+    match source.verification.secrets().first() {
         Some(SecretRef::Env(name)) => Some(name.clone()),
         _ => None,
     }

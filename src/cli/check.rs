@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::args::CheckArgs;
 use super::{Failure, preview};
+use crate::action::Action;
 use crate::action::Kind;
 use crate::cidr::Cidr;
-use crate::config::{Action, Config, Origin, Retention, Source, Verification};
+use crate::config::{Config, Origin, Retention, Source};
 use crate::listen::Listen;
 use crate::provider;
+use crate::provider::Verification;
 use crate::receive::PATH_PREFIX;
 use crate::secret::{Env, SecretRef};
 use crate::units::{duration_text, size_text};

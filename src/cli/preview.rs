@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::args::CheckArgs;
 use super::{Failure, table};
+use crate::action::Action;
 use crate::action::{Call, Kind};
 use crate::clock;
-use crate::config::{Action, Config, Source};
+use crate::config::{Config, Source};
 use crate::event::{Event, EventId, Job};
 use crate::route::candidates;
 use crate::secret::Env;

@@ -13,11 +13,10 @@ use ureq::http::{HeaderName, Method};
 
 use super::reader::{Parsed, Reader, expected, parsed, text};
 use super::{count, duration, unknown};
-use crate::action::{Command, Http, Kind, Slack};
+use crate::action::{Action, Command, Http, Kind, Pattern, Slack};
 use crate::retry::Policy;
-use crate::route::Pattern;
 use crate::secret::SecretRef;
-use crate::template::{Expression, Template};
+use crate::template::Template;
 use crate::units::duration_text;
 
 /// The action of a start without any config.
@@ -49,24 +48,6 @@ const EXIT_CODES: RangeInclusive<u32> = 1..=255;
 
 const NO_ON: &str = "write which events, such as [\"github:push\"], or [\"*\"] for all; only the on_dead of another \
                      action needs none";
-
-/// Something to do with the events that one of the patterns matches.
-#[derive(Clone, Debug)]
-pub struct Action {
-    pub name: String,
-    pub kind: Kind,
-    /// Empty for one that is only told of deaths.
-    pub on: Vec<Pattern>,
-    /// Decides on each event that a pattern matches.
-    pub when: Option<Expression>,
-    pub policy: Policy,
-    /// No attempt takes longer.
-    pub timeout: Duration,
-    /// How many attempts may be under way at once.
-    pub concurrency: u32,
-    /// The action that is told when a job of this one dies.
-    pub on_dead: Option<String>,
-}
 
 /// `None` where there is no `[actions]`.
 ///

@@ -10,7 +10,7 @@ use super::{count, duration};
 use crate::cidr::Cidr;
 use crate::provider::handshake::{HandshakeConfig, Is, goes_by};
 use crate::provider::scheme::{Keyword, Scheme};
-use crate::provider::{self, Format, Preset, Verifier};
+use crate::provider::{self, Format, Preset, Verification, Verifier};
 use crate::secret::SecretRef;
 
 /// Less than a second is less than the clocks of two machines differ. A century lets recorded deliveries be replayed.
@@ -27,7 +27,7 @@ const STATUS: RangeInclusive<u32> = 200..=299;
 pub struct Source {
     pub name: String,
     pub verifier: Verifier,
-    pub verification: Verification,
+    pub verification: Verification<SecretRef>,
     /// For providers that prove with a second secret that they mean this address.
     pub verify_token: Option<SecretRef>,
     pub allowed_origins: Vec<String>,
@@ -37,22 +37,9 @@ pub struct Source {
     pub dedup_window: Option<Duration>,
 }
 
-/// How a source proves that a delivery is genuine.
-#[derive(Clone, Debug)]
-pub enum Verification {
-    /// Signed with any one of these: there are several while a secret is being changed.
-    Secrets(Vec<SecretRef>),
-    /// The provider brings the secret, in a handshake. Until the operator has put it here, nothing else is taken.
-    Awaited,
-    /// The operator has said `verify = "none"`.
-    Nothing,
-    /// The built-in source without a secret: not verified, so it refuses what a proxy or tunnel has forwarded.
-    LocalOnly,
-}
-
 impl Source {
     /// A source with nothing but a provider.
-    pub fn of(name: &str, verifier: Verifier, verification: Verification) -> Source {
+    pub fn of(name: &str, verifier: Verifier, verification: Verification<SecretRef>) -> Source {
         Source {
             name: name.to_owned(),
             verifier,
@@ -154,7 +141,7 @@ fn replace<T>(into: &mut T, value: Option<T>) {
     }
 }
 
-fn read_verification(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Verification> {
+fn read_verification(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Verification<SecretRef>> {
     let secrets = keys.get_all("secret", parsed);
     let none = if keys.has_table("verify") { None } else { keys.get("verify", verify_none) };
     let says_none = keys.has("verify") && !keys.has_table("verify");

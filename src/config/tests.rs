@@ -4,8 +4,8 @@ use super::action::{ATTEMPTS, BACKOFF};
 use super::reader::Problem;
 use super::*;
 use crate::action::Kind;
+use crate::action::Pattern;
 use crate::retry::Policy;
-use crate::route::Pattern;
 
 fn nothing_set(_: &str) -> Option<OsString> {
     None
@@ -39,7 +39,7 @@ fn problem(toml: &str) -> String {
     problems.remove(0)
 }
 
-fn secrets(verification: &Verification) -> &[SecretRef] {
+fn secrets(verification: &Verification<SecretRef>) -> &[SecretRef] {
     match verification {
         Verification::Secrets(secrets) => secrets,
         _ => &[],

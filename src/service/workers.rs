@@ -7,9 +7,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Message, join, lower_priority, spawn};
+use crate::action::Action;
 use crate::action::{Kind, Runner};
 use crate::cli::Failure;
-use crate::config::{Action, Config};
+use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::secret::Env;
 use crate::stop::{Stop, Waker};

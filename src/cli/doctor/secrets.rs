@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::{Context, Report, machine};
+use crate::action::Action;
 use crate::action::Kind;
 use crate::cli::secret;
-use crate::config::{Action, Origin, Source, Verification};
+use crate::config::{Origin, Source};
+use crate::provider::Verification;
 use crate::secret::SecretRef;
 
 pub(super) fn check(patient: &Context<'_>, report: &mut Report) {
@@ -84,10 +86,8 @@ fn tell<'a>(
 /// A secret that is written into the config itself.
 fn check_config_file(patient: &Context<'_>, report: &mut Report) {
     let Origin::File(path) = &patient.config.origin else { return };
-    let is_written_out = patient.config.sources.values().any(|source| match &source.verification {
-        Verification::Secrets(references) => references.iter().any(|one| matches!(one, SecretRef::Literal(_))),
-        _ => false,
-    });
+    let secrets = patient.config.sources.values().flat_map(|source| source.verification.secrets());
+    let is_written_out = secrets.into_iter().any(|one| matches!(one, SecretRef::Literal(_)));
     if let Some(exposed) = machine::exposed(Path::new(path)).filter(|_| is_written_out) {
         report.warn("config file", format!("there is a secret in it, and {exposed}"));
     }

@@ -1,0 +1,36 @@
+//! How a source proves that a delivery is genuine.
+
+/// The proof that a source asks for. `K` is a reference to a secret in the configuration, and the key itself in the receiver.
+#[derive(Clone, Debug)]
+pub enum Verification<K> {
+    /// Signed with any one of these: there are several while a secret is being changed.
+    Secrets(Vec<K>),
+    /// The provider brings the secret in a handshake. Until the operator has configured it, every delivery is rejected.
+    Awaited,
+    /// The operator has said `verify = "none"`.
+    Nothing,
+    /// The built-in source without a secret: not verified, so it refuses what a proxy or a tunnel has forwarded.
+    LocalOnly,
+}
+
+impl<K> Verification<K> {
+    /// The secrets, of which there are none unless deliveries are signed.
+    pub fn secrets(&self) -> &[K] {
+        match self {
+            Verification::Secrets(secrets) => secrets,
+            Verification::Awaited | Verification::Nothing | Verification::LocalOnly => &[],
+        }
+    }
+
+    /// The same proof with each secret replaced by what `fetch` makes of it.
+    pub fn try_map<T, E>(&self, fetch: impl FnMut(&K) -> Result<T, E>) -> Result<Verification<T>, E> {
+        Ok(match self {
+            Verification::Secrets(secrets) => {
+                Verification::Secrets(secrets.iter().map(fetch).collect::<Result<_, _>>()?)
+            }
+            Verification::Awaited => Verification::Awaited,
+            Verification::Nothing => Verification::Nothing,
+            Verification::LocalOnly => Verification::LocalOnly,
+        })
+    }
+}
