@@ -1,7 +1,7 @@
-//! What is done with an event. An action gets an event and gives a report; it never sees the store.
+//! What is done with an event. An action gets an event and returns a report; it never sees the store.
 //!
-//! In the configuration an action is a [`Kind`] with references to its secrets; [`Kind::prepare`] makes a [`Runner`] of it,
-//! which has them at hand.
+//! In the configuration an action is a [`Kind`] with references to its secrets; [`Kind::prepare`] fetches them and makes a
+//! [`Runner`].
 
 mod child;
 mod command;
@@ -9,12 +9,12 @@ mod http;
 mod log;
 mod pattern;
 mod slack;
-mod tls;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::TlsError;
 use crate::event::{Event, Outcome};
 use crate::retry::Policy;
 use crate::secret::{Env, SecretError};
@@ -22,33 +22,32 @@ use crate::stop::Stop;
 use crate::template::{Expression, Scope, TemplateError};
 
 pub use command::Command;
-pub use http::{Http, agent, header_fields_to_forward, redacted_names};
+pub use http::Http;
 pub use pattern::Pattern;
 pub use slack::Slack;
-pub use tls::system_bundle;
 
-/// As much of a destination's answer, or of a command's output, as is kept with the attempt.
+/// How much of a destination's answer, or of a command's output, is stored with the attempt.
 pub const MAX_DETAIL_BYTES: usize = 4 << 10;
 
-/// Events printed between a claim and the record of their outcomes: enough to share two commits, few enough that a
-/// delivery which comes in meanwhile waits for a millisecond.
+/// Events printed between a claim and the record of their outcomes: enough to share two commits, few enough that a new
+/// delivery waits a millisecond at most.
 const LOG_BATCH: u32 = 32;
 
-/// Something to do with the events that one of the patterns matches.
+/// A configured action: what to do, with which events, and how patiently.
 #[derive(Clone, Debug)]
 pub struct Action {
     pub name: String,
     pub kind: Kind,
-    /// Empty for one that is only told of deaths.
+    /// Empty where it only reports dead jobs of other actions.
     pub on: Vec<Pattern>,
-    /// Decides on each event that a pattern matches.
+    /// The condition that an event which a pattern matches must meet too.
     pub when: Option<Expression>,
     pub policy: Policy,
-    /// No attempt takes longer.
+    /// The longest that an attempt takes.
     pub timeout: Duration,
-    /// How many attempts may be under way at once.
+    /// How many attempts may run at once.
     pub concurrency: u32,
-    /// The action that is told when a job of this one dies.
+    /// The action that reports a dead job of this one.
     pub on_dead: Option<String>,
 }
 
@@ -64,36 +63,36 @@ pub enum Kind {
 /// An action that is ready to run.
 pub enum Runner {
     Log,
-    Slack(slack::Runner),
-    Http(http::Runner),
-    Command(command::Runner),
+    Slack(slack::SlackRunner),
+    Http(http::HttpRunner),
+    Command(command::CommandRunner),
 }
 
-/// One attempt: what to work on, and under which conditions.
+/// One attempt: the event, and the limits of the run.
 pub struct Call<'a> {
     pub event: &'a Event,
     pub scope: &'a Scope,
     /// Counted from 1.
     pub attempt: u32,
-    /// The same for every attempt at the job, so that the destination can tell a repeat.
+    /// The same for every attempt of the job, so that the destination recognises a repeat.
     pub idempotency_key: &'a str,
-    /// What to say of another action that has died, where that is what this is about.
-    pub death: Option<&'a DeadJob>,
-    /// Nothing takes longer than this, in all.
+    /// The dead job of another action that this one reports.
+    pub dead_job: Option<&'a DeadJob>,
+    /// The longest that the run takes, in all.
     pub timeout: Duration,
-    /// Set when the process is to end; what is under way then has `grace` left.
+    /// Set when the process stops; a run then has `grace` left.
     pub stop: &'a Stop,
     pub grace: Duration,
 }
 
-/// An action whose job for the event is dead, and the last error.
+/// The action whose job for the event is dead, and its last error.
 #[derive(Clone, Debug)]
 pub struct DeadJob {
     pub action: String,
     pub error: String,
 }
 
-/// How one attempt went.
+/// The result of one attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Report {
     pub outcome: Outcome,
@@ -103,13 +102,13 @@ pub struct Report {
 
 /// How a run ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Ended {
-    Done(Report),
-    /// The process stops, and the run was broken off: it does not count as an attempt.
+pub enum Completion {
+    Finished(Report),
+    /// The process stops and the run was cut short: it does not count as an attempt.
     Interrupted,
 }
 
-/// Why an action cannot be made ready.
+/// Why an action cannot be prepared.
 #[derive(Debug)]
 pub enum PrepareError {
     Secret { key: &'static str, error: SecretError },
@@ -117,7 +116,19 @@ pub enum PrepareError {
     NotUrl,
     NotKey,
     Template { key: &'static str, error: TemplateError },
-    Certificates(tls::TlsError),
+    Certificates(TlsError),
+}
+
+impl Action {
+    /// Whether one of its patterns matches the event.
+    pub fn matches(&self, source: &str, event_type: &str) -> bool {
+        self.on.iter().any(|pattern| pattern.matches(source, event_type))
+    }
+
+    /// Whether its condition holds; an action without one is for every event that it matches.
+    pub fn applies_to(&self, scope: &Scope) -> Result<bool, TemplateError> {
+        self.when.as_ref().map_or(Ok(true), |when| when.holds(scope))
+    }
 }
 
 impl Kind {
@@ -130,18 +141,18 @@ impl Kind {
         }
     }
 
-    /// What it would do, as far as that can be told without an event and without telling a secret.
+    /// What it does, without an event and without secrets.
     pub fn summary(&self) -> Option<String> {
         match self {
             Kind::Log => None,
-            Kind::Slack(slack) => Some(format!("POST {}", http::place(&slack.url))),
-            Kind::Http(http) => Some(format!("{} {}", http.method, http::place(&http.url))),
+            Kind::Slack(slack) => Some(format!("POST {}", http::displayed_url(&slack.url))),
+            Kind::Http(http) => Some(format!("{} {}", http.method, http::displayed_url(&http.url))),
             Kind::Command(command) => Some(command.summary()),
         }
     }
 
-    /// How many jobs are claimed in one transaction; their outcomes are recorded in one too, unless the receiver waits. If the
-    /// process dies between the two all of them are done again, so it is more than one only where a repeat does no harm.
+    /// How many jobs are claimed in one transaction, and recorded in one unless the receiver waits. If the process dies
+    /// between the two, all of them run again: it is more than one only where a repeat does no harm.
     pub fn batch(&self) -> u32 {
         match self {
             Kind::Log => LOG_BATCH,
@@ -149,7 +160,7 @@ impl Kind {
         }
     }
 
-    /// How long an attempt may go on after its grace, where leaving it behind would leave something running.
+    /// How long an attempt may take after its grace to end its child processes.
     pub fn clean_up(&self) -> Duration {
         match self {
             Kind::Command(_) => child::CLEAN_UP,
@@ -171,16 +182,16 @@ impl Kind {
 
 impl Runner {
     /// Makes one attempt.
-    pub fn run(&self, call: &Call<'_>) -> Ended {
+    pub fn run(&self, call: &Call<'_>) -> Completion {
         match self {
-            Runner::Log => Ended::Done(log::run(call.event)),
-            Runner::Slack(slack) => Ended::Done(slack.run(call)),
-            Runner::Http(http) => Ended::Done(http.run(call)),
+            Runner::Log => Completion::Finished(log::run(call.event)),
+            Runner::Slack(slack) => Completion::Finished(slack.run(call)),
+            Runner::Http(http) => Completion::Finished(http.run(call)),
             Runner::Command(command) => command.run(call),
         }
     }
 
-    /// What [`Runner::run`] would send, without the secrets.
+    /// What [`Runner::run`] would send, without its secrets.
     pub fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
         match self {
             Runner::Log => Ok("print it\n".to_owned()),
@@ -192,17 +203,17 @@ impl Runner {
 }
 
 impl Report {
-    /// The condition of the action does not hold for the event.
-    pub fn not_for_it() -> Report {
+    /// The action's condition does not hold for the event.
+    pub fn not_applicable() -> Report {
         Report { outcome: Outcome::Success, detail: "not for this event".to_owned() }
     }
 
-    /// For what may get better.
+    /// A failure that may pass.
     pub fn retry(detail: impl Into<String>) -> Report {
         Report { outcome: Outcome::Retry { after: None }, detail: detail.into() }
     }
 
-    /// For what cannot get better by itself.
+    /// A failure that no further attempt can change.
     pub fn give_up(detail: impl Into<String>) -> Report {
         Report { outcome: Outcome::GiveUp, detail: detail.into() }
     }
@@ -225,7 +236,13 @@ impl fmt::Display for PrepareError {
     }
 }
 
-/// The beginning of what was answered or printed, as text.
+impl From<TlsError> for PrepareError {
+    fn from(error: TlsError) -> PrepareError {
+        PrepareError::Certificates(error)
+    }
+}
+
+/// The beginning of an answer or of a command's output, as text.
 fn excerpt(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_DETAIL_BYTES)]).trim_end().to_owned()
 }

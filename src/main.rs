@@ -32,6 +32,7 @@ mod service;
 mod housekeeping;
 mod retry;
 mod action;
+mod client;
 mod template;
 
 mod admin;

@@ -1,4 +1,4 @@
-//! Which actions an event is for, and the thread that makes its jobs.
+//! The router: makes a job of each action that an event is for.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -16,25 +16,25 @@ use crate::template::{Scope, TemplateError};
 /// The largest payload on which the router evaluates conditions: as a tree it takes ten times the memory and more.
 const MAX_ROUTED_BYTES: usize = 1 << 20;
 
-/// Events read, and their conditions evaluated, at once: enough to share the cost of a transaction, which is cut where the
-/// receiver waits for it, and few enough to hold in memory.
+/// Events routed in one transaction, which ends early where the receiver waits: enough to share its cost, few enough to
+/// hold in memory.
 const BATCH: u32 = 100;
 
-/// The router thread's all.
+/// The state of the router's thread.
 pub struct Router {
     pub queue: Queue,
     pub routing: Current<Routing>,
-    /// Rung when an event was stored.
+    /// Woken when an event was stored.
     pub waker: Waker,
     pub stop: Stop,
-    /// The [`Queue::version`] that was seen last.
+    /// The [`Queue::version`] that was read last.
     pub version: i64,
 }
 
-/// What the router goes by; replaced as a whole when the configuration is read again.
+/// The router's part of the configuration; replaced as a whole when that is reloaded.
 pub struct Routing {
     pub actions: Vec<Action>,
-    /// The waker of each action's worker.
+    /// Those of all workers.
     pub workers: Vec<Waker>,
     pub poll_interval: Duration,
 }
@@ -49,7 +49,7 @@ impl Router {
             match routed {
                 Ok(0) => {
                     self.waker.wait(routing.poll_interval);
-                    self.pass_on_changes(&routing);
+                    self.wake_workers_on_change(&routing);
                 }
                 Ok(_) => routing.workers.iter().for_each(Waker::wake),
                 Err(error) => {
@@ -60,10 +60,10 @@ impl Router {
         }
     }
 
-    /// Wakes the workers when anybody has written: somebody may have queued a job again, or ended a pause. One thread that
-    /// polls for all leaves an idle machine asleep, however many actions there are.
-    fn pass_on_changes(&mut self, routing: &Routing) {
-        // What is wrong with the database is told by the next attempt to route.
+    /// Wakes the workers when any program has written: a command may have replayed an event, or ended a pause. One thread
+    /// polls for all, so that an idle machine sleeps however many actions there are.
+    fn wake_workers_on_change(&mut self, routing: &Routing) {
+        // An error appears again, and is logged, with the next attempt to route.
         let Ok(version) = self.queue.version() else { return };
         if version != self.version {
             self.version = version;
@@ -71,9 +71,9 @@ impl Router {
         }
     }
 
-    /// Makes the jobs of one batch of events; returns how many there were.
+    /// Makes the jobs of one batch of events; returns how many events there were.
     ///
-    /// Where no action is configured at all, events stay unprocessed: another program is to process them.
+    /// Without any configured action, events stay unprocessed, for another program to process.
     fn route(&mut self, routing: &Routing) -> store::Result<usize> {
         if routing.actions.is_empty() {
             return Ok(0);
@@ -90,32 +90,30 @@ impl Router {
         Ok(routes.len())
     }
 
+    /// The names of the actions that are for an event, or may be.
     fn actions_for<'a>(&self, routing: &'a Routing, id: EventId, source: &str, event_type: &str) -> Vec<&'a str> {
-        let candidates: Vec<&Action> = candidates(&routing.actions, source, event_type).collect();
-        if candidates.iter().all(|action| action.when.is_none()) {
-            return candidates.into_iter().map(|action| action.name.as_str()).collect();
+        let mut actions: Vec<&Action> =
+            routing.actions.iter().filter(|action| action.matches(source, event_type)).collect();
+        if actions.iter().any(|action| action.when.is_some())
+            && let Some(scope) = self.scope_of(id)
+        {
+            actions.retain(|action| may_apply(|| action.applies_to(&scope)));
         }
-        // What cannot be read, and what is so large that a condition could take the machine's memory, is left to the worker:
-        // there it is an attempt, which counts.
-        let event = self.queue.event(id).ok().flatten().filter(|event| event.payload_json.len() <= MAX_ROUTED_BYTES);
-        let scope = event.as_ref().map(Scope::of);
-        let is_for = |action: &&Action| match (&action.when, &scope) {
-            (Some(when), Some(scope)) => may_hold(|| when.holds(scope)),
-            _ => true,
-        };
-        candidates.into_iter().filter(is_for).map(|action| action.name.as_str()).collect()
+        actions.into_iter().map(|action| action.name.as_str()).collect()
+    }
+
+    /// `None` where the event cannot be read, or is so large that evaluating a condition could use up the memory. The worker
+    /// evaluates its conditions then, as an attempt, which is counted.
+    fn scope_of(&self, id: EventId) -> Option<Scope> {
+        let event = self.queue.event(id).ok().flatten()?;
+        (event.payload_json.len() <= MAX_ROUTED_BYTES).then(|| Scope::of(&event))
     }
 }
 
-/// The actions that a pattern is for; their conditions have not been asked.
-pub fn candidates<'a>(actions: &'a [Action], source: &str, event_type: &str) -> impl Iterator<Item = &'a Action> {
-    actions.iter().filter(move |action| action.on.iter().any(|pattern| pattern.matches(source, event_type)))
-}
-
-/// An expression that cannot be evaluated decides nothing here: its job is made, and the worker, which asks again, lets it
-/// die with the reason for everybody to see. A panic would end the process, and meet the same event after the restart.
-fn may_hold(evaluate: impl FnOnce() -> Result<bool, TemplateError>) -> bool {
-    !matches!(catch_unwind(AssertUnwindSafe(evaluate)), Ok(Ok(false)))
+/// True unless the condition is clearly false. Where it cannot be evaluated a job is made: the worker evaluates it again, and
+/// the job is dead with the reason. A panic here would end the process, and again after each restart.
+fn may_apply(condition: impl FnOnce() -> Result<bool, TemplateError>) -> bool {
+    !matches!(catch_unwind(AssertUnwindSafe(condition)), Ok(Ok(false)))
 }
 
 #[cfg(test)]
@@ -124,11 +122,11 @@ mod tests {
     use crate::template::Expression;
 
     #[test]
-    fn only_a_clear_no_keeps_an_action_from_an_event() {
-        assert!(may_hold(|| Ok(true)));
-        assert!(!may_hold(|| Ok(false)));
-        assert!(may_hold(|| panic!("a defect")));
+    fn only_a_condition_that_is_clearly_false_excludes_an_action() {
+        assert!(may_apply(|| Ok(true)));
+        assert!(!may_apply(|| Ok(false)));
+        assert!(may_apply(|| panic!("a defect")));
         let broken = "payload + 1".parse::<Expression>().expect("an expression");
-        assert!(may_hold(|| broken.holds(&Scope::empty())));
+        assert!(may_apply(|| broken.holds(&Scope::empty())));
     }
 }

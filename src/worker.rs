@@ -1,4 +1,5 @@
-//! Claim -> run -> record: threads of their own for each action, so that a dead destination delays no other.
+//! The workers: claim jobs, run them, record the outcomes. Each action has threads of its own, so that an unreachable
+//! destination delays no other.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use crate::action::Action;
-use crate::action::{Call, DeadJob, Ended, Report, Runner};
+use crate::action::{Action, Call, Completion, DeadJob, Report, Runner};
 use crate::clock::{self, Timestamp};
 use crate::digest;
 use crate::event::{Attempt, Event, Job, Outcome};
@@ -21,51 +21,52 @@ use crate::template::{Scope, TemplateError};
 /// How many hexadecimal digits of a hash make an idempotency key: 128 bits, as a UUID has.
 const KEY_DIGITS: usize = 32;
 
-/// How soon an outcome that could not be recorded is tried to be recorded again; short enough for some tries within the
-/// grace of a stop.
-const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// How long to wait before an outcome that could not be recorded is recorded again; short enough for several tries within
+/// `stop_timeout`.
+const RECORD_RETRY: Duration = Duration::from_secs(1);
 
-/// How long at most a worker tries at the end of the process to record an outcome: another program may hold the lock for a
-/// few seconds, and the action would run again. `stop_timeout` may end it earlier.
-const RECORD_AT_STOP: Duration = Duration::from_secs(10);
+/// How long a stopping worker tries to record an outcome, so that the action does not run again: another program may hold
+/// the lock for a few seconds. `stop_timeout` may end it earlier.
+const MAX_RECORD_AT_STOP: Duration = Duration::from_secs(10);
 
-/// How far a due time may lie beyond the longest backoff before the clock is taken to have been set back: another worker of
-/// the same action may look at the clock a little earlier.
+/// How far a due time may lie beyond the longest backoff until that means that the clock was set back: another worker of
+/// the same action may have read the clock a little earlier.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
-/// A worker without any job looks so much more seldom than the router, which wakes it when something has changed.
-const POLLS_OF_THE_ROUTER: u32 = 12;
+/// A worker without jobs polls this many times more rarely than the router, which wakes it on changes.
+const ROUTER_POLLS: u32 = 12;
 
-/// How soon a record that failed is tried again while the process is to end.
-const RECORD_AT_STOP_PAUSE: Duration = Duration::from_millis(100);
+/// The same as [`RECORD_RETRY`] while the process stops.
+const RECORD_RETRY_AT_STOP: Duration = Duration::from_millis(100);
 
-/// What was tried, and what follows.
+/// Attempts, and what follows each.
 type Finished = Vec<(Attempt, Next)>;
 
-/// What was claimed only, and when it is due again.
+/// Jobs that were claimed and not attempted, and when they are due again.
 type Unclaimed = Vec<(Job, Timestamp)>;
 
-/// A worker thread's all.
+/// The state of a worker's thread.
 pub struct Worker {
     pub action: Action,
     pub runner: Arc<Runner>,
     pub queue: Queue,
     pub counts: Arc<ActionCounts>,
     pub poll_interval: Duration,
-    /// What is under way when the process is to end has this long.
+    /// How long a run may go on after the process was told to stop.
     pub grace: Duration,
-    /// Rung when this action may have new jobs.
+    /// Woken when this action may have new jobs.
     pub waker: Waker,
-    /// To be rung when a job has died, for the action that is to tell of it.
+    /// The workers of the action that reports dead jobs of this one.
     pub on_dead: Vec<Waker>,
-    /// No further job is to be begun: the process ends, or a new configuration has another worker take over.
+    /// No further job is begun: the process stops, or a new configuration has replaced this worker.
     pub stop: Stop,
-    /// The process is to end.
+    /// The process stops.
     pub ending: Stop,
 }
 
 impl Worker {
-    /// Works until the stop flag is set: what has begun is finished and recorded, what was only claimed is put back.
+    /// Works until the stop flag is set. A job that has begun is finished and recorded; the other claimed ones are queued
+    /// again.
     pub fn run(mut self) {
         while !self.stop.is_set() {
             let pause = self.work().unwrap_or_else(|error| {
@@ -78,7 +79,7 @@ impl Worker {
         }
     }
 
-    /// Does what is due. Returns how long there is nothing to do.
+    /// Runs one batch of due jobs. Returns how long there is nothing to do.
     fn work(&mut self) -> store::Result<Duration> {
         let now = clock::now();
         let latest = now.plus(self.action.policy.backoff_max + CLOCK_SLACK);
@@ -88,22 +89,22 @@ impl Worker {
                 warn!("action {}: the clock was set back, so what waits for too long is tried now", self.action.name);
             }
             Some(due) => return Ok(due.distance(now).min(self.poll_interval)),
-            None => return Ok(self.poll_interval * POLLS_OF_THE_ROUTER),
+            None => return Ok(self.poll_interval * ROUTER_POLLS),
         }
         let jobs = self.queue.claim(&self.action.name, self.action.kind.batch(), now)?;
-        let (finished, unclaimed) = self.try_all(jobs);
+        let (finished, unclaimed) = self.attempt_all(jobs);
         self.record(&finished, &unclaimed);
         self.queue.checkpoint();
         if finished.iter().any(|(_, next)| matches!(next, Next::Dead { tell: Some(_) })) {
             self.on_dead.iter().for_each(Waker::wake);
         }
-        // What was put back is due at once; a database in trouble is not to be asked without end.
+        // Jobs that were queued again are due at once; without a pause a failing database would be polled in a busy loop.
         Ok(if unclaimed.is_empty() { Duration::ZERO } else { self.poll_interval })
     }
 
-    /// What has become of claimed jobs: those that were tried, and those to be put back. No error keeps one of them from
-    /// being recorded: it would be `running` until the next start, and what was done would be done again.
-    fn try_all(&self, jobs: Vec<Job>) -> (Finished, Unclaimed) {
+    /// Attempts claimed jobs; returns the attempts, and the jobs to queue again. An error of one job does not keep the others
+    /// from being recorded: they would stay `running` until the next start, and then run again.
+    fn attempt_all(&self, jobs: Vec<Job>) -> (Finished, Unclaimed) {
         let (mut finished, mut unclaimed) = (Finished::new(), Unclaimed::new());
         for job in jobs {
             if self.stop.is_set() {
@@ -115,7 +116,7 @@ impl Worker {
                     Some(attempt) => finished.push(attempt),
                     None => unclaimed.push((job, IMMEDIATELY)),
                 },
-                // Deleted since; its job with it, unless the other program went past the trigger.
+                // The event was deleted, and its job with it, unless the other program has disabled the trigger.
                 Ok(None) => {
                     if let Err(error) = self.queue.forget(&job) {
                         unclaimed.push(self.unreadable(job, &error));
@@ -127,16 +128,16 @@ impl Worker {
         (finished, unclaimed)
     }
 
-    /// Makes one attempt; `None` if the end of the process broke it off.
+    /// Makes one attempt; `None` if a stop of the process cut it short.
     fn attempt(&self, job: &Job, event: &Event) -> Option<(Attempt, Next)> {
         let (started_at, started) = (clock::now(), Instant::now());
-        let ended = unless_it_panics(|| self.run_action(job, event));
-        let ended = ended.unwrap_or_else(|error| Ended::Done(Report::give_up(error.to_string())));
-        let Ended::Done(Report { outcome, detail }) = ended else { return None };
+        let completion = catch_panic(|| self.run_action(job, event));
+        let completion = completion.unwrap_or_else(|error| Completion::Finished(Report::give_up(error.to_string())));
+        let Completion::Finished(Report { outcome, detail }) = completion else { return None };
         let attempt = Attempt { job: job.clone(), started_at, duration: started.elapsed(), outcome, detail };
         self.count(&attempt, event);
         let next = self.next(&attempt, clock::now());
-        self.tell(&attempt, &next);
+        self.log(&attempt, &next);
         Some((attempt, next))
     }
 
@@ -150,44 +151,42 @@ impl Worker {
         }
     }
 
-    /// An error here is one of the configuration or the payload: the job is dead with the reason, never skipped in silence.
-    fn run_action(&self, job: &Job, event: &Event) -> Result<Ended, TemplateError> {
+    /// Runs the action. `Err` is a fault of the configuration or the payload: the job is dead, with the reason.
+    fn run_action(&self, job: &Job, event: &Event) -> Result<Completion, TemplateError> {
         if job.tries > self.action.policy.attempts {
-            return Ok(Ended::Done(Report::give_up(
+            return Ok(Completion::Finished(Report::give_up(
                 "no attempt is left: the last did not come to its end, or fewer are configured by now",
             )));
         }
         let idempotency_key = idempotency_key(event, job);
-        let death = (!job.dead_action.is_empty()).then(|| self.death(job));
+        let dead_job = (!job.dead_action.is_empty()).then(|| self.dead_job(job));
         let mut scope = Scope::of(event).with("attempt", job.attempt).with("idempotency_key", idempotency_key.as_str());
-        if let Some(DeadJob { action, error }) = &death {
+        if let Some(DeadJob { action, error }) = &dead_job {
             scope = scope.with("dead_action", action.as_str()).with("error", error.as_str());
         }
-        // The router has asked already, and queued what it could not decide.
-        if let Some(when) = self.action.when.as_ref().filter(|_| death.is_none())
-            && !when.holds(&scope)?
-        {
-            return Ok(Ended::Done(Report::not_for_it()));
+        // The router has evaluated the condition, but makes a job where it could not.
+        if dead_job.is_none() && !self.action.applies_to(&scope)? {
+            return Ok(Completion::Finished(Report::not_applicable()));
         }
         Ok(self.runner.run(&Call {
             event,
             scope: &scope,
             attempt: job.attempt,
             idempotency_key: &idempotency_key,
-            death: death.as_ref(),
+            dead_job: dead_job.as_ref(),
             timeout: self.action.timeout,
             stop: &self.ending,
             grace: self.grace,
         }))
     }
 
-    fn death(&self, job: &Job) -> DeadJob {
+    fn dead_job(&self, job: &Job) -> DeadJob {
         let error = self.queue.last_error(job.event, &job.dead_action).ok().flatten().unwrap_or_default();
         DeadJob { action: job.dead_action.clone(), error }
     }
 
-    /// A failed disk or a damaged page. It is tried for ever: to give the event up would be to write to that page too; and it
-    /// is no attempt, because nothing was done.
+    /// An event that cannot be read: a failed disk, or a damaged page. Its job is retried forever, because giving it up would
+    /// write to that page too, and no attempt is counted, because none was made.
     fn unreadable(&self, job: Job, error: &store::Error) -> (Job, Timestamp) {
         error!("action {}: event {}: {error}", self.action.name, job.event);
         (job, clock::now().plus(self.action.policy.backoff.max(self.poll_interval)))
@@ -201,7 +200,7 @@ impl Worker {
         }
     }
 
-    fn tell(&self, attempt: &Attempt, next: &Next) {
+    fn log(&self, attempt: &Attempt, next: &Next) {
         let (action, event, number) = (&self.action.name, attempt.job.event, attempt.job.attempt);
         match next {
             Next::Succeeded => {}
@@ -215,32 +214,32 @@ impl Worker {
         }
     }
 
-    /// Records what was done and puts back the rest, however long it takes: a success that is not on record would be
-    /// done again, and a job that is not put back would wait for the next start. A process that ends does not wait for
-    /// ever: it leaves this thread behind.
+    /// Records the attempts and queues the other jobs again, however long that takes: an unrecorded success would be repeated,
+    /// and a job that is not queued again would wait for the next start. A stopping process gives up after
+    /// [`MAX_RECORD_AT_STOP`].
     fn record(&mut self, finished: &[(Attempt, Next)], unclaimed: &[(Job, Timestamp)]) {
         let mut stopping: Option<Instant> = None;
         while let Err(error) = self.queue.record(finished, unclaimed, clock::now()) {
             error!("action {}: outcomes cannot be recorded yet: {error}", self.action.name);
             if !self.ending.is_set() {
-                self.waker.wait(self.poll_interval.min(RECORD_AGAIN));
+                self.waker.wait(self.poll_interval.min(RECORD_RETRY));
                 continue;
             }
-            if stopping.get_or_insert_with(Instant::now).elapsed() > RECORD_AT_STOP {
+            if stopping.get_or_insert_with(Instant::now).elapsed() > MAX_RECORD_AT_STOP {
                 warn!("action {}: {} jobs run again at the next start", self.action.name, finished.len());
                 return;
             }
-            self.waker.wait(RECORD_AT_STOP_PAUSE);
+            self.waker.wait(RECORD_RETRY_AT_STOP);
         }
     }
 }
 
-/// A defect that one event meets must not end the thread that works for all of them, nor the process with it.
-fn unless_it_panics(run: impl FnOnce() -> Result<Ended, TemplateError>) -> Result<Ended, TemplateError> {
-    // What an attempt changes is its own, and thrown away with it.
-    let ended = catch_unwind(AssertUnwindSafe(run));
-    ended.unwrap_or_else(|panic| {
-        Ok(Ended::Done(Report::retry(format!("a defect in hookbox: {}", panic_message(&panic)))))
+/// Turns a panic into a failed attempt, so that a defect that one event triggers does not end the process.
+fn catch_panic(run: impl FnOnce() -> Result<Completion, TemplateError>) -> Result<Completion, TemplateError> {
+    // Sound, because a run changes nothing that outlives it.
+    let completion = catch_unwind(AssertUnwindSafe(run));
+    completion.unwrap_or_else(|panic| {
+        Ok(Completion::Finished(Report::retry(format!("a defect in hookbox: {}", panic_message(&panic)))))
     })
 }
 
@@ -249,13 +248,13 @@ fn panic_message(panic: &Box<dyn Any + Send>) -> &str {
     formatted.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
 }
 
-/// The same for every attempt at a job, and for every copy of the event that a provider may have caused.
+/// The same for every attempt of a job, and for every copy of the event that the provider has sent.
 pub fn idempotency_key(event: &Event, job: &Job) -> String {
     let parts = [&event.source, &event.delivery_id, &job.action, &job.dead_action].map(|part| part.as_bytes());
     digest::hex(&digest::sha256(&[&parts.join(&0)]))[..KEY_DIGITS].to_owned()
 }
 
-/// Evenly spread from 0 to 1, for the jitter.
+/// Uniformly distributed from 0 to 1, for the jitter.
 fn random() -> f64 {
     f64::from(u32::from_le_bytes(digest::random())) / f64::from(u32::MAX)
 }
@@ -267,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_attempt_that_failed() {
-        let Ok(Ended::Done(report)) = unless_it_panics(|| panic!("out of {}", "luck")) else { panic!("no report") };
+        let Ok(Completion::Finished(report)) = catch_panic(|| panic!("out of {}", "luck")) else { panic!("no report") };
         assert_eq!(report.outcome, Outcome::Retry { after: None });
         assert_eq!(report.detail, "a defect in hookbox: out of luck");
     }

@@ -1,4 +1,5 @@
-//! A child process in a process group of its own, fed and drained without ever waiting for it alone.
+//! A child process in a process group of its own. Writing to it, reading from it and waiting for it happen in one loop, so
+//! that no full pipe blocks the run.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,13 +17,13 @@ use crate::stop::Stop;
 /// How long a group has between TERM and KILL.
 const TERM_GRACE: Duration = Duration::from_secs(5);
 
-/// How often the child and the stop flag are looked at while nothing can be read or written.
+/// How often the child and the stop flag are polled while its pipes are not ready.
 const TICK: Duration = Duration::from_millis(20);
 
-/// After the child's end its group is killed; what it had written is then in the pipes, and its descendants' ends close.
+/// How long the pipes are read after the group was killed: its output is in them, and its ends are closed.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// From TERM to the end of [`run`], with some time for a busy machine.
+/// From TERM to the end of [`run`], with a reserve for a busy machine.
 pub(super) const CLEAN_UP: Duration = Duration::from_secs(TERM_GRACE.as_secs() + DRAIN.as_secs() + 1);
 
 /// How a child ended.
@@ -37,12 +38,12 @@ pub(super) enum Exit {
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) exit: Exit,
-    /// The beginning of what it wrote to standard output and standard error, as they came.
+    /// The beginning of its standard output and standard error, in the order of arrival.
     pub(super) output: Vec<u8>,
 }
 
-/// Runs a command to its end, with `input` on its standard input. At `timeout`, or `grace` after the stop flag is set, its
-/// whole group gets TERM, and KILL a little later. Nothing of the group is left afterwards.
+/// Runs a command with `input` on its standard input. At `timeout`, or `grace` after the stop flag is set, its process group
+/// gets TERM, and KILL a little later. The whole group has ended when this returns.
 pub(super) fn run(
     mut command: Command,
     input: &[u8],
@@ -53,58 +54,58 @@ pub(super) fn run(
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut group = Group { child: command.spawn()?, is_reaped: false };
     let mut pipes = Pipes::of(&mut group.child, input)?;
-    let mut ending = Ending { deadline: Instant::now() + timeout, stop_seen: false, cause: None };
+    let mut deadline = Deadline { at: Instant::now() + timeout, is_stopping: false, cause: None };
     while !group.leader_has_ended()? {
         pipes.exchange(TICK)?;
-        ending.look(&group, stop, grace);
+        deadline.enforce(&group, stop, grace);
     }
     let status = group.end()?;
     let drained_by = Instant::now() + DRAIN;
     while pipes.is_open() && Instant::now() < drained_by {
         pipes.exchange(TICK)?;
     }
-    Ok(Finished { exit: ending.cause.unwrap_or_else(|| exit_of(status)), output: pipes.output })
+    Ok(Finished { exit: deadline.cause.unwrap_or_else(|| exit_of(status)), output: pipes.output })
 }
 
-/// When and why a child is made to end.
-struct Ending {
-    deadline: Instant,
-    stop_seen: bool,
+/// When the group gets its next signal, and why it got the first.
+struct Deadline {
+    at: Instant,
+    is_stopping: bool,
     cause: Option<Exit>,
 }
 
-impl Ending {
-    fn look(&mut self, group: &Group, stop: &Stop, grace: Duration) {
-        if stop.is_set() && !self.stop_seen {
-            self.stop_seen = true;
-            self.deadline = self.deadline.min(Instant::now() + grace);
+impl Deadline {
+    fn enforce(&mut self, group: &Group, stop: &Stop, grace: Duration) {
+        if stop.is_set() && !self.is_stopping {
+            self.is_stopping = true;
+            self.at = self.at.min(Instant::now() + grace);
         }
-        if Instant::now() < self.deadline {
+        if Instant::now() < self.at {
             return;
         }
         let signal = if self.cause.is_none() { Signal::TERM } else { Signal::KILL };
-        let cause = if self.stop_seen { Exit::Interrupted } else { Exit::TimedOut };
+        let cause = if self.is_stopping { Exit::Interrupted } else { Exit::TimedOut };
         self.cause.get_or_insert(cause);
         group.kill(signal);
-        self.deadline = Instant::now() + TERM_GRACE;
+        self.at = Instant::now() + TERM_GRACE;
     }
 }
 
-/// A child that leads a process group. Whatever happens, the group does not outlive this.
+/// A child that leads a process group. Dropping it ends the group.
 struct Group {
     child: Child,
     is_reaped: bool,
 }
 
 impl Group {
-    /// The leader is not reaped by this: until it is, nobody else can get its number, and a signal to the group cannot
-    /// reach strangers.
+    /// Does not reap the leader: until it is reaped, its process id cannot be used again, and a signal to the group cannot
+    /// reach an unrelated process.
     fn leader_has_ended(&self) -> io::Result<bool> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         Ok(waitid(WaitId::Pid(Pid::from_child(&self.child)), options)?.is_some())
     }
 
-    /// Ends whatever the leader has left behind, then reaps it.
+    /// Ends the rest of the group, then reaps the leader.
     fn end(&mut self) -> io::Result<ExitStatus> {
         self.kill(Signal::KILL);
         let status = self.child.wait()?;
@@ -113,7 +114,7 @@ impl Group {
     }
 
     fn kill(&self, signal: Signal) {
-        // The group may be gone, which is what was wanted.
+        // An error means that the group has ended already.
         let _ = kill_process_group(Pid::from_child(&self.child), signal);
     }
 }
@@ -126,39 +127,39 @@ impl Drop for Group {
     }
 }
 
-/// Our ends of the child's three pipes; each is gone once it has been closed.
+/// Our ends of the child's three pipes, as far as they are open.
 struct Pipes<'a> {
     input: Option<(ChildStdin, &'a [u8])>,
-    sources: Vec<Box<dyn Source>>,
+    outputs: Vec<Box<dyn ReadFd>>,
     output: Vec<u8>,
 }
 
-trait Source: Read + AsFd {}
-impl<T: Read + AsFd> Source for T {}
+trait ReadFd: Read + AsFd {}
+impl<T: Read + AsFd> ReadFd for T {}
 
 impl<'a> Pipes<'a> {
     fn of(child: &mut Child, input: &'a [u8]) -> io::Result<Pipes<'a>> {
-        let mut sources: Vec<Box<dyn Source>> = Vec::new();
+        let mut outputs: Vec<Box<dyn ReadFd>> = Vec::new();
         if let Some(stdout) = child.stdout.take() {
-            sources.push(Box::new(stdout));
+            outputs.push(Box::new(stdout));
         }
         if let Some(stderr) = child.stderr.take() {
-            sources.push(Box::new(stderr));
+            outputs.push(Box::new(stderr));
         }
         let input = child.stdin.take().map(|stdin| (stdin, input));
-        let fds = sources.iter().map(|source| source.as_fd()).chain(input.iter().map(|(stdin, _)| stdin.as_fd()));
+        let fds = outputs.iter().map(|output| output.as_fd()).chain(input.iter().map(|(stdin, _)| stdin.as_fd()));
         fds.into_iter().try_for_each(set_nonblocking)?;
-        Ok(Pipes { input, sources, output: Vec::new() })
+        Ok(Pipes { input, outputs, output: Vec::new() })
     }
 
     fn is_open(&self) -> bool {
-        !self.sources.is_empty()
+        !self.outputs.is_empty()
     }
 
-    /// Waits until something can be written or read, `timeout` at most, and does it.
+    /// Writes and reads what is ready; waits for it, `timeout` at most.
     fn exchange(&mut self, timeout: Duration) -> io::Result<()> {
         let writes = self.input.iter().map(|(stdin, _)| PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::OUT));
-        let reads = self.sources.iter().map(|source| PollFd::from_borrowed_fd(source.as_fd(), PollFlags::IN));
+        let reads = self.outputs.iter().map(|output| PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN));
         let mut fds: Vec<PollFd<'_>> = writes.chain(reads).collect();
         let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
         match poll(&mut fds, Some(&timeout)) {
@@ -171,7 +172,7 @@ impl<'a> Pipes<'a> {
         Ok(())
     }
 
-    /// A child may close its standard input whenever it has read enough.
+    /// Writes input until the child has all of it, or has closed its standard input.
     fn feed(&mut self) {
         let Some((stdin, rest)) = &mut self.input else { return };
         match stdin.write(rest) {
@@ -184,11 +185,11 @@ impl<'a> Pipes<'a> {
         }
     }
 
-    /// Keeps the beginning and throws away the rest: a child that writes without end must neither stall nor fill memory.
+    /// Keeps the beginning and discards the rest: a child that writes endlessly neither blocks nor fills memory.
     fn drain(&mut self) {
         let mut buffer = [0; 16 << 10];
         let output = &mut self.output;
-        self.sources.retain_mut(|source| match source.read(&mut buffer) {
+        self.outputs.retain_mut(|pipe| match pipe.read(&mut buffer) {
             Ok(0) => false,
             Ok(read_bytes) => {
                 let room_bytes = MAX_DETAIL_BYTES - output.len();

@@ -1,4 +1,4 @@
-//! `kind = "command"`: a program of the operator's, without a shell.
+//! `kind = "command"`: a program that the operator has configured, run without a shell.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use super::child::{self, Exit};
-use super::{Call, Ended, Report, excerpt};
+use super::{Call, Completion, Report, excerpt};
 use crate::event::Outcome;
 use crate::template::{Template, TemplateError};
 
-/// `EX_TEMPFAIL` of sysexits.h: the program itself says "try again", whatever is configured.
-const TRY_AGAIN: i32 = 75;
+/// `EX_TEMPFAIL` of sysexits.h: the program asks for a retry, whatever `give_up` says.
+const EX_TEMPFAIL: i32 = 75;
 
-/// What a program needs to find others and to print; nothing else of our environment is its business, least of all our
-/// secrets.
+/// What a program needs to find others and to print. The rest of our environment stays with us, above all its secrets.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 /// The action as configured.
@@ -24,58 +23,64 @@ pub struct Command {
     /// The program and its arguments.
     pub run: Vec<Template>,
     pub directory: Option<PathBuf>,
-    /// Exit codes after which trying again is no use.
+    /// Exit codes after which a retry is useless.
     pub give_up: BTreeSet<i32>,
 }
 
-pub struct Runner(Command);
+pub struct CommandRunner(Command);
 
 impl Command {
-    /// The program, and whether it is there.
+    /// The program, and whether it exists.
     pub(super) fn summary(&self) -> String {
         let program = self.run[0].source();
         let note = if is_missing(program) { " (there is no such program here)" } else { "" };
         format!("run {program}{note}")
     }
 
-    pub(super) fn prepare(&self) -> Runner {
-        Runner(self.clone())
+    pub(super) fn prepare(&self) -> CommandRunner {
+        CommandRunner(self.clone())
     }
 }
 
-impl Runner {
-    pub(super) fn run(&self, call: &Call<'_>) -> Ended {
-        let words = match self.words(call) {
-            Ok(words) => words,
-            Err(reason) => return Ended::Done(Report::give_up(reason)),
+impl CommandRunner {
+    pub(super) fn run(&self, call: &Call<'_>) -> Completion {
+        let arguments = match self.arguments(call) {
+            Ok(arguments) => arguments,
+            Err(reason) => return Completion::Finished(Report::give_up(reason)),
         };
-        match child::run(self.command(&words, call), call.event.bytes(), call.timeout, call.stop, call.grace) {
-            Ok(finished) if finished.exit == Exit::Interrupted => Ended::Interrupted,
-            Ok(finished) => Ended::Done(self.judge(&finished)),
-            // The arguments are the same the next time.
+        let finished =
+            child::run(self.command(&arguments, call), call.event.bytes(), call.timeout, call.stop, call.grace);
+        Completion::Finished(match finished {
+            Ok(finished) if finished.exit == Exit::Interrupted => return Completion::Interrupted,
+            Ok(finished) => self.report(&finished),
+            // Every attempt has the same arguments.
             Err(error) if error.kind() == ErrorKind::ArgumentListTooLong => {
-                Ended::Done(Report::give_up(self.cannot_run(&words[0], &error)))
+                Report::give_up(self.cannot_run(&arguments[0], &error))
             }
-            Err(error) => Ended::Done(Report::retry(self.cannot_run(&words[0], &error))),
-        }
+            Err(error) => Report::retry(self.cannot_run(&arguments[0], &error)),
+        })
     }
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        Ok(match self.words(call) {
-            Ok(words) => format!("run {words:?} with {} bytes on its standard input\n", call.event.bytes().len()),
+        Ok(match self.arguments(call) {
+            Ok(arguments) => {
+                format!("run {arguments:?} with {} bytes on its standard input\n", call.event.bytes().len())
+            }
             Err(reason) => format!("nothing: {reason}\n"),
         })
     }
 
-    fn words(&self, call: &Call<'_>) -> Result<Vec<String>, String> {
-        let words: Vec<String> = self.0.run.iter().map(|template| word(template, call)).collect::<Result<_, _>>()?;
-        if words[0].is_empty() {
+    /// The program and its arguments, rendered.
+    fn arguments(&self, call: &Call<'_>) -> Result<Vec<String>, String> {
+        let arguments: Vec<String> =
+            self.0.run.iter().map(|template| argument(template, call)).collect::<Result<_, _>>()?;
+        if arguments[0].is_empty() {
             return Err(format!("the program {:?} would have no name", self.0.run[0].source()));
         }
-        Ok(words)
+        Ok(arguments)
     }
 
-    /// The kernel says the same of a program and of a directory that is not there.
+    /// The kernel has one error for a missing program and for a missing directory.
     fn cannot_run(&self, program: &str, error: &io::Error) -> String {
         match &self.0.directory {
             Some(directory) if !directory.is_dir() => {
@@ -85,11 +90,11 @@ impl Runner {
         }
     }
 
-    fn command(&self, words: &[String], call: &Call<'_>) -> process::Command {
-        let mut command = process::Command::new(&words[0]);
+    fn command(&self, arguments: &[String], call: &Call<'_>) -> process::Command {
+        let mut command = process::Command::new(&arguments[0]);
         let inherited = INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-        command.args(&words[1..]).env_clear().envs(inherited);
-        // No value of an environment may hold a NUL; another program may have stored one.
+        command.args(&arguments[1..]).env_clear().envs(inherited);
+        // The environment takes no NUL; another program may have stored one.
         let text = |value: &str| value.replace('\0', "");
         command
             .env("HOOKBOX_EVENT_ID", call.event.id.to_string())
@@ -98,8 +103,8 @@ impl Runner {
             .env("HOOKBOX_DELIVERY_ID", text(&call.event.delivery_id))
             .env("HOOKBOX_ATTEMPT", call.attempt.to_string())
             .env("HOOKBOX_IDEMPOTENCY_KEY", call.idempotency_key);
-        if let Some(death) = call.death {
-            command.env("HOOKBOX_DEAD_ACTION", text(&death.action)).env("HOOKBOX_ERROR", text(&death.error));
+        if let Some(dead) = call.dead_job {
+            command.env("HOOKBOX_DEAD_ACTION", text(&dead.action)).env("HOOKBOX_ERROR", text(&dead.error));
         }
         if let Some(directory) = &self.0.directory {
             command.current_dir(directory);
@@ -107,10 +112,10 @@ impl Runner {
         command
     }
 
-    fn judge(&self, finished: &child::Finished) -> Report {
+    fn report(&self, finished: &child::Finished) -> Report {
         let (outcome, what) = match finished.exit {
             Exit::Code(0) => (Outcome::Success, "exit 0".to_owned()),
-            Exit::Code(code) if code != TRY_AGAIN && self.0.give_up.contains(&code) => {
+            Exit::Code(code) if code != EX_TEMPFAIL && self.0.give_up.contains(&code) => {
                 (Outcome::GiveUp, format!("exit {code}"))
             }
             Exit::Code(code) => (Outcome::Retry { after: None }, format!("exit {code}")),
@@ -121,14 +126,14 @@ impl Runner {
     }
 }
 
-/// False where it cannot be told: what depends on the event, or on where the command runs.
+/// False where it depends on the event, or on the directory in which the command runs.
 fn is_missing(program: &str) -> bool {
     let path = Path::new(program);
     if program.contains('{') || (program.contains('/') && path.is_relative()) {
         return false;
     }
     let directories = std::env::var_os("PATH").unwrap_or_default();
-    // Joined with what is absolute, a directory plays no part.
+    // Joining an absolute path replaces the directory.
     !std::env::split_paths(&directories).any(|directory| is_executable(&directory.join(path)))
 }
 
@@ -136,14 +141,14 @@ fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-/// A payload must not be able to pass for an option where the template does not begin with one.
-fn word(template: &Template, call: &Call<'_>) -> Result<String, String> {
-    let word = template.render(call.scope).map_err(|error| error.to_string())?;
-    if word.starts_with('-') && !template.source().starts_with('-') {
-        return Err(format!("the argument {:?} would be rendered as an option, {word:?}", template.source()));
+/// Renders one argument. A payload must not become an option where the template does not begin with one.
+fn argument(template: &Template, call: &Call<'_>) -> Result<String, String> {
+    let argument = template.render(call.scope).map_err(|error| error.to_string())?;
+    if argument.starts_with('-') && !template.source().starts_with('-') {
+        return Err(format!("the argument {:?} would be rendered as an option, {argument:?}", template.source()));
     }
-    if word.contains('\0') {
+    if argument.contains('\0') {
         return Err(format!("the argument {:?} would have a NUL in it", template.source()));
     }
-    Ok(word)
+    Ok(argument)
 }

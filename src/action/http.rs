@@ -1,130 +1,108 @@
-//! `kind = "http"`: a request to somebody else's server.
+//! `kind = "http"`: a request to another server.
 
 use std::borrow::Cow;
 use std::io::Read;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::{Map, Value};
 use ureq::Agent;
-use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
-use ureq::tls::TlsConfig;
+use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
 
-use super::{Call, MAX_DETAIL_BYTES, PrepareError, Report, excerpt, tls};
-use crate::clock;
+use super::{Call, MAX_DETAIL_BYTES, PrepareError, Report, excerpt};
+use crate::client;
+use crate::clock::{self, Timestamp};
 use crate::digest::{self, Hash};
-use crate::event::{BROWSER_HEADERS, Event, FORWARDING_HEADERS};
-use crate::provider::{self, REDACTED};
-use crate::retry;
+use crate::event::Outcome;
+use crate::provider;
 use crate::secret::{Env, Secret, SecretRef};
 use crate::template::{Template, TemplateError};
 
-/// Refused or unreachable addresses answer at once or never.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What belonged to the connection on which a delivery came, or is said anew; beside what tells by whom or from which page
-/// it came, for which a receiver that believes this machine would refuse it.
-const NOT_FORWARDED: [&str; 11] = [
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-real-ip",
-];
-
-/// Of a secret of the Standard Webhooks scheme: base64 follows.
+/// What a secret of the Standard Webhooks scheme begins with; base64 follows.
 const KEY_PREFIX: &str = "whsec_";
 
 /// The action as configured.
 #[derive(Clone, Debug)]
 pub struct Http {
     pub method: Method,
-    /// A template once it is fetched, as `env:` and `file:` may hold a whole URL with a token in it.
+    /// Fetched, it is a template: `env:` and `file:` may hold a whole URL with a token in it.
     pub url: SecretRef,
-    /// Set or replaced; templates once they are fetched.
+    /// Fields to set or replace; fetched, they are templates.
     pub headers: Vec<(HeaderName, SecretRef)>,
-    /// Without one the exact original body is sent, with the provider's own headers.
+    /// `None`: the exact body of the delivery is sent, with the provider's header fields.
     pub body: Option<Template>,
     /// Signs by the Standard Webhooks scheme.
     pub sign: Option<SecretRef>,
     pub ca_file: Option<PathBuf>,
 }
 
-/// The action with its secrets at hand.
-pub struct Runner {
+/// The action with its secrets fetched.
+pub struct HttpRunner {
     agent: Agent,
     method: Method,
     url: Template,
     headers: Vec<Field>,
     body: Option<Template>,
-    /// The key itself.
-    sign: Option<Secret>,
+    signing_key: Option<Secret>,
 }
 
 /// A header field that the configuration sets.
 struct Field {
     name: HeaderName,
     value: Template,
-    /// Its value may be a secret.
-    is_hidden: bool,
+    /// Its value may be a secret: a preview hides it.
+    is_secret: bool,
 }
 
-/// A request before it is sent.
-struct Draft<'a> {
+/// A rendered request.
+struct Rendered<'a> {
     url: String,
     fields: Vec<(HeaderName, HeaderValue)>,
     body: Cow<'a, [u8]>,
 }
 
 impl Http {
-    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<Runner, PrepareError> {
+    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<HttpRunner, PrepareError> {
         let headers = self.headers.iter().map(|(name, value)| Field::of(name, value, env));
-        Ok(Runner {
-            agent: agent(self.ca_file.as_deref())?,
+        Ok(HttpRunner {
+            agent: client::agent(self.ca_file.as_deref())?,
             method: self.method.clone(),
             url: url(&self.url, env)?,
             headers: headers.collect::<Result<_, PrepareError>>()?,
             body: self.body.clone(),
-            sign: self.sign.as_ref().map(|secret| signing_key(secret, env)).transpose()?,
+            signing_key: self.sign.as_ref().map(|secret| signing_key(secret, env)).transpose()?,
         })
     }
 }
 
-impl Runner {
+impl HttpRunner {
     pub(super) fn run(&self, call: &Call<'_>) -> Report {
-        match self.draft(call) {
-            Ok(Draft { url, fields, body }) => send(&self.agent, &self.method, &url, fields, &body, call.timeout),
+        match self.render(call) {
+            Ok(Rendered { url, fields, body }) => send(&self.agent, &self.method, &url, fields, &body, call.timeout),
             Err(error) => Report::give_up(error.to_string()),
         }
     }
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        let Draft { url, fields, body } = self.draft(call)?;
-        let mut text = format!("{} {}\n", self.method, origin(&url));
-        let is_hidden = |name: &HeaderName| self.headers.iter().any(|field| field.is_hidden && field.name == *name);
+        let Rendered { url, fields, body } = self.render(call)?;
+        let mut text = format!("{} {}\n", self.method, client::origin(&url));
+        let is_secret = |name: &HeaderName| self.headers.iter().any(|field| field.is_secret && field.name == *name);
         for (name, value) in fields {
             let value =
-                if is_hidden(&name) { "(as configured)".into() } else { String::from_utf8_lossy(value.as_bytes()) };
+                if is_secret(&name) { "(as configured)".into() } else { String::from_utf8_lossy(value.as_bytes()) };
             text.push_str(&format!("{name}: {value}\n"));
         }
         text.push_str(&format!("\n{}\n", String::from_utf8_lossy(&body)));
         Ok(text)
     }
 
-    fn draft<'a>(&self, call: &Call<'a>) -> Result<Draft<'a>, TemplateError> {
+    fn render<'a>(&self, call: &Call<'a>) -> Result<Rendered<'a>, TemplateError> {
         let (url, mut fields, body) = (self.url.render(call.scope)?, self.fields(call)?, self.body(call)?);
-        if let Some(key) = &self.sign {
-            // In place of a provider's own, which may be of the same scheme: a receiver takes the first that it finds.
+        if let Some(key) = &self.signing_key {
+            // Replaces a provider's signature of the same scheme: a receiver reads the first that it finds.
             let signed = standard_webhooks(key, call.idempotency_key, clock::now().unix_ms() / 1000, &body);
             signed.into_iter().for_each(|(name, value)| put(&mut fields, name, value));
         }
-        Ok(Draft { url, fields, body })
+        Ok(Rendered { url, fields, body })
     }
 
     fn body<'a>(&self, call: &Call<'a>) -> Result<Cow<'a, [u8]>, TemplateError> {
@@ -134,16 +112,16 @@ impl Runner {
         }
     }
 
-    /// The provider's own fields where its own body is sent; ours; then what the configuration sets.
+    /// The provider's fields with the provider's body, then hookbox's own, then those of the configuration.
     fn fields(&self, call: &Call<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, TemplateError> {
         let mut fields = match self.body {
             Some(_) => Vec::new(),
-            None => header_fields_to_forward(call.event),
+            None => client::forwarded_fields(call.event),
         };
         set(&mut fields, HeaderName::from_static("hookbox-event-id"), &call.event.id.to_string());
         set(&mut fields, HeaderName::from_static("idempotency-key"), call.idempotency_key);
-        if let Some(death) = call.death {
-            set(&mut fields, HeaderName::from_static("hookbox-dead-action"), &death.action);
+        if let Some(dead) = call.dead_job {
+            set(&mut fields, HeaderName::from_static("hookbox-dead-action"), &dead.action);
         }
         for Field { name, value, .. } in &self.headers {
             set(&mut fields, name.clone(), &value.render(call.scope)?);
@@ -155,39 +133,14 @@ impl Runner {
 impl Field {
     fn of(name: &HeaderName, value: &SecretRef, env: &Env<'_>) -> Result<Field, PrepareError> {
         let template = template(value, "headers", env)?;
-        // What is written out with something of the event in it is a text.
+        // A literal that contains a part of the event is text, not a secret.
         let is_text = matches!(value, SecretRef::Literal(_)) && template.source().contains("{{");
-        let is_hidden = !is_text || provider::is_secret_header(name.as_str());
-        Ok(Field { name: name.clone(), value: template, is_hidden })
+        let is_secret = !is_text || provider::is_secret_header(name.as_str());
+        Ok(Field { name: name.clone(), value: template, is_secret })
     }
 }
 
-/// The stored header fields of an event that still mean something to somebody else, so that its provider's signature can
-/// be verified again. What was redacted is gone.
-pub fn header_fields_to_forward(event: &Event) -> Vec<(HeaderName, HeaderValue)> {
-    let stored: Map<String, Value> = serde_json::from_str(&event.headers_json).unwrap_or_default();
-    let field = |(name, value): (String, Value)| {
-        let value = value.as_str().filter(|value| *value != REDACTED)?;
-        if is_of_its_way(&name) {
-            return None;
-        }
-        Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
-    };
-    stored.into_iter().filter_map(field).collect()
-}
-
-fn is_of_its_way(name: &str) -> bool {
-    let mut fields = NOT_FORWARDED.iter().chain(&FORWARDING_HEADERS).chain(&BROWSER_HEADERS);
-    fields.any(|field| field.eq_ignore_ascii_case(name))
-}
-
-/// The names of the header fields that carried a secret and were not stored.
-pub fn redacted_names(event: &Event) -> Vec<String> {
-    let stored: Map<String, Value> = serde_json::from_str(&event.headers_json).unwrap_or_default();
-    stored.into_iter().filter(|(_, value)| value == REDACTED).map(|(name, _)| name).collect()
-}
-
-/// Sends one request, and says what its answer means.
+/// Sends one request and reports what its answer means. `timeout` bounds all of it.
 pub(super) fn send(
     agent: &Agent,
     method: &Method,
@@ -206,21 +159,14 @@ pub(super) fn send(
     };
     let timed = agent.configure_request(request).timeout_global(Some(timeout)).build();
     match agent.run(timed) {
-        Ok(response) => judge(response),
-        Err(error) if is_our_mistake(&error) => Report::give_up(error.to_string()),
+        Ok(response) => report(response),
+        Err(error) if is_configuration_error(&error) => Report::give_up(error.to_string()),
         Err(error) => Report::retry(error.to_string()),
     }
 }
 
-/// As much of a URL as can be shown: what follows the host, and what stands before an `@`, may be a secret.
-pub(super) fn origin(url: &str) -> String {
-    let Ok(uri) = url.parse::<Uri>() else { return "(not a URL)".to_owned() };
-    let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}/...", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
-}
-
-/// The same of a URL as it is configured, or where it is kept.
-pub(super) fn place(url: &SecretRef) -> String {
+/// A configured URL without its secrets, or where it is kept.
+pub(super) fn displayed_url(url: &SecretRef) -> String {
     let SecretRef::Literal(template) = url else { return url.to_string() };
     let text = String::from_utf8_lossy(template.as_bytes());
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
@@ -228,27 +174,14 @@ pub(super) fn place(url: &SecretRef) -> String {
     if host.contains('{') {
         return format!("{scheme}://..., which depends on the event");
     }
-    origin(&format!("{scheme}://{host}/"))
+    client::origin(&format!("{scheme}://{host}/"))
 }
 
-/// Nothing follows redirects: what is sent carries secrets. All answers are answers, not errors.
-pub fn agent(ca_file: Option<&std::path::Path>) -> Result<Agent, PrepareError> {
-    let roots = tls::roots(ca_file).map_err(PrepareError::Certificates)?;
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .allow_non_standard_methods(true)
-        .max_redirects(0)
-        .user_agent(concat!("hookbox/", env!("CARGO_PKG_VERSION")))
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .tls_config(TlsConfig::builder().root_certs(roots).build());
-    Ok(config.build().new_agent())
-}
-
-/// A fetched URL as a template. One that is written out was looked at when the configuration was read.
+/// A fetched URL as a template. A literal one was checked when the configuration was read.
 pub(super) fn url(value: &SecretRef, env: &Env<'_>) -> Result<Template, PrepareError> {
     let url = template(value, "url", env)?;
-    let is_one = url.source().starts_with("http://") || url.source().starts_with("https://");
-    if is_one { Ok(url) } else { Err(PrepareError::NotUrl) }
+    let is_url = url.source().starts_with("http://") || url.source().starts_with("https://");
+    if is_url { Ok(url) } else { Err(PrepareError::NotUrl) }
 }
 
 /// A fetched secret as a template; a literal one was checked when the configuration was read.
@@ -258,18 +191,44 @@ fn template(value: &SecretRef, key: &'static str, env: &Env<'_>) -> Result<Templ
     text.trim().parse().map_err(|error| PrepareError::Template { key, error })
 }
 
-fn judge(response: Response<ureq::Body>) -> Report {
+fn report(response: Response<ureq::Body>) -> Report {
     let status = response.status();
     let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let outcome = retry::outcome_of_status(status.as_u16(), retry_after.as_deref(), clock::now());
+    let outcome = outcome_of_status(status.as_u16(), retry_after.as_deref(), clock::now());
     let mut answer = Vec::new();
-    // The status has been given: an answer that breaks off or never ends changes nothing.
+    // The status decides: a body that breaks off or never ends changes nothing.
     let _ = response.into_body().into_reader().take(MAX_DETAIL_BYTES as u64).read_to_end(&mut answer);
     Report { outcome, detail: format!("{status} {}", excerpt(&answer)).trim_end().to_owned() }
 }
 
-/// What no retry mends: the configuration must change.
-fn is_our_mistake(error: &ureq::Error) -> bool {
+/// What the status of an answer means (RFC 9110, section 15). `retry_after` is the value of that header field.
+///
+/// An error of the client (4xx) is final, except those that pass with time: 408, 409, 425 and 429. A redirect is not
+/// followed, because requests carry secrets: the configuration has to name the new address.
+fn outcome_of_status(status: u16, retry_after: Option<&str>, now: Timestamp) -> Outcome {
+    match status {
+        200..=299 => Outcome::Success,
+        408 | 409 | 425 | 429 | 500.. => {
+            Outcome::Retry { after: retry_after.and_then(|text| parse_retry_after(text, now)) }
+        }
+        _ => Outcome::GiveUp,
+    }
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). A date in the past means
+/// no wait, and a number that does not fit the longest wait.
+fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let now = Duration::from_millis(u64::try_from(now.unix_ms()).ok()?);
+    Some(date.saturating_sub(now))
+}
+
+/// A request that fails every time, until the configuration is changed.
+fn is_configuration_error(error: &ureq::Error) -> bool {
     matches!(error, ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::RequireHttpsOnly(_))
 }
 
@@ -285,7 +244,7 @@ fn put(fields: &mut Vec<(HeaderName, HeaderValue)>, name: HeaderName, value: Hea
     fields.push((name, value));
 }
 
-/// What a secret for signing stands for: the text itself, or what is in base64 behind the scheme's prefix.
+/// The key in a secret for signing: its text, or what the base64 after the scheme's prefix encodes.
 fn signing_key(value: &SecretRef, env: &Env<'_>) -> Result<Secret, PrepareError> {
     let secret = value.resolve(env).map_err(|error| PrepareError::Secret { key: "sign", error })?;
     match secret.as_bytes().strip_prefix(KEY_PREFIX.as_bytes()) {
@@ -297,7 +256,7 @@ fn signing_key(value: &SecretRef, env: &Env<'_>) -> Result<Secret, PrepareError>
     }
 }
 
-/// The header fields by which a receiver verifies what comes from us.
+/// The header fields with which a receiver verifies our request.
 /// Source: <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 fn standard_webhooks(key: &Secret, id: &str, now_unix_s: i64, body: &[u8]) -> [(HeaderName, HeaderValue); 3] {
     let timestamp = now_unix_s.to_string();
@@ -309,4 +268,42 @@ fn standard_webhooks(key: &Secret, id: &str, now_unix_s: i64, body: &[u8]) -> [(
         (HeaderName::from_static("webhook-timestamp"), HeaderValue::from(now_unix_s)),
         (HeaderName::from_static("webhook-signature"), value(&signature)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY: Outcome = Outcome::Retry { after: None };
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_status_says_whether_trying_again_helps() {
+        let outcome = |status| outcome_of_status(status, None, Timestamp::from_unix_ms(0));
+        for status in [200, 201, 204, 299] {
+            assert_eq!(outcome(status), Outcome::Success, "{status}");
+        }
+        for status in [408, 409, 425, 429, 500, 502, 503, 504, 599] {
+            assert_eq!(outcome(status), RETRY, "{status}");
+        }
+        for status in [300, 301, 302, 307, 308, 400, 401, 403, 404, 410, 413, 422, 451] {
+            assert_eq!(outcome(status), Outcome::GiveUp, "{status}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = Timestamp::from_unix_ms(784_111_777_000); // Sun, 06 Nov 1994 08:49:37 GMT
+        let after = |text| outcome_of_status(503, Some(text), now);
+        assert_eq!(after("120"), Outcome::Retry { after: Some(seconds(120)) });
+        assert_eq!(after("Sun, 06 Nov 1994 08:50:37 GMT"), Outcome::Retry { after: Some(seconds(60)) });
+        assert_eq!(after("Sun, 06 Nov 1994 08:00:00 GMT"), Outcome::Retry { after: Some(seconds(0)) });
+        assert_eq!(after("99999999999999999999"), Outcome::Retry { after: Some(seconds(u64::MAX)) });
+        assert_eq!(after("soon"), RETRY);
+        assert_eq!(after(""), RETRY);
+        assert_eq!(after("-5"), RETRY);
+    }
 }

@@ -20,7 +20,7 @@ pub(super) fn run(event: &Event) -> Report {
     }
 }
 
-/// Other programs insert events too, so nothing in them can be trusted to stay on its line.
+/// Control characters are replaced: other programs insert events too, and no field may forge a line.
 fn lines(event: &Event, keys: &[String]) -> String {
     let one_line = |text: &str| text.replace(char::is_control, "?");
     let (event_type, delivery) = (one_line(&event.event_type), one_line(&event.delivery_id));
@@ -28,7 +28,7 @@ fn lines(event: &Event, keys: &[String]) -> String {
     format!("[{}] Handling event {event_type} (delivery {delivery})\nPayload keys: {keys}\n", event.id)
 }
 
-/// The keys of an object in the order in which they stand; none for anything else. Values are skipped, not built.
+/// The keys of an object in their order; none for any other JSON. Values are skipped, not built.
 fn top_level_keys(json: &str) -> serde_json::Result<Vec<String>> {
     if !json.trim_start().starts_with('{') {
         return serde_json::from_str::<IgnoredAny>(json).map(|_| Vec::new());
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_in_the_order_of_the_payload() {
+    fn keys_are_in_the_order_of_the_payload() {
         assert_eq!(top_level_keys(r#" {"b": {"x": [1]}, "a": null} "#).unwrap(), ["b", "a"]);
         assert_eq!(top_level_keys("[1, {\"a\": 2}]").unwrap(), [""; 0]);
         for broken in ["", "{", "{} {}", "{\"a\": NaN}"] {

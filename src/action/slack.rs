@@ -9,43 +9,44 @@ use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Method};
 
 use super::{Call, PrepareError, Report, http};
+use crate::client;
 use crate::provider;
 use crate::secret::{Env, SecretRef};
 use crate::template::{Template, TemplateError};
 
-/// Slack cuts longer texts off; a text of this length is none that anybody reads.
+/// Slack cuts longer texts, and a longer message is not readable.
 const MAX_TEXT_CHARS: usize = 3000;
 
 /// The action as configured.
 #[derive(Clone, Debug)]
 pub struct Slack {
-    /// The whole URL is a secret: whoever has it can post.
+    /// The whole URL is a secret: with it anyone can post.
     pub url: SecretRef,
-    /// Without one, a text of the provider's for its event, or a general one.
+    /// `None`: the provider's text for the event type, or a general one.
     pub text: Option<Template>,
     /// JSON: an array of blocks.
     pub blocks: Option<Template>,
     pub ca_file: Option<PathBuf>,
 }
 
-/// The action with its secrets at hand.
-pub struct Runner {
+/// The action with its secrets fetched.
+pub struct SlackRunner {
     agent: Agent,
     url: Template,
     text: Option<Template>,
     blocks: Option<Template>,
 }
 
-/// Why a message could not be made.
+/// Why a message cannot be rendered.
 enum MessageError {
     Template(TemplateError),
     Blocks(serde_json::Error),
 }
 
 impl Slack {
-    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<Runner, PrepareError> {
-        Ok(Runner {
-            agent: http::agent(self.ca_file.as_deref())?,
+    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<SlackRunner, PrepareError> {
+        Ok(SlackRunner {
+            agent: client::agent(self.ca_file.as_deref())?,
             url: http::url(&self.url, env)?,
             text: self.text.clone(),
             blocks: self.blocks.clone(),
@@ -53,10 +54,10 @@ impl Slack {
     }
 }
 
-impl Runner {
+impl SlackRunner {
     pub(super) fn run(&self, call: &Call<'_>) -> Report {
-        let (url, message) = match self.draft(call) {
-            Ok(draft) => draft,
+        let (url, message) = match self.render(call) {
+            Ok(rendered) => rendered,
             Err(error) => return Report::give_up(error.to_string()),
         };
         let json = (HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
@@ -64,32 +65,32 @@ impl Runner {
     }
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        match self.draft(call) {
-            Ok((url, message)) => Ok(format!("POST {}\n\n{message}\n", http::origin(&url))),
+        match self.render(call) {
+            Ok((url, message)) => Ok(format!("POST {}\n\n{message}\n", client::origin(&url))),
             Err(MessageError::Template(error)) => Err(error),
             Err(error @ MessageError::Blocks(_)) => Ok(format!("nothing: {error}\n")),
         }
     }
 
     /// The URL and the message.
-    fn draft(&self, call: &Call<'_>) -> Result<(String, Value), MessageError> {
+    fn render(&self, call: &Call<'_>) -> Result<(String, Value), MessageError> {
         let message = self.message(call)?;
         Ok((self.url.render(call.scope)?, message))
     }
 
     fn message(&self, call: &Call<'_>) -> Result<Value, MessageError> {
         let text: String = self.text(call)?.chars().take(MAX_TEXT_CHARS).collect();
-        let Some(blocks) = handles_dead_jobs(&self.blocks, call) else { return Ok(json!({ "text": text })) };
+        let Some(blocks) = applicable(&self.blocks, call) else { return Ok(json!({ "text": text })) };
         let blocks: Value = serde_json::from_str(&blocks.render(call.scope)?).map_err(MessageError::Blocks)?;
         Ok(json!({ "text": text, "blocks": blocks }))
     }
 
     fn text(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        if let Some(template) = handles_dead_jobs(&self.text, call) {
+        if let Some(template) = applicable(&self.text, call) {
             return template.render(call.scope);
         }
-        let built_in = match call.death {
-            Some(_) => DEATH,
+        let built_in = match call.dead_job {
+            Some(_) => DEAD_JOB_TEXT,
             None => provider::text(&call.event.event_type, &call.event.payload_json),
         };
         Template::mrkdwn(built_in)?.render(call.scope)
@@ -111,10 +112,12 @@ impl fmt::Display for MessageError {
     }
 }
 
-/// A template that names no death was written for events, and would tell of one as if all were well.
-fn handles_dead_jobs<'a>(template: &'a Option<Template>, call: &Call<'_>) -> Option<&'a Template> {
-    template.as_ref().filter(|template| call.death.is_none() || template.uses("dead_action"))
+/// The template, unless the message is about a dead job and the template does not mention it: that one was written for
+/// events, and its text would hide the failure.
+fn applicable<'a>(template: &'a Option<Template>, call: &Call<'_>) -> Option<&'a Template> {
+    template.as_ref().filter(|template| call.dead_job.is_none() || template.uses("dead_action"))
 }
 
-/// What is said of a job that is dead.
-const DEATH: &str = "Action *{{ dead_action }}* failed for event {{ id }} ({{ event }} from {{ source }}): {{ error }}";
+/// The text for a dead job.
+const DEAD_JOB_TEXT: &str =
+    "Action *{{ dead_action }}* failed for event {{ id }} ({{ event }} from {{ source }}): {{ error }}";

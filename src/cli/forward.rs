@@ -6,7 +6,7 @@ use std::time::Duration;
 use ureq::http::Request;
 
 use super::{Failure, table};
-use crate::action::{agent, header_fields_to_forward};
+use crate::client;
 use crate::config::Config;
 use crate::event::EventId;
 use crate::store::Reader;
@@ -22,11 +22,11 @@ pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) 
         return Err(Failure::failed(format!("there is no event {id}: `hookbox list` shows which there are")));
     };
     let mut request = Request::post(url);
-    for (name, value) in header_fields_to_forward(&event) {
+    for (name, value) in client::forwarded_fields(&event) {
         request = request.header(name, value);
     }
     let request = request.body(event.bytes()).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
-    let agent = agent(None).map_err(|error| Failure::failed(error.to_string()))?;
+    let agent = client::agent(None).map_err(|error| Failure::failed(error.to_string()))?;
     let request = agent.configure_request(request).timeout_global(Some(TIMEOUT)).build();
     let response = agent.run(request).map_err(|error| Failure::failed(format!("{url}: {error}")))?;
     let status = response.status();

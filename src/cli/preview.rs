@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use super::args::CheckArgs;
 use super::{Failure, table};
-use crate::action::Action;
-use crate::action::{Call, Kind};
+use crate::action::{Action, Call, Kind};
 use crate::clock;
 use crate::config::{Config, Source};
 use crate::event::{Event, EventId, Job};
-use crate::route::candidates;
 use crate::secret::Env;
 use crate::stop::Stop;
 use crate::store::Reader;
@@ -38,7 +36,7 @@ pub(super) fn write(config: &Config, args: &CheckArgs, env: &Env<'_>, out: &mut 
 }
 
 fn verdict(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Failure> {
-    if candidates(std::slice::from_ref(action), &event.source, &event.event_type).next().is_none() {
+    if !action.matches(&event.source, &event.event_type) {
         return Ok("no, by on".to_owned());
     }
     let runner = action.kind.prepare(env);
@@ -48,9 +46,7 @@ fn verdict(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
             Job { event: event.id, action: action.name.clone(), dead_action: String::new(), attempt: 1, tries: 1 };
         let idempotency_key = idempotency_key(event, &job);
         let scope = Scope::of(event).with("attempt", 1).with("idempotency_key", idempotency_key.as_str());
-        if let Some(when) = &action.when
-            && !when.holds(&scope)?
-        {
+        if !action.applies_to(&scope)? {
             return Ok("no, by when".to_owned());
         }
         let (stop, timeout, grace) = (&Stop::default(), action.timeout, Duration::ZERO);
@@ -59,7 +55,7 @@ fn verdict(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
             scope: &scope,
             attempt: 1,
             idempotency_key: &idempotency_key,
-            death: None,
+            dead_job: None,
             timeout,
             stop,
             grace,

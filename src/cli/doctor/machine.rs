@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{Access, access};
 
 use super::Report;
-use crate::action;
+use crate::client;
 use crate::clock;
 use crate::config::Config;
 use crate::store::{Disk, FileSystem, directory_of};
@@ -152,7 +152,7 @@ pub(super) fn exposed(path: &Path) -> Option<String> {
 }
 
 pub(super) fn certificates(report: &mut Report) {
-    match action::system_bundle() {
+    match client::system_bundle() {
         Some(path) => report.ok("certificates", format!("those in {} are believed", path.display())),
         None => report.warn(
             "certificates",

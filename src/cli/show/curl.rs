@@ -1,8 +1,8 @@
 //! An event as a command that sends it again.
 
-use crate::action::{header_fields_to_forward, redacted_names};
 use crate::cli::send::to_connect_to;
 use crate::cli::table::is_invisible;
+use crate::client::{forwarded_fields, redacted_names};
 use crate::config::Config;
 use crate::digest;
 use crate::event::{Event, EventId};
@@ -26,7 +26,7 @@ pub(super) fn command(config: &Config, event: &Detail) -> String {
     }
     let mut words = place(&config.listen, &event.source);
     let mut has_type = false;
-    for (name, value) in header_fields_to_forward(&event) {
+    for (name, value) in forwarded_fields(&event) {
         let Ok(value) = value.to_str() else {
             notes.push_str(&format!("# missing: {name}, whose value is not ASCII\n"));
             continue;

@@ -1,4 +1,4 @@
-//! Which certificates are believed.
+//! Which certificates the client trusts.
 
 use std::fmt;
 use std::fs;
@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 
-/// Where distributions keep the bundle of the certificate authorities that the system believes.
+/// Where distributions keep the bundle of the system's certificate authorities.
 const SYSTEM_BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -30,13 +30,13 @@ pub enum TlsError {
     Empty(PathBuf),
 }
 
-/// The certificates of `ca_file`; without one the system's, so that the operator's updates count; where the system has
-/// none, those that were built in.
+/// The certificates in `ca_file`; without one the system's, which the operator updates; where the system has none, the
+/// built-in ones.
 pub fn roots(ca_file: Option<&Path>) -> Result<RootCerts, TlsError> {
     ca_file.map_or_else(|| Ok(SYSTEM.clone()), read)
 }
 
-/// The file with the certificates that the system believes, if there is one that can be used.
+/// The file with the system's certificates, if one can be used.
 pub fn system_bundle() -> Option<PathBuf> {
     bundles().find(|path| read(path).is_ok())
 }
