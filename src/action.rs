@@ -226,9 +226,9 @@ impl fmt::Display for PrepareError {
             PrepareError::NotText { key } => {
                 write!(f, "{key}: the secret is not text, which a URL or a header must be")
             }
-            PrepareError::NotUrl => write!(f, "url: what was fetched does not begin with http:// or https://"),
+            PrepareError::NotUrl => write!(f, "url: the secret does not begin with http:// or https://"),
             PrepareError::NotKey => {
-                write!(f, "sign: what follows whsec_ is not base64, so nobody could verify it; copy the secret again")
+                write!(f, "sign: the text after whsec_ is not base64; copy the secret again")
             }
             PrepareError::Template { key, error } => write!(f, "{key}: {error}"),
             PrepareError::Certificates(error) => write!(f, "ca_file: {error}"),

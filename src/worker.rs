@@ -86,7 +86,7 @@ impl Worker {
         match self.queue.next_due(&self.action.name)? {
             Some(due) if due <= now => {}
             Some(_) if self.queue.expedite(&self.action.name, latest)? => {
-                warn!("action {}: the clock was set back, so what waits for too long is tried now", self.action.name);
+                warn!("action {}: the clock was set back: jobs that would wait too long are tried now", self.action.name);
             }
             Some(due) => return Ok(due.distance(now).min(self.poll_interval)),
             None => return Ok(self.poll_interval * ROUTER_POLLS),
@@ -155,7 +155,7 @@ impl Worker {
     fn run_action(&self, job: &Job, event: &Event) -> Result<Completion, TemplateError> {
         if job.tries > self.action.policy.attempts {
             return Ok(Completion::Finished(Report::give_up(
-                "no attempt is left: the last did not come to its end, or fewer are configured by now",
+                "no attempts are left: the last one did not finish, or fewer are configured now",
             )));
         }
         let idempotency_key = idempotency_key(event, job);

@@ -75,7 +75,7 @@ impl CommandRunner {
         let arguments: Vec<String> =
             self.0.run.iter().map(|template| argument(template, call)).collect::<Result<_, _>>()?;
         if arguments[0].is_empty() {
-            return Err(format!("the program {:?} would have no name", self.0.run[0].source()));
+            return Err(format!("the program {:?} is empty when rendered", self.0.run[0].source()));
         }
         Ok(arguments)
     }

@@ -156,7 +156,7 @@ fn a_program_whose_name_the_payload_does_not_give_is_not_looked_for() {
     let hookbox = with("command", "run = [\"{{ payload.program }}\"]").start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
     let (outcome, detail) = only_attempt(&hookbox, 1);
-    assert!(outcome == "give_up" && detail.contains("would have no name"), "{outcome} {detail}");
+    assert!(outcome == "give_up" && detail.contains("is empty when rendered"), "{outcome} {detail}");
 }
 
 #[test]

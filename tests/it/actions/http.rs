@@ -128,8 +128,8 @@ fn a_secret_to_sign_with_that_nobody_could_verify_is_refused_at_the_start() {
         let home = with("http", "url = \"http://127.0.0.1:1/\"\nsign = \"env:SIGN\"").env("SIGN", broken);
         let checked = home.run(["check"]);
         checked.refused(2, &["1 problem"]);
-        assert!(checked.text().contains("PROBLEM sign: what follows whsec_ is not base64"), "{checked}");
-        home.run(["serve"]).refused(2, &["actions.it.sign: what follows whsec_ is not base64"]);
+        assert!(checked.text().contains("PROBLEM sign: the text after whsec_ is not base64"), "{checked}");
+        home.run(["serve"]).refused(2, &["actions.it.sign: the text after whsec_ is not base64"]);
     }
 }
 
