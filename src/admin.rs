@@ -7,9 +7,9 @@ pub mod access;
 mod answer;
 mod api;
 mod assets;
-mod exposition;
 mod health;
 mod config_view;
+mod prometheus;
 
 use std::sync::Arc;
 
@@ -21,9 +21,10 @@ use crate::gate;
 use crate::stop::Stop;
 use access::{Access, CSRF_HEADER, Credentials, Denial};
 use answer::Answer;
-pub use api::{Api, GateMetrics};
+pub use api::Api;
 pub use config_view::ConfigView;
 pub use health::HealthProbe;
+pub use prometheus::GateMetrics;
 
 /// Requests here have no body worth the name.
 pub const MAX_BODY_BYTES: u64 = 4 * 1024;
@@ -136,7 +137,7 @@ fn credentials(request: &Request) -> Credentials<'_> {
     Credentials {
         host: field(request, "Host"),
         authorization: field(request, "Authorization"),
-        mark: field(request, CSRF_HEADER.0),
+        csrf: field(request, CSRF_HEADER.0),
         is_forwarded: FORWARDING_HEADERS.iter().any(|name| field(request, name).is_some()),
     }
 }

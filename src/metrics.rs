@@ -1,7 +1,7 @@
-//! What the running server counts, for Prometheus and for the page. Every number is an atomic: where deliveries pass, a
-//! count costs an addition. What is in the database is not counted here, but asked for when somebody looks.
+//! What the running server counts, for Prometheus and for the page. Every number is an atomic, so that a count costs an
+//! addition. Numbers about the database's contents are not counted here but queried on demand.
 //!
-//! The labels are the sources and actions of the configuration, and words of this program: nothing that a sender chooses.
+//! Labels are the sources and actions of the configuration, and words of this program, never a sender's.
 
 pub mod exposition;
 mod hours;
@@ -17,11 +17,11 @@ pub use rejects::{Reject, RejectReason, Rejects};
 
 use crate::event::Outcome;
 
-/// From a line on standard output to a command of ten minutes, in microseconds.
+/// For attempts, in microseconds: from printing a line to a command of ten minutes.
 const ATTEMPT_BOUNDS_US: [u64; 10] =
     [1_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000, 30_000_000, 120_000_000, 600_000_000];
 
-/// From at once to a day of retries, in microseconds. The times in the database are whole seconds.
+/// For processing, in microseconds: from none to a day of retries. The times in the database are whole seconds.
 const PROCESSING_BOUNDS_US: [u64; 9] = [
     1_000_000,
     2_000_000,
@@ -34,7 +34,7 @@ const PROCESSING_BOUNDS_US: [u64; 9] = [
     86_400_000_000,
 ];
 
-/// As many as the gate's pool hands over at once, doubled step by step.
+/// For the deliveries of a commit: powers of two up to the number of the gate's upstream connections.
 const BATCH_BOUNDS: [u64; 6] = [1, 2, 4, 8, 16, 32];
 
 /// A number that only grows.
@@ -65,11 +65,11 @@ impl Gauge {
     }
 }
 
-/// How often a value lay below each of some bounds.
+/// Counts of values by upper bound.
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [u64],
-    /// One for each bound, and one for what lies above them all.
+    /// One for each bound, and one for the values above all of them.
     counts: Vec<AtomicU64>,
     sum: AtomicU64,
 }
@@ -101,7 +101,7 @@ pub struct Metrics {
     pub hours: Hours,
     pub rejects: Rejects,
     sources: Labelled<SourceCounts>,
-    /// What no source was found for.
+    /// Rejects of requests that match no source.
     pub unmatched: RejectCounts,
     actions: Labelled<ActionCounts>,
 }
@@ -120,12 +120,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// What is counted of a source of the configuration.
+    /// The counts of a configured source.
     pub fn source(&self, name: &str) -> Arc<SourceCounts> {
         self.sources.get(name, || SourceCounts { name: name.to_owned(), ..SourceCounts::default() })
     }
 
-    /// What is counted of an action of the configuration.
+    /// The counts of a configured action.
     pub fn action(&self, name: &str) -> Arc<ActionCounts> {
         self.actions.get(name, ActionCounts::default)
     }
@@ -139,7 +139,7 @@ impl Metrics {
     }
 }
 
-/// Counts by a label. One that a new configuration has dropped keeps its numbers: a counter never falls.
+/// Counts by label. A label that a new configuration drops keeps its numbers, because a counter never falls.
 #[derive(Debug)]
 struct Labelled<T>(Mutex<BTreeMap<String, Arc<T>>>);
 
@@ -161,16 +161,16 @@ impl<T> Labelled<T> {
     }
 }
 
-/// What became of the deliveries of a source.
+/// The deliveries of a source, by result.
 #[derive(Debug, Default)]
 pub struct SourceCounts {
     pub name: String,
     pub stored: Counter,
     pub duplicates: Counter,
-    /// Duplicates that have queued dead jobs again, or were meant again.
+    /// Duplicates that have queued dead jobs again, or that came after `dedup_window`.
     pub replayed: Counter,
     pub handshakes: Counter,
-    /// Could not be made durable then.
+    /// Answered 503: they could not be stored.
     pub refused: Counter,
     pub rejects: RejectCounts,
 }
@@ -189,14 +189,14 @@ impl RejectCounts {
     }
 }
 
-/// What became of the attempts of an action.
+/// The attempts of an action, by outcome.
 #[derive(Debug)]
 pub struct ActionCounts {
     pub succeeded: Counter,
     pub failed: Counter,
     pub gave_up: Counter,
     pub attempt: Histogram,
-    /// From the reception of the event to the success.
+    /// From receiving the event to the success.
     pub processing: Histogram,
 }
 

@@ -161,12 +161,12 @@ impl Service {
         let gate = gate::start(limits, listener, &private.path(), Arc::clone(&settings), on_end)?;
         let watchdog = watch::guard(local_address.clone(), gate.liveness(), &database, &messages)?;
         let api = Api {
-            inspector: Reader::open(&config.database)?,
-            operator: database.operator()?,
+            reader: Reader::open(&config.database)?,
+            commands: database.operator()?,
             metrics,
             traffic: GateMetrics { public: Arc::clone(&settings.traffic), admin: Arc::default() },
             config_view: Current::new(ConfigView::of(config)),
-            receiver: HealthProbe::at(local_address),
+            health: HealthProbe::new(local_address),
             started_at: clock::now(),
             routing: routing.clone(),
             router: router_waker.clone(),

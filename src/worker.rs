@@ -86,7 +86,10 @@ impl Worker {
         match self.queue.next_due(&self.action.name)? {
             Some(due) if due <= now => {}
             Some(_) if self.queue.expedite(&self.action.name, latest)? => {
-                warn!("action {}: the clock was set back: jobs that would wait too long are tried now", self.action.name);
+                warn!(
+                    "action {}: the clock was set back: jobs that would wait too long are tried now",
+                    self.action.name
+                );
             }
             Some(due) => return Ok(due.distance(now).min(self.poll_interval)),
             None => return Ok(self.poll_interval * ROUTER_POLLS),

@@ -1,49 +1,49 @@
-//! Who may use the private listener.
+//! Access to the private listener.
 //!
-//! A page from anywhere can make the operator's browser send requests here. It cannot make it send another `Host` than the
-//! name it was found by, nor a header of our own without credentials first (which is never granted), nor the token.
+//! Any web page can make the operator's browser send requests here. It cannot make the browser send a `Host` other than the
+//! name in the address, nor a custom header without a preflight request (which is never granted), nor the token.
 
 use std::net::IpAddr;
 
 use crate::digest;
 use crate::secret::Secret;
 
-/// The names of this machine for itself.
+/// The names by which a machine reaches itself.
 const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// Whoever changes something sends this header, with this value.
+/// Name and value of the header field that a request for a change must have (a custom header protects against CSRF).
 pub const CSRF_HEADER: (&str, &str) = ("X-Hookbox", "1");
 
 const SCHEME: &str = "Bearer ";
 
-/// What the listener demands. Replaced as a whole when the configuration is read again.
+/// What the listener requires. Replaced as a whole when the configuration is reloaded.
 #[derive(Debug)]
 pub struct Access {
     token: Option<Secret>,
     hosts: Vec<String>,
-    /// It listens on every address of this machine, and does not know them. No page can be found by an address that is not
-    /// its server's.
-    takes_any_address: bool,
+    /// It listens on every address of this machine, so any address in `Host` is one of its own: a browser loads no other
+    /// server's page from it.
+    accepts_any_address: bool,
 }
 
-/// What is looked at of a request.
+/// The fields of a request that decide on access.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Credentials<'a> {
     pub host: Option<&'a str>,
     pub authorization: Option<&'a str>,
-    pub mark: Option<&'a str>,
-    /// A proxy tells that somebody else is credentials.
+    pub csrf: Option<&'a str>,
+    /// A proxy has forwarded the request.
     pub is_forwarded: bool,
 }
 
-/// Why a request is not answered as it wishes.
+/// Why a request is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
     UnknownHost,
     Forwarded,
     NoToken,
     WrongToken,
-    NoMark,
+    NoCsrfHeader,
 }
 
 impl Access {
@@ -51,14 +51,14 @@ impl Access {
     pub fn new(token: Option<Secret>, hosts: &[String], ip: Option<IpAddr>) -> Access {
         let own = ip.map(host_of_ip);
         let hosts = LOCAL_HOSTS.into_iter().map(str::to_owned).chain(own).chain(hosts.iter().cloned());
-        Access { token, hosts: hosts.collect(), takes_any_address: ip.is_some_and(|ip| ip.is_unspecified()) }
+        Access { token, hosts: hosts.collect(), accepts_any_address: ip.is_some_and(|ip| ip.is_unspecified()) }
     }
 
-    /// What every request must pass, before anything else is looked at.
+    /// Checks that every request must pass first.
     pub fn check_host(&self, credentials: &Credentials<'_>) -> Result<(), Denial> {
         let host = without_port(credentials.host.unwrap_or_default()).to_ascii_lowercase();
         let is_address = || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-        let is_known = self.hosts.contains(&host) || self.takes_any_address && is_address();
+        let is_known = self.hosts.contains(&host) || self.accepts_any_address && is_address();
         if !is_known {
             return Err(Denial::UnknownHost);
         }
@@ -68,25 +68,21 @@ impl Access {
         Ok(())
     }
 
-    /// What whoever wants to know something must pass too.
+    /// Checks for requests that read more than the page itself.
     pub fn authorize_read(&self, credentials: &Credentials<'_>) -> Result<(), Denial> {
         let Some(token) = &self.token else { return Ok(()) };
-        let offered = credentials.authorization.and_then(|field| field.split_at_checked(SCHEME.len()));
-        match offered {
-            Some((scheme, offered)) if scheme.eq_ignore_ascii_case(SCHEME) => {
-                if digest::equal(token.as_bytes(), offered.trim().as_bytes()) {
-                    Ok(())
-                } else {
-                    Err(Denial::WrongToken)
-                }
-            }
-            _ => Err(Denial::NoToken),
+        let field = credentials.authorization.and_then(|field| field.split_at_checked(SCHEME.len()));
+        match field {
+            Some((scheme, _)) if !scheme.eq_ignore_ascii_case(SCHEME) => Err(Denial::NoToken),
+            Some((_, sent)) if digest::equal(token.as_bytes(), sent.trim().as_bytes()) => Ok(()),
+            Some(_) => Err(Denial::WrongToken),
+            None => Err(Denial::NoToken),
         }
     }
 
-    /// What whoever wants to change something must pass too.
+    /// Checks for requests that change something.
     pub fn authorize_write(&self, credentials: &Credentials<'_>) -> Result<(), Denial> {
-        if credentials.mark == Some(CSRF_HEADER.1) { Ok(()) } else { Err(Denial::NoMark) }
+        if credentials.csrf == Some(CSRF_HEADER.1) { Ok(()) } else { Err(Denial::NoCsrfHeader) }
     }
 }
 
@@ -94,23 +90,23 @@ impl Denial {
     pub fn status(self) -> u16 {
         match self {
             Denial::NoToken | Denial::WrongToken => 401,
-            Denial::UnknownHost | Denial::Forwarded | Denial::NoMark => 403,
+            Denial::UnknownHost | Denial::Forwarded | Denial::NoCsrfHeader => 403,
         }
     }
 
-    /// For the one who asks: most likely the operator.
+    /// The text of the response, most likely for the operator.
     pub fn line(self) -> &'static str {
         match self {
             Denial::UnknownHost => "unknown host: if this is a name of this machine, add it to hosts in [admin]",
             Denial::Forwarded => "came through a proxy: set token in [admin]",
             Denial::NoToken => "the token is missing",
             Denial::WrongToken => "the token is wrong",
-            Denial::NoMark => "changes need the header X-Hookbox: 1",
+            Denial::NoCsrfHeader => "changes need the header X-Hookbox: 1",
         }
     }
 }
 
-/// As it stands in a URL.
+/// An address as a URL spells it.
 fn host_of_ip(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),
@@ -140,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn it_answers_to_its_own_names_only() {
+    fn only_its_own_names_are_accepted_as_host() {
         let access = access(None, &["pi.local"], Some("192.168.1.5"));
         for host in
             ["localhost", "LOCALHOST:5001", "127.0.0.1:5001", "[::1]:5001", "[::1]", "192.168.1.5:1", "pi.local"]
@@ -156,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn on_every_address_it_takes_any_address_and_no_name() {
+    fn on_every_address_it_accepts_any_address_and_no_name() {
         let access = access(Some("t"), &[], Some("0.0.0.0"));
         assert_eq!(by_host(&access, "192.168.1.6:5001"), Ok(()));
         assert_eq!(by_host(&access, "[fd00::1]:5001"), Ok(()));
@@ -164,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_the_whole_token() {
+    fn only_the_whole_token_is_accepted() {
         let access = access(Some("hunter2"), &[], None);
         let with = |authorization| access.authorize_read(&Credentials { authorization, ..Credentials::default() });
         assert_eq!(with(Some("Bearer hunter2")), Ok(()));
@@ -178,17 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_passes_on_needs_a_token() {
+    fn a_forwarded_request_needs_a_token() {
         let forwarded = Credentials { host: Some("localhost"), is_forwarded: true, ..Credentials::default() };
         assert_eq!(access(None, &[], None).check_host(&forwarded), Err(Denial::Forwarded));
         assert_eq!(access(Some("t"), &[], None).check_host(&forwarded), Ok(()));
     }
 
     #[test]
-    fn a_change_needs_the_mark() {
+    fn a_change_needs_the_csrf_header() {
         let access = access(None, &[], None);
-        let with = |mark| access.authorize_write(&Credentials { mark, ..Credentials::default() });
+        let with = |csrf| access.authorize_write(&Credentials { csrf, ..Credentials::default() });
         assert_eq!(with(Some("1")), Ok(()));
-        assert_eq!((with(None), with(Some("0"))), (Err(Denial::NoMark), Err(Denial::NoMark)));
+        assert_eq!((with(None), with(Some("0"))), (Err(Denial::NoCsrfHeader), Err(Denial::NoCsrfHeader)));
     }
 }

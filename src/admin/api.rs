@@ -1,4 +1,4 @@
-//! What the page, and any program, can ask and have done.
+//! The JSON API of the page and of other programs.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,47 +8,39 @@ use serde::Serialize;
 
 use super::answer::{Answer, TEXT};
 use super::config_view::ConfigView;
-use super::exposition;
 use super::health::{Health, HealthProbe};
+use super::prometheus::{self, GateMetrics};
 use crate::clock::{self, Timestamp};
 use crate::current::Current;
 use crate::event::{EventId, Status};
-use crate::gate::Traffic;
-use crate::metrics::{Metrics, Reject, exposition as text};
+use crate::metrics::{Metrics, Reject, exposition};
 use crate::route::Routing;
 use crate::stop::Waker;
 use crate::store::{self, Commands, Detail, Filter, Hour, JobDetail, Reader, ReplayOptions, Stats, Summary};
 use crate::units::parse_duration;
 
-/// Events in an answer: a screen of them, and the most that may be asked for.
-const LIMIT: u32 = 50;
+/// Events in a response: a screen of them, and the most that `limit` may be.
+const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 200;
 
-/// A larger payload is not for reading in a browser, and an answer must pass the gate.
+/// A larger payload is unreadable in a browser, and a response must pass the gate.
 const MAX_SHOWN_BYTES: usize = 256 * 1024;
 
-/// Of each job; each may have 4 KiB of output.
+/// Attempts of each job: each may have 4 KiB of output.
 const MAX_ATTEMPTS: usize = 20;
 
-/// Everything that answers stand on.
+/// What the API reads from, and acts on.
 pub struct Api {
-    pub inspector: Reader,
-    pub operator: Commands,
+    pub reader: Reader,
+    pub commands: Commands,
     pub metrics: Arc<Metrics>,
     pub traffic: GateMetrics,
     pub config_view: Current<ConfigView>,
-    pub receiver: HealthProbe,
+    pub health: HealthProbe,
     pub started_at: Timestamp,
-    /// Whom to wake when jobs were queued.
+    /// Its workers are woken when jobs were queued.
     pub routing: Current<Routing>,
     pub router: Waker,
-}
-
-/// What passes the gates.
-#[derive(Clone, Default)]
-pub struct GateMetrics {
-    pub public: Arc<Traffic>,
-    pub admin: Arc<Traffic>,
 }
 
 /// `/api/events`
@@ -66,10 +58,10 @@ struct Event<'a> {
     #[serde(flatten)]
     summary: &'a Summary,
     headers_json: &'a str,
-    /// `None` where it is too large to be shown.
+    /// `None` where it is larger than [`MAX_SHOWN_BYTES`].
     payload_json: Option<&'a str>,
     payload_bytes: usize,
-    /// The delivery as it came, where the payload is not that.
+    /// The exact body of the delivery, where the payload is not that.
     body: Option<Cow<'a, str>>,
     jobs: &'a [JobDetail],
 }
@@ -97,7 +89,7 @@ struct FullHour {
     rejected: u64,
 }
 
-/// What became of a change.
+/// The result of a change.
 #[derive(Serialize)]
 struct Change {
     changed: bool,
@@ -111,7 +103,7 @@ impl Api {
         };
         // One more than asked for, to tell whether there are more.
         let wanted = filter.limit as usize;
-        let listed = self.inspector.list(&Filter { limit: filter.limit + 1, ..filter });
+        let listed = self.reader.list(&Filter { limit: filter.limit + 1, ..filter });
         answered(listed, |mut events| {
             let more = events.len() > wanted;
             events.truncate(wanted);
@@ -120,17 +112,17 @@ impl Api {
     }
 
     pub fn event(&self, id: i64, has: Option<&str>) -> Answer {
-        answered(self.inspector.detail(EventId(id)), |detail| match detail {
-            Some(mut detail) => shown(&mut detail).tagged(has),
+        answered(self.reader.detail(EventId(id)), |detail| match detail {
+            Some(mut detail) => event_answer(&mut detail).tagged(has),
             None => Answer::not_found(),
         })
     }
 
     pub fn stats(&mut self, has: Option<&str>) -> Answer {
         let now = clock::now();
-        let health = self.receiver.listen();
-        let looked = self.inspector.stats().and_then(|stats| Ok((stats, self.inspector.hours(now)?)));
-        answered(looked, |(stats, hours)| {
+        let health = self.health.check();
+        let read = self.reader.stats().and_then(|stats| Ok((stats, self.reader.hours(now)?)));
+        answered(read, |(stats, hours)| {
             let full = |hour: Hour| {
                 let rejected = Timestamp::parse(&hour.hour).map_or(0, |at| self.metrics.hours.get(at));
                 FullHour { hour, rejected }
@@ -151,14 +143,14 @@ impl Api {
     }
 
     pub fn health(&mut self) -> Answer {
-        let health = self.receiver.listen();
+        let health = self.health.check();
         Answer::line(if health.is_well { 200 } else { 503 }, &health.line)
     }
 
     pub fn metrics(&mut self) -> Answer {
-        let is_well = self.receiver.listen().is_well;
-        answered(self.inspector.stats(), |stats| {
-            let figures = exposition::Figures {
+        let is_well = self.health.check().is_well;
+        answered(self.reader.stats(), |stats| {
+            let readings = prometheus::Readings {
                 metrics: &self.metrics,
                 traffic: &self.traffic,
                 stats: &stats,
@@ -166,20 +158,20 @@ impl Api {
                 disk_reserve_bytes: self.config_view.get().disk_reserve_bytes(),
                 started_at: self.started_at,
             };
-            Answer::new(200, text::CONTENT_TYPE, exposition::page(&figures))
+            Answer::new(200, exposition::CONTENT_TYPE, prometheus::page(&readings))
         })
     }
 
     pub fn replay(&mut self, id: i64, query: &str) -> Answer {
         let action = argument(query, "action");
         let options = ReplayOptions { action: action.as_deref(), ..ReplayOptions::default() };
-        let replayed = self.operator.replay(&[EventId(id)], &options);
+        let replayed = self.commands.replay(&[EventId(id)], &options);
         self.changed(id, replayed.map(|opened| opened > 0), "there is nothing to do again")
     }
 
     pub fn cancel(&mut self, id: i64, query: &str) -> Answer {
         let action = argument(query, "action");
-        let cancelled = self.operator.cancel(&[EventId(id)], action.as_deref(), clock::now());
+        let cancelled = self.commands.cancel(&[EventId(id)], action.as_deref(), clock::now());
         self.changed(id, cancelled.map(|events| events > 0), "there is no open job")
     }
 
@@ -187,11 +179,11 @@ impl Api {
         if !self.config_view.get().has_action(action) {
             return Answer::not_found();
         }
-        answered(self.operator.pause(action, clock::now()), |changed| Answer::json(&Change { changed }))
+        answered(self.commands.pause(action, clock::now()), |changed| Answer::json(&Change { changed }))
     }
 
     pub fn resume(&mut self, action: &str) -> Answer {
-        let resumed = self.operator.resume(action);
+        let resumed = self.commands.resume(action);
         self.wake();
         answered(resumed, |changed| Answer::json(&Change { changed }))
     }
@@ -200,7 +192,7 @@ impl Api {
         self.wake();
         answered(changed, |changed| match changed {
             true => Answer::json(&Change { changed }),
-            false => answered(self.inspector.event(EventId(id)), |event| match event {
+            false => answered(self.reader.event(EventId(id)), |event| match event {
                 Some(_) => Answer::line(409, otherwise),
                 None => Answer::not_found(),
             }),
@@ -220,7 +212,7 @@ fn answered<T>(result: store::Result<T>, answer: impl FnOnce(T) -> Answer) -> An
     }
 }
 
-fn shown(detail: &mut Detail) -> Answer {
+fn event_answer(detail: &mut Detail) -> Answer {
     for job in &mut detail.jobs {
         let left_out = job.attempts.len().saturating_sub(MAX_ATTEMPTS);
         job.attempts.drain(..left_out);
@@ -236,9 +228,9 @@ fn shown(detail: &mut Detail) -> Answer {
     })
 }
 
-/// Reads what `/api/events` is to list. An empty value is no filter, as a form sends it.
+/// Parses the query of `/api/events`. An empty value, which a form sends, is no filter.
 fn filter(query: &str) -> Result<Filter, String> {
-    let mut filter = Filter { limit: LIMIT, ..Filter::default() };
+    let mut filter = Filter { limit: DEFAULT_LIMIT, ..Filter::default() };
     for (name, value) in form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty()) {
         let number = || value.parse().map_err(|_| format!("{name} is a number"));
         match name.as_ref() {
@@ -253,7 +245,7 @@ fn filter(query: &str) -> Result<Filter, String> {
                 filter.since = Some(clock::now().minus(ago));
             }
             "before" => filter.before = Some(EventId(number()?)),
-            "limit" => filter.limit = u32::try_from(number()?.clamp(1, i64::from(MAX_LIMIT))).unwrap_or(LIMIT),
+            "limit" => filter.limit = u32::try_from(number()?.clamp(1, i64::from(MAX_LIMIT))).unwrap_or(DEFAULT_LIMIT),
             _ => return Err(format!("unknown: {name}; known: status, source, event, since, before, limit")),
         }
     }
@@ -272,17 +264,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_is_read_as_a_form_sends_it() {
+    fn a_filter_is_parsed_from_a_forms_query() {
         let read = filter("status=error&source=a%20b&event=&before=7&limit=9999").unwrap();
         assert_eq!((read.status, read.source.as_deref()), (Some(Status::Error), Some("a b")));
         assert_eq!((read.event_type, read.before, read.limit), (None, Some(EventId(7)), MAX_LIMIT));
-        assert_eq!(filter("").unwrap().limit, LIMIT);
+        assert_eq!(filter("").unwrap().limit, DEFAULT_LIMIT);
         let day_ago = clock::now().minus(Duration::from_secs(24 * 60 * 60));
         assert!(filter("since=1d").unwrap().since.unwrap().distance(day_ago) < Duration::from_secs(60));
     }
 
     #[test]
-    fn what_is_no_filter_is_refused() {
+    fn an_invalid_filter_is_refused() {
         for query in ["status=odd", "since=2", "before=x", "limit=1.5", "stat=error"] {
             assert!(filter(query).is_err(), "{query}");
         }

@@ -1,8 +1,8 @@
-//! The page and what it is made of, served from the binary.
+//! The files of the page, served from the binary.
 
 use super::answer::Answer;
 
-/// A file that a browser asks for.
+/// A file of the page.
 pub struct Asset {
     path: &'static str,
     content_type: &'static str,

@@ -1,4 +1,4 @@
-//! What there is by the configuration, and how a shell reaches it.
+//! The part of the configuration that the page shows, and the commands that reach it.
 
 use std::env;
 use std::fs;
@@ -10,10 +10,10 @@ use crate::config::{Config, DEFAULT_LISTEN, Origin, SYSTEM_CONFIG, Source};
 use crate::provider::Verification;
 use crate::secret::SecretRef;
 
-/// The program's name, where a shell finds it by that.
+/// The program's name in `PATH`.
 const PROGRAM: &str = "hookbox";
 
-/// What there is by the configuration.
+/// The configuration as the page shows it.
 #[derive(Debug, Serialize)]
 pub struct ConfigView {
     sources: Vec<SourceView>,
@@ -27,9 +27,9 @@ struct SourceView {
     provider: &'static str,
     /// `signature`, `awaited`, `none` or `local`
     verification: &'static str,
-    /// The command that sends it a test delivery, to be pasted into a shell.
+    /// The shell command that sends it a test delivery.
     send: String,
-    /// The variable with the secret, which that shell needs too.
+    /// The environment variable with the secret, which that shell needs too.
     variable: Option<String>,
 }
 
@@ -70,18 +70,18 @@ impl ConfigView {
     }
 }
 
-/// As a shell finds it: whoever has just built it has it on no path.
+/// The program as a shell finds it: by name, or by path where it is not in `PATH`.
 fn program() -> String {
     let Ok(here) = env::current_exe() else { return PROGRAM.to_owned() };
     let is_here = |directory: PathBuf| fs::canonicalize(directory.join(PROGRAM)).is_ok_and(|found| found == here);
     let is_on_path = env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(is_here));
-    // An upgrade has replaced the file: the new one is where it was.
+    // After an upgrade the running file is deleted, and the new one has its path.
     let here = here.to_string_lossy();
     let here = here.trim_end_matches(" (deleted)");
     if is_on_path { PROGRAM.to_owned() } else { word(here) }
 }
 
-/// With which a command in any directory finds the same sources at the same address.
+/// The options with which a command in any directory finds the same sources at the same address.
 fn options(config: &Config) -> String {
     let listen = config.listen.to_string();
     match &config.origin {
@@ -95,7 +95,7 @@ fn options(config: &Config) -> String {
     }
 }
 
-/// Of the first secret, with which a test delivery is signed.
+/// The variable with the first secret, which signs a test delivery.
 fn variable(source: &Source) -> Option<String> {
     match source.verification.secrets().first() {
         Some(SecretRef::Env(name)) => Some(name.clone()),
@@ -103,7 +103,7 @@ fn variable(source: &Source) -> Option<String> {
     }
 }
 
-/// One word of a shell.
+/// Quotes `text` as one word of a shell.
 fn word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
     if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }

@@ -1,4 +1,4 @@
-//! Whether deliveries are taken: asked where they come in, as any sender would find out.
+//! Whether deliveries are received, checked at the public address as a sender would.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -9,16 +9,16 @@ use crate::listen::LocalAddress;
 
 const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
 
-/// The receiver takes a second to find out that another program holds the lock.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Longer than the second after which the receiver reports that another program holds the lock.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A page asks every two seconds, and so does each one beside it.
-const FRESH: Duration = Duration::from_secs(1);
+/// How long a result is reused: every open page asks every two seconds.
+const MAX_AGE: Duration = Duration::from_secs(1);
 
-/// Head and line of an answer are far shorter.
+/// The response is far shorter.
 const MAX_ANSWER_BYTES: u64 = 4096;
 
-/// What the receiver says of itself.
+/// The receiver's answer to `GET /healthz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Health {
     pub is_well: bool,
@@ -26,20 +26,20 @@ pub struct Health {
     pub line: String,
 }
 
-/// Asks at the public local_address, and remembers the answer for a moment.
+/// Asks at the public address, and caches the answer for a moment.
 pub struct HealthProbe {
     local_address: LocalAddress,
     last: Option<(Instant, Health)>,
 }
 
 impl HealthProbe {
-    pub fn at(local_address: LocalAddress) -> HealthProbe {
+    pub fn new(local_address: LocalAddress) -> HealthProbe {
         HealthProbe { local_address, last: None }
     }
 
-    pub fn listen(&mut self) -> Health {
+    pub fn check(&mut self) -> Health {
         if let Some((at, health)) = &self.last
-            && at.elapsed() < FRESH
+            && at.elapsed() < MAX_AGE
         {
             return health.clone();
         }
@@ -50,7 +50,7 @@ impl HealthProbe {
     }
 
     fn ask(&self) -> io::Result<Health> {
-        let mut connection = self.local_address.connect(PATIENCE)?;
+        let mut connection = self.local_address.connect(TIMEOUT)?;
         connection.write_all(QUESTION)?;
         let mut answer = String::new();
         connection.take(MAX_ANSWER_BYTES).read_to_string(&mut answer)?;
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_is_what_the_receiver_says() {
+    fn the_line_is_the_receivers() {
         let health = |is_well, line: &str| Some(Health { is_well, line: line.to_owned() });
         assert_eq!(read("HTTP/1.1 200 OK\r\nDate: x\r\n\r\nok\n"), health(true, "ok"));
         assert_eq!(read("HTTP/1.1 503 Service Unavailable\r\n\r\nfull\n"), health(false, "full"));

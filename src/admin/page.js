@@ -1,13 +1,13 @@
-// The page: it asks for the state every two seconds while it is seen, and shows it. What was received is hostile: it only
-// ever becomes text (textContent), with its invisible characters made visible, never HTML, never an address to follow.
+// The page: it polls the state every two seconds while it is visible, and shows it. Payloads are hostile: they only ever
+// become text (textContent), with their invisible characters made visible, never HTML or a link.
 
 const EVERY_MS = 2000;
 const PAGE = 50; // events at first, and with each "Show older ones"
 const MOST = 200; // the most that the server lists at once
-const SCREENS = 1000; // events in all: each look asks for them again
-const STALE_MS = 15 * 60 * 1000; // what waits for longer is worth a word
+const SCREENS = 1000; // events in all: each poll asks for them again
+const STALE_MS = 15 * 60 * 1000; // an event that waits longer is reported
 const CHILDREN = 200; // of a node of the payload, before there is a button for more
-const REJECTS = 5; // that are not folded away: the events are below them
+const REJECTS = 5; // shown unfolded: the events are below them
 
 const id = (name) => document.getElementById(name);
 const SERIES = [['received', 'received'], ['duplicates', 'duplicates'], ['rejected', 'rejected'], ['failed', 'failed']];
@@ -17,7 +17,7 @@ const OUTCOMES = { processed: 'good', succeeded: 'good', error: 'bad', dead: 'ba
 
 let shown = PAGE; // how many events are listed
 let known = null; // ids that were listed before; null when the filter has just changed
-let opened = null; // the id of the event that is looked at
+let opened = null; // the id of the open event
 let chosen = null; // the address that the filter's fields stand for
 let offline = null; // since when there is no answer
 
@@ -131,7 +131,7 @@ const act = (text, label, path, done) => {
 
 // ---- the state of it all
 
-// Whoever opens the page reads in one sentence whether all is well. Each problem has its weight: 2 is bad, 1 is worth a look.
+// One sentence says whether all is well. Each problem has a weight: 2 is bad, 1 is a warning.
 function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   const found = [];
   const say = (weight, text, link, why) => found.push({ weight, text, link, why });
@@ -155,7 +155,7 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   return found.sort((a, b) => b.weight - a.weight);
 }
 
-// What was rejected for an hour, or what has been mended since, is no trouble any more.
+// A reject of more than an hour ago, or one followed by a delivery, is no problem any more.
 function isRejecting(name, stats, rejects) {
   const last = Math.max(0, ...rejects.filter((reject) => reject.source === name).map((reject) => Date.parse(reject.last_at)));
   const counts = stats.sources.find((counts) => counts.source === name);
@@ -261,7 +261,7 @@ function showHours({ hours, started_at }) {
     ...hours.toReversed().map((hour) => make('tr', {}, make('td', { textContent: clock(hour) }), ...SERIES.map(([name]) => make('td', { textContent: hour[name] }))))]);
 }
 
-// A stranger who tries addresses must not push away what concerns a source.
+// Rejects of a source come before those of scanners that guess addresses.
 function showRejects({ rejects }) {
   id('rejects-section').hidden = !rejects.length;
   const sorted = [...rejects.filter((reject) => reject.source), ...rejects.filter((reject) => !reject.source)];
@@ -286,10 +286,10 @@ function showFirst({ sources, stats, rejects }) {
 
 // ---- the list
 
-const wish = () => new URLSearchParams(location.hash.slice(1));
+const view = () => new URLSearchParams(location.hash.slice(1));
 
 function eventLink(event) {
-  const to = wish();
+  const to = view();
   to.set('id', event);
   return '#' + to;
 }
@@ -312,7 +312,7 @@ function showEvents({ events, more }) {
     return row;
   });
   place(id('rows'), wanted);
-  const all = !FILTERS.some((name) => wish().get(name));
+  const all = !FILTERS.some((name) => view().get(name));
   id('events').hidden = !events.length;
   const full = more && shown >= SCREENS;
   id('none').hidden = events.length > 0 && !full;
@@ -333,7 +333,7 @@ function place(body, rows) {
 
 // The server lists so many at once; further ones are asked for page by page.
 async function list() {
-  const filter = wish();
+  const filter = view();
   filter.delete('id');
   const events = [];
   let more = true;
@@ -425,7 +425,7 @@ function node(key, value, open) {
   const entries = Object.entries(value);
   const size = Array.isArray(value) ? `[${entries.length}]` : `{${entries.length}}`;
   const box = make('details', { open }, make('summary', {}, name, make('span', { class: 'key', textContent: size })));
-  // Made when it is looked at: a payload may have a hundred thousand nodes.
+  // Made when it is opened: a payload may have a hundred thousand nodes.
   const unfold = () => {
     if (box.open && box.children.length === 1) addChildren(box, entries, 0);
   };
@@ -453,15 +453,15 @@ let turn = 0;
 async function refresh() {
   const mine = ++turn;
   clearTimeout(refresh.timer);
-  if (!document.hidden && !id('ask').open) await look(mine);
+  if (!document.hidden && !id('ask').open) await poll(mine);
   if (mine === turn) refresh.timer = setTimeout(refresh, EVERY_MS);
 }
 
-async function look(mine) {
+async function poll(mine) {
   try {
-    const wanted = wish().get('id');
+    const wanted = view().get('id');
     const [overview, events, event] = await Promise.all([ask('/api/stats'), wanted ? null : list(), wanted ? one(wanted) : null]);
-    if (mine !== turn) return; // a later look has overtaken this one
+    if (mine !== turn) return; // a later poll has overtaken this one
     offline = null;
     showState(overview);
     showSources(overview);
@@ -490,9 +490,9 @@ async function one(wanted) {
   }
 }
 
-// The address says what is looked at, so that it can be kept, sent and gone back to.
+// The address names the view, so that it can be bookmarked, sent and returned to.
 function follow() {
-  const to = wish();
+  const to = view();
   const was = opened;
   opened = to.get('id');
   id('overview').hidden = opened !== null;
@@ -501,7 +501,7 @@ function follow() {
   to.delete('id');
   id('back').href = '#' + to;
   for (const name of FILTERS) {
-    // What is being typed is not replaced by what it was a moment ago.
+    // A field that is being edited keeps its text.
     if (location.hash.slice(1) !== chosen) id('filter').elements[name].value = to.get(name) || '';
   }
   if (opened !== was) {

@@ -7,56 +7,56 @@ use super::Histogram;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What kind of number it is, as the format calls it.
+/// The type of a metric.
 #[derive(Clone, Copy)]
-pub enum Kind {
+pub enum MetricType {
     Counter,
     Gauge,
     Histogram,
 }
 
-/// The unit in which a histogram's whole numbers are, and the one in which it is told.
+/// The unit of a histogram's whole numbers.
 #[derive(Clone, Copy)]
 pub enum Unit {
-    /// Microseconds, told in seconds.
-    Time,
+    /// Microseconds, exposed in seconds.
+    Microseconds,
     Count,
 }
 
 /// A label's name and value.
 pub type Label<'a> = (&'a str, &'a str);
 
-/// A page in the making.
+/// Collects the text of the page.
 #[derive(Default)]
 pub struct Page(String);
 
 impl Page {
-    /// Begins a metric; its samples follow.
-    pub fn metric(&mut self, name: &str, kind: Kind, help: &str) {
+    /// Starts a metric; its samples follow.
+    pub fn metric(&mut self, name: &str, kind: MetricType, help: &str) {
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricType::Counter => "counter",
+            MetricType::Gauge => "gauge",
+            MetricType::Histogram => "histogram",
         };
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}"); // a String takes everything
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}"); // writing to a String cannot fail
     }
 
     pub fn sample(&mut self, name: &str, labels: &[Label<'_>], value: u64) {
         self.line(name, labels, &value.to_string());
     }
 
-    /// For times and other numbers that are not whole.
+    /// A sample that is not a whole number, such as a time.
     pub fn sample_f64(&mut self, name: &str, labels: &[Label<'_>], value: f64) {
         self.line(name, labels, &value.to_string());
     }
 
     /// A metric of one sample.
-    pub fn single(&mut self, name: &str, kind: Kind, help: &str, value: u64) {
+    pub fn single(&mut self, name: &str, kind: MetricType, help: &str, value: u64) {
         self.metric(name, kind, help);
         self.sample(name, &[], value);
     }
 
-    /// Counts may be added while this reads them: the total is the sum of what was read, so that it fits the buckets.
+    /// Counts may grow while this reads them: the total is the sum of those read, so that it matches the buckets.
     pub fn histogram(&mut self, name: &str, labels: &[Label<'_>], unit: Unit, histogram: &Histogram) {
         let bucket = format!("{name}_bucket");
         let mut count = 0;
@@ -88,7 +88,7 @@ impl Page {
 impl Unit {
     fn text(self, value: u64) -> String {
         match self {
-            Unit::Time => (value as f64 / 1e6).to_string(),
+            Unit::Microseconds => (value as f64 / 1e6).to_string(),
             Unit::Count => value.to_string(),
         }
     }
@@ -103,17 +103,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_as_the_format_wants_it() {
+    fn a_page_has_the_text_format() {
         let histogram = Histogram::new(&[500, 1_000_000]);
         for value in [100, 500, 700, 2_000_000] {
             histogram.observe(value);
         }
         let mut page = Page::default();
-        page.metric("a_total", Kind::Counter, "What it is.");
+        page.metric("a_total", MetricType::Counter, "What it is.");
         page.sample("a_total", &[("x", "a\"b\\c\nd"), ("y", "")], 3);
-        page.metric("b_seconds", Kind::Histogram, "How long.");
-        page.histogram("b_seconds", &[("x", "y")], Unit::Time, &histogram);
-        page.single("c", Kind::Gauge, "One.", 7);
+        page.metric("b_seconds", MetricType::Histogram, "How long.");
+        page.histogram("b_seconds", &[("x", "y")], Unit::Microseconds, &histogram);
+        page.single("c", MetricType::Gauge, "One.", 7);
         let expected = "# HELP a_total What it is.\n# TYPE a_total counter\n\
                         a_total{x=\"a\\\"b\\\\c\\nd\",y=\"\"} 3\n\
                         # HELP b_seconds How long.\n# TYPE b_seconds histogram\n\

@@ -1,5 +1,4 @@
-//! How many deliveries were rejected in each of the last 24 hours. They leave no row in the database, where the rest is
-//! counted.
+//! How many deliveries were rejected in each of the last 24 hours. They leave no row in the database, unlike all others.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +9,7 @@ const HOUR_MS: i64 = 60 * 60 * 1000;
 /// A day.
 const HOURS: usize = 24;
 
-/// A ring of hours: the place of each is its number modulo the length, and whoever finds an older one there begins anew.
+/// A ring buffer: the index of an hour is its number modulo the length. An older hour at that index is overwritten.
 #[derive(Debug, Default)]
 pub struct Hours(Mutex<[Hour; HOURS]>);
 
@@ -25,18 +24,18 @@ impl Hours {
     pub fn add(&self, at: Timestamp) {
         let number = number_of(at);
         let mut hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let hour = &mut hours[place(number)];
+        let hour = &mut hours[index(number)];
         if hour.number != number {
             *hour = Hour { number, count: 0 };
         }
         hour.count += 1;
     }
 
-    /// The count of the hour in which this moment lies, which is of the last day.
+    /// The count of the hour of `at`, which is within the last day.
     pub fn get(&self, at: Timestamp) -> u64 {
         let number = number_of(at);
         let hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(hours[place(number)]).filter(|hour| hour.number == number).map_or(0, |hour| hour.count)
+        Some(hours[index(number)]).filter(|hour| hour.number == number).map_or(0, |hour| hour.count)
     }
 }
 
@@ -44,7 +43,7 @@ fn number_of(at: Timestamp) -> i64 {
     at.unix_ms().div_euclid(HOUR_MS)
 }
 
-fn place(number: i64) -> usize {
+fn index(number: i64) -> usize {
     usize::try_from(number.rem_euclid(HOURS as i64)).unwrap_or(0)
 }
 
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_hour_that_comes_round_begins_anew() {
+    fn an_hour_overwrites_the_one_of_a_day_before() {
         let hours = Hours::default();
         let at = |hour: i64| Timestamp::from_unix_ms(hour * HOUR_MS + 1);
         for hour in [100, 100, 123, 124] {

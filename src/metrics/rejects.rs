@@ -1,4 +1,4 @@
-//! The latest rejects, for whoever wonders why nothing arrives. In memory only: what strangers send is not stored.
+//! The latest rejects, which show why nothing arrives. In memory only, because untrusted clients cause them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -7,16 +7,16 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 
-/// Enough to see what goes wrong; a flood must not fill the memory.
+/// Enough to see the trouble; a flood must not fill the memory.
 const MAX_OF_SOURCES: usize = 100;
 
-/// What has found no source comes from scanners mostly, and must not drive out what has.
-const MAX_STRAY: usize = 20;
+/// Requests that match no source come mostly from scanners, and must not push out those that do.
+const MAX_UNMATCHED: usize = 20;
 
-/// A wrong address or a reason of the operator's, cut where a stranger has made it long.
+/// Enough for a mistyped path; clients can make paths long.
 const MAX_TEXT_CHARS: usize = 200;
 
-/// Why a delivery was rejected, as a word that does not change.
+/// Why a delivery was rejected. The words are part of the contract of metrics and API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RejectReason {
@@ -48,7 +48,7 @@ impl RejectReason {
         RejectReason::NotAllowed,
     ];
 
-    /// The word for it in metrics.
+    /// The label in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             RejectReason::NoSuchSource => "no_such_source",
@@ -66,14 +66,14 @@ impl RejectReason {
     }
 }
 
-/// One reject, and those like it that came after.
+/// A reject, and the number of similar ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reject {
-    /// `None` where the address was that of no source.
+    /// `None` where the path matches no source.
     pub source: Option<String>,
     pub path: String,
     pub reason: RejectReason,
-    /// The reason in the operator's words, as of the latest.
+    /// The reason of the latest, for the operator.
     pub text: String,
     /// The sender's address.
     pub peer: String,
@@ -102,8 +102,8 @@ impl Reject {
         }
     }
 
-    /// What is told once, with its number.
-    fn is_like(&self, other: &Reject) -> bool {
+    /// Whether both are shown as one, with their number.
+    fn is_similar(&self, other: &Reject) -> bool {
         self.source == other.source
             && self.reason == other.reason
             && self.peer == other.peer
@@ -126,9 +126,9 @@ impl Rejects {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (list, most) = match reject.source {
             Some(_) => (&mut latest.of_sources, MAX_OF_SOURCES),
-            None => (&mut latest.unmatched, MAX_STRAY),
+            None => (&mut latest.unmatched, MAX_UNMATCHED),
         };
-        let before = list.iter().position(|other| other.is_like(&reject)).and_then(|at| list.remove(at));
+        let before = list.iter().position(|other| other.is_similar(&reject)).and_then(|at| list.remove(at));
         let count = before.map_or(1, |before| before.count + 1);
         list.push_back(Reject { count, ..reject });
         if list.len() > most {
@@ -155,37 +155,37 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_counts_for_itself() {
+    fn every_reason_has_a_counter_of_its_own() {
         for (at, reason) in RejectReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at);
         }
     }
 
     #[test]
-    fn the_same_again_is_counted_and_comes_first() {
+    fn similar_rejects_are_counted_and_the_latest_is_first() {
         let rejects = Rejects::default();
         rejects.push(reject(Some("a"), "/webhooks/a", 1));
         rejects.push(reject(Some("b"), "/webhooks/b", 2));
         rejects.push(reject(Some("a"), "/webhooks/a", 3));
         let latest = rejects.latest();
-        let told: Vec<_> = latest.iter().map(|it| (it.source.as_deref(), it.count, it.peer.as_str())).collect();
-        assert_eq!(told, [(Some("a"), 2, "203.0.113.9"), (Some("b"), 1, "203.0.113.9")]);
+        let found: Vec<_> = latest.iter().map(|it| (it.source.as_deref(), it.count, it.peer.as_str())).collect();
+        assert_eq!(found, [(Some("a"), 2, "203.0.113.9"), (Some("b"), 1, "203.0.113.9")]);
     }
 
     #[test]
-    fn a_flood_is_bounded_and_drives_out_no_reject_of_a_source() {
+    fn a_flood_is_bounded_and_pushes_out_no_reject_of_a_source() {
         let rejects = Rejects::default();
         rejects.push(reject(Some("a"), "/webhooks/a", 1));
         for at in 0..10_000 {
             rejects.push(reject(None, &format!("/{at}{}", "x".repeat(10_000)), 2));
         }
         let latest = rejects.latest();
-        assert_eq!(latest.len(), 1 + MAX_STRAY);
+        assert_eq!(latest.len(), 1 + MAX_UNMATCHED);
         assert!(latest.iter().all(|it| it.path.len() <= MAX_TEXT_CHARS));
         assert!(latest.iter().any(|it| it.source.is_some()));
         for at in 0..10_000 {
             rejects.push(reject(Some(&format!("s{at}")), "/", 2));
         }
-        assert_eq!(rejects.latest().len(), MAX_OF_SOURCES + MAX_STRAY);
+        assert_eq!(rejects.latest().len(), MAX_OF_SOURCES + MAX_UNMATCHED);
     }
 }
