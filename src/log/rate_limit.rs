@@ -78,7 +78,7 @@ impl RateLimiter {
             let suppressed: u64 = others.iter().map(|(_, suppressed)| suppressed).sum();
             parts.push(format!("{suppressed} of {} other kinds", others.len()));
         }
-        format!("in the last {} s also, not written one by one: {}", interval.as_secs(), parts.join(", "))
+        format!("in the last {} s, similar lines suppressed: {}", interval.as_secs(), parts.join(", "))
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(written(&mut limiter, 12, "", NO_SUCH, start), 5);
         assert_eq!(written(&mut limiter, 5, "shop", WRONG, start), 5);
         assert_eq!(limiter.summary(start + INTERVAL - Duration::from_millis(1)), None);
-        let expected = "in the last 30 s also, not written one by one: 4995 x hub: signature wrong, 7 x no such source";
+        let expected = "in the last 30 s, similar lines suppressed: 4995 x hub: signature wrong, 7 x no such source";
         assert_eq!(limiter.summary(start + INTERVAL).as_deref(), Some(expected));
         assert_eq!(limiter.summary(start + INTERVAL), None);
     }

@@ -7,8 +7,8 @@ use crate::support::{Home, Hookbox, Request, SOURCE, Signal, wait_longer_for};
 /// The interval of the summaries is half a minute, and the thread that tells them looks every ten seconds.
 const SUMMARY_DEADLINE: Duration = Duration::from_secs(120);
 
-/// The first words of the line that stands for many.
-const SUMMARY: &str = "not written one by one: ";
+/// What the line that reports suppressed ones says before their counts.
+const SUMMARY: &str = "similar lines suppressed: ";
 
 fn lines_with(text: &str, words: &str) -> usize {
     text.lines().filter(|line| line.contains(words)).count()
