@@ -29,7 +29,7 @@ impl Pattern {
         self.source.matches(source) && self.event_type.matches(event_type)
     }
 
-    /// The one source it is about, where it names one.
+    /// The source that it names, if it names one.
     pub fn source(&self) -> Option<&str> {
         match &self.source {
             Side::Any => None,
