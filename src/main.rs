@@ -16,6 +16,7 @@ mod config;
 mod current;
 mod event;
 
+mod manual;
 mod systemd;
 mod listen;
 mod gate;

@@ -1,18 +1,10 @@
-//! The recipes of README.md, each as it stands there, against a stub in the service's place: what arrives is what the
-//! service documents.
+//! The manual's recipes, word for word, against a stub in the service's place: what arrives is what the service
+//! documents.
 
 use serde_json::json;
 
 use super::config;
-use crate::support::{Answer, Home, Received, SECRET, Stub};
-
-/// The `toml` block of README.md that begins with this line.
-fn block(first_line: &str) -> String {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let mut blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let found = blocks.find(|block| block.starts_with(first_line));
-    found.unwrap_or_else(|| panic!("no block with {first_line} in README.md")).to_owned()
-}
+use crate::support::{Answer, Home, Received, SECRET, Stub, example};
 
 const ISSUE: &str = r#"{"action":"opened","sender":{"login":"zoe"},"repository":{"full_name":"a/b"},
     "issue":{"title":"It \"breaks\" & <burns> é","html_url":"https://e.org/i?a=1&b=2"}}"#;
@@ -22,7 +14,8 @@ fn try_recipe(name: &str, host: &str, env: &[(&str, &str)], answer: Answer, even
     let stub = Stub::http();
     stub.answer(answer);
     let here = stub.url("");
-    let mut home = Home::with_config(&config(&block(&format!("[actions.{name}]\n")).replace(host, &here)));
+    let mut home =
+        Home::with_config(&config(&example("recipes", "toml", &format!("[actions.{name}]\n")).replace(host, &here)));
     for (variable, value) in env {
         home = home.env(variable, &value.replace(host, &here));
     }
@@ -109,8 +102,8 @@ fn matrix() {
 }
 
 #[test]
-fn the_examples_before_them_are_a_configuration() {
-    let home = Home::with_config(&config(&block("[actions.team]\n")))
+fn the_example_of_actions_is_a_valid_config() {
+    let home = Home::with_config(&config(&example("actions", "toml", "[actions.team]\n")))
         .env("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x")
         .env("BEHIND_SECRET", SECRET);
     let checked = super::done(&home, "check");
