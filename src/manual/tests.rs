@@ -21,6 +21,31 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
 }
 
+/// As GitHub makes it of a heading.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    heading.chars().filter(|c| c.is_alphanumeric() || *c == '-' || *c == '_').collect()
+}
+
+fn has_heading(text: &str, wanted: &str) -> bool {
+    prose(text).any(|(_, line)| line.starts_with('#') && anchor(line) == wanted)
+}
+
+/// Fails with the links of this file that lead nowhere.
+#[track_caller]
+fn assert_links_resolve(file: &Path) {
+    let text = std::fs::read_to_string(file).unwrap();
+    for link in links(&text).filter(|link| !link.starts_with("https://")) {
+        let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+        let target = if path.is_empty() { file.to_owned() } else { file.parent().unwrap().join(path) };
+        assert!(target.is_file(), "{}: no file for {link}", file.display());
+        if !heading.is_empty() {
+            let target = std::fs::read_to_string(target).unwrap();
+            assert!(has_heading(&target, heading), "{}: no heading for {link}", file.display());
+        }
+    }
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -57,7 +82,7 @@ fn each_chapter_begins_with_its_only_title() {
 #[test]
 fn summaries_fit_in_the_list_of_topics() {
     for Chapter { name, summary, .. } in &CHAPTERS {
-        assert!(summary.len() <= 60 && !summary.ends_with('.'), "{name}: {summary}");
+        assert!(summary.len() <= 64 && !summary.ends_with('.'), "{name}: {summary}");
     }
 }
 
@@ -74,10 +99,19 @@ fn prose_fits_a_terminal() {
 }
 
 #[test]
-fn the_readme_links_to_each_chapter() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    for chapter in &CHAPTERS {
-        let target = format!("src/manual/{}.md", chapter.name);
-        assert!(links(&readme).any(|link| link == target), "no link to {target}");
+fn links_lead_somewhere() {
+    for file in ["README.md", ".github/CONTRIBUTING.md"] {
+        assert_links_resolve(&root().join(file));
     }
+    for chapter in &CHAPTERS {
+        assert_links_resolve(&root().join(format!("src/manual/{}.md", chapter.name)));
+    }
+}
+
+#[test]
+fn the_readme_lists_the_chapters() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let line = |Chapter { name, summary, .. }: &Chapter| format!("- [{name}](src/manual/{name}.md): {summary}\n");
+    let list: String = CHAPTERS.iter().map(line).collect();
+    assert!(readme.contains(&list), "README.md has not this list:\n{list}");
 }

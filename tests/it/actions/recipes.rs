@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::config;
-use crate::support::{Answer, Home, Received, SECRET, Stub, example};
+use crate::support::{Answer, Home, Received, Stub, example};
 
 const ISSUE: &str = r#"{"action":"opened","sender":{"login":"zoe"},"repository":{"full_name":"a/b"},
     "issue":{"title":"It \"breaks\" & <burns> é","html_url":"https://e.org/i?a=1&b=2"}}"#;
@@ -14,8 +14,9 @@ fn try_recipe(name: &str, host: &str, env: &[(&str, &str)], answer: Answer, even
     let stub = Stub::http();
     stub.answer(answer);
     let here = stub.url("");
-    let mut home =
-        Home::with_config(&config(&example("recipes", "toml", &format!("[actions.{name}]\n")).replace(host, &here)));
+    let mut home = Home::with_config(&config(
+        &example("src/manual/recipes.md", "toml", &format!("[actions.{name}]\n")).replace(host, &here),
+    ));
     for (variable, value) in env {
         home = home.env(variable, &value.replace(host, &here));
     }
@@ -99,13 +100,4 @@ fn matrix() {
     assert_eq!(received.header("Authorization"), Some("Bearer syt_1"));
     let body = "zoe opened: It \"breaks\" & <burns> é";
     assert_eq!(received.json(), json!({ "msgtype": "m.text", "body": body }));
-}
-
-#[test]
-fn the_example_of_actions_is_a_valid_config() {
-    let home = Home::with_config(&config(&example("actions", "toml", "[actions.team]\n")))
-        .env("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x")
-        .env("BEHIND_SECRET", SECRET);
-    let checked = super::done(&home, "check");
-    assert!(checked.contains("when a job dies: team") && checked.contains("no problem found"), "{checked}");
 }
