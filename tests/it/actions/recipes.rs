@@ -9,7 +9,7 @@ use crate::support::{Answer, Home, Received, Stub, example};
 const ISSUE: &str = r#"{"action":"opened","sender":{"login":"zoe"},"repository":{"full_name":"a/b"},
     "issue":{"title":"It \"breaks\" & <burns> é","html_url":"https://e.org/i?a=1&b=2"}}"#;
 
-/// What arrives when the recipe's host is the stub, and the secrets are these.
+/// The request that the recipe sends, to a stub in place of its host, with these secrets.
 fn try_recipe(name: &str, host: &str, env: &[(&str, &str)], answer: Answer, event: &str, payload: &str) -> Received {
     let stub = Stub::http();
     stub.answer(answer);
