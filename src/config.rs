@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-pub use self::admin::{Admin, AdminListen};
+pub use self::admin::{Admin, AdminListen, AdminTokenError};
 pub use self::file::{ConfigError, SYSTEM_CONFIG};
 use self::reader::{Parsed, Reader, expected, parsed, read_root, text};
 pub use self::retention::Retention;

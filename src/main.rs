@@ -29,7 +29,6 @@ mod store;
 mod route;
 mod worker;
 mod service;
-mod housekeeping;
 mod retry;
 mod action;
 mod template;
@@ -37,7 +36,6 @@ mod template;
 mod admin;
 mod metrics;
 
-mod watchdog;
 mod cidr;
 mod clock;
 mod json;

@@ -69,7 +69,7 @@ impl Report {
     }
 
     fn admin(&mut self, config: &Config, env: &Env) {
-        let token = crate::service::admin_token(config, env);
+        let token = config.admin.fetch_token(env);
         let place = match config.admin.listen.place() {
             None => "off".to_owned(),
             Some(place) if config.admin.token.is_some() => format!("{place}, with a token"),

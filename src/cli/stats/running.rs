@@ -34,8 +34,7 @@ pub(super) fn ask(config: &Config, env: &Env<'_>) -> Result<Running, String> {
     let Some(place) = config.admin.listen.place() else {
         return Err("there is no admin listener ([admin] listen is off)".to_owned());
     };
-    let token = config.admin.token.as_ref().map(|reference| reference.resolve(env)).transpose();
-    let token = token.map_err(|error| format!("admin.token: {error}"))?;
+    let token = config.admin.fetch_token(env).map_err(|error| error.to_string())?;
     let answer = exchange(&place, &request(&place, token.as_ref()));
     let answer = answer.map_err(|error| format!("{NO_ANSWER} at {place} ({error})"))?;
     let mut overview = read(&answer).map_err(|why| format!("{NO_ANSWER} at {place} ({why})"))?;
