@@ -41,4 +41,5 @@ mod stall;
 mod interop;
 mod payloads;
 
+mod layers;
 mod tidy;
