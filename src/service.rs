@@ -29,7 +29,7 @@ use crate::housekeeping::{self, Housekeeper};
 use crate::listen::{self, Listener};
 use crate::metrics::Metrics;
 use crate::provider::Verification;
-use crate::receive::{Endpoint, Intake, PATH_PREFIX, Receiver};
+use crate::receive::{Endpoint, Intake, Receiver};
 use crate::route::{Router, Routing};
 use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker};
@@ -355,9 +355,9 @@ fn endpoints(config: &Config, env: &Env<'_>, metrics: &Metrics) -> Result<Vec<En
 }
 
 fn endpoint(source: &Source, env: &Env<'_>, metrics: &Metrics) -> Result<Endpoint, Failure> {
-    let key = |reference: &_| crate::cli::secret::key(source, reference, env);
+    let key = |reference: &_| source.key(reference, env);
     let verification = source.verification.try_map(key)?;
-    let known = source.handshake_config(crate::cli::secret::verify_token(source, env)?);
+    let known = source.handshake_config(source.fetch_verify_token(env)?);
     Ok(Endpoint { source: source.clone(), verification, known, counts: metrics.source(&source.name) })
 }
 
@@ -376,7 +376,7 @@ fn log_startup(config: &Config, address: &str) {
         warn!("the clock has not been set: it says {}", clock::now());
     }
     for source in config.sources.values() {
-        let path = format!("{PATH_PREFIX}{}", source.name);
+        let path = source.path();
         match source.verification {
             Verification::Secrets(_) => {
                 info!("POST {path} takes verified deliveries from {}", source.verifier.preset.title)
