@@ -13,7 +13,6 @@ mod progress;
 mod providers;
 mod prune;
 mod replay;
-pub(crate) mod secret;
 mod send;
 mod show;
 mod stats;
@@ -26,7 +25,7 @@ use std::process::ExitCode;
 
 use args::{Args, Command, UsageError};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, SourceSecretError};
 use crate::service;
 use crate::store;
 
@@ -63,6 +62,12 @@ impl From<UsageError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
+        Failure::usage(error.to_string())
+    }
+}
+
+impl From<SourceSecretError> for Failure {
+    fn from(error: SourceSecretError) -> Failure {
         Failure::usage(error.to_string())
     }
 }

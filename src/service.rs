@@ -28,7 +28,7 @@ use crate::gate::{self, Gate, Limits, Settings};
 use crate::listen::{self, Listener, LocalAddress};
 use crate::metrics::Metrics;
 use crate::provider::Verification;
-use crate::receive::{Endpoint, Intake, PATH_PREFIX, Receiver};
+use crate::receive::{Endpoint, Intake, Receiver};
 use crate::route::{Router, Routing};
 use crate::secret::Env;
 use crate::stop::{Stop, Waker};
@@ -329,7 +329,7 @@ fn log_startup(config: &Config, address: &str) {
         warn!("the clock has not been set: it says {}", clock::now());
     }
     for source in config.sources.values() {
-        let (path, title) = (format!("{PATH_PREFIX}{}", source.name), source.verifier.preset.title);
+        let (path, title) = (source.path(), source.verifier.preset.title);
         match source.verification {
             Verification::Secrets(_) => info!("POST {path} takes verified deliveries from {title}"),
             Verification::Awaited => warn!("POST {path} waits for the verification token of {title}"),

@@ -3,7 +3,7 @@
 use std::{fmt, io};
 
 use crate::action::PrepareError;
-use crate::config::AdminTokenError;
+use crate::config::{AdminTokenError, SourceSecretError};
 use crate::gate::GateError;
 use crate::gate::upstream::socket::UpstreamError;
 use crate::listen::ListenError;
@@ -15,7 +15,7 @@ pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why the service cannot start, or cannot go on. Written for the operator.
 #[derive(Debug)]
 pub enum Error {
-    SourceSecret(String),
+    SourceSecret(SourceSecretError),
     Action {
         name: String,
         error: PrepareError,

@@ -29,10 +29,10 @@ impl Secrets {
 }
 
 fn endpoint(source: &Source, env: &Env<'_>, metrics: &Metrics) -> Result<Endpoint> {
-    let failed = |failure: crate::cli::Failure| Error::SourceSecret(failure.to_string());
-    let key = |reference: &_| crate::cli::secret::key(source, reference, env);
-    let verification = source.verification.try_map(key).map_err(failed)?;
-    let known = source.handshake_config(crate::cli::secret::verify_token(source, env).map_err(failed)?);
+    let key = |reference: &_| source.key(reference, env);
+    let verification = source.verification.try_map(key).map_err(Error::SourceSecret)?;
+    let verify_token = source.fetch_verify_token(env).map_err(Error::SourceSecret)?;
+    let known = source.handshake_config(verify_token);
     Ok(Endpoint { source: source.clone(), verification, known, counts: metrics.source(&source.name) })
 }
 

@@ -3,11 +3,10 @@
 use crate::action::{header_fields_to_forward, redacted_names};
 use crate::cli::send::to_connect_to;
 use crate::cli::table::is_invisible;
-use crate::config::Config;
+use crate::config::{Config, PATH_PREFIX};
 use crate::digest;
 use crate::event::{Event, EventId};
 use crate::listen::Listen;
-use crate::receive::PATH_PREFIX;
 use crate::store::Detail;
 
 /// The longest body that is written as an argument: Linux takes 128 KiB of one, and each quote in it takes four bytes.
