@@ -227,6 +227,6 @@ fn a_wrong_arrow_and_a_circle_are_found() {
     let (there, back) = (arrow("store", "a", "b", "src/store/a.rs:2"), arrow("store", "b", "a", "src/store/b.rs:2"));
     assert_eq!(arrows, [up.clone(), down.clone(), there.clone(), back.clone()]);
     let layers = ["store", "clock"].map(str::to_owned);
-    assert_eq!(wrong_arrows(&layers, &arrows), [up.clone()]);
+    assert_eq!(wrong_arrows(&layers, &arrows), arrows[..1]);
     assert_eq!(circles(&arrows), [up, down, there, back]);
 }
