@@ -343,7 +343,7 @@ fn log_startup(config: &Config, address: &str) {
         }
     }
     if config.retention.is_for_ever() {
-        info!("events are kept for ever: no [retention] is configured");
+        info!("events are kept forever: no [retention] is configured");
     }
     info!("storing in {}; listening on {address}", config.database.display());
 }
