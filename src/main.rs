@@ -34,6 +34,7 @@ mod retry;
 mod action;
 mod template;
 
+mod ask;
 mod admin;
 mod metrics;
 
