@@ -31,6 +31,7 @@ mod template;
 mod store;
 
 // What all of these share: sockets, counts, the log, the event itself.
+mod ask;
 mod listen;
 mod metrics;
 mod log;
