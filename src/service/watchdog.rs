@@ -6,7 +6,7 @@
 //! end a thread that waits for one, and the next process would wait for the same.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use sd_notify::NotifyState;
 
 use super::error::Result;
 use super::thread::{Message, Thread, report_end};
+use crate::ask;
 use crate::gate::{Liveness, Snapshot};
 use crate::listen::LocalAddress;
 use crate::stop::{Stop, Waker};
@@ -40,11 +41,6 @@ const DISK_CHECK_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long the last line of the log may take: standard error may be what hangs.
 const LAST_LINE_TIMEOUT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-
-const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: watchdog\r\nConnection: close\r\n\r\n";
-
-/// The length of `HTTP/1.1 200`.
-const STATUS_BYTES: usize = 12;
 
 /// Starts a watchdog that asks at `local_address`. It ends the process when there is no sign of life.
 pub(super) fn start(
@@ -171,11 +167,11 @@ impl Watchdog {
     }
 
     fn ask(&self, timeout: Duration) -> io::Result<()> {
-        let mut connection = self.local_address.connect(timeout)?;
-        connection.write_all(QUESTION)?;
-        let mut status = [0; STATUS_BYTES];
-        connection.read_exact(&mut status)?;
-        check_status(&status)
+        match ask::health(&self.local_address, timeout)?.status {
+            // The gate's answers in the place of a receiver that does not answer.
+            502 | 504 => Err(io::Error::new(io::ErrorKind::TimedOut, "the receiver is silent")),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -198,19 +194,11 @@ fn waits_for_disk() -> bool {
     })
 }
 
-/// The gate answers 502 and 504 in the place of a receiver that does not answer.
-fn check_status(status: &[u8; STATUS_BYTES]) -> io::Result<()> {
-    match status.strip_prefix(b"HTTP/1.1 ") {
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, "not HTTP")),
-        Some(b"502" | b"504") => Err(io::Error::new(io::ErrorKind::TimedOut, "the receiver is silent")),
-        Some(_) => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::listen::{self, Listener};
+    use std::io::Write;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     const PATIENCE: Duration = Duration::from_millis(400);
