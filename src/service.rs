@@ -66,6 +66,7 @@ struct Service {
 }
 
 impl Service {
+    /// Starts what receives deliveries, then what watches it, and last what processes them.
     fn start(config: Config, env: &Env<'_>, messages: Sender<Message>) -> Result<Service> {
         let metrics = Arc::new(Metrics::default());
         let secrets = Secrets::fetch(&config, env, &metrics)?;
@@ -108,10 +109,7 @@ impl Service {
             match inbox.recv() {
                 Ok(Message::Reload) => {
                     systemd::notify_reloading();
-                    match read_config() {
-                        Ok(config) => self.reload(config, env),
-                        Err(error) => log_each_line(KEEPING, &error),
-                    }
+                    self.reload(read_config(), env);
                     systemd::notify(&[NotifyState::Ready]);
                 }
                 Ok(Message::Stop) | Err(_) => return Ok(()),
@@ -120,10 +118,11 @@ impl Service {
         }
     }
 
-    fn reload(&mut self, config: Config, env: &Env<'_>) {
-        match self.reconfigure(config, env) {
+    fn reload<E: Display>(&mut self, config: Result<Config, E>, env: &Env<'_>) {
+        let config = config.map_err(|error| error.to_string());
+        match config.and_then(|config| self.reconfigure(config, env).map_err(|error| error.to_string())) {
             Ok(()) => info!("configuration reloaded"),
-            Err(error) => log_each_line(KEEPING, &error),
+            Err(problems) => log_each_line("keeping the old configuration", &problems),
         }
     }
 
@@ -148,12 +147,12 @@ impl Service {
         Ok(())
     }
 
-    /// Stops in the order in which the data flows: received deliveries are stored, and those that are stored answered.
+    /// Stops in the order in which the data flows, so that every delivery that the gate has taken is stored and answered.
     fn stop(self) {
         info!("stopping");
         systemd::notify(&[NotifyState::Stopping]);
-        // From now on silence is no reason to end. It is not waited for: its question may take as long as its patience.
-        self.watchdog.tell_to_end();
+        // From now on silence is no reason to end the process. A question that is under way may take long: it is not awaited.
+        self.watchdog.request_stop();
         if let Some(admin) = self.admin {
             admin.stop();
         }
@@ -315,12 +314,9 @@ fn upstream(prefix: &str, database: &Path) -> Result<Upstream> {
     Upstream::create(&format!("{prefix}{name}"), path.parent().unwrap_or(&path)).map_err(Error::Upstream)
 }
 
-/// What is logged before each problem of a configuration that is not taken over.
-const KEEPING: &str = "keeping the old configuration";
-
 /// A configuration may have several problems, and a line of the log has one.
-fn log_each_line(prefix: &str, error: &dyn Display) {
-    error.to_string().lines().for_each(|line| error!("{prefix}: {line}"));
+fn log_each_line(prefix: &str, problems: &str) {
+    problems.lines().for_each(|line| error!("{prefix}: {line}"));
 }
 
 /// Logs what is served, and what is questionable about it.

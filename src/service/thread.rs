@@ -16,7 +16,7 @@ const BACKGROUND_NICE: i32 = 10;
 pub(super) enum Message {
     Stop,
     Reload,
-    /// The thread of this name has ended, and was not told to.
+    /// The thread of this name has ended, and was not asked to.
     Ended(String),
 }
 
@@ -37,10 +37,10 @@ impl Thread {
         on_end: impl FnOnce() + Send + 'static,
         body: impl FnOnce() + Send + 'static,
     ) -> Result<Thread> {
-        let is_told_to_end = stop.clone();
+        let is_stopping = stop.clone();
         let run = move || {
             let ended = catch_unwind(AssertUnwindSafe(body));
-            if ended.is_err() || !is_told_to_end.is_set() {
+            if ended.is_err() || !is_stopping.is_set() {
                 on_end();
             }
         };
@@ -53,8 +53,8 @@ impl Thread {
         (self.wake)();
     }
 
-    /// Tells it to end, and does not wait for that.
-    pub(super) fn tell_to_end(&self) {
+    /// Asks it to end, and does not wait for that.
+    pub(super) fn request_stop(&self) {
         self.stop.set();
         self.wake();
     }
@@ -69,7 +69,7 @@ impl Thread {
     }
 
     pub(super) fn stop(self) {
-        self.tell_to_end();
+        self.request_stop();
         self.join();
     }
 }

@@ -124,7 +124,7 @@ impl WorkerPool {
 
     /// Tells all workers to begin nothing more. Attempts under way go on to their end.
     fn stop_claiming(&self) {
-        self.workers.iter().for_each(|worker| worker.thread.tell_to_end());
+        self.workers.iter().for_each(|worker| worker.thread.request_stop());
     }
 }
 
