@@ -87,7 +87,7 @@ impl Service {
         let api = shared.api(local_address)?;
         let admin = admin_listener.and_then(|it| admin::start(&shared.config, it, secrets.admin_token, api));
         let housekeeper = start_housekeeper(&shared.database, shared.policy.clone(), &shared.messages)?;
-        // Jobs begin last: the command of one would outlive a start that fails.
+        // Jobs begin last, because their commands would outlive a start that fails.
         let mut workers = WorkerPool::new(Arc::clone(&shared.metrics), shared.messages.clone());
         workers.reconfigure(&shared.config, &secrets.runners, &shared.database)?;
         shared.routing.replace(routing(&shared.config, workers.wakers()));

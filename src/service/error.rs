@@ -65,8 +65,8 @@ impl fmt::Display for Error {
             Error::AdminToken(error) => error.fmt(f),
             Error::AdminExposed(address) => write!(
                 f,
-                "{address} can be reached from other machines, which could read every payload: write token = \"env:NAME\" or \
-                 \"file:/path\" into [admin], or let it listen on 127.0.0.1 or a Unix socket"
+                "{address} can be reached from other machines, and anyone who reaches it sees every payload: write \
+                 token = \"env:NAME\" or \"file:/path\" into [admin], or let it listen on 127.0.0.1 or a Unix socket"
             ),
             Error::Passed(error) => error.fmt(f),
             Error::Listen(error) => error.fmt(f),
