@@ -13,7 +13,6 @@ mod progress;
 mod providers;
 mod prune;
 mod replay;
-pub(crate) mod secret;
 mod send;
 mod show;
 mod stats;
@@ -26,12 +25,9 @@ use std::process::ExitCode;
 
 use args::{Args, Command, UsageError};
 
-use crate::config::ConfigError;
-use crate::gate::GateError;
-use crate::gate::upstream::socket::UpstreamError;
-use crate::listen::ListenError;
+use crate::config::{ConfigError, SourceSecretError};
+use crate::service;
 use crate::store;
-use crate::systemd::PassedError;
 
 /// How a command ends without a success: the exit code, and what is told on standard error.
 #[derive(Debug)]
@@ -70,27 +66,15 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl From<ListenError> for Failure {
-    fn from(error: ListenError) -> Failure {
-        Failure::failed(error.to_string())
-    }
-}
-
-impl From<PassedError> for Failure {
-    fn from(error: PassedError) -> Failure {
+impl From<SourceSecretError> for Failure {
+    fn from(error: SourceSecretError) -> Failure {
         Failure::usage(error.to_string())
     }
 }
 
-impl From<GateError> for Failure {
-    fn from(error: GateError) -> Failure {
-        Failure::failed(error.to_string())
-    }
-}
-
-impl From<UpstreamError> for Failure {
-    fn from(error: UpstreamError) -> Failure {
-        Failure::failed(error.to_string())
+impl From<service::Error> for Failure {
+    fn from(error: service::Error) -> Failure {
+        if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
     }
 }
 
@@ -131,7 +115,7 @@ fn run() -> Result<(), Failure> {
         Command::Serve => {
             // The `log` action writes to standard output from its own thread.
             drop(out);
-            crate::service::run(config()?, &env, config)
+            Ok(service::run(config()?, &env, config)?)
         }
         Command::Check(what) => check::run(&config()?, what, &env, &mut out),
         Command::List(list) => list::run(&config()?, list, &mut out),

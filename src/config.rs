@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-pub use self::admin::{Admin, AdminListen};
+pub use self::admin::{Admin, AdminListen, AdminTokenError};
 pub use self::file::{ConfigError, SYSTEM_CONFIG};
 use self::reader::{Parsed, Reader, expected, parsed, read_root, text};
 pub use self::retention::Retention;
-pub use self::source::Source;
 use self::source::read_source;
+pub use self::source::{PATH_PREFIX, Source, SourceSecretError};
 use crate::action::Action;
 use crate::cidr::Cidr;
 use crate::listen::Listen;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The current value. Whoever has got one keeps a consistent view for as long as it holds it.
+/// The current value. What [`Current::get`] returned stays as it was when the value is replaced.
 #[derive(Debug)]
 pub struct Current<T>(Arc<RwLock<Arc<T>>>);
 

@@ -1,10 +1,10 @@
 //! The public sockets: where to listen, binding, and one accepted connection.
 
-use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -287,12 +287,23 @@ impl Listener {
     }
 }
 
-/// The address of a listener of this process. One on `0.0.0.0` or `[::]` is reached on the loopback: Linux takes the
+/// The address of a listener of this machine. One on `0.0.0.0` or `[::]` is reached on the loopback: Linux takes the
 /// unspecified address for that.
 #[derive(Clone, Debug)]
 pub struct LocalAddress(SocketAddrAny);
 
 impl LocalAddress {
+    /// Where another process of this machine is reached that listens there; a name is looked up.
+    pub fn of(listen: &Listen) -> io::Result<LocalAddress> {
+        match listen {
+            Listen::Tcp(address) => {
+                let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                Ok(LocalAddress(address.to_socket_addrs()?.next().ok_or_else(none)?.into()))
+            }
+            Listen::Unix(path) => Ok(LocalAddress(SocketAddrUnix::new(path)?.into())),
+        }
+    }
+
     /// Connects as any sender does. Connecting, and each read and write afterwards, fail with `WouldBlock` when they
     /// take longer than what is left of `timeout`. A blocking connect heeds the limit for sending (socket(7)).
     pub fn connect(&self, timeout: Duration) -> io::Result<File> {

@@ -1,51 +1,55 @@
 //! hookbox receives webhooks, stores them in SQLite, answers, and only then does the slow work.
 //!
-//! A delivery passes the modules below in their order. The **gate** takes it in from the public socket ([`listen`]) under
-//! limits and deadlines, and hands it to tiny_http only when it is whole and sane. The one **receiver** thread verifies
-//! it by its **provider**'s preset, **stores** everything that waits in one transaction, and acknowledges after the
-//! commit. The **router** makes a job of each action that an event is for, and one **worker** thread an action claims
-//! jobs, runs the **action**, and records how it went; **retry** says when to try again. SQLite is the queue: threads
-//! share little else: a stop flag, a wake-up ([`stop`]), the current configuration, counts ([`metrics`]). What was
-//! acknowledged is on disk, and what is on record as done is not done again.
+//! The **gate** reads each request from the public socket under limits and deadlines, and passes it on to tiny_http when it
+//! is complete and valid. The one **receiver** thread verifies deliveries by their **provider**'s preset, **stores** all
+//! that are waiting in one transaction, and acknowledges them after the commit. The **router** makes a job of each action
+//! that an event matches. The **worker** threads of an action claim its jobs, run it, and record the outcome; **retry**
+//! decides when to try again. SQLite is the queue, and threads share little else: stop flags, wake-ups, the current
+//! configuration, counts. An acknowledged delivery is on disk, and a job recorded as done is not done again.
 //!
-//! Beside that way, behind a gate of its own, the private listener ([`admin`]) serves the operator's page.
+//! The private listener with the operator's page, **admin**, has a gate of its own, so that it cannot delay a delivery.
+//!
+//! A module uses only modules that are declared below it; a test checks that.
 
+// What starts the rest: the command line, the service, its private listener.
 mod cli;
+mod service;
+mod admin;
 
-mod config;
-mod current;
-mod secret;
-mod units;
-mod event;
-
-mod manual;
-mod systemd;
-mod listen;
+// The steps of a delivery.
 mod gate;
 mod receive;
-mod provider;
-mod digest;
-mod store;
-
 mod route;
 mod worker;
-mod service;
-mod housekeeping;
-mod retry;
+
+// What the steps go by.
+mod config;
 mod action;
 mod client;
+mod provider;
+mod retry;
 mod template;
+mod store;
 
-mod admin;
+// What all of these share: sockets, counts, the log, the event itself.
+mod ask;
+mod listen;
 mod metrics;
+mod log;
+mod event;
 
-mod watchdog;
+// Tools that know nothing of webhooks.
 mod cidr;
 mod clock;
+mod current;
+mod digest;
 mod json;
-mod log;
+mod manual;
+mod secret;
 mod stop;
 mod suggest;
+mod systemd;
+mod units;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -26,7 +26,7 @@ use tiny_http::{Request, Server};
 
 use crate::cidr::Cidr;
 use crate::clock::{self, Timestamp};
-use crate::config::Source;
+use crate::config::{PATH_PREFIX, Source};
 use crate::current::Current;
 use crate::digest;
 use crate::event::{BROWSER_HEADERS, Delivery, DeliveryId, FORWARDING_HEADERS, Headers, MAX_IDENTIFIER_BYTES};
@@ -42,9 +42,6 @@ use crate::store::{self, Ingest, Ingested, NotStored, Stored};
 use answer::{Answer, Ended, Rejected, Rejection};
 use client::{Client, FORWARDED_FOR};
 use payload::Content;
-
-/// The beginning of the target of every delivery; the source's name follows.
-pub const PATH_PREFIX: &str = "/webhooks/";
 
 /// Bodies above this are stored one at a time: the commit of a big one takes hundreds of milliseconds, for which the
 /// small ones beside it should not wait.

@@ -1,11 +1,11 @@
 //! What threads share beside the database: a stop flag and a wake-up. A lost wake-up costs latency only, because every
-//! waiting loop also looks again after its poll interval.
+//! waiting loop also polls.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Set once, when those who look at it are to end.
+/// Set once, to end the threads that check it.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
@@ -19,23 +19,23 @@ impl Stop {
     }
 }
 
-/// Interrupts the sleep of one loop. A ring while nobody sleeps shortens the next sleep to nothing.
+/// Interrupts the sleep of one thread. If it is not asleep, its next sleep ends at once.
 #[derive(Clone, Default)]
 pub struct Waker(Arc<(Mutex<bool>, Condvar)>);
 
 impl Waker {
     pub fn wake(&self) {
-        let (rung, changed) = &*self.0;
-        *rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let (is_woken, changed) = &*self.0;
+        *is_woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
         changed.notify_one();
     }
 
-    /// Sleeps until rung, or for `timeout`.
+    /// Sleeps until woken, or for `timeout`.
     pub fn wait(&self, timeout: Duration) {
-        let (rung, changed) = &*self.0;
-        let guard = rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let (is_woken, changed) = &*self.0;
+        let guard = is_woken.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut guard, _) =
-            changed.wait_timeout_while(guard, timeout, |rung| !*rung).unwrap_or_else(PoisonError::into_inner);
+            changed.wait_timeout_while(guard, timeout, |is_woken| !*is_woken).unwrap_or_else(PoisonError::into_inner);
         *guard = false;
     }
 }

@@ -1,7 +1,7 @@
-//! What systemd and a service tell each other; any other service manager may speak the same protocols.
+//! The protocols between systemd, or another service manager, and a service.
 //!
-//! It passes sockets that it has bound and keeps open, so that a restart refuses nobody (sd_listen_fds(3)), and is told how
-//! the service does (sd_notify(3)). The units that make it so are printed by `hookbox systemd`.
+//! The manager passes sockets that it has bound and keeps open, so that a restart refuses no connection (sd_listen_fds(3)).
+//! The service notifies the manager of its state (sd_notify(3)). `hookbox systemd` prints units that use both.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -27,21 +27,21 @@ const ADMIN: &str = "admin";
 pub const SERVICE_UNIT: &str = include_str!("systemd/hookbox.service");
 pub const SOCKET_UNIT: &str = include_str!("systemd/hookbox.socket");
 
-/// Whether a service manager wants to be told.
+/// Whether a service manager wants to be notified.
 pub fn is_managed() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-/// Tells the service manager, where there is one.
+/// Notifies the service manager, where there is one.
 pub fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        log::debug!("the service manager cannot be told: {error}");
+        log::debug!("the service manager cannot be notified: {error}");
     }
 }
 
-/// Tells the service manager that a reload has begun: `READY` says when it has ended.
+/// Notifies the service manager that a reload has begun; `READY` follows when it has ended.
 pub fn notify_reloading() {
-    // Without its clock the kernel tells no time, and the manager would not take the word for it.
+    // The manager ignores a reload without the time.
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, now]);
     }
@@ -82,8 +82,8 @@ pub struct Passed {
 
 /// Takes over what the service manager has passed.
 ///
-/// It is told by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. Children need no protection from these: the process
-/// id in them is not theirs, and the sockets are closed to them.
+/// They are described by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. Children may inherit these variables: the process
+/// id in them is not theirs, and the sockets are closed in them.
 pub fn passed_sockets(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Passed, PassedError> {
     let names = passed_names(std::process::id(), env)?;
     let mut fds: Vec<Option<OwnedFd>> = names
@@ -121,11 +121,11 @@ fn public_among(names: &[String]) -> Option<usize> {
     }
 }
 
-/// A descriptor of our own for the same socket. Both are closed to children.
+/// A descriptor of our own for the same socket. Both are closed in children.
 fn take(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: the descriptor is only borrowed, and never closed by us, so that it stays open as long as the borrow. If it
-    // is not open at all, the kernel says so. What it refers to may be assumed to be ours to use: the variables name this
-    // very process, and whoever set them has passed it for that.
+    // SAFETY: the descriptor is only borrowed, and we never close it, so that it stays open as long as the borrow. If it
+    // is not open at all, the calls below fail. It is ours to use: the variables name this very process, so it was passed
+    // for that.
     #[allow(unsafe_code)]
     let passed = unsafe { BorrowedFd::borrow_raw(fd) };
     fcntl_setfd(passed, FdFlags::CLOEXEC)?;
@@ -155,20 +155,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_passed_to_another_process_is_not_ours() {
+    fn sockets_passed_to_another_process_are_not_taken() {
         assert_eq!(names("8", "1", None).unwrap(), [""; 0]);
         assert_eq!(passed_names(7, &|_| None).unwrap(), [""; 0]);
     }
 
     #[test]
-    fn a_count_that_is_none_is_refused() {
+    fn a_bad_count_is_refused() {
         for count in ["", "-1", "x", "65", "99999999999999999999"] {
             assert!(names("7", count, None).is_err_and(|text| text.contains("LISTEN_FDS")), "{count}");
         }
     }
 
     #[test]
-    fn the_public_one_is_named_http_or_alone() {
+    fn the_public_socket_is_named_http_or_is_the_only_one() {
         let public = |names: &[&str]| public_among(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
         assert_eq!(public(&["admin", "http"]), Some(1));
         assert_eq!(public(&["hookbox.socket"]), Some(0));

@@ -13,7 +13,6 @@ use crate::config::{Config, Origin, Retention, Source};
 use crate::listen::Listen;
 use crate::provider;
 use crate::provider::Verification;
-use crate::receive::PATH_PREFIX;
 use crate::secret::{Env, SecretRef};
 use crate::units::{duration_text, size_text};
 
@@ -69,7 +68,7 @@ impl Report {
     }
 
     fn admin(&mut self, config: &Config, env: &Env) {
-        let token = crate::service::admin_token(config, env);
+        let token = config.admin.fetch_token(env);
         let place = match config.admin.listen.place() {
             None => "off".to_owned(),
             Some(place) if config.admin.token.is_some() => format!("{place}, with a token"),
@@ -84,7 +83,7 @@ impl Report {
     fn source(&mut self, source: &Source, listen: &Listen, env: &Env) {
         self.text.push('\n');
         self.line("source", &source.name);
-        self.line("", &format!("POST {}", endpoint(listen, &source.name)));
+        self.line("", &format!("POST {}", endpoint(listen, &source.path())));
         self.line("", &format!("provider {}", source.verifier.preset.name));
         match &source.verification {
             Verification::Secrets(secrets) => self.secrets(source, secrets, env),
@@ -100,7 +99,7 @@ impl Report {
         for key in source.keys_for_handshakes() {
             self.line("", &format!("NO {key}: the handshake with which the provider tries this address is refused"));
         }
-        if let Err(failure) = super::secret::verify_token(source, env) {
+        if let Err(failure) = source.fetch_verify_token(env) {
             self.problem(&failure.to_string());
         }
         if let Some(networks) = &source.allow {
@@ -114,9 +113,9 @@ impl Report {
     fn secrets(&mut self, source: &Source, secrets: &[SecretRef], env: &Env) {
         self.line("", &format!("verifies {}", provider::verified(&source.verifier)));
         for secret in secrets {
-            match super::secret::decoded(source, secret, env) {
+            match source.key(secret, env) {
                 Ok(_) => self.line("", &format!("verified with {secret}")),
-                Err(error) => self.problem(&error),
+                Err(error) => self.problem(&error.reason),
             }
         }
     }
@@ -169,10 +168,10 @@ fn keeps(retention: &Retention) -> String {
     format!("processed events {}, those in error {}", age(retention.processed), age(retention.error))
 }
 
-fn endpoint(listen: &Listen, source: &str) -> String {
+fn endpoint(listen: &Listen, path: &str) -> String {
     match listen {
-        Listen::Tcp(address) => format!("http://{address}{PATH_PREFIX}{source}"),
-        Listen::Unix(_) => format!("{PATH_PREFIX}{source} on {listen}"),
+        Listen::Tcp(address) => format!("http://{address}{path}"),
+        Listen::Unix(_) => format!("{path} on {listen}"),
     }
 }
 

@@ -10,7 +10,6 @@ use super::progress::Progress;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::event::Status;
-use crate::housekeeping::rules;
 use crate::store::{self, Cursor, Disk, Expired, Pruner, Rule};
 
 /// After each step, which takes a millisecond, the others have the database: long enough for a receiver that SQLite has put
@@ -60,7 +59,7 @@ fn rules_of(config: &Config, args: &PruneArgs, now: Timestamp) -> Result<Vec<Rul
         let what = Expired::Events(args.status.unwrap_or(Status::Processed));
         return Ok(vec![Rule { what, before: now.minus(age), now }]);
     }
-    let mut rules = rules(&config.retention, now);
+    let mut rules = config.retention.rules(now);
     if let Some(status) = args.status {
         rules.retain(|rule| rule.what == Expired::Events(status));
     }

@@ -16,7 +16,6 @@ use crate::digest;
 use crate::listen::Listen;
 use crate::provider::Verification;
 use crate::provider::{self, TestDelivery};
-use crate::receive::PATH_PREFIX;
 use crate::secret::{Env, Secret};
 
 /// Longer than any provider waits for its answer.
@@ -64,7 +63,7 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
 fn key_of(source: &Source, env: &Env<'_>) -> Result<Option<Secret>, Failure> {
     match &source.verification {
         Verification::Secrets(references) => {
-            references.first().map(|reference| super::secret::key(source, reference, env)).transpose()
+            Ok(references.first().map(|reference| source.key(reference, env)).transpose()?)
         }
         Verification::Awaited => {
             Err(Failure::usage(format!("sources.{}.secret: there is none yet to sign with", source.name)))
@@ -83,7 +82,7 @@ fn with_query(url: &str, pairs: &[(String, String)]) -> String {
 
 fn url_of(config: &Config, source: &Source) -> Result<String, Failure> {
     match &config.listen {
-        Listen::Tcp(address) => Ok(format!("http://{}{PATH_PREFIX}{}", to_connect_to(address), source.name)),
+        Listen::Tcp(address) => Ok(format!("http://{}{}", to_connect_to(address), source.path())),
         Listen::Unix(path) => Err(Failure::usage(format!(
             "this config listens on the Unix socket {}: say with --url where the proxy before it listens",
             path.display()

@@ -1,12 +1,13 @@
 //! `[admin]`: the private listener, and who may use it.
 
+use std::fmt;
 use std::str::FromStr;
 
 use toml::Value;
 
 use super::reader::{Parsed, Reader, parsed, text};
 use crate::listen::{Listen, ListenError};
-use crate::secret::SecretRef;
+use crate::secret::{Env, Secret, SecretError, SecretRef};
 
 /// Only this machine, beside the public listener's default.
 const DEFAULT_LISTEN: &str = "127.0.0.1:5001";
@@ -31,6 +32,25 @@ pub enum AdminListen {
     /// Nobody has chosen: where the place is taken, deliveries are received without it.
     ByDefault,
     At(Listen),
+}
+
+/// Why the token cannot be fetched.
+#[derive(Debug)]
+pub struct AdminTokenError(SecretError);
+
+impl fmt::Display for AdminTokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "admin.token: {}", self.0)
+    }
+}
+
+impl std::error::Error for AdminTokenError {}
+
+impl Admin {
+    /// The token, if one is configured.
+    pub fn fetch_token(&self, env: &Env<'_>) -> Result<Option<Secret>, AdminTokenError> {
+        self.token.as_ref().map(|reference| reference.resolve(env)).transpose().map_err(AdminTokenError)
+    }
 }
 
 impl Default for Admin {

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::duration;
 use super::reader::Reader;
+use crate::clock::Timestamp;
+use crate::event::Status;
+use crate::store::{Expired, Rule};
 
 /// Less than a second is for nobody: what was just done is to be seen in `hookbox list`. A century is for ever.
 const AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -26,6 +29,17 @@ impl Retention {
     /// The shortest of the ages.
     pub fn shortest(&self) -> Option<Duration> {
         [self.processed, self.error, self.duplicates].into_iter().flatten().min()
+    }
+
+    /// What is to be deleted at this moment.
+    pub fn rules(&self, now: Timestamp) -> Vec<Rule> {
+        let ages = [
+            (Expired::Events(Status::Processed), self.processed),
+            (Expired::Events(Status::Error), self.error),
+            (Expired::Duplicates, self.duplicates),
+        ];
+        let rule = |(what, age): (Expired, Option<Duration>)| Some(Rule { what, before: now.minus(age?), now });
+        ages.into_iter().filter_map(rule).collect()
     }
 }
 

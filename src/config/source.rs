@@ -1,5 +1,6 @@
 //! `[sources.NAME]`: who sends, how that is proved, and what to call what is sent.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -11,13 +12,16 @@ use crate::cidr::Cidr;
 use crate::provider::handshake::{HandshakeConfig, Is, goes_by};
 use crate::provider::scheme::{Keyword, Scheme};
 use crate::provider::{self, Format, Preset, Verification, Verifier};
-use crate::secret::SecretRef;
+use crate::secret::{Env, Secret, SecretRef};
 
 /// Less than a second is less than the clocks of two machines differ. A century lets recorded deliveries be replayed.
 const TOLERANCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Less is the provider's own retry; more than ten years is for ever, which it is when left out.
 const DEDUP_WINDOW: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// The path under which each source has its own.
+pub const PATH_PREFIX: &str = "/webhooks/";
 
 /// A status that says that the delivery was taken.
 const STATUS: RangeInclusive<u32> = 200..=299;
@@ -51,6 +55,28 @@ impl Source {
         }
     }
 
+    /// The path that takes its deliveries, on every host.
+    pub fn path(&self) -> String {
+        format!("{PATH_PREFIX}{}", self.name)
+    }
+
+    /// Fetches one of its secrets, and decodes it as its provider writes it.
+    pub fn key(&self, reference: &SecretRef, env: &Env<'_>) -> Result<Secret, SourceSecretError> {
+        let secret = reference.resolve(env).map_err(|error| self.secret_error("secret", error.to_string()))?;
+        let key = self.verifier.scheme.key(&secret);
+        key.map_err(|why| self.secret_error("secret", format!("{reference}: {why}")))
+    }
+
+    /// Fetches its `verify_token`, if it has one.
+    pub fn fetch_verify_token(&self, env: &Env<'_>) -> Result<Option<Secret>, SourceSecretError> {
+        let token = self.verify_token.as_ref().map(|reference| reference.resolve(env)).transpose();
+        token.map_err(|error| self.secret_error("verify_token", error.to_string()))
+    }
+
+    fn secret_error(&self, key: &str, reason: String) -> SourceSecretError {
+        SourceSecretError { key: format!("sources.{}.{key}", self.name), reason }
+    }
+
     /// Whether it takes deliveries from an address of which `is_in` tells whether it is in one of these networks.
     pub fn takes_from(&self, is_in: impl FnOnce(&[Cidr]) -> bool) -> bool {
         self.allow.as_deref().is_none_or(is_in)
@@ -66,10 +92,26 @@ impl Source {
     }
 
     /// What handshakes need, with the `verify_token` that was fetched.
-    pub fn handshake_config(&self, verify_token: Option<crate::secret::Secret>) -> HandshakeConfig {
+    pub fn handshake_config(&self, verify_token: Option<Secret>) -> HandshakeConfig {
         HandshakeConfig { verify_token, allowed_origins: self.allowed_origins.clone() }
     }
 }
+
+/// A secret of a source that cannot be fetched or decoded. Never shows the secret.
+#[derive(Debug)]
+pub struct SourceSecretError {
+    /// The config's key: `sources.NAME.secret`
+    key: String,
+    pub reason: String,
+}
+
+impl fmt::Display for SourceSecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.reason)
+    }
+}
+
+impl std::error::Error for SourceSecretError {}
 
 pub(super) fn read_source(name: &str, keys: &mut Reader) -> Option<Source> {
     let preset =

@@ -1,121 +1,97 @@
-//! The worker threads: hired for each action, replaced when the configuration changes, dismissed at the end.
+//! The pool of worker threads: started for each action, replaced when the configuration changes, awaited at the end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Message, join, lower_priority, spawn};
-use crate::action::Action;
-use crate::action::{Kind, Runner};
-use crate::cli::Failure;
+use super::error::Result;
+use super::secrets::Runners;
+use super::thread::{Message, Thread, lower_priority, report_end};
+use crate::action::{Action, Kind};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::secret::Env;
 use crate::stop::{Stop, Waker};
 use crate::store::Database;
 use crate::worker::Worker;
 
-/// How often to look whether the last workers have ended.
+/// How often to check whether the last workers have ended.
 const TICK: Duration = Duration::from_millis(10);
-
-/// The actions of a configuration, with their secrets at hand.
-pub(super) type Runners = BTreeMap<String, Arc<Runner>>;
 
 /// All workers.
 pub(super) struct WorkerPool {
     metrics: Arc<Metrics>,
-    hands: Vec<WorkerHandle>,
-    /// Those that a new configuration has no work for, and that may still be finishing what they were doing.
+    messages: Sender<Message>,
+    workers: Vec<WorkerHandle>,
+    /// Workers of actions that are no longer configured, which may still be finishing what they were doing.
     draining: Vec<WorkerHandle>,
+    /// Set when the process ends.
     ending: Stop,
+}
+
+/// All workers once they have been told that the process ends.
+pub(super) struct EndingWorkers {
+    workers: Vec<WorkerHandle>,
+    told_at: Instant,
 }
 
 /// A running worker, from outside.
 struct WorkerHandle {
     action: String,
-    stop: Stop,
     waker: Waker,
-    /// How long what is under way at a stop may take, and how long after that: its own, or that of one whose work it
-    /// takes over, for whom it waits.
-    grace: Duration,
+    /// How long an attempt may go on at a stop, and how long its cleaning up may take after that. Of a worker that waits
+    /// for predecessors, the longest of all.
+    stop_timeout: Duration,
     clean_up: Duration,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
-/// A thread that waits for the predecessors whose work it takes over.
+/// A worker that is idle until it is sent the predecessors to wait for.
 struct PendingWorker {
-    hand: WorkerHandle,
+    worker: WorkerHandle,
     begin: Sender<Vec<WorkerHandle>>,
 }
 
-/// Fetches the secrets of all actions.
-pub(super) fn runners(config: &Config, env: &Env<'_>) -> Result<Runners, Failure> {
-    let prepare = |action: &Action| {
-        let runner = action.kind.prepare(env);
-        let runner = runner.map_err(|error| Failure::usage(format!("actions.{}.{error}", action.name)))?;
-        Ok((action.name.clone(), runner))
-    };
-    config.actions.values().map(prepare).collect()
-}
-
 impl WorkerPool {
-    pub(super) fn new(metrics: Arc<Metrics>) -> WorkerPool {
-        WorkerPool { metrics, hands: Vec::new(), draining: Vec::new(), ending: Stop::default() }
+    pub(super) fn new(metrics: Arc<Metrics>, messages: Sender<Message>) -> WorkerPool {
+        WorkerPool { metrics, messages, workers: Vec::new(), draining: Vec::new(), ending: Stop::default() }
     }
 
-    /// Replaces all workers by those of `config`. A successor waits until its predecessors have finished what they were
-    /// doing: what must not overlap does not overlap across a change of configuration either. If this fails, nothing has
-    /// changed.
-    pub(super) fn reconfigure(
-        &mut self,
-        config: &Config,
-        runners: &Runners,
-        database: &Database,
-        messages: &Sender<Message>,
-    ) -> Result<(), Failure> {
-        let recruits = self.spawn_idle(config, runners, database, messages)?;
+    /// Replaces all workers by those of `config`. A new worker waits until its predecessors have finished what they were
+    /// doing, so that no action exceeds its concurrency across a change of configuration. If this fails, nothing has changed.
+    pub(super) fn reconfigure(&mut self, config: &Config, runners: &Runners, database: &Database) -> Result<()> {
+        let mut pending = self.spawn_idle(config, runners, database)?.into_iter().peekable();
         self.stop_claiming();
-        let mut before = std::mem::take(&mut self.hands);
-        before.append(&mut self.draining);
-        let mut recruits = recruits.into_iter().peekable();
-        while let Some(PendingWorker { mut hand, begin }) = recruits.next() {
-            // One successor for each predecessor, so that together they are never more than may be at work at once.
-            let is_last = recruits.peek().is_none_or(|next| next.hand.action != hand.action);
+        let mut old = std::mem::take(&mut self.workers);
+        old.append(&mut self.draining);
+        while let Some(PendingWorker { mut worker, begin }) = pending.next() {
+            // One predecessor each, and the rest for the last, so that together they never exceed the concurrency.
+            let is_last = pending.peek().is_none_or(|next| next.worker.action != worker.action);
             let count = if is_last { usize::MAX } else { 1 };
-            let predecessors: Vec<WorkerHandle> =
-                before.extract_if(.., |old| old.action == hand.action).take(count).collect();
-            for old in &predecessors {
-                hand.grace = hand.grace.max(old.grace);
-                hand.clean_up = hand.clean_up.max(old.clean_up);
+            let predecessors: Vec<_> = old.extract_if(.., |old| old.action == worker.action).take(count).collect();
+            for predecessor in &predecessors {
+                worker.stop_timeout = worker.stop_timeout.max(predecessor.stop_timeout);
+                worker.clean_up = worker.clean_up.max(predecessor.clean_up);
             }
-            // It waits for nothing else, so it is there to hear it.
-            let _ = begin.send(predecessors);
-            self.hands.push(hand);
+            let _ = begin.send(predecessors); // it is waiting for exactly this
+            self.workers.push(worker);
         }
-        self.draining = before;
-        self.draining.retain(|hand| !hand.thread.is_finished());
+        self.draining = old;
+        self.draining.retain(|worker| !worker.thread.has_ended());
         Ok(())
     }
 
-    /// Starts the threads, which do nothing before they are told to begin, and end if they never are.
-    fn spawn_idle(
-        &self,
-        config: &Config,
-        runners: &Runners,
-        database: &Database,
-        messages: &Sender<Message>,
-    ) -> Result<Vec<PendingWorker>, Failure> {
-        let bells_of = |action: &Action| (0..action.concurrency).map(|_| Waker::default()).collect::<Vec<_>>();
+    /// Starts the threads, which do nothing until they are sent their predecessors, and end if that never happens.
+    fn spawn_idle(&self, config: &Config, runners: &Runners, database: &Database) -> Result<Vec<PendingWorker>> {
+        let wakers_of = |action: &Action| (0..action.concurrency).map(|_| Waker::default()).collect::<Vec<_>>();
         let wakers: BTreeMap<&str, Vec<Waker>> =
-            config.actions.values().map(|action| (action.name.as_str(), bells_of(action))).collect();
-        let mut recruits = Vec::new();
+            config.actions.values().map(|action| (action.name.as_str(), wakers_of(action))).collect();
+        let mut pending = Vec::new();
         for (name, runner) in runners {
             let Some(action) = config.actions.get(name) else { continue };
-            let on_dead = action.on_dead.as_deref().and_then(|told| wakers.get(told)).cloned().unwrap_or_default();
+            let on_dead = action.on_dead.as_deref().and_then(|name| wakers.get(name)).cloned().unwrap_or_default();
             for waker in wakers.get(name.as_str()).into_iter().flatten() {
-                let stop = Stop::default();
                 let worker = Worker {
                     action: action.clone(),
                     runner: Arc::clone(runner),
@@ -125,64 +101,74 @@ impl WorkerPool {
                     grace: config.stop_timeout,
                     waker: waker.clone(),
                     on_dead: on_dead.clone(),
-                    stop: stop.clone(),
+                    stop: Stop::default(),
                     ending: self.ending.clone(),
                 };
-                let (begin, predecessors) = mpsc::channel::<Vec<WorkerHandle>>();
-                // What a command runs would inherit it, for good.
-                let steps_back = !matches!(action.kind, Kind::Command(_));
-                let thread = spawn(&format!("action {name}"), messages, move || {
-                    if steps_back {
-                        lower_priority();
-                    }
-                    let Ok(predecessors) = predecessors.recv() else { return };
-                    predecessors.into_iter().for_each(|hand| join(hand.thread));
-                    worker.run();
-                })?;
-                let hand = WorkerHandle {
-                    action: name.clone(),
-                    stop,
-                    waker: waker.clone(),
-                    grace: config.stop_timeout,
-                    clean_up: action.kind.clean_up(),
-                    thread,
-                };
-                recruits.push(PendingWorker { hand, begin });
+                pending.push(PendingWorker::spawn(worker, &self.messages)?);
             }
         }
-        Ok(recruits)
+        Ok(pending)
     }
 
-    /// The wakers to ring when there may be new jobs.
+    /// What to wake when there may be new jobs.
     pub(super) fn wakers(&self) -> Vec<Waker> {
-        self.hands.iter().map(|hand| hand.waker.clone()).collect()
+        self.workers.iter().map(|worker| worker.waker.clone()).collect()
     }
 
-    /// Tells everybody that the process ends.
-    pub(super) fn shut_down(&self) {
+    /// Tells all workers that the process ends, and does not wait for them.
+    pub(super) fn shut_down(self) -> EndingWorkers {
         self.ending.set();
         self.stop_claiming();
+        EndingWorkers { workers: self.workers.into_iter().chain(self.draining).collect(), told_at: Instant::now() }
     }
 
-    /// Tells everybody to begin nothing more. What is under way goes on to its end.
+    /// Tells all workers to begin nothing more. Attempts under way go on to their end.
     fn stop_claiming(&self) {
-        for hand in &self.hands {
-            hand.stop.set();
-            hand.waker.wake();
-        }
+        self.workers.iter().for_each(|worker| worker.thread.request_stop());
     }
+}
 
-    /// Waits until all have finished. False if some have not when their grace ends, and what they have to clean up after
-    /// it is done.
-    pub(super) fn leave(self, dismissed_at: Instant) -> bool {
-        let mut left = true;
-        for hand in self.hands.into_iter().chain(self.draining) {
-            let patience = hand.grace + hand.clean_up;
-            while !hand.thread.is_finished() && dismissed_at.elapsed() < patience {
+impl EndingWorkers {
+    /// Waits until all have ended. False if some have not when their time is over.
+    pub(super) fn join(self) -> bool {
+        let mut have_ended = true;
+        for worker in self.workers {
+            let timeout = worker.stop_timeout + worker.clean_up;
+            while !worker.thread.has_ended() && self.told_at.elapsed() < timeout {
                 thread::sleep(TICK);
             }
-            left &= hand.thread.is_finished();
+            have_ended &= worker.thread.has_ended();
         }
-        left
+        have_ended
     }
+}
+
+impl PendingWorker {
+    fn spawn(worker: Worker, messages: &Sender<Message>) -> Result<PendingWorker> {
+        let action = worker.action.name.clone();
+        let (waker, stop) = (worker.waker.clone(), worker.stop.clone());
+        let (stop_timeout, clean_up) = (worker.grace, worker.action.kind.clean_up());
+        let (begin, predecessors) = mpsc::channel();
+        let wake = {
+            let waker = waker.clone();
+            move || waker.wake()
+        };
+        let name = format!("action {action}");
+        let thread = Thread::spawn(&name, stop, wake, report_end(&name, messages), || run(worker, predecessors))?;
+        Ok(PendingWorker { worker: WorkerHandle { action, waker, stop_timeout, clean_up, thread }, begin })
+    }
+}
+
+/// The thread of a worker.
+fn run(worker: Worker, predecessors: Receiver<Vec<WorkerHandle>>) {
+    // A command would inherit the priority, for good.
+    if !matches!(worker.action.kind, Kind::Command(_)) {
+        lower_priority();
+    }
+    let Ok(predecessors) = predecessors.recv() else {
+        worker.stop.set();
+        return; // the new configuration was refused
+    };
+    predecessors.into_iter().for_each(|old| old.thread.join());
+    worker.run();
 }

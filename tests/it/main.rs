@@ -42,4 +42,5 @@ mod interop;
 mod payloads;
 mod manual;
 
+mod layers;
 mod tidy;

@@ -3,18 +3,21 @@
 use std::path::{Path, PathBuf};
 
 /// A source file. Its unit tests, last in it or in a `tests.rs` or `tests/` of their own, may name what they like.
-struct Source {
-    name: String,
+pub(crate) struct Source {
+    pub name: String,
     text: String,
 }
 
 impl Source {
     /// The lines of the program itself, without comments, with their numbers.
-    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let is_test = self.name.ends_with("tests.rs") || self.name.contains("/tests/");
-        let tests = if is_test { Some(0) } else { self.text.find("#[cfg(test)]\nmod ") };
+    pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let tests = if self.is_test() { Some(0) } else { self.text.find("#[cfg(test)]\nmod ") };
         let end = tests.unwrap_or(self.text.len());
         self.text[..end].lines().enumerate().map(|(at, line)| (at + 1, without_comment(line)))
+    }
+
+    pub fn is_test(&self) -> bool {
+        self.name.ends_with("tests.rs") || self.name.contains("/tests/")
     }
 
     fn is_under(&self, module: &str) -> bool {
@@ -28,7 +31,7 @@ fn without_comment(line: &str) -> &str {
     comment.map_or(line, |(at, _)| &line[..at])
 }
 
-fn sources() -> Vec<Source> {
+pub(crate) fn sources() -> Vec<Source> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Vec::new();
     collect(&root, &root, &mut sources);

@@ -1,8 +1,7 @@
 //! The public address, and names that only the local network knows.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+use std::io::{self, ErrorKind};
+use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,23 +11,22 @@ use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use super::{Context, Report};
 use crate::action::Kind;
-use crate::listen::Listen;
+use crate::ask::{self, Response};
+use crate::listen::{Listen, LocalAddress};
 
 /// A busy receiver answers within a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Of an answer only the beginning is looked at.
-const ANSWER_BYTES: u64 = 4096;
-
-const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: doctor\r\nConnection: close\r\n\r\n";
 
 const CHECK: &str = "listen";
 
 /// Is it we who listen? A socket that systemd holds is only asked while somebody serves: a question would start the unit.
 pub(super) fn listening(patient: &Context<'_>, report: &mut Report) {
     match (&patient.server, &patient.config.listen) {
-        (Some(pid), listen) => match ask(listen) {
-            Ok(answer) => judge(listen, pid, &answer, report),
+        (Some(pid), listen) => match LocalAddress::of(listen).and_then(|address| ask::health(&address, TIMEOUT)) {
+            Ok(response) => check_response(listen, pid, &response, report),
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
+                not_hookbox(listen, report);
+            }
             Err(error) => report.fail(
                 CHECK,
                 format!(
@@ -42,65 +40,29 @@ pub(super) fn listening(patient: &Context<'_>, report: &mut Report) {
     }
 }
 
-fn judge(listen: &Listen, pid: &str, answer: &str, report: &mut Report) {
-    let reason = answer.split("\r\n\r\n").nth(1).unwrap_or_default().trim();
-    match answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)) {
-        Some("200") if reason == "ok" => report.ok(CHECK, format!("process {pid} serves at {listen}")),
-        Some("503") => report.fail(CHECK, format!("process {pid} refuses deliveries at {listen}: {reason}")),
-        _ => report.fail(CHECK, format!("who answers at {listen} is not hookbox: ss -ltnp shows who it is")),
+fn check_response(listen: &Listen, pid: &str, response: &Response, report: &mut Report) {
+    match (response.status, response.line().as_str()) {
+        (200, "ok") => report.ok(CHECK, format!("process {pid} serves at {listen}")),
+        (503, reason) => report.fail(CHECK, format!("process {pid} refuses deliveries at {listen}: {reason}")),
+        _ => not_hookbox(listen, report),
     }
 }
 
-fn ask(listen: &Listen) -> io::Result<String> {
-    match listen {
-        Listen::Tcp(address) => {
-            let address = within_reach(first_address(address)?);
-            let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-            stream.set_read_timeout(Some(TIMEOUT))?;
-            converse(stream)
-        }
-        Listen::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(TIMEOUT))?;
-            converse(stream)
-        }
-    }
-}
-
-fn converse(mut stream: impl Read + Write) -> io::Result<String> {
-    stream.write_all(QUESTION)?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES).read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
-}
-
-/// Who listens on all addresses is reached by the one of this machine.
-fn within_reach(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
-}
-
-fn first_address(address: &str) -> io::Result<SocketAddr> {
-    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    address.to_socket_addrs()?.next().ok_or_else(none)
+fn not_hookbox(listen: &Listen, report: &mut Report) {
+    report.fail(CHECK, format!("who answers at {listen} is not hookbox: ss -ltnp shows who it is"));
 }
 
 fn try_to_bind(address: &str, report: &mut Report) {
     match can_bind(address) {
         Ok(()) => report.warn(CHECK, format!("{address} is free: hookbox serve does not run on this database")),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => report.warn(
+        Err(error) if error.kind() == ErrorKind::AddrInUse => report.warn(
             CHECK,
             format!(
                 "{address} is in use, and hookbox serve does not run on this database. systemd's hookbox.socket may hold it; \
                  if not, ss -ltnp shows who does"
             ),
         ),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => report.fail(
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => report.fail(
             CHECK,
             format!("this user may not listen on {address}: take a port from 1024 on, or let systemd's socket hold it"),
         ),
@@ -110,7 +72,8 @@ fn try_to_bind(address: &str, report: &mut Report) {
 
 /// Takes the address without listening on it, so that nobody connects, and gives it back.
 fn can_bind(address: &str) -> io::Result<()> {
-    let address = first_address(address)?;
+    let none = || io::Error::new(ErrorKind::NotFound, "the name has no address");
+    let address = address.to_socket_addrs()?.next().ok_or_else(none)?;
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket(family, SocketType::STREAM, None)?;
     set_socket_reuseaddr(&socket, true)?;

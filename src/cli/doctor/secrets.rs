@@ -5,7 +5,6 @@ use std::path::Path;
 use super::{Context, Report, machine};
 use crate::action::Action;
 use crate::action::Kind;
-use crate::cli::secret;
 use crate::config::{Origin, Source};
 use crate::provider::Verification;
 use crate::secret::SecretRef;
@@ -35,8 +34,8 @@ fn check_source(source: &Source, patient: &Context<'_>, report: &mut Report) {
         }
     };
     let mut problems: Vec<String> =
-        references.iter().filter_map(|reference| secret::decoded(source, reference, patient.env).err()).collect();
-    if let Err(failure) = secret::verify_token(source, patient.env) {
+        references.iter().filter_map(|it| source.key(it, patient.env).err()).map(|error| error.reason).collect();
+    if let Err(failure) = source.fetch_verify_token(patient.env) {
         problems.push(failure.to_string());
     }
     let all = references.iter().chain(&source.verify_token);

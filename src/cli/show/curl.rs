@@ -3,11 +3,10 @@
 use crate::cli::send::to_connect_to;
 use crate::cli::table::is_invisible;
 use crate::client::{forwarded_fields, redacted_names};
-use crate::config::Config;
+use crate::config::{Config, PATH_PREFIX};
 use crate::digest;
 use crate::event::{Event, EventId};
 use crate::listen::Listen;
-use crate::receive::PATH_PREFIX;
 use crate::store::Detail;
 
 /// The longest body that is written as an argument: Linux takes 128 KiB of one, and each quote in it takes four bytes.

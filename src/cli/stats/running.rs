@@ -1,24 +1,16 @@
 //! What only the running server knows, asked of its admin listener.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cli::send::to_connect_to;
+use crate::ask::{Response, get};
 use crate::config::Config;
-use crate::listen::Listen;
-use crate::secret::{Env, Secret};
+use crate::listen::LocalAddress;
+use crate::secret::Env;
 
-/// To connect, and for each part of the answer: it is on this machine, as a rule, and a person waits.
-const TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Far more than an answer has.
-const MAX_ANSWER_BYTES: u64 = 1 << 20;
-
-const NO_ANSWER: &str = "no answer from the admin listener";
+/// The server is on this machine, and a person waits.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is of interest in the answer.
 #[derive(Debug)]
@@ -34,66 +26,21 @@ pub(super) fn ask(config: &Config, env: &Env<'_>) -> Result<Running, String> {
     let Some(place) = config.admin.listen.place() else {
         return Err("there is no admin listener ([admin] listen is off)".to_owned());
     };
-    let token = config.admin.token.as_ref().map(|reference| reference.resolve(env)).transpose();
-    let token = token.map_err(|error| format!("admin.token: {error}"))?;
-    let answer = exchange(&place, &request(&place, token.as_ref()));
-    let answer = answer.map_err(|error| format!("{NO_ANSWER} at {place} ({error})"))?;
-    let mut overview = read(&answer).map_err(|why| format!("{NO_ANSWER} at {place} ({why})"))?;
+    let token = config.admin.fetch_token(env).map_err(|error| error.to_string())?;
+    let response = LocalAddress::of(&place).and_then(|address| get(&address, "/api/stats", token.as_ref(), TIMEOUT));
+    let overview = response.map_err(|error| error.to_string()).and_then(|response| overview(&response));
+    let mut overview = overview.map_err(|why| format!("no answer from the admin listener at {place} ({why})"))?;
     if !is_of(&overview, config) {
         return Err(format!("the admin listener at {place} is that of another configuration"));
     }
     Ok(Running { rejected: overview["rejected"].take(), rejects: overview["rejects"].take() })
 }
 
-fn request(place: &Listen, token: Option<&Secret>) -> Vec<u8> {
-    let host = match place {
-        Listen::Tcp(address) => to_connect_to(address),
-        Listen::Unix(_) => "localhost".to_owned(),
-    };
-    let mut request = format!("GET /api/stats HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n").into_bytes();
-    if let Some(token) = token {
-        request.extend([b"Authorization: Bearer ", token.as_bytes(), b"\r\n"].concat());
-    }
-    request.extend(b"\r\n");
-    request
-}
-
-fn exchange(place: &Listen, request: &[u8]) -> io::Result<Vec<u8>> {
-    match place {
-        Listen::Tcp(address) => {
-            let address = to_connect_to(address).to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-            let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-            stream.set_read_timeout(Some(TIMEOUT))?;
-            stream.set_write_timeout(Some(TIMEOUT))?;
-            talk(stream, request)
-        }
-        Listen::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(TIMEOUT))?;
-            stream.set_write_timeout(Some(TIMEOUT))?;
-            talk(stream, request)
-        }
-    }
-}
-
-fn talk(mut stream: impl Read + Write, request: &[u8]) -> io::Result<Vec<u8>> {
-    stream.write_all(request)?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
-    Ok(answer)
-}
-
-/// The body of an answer that ends with its connection.
-fn read(answer: &[u8]) -> Result<Value, String> {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut headers);
-    let Ok(httparse::Status::Complete(head_bytes)) = response.parse(answer) else {
-        return Err("it is not HTTP".to_owned());
-    };
-    match response.code {
-        Some(200) => serde_json::from_slice(&answer[head_bytes..]).map_err(|error| error.to_string()),
-        Some(401) => Err("401: it asks for admin.token".to_owned()),
-        code => Err(format!("{}", code.unwrap_or_default())),
+fn overview(response: &Response) -> Result<Value, String> {
+    match response.status {
+        200 => serde_json::from_slice(&response.body).map_err(|error| error.to_string()),
+        401 => Err("401: it asks for admin.token".to_owned()),
+        status => Err(status.to_string()),
     }
 }
 
@@ -133,7 +80,7 @@ mod tests {
     fn an_answer_is_read_leniently() {
         let body =
             r#"{"rejected":{"a":2,"b":0,"c":"?"},"rejects":[{"source":"a","text":"no signature","count":2},{}]}"#;
-        let overview = read(format!("HTTP/1.1 200 OK\r\nA: b\r\n\r\n{body}").as_bytes()).unwrap();
+        let overview = overview(&Response { status: 200, body: body.into() }).unwrap();
         let running = Running { rejected: overview["rejected"].clone(), rejects: overview["rejects"].clone() };
         assert_eq!(running.counts(), [("a".to_owned(), 2)]);
         assert_eq!(running.reasons()[0], "a: no signature (2 x, last ? from ?)");
@@ -141,16 +88,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_says_why() {
-        for (answer, why) in [
-            ("220 smtp ready\r\n", "not HTTP"),
-            ("HTTP/1.1 401 Unauthorized\r\n\r\n", "admin.token"),
-            ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "503"),
-            ("HTTP/1.1 200 OK\r\n\r\nhello", "expected"),
-            ("", "not HTTP"),
-        ] {
-            let error = read(answer.as_bytes()).unwrap_err();
-            assert!(error.contains(why), "{answer}: {error}");
+    fn a_response_that_is_no_overview_says_why() {
+        for (status, body, why) in [(401, "", "admin.token"), (503, "", "503"), (200, "hello", "expected")] {
+            let error = overview(&Response { status, body: body.into() }).unwrap_err();
+            assert!(error.contains(why), "{status} {body}: {error}");
         }
     }
 }

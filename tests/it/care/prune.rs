@@ -55,7 +55,7 @@ fn each_status_has_an_age_of_its_own_and_a_reload_changes_it() {
 fn without_retention_everything_is_kept_and_it_says_so_once() {
     let hookbox = Home::new().start();
     hookbox.wait_for_stderr("listening");
-    assert_eq!(hookbox.stderr().matches("events are kept for ever").count(), 1, "{}", hookbox.stderr());
+    assert_eq!(hookbox.stderr().matches("events are kept forever").count(), 1, "{}", hookbox.stderr());
 }
 
 #[test]

@@ -1,39 +1,115 @@
-//! Asks at the program's own public socket whether anybody is in. Whatever it is that hangs, a thread or the way to it,
-//! senders would get no answer either, and only a restart helps.
+//! Asks at the program's own public socket whether anything answers. Where nothing does, senders get no answer either,
+//! whichever thread it is that hangs, and only a restart helps.
 //!
-//! It is about life, not about health: any answer of the receiver's will do. A full disk is no reason to restart. Nor is a
-//! crowd at the local_address, in which the question does not get in while others are answered; nor a slow disk: nothing can end a
-//! thread that waits for one, and whoever came after us would wait for the same.
+//! It checks life, not health: any answer of the receiver will do. These are no reason to restart: a full disk; a crowd at
+//! the public socket, in which the question is not accepted while others are answered; a slow disk, because nothing can
+//! end a thread that waits for one, and the next process would wait for the same.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use log::error;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sd_notify::NotifyState;
+
+use super::error::Result;
+use super::thread::{Message, Thread, report_end};
+use crate::ask;
 use crate::gate::{Liveness, Snapshot};
 use crate::listen::LocalAddress;
 use crate::stop::{Stop, Waker};
+use crate::store::{Database, Queue};
+use crate::systemd;
 
-/// Each question wakes four threads, twice or so; at this pace that is half a wake-up a second.
+/// Each question wakes four threads about twice; at this pace that is half a wake-up a second.
 const ASK_EVERY: Duration = Duration::from_secs(15);
 
 /// How long there may be no answer. A slow card or another program's lock delays one by a few seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// After a question that was refused or cut off, the next one; so that there are at least three before it ends badly.
+/// How long after a question that was refused or cut off comes the next, so that at least three have failed before the
+/// process ends.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(3);
 
-/// How often to look whether a thread waits for the disk, and when to look again: who writes a lot runs between two waits.
-const LOOKS_AT_THREADS: usize = 20;
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// How often, and with which pause, to check whether a thread waits for the disk: one that writes a lot runs between two
+/// waits.
+const DISK_CHECKS: usize = 20;
+const DISK_CHECK_PAUSE: Duration = Duration::from_millis(10);
 
-const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: watchdog\r\nConnection: close\r\n\r\n";
+/// How long the last line of the log may take: standard error may be what hangs.
+const LAST_LINE_TIMEOUT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// The length of `HTTP/1.1 200`.
-const STATUS_BYTES: usize = 12;
+/// Starts a watchdog that asks at `local_address`. It ends the process when there is no sign of life.
+pub(super) fn start(
+    local_address: LocalAddress,
+    liveness: Arc<Liveness>,
+    database: &Database,
+    messages: &Sender<Message>,
+) -> Result<Thread> {
+    let (stop, waker) = (Stop::default(), Waker::default());
+    // The service manager gets at least two signs of life in the time that it waits for one.
+    let ask_every = sd_notify::watchdog_enabled().map_or(ASK_EVERY, |limit| ASK_EVERY.min(limit / 2));
+    let watchdog = Watchdog {
+        local_address,
+        liveness,
+        waker: waker.clone(),
+        stop: stop.clone(),
+        ask_every,
+        patience: PATIENCE,
+        ask_again_after: ASK_AGAIN_AFTER,
+    };
+    // Only a service manager shows the counts; without one the memory of a connection is saved.
+    let queue = systemd::is_managed().then(|| database.queue()).transpose()?;
+    Thread::spawn(
+        "watchdog",
+        stop,
+        move || waker.wake(),
+        report_end("watchdog", messages),
+        move || {
+            // At once: whoever has just started the service looks at its status before the first question.
+            report_counts(queue.as_ref());
+            let watched = watchdog.run(|| report_life(queue.as_ref()));
+            if let Err(unanswered) = watched
+                && !watchdog.stop.is_set()
+            {
+                end_process(&unanswered);
+            }
+        },
+    )
+}
 
-/// The watchdog thread's all.
-pub struct Watchdog {
+fn report_life(queue: Option<&Queue>) {
+    systemd::notify(&[NotifyState::Watchdog]);
+    // Only now, because the counts may take their time on a slow disk.
+    report_counts(queue);
+    crate::log::flush_suppressed();
+}
+
+/// Shows what is open in a line of `systemctl status`.
+fn report_counts(queue: Option<&Queue>) {
+    let Some(queue) = queue else { return };
+    let status = match queue.open_events() {
+        Ok((unprocessed, failed)) => format!("{unprocessed} events unprocessed, {failed} in error"),
+        Err(error) => error.to_string(),
+    };
+    systemd::notify(&[NotifyState::Status(&status)]);
+}
+
+/// Ends the process at once, because an orderly end would wait for what hangs; without a line in the log if that would wait
+/// too.
+fn end_process(why: &Unanswered) {
+    let stderr = io::stderr();
+    let mut list = [PollFd::new(&stderr, PollFlags::OUT)];
+    if poll(&mut list, Some(&LAST_LINE_TIMEOUT)).is_ok_and(|writable| writable > 0) {
+        error!("{why}");
+    }
+    std::process::exit(1);
+}
+
+struct Watchdog {
     local_address: LocalAddress,
     liveness: Arc<Liveness>,
     waker: Waker,
@@ -43,9 +119,9 @@ pub struct Watchdog {
     ask_again_after: Duration,
 }
 
-/// There was no sign of life for too long, and what the last attempt met with.
+/// There was no sign of life for this long, and the error of the last attempt.
 #[derive(Debug)]
-pub struct Unanswered(Duration, io::Error);
+struct Unanswered(Duration, io::Error);
 
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,30 +134,8 @@ impl fmt::Display for Unanswered {
 }
 
 impl Watchdog {
-    /// Asks at `local_address`, and looks at `liveness` where there is no answer. To end it, set `stop` and ring `waker`.
-    ///
-    /// `limit` is how long the service manager waits for a sign of life, where it does: it gets at least two in that time.
-    pub fn new(
-        local_address: LocalAddress,
-        liveness: Arc<Liveness>,
-        waker: Waker,
-        stop: Stop,
-        limit: Option<Duration>,
-    ) -> Watchdog {
-        let ask_every = limit.map_or(ASK_EVERY, |limit| ASK_EVERY.min(limit / 2));
-        Watchdog {
-            local_address,
-            liveness,
-            waker,
-            stop,
-            ask_every,
-            patience: PATIENCE,
-            ask_again_after: ASK_AGAIN_AFTER,
-        }
-    }
-
     /// Watches until it is stopped, and calls `on_life` after each sign of life. Errs when there is none.
-    pub fn run(&self, on_life: impl Fn()) -> Result<(), Unanswered> {
+    fn run(&self, on_life: impl Fn()) -> Result<(), Unanswered> {
         loop {
             self.waker.wait(self.ask_every);
             if self.stop.is_set() {
@@ -92,7 +146,7 @@ impl Watchdog {
         }
     }
 
-    /// One question may wait as long as there is patience: it is answered in turn, and a second one later than it.
+    /// A question may wait for the whole of the time: it is answered in turn, and a second one would be later.
     fn await_life(&self) -> Result<(), Unanswered> {
         let before = self.liveness.beats();
         let deadline = Instant::now() + self.patience;
@@ -101,7 +155,7 @@ impl Watchdog {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.is_set() => return Ok(()),
                 Err(error) if Instant::now() + self.ask_again_after >= deadline => {
-                    let is_alive = has_life(before, self.liveness.beats(), waits_for_disk);
+                    let is_alive = is_alive(before, self.liveness.beats(), waits_for_disk);
                     return if is_alive { Ok(()) } else { Err(Unanswered(self.patience, error)) };
                 }
                 Err(_) => self.waker.wait(self.ask_again_after),
@@ -113,25 +167,26 @@ impl Watchdog {
     }
 
     fn ask(&self, timeout: Duration) -> io::Result<()> {
-        let mut connection = self.local_address.connect(timeout)?;
-        connection.write_all(QUESTION)?;
-        let mut status = [0; STATUS_BYTES];
-        connection.read_exact(&mut status)?;
-        judge(&status)
+        match ask::health(&self.local_address, timeout)?.status {
+            // The gate's answers in the place of a receiver that does not answer.
+            502 | 504 => Err(io::Error::new(io::ErrorKind::TimedOut, "the receiver is silent")),
+            _ => Ok(()),
+        }
     }
 }
 
-/// The question itself beats once it is let in, and then somebody waits for the receiver: so nothing that hangs looks alive.
-fn has_life(before: Snapshot, now: Snapshot, waits_for_disk: impl FnOnce() -> bool) -> bool {
-    let is_door_open = now.local_address != before.local_address;
+/// The question itself counts as accepted once it is, and from then on it awaits the receiver: so nothing that hangs seems
+/// alive.
+fn is_alive(before: Snapshot, now: Snapshot, waits_for_disk: impl FnOnce() -> bool) -> bool {
+    let is_accepting = now.local_address != before.local_address;
     let is_receiver_busy = now.answers != before.answers || !now.is_awaited;
-    is_door_open && (is_receiver_busy || waits_for_disk())
+    is_accepting && (is_receiver_busy || waits_for_disk())
 }
 
 /// True if a thread of ours is in uninterruptible sleep, which is how Linux waits for disks (`D` in proc_pid_stat(5)).
 fn waits_for_disk() -> bool {
-    (0..LOOKS_AT_THREADS).any(|_| {
-        std::thread::sleep(LOOK_AGAIN_AFTER);
+    (0..DISK_CHECKS).any(|_| {
+        std::thread::sleep(DISK_CHECK_PAUSE);
         let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
         let states = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default());
         // The thread's name comes before, in parentheses.
@@ -139,39 +194,27 @@ fn waits_for_disk() -> bool {
     })
 }
 
-/// The gate answers 502 and 504 in the place of a receiver that does not.
-fn judge(status: &[u8; STATUS_BYTES]) -> io::Result<()> {
-    match status.strip_prefix(b"HTTP/1.1 ") {
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, "not HTTP")),
-        Some(b"502" | b"504") => Err(io::Error::new(io::ErrorKind::TimedOut, "the receiver is silent")),
-        Some(_) => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::listen::{self, Listener};
+    use std::io::Write;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     const PATIENCE: Duration = Duration::from_millis(400);
 
     fn watchdog(local_address: LocalAddress) -> (Watchdog, Stop) {
         let stop = Stop::default();
-        let (waker, ask_every, ask_again_after) = (Waker::default(), Duration::from_millis(5), PATIENCE / 4);
-        let liveness = Arc::default();
-        (
-            Watchdog {
-                local_address,
-                liveness,
-                waker,
-                stop: stop.clone(),
-                ask_every,
-                patience: PATIENCE,
-                ask_again_after,
-            },
-            stop,
-        )
+        let watchdog = Watchdog {
+            local_address,
+            liveness: Arc::default(),
+            waker: Waker::default(),
+            stop: stop.clone(),
+            ask_every: Duration::from_millis(5),
+            patience: PATIENCE,
+            ask_again_after: PATIENCE / 4,
+        };
+        (watchdog, stop)
     }
 
     fn listener() -> Listener {
@@ -202,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_door_that_is_shut_is_tried_several_times() {
+    fn a_socket_that_refuses_connections_is_tried_several_times() {
         let listener = listener();
         let (watchdog, _) = watchdog(listener.local_address().unwrap());
         drop(listener);
@@ -228,24 +271,24 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_life_in_the_place_of_an_answer() {
+    fn without_an_answer_other_signs_of_life_count() {
         let before = Snapshot { local_address: 1, answers: 1, is_awaited: false };
         let silent = Snapshot { local_address: 2, is_awaited: true, ..before };
         let table = [
-            ("nobody was let in", before, true, false),
-            ("only those are served who are in", Snapshot { answers: 9, ..before }, true, false),
+            ("no connection was accepted", before, true, false),
+            ("only connections from before are served", Snapshot { answers: 9, ..before }, true, false),
             ("a crowd that says nothing", Snapshot { local_address: 9, ..before }, false, true),
             ("a crowd that is answered", Snapshot { answers: 9, ..silent }, false, true),
             ("a receiver that hangs", silent, false, false),
             ("a slow disk", silent, true, true),
         ];
         for (what, now, waits_for_disk, is_alive) in table {
-            assert_eq!(has_life(before, now, || waits_for_disk), is_alive, "{what}");
+            assert_eq!(super::is_alive(before, now, || waits_for_disk), is_alive, "{what}");
         }
     }
 
     #[test]
-    fn what_the_gate_says_in_the_receivers_place_is_no_life() {
+    fn an_answer_of_the_gate_alone_is_no_life() {
         for text in
             ["HTTP/1.1 502 Bad Gateway\r\n\r\n", "HTTP/1.1 504 Gateway Timeout\r\n\r\n", "220 smtp ready, go\r\n"]
         {
@@ -258,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_backlog_of_a_unix_socket_is_waited_for_no_longer_than_patience() {
+    fn a_full_backlog_of_a_unix_socket_is_waited_for_in_time() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let listener = listen::bind(&listen::Listen::Unix(path.clone())).unwrap();

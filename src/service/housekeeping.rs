@@ -1,0 +1,163 @@
+//! What is done now and then: old events are deleted, and a disk that fills up is reported in time.
+
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+
+use super::error::Result;
+use super::thread::{Message, Thread, lower_priority, report_end};
+use crate::clock::{self, ClockStepDetector, Timestamp};
+use crate::config::{Config, Retention};
+use crate::current::Current;
+use crate::stop::{Stop, Waker};
+use crate::store::{self, Cursor, Database, Disk, Expired, Pruner, Rule};
+
+/// The longest time between two rounds. The first is a round away, so that a machine without a clock battery can have asked
+/// for the time before.
+const MAX_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// The shortest time between two rounds, for events that are kept for seconds only.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Rounds in the shortest age that is configured: nothing is kept for more than a tenth longer than asked for.
+const ROUNDS_PER_AGE: u32 = 10;
+
+/// The pause after each batch, which leaves the disk to others for most of the time.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The pause while events are processed. Pruning never stops altogether: a machine that is never idle fills its disk too.
+const PAUSE_WHILE_BUSY: Duration = Duration::from_secs(1);
+
+/// What a configuration says about housekeeping.
+#[derive(Debug)]
+pub(super) struct Policy {
+    retention: Retention,
+    disk_reserve_bytes: u64,
+}
+
+impl Policy {
+    pub(super) fn of(config: &Config) -> Policy {
+        Policy { retention: config.retention.clone(), disk_reserve_bytes: config.disk_reserve_bytes }
+    }
+}
+
+pub(super) fn start_housekeeper(
+    database: &Database,
+    policy: Current<Policy>,
+    messages: &Sender<Message>,
+) -> Result<Thread> {
+    let (stop, waker) = (Stop::default(), Waker::default());
+    let housekeeper = Housekeeper {
+        pruner: database.pruner()?,
+        policy,
+        waker: waker.clone(),
+        stop: stop.clone(),
+        started: Instant::now(),
+        clock_steps: ClockStepDetector::default(),
+        was_clock_trusted: true,
+        is_disk_low: false,
+    };
+    Thread::spawn(
+        "housekeeper",
+        stop,
+        move || waker.wake(),
+        report_end("housekeeper", messages),
+        move || {
+            lower_priority();
+            housekeeper.run();
+        },
+    )
+}
+
+struct Housekeeper {
+    pruner: Pruner,
+    policy: Current<Policy>,
+    waker: Waker,
+    stop: Stop,
+    started: Instant,
+    clock_steps: ClockStepDetector,
+    was_clock_trusted: bool,
+    is_disk_low: bool,
+}
+
+impl Housekeeper {
+    fn run(mut self) {
+        self.is_clock_trusted(clock::now());
+        self.check_disk();
+        loop {
+            self.waker.wait(interval(&self.policy.get().retention));
+            if self.stop.is_set() {
+                return;
+            }
+            self.check_disk();
+            self.prune();
+        }
+    }
+
+    fn prune(&mut self) {
+        let now = clock::now();
+        let rules = self.policy.get().retention.rules(now);
+        let is_trusted = self.is_clock_trusted(now);
+        if !is_trusted && self.was_clock_trusted && !rules.is_empty() {
+            warn!("the clock was set, or is not set: nothing is pruned until it has been right for an hour");
+        }
+        self.was_clock_trusted = is_trusted;
+        if !is_trusted || rules.is_empty() {
+            return;
+        }
+        match self.delete(&rules) {
+            Ok(0) => {}
+            Ok(deleted) => info!("pruned {deleted} events"),
+            Err(error) => warn!("old events cannot be pruned yet: {error}"),
+        }
+        self.pruner.shrink();
+    }
+
+    /// Returns how many events were deleted.
+    fn delete(&self, rules: &[Rule]) -> store::Result<usize> {
+        let mut deleted = 0;
+        for rule in rules {
+            let count = self.delete_by(*rule)?;
+            deleted += if rule.what == Expired::Duplicates { 0 } else { count };
+        }
+        Ok(deleted)
+    }
+
+    fn delete_by(&self, rule: Rule) -> store::Result<usize> {
+        let pruner = &self.pruner;
+        let mut cursor = Cursor::new(rule);
+        let mut deleted = 0;
+        loop {
+            let batch = pruner.find(&mut cursor)?;
+            if batch.events.is_empty() || self.stop.is_set() {
+                return Ok(deleted);
+            }
+            deleted += pruner.forget(&cursor, &batch)?;
+            pruner.checkpoint();
+            self.waker.wait(if pruner.is_busy()? { PAUSE_WHILE_BUSY } else { PAUSE });
+        }
+    }
+
+    fn is_clock_trusted(&mut self, now: Timestamp) -> bool {
+        self.clock_steps.judge(self.started.elapsed(), now)
+    }
+
+    /// Warns once when the disk fills up, and again when it has been emptied and fills up again.
+    fn check_disk(&mut self) {
+        let Some(disk) = Disk::of(self.pruner.path()) else { return };
+        let is_low = disk.is_nearly_full(self.policy.get().disk_reserve_bytes);
+        if is_low && !self.is_disk_low {
+            warn!(
+                "the disk that holds the database is nearly full, with {} MiB free: make room, or let [retention] do so",
+                disk.free_bytes >> 20
+            );
+        }
+        self.is_disk_low = is_low;
+    }
+}
+
+/// How long until the next round.
+fn interval(retention: &Retention) -> Duration {
+    retention.shortest().map_or(MAX_INTERVAL, |age| (age / ROUNDS_PER_AGE).clamp(MIN_INTERVAL, MAX_INTERVAL))
+}

@@ -1,0 +1,31 @@
+//! The signals of the process.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::Builder;
+
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::iterator::Signals;
+
+use super::error::{Error, Result};
+use super::thread::Message;
+
+/// Starts a thread that passes signals on. It is never stopped: a second SIGTERM changes nothing.
+pub(super) fn watch(messages: Sender<Message>) -> Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(Error::Signals)?;
+    // Any handler will do. If SIGCHLD is inherited as ignored, the kernel discards the exit codes of commands. SIGXFSZ ends
+    // a process that writes beyond its limit on file sizes; with a handler the write fails instead.
+    for signal in [SIGCHLD, SIGXFSZ] {
+        signal_hook::flag::register(signal, Arc::default()).map_err(Error::Signals)?;
+    }
+    let watch = move || {
+        for signal in signals.forever() {
+            let message = if signal == SIGHUP { Message::Reload } else { Message::Stop };
+            if messages.send(message).is_err() {
+                return; // the main thread is stopping already
+            }
+        }
+    };
+    Builder::new().name("signals".to_owned()).spawn(watch).map_err(Error::Signals)?;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! The one handle for every thread of the service, and what threads tell the main thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Sender;
+use std::thread::{Builder, JoinHandle};
+
+use rustix::process::setpriority_process;
+
+use super::error::{Error, Result};
+use crate::stop::Stop;
+
+/// The nice value of background threads: on a busy core they still get a tenth of its time.
+const BACKGROUND_NICE: i32 = 10;
+
+/// What the main thread waits for.
+pub(super) enum Message {
+    Stop,
+    Reload,
+    /// The thread of this name has ended, and was not asked to.
+    Ended(String),
+}
+
+/// A running thread, from outside. Dropping it leaves the thread running.
+pub(super) struct Thread {
+    stop: Stop,
+    wake: Box<dyn Fn() + Send>,
+    handle: JoinHandle<()>,
+}
+
+impl Thread {
+    /// Runs `body`, which returns soon after `stop` is set and `wake` was called. If it returns earlier, or panics, `on_end`
+    /// is called.
+    pub(super) fn spawn(
+        name: &str,
+        stop: Stop,
+        wake: impl Fn() + Send + 'static,
+        on_end: impl FnOnce() + Send + 'static,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<Thread> {
+        let is_stopping = stop.clone();
+        let run = move || {
+            let ended = catch_unwind(AssertUnwindSafe(body));
+            if ended.is_err() || !is_stopping.is_set() {
+                on_end();
+            }
+        };
+        let failed = |error| Error::Thread { name: name.to_owned(), error };
+        let handle = Builder::new().name(name.to_owned()).spawn(run).map_err(failed)?;
+        Ok(Thread { stop, wake: Box::new(wake), handle })
+    }
+
+    pub(super) fn wake(&self) {
+        (self.wake)();
+    }
+
+    /// Asks it to end, and does not wait for that.
+    pub(super) fn request_stop(&self) {
+        self.stop.set();
+        self.wake();
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    /// Waits until it has ended.
+    pub(super) fn join(self) {
+        let _ = self.handle.join(); // `spawn` has caught the panic
+    }
+
+    pub(super) fn stop(self) {
+        self.request_stop();
+        self.join();
+    }
+}
+
+/// For [`Thread::spawn`]: ends the process in order, because half a service that looks whole is worse than a restart.
+pub(super) fn report_end(name: &str, messages: &Sender<Message>) -> impl FnOnce() + Send + 'static {
+    let (name, messages) = (name.to_owned(), messages.clone());
+    move || {
+        let _ = messages.send(Message::Ended(name)); // without a receiver the process is already stopping
+    }
+}
+
+/// Lets threads that a provider waits for run before the calling one: with one or two cores, a worker that catches up would
+/// take their time. Where that is not allowed, nothing else changes.
+pub(super) fn lower_priority() {
+    let _ = setpriority_process(None, BACKGROUND_NICE); // on Linux that is the calling thread alone
+}
