@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::event::Event;
 use crate::json;
-use crate::suggest::closest;
+use crate::suggest::hint;
 
 /// Templates with this name have what they print escaped for Slack.
 const MRKDWN: &str = "mrkdwn";
@@ -255,11 +255,7 @@ fn refuse_unknown_variables(source: &str, named: HashSet<String>) -> Result<(), 
     let functions: Vec<&str> = TEMPLATES.globals().map(|(name, _)| name).collect();
     let is_known = |name: &str| VARIABLES.contains(&name) || functions.contains(&name) || sets(source, name);
     let Some(unknown) = named.iter().filter(|name| !is_known(name)).min() else { return Ok(()) };
-    let way_out = match closest(unknown, VARIABLES) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("known: {}", VARIABLES.join(", ")),
-    };
-    Err(TemplateError(format!("no variable {unknown:?}; {way_out}")))
+    Err(TemplateError(format!("no variable {unknown:?}; {}", hint(unknown, &VARIABLES))))
 }
 
 /// Whether a template may set this variable: the engine, asked what is undeclared, forgets what was set within an `if`.

@@ -112,7 +112,7 @@ impl Report {
     }
 
     fn secrets(&mut self, source: &Source, secrets: &[SecretRef], env: &Env) {
-        self.line("", &format!("verifies {}", provider::verified(&source.verifier)));
+        self.line("", &format!("verifies {}", provider::verification_text(&source.verifier)));
         for secret in secrets {
             match super::secret::decoded(source, secret, env) {
                 Ok(_) => self.line("", &format!("verified with {secret}")),

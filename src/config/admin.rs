@@ -1,26 +1,26 @@
-//! `[admin]`: the private listener, and who may use it.
+//! `[admin]`: the private listener, and who can use it.
 
 use std::str::FromStr;
 
 use toml::Value;
 
-use super::reader::{Parsed, Reader, parsed, text};
+use super::reader::Reader;
+use super::values::{Parsed, parsed, text};
 use crate::listen::{Listen, ListenError};
 use crate::secret::SecretRef;
 
-/// Only this machine, beside the public listener's default.
+/// This machine only; the port after the public listener's default.
 const DEFAULT_LISTEN: &str = "127.0.0.1:5001";
 
-/// What switches the listener off.
 const OFF: &str = "off";
 
 /// The private listener.
 #[derive(Clone, Debug)]
 pub struct Admin {
     pub listen: AdminListen,
-    /// Asked for wherever it is set. Who may connect from elsewhere must have it.
+    /// Required from every client if it is set. It must be set if the listener can be reached from other machines.
     pub token: Option<SecretRef>,
-    /// Names by which browsers know it, beside those of this machine.
+    /// Host names by which browsers reach it, besides those of this machine.
     pub hosts: Vec<String>,
 }
 
@@ -28,7 +28,7 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminListen {
     Off,
-    /// Nobody has chosen: where the place is taken, deliveries are received without it.
+    /// Not configured: if the default address is taken, hookbox runs without this listener.
     ByDefault,
     At(Listen),
 }

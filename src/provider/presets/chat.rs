@@ -1,16 +1,17 @@
 //! Messages of all kinds.
 
-use super::{BASE, FORM, JSON};
-use crate::provider::handshake::{HANDSHAKE, Handshake, Is, Kind, Proof};
-use crate::provider::scheme::{Algorithm, Encoding, KeyEncoding};
-use crate::provider::{Preset, Sample, twilio};
+use crate::provider::algorithm::{Algorithm, Encoding};
+use crate::provider::handshake::{BodyType, Condition, HANDSHAKE, Handshake, Signing};
+use crate::provider::key::KeyEncoding;
+use crate::provider::preset::{BASE, JSON, Preset, Sample};
+use crate::provider::selector::FORM;
+use crate::provider::twilio;
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "slack",
         title: "Slack",
         docs: "https://docs.slack.dev/authentication/verifying-requests-from-slack",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Slack-Signature",
         prefix: "v0=",
         signed: "v0:{ts}:{body}",
@@ -21,15 +22,15 @@ pub(super) static PRESETS: &[Preset] = &[
         event: &["json:/event/type", "json:/type", "form:command"],
         handshakes: &[
             Handshake {
-                when: &[("json:/type", Is::Text("url_verification"))],
-                proof: Proof::Signed,
-                kind: Kind::Text,
+                when: &[("json:/type", Condition::Equals("url_verification"))],
+                signing: Signing::Signed,
+                body_type: BodyType::Text,
                 reply: "{json:/challenge}",
                 ..HANDSHAKE
             },
-            Handshake { method: "GET", when: &[("query:ssl_check", Is::Text("1"))], ..HANDSHAKE },
+            Handshake { method: "GET", when: &[("query:ssl_check", Condition::Equals("1"))], ..HANDSHAKE },
             // Sent to the address of a slash command, to look at its certificate.
-            Handshake { when: &[("form:ssl_check", Is::Text("1"))], ..HANDSHAKE },
+            Handshake { when: &[("form:ssl_check", Condition::Equals("1"))], ..HANDSHAKE },
         ],
         forms: true,
         setup: "Event Subscriptions, Slash Commands, Interactivity: the address; take over the app's signing secret",
@@ -41,16 +42,15 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "zoom",
         title: "Zoom",
         docs: "https://developers.zoom.us/docs/api/webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:x-zm-signature",
         prefix: "v0=",
         signed: "v0:{ts}:{body}",
         ts: "header:x-zm-request-timestamp",
         event: &["json:/event"],
         handshakes: &[Handshake {
-            when: &[("json:/event", Is::Text("endpoint.url_validation"))],
-            proof: Proof::Signed,
-            kind: Kind::Json,
+            when: &[("json:/event", Condition::Equals("endpoint.url_validation"))],
+            signing: Signing::Signed,
+            body_type: BodyType::Json,
             reply: r#"{{"plainToken":"{json:/payload/plainToken}","encryptedToken":"{hmac_hex:json:/payload/plainToken}"}}"#,
             ..HANDSHAKE
         }],
@@ -73,15 +73,15 @@ pub(super) static PRESETS: &[Preset] = &[
         handshakes: &[
             Handshake {
                 // An event has this type too, and an event.
-                when: &[("json:/type", Is::Text("1")), ("json:/event/type", Is::Absent)],
-                proof: Proof::Signed,
-                kind: Kind::Json,
+                when: &[("json:/type", Condition::Equals("1")), ("json:/event/type", Condition::Absent)],
+                signing: Signing::Signed,
+                body_type: BodyType::Json,
                 reply: "{{\"type\":1}}",
                 ..HANDSHAKE
             },
             Handshake {
-                when: &[("json:/type", Is::Text("0"))],
-                proof: Proof::Signed,
+                when: &[("json:/type", Condition::Equals("0"))],
+                signing: Signing::Signed,
                 status: 204,
                 // Wanted though there is no content.
                 headers: &[("Content-Type", "application/json")],
@@ -112,7 +112,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "teams-outgoing",
         title: "Microsoft Teams, outgoing webhook",
         docs: "https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-outgoing-webhook",
-        alg: Algorithm::HmacSha256,
         sig: "header:Authorization",
         prefix: "HMAC ",
         enc: Encoding::Base64,
@@ -128,18 +127,17 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "meta",
         title: "Meta: Facebook, Instagram, WhatsApp",
         docs: "https://developers.facebook.com/docs/graph-api/webhooks/getting-started",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Hub-Signature-256",
         prefix: "sha256=",
         event: &["json:/entry/0/changes/0/field", "json:/object"],
         handshakes: &[Handshake {
             method: "GET",
             when: &[
-                ("query:hub.mode", Is::Text("subscribe")),
-                ("query:hub.verify_token", Is::VerifyToken),
-                ("query:hub.challenge", Is::Any),
+                ("query:hub.mode", Condition::Equals("subscribe")),
+                ("query:hub.verify_token", Condition::VerifyToken),
+                ("query:hub.challenge", Condition::Present),
             ],
-            kind: Kind::Text,
+            body_type: BodyType::Text,
             reply: "{query:hub.challenge}",
             ..HANDSHAKE
         }],
@@ -167,7 +165,7 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "twilio",
         title: "Twilio",
         docs: "https://github.com/twilio/twilio-python/blob/main/twilio/request_validator.py",
-        code: Some(twilio::CODE),
+        custom: Some(twilio::SCHEME),
         id: &["header:I-Twilio-Idempotency-Token", "{form:MessageSid}:{form:MessageStatus}", "form:MessageSid"],
         forms: true,
         setup: "the number's or service's webhook: the address; the secret is the account's auth token",
@@ -197,7 +195,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "mailgun",
         title: "Mailgun",
         docs: "https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks",
-        alg: Algorithm::HmacSha256,
         sig: "json:/signature/signature",
         signed: "{ts}{json:/signature/token}",
         ts: "json:/signature/timestamp",
@@ -212,7 +209,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "mailgun-routes",
         title: "Mailgun, messages forwarded by a route",
         docs: "https://documentation.mailgun.com/docs/mailgun/user-manual/receive-forward-store/receive-http",
-        alg: Algorithm::HmacSha256,
         sig: "form:signature",
         signed: "{ts}{form:token}",
         ts: "form:timestamp",

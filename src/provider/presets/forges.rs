@@ -1,17 +1,16 @@
 //! Code forges and their trackers.
 
 use super::standard::STANDARD;
-use super::{BASE, FORM, JSON};
-use crate::provider::handshake::{HANDSHAKE, Handshake, Is};
-use crate::provider::scheme::Algorithm;
-use crate::provider::{Preset, Sample};
+use crate::provider::algorithm::Algorithm;
+use crate::provider::handshake::{Condition, HANDSHAKE, Handshake};
+use crate::provider::preset::{BASE, JSON, Preset, Sample};
+use crate::provider::selector::FORM;
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "github",
         title: "GitHub",
         docs: "https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Hub-Signature-256",
         prefix: "sha256=",
         id: &["header:X-GitHub-Delivery"],
@@ -50,7 +49,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "gitea",
         title: "Gitea",
         docs: "https://github.com/go-gitea/gitea/blob/main/services/webhook/deliver.go",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Gitea-Signature",
         signed: "{payload}",
         id: &["header:X-Gitea-Delivery"],
@@ -65,7 +63,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "gitea-form",
         title: "Gitea, content type form only",
         docs: "https://github.com/go-gitea/gitea/blob/main/services/webhook/deliver.go",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Gitea-Signature",
         signed: "{form:payload}",
         id: &["header:X-Gitea-Delivery"],
@@ -81,7 +78,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "forgejo",
         title: "Forgejo",
         docs: "https://forgejo.org/docs/latest/user/webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Forgejo-Signature",
         signed: "{payload}",
         id: &["header:X-Forgejo-Delivery"],
@@ -96,7 +92,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "gogs",
         title: "Gogs",
         docs: "https://github.com/gogs/gogs/blob/main/internal/database/webhook.go",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Gogs-Signature",
         signed: "{payload}",
         id: &["header:X-Gogs-Delivery"],
@@ -111,13 +106,15 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "bitbucket",
         title: "Bitbucket",
         docs: "https://support.atlassian.com/bitbucket-cloud/docs/manage-webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Hub-Signature",
         prefix: "sha256=",
         id: &["header:X-Request-UUID", "header:X-Request-Id"],
         event: &["header:X-Event-Key"],
         // The button "Test connection" of Bitbucket Server, which is not signed.
-        handshakes: &[Handshake { when: &[("header:X-Event-Key", Is::Text("diagnostics:ping"))], ..HANDSHAKE }],
+        handshakes: &[Handshake {
+            when: &[("header:X-Event-Key", Condition::Equals("diagnostics:ping"))],
+            ..HANDSHAKE
+        }],
         setup: "Repository settings, Webhooks: the address and a secret of your own",
         answer: "2xx within 10 s (unconfirmed)",
         retries: "twice more (unconfirmed); payloads over 256 KB are dropped by it silently",
@@ -127,7 +124,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "jira",
         title: "Jira, administrator's webhook",
         docs: "https://developer.atlassian.com/cloud/jira/platform/webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Hub-Signature",
         prefix: "sha256=",
         id: &["header:X-Atlassian-Webhook-Identifier"],

@@ -1,15 +1,15 @@
 //! Payments and shops.
 
-use super::{BASE, JSON};
-use crate::provider::scheme::{Algorithm, Encoding, KeyEncoding};
-use crate::provider::{Preset, Sample, adyen};
+use crate::provider::adyen;
+use crate::provider::algorithm::Encoding;
+use crate::provider::key::KeyEncoding;
+use crate::provider::preset::{BASE, JSON, Preset, Sample};
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "stripe",
         title: "Stripe",
         docs: "https://docs.stripe.com/webhooks#verify-manually",
-        alg: Algorithm::HmacSha256,
         sig: "header:Stripe-Signature",
         split: ",",
         prefix: "v1=",
@@ -27,7 +27,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "paddle",
         title: "Paddle",
         docs: "https://developer.paddle.com/webhooks/signature-verification",
-        alg: Algorithm::HmacSha256,
         sig: "header:Paddle-Signature",
         split: ";",
         prefix: "h1=",
@@ -45,7 +44,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "square",
         title: "Square",
         docs: "https://developer.squareup.com/docs/webhooks/step3validate",
-        alg: Algorithm::HmacSha256,
         sig: "header:x-square-hmacsha256-signature",
         enc: Encoding::Base64,
         signed: "{url}{body}",
@@ -60,7 +58,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "shopify",
         title: "Shopify",
         docs: "https://shopify.dev/docs/apps/build/webhooks/subscribe/https",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Shopify-Hmac-SHA256|header:Shopify-Hmac-SHA256",
         enc: Encoding::Base64,
         id: &["header:X-Shopify-Webhook-Id|header:Shopify-Webhook-Id"],
@@ -74,7 +71,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "adyen-banking",
         title: "Adyen platform",
         docs: "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
-        alg: Algorithm::HmacSha256,
         sig: "header:HmacSignature",
         enc: Encoding::Base64,
         key: KeyEncoding::Hex,
@@ -89,7 +85,7 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "Adyen payments",
         docs: "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
         key: KeyEncoding::Hex,
-        code: Some(adyen::CODE),
+        custom: Some(adyen::SCHEME),
         id: &[
             "{json:/notificationItems/0/NotificationRequestItem/pspReference}:{json:/notificationItems/0/NotificationRequestItem/eventCode}:{json:/notificationItems/0/NotificationRequestItem/success}",
         ],

@@ -1,16 +1,15 @@
 //! Builds, deployments, alerts.
 
-use super::{BASE, JSON};
-use crate::provider::handshake::{HANDSHAKE, Handshake, Is};
-use crate::provider::scheme::{Algorithm, Encoding};
-use crate::provider::{Preset, Sample, netlify};
+use crate::provider::algorithm::{Algorithm, Encoding};
+use crate::provider::handshake::{Condition, HANDSHAKE, Handshake};
+use crate::provider::netlify;
+use crate::provider::preset::{BASE, JSON, Preset, Sample};
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "pagerduty",
         title: "PagerDuty",
         docs: "https://developer.pagerduty.com/docs/verifying-webhook-signatures",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-PagerDuty-Signature",
         split: ",",
         prefix: "v1=",
@@ -25,7 +24,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "circleci",
         title: "CircleCI",
         docs: "https://circleci.com/docs/guides/integration/outbound-webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:circleci-signature",
         split: ",",
         prefix: "v1=",
@@ -40,7 +38,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "sentry",
         title: "Sentry",
         docs: "https://docs.sentry.io/organization/integrations/integration-platform/webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:Sentry-Hook-Signature",
         id: &["header:Request-ID"],
         event: &["header:Sentry-Hook-Resource"],
@@ -53,7 +50,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "grafana",
         title: "Grafana alerting",
         docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Grafana-Alerting-Signature",
         event: &["json:/status"],
         setup: "Contact points, Webhook: the address, HMAC signature with a secret of your own",
@@ -65,7 +61,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "grafana-ts",
         title: "Grafana alerting, with a timestamp header",
         docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Grafana-Alerting-Signature",
         signed: "{ts}:{body}",
         ts: "header:X-Grafana-Alerting-Signature-Timestamp",
@@ -107,7 +102,7 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "netlify",
         title: "Netlify",
         docs: "https://docs.netlify.com/site-deploys/notifications/#payload-signature",
-        code: Some(netlify::CODE),
+        custom: Some(netlify::SCHEME),
         // One deployment is built, published, locked and unlocked, and sent each time.
         id: &[
             "{json:/id}:{json:/state}:{header:X-Netlify-Event}:{json:/updated_at}",
@@ -125,7 +120,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "heroku",
         title: "Heroku",
         docs: "https://devcenter.heroku.com/articles/app-webhooks",
-        alg: Algorithm::HmacSha256,
         sig: "header:Heroku-Webhook-Hmac-SHA256",
         enc: Encoding::Base64,
         id: &["json:/id"],
@@ -139,7 +133,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "buildkite",
         title: "Buildkite, signature",
         docs: "https://buildkite.com/docs/apis/webhooks/pipelines",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Buildkite-Signature",
         split: ",",
         prefix: "signature=",
@@ -177,14 +170,14 @@ pub(super) static PRESETS: &[Preset] = &[
         status: 204,
         handshakes: &[Handshake {
             method: "OPTIONS",
-            when: &[("header:WebHook-Request-Origin", Is::AllowedOrigin)],
+            when: &[("header:WebHook-Request-Origin", Condition::AllowedOrigin)],
             headers: &[
                 ("Allow", "POST"),
                 ("WebHook-Allowed-Origin", "{header:WebHook-Request-Origin}"),
                 ("WebHook-Allowed-Rate", "{header:WebHook-Request-Rate}"),
                 ("WebHook-Allowed-Rate", "*"),
             ],
-            hides_method: true,
+            else_wrong_method: true,
             ..HANDSHAKE
         }],
         setup: "the address, and Authorization: Bearer (or ?access_token=) with a secret of your own; the sender's origin, or *, in allowed_origins of [sources.NAME]",

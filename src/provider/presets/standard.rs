@@ -1,8 +1,8 @@
 //! Standard Webhooks, and those who have it from Svix.
 
-use super::BASE;
-use crate::provider::Preset;
-use crate::provider::scheme::{Algorithm, Encoding, KeyEncoding};
+use crate::provider::algorithm::{Algorithm, Encoding};
+use crate::provider::key::KeyEncoding;
+use crate::provider::preset::{BASE, Preset};
 
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 pub(super) const STANDARD: Preset = Preset {
