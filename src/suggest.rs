@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn suggests_only_what_is_near() {
+    fn suggests_only_close_words() {
         let known = ["serve", "check", "list", "stats"];
         assert_eq!(closest("lst", known), Some("list"));
         assert_eq!(closest("lsit", known), Some("list"));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn prefers_the_nearest() {
+    fn prefers_the_closest() {
         assert_eq!(closest("secrets", ["secret", "sectors"]), Some("secret"));
     }
 }
