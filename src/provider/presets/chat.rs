@@ -20,6 +20,7 @@ pub(super) static PRESETS: &[Preset] = &[
         tolerance_future_s: 300,
         id: &["json:/event_id", "form:trigger_id", "json:/trigger_id"],
         event: &["json:/event/type", "json:/type", "form:command"],
+        forms: true,
         handshakes: &[
             Handshake {
                 when: &[("json:/type", Condition::Equals("url_verification"))],
@@ -29,10 +30,9 @@ pub(super) static PRESETS: &[Preset] = &[
                 ..HANDSHAKE
             },
             Handshake { method: "GET", when: &[("query:ssl_check", Condition::Equals("1"))], ..HANDSHAKE },
-            // Sent to the address of a slash command, to look at its certificate.
+            // Sent to the address of a slash command, to check its certificate.
             Handshake { when: &[("form:ssl_check", Condition::Equals("1"))], ..HANDSHAKE },
         ],
-        forms: true,
         setup: "Event Subscriptions, Slash Commands, Interactivity: the address; take over the app's signing secret",
         answer: "2xx within 3 s; a body would be shown to the user",
         retries: "at once, after 1 min, after 5 min",
@@ -72,7 +72,7 @@ pub(super) static PRESETS: &[Preset] = &[
         event: &["json:/event/type", "json:/type"],
         handshakes: &[
             Handshake {
-                // An event has this type too, and an event.
+                // An event has this type too, and has the member `event`.
                 when: &[("json:/type", Condition::Equals("1")), ("json:/event/type", Condition::Absent)],
                 signing: Signing::Signed,
                 body_type: BodyType::Json,
@@ -83,7 +83,7 @@ pub(super) static PRESETS: &[Preset] = &[
                 when: &[("json:/type", Condition::Equals("0"))],
                 signing: Signing::Signed,
                 status: 204,
-                // Wanted though there is no content.
+                // Required although there is no content.
                 headers: &[("Content-Type", "application/json")],
                 ..HANDSHAKE
             },
@@ -100,7 +100,7 @@ pub(super) static PRESETS: &[Preset] = &[
         alg: Algorithm::Token,
         sig: "header:X-Telegram-Bot-Api-Secret-Token",
         id: &["json:/update_id"],
-        // An update has its number and one thing, named after what it is.
+        // The other member of an update is named after its kind.
         event: &["beside:update_id"],
         setup: "call setWebhook with the address as url and a secret of your own as secret_token",
         answer: "2xx",

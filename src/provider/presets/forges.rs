@@ -6,6 +6,16 @@ use crate::provider::handshake::{Condition, HANDSHAKE, Handshake};
 use crate::provider::preset::{BASE, JSON, Preset, Sample};
 use crate::provider::selector::FORM;
 
+/// Gitea, and the forges that share its code.
+const GITEA: Preset = Preset {
+    signed: "{payload}",
+    forms: true,
+    setup: "Settings, Webhooks: the address and a secret of your own; either content type",
+    answer: "2xx within 5 s (unconfirmed)",
+    retries: "none",
+    ..BASE
+};
+
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "github",
@@ -50,14 +60,10 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "Gitea",
         docs: "https://github.com/go-gitea/gitea/blob/main/services/webhook/deliver.go",
         sig: "header:X-Gitea-Signature",
-        signed: "{payload}",
         id: &["header:X-Gitea-Delivery"],
         event: &["header:X-Gitea-Event"],
-        forms: true,
-        setup: "Settings, Webhooks: the address and a secret of your own; either content type",
-        answer: "2xx within 5 s (unconfirmed)",
         retries: "none; press Test Delivery or Replay",
-        ..BASE
+        ..GITEA
     },
     Preset {
         name: "gitea-form",
@@ -67,40 +73,28 @@ pub(super) static PRESETS: &[Preset] = &[
         signed: "{form:payload}",
         id: &["header:X-Gitea-Delivery"],
         event: &["header:X-Gitea-Event"],
-        forms: true,
         setup: "Settings, Webhooks: the address, content type application/x-www-form-urlencoded, a secret of your own",
-        answer: "2xx within 5 s (unconfirmed)",
-        retries: "none",
         sample: Sample { content_type: FORM, body: "payload=%7B%7D", ..JSON },
-        ..BASE
+        ..GITEA
     },
     Preset {
         name: "forgejo",
         title: "Forgejo",
         docs: "https://forgejo.org/docs/latest/user/webhooks/",
         sig: "header:X-Forgejo-Signature",
-        signed: "{payload}",
         id: &["header:X-Forgejo-Delivery"],
         event: &["header:X-Forgejo-Event"],
-        forms: true,
-        setup: "Settings, Webhooks: the address and a secret of your own; either content type",
-        answer: "2xx within 5 s (unconfirmed)",
-        retries: "none",
-        ..BASE
+        ..GITEA
     },
     Preset {
         name: "gogs",
         title: "Gogs",
         docs: "https://github.com/gogs/gogs/blob/main/internal/database/webhook.go",
         sig: "header:X-Gogs-Signature",
-        signed: "{payload}",
         id: &["header:X-Gogs-Delivery"],
         event: &["header:X-Gogs-Event"],
-        forms: true,
-        setup: "Settings, Webhooks: the address and a secret of your own; either content type",
         answer: "2xx, no redirect",
-        retries: "none",
-        ..BASE
+        ..GITEA
     },
     Preset {
         name: "bitbucket",
@@ -110,7 +104,7 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "sha256=",
         id: &["header:X-Request-UUID", "header:X-Request-Id"],
         event: &["header:X-Event-Key"],
-        // The button "Test connection" of Bitbucket Server, which is not signed.
+        // "Test connection" of Bitbucket Server is not signed.
         handshakes: &[Handshake {
             when: &[("header:X-Event-Key", Condition::Equals("diagnostics:ping"))],
             ..HANDSHAKE

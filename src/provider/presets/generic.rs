@@ -1,4 +1,4 @@
-//! Senders of your own: for anything that is not in the other tables.
+//! Senders of your own, for anything that is not in the other tables.
 
 use crate::provider::algorithm::Algorithm;
 use crate::provider::preset::{BASE, Preset, WithoutId};

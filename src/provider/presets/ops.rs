@@ -5,6 +5,23 @@ use crate::provider::handshake::{Condition, HANDSHAKE, Handshake};
 use crate::provider::netlify;
 use crate::provider::preset::{BASE, JSON, Preset, Sample};
 
+const GRAFANA: Preset = Preset {
+    docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
+    sig: "header:X-Grafana-Alerting-Signature",
+    event: &["json:/status"],
+    answer: "2xx",
+    retries: "by its notification policy",
+    ..BASE
+};
+
+const BUILDKITE: Preset = Preset {
+    docs: "https://buildkite.com/docs/apis/webhooks/pipelines",
+    event: &["header:X-Buildkite-Event"],
+    answer: "2xx",
+    retries: "unknown",
+    ..BASE
+};
+
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "pagerduty",
@@ -49,28 +66,18 @@ pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "grafana",
         title: "Grafana alerting",
-        docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
-        sig: "header:X-Grafana-Alerting-Signature",
-        event: &["json:/status"],
         setup: "Contact points, Webhook: the address, HMAC signature with a secret of your own",
-        answer: "2xx",
-        retries: "by its notification policy",
-        ..BASE
+        ..GRAFANA
     },
     Preset {
         name: "grafana-ts",
         title: "Grafana alerting, with a timestamp header",
-        docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
-        sig: "header:X-Grafana-Alerting-Signature",
         signed: "{ts}:{body}",
         ts: "header:X-Grafana-Alerting-Signature-Timestamp",
         tolerance_s: 300,
         tolerance_future_s: 300,
-        event: &["json:/status"],
         setup: "as grafana, and X-Grafana-Alerting-Signature-Timestamp as the timestamp header",
-        answer: "2xx",
-        retries: "by its notification policy",
-        ..BASE
+        ..GRAFANA
     },
     Preset {
         name: "alertmanager",
@@ -103,7 +110,7 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "Netlify",
         docs: "https://docs.netlify.com/site-deploys/notifications/#payload-signature",
         custom: Some(netlify::SCHEME),
-        // One deployment is built, published, locked and unlocked, and sent each time.
+        // A delivery is sent each time a deployment is built, published, locked and unlocked.
         id: &[
             "{json:/id}:{json:/state}:{header:X-Netlify-Event}:{json:/updated_at}",
             "{json:/id}:{json:/state}",
@@ -132,7 +139,6 @@ pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "buildkite",
         title: "Buildkite, signature",
-        docs: "https://buildkite.com/docs/apis/webhooks/pipelines",
         sig: "header:X-Buildkite-Signature",
         split: ",",
         prefix: "signature=",
@@ -140,23 +146,16 @@ pub(super) static PRESETS: &[Preset] = &[
         ts: "item:timestamp=",
         tolerance_s: 300,
         tolerance_future_s: 300,
-        event: &["header:X-Buildkite-Event"],
         setup: "Notification Services, Webhook: the address; choose the signature and take over the token",
-        answer: "2xx",
-        retries: "unknown",
-        ..BASE
+        ..BUILDKITE
     },
     Preset {
         name: "buildkite-token",
         title: "Buildkite, token",
-        docs: "https://buildkite.com/docs/apis/webhooks/pipelines",
         alg: Algorithm::Token,
         sig: "header:X-Buildkite-Token",
-        event: &["header:X-Buildkite-Event"],
         setup: "Notification Services, Webhook: the address; take over the token. Prefer buildkite, which signs",
-        answer: "2xx",
-        retries: "unknown",
-        ..BASE
+        ..BUILDKITE
     },
     Preset {
         name: "cloudevents",

@@ -8,7 +8,7 @@ use crate::provider::timestamp::TimestampFormat;
 
 const HUBSPOT: Preset = Preset {
     docs: "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests",
-    // An event id counts within one subscription only. Workflows send an object without any.
+    // An event id is unique within one subscription only. Workflows send an object without one.
     id: &["{json:/0/eventId}:{json:/0/subscriptionId}:{json:/0/occurredAt}", "json:/0/eventId"],
     event: &["json:/0/subscriptionType"],
     setup: "Webhooks, Target URL: the address; the secret is the app's client secret",
@@ -68,7 +68,7 @@ pub(super) static PRESETS: &[Preset] = &[
                    for this address, paste it into Notion's dialog, then make it this source's secret; else ignore it",
                 ..HANDSHAKE
             },
-            // Sent again, with the token that is the secret by now.
+            // Sent again, with the token that is now the secret.
             Handshake {
                 when: &[("json:/verification_token", Condition::Present)],
                 signing: Signing::Signed,
