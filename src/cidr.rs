@@ -26,11 +26,11 @@ impl fmt::Display for CidrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CidrError::NotANetwork => {
-                f.write_str("no network; write one such as \"10.0.0.0/8\" or \"2001:db8::/32\", or an address")
+                f.write_str("not a network; write one such as \"10.0.0.0/8\" or \"2001:db8::/32\", or an address")
             }
             CidrError::TooManyBits(most) => write!(f, "such an address has {most} bits; write /0 to /{most}"),
             CidrError::BitsBeyondPrefix(meant) => {
-                write!(f, "the address goes on after the prefix; write {meant}, or the address alone")
+                write!(f, "the address has bits set beyond the prefix; write {meant}, or the address alone")
             }
             CidrError::MappedIpv4 => f.write_str("this is IPv4 written as IPv6; write it as IPv4"),
         }

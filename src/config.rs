@@ -127,10 +127,10 @@ fn read_config(origin: &Origin, keys: &mut Reader, env: &Env) -> Config {
 /// Validates the path of the database, from the config or the command line.
 pub fn database_path(path: PathBuf) -> Parsed<PathBuf> {
     if path.as_os_str().is_empty() {
-        return Err("the path is empty; write where the database is to be".to_owned());
+        return Err("the path is empty; write where to store the database".to_owned());
     }
     if path == Path::new(":memory:") {
-        return Err("a database in memory loses what it has acknowledged; write the path of a file".to_owned());
+        return Err("a database in memory loses acknowledged deliveries; write the path of a file".to_owned());
     }
     Ok(path)
 }

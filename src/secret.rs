@@ -138,13 +138,13 @@ pub enum SecretRefError {
 impl fmt::Display for SecretRefError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            SecretRefError::BadEnvName => "no variable can have that name; write \"env:NAME\"",
-            SecretRefError::BadPath => "no file can have that name; write \"file:/path/to/secret\"",
+            SecretRefError::BadEnvName => "this cannot be the name of a variable; write \"env:NAME\"",
+            SecretRefError::BadPath => "this cannot be the name of a file; write \"file:/path/to/secret\"",
             SecretRefError::BadCredentialName => {
-                "no credential can have that name; write \"credential:NAME\" with the NAME of a LoadCredential= of the unit"
+                "this cannot be the name of a credential; write \"credential:NAME\" with the NAME of a LoadCredential= of the unit"
             }
             SecretRefError::EmptyLiteral => {
-                "the secret is empty, so anybody could sign; write the secret, \"env:NAME\" or \"file:/path\""
+                "the secret is empty, so anyone could sign; write the secret, \"env:NAME\" or \"file:/path\""
             }
         })
     }
@@ -181,7 +181,7 @@ impl fmt::Display for SecretError {
             SecretError::TooLarge { secret } => {
                 write!(
                     f,
-                    "{secret}: larger than {} KiB, which no secret is; name another file",
+                    "{secret}: larger than {} KiB, which cannot be a secret; name another file",
                     MAX_SECRET_BYTES / 1024
                 )
             }

@@ -31,13 +31,13 @@ impl fmt::Display for UnitError {
             UnitError::NoSize(text) => {
                 write!(
                     f,
-                    "{text:?} is no size; write a whole number with KiB, MiB, GiB, KB, MB, GB or B, such as \"25MiB\""
+                    "{text:?} is not a size; write a whole number with KiB, MiB, GiB, KB, MB, GB or B, such as \"25MiB\""
                 )
             }
             UnitError::NoDuration(text) => {
                 write!(
                     f,
-                    "{text:?} is no duration; write numbers with units, such as \"500ms\", \"30s\", \"10m\" or \"90d\""
+                    "{text:?} is not a duration; write numbers with units, such as \"500ms\", \"30s\", \"10m\" or \"90d\""
                 )
             }
         }

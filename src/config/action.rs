@@ -47,8 +47,8 @@ const CONCURRENCY: RangeInclusive<u32> = 1..=16;
 /// The exit codes of a failure.
 const EXIT_CODES: RangeInclusive<u32> = 1..=255;
 
-const NO_ON: &str = "write which events, such as [\"github:push\"], or [\"*\"] for all; only the on_dead of another \
-                     action needs none";
+const NO_ON: &str = "write which events, such as [\"github:push\"], or [\"*\"] for all; only an action \
+                     that another one names in on_dead needs none";
 
 /// `None` where there is no `[actions]`.
 ///
@@ -63,7 +63,7 @@ pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Action>> {
         let Some(handler) = &action.on_dead else { continue };
         let key = format!("actions.{}.on_dead", action.name);
         if handler == &action.name {
-            keys.refuse_at(key, "an action cannot tell of its own death; name another one".to_owned());
+            keys.refuse_at(key, "an action cannot handle its own dead jobs; name another one".to_owned());
         } else if !actions.contains_key(handler) {
             keys.refuse_at(key, format!("no action {handler:?}; name one of those in [actions]"));
         }
@@ -185,7 +185,7 @@ fn url(value: &Value) -> Parsed<SecretRef> {
 }
 
 fn header(name: &str, value: &Value) -> Parsed<(HeaderName, SecretRef)> {
-    let name = HeaderName::from_str(name).map_err(|_| "no header field can have that name".to_owned())?;
+    let name = HeaderName::from_str(name).map_err(|_| "this cannot be the name of a header".to_owned())?;
     if name == CONTENT_LENGTH {
         return Err(
             "the length of the body is sent anyway, and any other would break the request; leave it out".to_owned()
@@ -201,7 +201,7 @@ fn header(name: &str, value: &Value) -> Parsed<(HeaderName, SecretRef)> {
 fn method(value: &Value) -> Parsed<Method> {
     let name = text(value)?;
     // Methods are case-sensitive: "put" would be unknown to every server.
-    Method::from_str(&name.to_ascii_uppercase()).map_err(|_| format!("{name:?} is no method; write POST, PUT, ..."))
+    Method::from_str(&name.to_ascii_uppercase()).map_err(|_| format!("{name:?} is not a method; write POST, PUT, ..."))
 }
 
 fn exit_code(value: &Value) -> Parsed<i32> {

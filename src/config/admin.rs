@@ -65,7 +65,7 @@ pub(super) fn read_admin(keys: &mut Reader) -> Admin {
     let token = keys.get("token", parsed);
     let hosts = keys.get_all("hosts", host).unwrap_or_default();
     if !keys.has("token") && matches!(&listen, AdminListen::At(place) if !place.is_local()) {
-        let why = "missing; who reaches this listener from elsewhere sees every payload: write \"env:NAME\" or \
+        let why = "missing; anyone who can reach this listener sees every payload: write \"env:NAME\" or \
                    \"file:/path\", or listen on 127.0.0.1 or a Unix socket";
         keys.refuse::<()>("token", why.to_owned());
     }
@@ -80,5 +80,5 @@ fn host(value: &Value) -> Parsed<String> {
     if is_host && !has_port {
         return Ok(host.to_ascii_lowercase());
     }
-    Err(format!("{host:?} is not the name of a machine; write it without port, such as \"pi.local\" or \"[fd00::1]\""))
+    Err(format!("{host:?} is not a host name; write it without a port, such as \"pi.local\" or \"[fd00::1]\""))
 }

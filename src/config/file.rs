@@ -65,7 +65,7 @@ impl fmt::Display for ConfigError {
             ),
             ConfigError::TooLarge { path } => {
                 let limit = MAX_CONFIG_BYTES / 1024;
-                write!(f, "{}: larger than {limit} KiB, which no config file is; name another", path.display())
+                write!(f, "{}: larger than {limit} KiB, which cannot be a config file; name another", path.display())
             }
             ConfigError::Syntax { path, line, column, message } => {
                 write!(f, "{}:{line}:{column}: {message}", path.display())

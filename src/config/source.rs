@@ -127,7 +127,7 @@ fn read_verifier(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<V
         keys.table("verify", |keys| override_scheme(&mut verifier.scheme, keys));
         if is_custom {
             return keys
-                .refuse("verify", "this provider's way to sign cannot be changed by keys; take them out".to_owned());
+                .refuse("verify", "this provider's way to sign cannot be changed by keys; remove them".to_owned());
         }
     }
     verifier.id = id.unwrap_or(verifier.id);
@@ -181,11 +181,11 @@ fn read_verification(keys: &mut Reader, preset: Option<&'static Preset>) -> Opti
     match (keys.has("secret"), says_none) {
         (true, false) => secrets.map(Verification::Secrets),
         (false, true) => none.map(|()| Verification::Nothing),
-        (true, true) => keys.refuse("verify", "there is a secret too; take one of the two out".to_owned()),
+        (true, true) => keys.refuse("verify", "there is a secret too; remove one of the two".to_owned()),
         (false, false) if preset.is_some_and(Preset::sends_its_secret) => Some(Verification::Awaited),
         (false, false) => keys.refuse(
             "secret",
-            "missing; write \"env:NAME\" or \"file:/path\", or verify = \"none\" to take deliveries from anybody"
+            "missing; write \"env:NAME\" or \"file:/path\", or verify = \"none\" to accept deliveries from anyone"
                 .to_owned(),
         ),
     }

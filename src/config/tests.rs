@@ -164,7 +164,7 @@ fn all_problems_are_reported_at_once() {
     );
     let starts = [
         "listen: expected a string, found an integer",
-        "max_body: \"25 M\" is no size",
+        "max_body: \"25 M\" is not a size",
         "poll_interval: expected a duration with its unit",
         "sources.GitHub: a name is",
         "sources.GitHub.provider: no provider \"githb\"; did you mean \"github\"?",

@@ -56,7 +56,7 @@ pub fn verification_text(verifier: &Verifier) -> String {
     let place = format!("{}{items}", place(&scheme.sig));
     let encoding = if scheme.enc == Encoding::Hex { "hex" } else { "base64" };
     let mut text = match scheme.alg {
-        Algorithm::Token => format!("the secret itself in {place}: it proves the sender and not the body"),
+        Algorithm::Token => format!("the secret itself in {place}: it authenticates the sender, not the body"),
         alg => format!("{}, {encoding}, of {} in {place}", alg.as_str(), scheme.signed),
     };
     let old = scheme.tolerance.map(|tolerance| format!("{} old", duration_text(tolerance)));
@@ -73,7 +73,7 @@ pub fn verification_text(verifier: &Verifier) -> String {
 
 /// The cells of a table: name, title, algorithm, where the id is.
 pub fn summary(preset: &'static Preset) -> [&'static str; 4] {
-    let algorithm = if preset.custom.is_some() { "of its own" } else { preset.alg.as_str() };
+    let algorithm = if preset.custom.is_some() { "custom" } else { preset.alg.as_str() };
     let id = match preset.id.first() {
         Some(id) if id.contains('{') => "of several values",
         Some(id) => id,
@@ -101,7 +101,7 @@ pub fn describe(verifier: &Verifier) -> Vec<(&'static str, String)> {
         lines.push(("needs", "public_url in [sources.NAME]: the address as it is entered at the provider".to_owned()));
     }
     lines.extend([
-        ("answer", format!("{} with an empty body; it wants {}", preset.status, preset.answer)),
+        ("answer", format!("{} with an empty body; the provider expects {}", preset.status, preset.answer)),
         ("retries", preset.retries.to_owned()),
         ("docs", preset.docs.to_owned()),
     ]);

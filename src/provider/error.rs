@@ -68,17 +68,17 @@ impl fmt::Display for VerifyError {
         match self {
             VerifyError::Missing(what) => write!(f, "{what} is missing: is a secret set at the provider?"),
             VerifyError::Repeated(what) => write!(f, "{what} came more than once"),
-            VerifyError::TooLarge(what) => write!(f, "{what} would be larger than any that is signed in this way"),
-            VerifyError::Unreadable(what) => write!(f, "{what} does not hold a signature of the expected form"),
+            VerifyError::TooLarge(what) => write!(f, "{what} is larger than anything that is signed this way"),
+            VerifyError::Unreadable(what) => write!(f, "{what} is not a signature of the expected form"),
             VerifyError::Mismatch => f.write_str("the signature does not match: is it the same secret on both sides?"),
             VerifyError::WrongClaim(what) => f.write_str(what),
             VerifyError::NoTimestamp(selector) => write!(f, "there is no timestamp ({selector})"),
-            VerifyError::BadTimestamp(selector) => write!(f, "the timestamp ({selector}) is none"),
+            VerifyError::BadTimestamp(selector) => write!(f, "the timestamp ({selector}) is not valid"),
             VerifyError::TooOld { age_ms, tolerance } => write_age(f, *age_ms, "old", *tolerance, "tolerance"),
             VerifyError::TooNew { ahead_ms, tolerance } => {
                 write_age(f, *ahead_ms, "in the future", *tolerance, "tolerance_future")
             }
-            VerifyError::ClockNotSet => f.write_str("the clock has not been set, so a timestamp cannot be judged"),
+            VerifyError::ClockNotSet => f.write_str("the clock has not been set, so timestamps cannot be checked"),
         }
     }
 }

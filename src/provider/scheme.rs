@@ -56,7 +56,7 @@ impl Scheme {
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let wrong = |key, why: &str| Err((key, why.to_owned()));
         if matches!(self.sig, Selector::Item(_)) {
-            return wrong("sig", "the signature is no item of itself; write where it is");
+            return wrong("sig", "the signature cannot be an item of itself; write where it is");
         }
         if self.signed.has(Variable::Ts) && self.ts.is_none() {
             return wrong("ts", "missing; the signed text has {ts}: write where the timestamp is");
@@ -69,7 +69,7 @@ impl Scheme {
         }
         for (key, tolerance) in [("tolerance", self.tolerance), ("tolerance_future", self.tolerance_future)] {
             if tolerance.is_some() && self.ts.is_none() {
-                return wrong(key, &format!("there is no timestamp; write ts, or take {key} out"));
+                return wrong(key, &format!("there is no timestamp; write ts, or remove {key}"));
             }
         }
         if self.alg == Algorithm::Sha256 && !self.signed.has(Variable::Secret) {

@@ -395,7 +395,7 @@ fn a_missing_timestamp_is_named_with_its_selector() {
     let text = without("stripe/sdk", "Stripe-Signature", |value| value.split_once(',').unwrap().1.to_owned());
     assert!(text.contains("no timestamp (t= in header:Stripe-Signature)"), "{text}");
     let text = without("svix/docs", "svix-timestamp", |_| "soon".to_owned());
-    assert!(text.contains("the timestamp (header:svix-timestamp|header:webhook-timestamp) is none"), "{text}");
+    assert!(text.contains("the timestamp (header:svix-timestamp|header:webhook-timestamp) is not valid"), "{text}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(super) static PRESETS: &[Preset] = &[
             // Sent to the address of a slash command, to check its certificate.
             Handshake { when: &[("form:ssl_check", Condition::Equals("1"))], ..HANDSHAKE },
         ],
-        setup: "Event Subscriptions, Slash Commands, Interactivity: the address; take over the app's signing secret",
+        setup: "Event Subscriptions, Slash Commands, Interactivity: the address; copy the app's signing secret",
         answer: "2xx within 3 s; a body would be shown to the user",
         retries: "at once, after 1 min, after 5 min",
         ..BASE
@@ -54,7 +54,7 @@ pub(super) static PRESETS: &[Preset] = &[
             reply: r#"{{"plainToken":"{json:/payload/plainToken}","encryptedToken":"{hmac_hex:json:/payload/plainToken}"}}"#,
             ..HANDSHAKE
         }],
-        setup: "Feature, Event Subscriptions: the address; take over the secret token",
+        setup: "Feature, Event Subscriptions: the address; copy the secret token",
         answer: "200 within 3 s (unconfirmed)",
         retries: "after 5, 20 and 60 min (unconfirmed)",
         ..BASE
@@ -88,8 +88,8 @@ pub(super) static PRESETS: &[Preset] = &[
                 ..HANDSHAKE
             },
         ],
-        setup: "Webhooks (or Interactions Endpoint URL): the address; take over the application's public key",
-        answer: "2xx within 3 s; interactions want a JSON answer, which hookbox does not give",
+        setup: "Webhooks (or Interactions Endpoint URL): the address; copy the application's public key",
+        answer: "2xx within 3 s; interactions need a JSON answer, which hookbox does not give",
         retries: "none (unconfirmed)",
         ..BASE
     },
@@ -104,7 +104,7 @@ pub(super) static PRESETS: &[Preset] = &[
         event: &["beside:update_id"],
         setup: "call setWebhook with the address as url and a secret of your own as secret_token",
         answer: "2xx",
-        retries: "with growing pauses, for 24 h (unconfirmed)",
+        retries: "with increasing delays, for 24 h (unconfirmed)",
         sample: Sample { event_type: "message", ..JSON },
         ..BASE
     },
@@ -118,7 +118,7 @@ pub(super) static PRESETS: &[Preset] = &[
         key: KeyEncoding::Base64,
         id: &["json:/id"],
         event: &["json:/type"],
-        setup: "Manage team, Apps, Create an outgoing webhook: the address; take over the security token",
+        setup: "Manage team, Apps, Create an outgoing webhook: the address; copy the security token",
         answer: "within 5 s (unconfirmed) a JSON message to show, which hookbox does not give",
         retries: "none",
         ..BASE
@@ -185,7 +185,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ts: "header:X-Twilio-Email-Event-Webhook-Timestamp",
         key: KeyEncoding::Base64,
         event: &["json:/0/event"],
-        setup: "Settings, Mail Settings, Event Webhooks: the address; take over the verification key",
+        setup: "Settings, Mail Settings, Event Webhooks: the address; copy the verification key",
         answer: "2xx",
         retries: "for about 24 h (unconfirmed)",
         sample: Sample { body: "[{}]", ..JSON },
@@ -200,7 +200,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ts: "json:/signature/timestamp",
         id: &["json:/signature/token"],
         event: &["json:/event-data/event"],
-        setup: "Send, Webhooks: the address; take over the HTTP webhook signing key. The event itself is not signed",
+        setup: "Send, Webhooks: the address; copy the HTTP webhook signing key. The event itself is not signed",
         answer: "200",
         retries: "after 10, 10, 15, 30 min, 1, 2, 4 h (unconfirmed); never after a 406",
         ..BASE
@@ -214,7 +214,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ts: "form:timestamp",
         id: &["form:token"],
         forms: true,
-        setup: "Receiving, a route with forward() to the address; take over the HTTP webhook signing key. The message itself is not signed",
+        setup: "Receiving, a route with forward() to the address; copy the HTTP webhook signing key. The message itself is not signed",
         answer: "200",
         retries: "after 10, 15, 30 min, 1, 2, 4 h; never after a 406",
         sample: Sample { content_type: FORM, body: "subject=Hello", ..JSON },

@@ -50,7 +50,7 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "GitLab, signing token",
         docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
         event: &["header:X-Gitlab-Event", "json:/object_kind"],
-        setup: "Settings, Webhooks: the address; take over the signing token (whsec_...) that it shows",
+        setup: "Settings, Webhooks: the address; copy the signing token (whsec_...) that it shows",
         answer: "2xx within 10 s (unconfirmed)",
         retries: "none; after 4 failures in a row it is off for a minute, doubling to a day; after 40 for good",
         ..STANDARD

@@ -18,7 +18,7 @@ pub(super) static PRESETS: &[Preset] = &[
         tolerance_s: 300,
         id: &["json:/id"],
         event: &["json:/type"],
-        setup: "Developers, Webhooks: the address; take over the signing secret, all of whsec_...",
+        setup: "Developers, Webhooks: the address; copy the signing secret, all of whsec_...",
         answer: "2xx promptly",
         retries: "for 3 days in live mode, 3 times within hours in test mode",
         ..BASE
@@ -35,7 +35,7 @@ pub(super) static PRESETS: &[Preset] = &[
         tolerance_s: 5,
         id: &["json:/event_id"],
         event: &["json:/event_type"],
-        setup: "Developer tools, Notifications: the address; take over its secret key",
+        setup: "Developer tools, Notifications: the address; copy its secret key",
         answer: "200 within 5 s",
         retries: "60 within 3 days in live mode, 3 within 15 minutes in the sandbox",
         ..BASE
@@ -49,7 +49,7 @@ pub(super) static PRESETS: &[Preset] = &[
         signed: "{url}{body}",
         id: &["json:/event_id"],
         event: &["json:/type"],
-        setup: "Webhooks, Subscriptions: the address; take over the signature key",
+        setup: "Webhooks, Subscriptions: the address; copy the signature key",
         answer: "2xx at once",
         retries: "for 24 h",
         ..BASE
@@ -62,7 +62,7 @@ pub(super) static PRESETS: &[Preset] = &[
         enc: Encoding::Base64,
         id: &["header:X-Shopify-Webhook-Id|header:Shopify-Webhook-Id"],
         event: &["header:X-Shopify-Topic|header:Shopify-Topic"],
-        setup: "Settings, Notifications, Webhooks: the address; take over the secret below the list (of an app: its client secret)",
+        setup: "Settings, Notifications, Webhooks: the address; copy the secret below the list (of an app: its client secret)",
         answer: "2xx within 5 s, the connection within 1 s",
         retries: "8 within 4 h, then a subscription made by API is deleted",
         ..BASE
@@ -75,7 +75,7 @@ pub(super) static PRESETS: &[Preset] = &[
         enc: Encoding::Base64,
         key: KeyEncoding::Hex,
         event: &["json:/type"],
-        setup: "Developers, Webhooks: the address; generate an HMAC key and take it over",
+        setup: "Developers, Webhooks: the address; generate an HMAC key and copy it",
         answer: "2xx within 10 s (unconfirmed)",
         retries: "for up to 30 days (unconfirmed)",
         ..BASE
@@ -90,8 +90,8 @@ pub(super) static PRESETS: &[Preset] = &[
             "{json:/notificationItems/0/NotificationRequestItem/pspReference}:{json:/notificationItems/0/NotificationRequestItem/eventCode}:{json:/notificationItems/0/NotificationRequestItem/success}",
         ],
         event: &["json:/notificationItems/0/NotificationRequestItem/eventCode"],
-        setup: "Developers, Webhooks, Standard webhook: the address; generate an HMAC key and take it over",
-        answer: "2xx (very old set-ups want the body [accepted])",
+        setup: "Developers, Webhooks, Standard webhook: the address; generate an HMAC key and copy it",
+        answer: "2xx (very old set-ups need the body [accepted])",
         retries: "for up to 30 days",
         sample: Sample { event_type: "AUTHORISATION", body: include_str!("../samples/adyen.json"), ..JSON },
         ..BASE

@@ -32,7 +32,7 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "v1=",
         id: &["header:X-Webhook-Id", "json:/event/id"],
         event: &["json:/event/event_type"],
-        setup: "Integrations, Generic Webhooks (v3): the address; take over the secret",
+        setup: "Integrations, Generic Webhooks (v3): the address; copy the secret",
         answer: "2xx within 5 s (unconfirmed)",
         retries: "for 48 h after 5xx, 429 and timeouts (unconfirmed)",
         ..BASE
@@ -48,7 +48,7 @@ pub(super) static PRESETS: &[Preset] = &[
         event: &["header:circleci-event-type", "json:/type"],
         setup: "Project Settings, Webhooks: the address and a secret of your own",
         answer: "2xx within 10 s",
-        retries: "later, perhaps twice",
+        retries: "later, possibly twice",
         ..BASE
     },
     Preset {
@@ -100,7 +100,7 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:x-vercel-signature",
         id: &["json:/id"],
         event: &["json:/type"],
-        setup: "Settings, Webhooks: the address; take over the secret",
+        setup: "Settings, Webhooks: the address; copy the secret",
         answer: "2xx",
         retries: "for up to 24 h (unconfirmed)",
         ..BASE
@@ -131,7 +131,7 @@ pub(super) static PRESETS: &[Preset] = &[
         enc: Encoding::Base64,
         id: &["json:/id"],
         event: &["json:/resource"],
-        setup: "heroku webhooks:add with the address; take over the secret that it prints",
+        setup: "heroku webhooks:add with the address; copy the secret that it prints",
         answer: "2xx",
         retries: "for 72 h",
         ..BASE
@@ -146,7 +146,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ts: "item:timestamp=",
         tolerance_s: 300,
         tolerance_future_s: 300,
-        setup: "Notification Services, Webhook: the address; choose the signature and take over the token",
+        setup: "Notification Services, Webhook: the address; choose the signature and copy the token",
         ..BUILDKITE
     },
     Preset {
@@ -154,7 +154,7 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "Buildkite, token",
         alg: Algorithm::Token,
         sig: "header:X-Buildkite-Token",
-        setup: "Notification Services, Webhook: the address; take over the token. Prefer buildkite, which signs",
+        setup: "Notification Services, Webhook: the address; copy the token. Prefer buildkite, which signs",
         ..BUILDKITE
     },
     Preset {

@@ -37,7 +37,7 @@ pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "standard-webhooks",
         title: "Standard Webhooks",
-        setup: "the address; take over the secret (whsec_...) that it shows",
+        setup: "the address; copy the secret (whsec_...) that it shows",
         ..STANDARD
     },
     Preset {
@@ -46,14 +46,14 @@ pub(super) static PRESETS: &[Preset] = &[
         alg: Algorithm::Ed25519,
         prefix: "v1a,",
         key_strip: "whpk_",
-        setup: "the address; take over the public key (whpk_...) that it shows",
+        setup: "the address; copy the public key (whpk_...) that it shows",
         ..STANDARD
     },
     Preset {
         name: "svix",
         title: "Svix",
         docs: "https://docs.svix.com/receiving/verifying-payloads/how-manual",
-        setup: "an endpoint with the address; take over its signing secret (whsec_...)",
+        setup: "an endpoint with the address; copy its signing secret (whsec_...)",
         retries: "after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h",
         ..SVIX
     },
@@ -61,14 +61,14 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "clerk",
         title: "Clerk",
         docs: "https://clerk.com/docs/webhooks/overview",
-        setup: "Webhooks, Add Endpoint: the address; take over its signing secret (whsec_...)",
+        setup: "Webhooks, Add Endpoint: the address; copy its signing secret (whsec_...)",
         ..SVIX
     },
     Preset {
         name: "resend",
         title: "Resend",
         docs: "https://resend.com/docs/dashboard/webhooks/verify-webhooks-requests",
-        setup: "Webhooks, Add Webhook: the address; take over its signing secret (whsec_...)",
+        setup: "Webhooks, Add Webhook: the address; copy its signing secret (whsec_...)",
         ..SVIX
     },
 ];

@@ -31,7 +31,7 @@ pub(super) static PRESETS: &[Preset] = &[
         tolerance_future_s: 60,
         id: &["header:Linear-Delivery"],
         event: &["header:Linear-Event", "json:/type"],
-        setup: "Settings, API, Webhooks: the address; take over the signing secret",
+        setup: "Settings, API, Webhooks: the address; copy the signing secret",
         answer: "200 within 5 s (unconfirmed)",
         retries: "after 1 min, 1 h, 6 h (unconfirmed); set a longer tolerance if retries are refused as too old",
         ..BASE
@@ -94,7 +94,7 @@ pub(super) static PRESETS: &[Preset] = &[
         }],
         setup: "App Console, Webhooks: the address; the secret is the app secret",
         answer: "2xx within 10 s (unconfirmed)",
-        retries: "with growing pauses (unconfirmed)",
+        retries: "with increasing delays (unconfirmed)",
         ..BASE
     },
     Preset {
@@ -166,7 +166,7 @@ pub(super) static PRESETS: &[Preset] = &[
         id: &["header:X-Zendesk-Webhook-Invocation-Id", "json:/id"],
         event: &["json:/type"],
         forms: true,
-        setup: "Apps and integrations, Webhooks: the address; take over the signing secret",
+        setup: "Apps and integrations, Webhooks: the address; copy the signing secret",
         answer: "2xx within 12 s (unconfirmed)",
         retries: "a few, after 409, 429, 503 and timeouts (unconfirmed)",
         ..BASE
