@@ -382,14 +382,15 @@ fn log_startup(config: &Config, address: &str) {
                 info!("POST {path} takes verified deliveries from {}", source.verifier.preset.title)
             }
             Verification::Awaited => {
-                warn!("POST {path} waits for the verification token of {}", source.verifier.preset.title)
+                warn!(
+                    "POST {path}: NO SECRET YET: only the handshake in which the provider sends it is accepted, and the log shows the secret"
+                )
             }
             Verification::Nothing => {
-                warn!("POST {path} takes deliveries that are NOT verified: anybody can forge them")
+                warn!("POST {path}: deliveries are NOT verified (verify = \"none\"): anyone can forge them")
             }
             Verification::LocalOnly => warn!(
-                "POST {path} takes deliveries that are NOT verified, from this machine only: set GITHUB_WEBHOOK_SECRET to \
-                 verify them"
+                "POST {path}: deliveries are NOT verified, and accepted from this machine only: set GITHUB_WEBHOOK_SECRET to verify them"
             ),
         }
     }

@@ -89,13 +89,13 @@ impl Report {
         match &source.verification {
             Verification::Secrets(secrets) => self.secrets(source, secrets, env),
             Verification::Awaited => {
-                self.line("", "NO SECRET YET: takes only the handshake that brings it, and shows it in the log");
+                self.line("", "NO SECRET YET: only the handshake in which the provider sends it is accepted, and the log shows the secret");
             }
             Verification::Nothing => {
-                self.line("", "NOT VERIFIED (verify = \"none\"): whoever reaches this address is believed");
+                self.line("", "deliveries are NOT verified (verify = \"none\"): anyone can forge them");
             }
             Verification::LocalOnly => self
-                .line("", "NOT VERIFIED, so refuses (403) what a proxy forwarded; set GITHUB_WEBHOOK_SECRET to verify"),
+                .line("", "deliveries are NOT verified, and accepted from this machine only: set GITHUB_WEBHOOK_SECRET to verify them"),
         }
         for key in source.keys_for_handshakes() {
             self.line("", &format!("NO {key}: the handshake with which the provider tries this address is refused"));
@@ -210,7 +210,7 @@ mod tests {
             "keeps     processed events for ever, those in error for ever\n",
             "POST http://127.0.0.1:5000/webhooks/github\n",
             "provider github\n",
-            "NOT VERIFIED, so refuses (403)",
+            "NOT verified, and accepted from this machine only",
             "kind log\n",
             "on *\n",
             "attempts 10, backoff 5m up to 12h\n",
@@ -268,7 +268,7 @@ mod tests {
         let (text, exit) = check(toml, &nothing_set);
         assert!(exit.is_ok());
         assert!(text.contains("POST /webhooks/a on unix:/run/h.sock\n"), "{text}");
-        assert!(text.contains("NOT VERIFIED (verify = \"none\")"), "{text}");
+        assert!(text.contains("NOT verified (verify = \"none\")"), "{text}");
         assert!(text.contains("on a:push\n") && text.contains("on b:push (no source of that name here)\n"), "{text}");
         assert!(check("[actions]", &nothing_set).0.contains("action    none"), "{text}");
     }

@@ -25,13 +25,13 @@ fn check_source(source: &Source, patient: &Context<'_>, report: &mut Report) {
     let references = match &source.verification {
         Verification::Secrets(references) => references.as_slice(),
         Verification::Awaited => {
-            return report.warn(check, "it waits for the secret that its provider brings: see the log");
+            return report.warn(check, "NO SECRET YET: only the handshake in which the provider sends it is accepted, and the log shows the secret");
         }
         Verification::Nothing => {
-            return report.warn(check, "deliveries are NOT verified (verify = \"none\"): anybody can forge them");
+            return report.warn(check, "deliveries are NOT verified (verify = \"none\"): anyone can forge them");
         }
         Verification::LocalOnly => {
-            return report.warn(check, "deliveries are NOT verified, and taken from this machine only: set a secret");
+            return report.warn(check, "deliveries are NOT verified, and accepted from this machine only: set GITHUB_WEBHOOK_SECRET to verify them");
         }
     };
     let mut problems: Vec<String> =
