@@ -28,7 +28,6 @@ use crate::gate::{self, Gate, Limits, Settings};
 use crate::housekeeping::{self, Housekeeper};
 use crate::listen::{self, Listener};
 use crate::metrics::Metrics;
-use crate::provider::Verification;
 use crate::receive::{Endpoint, Intake, PATH_PREFIX, Receiver};
 use crate::route::{Router, Routing};
 use crate::secret::{Env, Secret};
@@ -377,21 +376,9 @@ fn log_startup(config: &Config, address: &str) {
     }
     for source in config.sources.values() {
         let path = format!("{PATH_PREFIX}{}", source.name);
-        match source.verification {
-            Verification::Secrets(_) => {
-                info!("POST {path} takes verified deliveries from {}", source.verifier.preset.title)
-            }
-            Verification::Awaited => {
-                warn!(
-                    "POST {path}: NO SECRET YET: only the handshake in which the provider sends it is accepted, and the log shows the secret"
-                )
-            }
-            Verification::Nothing => {
-                warn!("POST {path}: deliveries are NOT verified (verify = \"none\"): anyone can forge them")
-            }
-            Verification::LocalOnly => warn!(
-                "POST {path}: deliveries are NOT verified, and accepted from this machine only: set GITHUB_WEBHOOK_SECRET to verify them"
-            ),
+        match source.verification.warning() {
+            None => info!("POST {path} takes verified deliveries from {}", source.verifier.preset.title),
+            Some(warning) => warn!("POST {path}: {warning}"),
         }
     }
     if config.retention.is_for_ever() {

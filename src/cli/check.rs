@@ -12,9 +12,8 @@ use crate::cidr::Cidr;
 use crate::config::{Config, Origin, Retention, Source};
 use crate::listen::Listen;
 use crate::provider;
-use crate::provider::Verification;
 use crate::receive::PATH_PREFIX;
-use crate::secret::{Env, SecretRef};
+use crate::secret::Env;
 use crate::units::{duration_text, size_text};
 
 /// The labels' column: as wide as the longest of them and two spaces.
@@ -86,16 +85,9 @@ impl Report {
         self.line("source", &source.name);
         self.line("", &format!("POST {}", endpoint(listen, &source.name)));
         self.line("", &format!("provider {}", source.verifier.preset.name));
-        match &source.verification {
-            Verification::Secrets(secrets) => self.secrets(source, secrets, env),
-            Verification::Awaited => {
-                self.line("", "NO SECRET YET: only the handshake in which the provider sends it is accepted, and the log shows the secret");
-            }
-            Verification::Nothing => {
-                self.line("", "deliveries are NOT verified (verify = \"none\"): anyone can forge them");
-            }
-            Verification::LocalOnly => self
-                .line("", "deliveries are NOT verified, and accepted from this machine only: set GITHUB_WEBHOOK_SECRET to verify them"),
+        match source.verification.warning() {
+            Some(warning) => self.line("", warning),
+            None => self.secrets(source, env),
         }
         for key in source.keys_for_handshakes() {
             self.line("", &format!("NO {key}: the handshake with which the provider tries this address is refused"));
@@ -111,9 +103,9 @@ impl Report {
         }
     }
 
-    fn secrets(&mut self, source: &Source, secrets: &[SecretRef], env: &Env) {
+    fn secrets(&mut self, source: &Source, env: &Env) {
         self.line("", &format!("verifies {}", provider::verification_text(&source.verifier)));
-        for secret in secrets {
+        for secret in source.verification.secrets() {
             match super::secret::decoded(source, secret, env) {
                 Ok(_) => self.line("", &format!("verified with {secret}")),
                 Err(error) => self.problem(&error),

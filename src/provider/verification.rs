@@ -22,6 +22,20 @@ impl<K> Verification<K> {
         }
     }
 
+    /// What the operator must know of a source that verifies nothing, or nothing yet.
+    pub fn warning(&self) -> Option<&'static str> {
+        match self {
+            Verification::Secrets(_) => None,
+            Verification::Awaited => Some(
+                "NO SECRET YET: only the handshake in which the provider sends it is accepted, and the log shows the secret",
+            ),
+            Verification::Nothing => Some("deliveries are NOT verified (verify = \"none\"): anyone can forge them"),
+            Verification::LocalOnly => Some(
+                "deliveries are NOT verified, and accepted from this machine only: set GITHUB_WEBHOOK_SECRET to verify them",
+            ),
+        }
+    }
+
     /// The same with each secret replaced by the result of `fetch`.
     pub fn try_map<T, E>(&self, fetch: impl FnMut(&K) -> Result<T, E>) -> Result<Verification<T>, E> {
         Ok(match self {

@@ -7,7 +7,6 @@ use crate::action::Action;
 use crate::action::Kind;
 use crate::cli::secret;
 use crate::config::{Origin, Source};
-use crate::provider::Verification;
 use crate::secret::SecretRef;
 
 pub(super) fn check(patient: &Context<'_>, report: &mut Report) {
@@ -22,18 +21,10 @@ pub(super) fn check(patient: &Context<'_>, report: &mut Report) {
 
 fn check_source(source: &Source, patient: &Context<'_>, report: &mut Report) {
     let check = format!("source {}", source.name);
-    let references = match &source.verification {
-        Verification::Secrets(references) => references.as_slice(),
-        Verification::Awaited => {
-            return report.warn(check, "NO SECRET YET: only the handshake in which the provider sends it is accepted, and the log shows the secret");
-        }
-        Verification::Nothing => {
-            return report.warn(check, "deliveries are NOT verified (verify = \"none\"): anyone can forge them");
-        }
-        Verification::LocalOnly => {
-            return report.warn(check, "deliveries are NOT verified, and accepted from this machine only: set GITHUB_WEBHOOK_SECRET to verify them");
-        }
-    };
+    if let Some(warning) = source.verification.warning() {
+        return report.warn(check, warning);
+    }
+    let references = source.verification.secrets();
     let mut problems: Vec<String> =
         references.iter().filter_map(|reference| secret::decoded(source, reference, patient.env).err()).collect();
     if let Err(failure) = secret::verify_token(source, patient.env) {
