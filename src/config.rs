@@ -1,6 +1,6 @@
-//! A file becomes an immutable, validated [`Config`]; every problem is reported with its key.
+//! Reads the config file into an immutable, validated [`Config`]; every problem is reported with its key.
 //!
-//! A new key is one line in the `read_...` function of its table: the name, how its value is read, its default.
+//! A new key is one line in the function that reads its table: the name, the parser of its value, its default.
 
 mod action;
 mod admin;
@@ -28,7 +28,7 @@ use crate::cidr::Cidr;
 use crate::listen::Listen;
 use crate::secret::Env;
 
-/// This machine only. To be reached from elsewhere takes another address, or a proxy.
+/// This machine only. Receiving from other machines takes another address or a proxy.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:5000";
 
 /// In the current directory, so that a first try leaves nothing elsewhere.

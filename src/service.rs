@@ -381,7 +381,7 @@ fn log_startup(config: &Config, address: &str) {
             Some(warning) => warn!("POST {path}: {warning}"),
         }
     }
-    if config.retention.is_for_ever() {
+    if config.retention.is_forever() {
         info!("events are kept for ever: no [retention] is configured");
     }
     info!("storing in {}; listening on {address}", config.database.display());

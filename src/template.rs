@@ -59,7 +59,7 @@ fn environment(fuel: u64) -> Environment<'static> {
         _ => AutoEscape::None,
     });
     environment.set_formatter(format_value);
-    // For blocks, which are JSON and are not escaped by themselves.
+    // For `blocks`, which are JSON and not escaped automatically.
     environment.add_filter("mrkdwn", |text: String| Value::from_safe_string(escape_mrkdwn(&text)));
     environment
 }

@@ -19,7 +19,7 @@ pub struct Retention {
 }
 
 impl Retention {
-    pub fn is_for_ever(&self) -> bool {
+    pub fn is_forever(&self) -> bool {
         *self == Retention::default()
     }
 

@@ -13,10 +13,10 @@ use crate::provider::handshake::{Condition, HandshakeConfig, has_condition};
 use crate::provider::{self, Format, Keyword, Preset, Scheme, Variable, Verification, Verifier};
 use crate::secret::{Env, SecretRef};
 
-/// Less is within the difference between the clocks of two machines. A century allows replaying recorded deliveries.
+/// The clocks of two machines differ by up to a second. A century allows replaying recorded deliveries.
 const TOLERANCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// Within less, it is the provider's own retry; more than ten years is forever, which is the default.
+/// A shorter window would process the provider's own retries again; ten years are forever, which is the default.
 const DEDUP_WINDOW: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// The statuses that acknowledge a delivery.

@@ -19,8 +19,8 @@ const SECRET_HEADERS: [&str; 7] = [
 /// Stored in place of such a value.
 pub const REDACTED: &str = "[redacted]";
 
-/// Whether the value of a header of that name must not be stored or shown, whatever the source: a general one, or one in
-/// which a provider of the table sends the secret itself.
+/// Whether the value of a header of that name must not be stored or shown, for any source: it is one of those above, or one
+/// in which a provider of the table sends the secret itself.
 pub fn is_secret_header(name: &str) -> bool {
     let is_token = |preset: &Preset| preset.alg == Algorithm::Token && preset.custom.is_none();
     SECRET_HEADERS.iter().any(|secret| secret.eq_ignore_ascii_case(name))

@@ -5,7 +5,7 @@
 pub enum Verification<K> {
     /// Signed with any one of these: there are several while a secret is being changed.
     Secrets(Vec<K>),
-    /// The provider brings the secret in a handshake. Until the operator has configured it, every delivery is rejected.
+    /// The provider sends the secret in a handshake. Until the operator has configured it, every delivery is rejected.
     Awaited,
     /// The operator has configured `verify = "none"`.
     Nothing,
