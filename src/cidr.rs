@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// All addresses that share their first bits.
+/// A network: all addresses that share their first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     address: IpAddr,
@@ -14,11 +14,11 @@ pub struct Cidr {
 #[derive(Debug, PartialEq, Eq)]
 pub enum CidrError {
     NotANetwork,
-    /// With the number of bits that an address of the kind has.
+    /// With the number of bits of such an address.
     TooManyBits(u32),
-    /// Bits are set beyond the prefix: a slip of the one or of the other. With the network that the prefix means.
+    /// Bits are set beyond the prefix: the address or the prefix is wrong. With the network of that prefix.
     BitsBeyondPrefix(Cidr),
-    /// Addresses of this form are taken for the IPv4 addresses that they are.
+    /// Clients with such addresses are treated as IPv4.
     MappedIpv4,
 }
 
@@ -26,11 +26,11 @@ impl fmt::Display for CidrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CidrError::NotANetwork => {
-                f.write_str("no network; write one such as \"10.0.0.0/8\" or \"2001:db8::/32\", or an address")
+                f.write_str("not a network; write one such as \"10.0.0.0/8\" or \"2001:db8::/32\", or an address")
             }
             CidrError::TooManyBits(most) => write!(f, "such an address has {most} bits; write /0 to /{most}"),
             CidrError::BitsBeyondPrefix(meant) => {
-                write!(f, "the address goes on after the prefix; write {meant}, or the address alone")
+                write!(f, "the address has bits set beyond the prefix; write {meant}, or the address alone")
             }
             CidrError::MappedIpv4 => f.write_str("this is IPv4 written as IPv6; write it as IPv4"),
         }
@@ -46,7 +46,7 @@ impl Cidr {
     }
 }
 
-/// How many bits at the beginning two addresses share; none is not the same as 0, where they are of different kinds.
+/// How many leading bits two addresses share; `None` for addresses of different versions.
 fn shared_bits(one: IpAddr, other: IpAddr) -> Option<u32> {
     match (one, other) {
         (IpAddr::V4(one), IpAddr::V4(other)) => Some((one.to_bits() ^ other.to_bits()).leading_zeros()),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_holds_what_shares_its_prefix() {
+    fn a_network_contains_the_addresses_with_its_prefix() {
         let inside = [
             ("10.0.0.0/8", "10.255.255.255"),
             ("192.0.2.0/25", "192.0.2.127"),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused_with_advice() {
+    fn an_invalid_network_is_refused_with_advice() {
         let refused = |text: &str| text.parse::<Cidr>().unwrap_err();
         let nothing =
             ["", "/", "10.0.0.0/", "10.0.0.0/+8", "10.0.0.0/x", "10.0/8", "localhost", "fe80::1%eth0", " ::1"];
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_shown_with_its_prefix() {
+    fn a_network_is_displayed_with_its_prefix() {
         for (text, shown) in [("10.0.0.0/8", "10.0.0.0/8"), ("::1", "::1/128"), ("192.0.2.7", "192.0.2.7/32")] {
             assert_eq!(text.parse::<Cidr>().unwrap().to_string(), shown);
         }

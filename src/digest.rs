@@ -8,14 +8,14 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey};
 use ring::{digest, hmac};
 
-/// For keys, which people copy, and which some tools have cut from longer texts.
+/// For keys, which people copy, and which some tools cut from longer texts.
 const LENIENT: GeneralPurposeConfig = NO_PAD.with_decode_allow_trailing_bits(true);
 const KEY: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 
 /// The hash under an HMAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
-    /// For providers that have never moved on. As a MAC it is not broken.
+    /// For providers that still use it. It is not broken as a MAC.
     Sha1,
     Sha256,
     Sha512,
@@ -35,19 +35,19 @@ pub fn hmac(hash: Hash, key: &[u8], parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
     context.sign().as_ref().to_vec()
 }
 
-/// Compares a secret or a tag with what a stranger sent, in constant time and at full length. Both are put through an
-/// HMAC under a key that nobody knows, so that not even their lengths can be told from the time it takes to compare.
+/// Compares a secret or a signature with an untrusted one in constant time. Both are hashed under a random key first, so that
+/// the time does not depend on their lengths either.
 pub fn equal(ours: &[u8], theirs: &[u8]) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>());
     hmac::verify(&key, theirs, hmac::sign(&key, ours).as_ref()).is_ok()
 }
 
-/// True if `signature` is an Ed25519 signature (RFC 8032) of `message`, made by the owner of `public_key` (32 bytes).
+/// Whether `signature` is an Ed25519 signature (RFC 8032) of `message`, made by the owner of `public_key` (32 bytes).
 pub fn ed25519_verifies(public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ED25519, public_key).verify(message, signature).is_ok()
 }
 
-/// True if `signature` (ASN.1 DER) is an ECDSA signature over SHA-256 of `message`, made by the owner of `public_key` (an
+/// Whether `signature` (ASN.1 DER) is an ECDSA signature over SHA-256 of `message`, made by the owner of `public_key` (an
 /// uncompressed point of P-256, 65 bytes).
 pub fn p256_verifies(public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public_key).verify(message, signature).is_ok()
@@ -62,7 +62,7 @@ pub fn sha256(parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
     context.finish().as_ref().to_vec()
 }
 
-/// Random bytes that nobody can guess.
+/// Unpredictable random bytes.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).expect("the system has a source of random bytes");
@@ -99,13 +99,13 @@ pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Strict base64: with its padding, without white space, and with no bits left over, so that no two texts mean the same
+/// Strict base64: with padding, without white space, and without trailing bits, so that only one text decodes to the same
 /// bytes.
 pub fn unbase64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
-/// As [`unbase64`], but the padding may be missing and bits left over: for keys.
+/// Lenient base64, for keys: the padding may be missing, and trailing bits are ignored.
 pub fn unbase64_key(text: &str) -> Option<Vec<u8>> {
     KEY.decode(text.trim_end_matches('=')).ok()
 }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_whole_and_unchanged_is_equal() {
+    fn only_identical_bytes_are_equal() {
         let tag = hmac(Hash::Sha256, b"key", &["message"]);
         assert!(equal(&tag, &tag.clone()));
         assert!(!equal(&tag, &tag[..31]) && !equal(&tag, b"") && !equal(&tag, &[&tag[..], b"\0"].concat()));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn hex_is_written_low_and_read_in_any_case() {
+    fn hex_is_written_in_lower_case_and_read_in_either() {
         assert_eq!(hex(&[0, 171, 255]), "00abff");
         assert_eq!(unhex("00aBFf"), Some(vec![0, 171, 255]));
         for wrong in ["0", "0g", "+1", "00 ", "é9"] {

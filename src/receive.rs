@@ -33,7 +33,7 @@ use crate::event::{BROWSER_HEADERS, Delivery, DeliveryId, FORWARDING_HEADERS, He
 use crate::gate;
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, Reject, SourceCounts};
-use crate::provider::handshake::{self, HandshakeConfig, HandshakeResult, Stage};
+use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult};
 use crate::provider::{self, Parts, Verification, Verifier, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
@@ -289,20 +289,20 @@ impl Received {
 impl<'a> Routed<'a> {
     /// Answers a handshake that is not signed, or that brings the secret which is still missing.
     fn meet(self) -> Result<Unmet<'a>, Ended> {
-        let is_awaited = matches!(self.endpoint.verification, Verification::Awaited);
-        self.encounter(Stage::Before { is_awaited }).map(Unmet)
+        let awaits_secret = matches!(self.endpoint.verification, Verification::Awaited);
+        self.encounter(AuthState::Unverified { awaits_secret }).map(Unmet)
     }
 
     /// Answers the request if it is a handshake of its provider.
-    fn encounter(self, stage: Stage<'_>) -> Result<Routed<'a>, Ended> {
+    fn encounter(self, state: AuthState<'_>) -> Result<Routed<'a>, Ended> {
         let Routed { received, endpoint } = self;
         let verifier = &endpoint.source.verifier;
-        match handshake::meet(verifier, &received.parts(verifier), &endpoint.known, stage) {
+        match handshake::answer_handshake(&verifier.handshakes, &received.parts(verifier), &endpoint.known, state) {
             HandshakeResult::Delivery => Ok(Routed { received, endpoint }),
             HandshakeResult::Handshake(reply) => Err(Ended::Met(received.answer, Box::new(reply))),
-            HandshakeResult::WrongMethod => {
-                Err(received.answer.rejected(Rejection::WrongMethod { allow: handshake::methods(verifier) }))
-            }
+            HandshakeResult::WrongMethod => Err(received
+                .answer
+                .rejected(Rejection::WrongMethod { allow: handshake::allowed_methods(&verifier.handshakes) })),
             HandshakeResult::Refused => Err(received.answer.rejected(Rejection::NotMet)),
         }
     }
@@ -333,7 +333,7 @@ impl<'a> Verified<'a> {
     fn meet(self) -> Result<Genuine<'a>, Ended> {
         let Verified { routed, secret_position } = self;
         let key = secret_position.and_then(|position| routed.endpoint.verification.secrets().get(position));
-        let routed = routed.encounter(Stage::After(key))?;
+        let routed = routed.encounter(AuthState::Verified(key))?;
         Ok(Genuine(Verified { routed, secret_position }))
     }
 }
@@ -425,8 +425,8 @@ fn shake_hands(answer: Answer, reply: &handshake::Reply) {
         "handshake",
         format_args!("answered a handshake at {path} from {}", answer.client()),
     );
-    if let Some(tell) = &reply.tell {
-        rate_limited(Level::Warn, source, "told in a handshake", format_args!("{path}: {tell}"));
+    if let Some(notice) = &reply.notice {
+        rate_limited(Level::Warn, source, "told in a handshake", format_args!("{path}: {notice}"));
     }
     answer.reply(reply);
 }

@@ -1,4 +1,4 @@
-//! Secrets: where the config says they are, and their bytes once they are needed.
+//! Secrets: references to them in the config, and their bytes when they are needed.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -8,22 +8,21 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// No provider's secret comes near this size: a larger file is the wrong one, and `/dev/zero` has no end.
+/// Far larger than any secret: a larger file is the wrong one, and `/dev/zero` has no end.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Set by systemd for a unit with `LoadCredential=`.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// The environment, as something to ask: tests bring their own.
+/// Reads an environment variable. Tests pass their own.
 pub type Env<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
-/// The bytes of a secret, of which there is at least one. It shows itself to nobody, and has no `==`: secrets are
-/// compared in constant time only.
+/// The bytes of a secret; at least one. It cannot be displayed, and has no `==`: secrets are compared in constant time only.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// `None` for no bytes: anybody can sign with an empty secret.
+    /// `None` for no bytes: anyone can sign with an empty secret.
     pub fn new(bytes: Vec<u8>) -> Option<Secret> {
         (!bytes.is_empty()).then_some(Secret(bytes))
     }
@@ -34,12 +33,6 @@ impl Secret {
 }
 
 impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
-
-impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
     }
@@ -59,7 +52,7 @@ pub enum SecretRef {
 }
 
 impl SecretRef {
-    /// Fetches the secret. Only the commands that verify or sign call this.
+    /// Fetches the secret. Only commands that verify or sign call this.
     pub fn resolve(&self, env: &Env) -> Result<Secret, SecretError> {
         match self {
             SecretRef::Env(name) => read_env(name, env),
@@ -95,8 +88,7 @@ fn credential_path(name: &str, env: &Env) -> Result<PathBuf, SecretError> {
     }
 }
 
-/// Editors and `echo` end a file, and what fills an environment from one a variable, with a newline that nobody means as a
-/// part of the secret. Only one is taken off, so that a secret which does end with one can still be written.
+/// Removes one newline, which editors and `echo` append. Only one, so that a secret that ends with a newline can be written.
 fn strip_newline(bytes: &mut Vec<u8>) {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
@@ -111,37 +103,16 @@ impl FromStr for SecretRef {
 
     fn from_str(text: &str) -> Result<SecretRef, SecretRefError> {
         match text.split_once(':') {
-            Some(("env", name)) => env_name(name),
-            Some(("file", path)) => file_path(path),
-            Some(("credential", name)) => credential_name(name),
-            _ => literal(text),
+            Some(("env", name)) if name.is_empty() || name.contains(['=', '\0']) => Err(SecretRefError::BadEnvName),
+            Some(("env", name)) => Ok(SecretRef::Env(name.to_owned())),
+            Some(("file", path)) if path.is_empty() || path.contains('\0') => Err(SecretRefError::BadPath),
+            Some(("file", path)) => Ok(SecretRef::File(PathBuf::from(path))),
+            Some(("credential", "" | "." | "..")) => Err(SecretRefError::BadCredentialName),
+            Some(("credential", name)) if name.contains(['/', '\0']) => Err(SecretRefError::BadCredentialName),
+            Some(("credential", name)) => Ok(SecretRef::Credential(name.to_owned())),
+            _ => Secret::new(text.into()).map(SecretRef::Literal).ok_or(SecretRefError::EmptyLiteral),
         }
     }
-}
-
-fn env_name(name: &str) -> Result<SecretRef, SecretRefError> {
-    if name.is_empty() || name.contains(['=', '\0']) {
-        return Err(SecretRefError::BadEnvName);
-    }
-    Ok(SecretRef::Env(name.to_owned()))
-}
-
-fn file_path(path: &str) -> Result<SecretRef, SecretRefError> {
-    if path.is_empty() || path.contains('\0') {
-        return Err(SecretRefError::BadPath);
-    }
-    Ok(SecretRef::File(PathBuf::from(path)))
-}
-
-fn credential_name(name: &str) -> Result<SecretRef, SecretRefError> {
-    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
-        return Err(SecretRefError::BadCredentialName);
-    }
-    Ok(SecretRef::Credential(name.to_owned()))
-}
-
-fn literal(text: &str) -> Result<SecretRef, SecretRefError> {
-    Secret::new(text.as_bytes().to_vec()).map(SecretRef::Literal).ok_or(SecretRefError::EmptyLiteral)
 }
 
 impl fmt::Display for SecretRef {
@@ -167,13 +138,13 @@ pub enum SecretRefError {
 impl fmt::Display for SecretRefError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            SecretRefError::BadEnvName => "no variable can have that name; write \"env:NAME\"",
-            SecretRefError::BadPath => "no file can have that name; write \"file:/path/to/secret\"",
+            SecretRefError::BadEnvName => "this cannot be the name of a variable; write \"env:NAME\"",
+            SecretRefError::BadPath => "this cannot be the name of a file; write \"file:/path/to/secret\"",
             SecretRefError::BadCredentialName => {
-                "no credential can have that name; write \"credential:NAME\" with the NAME of a LoadCredential= of the unit"
+                "this cannot be the name of a credential; write \"credential:NAME\" with the NAME of a LoadCredential= of the unit"
             }
             SecretRefError::EmptyLiteral => {
-                "the secret is empty, so anybody could sign; write the secret, \"env:NAME\" or \"file:/path\""
+                "the secret is empty, so anyone could sign; write the secret, \"env:NAME\" or \"file:/path\""
             }
         })
     }
@@ -181,7 +152,7 @@ impl fmt::Display for SecretRefError {
 
 impl std::error::Error for SecretRefError {}
 
-/// Why a secret could not be fetched: what is wrong and the way out, never the value.
+/// Why a secret could not be fetched, and how to fix it; never the value.
 #[derive(Debug)]
 pub enum SecretError {
     Unset { name: String },
@@ -210,7 +181,7 @@ impl fmt::Display for SecretError {
             SecretError::TooLarge { secret } => {
                 write!(
                     f,
-                    "{secret}: larger than {} KiB, which no secret is; name another file",
+                    "{secret}: larger than {} KiB, which cannot be a secret; name another file",
                     MAX_SECRET_BYTES / 1024
                 )
             }
@@ -245,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_told_by_its_prefix() {
+    fn the_prefix_decides_the_kind_of_a_reference() {
         assert!(matches!(secret_ref("env:X"), SecretRef::Env(name) if name == "X"));
         assert!(matches!(secret_ref("file:/run/x"), SecretRef::File(path) if path == Path::new("/run/x")));
         assert!(matches!(secret_ref("credential:x"), SecretRef::Credential(name) if name == "x"));
@@ -253,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_that_can_name_nothing_is_refused() {
+    fn an_invalid_reference_is_refused() {
         let refused = |text: &str| text.parse::<SecretRef>().expect_err("no reference");
         assert_eq!(refused(""), SecretRefError::EmptyLiteral);
         assert_eq!(refused("env:"), SecretRefError::BadEnvName);
@@ -265,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn neither_secrets_nor_their_references_show_the_value() {
+    fn no_value_is_displayed() {
         let literal = secret_ref("hunter2");
         let secret = literal.resolve(&nothing_set).expect("a secret");
-        for shown in [format!("{literal} {literal:?}"), format!("{secret} {secret:?}")] {
+        for shown in [format!("{literal} {literal:?}"), format!("{secret:?}")] {
             assert!(!shown.contains("hunter2"), "{shown}");
         }
         assert_eq!(literal.to_string(), "(literal)");
@@ -287,14 +258,14 @@ mod tests {
             _ => None,
         };
         assert_eq!(resolved("env:FULL", &env), b"s3cret");
-        assert_eq!(resolved("env:FILLED", &env), b"s3cret", "one newline is nobody's intention");
+        assert_eq!(resolved("env:FILLED", &env), b"s3cret");
         assert!(unresolved("env:BLANK", &env).contains("set but empty"));
         assert!(unresolved("env:EMPTY", &env).contains("set but empty; set EMPTY"));
         assert!(unresolved("env:NONE", &env).contains("not set; set NONE"));
     }
 
     #[test]
-    fn a_file_loses_one_newline() {
+    fn one_newline_at_the_end_of_a_file_is_removed() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("secret");
         let reference = format!("file:{}", path.display());
@@ -307,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_must_be_there_and_hold_a_secret() {
+    fn a_file_must_exist_and_contain_a_secret() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("secret");
         let reference = format!("file:{}", path.display());

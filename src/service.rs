@@ -27,7 +27,6 @@ use crate::gate::upstream::socket::Upstream;
 use crate::gate::{self, Gate, Limits, Settings};
 use crate::listen::{self, Listener, LocalAddress};
 use crate::metrics::Metrics;
-use crate::provider::Verification;
 use crate::receive::{Endpoint, Intake, Receiver};
 use crate::route::{Router, Routing};
 use crate::secret::Env;
@@ -325,20 +324,13 @@ fn log_startup(config: &Config, address: &str) {
         warn!("the clock has not been set: it says {}", clock::now());
     }
     for source in config.sources.values() {
-        let (path, title) = (source.path(), source.verifier.preset.title);
-        match source.verification {
-            Verification::Secrets(_) => info!("POST {path} takes verified deliveries from {title}"),
-            Verification::Awaited => warn!("POST {path} waits for the verification token of {title}"),
-            Verification::Nothing => {
-                warn!("POST {path} takes deliveries that are NOT verified: anybody can forge them")
-            }
-            Verification::LocalOnly => warn!(
-                "POST {path} takes deliveries that are NOT verified, from this machine only: set GITHUB_WEBHOOK_SECRET to \
-                 verify them"
-            ),
+        let path = source.path();
+        match source.verification.warning() {
+            None => info!("POST {path} takes verified deliveries from {}", source.verifier.preset.title),
+            Some(warning) => warn!("POST {path}: {warning}"),
         }
     }
-    if config.retention.is_for_ever() {
+    if config.retention.is_forever() {
         info!("events are kept forever: no [retention] is configured");
     }
     info!("storing in {}; listening on {address}", config.database.display());

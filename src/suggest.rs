@@ -1,9 +1,9 @@
 //! "Did you mean": the known word nearest to a mistyped one.
 
-/// A third of a word's letters may be wrong before it looks like another word altogether.
+/// At most a third of a word's letters may be wrong.
 const LETTERS_PER_ERROR: usize = 3;
 
-/// The known word that was probably meant, if any is near enough.
+/// The known word that was probably meant, if any is close enough.
 pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let tolerance = (word.chars().count() / LETTERS_PER_ERROR).max(1);
     known
@@ -14,9 +14,17 @@ pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
+/// What to write instead of a word that is not known: the closest known one, or all of them.
+pub fn hint(word: &str, known: &[&str]) -> String {
+    match closest(word, known.iter().copied()) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("known: {}", known.join(", ")),
+    }
+}
+
 /// How many letters to insert, delete, replace, or swap with their neighbour (Damerau's distance, each letter moved once).
-/// Of the table the last three rows are kept: entry `j` is the distance from the letters of `from` seen so far to the first
-/// `j` letters of `to`.
+/// Entry `j` of a row is the distance from the letters of `from` read so far to the first `j` letters of `to`; the last
+/// three rows are kept.
 fn distance(from: &str, to: &str) -> usize {
     let [from, to] = [from, to].map(|word| word.chars().collect::<Vec<char>>());
     let mut before = Vec::new();
@@ -52,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn suggests_only_what_is_near() {
+    fn suggests_only_close_words() {
         let known = ["serve", "check", "list", "stats"];
         assert_eq!(closest("lst", known), Some("list"));
         assert_eq!(closest("lsit", known), Some("list"));
@@ -63,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn prefers_the_nearest() {
+    fn prefers_the_closest() {
         assert_eq!(closest("secrets", ["secret", "sectors"]), Some("secret"));
     }
 }

@@ -1,8 +1,8 @@
 //! minijinja, set up once: templates that render an event, and expressions that decide on it.
 //!
-//! Variables are `id`, `source`, `event`, `delivery_id`, `received_at`, `headers` (names in lower case), `payload`, and in
-//! an attempt `attempt` and `idempotency_key`, and `dead_action` and `error` where it tells of a death. What is undefined
-//! chains: `payload.pull_request.merged` is false on a push.
+//! Variables are `id`, `source`, `event`, `delivery_id`, `received_at`, `headers` (names in lower case), `payload`; in an
+//! attempt also `attempt` and `idempotency_key`, and in one about a dead job `dead_action` and `error`. Undefined values
+//! chain: `payload.pull_request.merged` is false on a push.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -16,23 +16,22 @@ use serde::Deserialize;
 
 use crate::event::Event;
 use crate::json;
-use crate::suggest::closest;
+use crate::suggest::hint;
 
-/// Templates with this name have what they print escaped for Slack.
+/// The output of values is escaped for Slack in templates with this name.
 const MRKDWN: &str = "mrkdwn";
 
-/// Steps that a template may take: a second's work, and on a small machine half a minute's; to print a payload of 25 MiB as
-/// JSON takes 7 million, and some more where much is to be escaped. A loop within a loop over what somebody else has sent would
-/// keep a thread for ever.
+/// The steps of a template: a second of work, half a minute on a small machine. Printing a payload of 25 MiB as JSON takes
+/// 7 million, or more with many escapes. Without a limit, nested loops over a payload could occupy a thread forever.
 const TEMPLATE_FUEL: u64 = 30_000_000;
 
-/// The longest text that a template may print: the largest payload, with room for its escaping.
+/// The longest output of a template: the largest payload, with room for escapes.
 const MAX_TEXT_BYTES: usize = 64 << 20;
 
-/// The same for an expression, for which the router, and with it every event behind, waits.
+/// The steps of an expression. The router, and every event after this one, waits for it.
 const EXPRESSION_FUEL: u64 = 1_000_000;
 
-/// Everything that may be named, beside functions and what a template sets itself.
+/// All variables; templates can also name functions and what they set themselves.
 const VARIABLES: [&str; 11] = [
     "id",
     "source",
@@ -60,7 +59,7 @@ fn environment(fuel: u64) -> Environment<'static> {
         _ => AutoEscape::None,
     });
     environment.set_formatter(format_value);
-    // For blocks, which are JSON and are not escaped by themselves.
+    // For `blocks`, which are JSON and not escaped automatically.
     environment.add_filter("mrkdwn", |text: String| Value::from_safe_string(escape_mrkdwn(&text)));
     environment
 }
@@ -80,11 +79,11 @@ pub struct Expression(String);
 #[derive(Debug)]
 pub struct TemplateError(String);
 
-/// The variables of one event. The payload is read when a template first asks for it: most of the work on an event is in
-/// that, and what passes the body on as it came does not need it.
+/// The variables of one event. The payload is parsed when a template first uses it: that is most of the work on an event, and
+/// an action that forwards the body does not need it.
 #[derive(Clone, Debug)]
 pub struct Scope {
-    facts: BTreeMap<&'static str, Value>,
+    variables: BTreeMap<&'static str, Value>,
     payload_json: Arc<str>,
     payload: Arc<OnceLock<Value>>,
 }
@@ -95,7 +94,7 @@ impl Scope {
             serde_json::from_str(&event.headers_json).unwrap_or_default();
         let headers: BTreeMap<String, Value> =
             headers.into_iter().map(|(name, value)| (name.to_lowercase(), Value::from(Serde(value)))).collect();
-        let facts = BTreeMap::from([
+        let variables = BTreeMap::from([
             ("id", Value::from(event.id.0)),
             ("source", Value::from(event.source.as_str())),
             ("event", Value::from(event.event_type.as_str())),
@@ -103,18 +102,18 @@ impl Scope {
             ("received_at", Value::from(event.received_at.as_str())),
             ("headers", Value::from_pairs(headers)),
         ]);
-        Scope { facts, payload_json: Arc::clone(&event.payload_json), payload: Arc::default() }
+        Scope { variables, payload_json: Arc::clone(&event.payload_json), payload: Arc::default() }
     }
 
-    /// The same with one variable more.
+    /// Adds a variable.
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Scope {
-        self.facts.insert(name, value.into());
+        self.variables.insert(name, value.into());
         self
     }
 
-    /// Of no event at all, to try out what is written in the configuration.
+    /// Without an event, to check the templates of the configuration.
     pub fn empty() -> Scope {
-        Scope { facts: BTreeMap::new(), payload_json: "{}".into(), payload: Arc::default() }
+        Scope { variables: BTreeMap::new(), payload_json: "{}".into(), payload: Arc::default() }
     }
 
     fn context(&self) -> Value {
@@ -126,12 +125,12 @@ impl Object for Scope {
     fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
         match name.as_str()? {
             "payload" => Some(self.payload.get_or_init(|| read_payload(&self.payload_json)).clone()),
-            name => self.facts.get(name).cloned(),
+            name => self.variables.get(name).cloned(),
         }
     }
 }
 
-/// A payload that is not JSON, as another program may have stored it, is an error for whoever uses it.
+/// A payload that is not JSON, which another program may have stored, is an error in the template that uses it.
 fn read_payload(json: &str) -> Value {
     let unreadable =
         |reason: String| Value::from(Error::new(ErrorKind::BadSerialization, format!("payload: {reason}")));
@@ -140,14 +139,14 @@ fn read_payload(json: &str) -> Value {
     }
     let json = json::of_whole_characters(json);
     let mut deserializer = serde_json::Deserializer::from_str(&json);
-    // Its own limit is one level less than ours.
+    // The limit is checked above; that of serde_json is one level lower.
     deserializer.disable_recursion_limit();
     let value = Value::deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     value.unwrap_or_else(|error| unreadable(error.to_string()))
 }
 
 impl Template {
-    /// A template for Slack: `&`, `<` and `>` of what it prints are escaped.
+    /// A template for Slack: `&`, `<` and `>` are escaped in values.
     /// Source: <https://docs.slack.dev/messaging/formatting-message-text/#escaping>
     pub fn mrkdwn(source: &str) -> Result<Template, TemplateError> {
         Template::checked(source, MRKDWN)
@@ -171,14 +170,14 @@ impl Template {
         &self.source
     }
 
-    /// Whether it asks for this variable.
+    /// Whether it uses this variable.
     pub fn uses(&self, variable: &str) -> bool {
         let compiled = TEMPLATES.template_from_named_str(self.name, &self.source);
         compiled.is_ok_and(|template| template.undeclared_variables(false).contains(variable))
     }
 }
 
-/// A text that takes no more than [`MAX_TEXT_BYTES`].
+/// Output of at most [`MAX_TEXT_BYTES`].
 struct Bounded(Vec<u8>);
 
 impl Write for Bounded {
@@ -196,7 +195,7 @@ impl Write for Bounded {
 }
 
 impl Expression {
-    /// Whether the expression holds. What is undefined, empty or zero does not.
+    /// Whether the expression is true. Undefined, empty and zero are false.
     pub fn holds(&self, scope: &Scope) -> Result<bool, TemplateError> {
         let expression = EXPRESSIONS.compile_expression(&self.0).map_err(TemplateError::of)?;
         Ok(expression.eval(scope.context()).map_err(TemplateError::of)?.is_true())
@@ -250,26 +249,21 @@ impl fmt::Display for TemplateError {
 
 impl std::error::Error for TemplateError {}
 
-/// A name that is misspelt is undefined, which is empty and false: the action would be silent for ever.
+/// A misspelt name would be undefined, which is empty and false, so that the action would never run.
 fn refuse_unknown_variables(source: &str, named: HashSet<String>) -> Result<(), TemplateError> {
     let functions: Vec<&str> = TEMPLATES.globals().map(|(name, _)| name).collect();
     let is_known = |name: &str| VARIABLES.contains(&name) || functions.contains(&name) || sets(source, name);
     let Some(unknown) = named.iter().filter(|name| !is_known(name)).min() else { return Ok(()) };
-    let way_out = match closest(unknown, VARIABLES) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("known: {}", VARIABLES.join(", ")),
-    };
-    Err(TemplateError(format!("no variable {unknown:?}; {way_out}")))
+    Err(TemplateError(format!("no variable {unknown:?}; {}", hint(unknown, &VARIABLES))))
 }
 
-/// Whether a template may set this variable: the engine, asked what is undeclared, forgets what was set within an `if`.
+/// Whether a template may set this variable: for minijinja, a variable set within an `if` is undeclared after it.
 fn sets(source: &str, variable: &str) -> bool {
     let targets = source.split("set").skip(1).filter_map(|rest| rest.split(['=', '%']).next());
     targets.into_iter().any(|target| target.contains(variable))
 }
 
-/// Which filters, tests and functions there are shows when they are used. Every other error may be that of the event that
-/// is missing.
+/// Unknown filters, tests and functions are errors only when they are used. Any other error may be due to the empty scope.
 fn refuse_unknown_names(tried: Result<(), Error>) -> Result<(), TemplateError> {
     match tried {
         Err(error) if is_about_a_name(&error) => Err(TemplateError::of(error)),
@@ -289,7 +283,7 @@ fn format_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) 
     Ok(out.write_str(&if value.is_safe() { text } else { escape_mrkdwn(&text) })?)
 }
 
-/// Takes the three characters their meaning that control Slack's formatting.
+/// Escapes the three control characters of Slack's formatting.
 fn escape_mrkdwn(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -321,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn every_variable_is_there() {
+    fn every_variable_has_its_value() {
         let all =
             "{{ id }} {{ source }} {{ event }} {{ delivery_id }} {{ received_at }} {{ headers['x-github-event'] }}";
         assert_eq!(render(all), "7 github push d 2025-01-31T12:00:00+00:00 push");
@@ -336,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_undefined_chains_and_is_false() {
+    fn undefined_values_chain_and_are_false() {
         assert_eq!(render("[{{ payload.pull_request.head.ref }}]"), "[]");
         assert!(!holds("payload.pull_request.merged").unwrap());
         assert!(holds("payload.pull_request is undefined and payload.n > 2").unwrap());
@@ -344,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_error_is_an_error() {
+    fn wrong_types_and_wrong_syntax_are_errors() {
         assert!(holds("payload.n + payload.title").is_err());
         for broken in ["{{ payload.", "{% if id %}", "{{ 1 + }}"] {
             assert!(broken.parse::<Template>().is_err(), "{broken}");
@@ -353,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_knows_is_refused() {
+    fn an_unknown_name_is_refused() {
         let refused = |source: &str| source.parse::<Template>().unwrap_err().to_string();
         assert_eq!(refused("{{ paylod.ref }}"), "no variable \"paylod\"; did you mean \"payload\"?");
         assert!(refused("{% for x in payload.x %}{{ y }}{% endfor %}").starts_with("no variable \"y\"; known: id, "));

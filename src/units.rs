@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Every unit of size, largest first, so that [`size_text`] takes the first one that divides.
+/// The units of size, largest first: [`size_text`] uses the first that divides.
 const SIZE_UNITS: [(&str, u64); 8] = [
     ("GiB", 1 << 30),
     ("GB", 1_000_000_000),
@@ -15,10 +15,10 @@ const SIZE_UNITS: [(&str, u64); 8] = [
     ("", 1),
 ];
 
-/// Whole days are written as such: months and years have no fixed length.
+/// The largest unit of a duration: months and years have no fixed length.
 const DAY_S: u64 = 24 * 60 * 60;
 
-/// Why a text is no size or duration.
+/// Why a text is not a size or a duration.
 #[derive(Debug, PartialEq, Eq)]
 pub enum UnitError {
     NoSize(String),
@@ -31,13 +31,13 @@ impl fmt::Display for UnitError {
             UnitError::NoSize(text) => {
                 write!(
                     f,
-                    "{text:?} is no size; write a whole number with KiB, MiB, GiB, KB, MB, GB or B, such as \"25MiB\""
+                    "{text:?} is not a size; write a whole number with KiB, MiB, GiB, KB, MB, GB or B, such as \"25MiB\""
                 )
             }
             UnitError::NoDuration(text) => {
                 write!(
                     f,
-                    "{text:?} is no duration; write numbers with units, such as \"500ms\", \"30s\", \"10m\" or \"90d\""
+                    "{text:?} is not a duration; write numbers with units, such as \"500ms\", \"30s\", \"10m\" or \"90d\""
                 )
             }
         }
@@ -46,7 +46,7 @@ impl fmt::Display for UnitError {
 
 impl std::error::Error for UnitError {}
 
-/// Reads `25MiB`, `64 KiB`, `1MB`, `512B` or `512`, in bytes. Upper and lower case are the same.
+/// Reads `25MiB`, `64 KiB`, `1MB`, `512B` or `512`, in bytes. Case does not matter.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     size_bytes(text.trim()).ok_or_else(|| UnitError::NoSize(text.to_owned()))
 }
@@ -59,7 +59,7 @@ fn size_bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// Writes a size as people want to know it: two or three digits, in KiB, MiB or GiB.
+/// A size rounded for people: two or three digits, in KiB, MiB or GiB.
 pub fn round_size_text(bytes: u64) -> String {
     let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.into_iter().find(|(_, size)| bytes >= *size) {
@@ -69,7 +69,7 @@ pub fn round_size_text(bytes: u64) -> String {
     }
 }
 
-/// Writes a size in the largest unit that divides it, so that [`parse_size`] reads the same again.
+/// A size in the largest unit that divides it; [`parse_size`] reads it back.
 pub fn size_text(bytes: u64) -> String {
     let unit = SIZE_UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
     match unit {
@@ -83,7 +83,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     humantime::parse_duration(text).map_err(|_| UnitError::NoDuration(text.to_owned()))
 }
 
-/// Writes a duration so that [`parse_duration`] reads the same again.
+/// A duration that [`parse_duration`] reads back.
 pub fn duration_text(duration: Duration) -> String {
     let (days, rest) = (duration.as_secs() / DAY_S, duration.as_secs() % DAY_S);
     if days > 0 && rest == 0 && duration.subsec_nanos() == 0 {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_size() {
+    fn refuses_invalid_sizes() {
         for text in ["", "MiB", "25 M", "25MiBs", "-1", "1.5MiB", "1 2MiB", "99999999999999999999", "99999999999GiB"] {
             assert_eq!(parse_size(text), Err(UnitError::NoSize(text.to_owned())));
         }

@@ -12,8 +12,7 @@ use crate::cidr::Cidr;
 use crate::config::{Config, Origin, Retention, Source};
 use crate::listen::Listen;
 use crate::provider;
-use crate::provider::Verification;
-use crate::secret::{Env, SecretRef};
+use crate::secret::Env;
 use crate::units::{duration_text, size_text};
 
 /// The labels' column: as wide as the longest of them and two spaces.
@@ -85,16 +84,9 @@ impl Report {
         self.line("source", &source.name);
         self.line("", &format!("POST {}", endpoint(listen, &source.path())));
         self.line("", &format!("provider {}", source.verifier.preset.name));
-        match &source.verification {
-            Verification::Secrets(secrets) => self.secrets(source, secrets, env),
-            Verification::Awaited => {
-                self.line("", "NO SECRET YET: takes only the handshake that brings it, and shows it in the log");
-            }
-            Verification::Nothing => {
-                self.line("", "NOT VERIFIED (verify = \"none\"): whoever reaches this address is believed");
-            }
-            Verification::LocalOnly => self
-                .line("", "NOT VERIFIED, so refuses (403) what a proxy forwarded; set GITHUB_WEBHOOK_SECRET to verify"),
+        match source.verification.warning() {
+            Some(warning) => self.line("", warning),
+            None => self.secrets(source, env),
         }
         for key in source.keys_for_handshakes() {
             self.line("", &format!("NO {key}: the handshake with which the provider tries this address is refused"));
@@ -110,9 +102,9 @@ impl Report {
         }
     }
 
-    fn secrets(&mut self, source: &Source, secrets: &[SecretRef], env: &Env) {
-        self.line("", &format!("verifies {}", provider::verified(&source.verifier)));
-        for secret in secrets {
+    fn secrets(&mut self, source: &Source, env: &Env) {
+        self.line("", &format!("verifies {}", provider::verification_text(&source.verifier)));
+        for secret in source.verification.secrets() {
             match source.key(secret, env) {
                 Ok(_) => self.line("", &format!("verified with {secret}")),
                 Err(error) => self.problem(&error.reason),
@@ -209,7 +201,7 @@ mod tests {
             "keeps     processed events for ever, those in error for ever\n",
             "POST http://127.0.0.1:5000/webhooks/github\n",
             "provider github\n",
-            "NOT VERIFIED, so refuses (403)",
+            "NOT verified, and accepted from this machine only",
             "kind log\n",
             "on *\n",
             "attempts 10, backoff 5m up to 12h\n",
@@ -267,7 +259,7 @@ mod tests {
         let (text, exit) = check(toml, &nothing_set);
         assert!(exit.is_ok());
         assert!(text.contains("POST /webhooks/a on unix:/run/h.sock\n"), "{text}");
-        assert!(text.contains("NOT VERIFIED (verify = \"none\")"), "{text}");
+        assert!(text.contains("NOT verified (verify = \"none\")"), "{text}");
         assert!(text.contains("on a:push\n") && text.contains("on b:push (no source of that name here)\n"), "{text}");
         assert!(check("[actions]", &nothing_set).0.contains("action    none"), "{text}");
     }

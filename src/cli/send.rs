@@ -14,8 +14,7 @@ use crate::clock;
 use crate::config::{Config, Source};
 use crate::digest;
 use crate::listen::Listen;
-use crate::provider::Verification;
-use crate::provider::{self, TestDelivery};
+use crate::provider::{TestDelivery, Verification};
 use crate::secret::{Env, Secret};
 
 /// Longer than any provider waits for its answer.
@@ -30,20 +29,20 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
     let url = args.url.clone().map_or_else(|| url_of(config, source), Ok)?;
     let id = args.delivery_id.clone().unwrap_or_else(digest::uuid);
     let event_type = args.event_type.clone().unwrap_or_else(|| source.verifier.preset.sample.event_type.to_owned());
-    let wish = TestDelivery {
+    let delivery = TestDelivery {
         event_type: args.event_type.clone(),
         id: args.delivery_id.clone(),
         body: args.file.as_deref().map(body_of).transpose()?,
         new_id: id.clone(),
     };
-    let draft = provider::draft(&source.verifier, key.as_ref(), wish, clock::now());
-    let draft = draft.map_err(|error| Failure::failed(format!("{}: {error}", source.name)))?;
+    let built = delivery.build(&source.verifier, key.as_ref(), clock::now());
+    let built = built.map_err(|error| Failure::failed(format!("{}: {error}", source.name)))?;
 
-    let mut request = Request::post(with_query(&url, &draft.query));
-    for (name, value) in draft.headers.iter() {
+    let mut request = Request::post(with_query(&url, &built.query));
+    for (name, value) in built.headers.iter() {
         request = request.header(name, value);
     }
-    let request = request.body(draft.body).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
+    let request = request.body(built.body).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
     // To our own listener, and to nobody between: ureq would ask the proxy that the environment names.
     let agent = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
     let agent = agent.timeout_global(Some(TIMEOUT));

@@ -11,11 +11,12 @@ use toml::Value;
 use ureq::http::header::CONTENT_LENGTH;
 use ureq::http::{HeaderName, Method};
 
-use super::reader::{Parsed, Reader, expected, parsed, text};
-use super::{count, duration, unknown};
+use super::reader::Reader;
+use super::values::{Parsed, count, duration, expected, owned_text, parsed, text};
 use crate::action::{Action, Command, Http, Kind, Pattern, Slack};
 use crate::retry::Policy;
 use crate::secret::SecretRef;
+use crate::suggest::hint;
 use crate::template::Template;
 use crate::units::duration_text;
 
@@ -27,44 +28,44 @@ const KINDS: [&str; 4] = ["log", "slack", "http", "command"];
 /// With the longest backoff, a thousand attempts outlive the machine.
 pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=1000;
 
-/// Less is a busy loop against a destination in trouble; more than a month is a job that nobody remembers.
+/// Less is a busy loop against a failing destination; more than a month delays a job beyond any use.
 pub(super) const BACKOFF: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A day is the longest that a deployment or a backup takes.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
 
-/// Longer than any service that works takes to answer.
+/// Longer than any working service takes to answer.
 const DEFAULT_HTTP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Longer than a command takes that was not meant to take long; one that was has its timeout in the config.
+/// Longer than most commands take; the config sets the timeout of one that takes longer.
 const DEFAULT_COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Each is a thread and a connection to the database.
 const CONCURRENCY: RangeInclusive<u32> = 1..=16;
 
-/// What a program can exit with, without success.
+/// The exit codes of a failure.
 const EXIT_CODES: RangeInclusive<u32> = 1..=255;
 
-const NO_ON: &str = "write which events, such as [\"github:push\"], or [\"*\"] for all; only the on_dead of another \
-                     action needs none";
+const NO_ON: &str = "write which events, such as [\"github:push\"], or [\"*\"] for all; only an action \
+                     that another one names in on_dead needs none";
 
 /// `None` where there is no `[actions]`.
 ///
-/// One that is empty is allowed, because another program may be the one that processes what is stored.
+/// An empty table is allowed, because another program may process the events.
 pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Action>> {
     let actions = keys.tables("actions", read)?;
     for action in actions.values() {
-        let is_told = actions.values().any(|other| other.on_dead.as_ref() == Some(&action.name));
-        if action.on.is_empty() && !is_told {
+        let handles_dead = actions.values().any(|other| other.on_dead.as_ref() == Some(&action.name));
+        if action.on.is_empty() && !handles_dead {
             keys.refuse_at(format!("actions.{}.on", action.name), format!("missing; {NO_ON}"));
         }
-        let Some(told) = &action.on_dead else { continue };
+        let Some(handler) = &action.on_dead else { continue };
         let key = format!("actions.{}.on_dead", action.name);
-        if told == &action.name {
-            keys.refuse_at(key, "an action cannot tell of its own death; name another one".to_owned());
-        } else if !actions.contains_key(told) {
-            keys.refuse_at(key, format!("no action {told:?}; name one of those in [actions]"));
+        if handler == &action.name {
+            keys.refuse_at(key, "an action cannot handle its own dead jobs; name another one".to_owned());
+        } else if !actions.contains_key(handler) {
+            keys.refuse_at(key, format!("no action {handler:?}; name one of those in [actions]"));
         }
     }
     Some(actions)
@@ -89,9 +90,12 @@ fn read(name: &str, keys: &mut Reader) -> Option<Action> {
     let on = if keys.has("on") { keys.get_all("on", parsed) } else { Some(Vec::new()) };
     let when = keys.get("when", parsed);
     let policy = read_policy(keys);
-    let on_dead = keys.get("on_dead", |v| text(v).map(str::to_owned));
-    // Without a kind nothing more can be said of the other keys, and all would be unknown.
-    let Some(kind) = kind else { return keys.give_up() };
+    let on_dead = keys.get("on_dead", owned_text);
+    // Without a kind all other keys would be unknown.
+    let Some(kind) = kind else {
+        keys.ignore_unknown_keys();
+        return None;
+    };
     let (kind, timeout, concurrency) = match kind {
         "slack" => {
             (read_slack(keys).map(Kind::Slack), read_timeout(keys, DEFAULT_HTTP_TIMEOUT), read_concurrency(keys))
@@ -130,8 +134,8 @@ fn read_http(keys: &mut Reader) -> Option<Http> {
 }
 
 fn read_command(keys: &mut Reader) -> Option<Command> {
-    let run =
-        keys.require_all("run", "write the program and its arguments, such as [\"/usr/local/bin/deploy\"]", parsed);
+    keys.check_present("run", "write the program and its arguments, such as [\"/usr/local/bin/deploy\"]");
+    let run = keys.get_all("run", parsed);
     Some(Command {
         directory: keys.get("directory", path),
         give_up: keys.get_all("give_up", exit_code).unwrap_or_default().into_iter().collect(),
@@ -164,10 +168,10 @@ fn read_policy(keys: &mut Reader) -> Option<Policy> {
 fn kind_name(value: &Value) -> Parsed<&'static str> {
     let name = text(value)?;
     let kind = KINDS.into_iter().find(|kind| *kind == name);
-    kind.ok_or_else(|| unknown("kind", name, KINDS, &KINDS.join(", ")))
+    kind.ok_or_else(|| format!("no kind {name:?}; {}", hint(name, &KINDS)))
 }
 
-/// What is written out is a template, so that its syntax can be checked here; what is fetched is checked when it is.
+/// A literal URL is a template, whose syntax is checked here; a URL from elsewhere is checked when it is fetched.
 fn url(value: &Value) -> Parsed<SecretRef> {
     let reference: SecretRef = parsed(value)?;
     if let SecretRef::Literal(_) = &reference {
@@ -181,7 +185,7 @@ fn url(value: &Value) -> Parsed<SecretRef> {
 }
 
 fn header(name: &str, value: &Value) -> Parsed<(HeaderName, SecretRef)> {
-    let name = HeaderName::from_str(name).map_err(|_| "no header field can have that name".to_owned())?;
+    let name = HeaderName::from_str(name).map_err(|_| "this cannot be the name of a header".to_owned())?;
     if name == CONTENT_LENGTH {
         return Err(
             "the length of the body is sent anyway, and any other would break the request; leave it out".to_owned()
@@ -196,12 +200,11 @@ fn header(name: &str, value: &Value) -> Parsed<(HeaderName, SecretRef)> {
 
 fn method(value: &Value) -> Parsed<Method> {
     let name = text(value)?;
-    // "put" would be a method of its own, which no server knows.
-    Method::from_str(&name.to_ascii_uppercase()).map_err(|_| format!("{name:?} is no method; write POST, PUT, ..."))
+    // Methods are case-sensitive: "put" would be unknown to every server.
+    Method::from_str(&name.to_ascii_uppercase()).map_err(|_| format!("{name:?} is not a method; write POST, PUT, ..."))
 }
 
 fn exit_code(value: &Value) -> Parsed<i32> {
-    // The bounds fit.
     count(value, &EXIT_CODES).map(u32::cast_signed)
 }
 

@@ -1,27 +1,27 @@
-//! `[admin]`: the private listener, and who may use it.
+//! `[admin]`: the private listener, and who can use it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use toml::Value;
 
-use super::reader::{Parsed, Reader, parsed, text};
+use super::reader::Reader;
+use super::values::{Parsed, parsed, text};
 use crate::listen::{Listen, ListenError};
 use crate::secret::{Env, Secret, SecretError, SecretRef};
 
-/// Only this machine, beside the public listener's default.
+/// This machine only; the port after the public listener's default.
 const DEFAULT_LISTEN: &str = "127.0.0.1:5001";
 
-/// What switches the listener off.
 const OFF: &str = "off";
 
 /// The private listener.
 #[derive(Clone, Debug)]
 pub struct Admin {
     pub listen: AdminListen,
-    /// Asked for wherever it is set. Who may connect from elsewhere must have it.
+    /// Required from every client if it is set. It must be set if the listener can be reached from other machines.
     pub token: Option<SecretRef>,
-    /// Names by which browsers know it, beside those of this machine.
+    /// Host names by which browsers reach it, besides those of this machine.
     pub hosts: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminListen {
     Off,
-    /// Nobody has chosen: where the place is taken, deliveries are received without it.
+    /// Not configured: if the default address is taken, hookbox runs without this listener.
     ByDefault,
     At(Listen),
 }
@@ -85,7 +85,7 @@ pub(super) fn read_admin(keys: &mut Reader) -> Admin {
     let token = keys.get("token", parsed);
     let hosts = keys.get_all("hosts", host).unwrap_or_default();
     if !keys.has("token") && matches!(&listen, AdminListen::At(place) if !place.is_local()) {
-        let why = "missing; who reaches this listener from elsewhere sees every payload: write \"env:NAME\" or \
+        let why = "missing; anyone who can reach this listener sees every payload: write \"env:NAME\" or \
                    \"file:/path\", or listen on 127.0.0.1 or a Unix socket";
         keys.refuse::<()>("token", why.to_owned());
     }
@@ -100,5 +100,5 @@ fn host(value: &Value) -> Parsed<String> {
     if is_host && !has_port {
         return Ok(host.to_ascii_lowercase());
     }
-    Err(format!("{host:?} is not the name of a machine; write it without port, such as \"pi.local\" or \"[fd00::1]\""))
+    Err(format!("{host:?} is not a host name; write it without a port, such as \"pi.local\" or \"[fd00::1]\""))
 }

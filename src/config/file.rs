@@ -1,4 +1,4 @@
-//! Finds the config file and reads it, as far as a TOML table.
+//! Finds the config file and reads it as a TOML table.
 
 use std::fmt;
 use std::fs::File;
@@ -7,23 +7,30 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-use super::Origin;
 use super::reader::Problem;
 use crate::secret::Env;
 
-/// The variable that names the file. Empty is the same as unset, as systemd's `Environment=NAME=` means it.
+/// The variable that names the file. Empty is the same as unset, like systemd's `Environment=NAME=`.
 const CONFIG_VARIABLE: &str = "HOOKBOX_CONFIG";
 
-/// That of a service, found from any directory.
+/// The file of a service, found from any directory.
 pub const SYSTEM_CONFIG: &str = "/etc/hookbox/hookbox.toml";
 
-/// Where a file that nobody named may be: the first that exists is taken.
+/// Where the file is searched if none is named; the first that exists is read.
 const SEARCH_PATH: [&str; 2] = ["hookbox.toml", SYSTEM_CONFIG];
 
-/// Far beyond any config written by hand: a larger file is the wrong one, and `/dev/zero` has no end.
+/// Far larger than any config: a larger file is the wrong one, and `/dev/zero` has no end.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 
-/// Why there is no config: what is wrong, where, and the way out.
+/// Where a [`Config`](super::Config) came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    File(PathBuf),
+    /// There is no file; everything is the default.
+    BuiltIn,
+}
+
+/// Why there is no config: what is wrong, where, and how to fix it.
 #[derive(Debug)]
 pub enum ConfigError {
     /// A file that was named does not exist, or one that exists cannot be read.
@@ -41,7 +48,7 @@ pub enum ConfigError {
         column: usize,
         message: String,
     },
-    /// The file is well-formed, and this is all that is wrong with it.
+    /// The file is valid TOML; these are all problems of its keys.
     Problems {
         path: PathBuf,
         problems: Vec<Problem>,
@@ -58,7 +65,7 @@ impl fmt::Display for ConfigError {
             ),
             ConfigError::TooLarge { path } => {
                 let limit = MAX_CONFIG_BYTES / 1024;
-                write!(f, "{}: larger than {limit} KiB, which no config file is; name another", path.display())
+                write!(f, "{}: larger than {limit} KiB, which cannot be a config file; name another", path.display())
             }
             ConfigError::Syntax { path, line, column, message } => {
                 write!(f, "{}:{line}:{column}: {message}", path.display())
@@ -84,8 +91,8 @@ pub fn find(named: Option<&Path>, env: &Env) -> Result<Origin, ConfigError> {
     first_existing(&SEARCH_PATH.map(Path::new))
 }
 
-/// Whatever cannot be looked at counts as existing, a dangling link too: to pass over the operator's file in silence would
-/// be to receive unverified.
+/// A path that cannot be inspected counts as existing, and so does a dangling link: without the operator's file, hookbox would
+/// receive unverified deliveries.
 fn first_existing(paths: &[&Path]) -> Result<Origin, ConfigError> {
     for path in paths {
         match path.symlink_metadata() {
@@ -97,7 +104,7 @@ fn first_existing(paths: &[&Path]) -> Result<Origin, ConfigError> {
     Ok(Origin::BuiltIn)
 }
 
-/// Reads the file as TOML, whatever its keys.
+/// Reads the file as TOML, with any keys.
 pub fn read(path: &Path) -> Result<Table, ConfigError> {
     let mut bytes = Vec::new();
     File::open(path)
@@ -116,11 +123,11 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Table, ConfigError> {
     };
     let text =
         str::from_utf8(bytes).map_err(|error| syntax(error.valid_up_to(), "not UTF-8; save the file as UTF-8"))?;
-    // The line itself stays out of the message: it may be the one with the secret.
+    // The message does not show the line, which may contain the secret.
     text.parse::<Table>().map_err(|error| syntax(error.span().map_or(0, |span| span.start), error.message()))
 }
 
-/// The line and column, counted from 1, of what comes next after `before`.
+/// The line and column, counted from 1, of the byte after `before`.
 fn position(before: &[u8]) -> (usize, usize) {
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -144,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_named_goes_before_everything() {
+    fn the_command_line_takes_precedence() {
         let env = |name: &str| (name == CONFIG_VARIABLE).then(|| OsString::from("/by/env"));
         let by_flag = find(Some(Path::new("/by/flag")), &env).expect("found");
         assert_eq!(by_flag, Origin::File(PathBuf::from("/by/flag")));
@@ -180,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_error_has_its_place_and_keeps_the_line_to_itself() {
+    fn a_syntax_error_has_its_position_and_does_not_show_the_line() {
         let shown = syntax_error(b"listen = '127.0.0.1:5000'\nsecret = 'hunter2");
         assert!(shown.starts_with("hookbox.toml:2:18: "), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
@@ -188,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_utf_8_has_the_place_too() {
+    fn a_file_that_is_not_utf_8_has_the_position_too() {
         assert!(syntax_error(b"a = 1\n\xC3\xA9 = \xFF").starts_with("hookbox.toml:2:5: not UTF-8"));
     }
 }

@@ -1,12 +1,12 @@
-//! Walks a TOML table key by key. A problem does not end the walk: it is noted with the key's whole path, and the walk
-//! goes on, so that the operator sees all problems at once.
+//! Reads a TOML table key by key. Problems are recorded with the path of the key, and reading continues, so that the operator
+//! sees all problems at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::str::FromStr;
 
 use toml::{Table, Value};
 
+use super::values::{Parsed, table};
 use crate::suggest::closest;
 
 /// One thing that is wrong, and the key where it is.
@@ -23,29 +23,25 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A value that was understood, or what is wrong with it in the operator's words.
-pub type Parsed<T> = Result<T, String>;
-
-/// One table and what has been asked of it so far.
+/// One table, and the keys that have been read.
 ///
-/// Everything that reads a key gives `None` both where the key is absent and where it is wrong; in the second case the
-/// problem is noted already, so that the caller may go on with a default.
+/// Methods that read a key return `None` both if it is absent and if its value is wrong; in the second case the problem has
+/// been recorded, so that the caller can continue with a default.
 pub struct Reader<'a> {
     path: String,
     table: &'a Table,
-    asked: Vec<&'static str>,
-    /// Whether a key that was not asked for is a problem.
-    is_judged: bool,
+    known: Vec<&'static str>,
+    ignores_unknown: bool,
     problems: &'a mut Vec<Problem>,
 }
 
-/// Reads the whole file's table with `read`. What `read` has not asked for is unknown.
+/// Reads the table of the whole file with `read`. Keys that `read` does not read are unknown, which is a problem.
 pub fn read_root<T>(table: &Table, problems: &mut Vec<Problem>, read: impl FnOnce(&mut Reader) -> T) -> T {
     read_table(String::new(), table, problems, read)
 }
 
 fn read_table<T>(path: String, table: &Table, problems: &mut Vec<Problem>, read: impl FnOnce(&mut Reader) -> T) -> T {
-    let mut reader = Reader { path, table, asked: Vec::new(), is_judged: true, problems };
+    let mut reader = Reader { path, table, known: Vec::new(), ignores_unknown: false, problems };
     let result = read(&mut reader);
     reader.refuse_unknown_keys();
     result
@@ -74,32 +70,23 @@ impl<'a> Reader<'a> {
     pub fn get<T>(&mut self, key: &'static str, parse: impl FnOnce(&Value) -> Parsed<T>) -> Option<T> {
         let value = self.value(key)?;
         let path = self.path_of(key);
-        self.note(path, parse(value))
+        self.record(path, parse(value))
     }
 
-    /// The value of a key that must be there; `missing` says what to write.
+    /// The value of a required key; `advice` says what to write.
     pub fn require<T>(
         &mut self,
         key: &'static str,
-        missing: &str,
+        advice: &str,
         parse: impl FnOnce(&Value) -> Parsed<T>,
     ) -> Option<T> {
-        match self.has(key) {
-            true => self.get(key, parse),
-            false => self.refuse_missing(key, missing),
-        }
+        self.check_present(key, advice);
+        self.get(key, parse)
     }
 
-    /// The values of a key that takes one value or a list of them, and must be there.
-    pub fn require_all<T>(
-        &mut self,
-        key: &'static str,
-        missing: &str,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Option<Vec<T>> {
-        match self.has(key) {
-            true => self.get_all(key, parse),
-            false => self.refuse_missing(key, missing),
+    pub fn check_present(&mut self, key: &'static str, advice: &str) {
+        if !self.has(key) {
+            self.refuse::<()>(key, format!("missing; {advice}"));
         }
     }
 
@@ -114,18 +101,18 @@ impl<'a> Reader<'a> {
         }
         let path = self.path_of(key);
         let parsed: Vec<Option<T>> =
-            values.iter().enumerate().map(|(i, value)| self.note(format!("{path}[{i}]"), parse(value))).collect();
+            values.iter().enumerate().map(|(i, value)| self.record(format!("{path}[{i}]"), parse(value))).collect();
         parsed.into_iter().collect()
     }
 
-    /// The values of an optional table whose keys are the operator's own. Those that cannot be read are left out.
+    /// The values of an optional table whose keys the operator chooses. Wrong ones are left out.
     pub fn get_table<T>(&mut self, key: &'static str, parse: impl Fn(&str, &Value) -> Parsed<T>) -> Vec<T> {
         let path = self.path_of(key);
         let table = self.get(key, table).unwrap_or_default();
-        table.iter().filter_map(|(name, value)| self.note(join(&path, name), parse(name, value))).collect()
+        table.iter().filter_map(|(name, value)| self.record(join(&path, name), parse(name, value))).collect()
     }
 
-    /// The tables in a table, each read with `read`, by their names. Those that cannot be read are left out.
+    /// The tables in a table, each read with `read`, by their names. Wrong ones are left out.
     pub fn tables<T>(
         &mut self,
         key: &'static str,
@@ -135,8 +122,8 @@ impl<'a> Reader<'a> {
         let mut found = BTreeMap::new();
         for (name, value) in &tables {
             let path = join(&self.path_of(key), name);
-            self.note(path.clone(), check_name(name));
-            let Some(child) = self.note(path.clone(), table(value)) else { continue };
+            self.record(path.clone(), check_name(name));
+            let Some(child) = self.record(path.clone(), table(value)) else { continue };
             if let Some(item) = read_table(path, &child, self.problems, |keys| read(name, keys)) {
                 found.insert(name.clone(), item);
             }
@@ -144,34 +131,28 @@ impl<'a> Reader<'a> {
         Some(found)
     }
 
-    /// Notes a problem that only several keys together show. It is `None`, as a value that could not be read.
+    /// Records a problem of a key beyond its value. `None`, like the value of a wrong key.
     pub fn refuse<T>(&mut self, key: &str, message: String) -> Option<T> {
         let path = self.path_of(key);
-        self.note(path, Err(message))
+        self.record(path, Err(message))
     }
 
-    /// Notes a problem of a key further down.
+    /// Records a problem of a key in a table below.
     pub fn refuse_at(&mut self, path: String, message: String) {
         self.problems.push(Problem { key: path, message });
     }
 
-    /// For a table of which too little is known to say which keys it may have.
-    pub fn give_up<T>(&mut self) -> Option<T> {
-        self.is_judged = false;
-        None
-    }
-
-    fn refuse_missing<T>(&mut self, key: &'static str, missing: &str) -> Option<T> {
-        self.asked.push(key);
-        self.refuse(key, format!("missing; {missing}"))
+    /// For a table whose possible keys cannot be determined.
+    pub fn ignore_unknown_keys(&mut self) {
+        self.ignores_unknown = true;
     }
 
     fn value(&mut self, key: &'static str) -> Option<&'a Value> {
-        self.asked.push(key);
+        self.known.push(key);
         self.table.get(key)
     }
 
-    fn note<T>(&mut self, key: String, parsed: Parsed<T>) -> Option<T> {
+    fn record<T>(&mut self, key: String, parsed: Parsed<T>) -> Option<T> {
         parsed.map_err(|message| self.problems.push(Problem { key, message })).ok()
     }
 
@@ -180,41 +161,38 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse_unknown_keys(&mut self) {
-        if !self.is_judged {
+        if self.ignores_unknown {
             return;
         }
-        for key in self.table.keys().filter(|key| !self.asked.contains(&key.as_str())) {
-            let message = match closest(key, self.asked.iter().copied()) {
+        for key in self.table.keys().filter(|key| !self.known.contains(&key.as_str())) {
+            let message = match closest(key, self.known.iter().copied()) {
                 Some(known) => format!("unknown key; did you mean {known}?"),
-                None => format!("unknown key; known here: {}", known(&self.asked)),
+                None => format!("unknown key; known here: {}", sorted(&self.known)),
             };
             self.problems.push(Problem { key: join(&self.path, key), message });
         }
     }
 }
 
-fn known(asked: &[&str]) -> String {
-    let mut asked = asked.to_vec();
-    asked.sort_unstable();
-    asked.dedup();
-    asked.join(", ")
+fn sorted(keys: &[&str]) -> String {
+    BTreeSet::from_iter(keys).into_iter().copied().collect::<Vec<_>>().join(", ")
 }
 
-/// Spells a path as TOML does: a key that is no bare one is quoted, which also keeps control characters off the screen.
+/// A path as TOML writes it: a key that is not bare is quoted, which also escapes control characters.
 fn join(path: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     let key = if bare { key.to_owned() } else { format!("{key:?}") };
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
-/// The longest name of a source or action. It stands in a URL, in every row and in most lines of output.
+/// The longest name of a source or action. It is in a URL, in every row and in most lines of output.
 const MAX_NAME_BYTES: usize = 64;
 
-/// A source's name is a segment of a URL, and an action's will be: only what needs no escaping there, nor in a shell.
+/// The name of a source is a segment of a URL: only characters that need no escaping there, nor in a shell.
 fn check_name(name: &str) -> Parsed<()> {
     let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let goes_on_well = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
-    if starts_well && goes_on_well && name.len() <= MAX_NAME_BYTES {
+    let continues_well = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
+    if starts_well && continues_well && name.len() <= MAX_NAME_BYTES {
         return Ok(());
     }
     Err(format!(
@@ -222,32 +200,9 @@ fn check_name(name: &str) -> Parsed<()> {
     ))
 }
 
-/// A string.
-pub fn text(value: &Value) -> Parsed<&str> {
-    value.as_str().ok_or_else(|| expected("a string", value))
-}
-
-/// A string in the form that `T` reads.
-pub fn parsed<T: FromStr<Err: fmt::Display>>(value: &Value) -> Parsed<T> {
-    text(value)?.parse().map_err(|error: T::Err| error.to_string())
-}
-
-fn table(value: &Value) -> Parsed<Table> {
-    value.as_table().cloned().ok_or_else(|| expected("a table", value))
-}
-
-/// Says what was wanted in place of `found`, whose value may be a secret and is not shown.
-pub fn expected(wanted: &str, found: &Value) -> String {
-    format!("expected {wanted}, found {}", with_article(found.type_str()))
-}
-
-fn with_article(noun: &str) -> String {
-    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
-    format!("{article} {noun}")
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::values::expected;
     use super::*;
 
     fn problems<T>(toml: &str, read: impl FnOnce(&mut Reader) -> T) -> Vec<String> {
@@ -262,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_is_there() {
+    fn reads_keys() {
         let found = problems("one = 1\nmany = [1, 2]", |keys| {
             assert_eq!(keys.get("one", number), Some(1));
             assert_eq!(keys.get("absent", number), None);
@@ -274,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_has_its_path() {
+    fn every_problem_has_the_path_of_its_key() {
         let found =
             problems("many = [1, true, 'x']\nnone = []\n[tables.a]\nkey = 1.5\n[tables.'B c']\nkey = 1", |keys| {
                 keys.get_all("many", number);
@@ -292,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_asked_for_is_unknown() {
+    fn a_key_that_is_not_read_is_unknown() {
         let found = problems("listn = 1\nzzz = 2\nlisten = 3", |keys| {
             keys.get("listen", number);
             keys.get("database", number);

@@ -1,28 +1,28 @@
-//! `[retention]`: how long what is stored is kept.
+//! `[retention]`: how long events are kept.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::duration;
 use super::reader::Reader;
+use super::values::duration;
 use crate::clock::Timestamp;
 use crate::event::Status;
 use crate::store::{Expired, Rule};
 
-/// Less than a second is for nobody: what was just done is to be seen in `hookbox list`. A century is for ever.
+/// At least a second, so that `hookbox list` shows what was just processed. A century is forever.
 const AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// How long events are kept after they have got their final status. `None`: for ever.
+/// How long events are kept after they reach their final status. `None`: forever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     pub processed: Option<Duration>,
     pub error: Option<Duration>,
-    /// How long it is told how often an event came again, from when it came first.
+    /// How long the count of an event's duplicates is kept, from its first delivery.
     pub duplicates: Option<Duration>,
 }
 
 impl Retention {
-    pub fn is_for_ever(&self) -> bool {
+    pub fn is_forever(&self) -> bool {
         *self == Retention::default()
     }
 

@@ -1,48 +1,52 @@
-//! `[sources.NAME]`: who sends, how that is proved, and what to call what is sent.
+//! `[sources.NAME]`: who sends, how deliveries are verified, and where their ids and event types are.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::Value;
 
-use super::reader::{Parsed, Reader, expected, parsed, text};
-use super::{count, duration};
+use super::reader::Reader;
+use super::values::{Parsed, count, duration, expected, owned_text, parsed, text};
 use crate::cidr::Cidr;
-use crate::provider::handshake::{HandshakeConfig, Is, goes_by};
-use crate::provider::scheme::{Keyword, Scheme};
-use crate::provider::{self, Format, Preset, Verification, Verifier};
+use crate::provider::handshake::{Condition, HandshakeConfig, has_condition};
+use crate::provider::{self, Format, Keyword, Preset, Scheme, Variable, Verification, Verifier};
 use crate::secret::{Env, Secret, SecretRef};
 
-/// Less than a second is less than the clocks of two machines differ. A century lets recorded deliveries be replayed.
+/// The clocks of two machines differ by up to a second. A century allows replaying recorded deliveries.
 const TOLERANCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// Less is the provider's own retry; more than ten years is for ever, which it is when left out.
+/// A shorter window would process the provider's own retries again; ten years are forever, which is the default.
 const DEDUP_WINDOW: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// The path under which each source has its own.
 pub const PATH_PREFIX: &str = "/webhooks/";
 
-/// A status that says that the delivery was taken.
+/// The statuses that acknowledge a delivery.
 const STATUS: RangeInclusive<u32> = 200..=299;
 
-/// One configured inbound connection.
+/// The source of a start without any config: its name, which is also its provider, and the variable with its secret.
+const BUILT_IN: &str = "github";
+pub(super) const BUILT_IN_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
+
+/// A configured sender of deliveries.
 #[derive(Clone, Debug)]
 pub struct Source {
     pub name: String,
     pub verifier: Verifier,
     pub verification: Verification<SecretRef>,
-    /// For providers that prove with a second secret that they mean this address.
+    /// A second secret, with which some providers authenticate their handshake.
     pub verify_token: Option<SecretRef>,
     pub allowed_origins: Vec<String>,
-    /// From where it takes deliveries; `None`: from anywhere.
+    /// The networks from which it accepts deliveries; `None`: any.
     pub allow: Option<Vec<Cidr>>,
-    /// After which a delivery that comes again is meant again. `None`: never.
+    /// A delivery that is repeated later than this is processed again. `None`: never.
     pub dedup_window: Option<Duration>,
 }
 
 impl Source {
-    /// A source with nothing but a provider.
+    /// A source with no other key than its provider.
     pub fn of(name: &str, verifier: Verifier, verification: Verification<SecretRef>) -> Source {
         Source {
             name: name.to_owned(),
@@ -77,18 +81,22 @@ impl Source {
         SourceSecretError { key: format!("sources.{}.{key}", self.name), reason }
     }
 
-    /// Whether it takes deliveries from an address of which `is_in` tells whether it is in one of these networks.
+    /// Whether it accepts deliveries from an address; `is_in` says whether that is in any of the networks.
     pub fn takes_from(&self, is_in: impl FnOnce(&[Cidr]) -> bool) -> bool {
         self.allow.as_deref().is_none_or(is_in)
     }
 
-    /// The keys that are not set, and without which a handshake of its provider is refused.
+    /// The unset keys without which a handshake of its provider is refused.
     pub fn keys_for_handshakes(&self) -> impl Iterator<Item = &'static str> {
         let unset = [
-            ("verify_token", Is::VerifyToken, self.verify_token.is_none()),
-            ("allowed_origins", Is::AllowedOrigin, self.allowed_origins.is_empty()),
+            ("verify_token", Condition::VerifyToken, self.verify_token.is_none()),
+            ("allowed_origins", Condition::AllowedOrigin, self.allowed_origins.is_empty()),
         ];
-        unset.into_iter().filter(|(_, is, is_unset)| *is_unset && goes_by(&self.verifier, *is)).map(|(key, ..)| key)
+        let is_needed = |condition| has_condition(&self.verifier.handshakes, condition);
+        unset
+            .into_iter()
+            .filter(move |(_, condition, is_unset)| *is_unset && is_needed(*condition))
+            .map(|(key, ..)| key)
     }
 
     /// What handshakes need, with the `verify_token` that was fetched.
@@ -113,21 +121,43 @@ impl fmt::Display for SourceSecretError {
 
 impl std::error::Error for SourceSecretError {}
 
-pub(super) fn read_source(name: &str, keys: &mut Reader) -> Option<Source> {
+/// `None` where there is no `[sources]`.
+///
+/// An empty table is refused: a receiver without sources would receive nothing.
+pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Source>> {
+    let sources = keys.tables("sources", read);
+    if keys.is_empty_table("sources") {
+        return keys.refuse("sources", "no source in it; add [sources.NAME], or leave [sources] out".to_owned());
+    }
+    sources
+}
+
+/// A variable that is set but empty counts as set: it is meant to verify, and reported when it is resolved.
+pub(super) fn built_in(env: &Env) -> BTreeMap<String, Source> {
+    let verifier = provider::preset(BUILT_IN).and_then(|preset| preset.verifier().ok());
+    let Some(verifier) = verifier else { return BTreeMap::new() };
+    let verification = match env(BUILT_IN_SECRET) {
+        Some(_) => Verification::Secrets(vec![SecretRef::Env(BUILT_IN_SECRET.to_owned())]),
+        None => Verification::LocalOnly,
+    };
+    BTreeMap::from([(BUILT_IN.to_owned(), Source::of(BUILT_IN, verifier, verification))])
+}
+
+fn read(name: &str, keys: &mut Reader) -> Option<Source> {
     let preset =
         keys.require("provider", "write one of those that `hookbox providers` lists, or \"hmac\" or \"token\"", preset);
     let verification = read_verification(keys, preset);
-    let verifier = read_contract(keys, preset);
+    let verifier = read_verifier(keys, preset);
     let verify_token = keys.get("verify_token", parsed);
-    let allowed_origins = keys.get_all("allowed_origins", |v| text(v).map(str::to_owned)).unwrap_or_default();
+    let allowed_origins = keys.get_all("allowed_origins", owned_text).unwrap_or_default();
     let allow = keys.get_all("allow", parsed);
     let dedup_window = keys.get("dedup_window", |v| duration(v, &DEDUP_WINDOW));
     Some(Source { verify_token, allowed_origins, allow, dedup_window, ..Source::of(name, verifier?, verification?) })
 }
 
-fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Verifier> {
-    let id = keys.get_all("id", value);
-    let event = keys.get_all("event", value);
+fn read_verifier(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Verifier> {
+    let id = keys.get_all("id", value_format);
+    let event = keys.get_all("event", value_format);
     let status = keys.get("status", |v| count(v, &STATUS)).and_then(|status| u16::try_from(status).ok());
     let public_url = keys.get("public_url", url);
     let mut verifier = match preset?.verifier() {
@@ -135,11 +165,11 @@ fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<V
         Err(wrong) => return keys.refuse("provider", wrong),
     };
     if keys.has_table("verify") {
-        let is_code = verifier.preset.code.is_some();
+        let is_custom = verifier.preset.custom.is_some();
         keys.table("verify", |keys| override_scheme(&mut verifier.scheme, keys));
-        if is_code {
+        if is_custom {
             return keys
-                .refuse("verify", "this provider's way to sign cannot be changed by keys; take them out".to_owned());
+                .refuse("verify", "this provider's way to sign cannot be changed by keys; remove them".to_owned());
         }
     }
     verifier.id = id.unwrap_or(verifier.id);
@@ -150,7 +180,7 @@ fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<V
         let why = "missing; this provider signs the address too: write it as you have entered it there";
         return keys.refuse("public_url", why.to_owned());
     }
-    if verifier.scheme.signed.needs_id() && verifier.id.is_empty() {
+    if verifier.scheme.signed.has(Variable::Id) && verifier.id.is_empty() {
         return keys.refuse("id", "missing; the signed text has {id}: write where the id is".to_owned());
     }
     verifier.public_url = public_url;
@@ -160,18 +190,21 @@ fn read_contract(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<V
 /// Each key replaces the preset's.
 fn override_scheme(scheme: &mut Scheme, keys: &mut Reader) {
     let ts = keys.get("ts", parsed);
-    replace(&mut scheme.alg, keys.get("alg", word));
+    replace(&mut scheme.alg, keys.get("alg", keyword));
     replace(&mut scheme.sig, keys.get("sig", parsed));
-    replace(&mut scheme.split, keys.get("split", any_text).map(|split| Some(split).filter(|split| !split.is_empty())));
-    replace(&mut scheme.prefix, keys.get("prefix", any_text));
-    replace(&mut scheme.enc, keys.get("enc", word));
+    replace(
+        &mut scheme.split,
+        keys.get("split", owned_text).map(|split| Some(split).filter(|split| !split.is_empty())),
+    );
+    replace(&mut scheme.prefix, keys.get("prefix", owned_text));
+    replace(&mut scheme.enc, keys.get("enc", keyword));
     replace(&mut scheme.signed, keys.get("signed", parsed::<Format>));
     replace(&mut scheme.ts, ts.map(Some));
-    replace(&mut scheme.ts_unit, keys.get("ts_unit", word));
+    replace(&mut scheme.timestamp_format, keys.get("ts_unit", keyword));
     replace(&mut scheme.tolerance, keys.get("tolerance", tolerance));
     replace(&mut scheme.tolerance_future, keys.get("tolerance_future", tolerance));
-    replace(&mut scheme.key, keys.get("key", word));
-    replace(&mut scheme.key_strip, keys.get("key_strip", any_text));
+    replace(&mut scheme.key, keys.get("key", keyword));
+    replace(&mut scheme.key_strip, keys.get("key_strip", owned_text));
     if let Err((key, message)) = scheme.check() {
         keys.refuse::<()>(key, message);
     }
@@ -190,11 +223,11 @@ fn read_verification(keys: &mut Reader, preset: Option<&'static Preset>) -> Opti
     match (keys.has("secret"), says_none) {
         (true, false) => secrets.map(Verification::Secrets),
         (false, true) => none.map(|()| Verification::Nothing),
-        (true, true) => keys.refuse("verify", "there is a secret too; take one of the two out".to_owned()),
-        (false, false) if preset.is_some_and(Preset::brings_its_secret) => Some(Verification::Awaited),
+        (true, true) => keys.refuse("verify", "there is a secret too; remove one of the two".to_owned()),
+        (false, false) if preset.is_some_and(Preset::sends_its_secret) => Some(Verification::Awaited),
         (false, false) => keys.refuse(
             "secret",
-            "missing; write \"env:NAME\" or \"file:/path\", or verify = \"none\" to take deliveries from anybody"
+            "missing; write \"env:NAME\" or \"file:/path\", or verify = \"none\" to accept deliveries from anyone"
                 .to_owned(),
         ),
     }
@@ -208,19 +241,15 @@ fn preset(value: &Value) -> Parsed<&'static Preset> {
     provider::preset(name).ok_or_else(|| provider::unknown(name))
 }
 
-fn value(value: &Value) -> Parsed<Format> {
-    provider::value(text(value)?)
+fn value_format(value: &Value) -> Parsed<Format> {
+    Format::parse_value(text(value)?)
 }
 
-fn word<T: Keyword>(value: &Value) -> Parsed<T> {
+fn keyword<T: Keyword>(value: &Value) -> Parsed<T> {
     T::parse(text(value)?)
 }
 
-fn any_text(value: &Value) -> Parsed<String> {
-    text(value).map(str::to_owned)
-}
-
-/// A number is one of seconds, as in the providers' own documentation; `"off"` takes deliveries of any age.
+/// A number is in seconds, as in the providers' documentation; `"off"` accepts deliveries of any age.
 fn tolerance(value: &Value) -> Parsed<Option<Duration>> {
     match value {
         Value::String(text) if text == "off" => Ok(None),

@@ -2,10 +2,12 @@ use std::ffi::OsString;
 
 use super::action::{ATTEMPTS, BACKOFF};
 use super::reader::Problem;
+use super::source::BUILT_IN_SECRET;
 use super::*;
-use crate::action::Kind;
-use crate::action::Pattern;
+use crate::action::{Kind, Pattern};
+use crate::provider::Verification;
 use crate::retry::Policy;
+use crate::secret::SecretRef;
 
 fn nothing_set(_: &str) -> Option<OsString> {
     None
@@ -32,18 +34,11 @@ fn problems(toml: &str) -> Vec<String> {
     }
 }
 
-/// The only problem of a config in which everything but `toml` is well.
+/// The only problem of a config.
 fn problem(toml: &str) -> String {
     let mut problems = problems(toml);
     assert_eq!(problems.len(), 1, "{problems:#?}");
     problems.remove(0)
-}
-
-fn secrets(verification: &Verification<SecretRef>) -> &[SecretRef] {
-    match verification {
-        Verification::Secrets(secrets) => secrets,
-        _ => &[],
-    }
 }
 
 fn source(keys: &str) -> String {
@@ -81,13 +76,13 @@ fn the_defaults_are_within_their_bounds() {
 }
 
 #[test]
-fn the_built_in_source_verifies_once_the_variable_is_set() {
+fn the_built_in_source_verifies_if_the_variable_is_set() {
     let verification = |env: &Env| load("", env).expect("a config").sources["github"].verification.clone();
     assert!(matches!(verification(&nothing_set), Verification::LocalOnly));
     for value in ["s3cret", ""] {
         let set = |name: &str| (name == BUILT_IN_SECRET).then(|| OsString::from(value));
         let verification = verification(&set);
-        let [secret] = secrets(&verification) else { unreachable!("{verification:?}") };
+        let [secret] = verification.secrets() else { unreachable!("{verification:?}") };
         assert_eq!(secret.to_string(), "env:GITHUB_WEBHOOK_SECRET");
         assert_eq!(secret.resolve(&set).is_ok(), !value.is_empty());
     }
@@ -136,7 +131,7 @@ fn every_key_is_read() {
     let shown = |networks: &[Cidr]| networks.iter().map(Cidr::to_string).collect::<Vec<_>>();
     assert_eq!(shown(&config.trusted_proxies), ["127.0.0.0/8", "::1/128"]);
     assert_eq!(shown(config.sources["ci"].allow.as_deref().unwrap_or_default()), ["192.30.252.0/22"]);
-    let secrets = secrets(&config.sources["ci"].verification);
+    let secrets = config.sources["ci"].verification.secrets();
     assert_eq!(secrets.iter().map(SecretRef::to_string).collect::<Vec<_>>(), ["env:OLD", "file:/run/new"]);
     assert!(matches!(config.sources["lab"].verification, Verification::Nothing));
     let team = &config.actions["team"];
@@ -169,7 +164,7 @@ fn all_problems_are_reported_at_once() {
     );
     let starts = [
         "listen: expected a string, found an integer",
-        "max_body: \"25 M\" is no size",
+        "max_body: \"25 M\" is not a size",
         "poll_interval: expected a duration with its unit",
         "sources.GitHub: a name is",
         "sources.GitHub.provider: no provider \"githb\"; did you mean \"github\"?",
@@ -195,7 +190,7 @@ fn every_line_of_the_problems_names_the_file() {
 }
 
 #[test]
-fn a_source_has_a_secret_or_says_that_it_has_none() {
+fn a_source_needs_a_secret_or_verify_none() {
     assert!(problem(&source("")).starts_with("sources.a.secret: missing"));
     assert!(problem(&source("secret = 'x'\nverify = 'none'")).starts_with("sources.a.verify: there is a secret too"));
     assert!(problem(&source("verify = 'no'")).starts_with("sources.a.verify: \"no\" is unknown"));
@@ -214,19 +209,19 @@ fn no_problem_shows_a_secret() {
 }
 
 #[test]
-fn an_action_says_what_it_is_for() {
+fn an_action_needs_its_kind_and_events() {
     assert!(problem("[actions.a]\nkind = 'log'").starts_with("actions.a.on: missing"));
     assert!(problem("[actions.a]\nkind = 'log'\non = []").starts_with("actions.a.on: the list is empty"));
     assert!(problem("[actions.a]\non = '*'").starts_with("actions.a.kind: missing; write one of: log"));
 }
 
 #[test]
-fn no_action_at_all_may_be_meant() {
+fn actions_may_be_empty() {
     assert!(config("[actions]").actions.is_empty());
 }
 
 #[test]
-fn numbers_keep_to_their_bounds() {
+fn numbers_have_bounds() {
     let cases = [
         ("max_body = 25", "max_body: 25B is out of bounds; write something from 1KiB to 100MiB"),
         ("max_body = -1", "max_body: a size is not negative"),
@@ -247,13 +242,13 @@ fn numbers_keep_to_their_bounds() {
 }
 
 #[test]
-fn a_database_is_a_file() {
+fn the_database_must_be_a_file() {
     assert!(problem("database = ''").starts_with("database: the path is empty"));
     assert!(problem("database = ':memory:'").starts_with("database: a database in memory"));
 }
 
 #[test]
-fn a_file_is_loaded_from_where_it_is_named() {
+fn a_named_file_is_loaded() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("mine.toml");
     std::fs::write(&path, "database = 'mine.db'").expect("written");
@@ -262,7 +257,7 @@ fn a_file_is_loaded_from_where_it_is_named() {
 }
 
 #[test]
-fn the_private_listener_is_only_for_this_machine_unless_there_is_a_token() {
+fn the_private_listener_needs_a_token_to_be_reached_from_elsewhere() {
     let listen = |toml: &str| config(toml).admin.listen;
     assert_eq!(listen(""), AdminListen::ByDefault);
     assert_eq!(listen("admin.listen = 'off'"), AdminListen::Off);
@@ -277,7 +272,7 @@ fn the_private_listener_is_only_for_this_machine_unless_there_is_a_token() {
 }
 
 #[test]
-fn the_private_listeners_names_are_those_of_machines() {
+fn the_private_listeners_hosts_are_host_names() {
     let hosts = config("admin.hosts = ['Pi.local', '[fd00::1]', '192.0.2.1']").admin.hosts;
     assert_eq!(hosts, ["pi.local", "[fd00::1]", "192.0.2.1"]);
     for wrong in ["", "pi.local:5001", "http://pi.local", "pi local", "*"] {

@@ -8,31 +8,33 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::batch;
+use super::error::VerifyError;
 use super::format::Inputs;
-use super::{Code, Refusal, RequestBuilder, SignError};
+use super::preset::CustomScheme;
+use super::request::{RequestBuilder, SignError};
 use crate::digest::{self, Hash};
 use crate::secret::Secret;
 
 const SIGNATURE: &str = "additionalData/hmacSignature";
 
-/// The longest field that is signed has 80 characters. What is longer was not signed, and is not worth a copy.
+/// The longest field that Adyen signs has 80 characters. A longer one is not copied.
 const MAX_FIELD_BYTES: usize = 1024;
 
 const SEPARATOR: &str = ":";
 
-/// The only field, of those signed, that may have the separator in it: in any other it would let what is signed be read in
-/// two ways.
+/// The position of the only signed field that may contain the separator: in any other, it would make the signed text
+/// ambiguous.
 const MERCHANT_REFERENCE: usize = 3;
 
-pub(super) const CODE: Code = Code {
+pub(super) const SCHEME: CustomScheme = CustomScheme {
     verify,
     sign,
-    says: "HMAC-SHA256, base64, in additionalData/hmacSignature of every item, of pspReference, originalReference, \
+    description: "HMAC-SHA256, base64, in additionalData/hmacSignature of every item, of pspReference, originalReference, \
            merchantAccountCode, merchantReference, value, currency, eventCode and success: nothing else is signed",
     needs_url: false,
 };
 
-/// The fields are slices of the body: a tree of what nobody has signed yet would take thirty times its size.
+/// Slices of the body: an unverified body is not parsed into a tree, which would take thirty times its size.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Batch<'a> {
@@ -74,32 +76,32 @@ struct AdditionalData<'a> {
     hmac_signature: Option<&'a RawValue>,
 }
 
-fn verify(secrets: &[Secret], scope: &Inputs<'_>) -> Result<usize, Refusal> {
-    let missing = || Refusal::Missing("notificationItems".to_owned());
-    let batch: Batch<'_> = serde_json::from_slice(scope.parts.body).map_err(|_| missing())?;
+fn verify(secrets: &[Secret], inputs: &Inputs<'_>) -> Result<usize, VerifyError> {
+    let missing = || VerifyError::Missing("notificationItems".to_owned());
+    let batch: Batch<'_> = serde_json::from_slice(inputs.parts.body).map_err(|_| missing())?;
     let verify_item = |text: &str| {
         let Wrapped { item } = serde_json::from_str(text).map_err(|_| missing())?;
         item.verify(secrets)
     };
-    batch::judge_all(batch.notification_items, verify_item)?.ok_or_else(missing)
+    batch::verify_items(batch.notification_items, verify_item)?.ok_or_else(missing)
 }
 
 impl Item<'_> {
     /// The position of the secret that matches.
-    fn verify(&self, secrets: &[Secret]) -> Result<usize, Refusal> {
-        let unreadable = || Refusal::Unreadable(SIGNATURE.to_owned());
+    fn verify(&self, secrets: &[Secret]) -> Result<usize, VerifyError> {
+        let unreadable = || VerifyError::Unreadable(SIGNATURE.to_owned());
         let signature = self.additional_data.as_ref().and_then(|data| data.hmac_signature);
         let signature = text(signature).ok_or_else(unreadable)?;
         if signature.is_empty() {
-            return Err(Refusal::Missing(SIGNATURE.to_owned()));
+            return Err(VerifyError::Missing(SIGNATURE.to_owned()));
         }
         let tag = digest::unbase64(&signature).ok_or_else(unreadable)?;
-        let signed = self.signed().ok_or(Refusal::Mismatch)?;
+        let signed = self.signed().ok_or(VerifyError::Mismatch)?;
         let matches = |secret: &Secret| digest::equal(&digest::hmac(Hash::Sha256, secret.as_bytes(), &[&signed]), &tag);
-        secrets.iter().position(matches).ok_or(Refusal::Mismatch)
+        secrets.iter().position(matches).ok_or(VerifyError::Mismatch)
     }
 
-    /// `None` if there is a field that Adyen cannot have signed.
+    /// The signed text. `None` if a field is one that Adyen cannot have signed.
     fn signed(&self) -> Option<String> {
         let amount = self.amount.as_ref();
         let fields = [
@@ -114,12 +116,12 @@ impl Item<'_> {
         ];
         let texts: Option<Vec<Cow<'_, str>>> = fields.into_iter().map(text).collect();
         let texts = texts?;
-        let is_plain = |(at, text): (usize, &Cow<'_, str>)| at == MERCHANT_REFERENCE || !text.contains(SEPARATOR);
-        texts.iter().enumerate().all(is_plain).then(|| texts.join(SEPARATOR))
+        let is_unambiguous = |(at, text): (usize, &Cow<'_, str>)| at == MERCHANT_REFERENCE || !text.contains(SEPARATOR);
+        texts.iter().enumerate().all(is_unambiguous).then(|| texts.join(SEPARATOR))
     }
 }
 
-/// A field as it is signed: a string without its quotation marks, anything else as it is written, nothing for `null`.
+/// A field as it is signed: a string without its quotation marks, anything else as it is written, empty for `null`.
 fn text(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
     match field.map(RawValue::get).unwrap_or("null") {
         "null" => Some(Cow::Borrowed("")),
@@ -129,9 +131,9 @@ fn text(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
     }
 }
 
-fn sign(secret: &Secret, draft: &mut RequestBuilder) -> Result<(), SignError> {
+fn sign(secret: &Secret, request: &mut RequestBuilder) -> Result<(), SignError> {
     let mut is_signed = false;
-    draft.edit_json(|json| {
+    request.edit_json(|json| {
         for wrapped in json.get_mut("notificationItems").and_then(Value::as_array_mut).into_iter().flatten() {
             let Some(item) = wrapped.get_mut("NotificationRequestItem") else { continue };
             let text = item.to_string();

@@ -1,17 +1,23 @@
-//! What a preset says of itself, for people.
+//! Presets and verifiers, described for people.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::scheme::{Algorithm, Encoding, Keyword};
-use super::{Format, Preset, Selector, UNSUPPORTED, Verifier, WithoutId, names, presets};
+use super::algorithm::{Algorithm, Encoding};
+use super::format::Format;
+use super::keyword::Keyword;
+use super::preset::{Preset, WithoutId};
+use super::presets::{names, presets};
+use super::selector::Selector;
+use super::unsupported::UNSUPPORTED;
+use super::verifier::Verifier;
 use crate::suggest::closest;
 use crate::units::duration_text;
 
-/// The shortest part of a name that tells anything.
+/// A shorter part of a name matches too many.
 const MIN_PART_CHARS: usize = 3;
 
-/// What to say of a provider that is not in the table, with those that may be meant.
+/// The error for a provider that is not in the table, with those that may be meant.
 pub fn unknown(name: &str) -> String {
     let known = names().chain(UNSUPPORTED.iter().map(|unsupported| unsupported.name));
     let near = closest(name, known).map_or_else(|| similar(name), |near| vec![near]);
@@ -25,21 +31,21 @@ pub fn unknown(name: &str) -> String {
     }
 }
 
-/// Those of whose name or title it is a part: most people know one of a provider's several by the provider's name.
+/// The presets whose name or title contains it: `mailgun` finds `mailgun-routes`.
 fn similar(name: &str) -> Vec<&'static str> {
     if name.chars().count() < MIN_PART_CHARS {
         return Vec::new();
     }
     let name = name.to_lowercase();
     let words = name.replace(['-', '_'], " ");
-    let is_akin = |preset: &&Preset| preset.name.contains(&name) || preset.title.to_lowercase().contains(&words);
-    presets().filter(is_akin).map(|preset| preset.name).collect()
+    let is_similar = |preset: &&Preset| preset.name.contains(&name) || preset.title.to_lowercase().contains(&words);
+    presets().filter(is_similar).map(|preset| preset.name).collect()
 }
 
-/// What is verified, in one line.
-pub fn verified(verifier: &Verifier) -> String {
-    if let Some(code) = &verifier.preset.code {
-        return code.says.to_owned();
+/// How deliveries are verified, in one line.
+pub fn verification_text(verifier: &Verifier) -> String {
+    if let Some(custom) = &verifier.preset.custom {
+        return custom.description.to_owned();
     }
     let scheme = &verifier.scheme;
     let items = match (&scheme.split, scheme.prefix.as_str()) {
@@ -50,7 +56,7 @@ pub fn verified(verifier: &Verifier) -> String {
     let place = format!("{}{items}", place(&scheme.sig));
     let encoding = if scheme.enc == Encoding::Hex { "hex" } else { "base64" };
     let mut text = match scheme.alg {
-        Algorithm::Token => format!("the secret itself in {place}: it proves the sender and not the body"),
+        Algorithm::Token => format!("the secret itself in {place}: it authenticates the sender, not the body"),
         alg => format!("{}, {encoding}, of {} in {place}", alg.as_str(), scheme.signed),
     };
     let old = scheme.tolerance.map(|tolerance| format!("{} old", duration_text(tolerance)));
@@ -65,24 +71,24 @@ pub fn verified(verifier: &Verifier) -> String {
     text
 }
 
-/// The cells of a table: name, what people call it, how it proves itself, where its id is.
+/// The cells of a table: name, title, algorithm, where the id is.
 pub fn summary(preset: &'static Preset) -> [&'static str; 4] {
-    let proof = if preset.code.is_some() { "of its own" } else { preset.alg.as_str() };
+    let algorithm = if preset.custom.is_some() { "custom" } else { preset.alg.as_str() };
     let id = match preset.id.first() {
         Some(id) if id.contains('{') => "of several values",
         Some(id) => id,
         None => "-",
     };
-    [preset.name, preset.title, proof, id]
+    [preset.name, preset.title, algorithm, id]
 }
 
-/// Everything, as labels and texts.
+/// Everything about it, as labels and texts.
 pub fn describe(verifier: &Verifier) -> Vec<(&'static str, String)> {
     let preset = verifier.preset;
     let mut lines = vec![
         ("provider", format!("{} ({})", preset.title, preset.name)),
         ("set up", preset.setup.to_owned()),
-        ("verified", verified(verifier)),
+        ("verified", verification_text(verifier)),
         ("id", id(verifier)),
         ("event type", values(&verifier.event, "none: it is always \"unknown\"")),
     ];
@@ -95,7 +101,7 @@ pub fn describe(verifier: &Verifier) -> Vec<(&'static str, String)> {
         lines.push(("needs", "public_url in [sources.NAME]: the address as it is entered at the provider".to_owned()));
     }
     lines.extend([
-        ("answer", format!("{} with an empty body; it wants {}", preset.status, preset.answer)),
+        ("answer", format!("{} with an empty body; the provider expects {}", preset.status, preset.answer)),
         ("retries", preset.retries.to_owned()),
         ("docs", preset.docs.to_owned()),
     ]);
@@ -112,7 +118,7 @@ fn values(values: &[Format], none: &str) -> String {
 
 fn id(verifier: &Verifier) -> String {
     let text = values(&verifier.id, without_id(verifier.without_id));
-    // Not every kind of delivery of a provider has one.
+    // Some kinds of deliveries of a provider may lack the id.
     let may_lack = !verifier.id.is_empty() && verifier.without_id == WithoutId::Content;
     if may_lack { format!("{text}, else the body, for 5 minutes") } else { text }
 }

@@ -1,19 +1,19 @@
-//! Templates: how a provider puts together what it signs, an id, or the answer to a handshake. `{ts}.{body}` is the
-//! timestamp, a full stop and the body; `{{` and `}}` are braces.
+//! Formats: how a provider composes what it signs, an id, or the answer to a handshake. `{ts}.{body}` is the timestamp, a
+//! full stop and the body; `{{` and `}}` are braces.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use super::keyword::Keyword;
 use super::selector::{Absent, Parts, Selector};
 use crate::digest::{self, Hash};
 
-/// What a template can name besides selectors.
-const VARIABLES: &str = "{body} {payload} {ts} {id} {method} {url} {url_decoded} {secret} {form_sorted} {form:NAME} \
-                         {json:/POINTER} {header:NAME} {query:NAME} {hmac_hex:SELECTOR}";
+/// What a format can name besides variables.
+const SELECTORS: &str = "{form:NAME} {json:/POINTER} {header:NAME} {query:NAME} {hmac_hex:SELECTOR}";
 
-/// The escapes that HubSpot undoes in a URL before it signs it.
+/// The escapes that HubSpot decodes in a URL before it signs it.
 /// <https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests>
 const DECODED_ESCAPES: [(&str, &str); 12] = [
     ("%3A", ":"),
@@ -30,7 +30,8 @@ const DECODED_ESCAPES: [(&str, &str); 12] = [
     ("%3B", ";"),
 ];
 
-/// Who signs the sorted fields of a form sends a few kilobytes. To sort is dear, and comes before the proof.
+/// Providers that sign the sorted fields of a form send a few kilobytes. Sorting is expensive and happens before anything
+/// is verified.
 const MAX_SORTED_BYTES: usize = 1 << 20;
 
 /// As above: a form within [`MAX_SORTED_BYTES`] could have half a million fields. Twilio sends some thirty.
@@ -42,6 +43,14 @@ pub struct Format(Vec<Piece>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
+    Variable(Variable),
+    /// The HMAC-SHA256 of a value with the secret, in hexadecimal.
+    HmacHex(Selector),
+    Value(Selector),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variable {
     Body,
     /// The JSON: the body, or the field `payload` of a form.
     Payload,
@@ -51,14 +60,25 @@ enum Piece {
     Url,
     UrlDecoded,
     Secret,
-    /// The names and values of a form, sorted, each pair once, without anything between them.
+    /// The names and values of a form, sorted, each pair once, without separators.
     FormSorted,
-    /// The HMAC-SHA256 of a value with the secret, in hexadecimal.
-    HmacHex(Selector),
-    Value(Selector),
 }
 
-/// What the variables stand for.
+impl Keyword for Variable {
+    const ALL: &'static [(Variable, &'static str)] = &[
+        (Variable::Body, "body"),
+        (Variable::Payload, "payload"),
+        (Variable::Ts, "ts"),
+        (Variable::Id, "id"),
+        (Variable::Method, "method"),
+        (Variable::Url, "url"),
+        (Variable::UrlDecoded, "url_decoded"),
+        (Variable::Secret, "secret"),
+        (Variable::FormSorted, "form_sorted"),
+    ];
+}
+
+/// The values of the variables.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     pub parts: Parts<'a>,
@@ -92,7 +112,7 @@ impl FromStr for Format {
             let inside = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
             let (name, after) = inside.ok_or_else(|| format!("{text:?} has a single brace; write {{{{ or }}}}"))?;
             push_text(&mut pieces, &mut literal);
-            pieces.push(variable(name)?);
+            pieces.push(parse_piece(name)?);
             rest = after;
         }
         literal.push_str(rest);
@@ -107,70 +127,64 @@ fn push_text(pieces: &mut Vec<Piece>, literal: &mut String) {
     }
 }
 
-fn variable(name: &str) -> Result<Piece, String> {
-    let unknown = |_| format!("{{{name}}} is unknown; there are: {VARIABLES}");
-    match name {
-        "body" => Ok(Piece::Body),
-        "payload" => Ok(Piece::Payload),
-        "ts" => Ok(Piece::Ts),
-        "id" => Ok(Piece::Id),
-        "method" => Ok(Piece::Method),
-        "url" => Ok(Piece::Url),
-        "url_decoded" => Ok(Piece::UrlDecoded),
-        "secret" => Ok(Piece::Secret),
-        "form_sorted" => Ok(Piece::FormSorted),
-        _ => match name.strip_prefix("hmac_hex:") {
-            Some(selector) => selector.parse().map(Piece::HmacHex).map_err(unknown),
-            None => name.parse().map(Piece::Value).map_err(unknown),
-        },
+fn parse_piece(name: &str) -> Result<Piece, String> {
+    if let Some(variable) = Variable::find(name) {
+        return Ok(Piece::Variable(variable));
     }
+    let piece = match name.strip_prefix("hmac_hex:") {
+        Some(selector) => selector.parse().map(Piece::HmacHex),
+        None => name.parse().map(Piece::Value),
+    };
+    piece.map_err(|_| {
+        let variables: String = Variable::ALL.iter().map(|(_, name)| format!("{{{name}}} ")).collect();
+        format!("{{{name}}} is unknown; there are: {variables}{SELECTORS}")
+    })
 }
 
 impl Format {
-    /// A template of one value.
-    pub fn value(selector: Selector) -> Format {
-        Format(vec![Piece::Value(selector)])
+    /// The format of an id or an event type: a lone selector, or text with selectors in braces.
+    pub fn parse_value(text: &str) -> Result<Format, String> {
+        if text.contains('{') {
+            text.parse()
+        } else {
+            text.parse().map(|selector| Format(vec![Piece::Value(selector)]))
+        }
     }
 
-    pub fn needs_url(&self) -> bool {
-        self.0.iter().any(|piece| matches!(piece, Piece::Url | Piece::UrlDecoded))
+    pub fn has(&self, variable: Variable) -> bool {
+        self.0.contains(&Piece::Variable(variable))
     }
 
-    /// The same with `{url}` for `{url_decoded}`; `None` where there is none.
-    pub fn with_url_as_it_is(&self) -> Option<Format> {
-        let piece = |piece: &Piece| if *piece == Piece::UrlDecoded { Piece::Url } else { piece.clone() };
-        self.0.contains(&Piece::UrlDecoded).then(|| Format(self.0.iter().map(piece).collect()))
+    pub fn has_url(&self) -> bool {
+        self.has(Variable::Url) || self.has(Variable::UrlDecoded)
+    }
+
+    /// Whether each secret gives another text.
+    pub fn depends_on_secret(&self) -> bool {
+        self.has(Variable::Secret) || self.0.iter().any(|piece| matches!(piece, Piece::HmacHex(_)))
     }
 
     pub fn is_constant(&self) -> bool {
         self.0.iter().all(|piece| matches!(piece, Piece::Text(_)))
     }
 
-    pub fn needs_ts(&self) -> bool {
-        self.0.contains(&Piece::Ts)
-    }
-
-    /// Whether something fixed stands between the timestamp and its neighbours.
-    pub fn sets_ts_apart(&self) -> bool {
+    /// Whether fixed text separates the timestamp from its neighbours.
+    pub fn is_ts_delimited(&self) -> bool {
+        let is_ts = |piece: &Piece| *piece == Piece::Variable(Variable::Ts);
         let is_fixed = |piece: &Piece| matches!(piece, Piece::Text(_));
-        let is_apart = |pair: &[Piece]| !pair.contains(&Piece::Ts) || pair.iter().any(is_fixed);
-        self.0.windows(2).all(is_apart)
+        self.0.windows(2).all(|pair| !pair.iter().any(is_ts) || pair.iter().any(is_fixed))
     }
 
-    pub fn needs_secret(&self) -> bool {
-        self.0.contains(&Piece::Secret)
+    /// The same with `{url}` for `{url_decoded}`; `None` if that is not in it.
+    pub fn with_raw_url(&self) -> Option<Format> {
+        let raw = |piece: &Piece| match piece {
+            Piece::Variable(Variable::UrlDecoded) => Piece::Variable(Variable::Url),
+            other => other.clone(),
+        };
+        self.has(Variable::UrlDecoded).then(|| Format(self.0.iter().map(raw).collect()))
     }
 
-    /// Whether it is another text for each secret.
-    pub fn varies_by_secret(&self) -> bool {
-        self.0.iter().any(|piece| matches!(piece, Piece::Secret | Piece::HmacHex(_)))
-    }
-
-    pub fn needs_id(&self) -> bool {
-        self.0.contains(&Piece::Id)
-    }
-
-    /// The only selector, if the template is nothing else.
+    /// The selector, if the format is nothing else.
     pub fn selector(&self) -> Option<&Selector> {
         match &self.0[..] {
             [Piece::Value(selector)] => Some(selector),
@@ -178,7 +192,6 @@ impl Format {
         }
     }
 
-    /// The selectors in it, for a request to be put together.
     pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Value(selector) | Piece::HmacHex(selector) => Some(selector),
@@ -186,42 +199,51 @@ impl Format {
         })
     }
 
-    /// The pieces as bytes, the body not copied. `Err` names the variable that is missing.
-    pub fn bytes<'a>(&'a self, scope: &Inputs<'a>) -> Result<Vec<Cow<'a, [u8]>>, (String, Absent)> {
-        self.0.iter().map(|piece| piece.bytes(scope).map_err(|absent| (piece.to_string(), absent))).collect()
+    /// The pieces as bytes, without a copy of the body. `Err` names the value that is missing.
+    pub fn bytes<'a>(&'a self, inputs: &Inputs<'a>) -> Result<Vec<Cow<'a, [u8]>>, (String, Absent)> {
+        self.0.iter().map(|piece| piece.bytes(inputs).map_err(|absent| (piece.to_string(), absent))).collect()
     }
 
-    /// The text with each value put through `escape`. `None` if a variable is missing, or what it yields no text.
-    pub fn text(&self, scope: &Inputs<'_>, escape: impl Fn(&str) -> Option<String>) -> Option<String> {
+    /// The text, each value passed through `escape`. `None` if a value is missing, not UTF-8, or refused by `escape`.
+    pub fn text(&self, inputs: &Inputs<'_>, escape: impl Fn(&str) -> Option<String>) -> Option<String> {
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => Some(text.clone()),
-            piece => escape(std::str::from_utf8(&piece.bytes(scope).ok()?).ok()?),
+            piece => escape(std::str::from_utf8(&piece.bytes(inputs).ok()?).ok()?),
         };
         self.0.iter().map(piece).collect()
     }
 }
 
 impl Piece {
-    fn bytes<'a>(&'a self, scope: &Inputs<'a>) -> Result<Cow<'a, [u8]>, Absent> {
-        let given = |value: Option<&'a str>| value.map(|text| Cow::Borrowed(text.as_bytes())).ok_or(Absent::Missing);
+    fn bytes<'a>(&'a self, inputs: &Inputs<'a>) -> Result<Cow<'a, [u8]>, Absent> {
         match self {
             Piece::Text(text) => Ok(Cow::Borrowed(text.as_bytes())),
-            Piece::Body => Ok(Cow::Borrowed(scope.parts.body)),
-            Piece::Payload => Ok(scope.parts.json()),
-            Piece::Ts => given(scope.ts),
-            Piece::Id => given(scope.id),
-            Piece::Method => given(Some(scope.parts.method)),
-            Piece::Url => given(scope.url),
-            Piece::UrlDecoded => scope.url.map(|url| Cow::Owned(decoded(url).into_bytes())).ok_or(Absent::Missing),
-            Piece::Secret => scope.secret.map(Cow::Borrowed).ok_or(Absent::Missing),
-            Piece::FormSorted => form_sorted(&scope.parts).map(|text| Cow::Owned(text.into_bytes())),
+            Piece::Variable(variable) => variable.bytes(inputs),
             Piece::HmacHex(selector) => {
-                let value = scope.parts.only(selector)?;
-                let tag = digest::hmac(Hash::Sha256, scope.secret.ok_or(Absent::Missing)?, &[value.as_bytes()]);
+                let value = inputs.parts.only(selector)?;
+                let tag = digest::hmac(Hash::Sha256, inputs.secret.ok_or(Absent::Missing)?, &[value.as_bytes()]);
                 Ok(Cow::Owned(digest::hex(&tag).into_bytes()))
             }
-            Piece::Value(selector) => scope.parts.only(selector).map(into_bytes),
+            Piece::Value(selector) => inputs.parts.only(selector).map(into_bytes),
         }
+    }
+}
+
+impl Variable {
+    fn bytes<'a>(self, inputs: &Inputs<'a>) -> Result<Cow<'a, [u8]>, Absent> {
+        let given = |text: Option<&'a str>| text.map(|text| Cow::Borrowed(text.as_bytes()));
+        let value = match self {
+            Variable::Body => Some(Cow::Borrowed(inputs.parts.body)),
+            Variable::Payload => Some(inputs.parts.json()),
+            Variable::Ts => given(inputs.ts),
+            Variable::Id => given(inputs.id),
+            Variable::Method => given(Some(inputs.parts.method)),
+            Variable::Url => given(inputs.url),
+            Variable::UrlDecoded => inputs.url.map(|url| Cow::Owned(decode_escapes(url).into_bytes())),
+            Variable::Secret => inputs.secret.map(Cow::Borrowed),
+            Variable::FormSorted => return form_sorted(&inputs.parts).map(|text| Cow::Owned(text.into_bytes())),
+        };
+        value.ok_or(Absent::Missing)
     }
 }
 
@@ -240,7 +262,7 @@ pub(super) fn form_sorted(parts: &Parts<'_>) -> Result<String, Absent> {
     Ok(pairs.into_iter().flat_map(|(name, value)| [name, value]).collect())
 }
 
-fn decoded(url: &str) -> String {
+fn decode_escapes(url: &str) -> String {
     DECODED_ESCAPES.iter().fold(url.to_owned(), |url, (escape, character)| {
         url.replace(escape, character).replace(&escape.to_lowercase(), character)
     })
@@ -256,15 +278,7 @@ impl fmt::Display for Piece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Piece::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}")),
-            Piece::Body => f.write_str("{body}"),
-            Piece::Payload => f.write_str("{payload}"),
-            Piece::Ts => f.write_str("{ts}"),
-            Piece::Id => f.write_str("{id}"),
-            Piece::Method => f.write_str("{method}"),
-            Piece::Url => f.write_str("{url}"),
-            Piece::UrlDecoded => f.write_str("{url_decoded}"),
-            Piece::Secret => f.write_str("{secret}"),
-            Piece::FormSorted => f.write_str("{form_sorted}"),
+            Piece::Variable(variable) => write!(f, "{{{}}}", variable.as_str()),
             Piece::HmacHex(selector) => write!(f, "{{hmac_hex:{selector}}}"),
             Piece::Value(selector) => write!(f, "{{{selector}}}"),
         }
@@ -276,18 +290,18 @@ mod tests {
     use super::*;
     use crate::event::Headers;
 
-    fn rendered(template: &str, headers: &Headers, body: &str) -> Result<String, (String, Absent)> {
-        let template: Format = template.parse().unwrap();
+    fn rendered(format: &str, headers: &Headers, body: &str) -> Result<String, (String, Absent)> {
+        let format: Format = format.parse().unwrap();
         let parts = Parts { method: "POST", target: "/x?q=1", headers, body: body.as_bytes(), forms: true };
-        let scope =
+        let inputs =
             Inputs { ts: Some("17"), url: Some("https://h/%2Fx%20"), secret: Some(b"key"), ..Inputs::of(parts) };
-        Ok(String::from_utf8(template.bytes(&scope)?.concat()).unwrap())
+        Ok(String::from_utf8(format.bytes(&inputs)?.concat()).unwrap())
     }
 
     #[test]
-    fn variables_are_replaced_and_braces_kept() {
+    fn variables_are_replaced_and_doubled_braces_kept() {
         let headers = Headers::new(vec![("A".into(), "h".into())]);
-        let of = |template| rendered(template, &headers, "{\"a\":1}").unwrap();
+        let of = |format| rendered(format, &headers, "{\"a\":1}").unwrap();
         assert_eq!(of("v0:{ts}:{body}"), "v0:17:{\"a\":1}");
         assert_eq!(of("{{\"a\":\"{json:/a}\"}}"), "{\"a\":\"1\"}");
         assert_eq!(
@@ -299,14 +313,14 @@ mod tests {
     }
 
     #[test]
-    fn a_timestamp_may_touch_what_stands_beside_it() {
-        let is_apart = |text: &str| text.parse::<Format>().unwrap().sets_ts_apart();
-        assert!(is_apart("v0:{ts}:{body}") && is_apart("{ts}") && is_apart("{body}"));
-        assert!(!is_apart("{ts}{body}") && !is_apart("{body}{ts}") && !is_apart("v0:{ts}{json:/token}"));
+    fn a_timestamp_is_delimited_by_fixed_text_only() {
+        let is_delimited = |text: &str| text.parse::<Format>().unwrap().is_ts_delimited();
+        assert!(is_delimited("v0:{ts}:{body}") && is_delimited("{ts}") && is_delimited("{body}"));
+        assert!(!is_delimited("{ts}{body}") && !is_delimited("{body}{ts}") && !is_delimited("v0:{ts}{json:/token}"));
     }
 
     #[test]
-    fn a_form_that_is_too_large_to_be_sorted_is_not() {
+    fn a_large_form_is_not_sorted() {
         let of = |body: &str| rendered("{form_sorted}", &Headers::default(), body).map_err(|(_, absent)| absent);
         let pairs = |count| "a&".repeat(count);
         assert_eq!(of(&pairs(MAX_SORTED_PAIRS)), Ok("a".to_owned()));
@@ -316,13 +330,13 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_variable_is_named() {
+    fn a_missing_value_is_named() {
         let missing = rendered("{ts}{id}", &Headers::default(), "");
         assert_eq!(missing, Err(("{id}".to_owned(), Absent::Missing)));
     }
 
     #[test]
-    fn a_template_is_shown_as_it_is_written() {
+    fn a_format_is_displayed_as_it_was_written() {
         for text in ["{{{ts}.{body}}}", "{hmac_hex:json:/a}{form_sorted}{secret}", "plain"] {
             assert_eq!(text.parse::<Format>().unwrap().to_string(), text);
         }

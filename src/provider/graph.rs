@@ -8,15 +8,17 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::batch;
+use super::error::VerifyError;
 use super::format::Inputs;
-use super::{Code, Refusal, RequestBuilder, SignError};
+use super::preset::CustomScheme;
+use super::request::{RequestBuilder, SignError};
 use crate::digest;
 use crate::secret::Secret;
 
-pub(super) const CODE: Code = Code {
+pub(super) const SCHEME: CustomScheme = CustomScheme {
     verify,
     sign,
-    says: "the secret itself as clientState in every item of the batch: in the body, which is stored as it came",
+    description: "the secret itself as clientState in every item of the batch: in the body, which is stored as it came",
     needs_url: false,
 };
 
@@ -33,23 +35,23 @@ struct Item<'a> {
     client_state: Option<Cow<'a, str>>,
 }
 
-/// One stranger's item among genuine ones spoils the batch.
-fn verify(secrets: &[Secret], scope: &Inputs<'_>) -> Result<usize, Refusal> {
-    let missing = || Refusal::Missing("clientState".to_owned());
-    let batch: Batch<'_> = serde_json::from_slice(scope.parts.body).map_err(|_| missing())?;
+/// A single forged item makes the whole batch invalid.
+fn verify(secrets: &[Secret], inputs: &Inputs<'_>) -> Result<usize, VerifyError> {
+    let missing = || VerifyError::Missing("clientState".to_owned());
+    let batch: Batch<'_> = serde_json::from_slice(inputs.parts.body).map_err(|_| missing())?;
     let verify_item = |text: &str| {
         let item: Item<'_> = serde_json::from_str(text).map_err(|_| missing())?;
         let state = item.client_state.filter(|state| !state.is_empty()).ok_or_else(missing)?;
         let matches = |secret: &Secret| digest::equal(secret.as_bytes(), state.as_bytes());
-        secrets.iter().position(matches).ok_or(Refusal::Mismatch)
+        secrets.iter().position(matches).ok_or(VerifyError::Mismatch)
     };
-    batch::judge_all(batch.value, verify_item)?.ok_or_else(missing)
+    batch::verify_items(batch.value, verify_item)?.ok_or_else(missing)
 }
 
-fn sign(secret: &Secret, draft: &mut RequestBuilder) -> Result<(), SignError> {
+fn sign(secret: &Secret, request: &mut RequestBuilder) -> Result<(), SignError> {
     let state = String::from_utf8_lossy(secret.as_bytes()).into_owned();
     let mut is_signed = false;
-    draft.edit_json(|json| {
+    request.edit_json(|json| {
         let items = json.get_mut("value").and_then(Value::as_array_mut).into_iter().flatten();
         for fields in items.filter_map(Value::as_object_mut) {
             fields.insert("clientState".to_owned(), state.clone().into());

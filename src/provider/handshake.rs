@@ -1,71 +1,67 @@
-//! Handshakes: requests by which a provider asks whether the address is meant for it. They are answered, and not stored.
+//! Handshakes: requests by which a provider tests the address before it sends deliveries. They are answered and not stored.
 
-use super::Verifier;
 use super::format::{Format, Inputs};
 use super::selector::{Absent, Parts, Selector};
 use crate::digest;
 use crate::secret::Secret;
 
-/// The longest value that is sent back. Every provider's challenge is far shorter, and nobody else's text is.
+/// The longest value that is sent back; every provider's challenge is far shorter.
 const MAX_ECHO_BYTES: usize = 1024;
 
-/// In `allowed_origins`: anybody may send.
+/// In `allowed_origins`: any origin.
 const ANY_ORIGIN: &str = "*";
 
-/// The longest token that a log shows. Those of Notion have 50 characters.
+/// The longest token that is logged. Those of Notion have 50 characters.
 const MAX_TOKEN_BYTES: usize = 128;
 
-/// The largest body that is looked at for a handshake, which most providers send unsigned. Theirs are under a kilobyte, and
-/// every look reads all of the body.
-const MAX_GREETING_BYTES: usize = 64 * 1024;
+/// The largest body that is tested for a handshake. Most providers send handshakes unsigned and smaller than a kilobyte, and
+/// each test reads the whole body.
+const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
 
 /// A kind of request that is answered without storing it: a part of an entry of the table.
 #[derive(Debug)]
 pub struct Handshake {
     pub method: &'static str,
-    /// All of these must hold.
-    pub when: &'static [(&'static str, Is)],
-    pub proof: Proof,
+    /// By selector. All must hold.
+    pub when: &'static [(&'static str, Condition)],
+    pub signing: Signing,
     pub status: u16,
-    pub kind: Kind,
+    pub body_type: BodyType,
     pub reply: &'static str,
-    /// Of those with the same name the first that has its values.
+    /// Of several with the same name, the first whose values are present is sent.
     pub headers: &'static [(&'static str, &'static str)],
-    /// What the operator is to know, as a template. Empty: nothing.
-    pub tell: &'static str,
-    /// Whether a request of that method which is no handshake is one of a wrong method (405), or refused (403).
-    pub hides_method: bool,
+    /// A format of what the operator must know; logged. Empty: nothing.
+    pub notice: &'static str,
+    /// The answer to a request of that method which is not this handshake: 405 if true, 403 if not.
+    pub else_wrong_method: bool,
 }
 
-/// When a handshake is believed.
+/// How a handshake is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// The provider does not sign it.
+pub enum Signing {
     Unsigned,
-    /// It is signed as a delivery is.
+    /// Like a delivery.
     Signed,
-    /// It brings the secret itself: only while there is none. Later it would be a stranger's.
-    Secretless,
+    /// It contains the secret itself, and is accepted only while the source has none: later, anyone could have sent it.
+    SendsSecret,
 }
 
 /// What a value in a handshake must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Is {
-    Any,
-    /// There must be none.
+pub enum Condition {
+    Present,
     Absent,
-    /// A secret that may be shown: short, and nothing but visible ASCII.
+    /// A secret that can be logged: short, and visible ASCII only.
     Token,
-    Text(&'static str),
+    Equals(&'static str),
     /// The source's `verify_token`.
     VerifyToken,
-    /// One of the source's `allowed_origins`, of which `*` is any.
+    /// One of the source's `allowed_origins`; `*` allows any.
     AllowedOrigin,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// No body at all.
+pub enum BodyType {
     Empty,
     Text,
     /// Values are escaped as in a JSON string.
@@ -76,23 +72,23 @@ pub enum Kind {
 pub const HANDSHAKE: Handshake = Handshake {
     method: "POST",
     when: &[],
-    proof: Proof::Unsigned,
+    signing: Signing::Unsigned,
     status: 200,
-    kind: Kind::Empty,
+    body_type: BodyType::Empty,
     reply: "",
     headers: &[],
-    tell: "",
-    hides_method: false,
+    notice: "",
+    else_wrong_method: false,
 };
 
-/// A [`Handshake`] made ready.
+/// A [`Handshake`] with its selectors and formats parsed.
 #[derive(Clone, Debug)]
 pub struct PreparedHandshake {
-    of: &'static Handshake,
-    when: Vec<(Selector, Is)>,
+    handshake: &'static Handshake,
+    when: Vec<(Selector, Condition)>,
     reply: Format,
     headers: Vec<(&'static str, Format)>,
-    tell: Option<Format>,
+    notice: Option<Format>,
 }
 
 /// What the source's config adds to its provider's handshakes.
@@ -102,13 +98,13 @@ pub struct HandshakeConfig {
     pub allowed_origins: Vec<String>,
 }
 
-/// How far a request has come when it is met.
+/// Whether the request has been verified when it is tested for a handshake.
 #[derive(Clone, Copy, Debug)]
-pub enum Stage<'a> {
-    /// Nothing of it is verified; `is_awaited` where nothing can be before the provider has brought the secret.
-    Before { is_awaited: bool },
-    /// It is verified, with the key that matched; `None` where the source asks for none.
-    After(Option<&'a Secret>),
+pub enum AuthState<'a> {
+    /// Not yet. `awaits_secret`: it cannot be, because the source waits for the provider to send its secret.
+    Unverified { awaits_secret: bool },
+    /// It has, with this key; `None` if the source verifies nothing.
+    Verified(Option<&'a Secret>),
 }
 
 /// How a handshake is answered.
@@ -117,150 +113,162 @@ pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: String,
-    /// For the operator.
-    pub tell: Option<String>,
+    /// For the operator's log.
+    pub notice: Option<String>,
 }
 
-/// What a request is, as far as handshakes go.
 #[derive(Debug, PartialEq, Eq)]
 pub enum HandshakeResult {
-    /// No handshake.
+    /// Not a handshake.
     Delivery,
     Handshake(Reply),
-    /// It is one by its method or by what it says, and not as it should be.
+    /// It is one by its method or its values, but not a valid one.
     Refused,
     WrongMethod,
 }
 
 impl Handshake {
     pub(super) fn prepare(&'static self) -> Result<PreparedHandshake, String> {
-        let when = self.when.iter().map(|(selector, is)| Ok((selector.parse()?, *is)));
+        let when = self.when.iter().map(|(selector, condition)| Ok((selector.parse()?, *condition)));
         let headers = self.headers.iter().map(|(name, value)| Ok((*name, value.parse()?)));
-        let tell = Some(self.tell).filter(|tell| !tell.is_empty());
+        let notice = Some(self.notice).filter(|notice| !notice.is_empty());
         Ok(PreparedHandshake {
-            of: self,
+            handshake: self,
             when: when.collect::<Result<_, String>>()?,
             reply: self.reply.parse()?,
             headers: headers.collect::<Result<_, String>>()?,
-            tell: tell.map(str::parse).transpose()?,
+            notice: notice.map(str::parse).transpose()?,
         })
     }
 }
 
-/// Judges a request before it is verified, and again after.
-pub fn meet(verifier: &Verifier, parts: &Parts<'_>, known: &HandshakeConfig, stage: Stage<'_>) -> HandshakeResult {
-    let is_small = parts.body.len() <= MAX_GREETING_BYTES;
-    let mut greetings = verifier.handshakes.iter().filter(|prepared_handshake| {
-        is_small && prepared_handshake.of.proof.is_due(stage) && prepared_handshake.of.method == parts.method
-    });
-    let scope = Inputs { secret: stage.key().map(Secret::as_bytes), ..Inputs::of(*parts) };
-    let met: Vec<&PreparedHandshake> =
-        greetings.clone().filter(|prepared_handshake| prepared_handshake.is_met(parts, known)).collect();
-    if let Some(reply) = met.iter().find_map(|prepared_handshake| prepared_handshake.reply(&scope)) {
+/// Tests a request for a handshake: called before it is verified, and again afterwards.
+pub fn answer_handshake(
+    handshakes: &[PreparedHandshake],
+    parts: &Parts<'_>,
+    config: &HandshakeConfig,
+    state: AuthState<'_>,
+) -> HandshakeResult {
+    let is_small = parts.body.len() <= MAX_HANDSHAKE_BYTES;
+    let is_candidate = |candidate: &&PreparedHandshake| {
+        is_small && candidate.handshake.signing.is_due(state) && candidate.handshake.method == parts.method
+    };
+    let candidates: Vec<&PreparedHandshake> = handshakes.iter().filter(is_candidate).collect();
+    let matching: Vec<_> = candidates.iter().filter(|candidate| candidate.matches(parts, config)).collect();
+    let inputs = Inputs { secret: state.key().map(Secret::as_bytes), ..Inputs::of(*parts) };
+    if let Some(reply) = matching.iter().find_map(|handshake| handshake.reply(&inputs)) {
         return HandshakeResult::Handshake(reply);
     }
-    match greetings.next() {
-        // It says what it is, and has nothing that could be sent back.
-        _ if !met.is_empty() => HandshakeResult::Refused,
+    match candidates.first() {
+        // It matches, and has no valid value to send back.
+        _ if !matching.is_empty() => HandshakeResult::Refused,
         _ if parts.method == "POST" => HandshakeResult::Delivery,
-        // What is not a POST can be nothing else.
-        Some(prepared_handshake) if !prepared_handshake.of.hides_method => HandshakeResult::Refused,
+        // Any other method is for handshakes only.
+        Some(candidate) if !candidate.handshake.else_wrong_method => HandshakeResult::Refused,
         _ => HandshakeResult::WrongMethod,
     }
 }
 
-impl Proof {
-    fn is_due(self, stage: Stage<'_>) -> bool {
-        match (self, stage) {
-            (Proof::Unsigned, Stage::Before { .. }) | (Proof::Signed, Stage::After(_)) => true,
-            (Proof::Secretless, Stage::Before { is_awaited }) => is_awaited,
-            (Proof::Secretless, Stage::After(key)) => key.is_none(),
-            _ => false,
-        }
-    }
+/// Whether any of the handshakes has this condition.
+pub fn has_condition(handshakes: &[PreparedHandshake], condition: Condition) -> bool {
+    handshakes.iter().flat_map(|handshake| &handshake.when).any(|(_, wanted)| *wanted == condition)
 }
 
-impl<'a> Stage<'a> {
-    fn key(self) -> Option<&'a Secret> {
-        match self {
-            Stage::Before { .. } => None,
-            Stage::After(key) => key,
-        }
-    }
-}
-
-/// Whether a handshake of the provider goes by that.
-pub fn goes_by(verifier: &Verifier, is: Is) -> bool {
-    verifier.handshakes.iter().flat_map(|prepared_handshake| &prepared_handshake.when).any(|(_, wanted)| *wanted == is)
-}
-
-/// The methods that a source takes.
-pub fn methods(verifier: &Verifier) -> String {
+/// The methods that a source accepts, as the value of an `Allow` header.
+pub fn allowed_methods(handshakes: &[PreparedHandshake]) -> String {
     let mut methods = vec!["POST"];
-    for prepared_handshake in
-        verifier.handshakes.iter().filter(|prepared_handshake| !prepared_handshake.of.hides_method)
-    {
-        if !methods.contains(&prepared_handshake.of.method) {
-            methods.push(prepared_handshake.of.method);
+    for handshake in handshakes.iter().map(|prepared| prepared.handshake) {
+        if !handshake.else_wrong_method && !methods.contains(&handshake.method) {
+            methods.push(handshake.method);
         }
     }
     methods.join(", ")
 }
 
-impl PreparedHandshake {
-    fn is_met(&self, parts: &Parts<'_>, known: &HandshakeConfig) -> bool {
-        self.when.iter().all(|(selector, is)| match parts.only(selector) {
-            Ok(value) => is.met_by(&value, known),
-            Err(absent) => *is == Is::Absent && absent == Absent::Missing,
-        })
-    }
-
-    /// `None` where a value that is to be sent back is missing or not fit for it. A header without its value is left out.
-    fn reply(&self, scope: &Inputs<'_>) -> Option<Reply> {
-        let escape = |text: &str| match self.of.kind {
-            Kind::Json => printable(text).map(|text| json_escaped(&text)),
-            _ => printable(text),
-        };
-        let body = self.reply.text(scope, escape)?;
-        let value = |template: &Format| template.text(scope, printable).filter(|value| value.is_ascii());
-        let mut headers: Vec<(&'static str, String)> = Vec::new();
-        for (name, template) in &self.headers {
-            let is_there = headers.iter().any(|(have, _)| have == name);
-            headers.extend(value(template).filter(|_| !is_there).map(|value| (*name, value)));
+impl Signing {
+    /// Whether such a handshake is accepted in this state.
+    fn is_due(self, state: AuthState<'_>) -> bool {
+        match (self, state) {
+            (Signing::Unsigned, AuthState::Unverified { .. }) | (Signing::Signed, AuthState::Verified(_)) => true,
+            (Signing::SendsSecret, AuthState::Unverified { awaits_secret }) => awaits_secret,
+            (Signing::SendsSecret, AuthState::Verified(key)) => key.is_none(),
+            _ => false,
         }
-        match self.of.kind {
-            Kind::Empty => {}
-            // The text is a stranger's: a browser must not take it for a page.
-            Kind::Text => headers
-                .extend([("Content-Type", "text/plain".to_owned()), ("X-Content-Type-Options", "nosniff".to_owned())]),
-            Kind::Json => headers.push(("Content-Type", "application/json".to_owned())),
-        }
-        let tell =
-            self.tell.as_ref().map(|tell| tell.text(scope, printable)).map_or(Some(None), |told| told.map(Some))?;
-        Some(Reply { status: self.of.status, headers, body, tell })
     }
 }
 
-impl Is {
-    fn met_by(self, value: &str, known: &HandshakeConfig) -> bool {
+impl<'a> AuthState<'a> {
+    fn key(self) -> Option<&'a Secret> {
         match self {
-            Is::Any => true,
-            Is::Absent => false,
-            Is::Token => value.len() <= MAX_TOKEN_BYTES && value.bytes().all(|byte| byte.is_ascii_graphic()),
-            Is::Text(text) => value == text,
-            Is::VerifyToken => {
-                known.verify_token.as_ref().is_some_and(|token| digest::equal(token.as_bytes(), value.as_bytes()))
+            AuthState::Unverified { .. } => None,
+            AuthState::Verified(key) => key,
+        }
+    }
+}
+
+impl PreparedHandshake {
+    fn matches(&self, parts: &Parts<'_>, config: &HandshakeConfig) -> bool {
+        self.when.iter().all(|(selector, condition)| match parts.only(selector) {
+            Ok(value) => condition.holds_for(&value, config),
+            Err(absent) => *condition == Condition::Absent && absent == Absent::Missing,
+        })
+    }
+
+    /// `None` if a value to send back is missing or not printable. A header without its value is left out.
+    fn reply(&self, inputs: &Inputs<'_>) -> Option<Reply> {
+        let escape = |text: &str| match self.handshake.body_type {
+            BodyType::Json => printable(text).map(|text| json_escaped(&text)),
+            _ => printable(text),
+        };
+        let body = self.reply.text(inputs, escape)?;
+        let notice = match &self.notice {
+            Some(notice) => Some(notice.text(inputs, printable)?),
+            None => None,
+        };
+        Some(Reply { status: self.handshake.status, headers: self.reply_headers(inputs), body, notice })
+    }
+
+    fn reply_headers(&self, inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
+        let mut headers: Vec<(&'static str, String)> = Vec::new();
+        for (name, format) in &self.headers {
+            let value = format.text(inputs, printable).filter(|value| value.is_ascii());
+            if let Some(value) = value
+                && !headers.iter().any(|(present, _)| present == name)
+            {
+                headers.push((*name, value));
             }
-            Is::AllowedOrigin => {
-                known.allowed_origins.iter().any(|origin| origin == ANY_ORIGIN || origin.eq_ignore_ascii_case(value))
+        }
+        match self.handshake.body_type {
+            BodyType::Empty => {}
+            // The text is the client's: a browser must not take it for a page.
+            BodyType::Text => headers
+                .extend([("Content-Type", "text/plain".to_owned()), ("X-Content-Type-Options", "nosniff".to_owned())]),
+            BodyType::Json => headers.push(("Content-Type", "application/json".to_owned())),
+        }
+        headers
+    }
+}
+
+impl Condition {
+    fn holds_for(self, value: &str, config: &HandshakeConfig) -> bool {
+        match self {
+            Condition::Present => true,
+            Condition::Absent => false,
+            Condition::Token => value.len() <= MAX_TOKEN_BYTES && value.bytes().all(|byte| byte.is_ascii_graphic()),
+            Condition::Equals(text) => value == text,
+            Condition::VerifyToken => {
+                config.verify_token.as_ref().is_some_and(|token| digest::equal(token.as_bytes(), value.as_bytes()))
+            }
+            Condition::AllowedOrigin => {
+                config.allowed_origins.iter().any(|origin| origin == ANY_ORIGIN || origin.eq_ignore_ascii_case(value))
             }
         }
     }
 }
 
 fn printable(text: &str) -> Option<String> {
-    let is_fit = text.len() <= MAX_ECHO_BYTES && !text.contains(char::is_control);
-    is_fit.then(|| text.to_owned())
+    let is_printable = text.len() <= MAX_ECHO_BYTES && !text.contains(char::is_control);
+    is_printable.then(|| text.to_owned())
 }
 
 fn json_escaped(text: &str) -> String {

@@ -1,12 +1,23 @@
-//! Every delivery of `tests/it/data/vectors/providers.json`, as it is and changed in every way that a forger might try.
+//! Every delivery of `tests/it/data/vectors/providers.json`, as it is and changed in every way that a forger could try.
 
 mod verifiers;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::algorithm::{Algorithm, Encoding};
+use super::key::KeyEncoding;
+use super::presets::names;
+use super::selector::Selector;
+use super::timestamp::TimestampFormat;
+use super::verifier::Verified;
 use super::*;
+use crate::clock::Timestamp;
 use crate::digest;
 use crate::event::Headers;
-use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::secret::Secret;
 
 const VECTORS: &str = include_str!("../../tests/it/data/vectors/providers.json");
 
@@ -53,7 +64,7 @@ impl Vector {
 }
 
 impl Case {
-    fn verify(&self) -> Result<Verified, Refusal> {
+    fn verify(&self) -> Result<Verified, VerifyError> {
         let keys = self.secrets.iter().map(|text| {
             let secret = Secret::new(text.as_bytes().to_vec()).unwrap();
             self.verifier.scheme.key(&secret).unwrap_or_else(|wrong| panic!("{wrong}"))
@@ -94,17 +105,17 @@ impl Case {
     }
 
     fn is_token(&self) -> bool {
-        self.verifier.preset.code.is_none() && self.verifier.scheme.alg == Algorithm::Token
+        self.verifier.preset.custom.is_none() && self.verifier.scheme.alg == Algorithm::Token
     }
 
-    /// Whether the body as a whole is bound by the proof.
+    /// Whether the signature binds the whole body.
     fn binds_body(&self) -> bool {
         let is_form = self.headers.iter().any(|(_, value)| value.contains("x-www-form-urlencoded"));
         let signed = self.verifier.scheme.signed.to_string();
         match self.verifier.preset.name {
             // Adyen signs eight fields, Graph nothing.
             "adyen-standard" | "msgraph" => false,
-            // A form as what it means, which several spellings share.
+            // The decoded fields of a form are signed, and several encodings decode to the same.
             "twilio" => !is_form,
             _ if self.is_token() => false,
             _ => signed.contains("{body}") || signed.contains("{payload}") && !is_form,
@@ -122,24 +133,24 @@ fn accepted() -> impl Iterator<Item = (String, Case)> {
 
 #[track_caller]
 fn assert_rejected(id: &str, what: &str, case: &Case) {
-    let verdict = case.verify();
-    assert!(verdict.is_err(), "{id}: accepted with {what}: {:?}", case.headers);
+    let result = case.verify();
+    assert!(result.is_err(), "{id}: accepted with {what}: {:?}", case.headers);
 }
 
 #[test]
-fn every_vector_gives_what_it_expects() {
+fn every_vector_is_accepted_or_rejected_as_expected() {
     let mut wrong = Vec::new();
     for vector in vectors() {
-        let verdict = vector.case().verify();
-        if verdict.is_ok() != (vector.expect == "accept") {
-            wrong.push(format!("{}: expected {}, got {verdict:?}", vector.id, vector.expect));
+        let result = vector.case().verify();
+        if result.is_ok() != (vector.expect == "accept") {
+            wrong.push(format!("{}: expected {}, got {result:?}", vector.id, vector.expect));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn every_preset_has_a_vector_that_is_accepted_and_says_all_there_is_to_say() {
+fn every_preset_is_complete_and_has_an_accepted_vector() {
     let accepted: BTreeSet<String> =
         vectors().into_iter().filter(|vector| vector.expect == "accept").map(|vector| vector.provider).collect();
     for preset in presets() {
@@ -171,12 +182,12 @@ fn a_changed_bit_of_the_body_is_rejected() {
     }
 }
 
-/// The part of a signature header that decides: the digests, not what stands around them.
+/// The digests in a signature header, without what surrounds them.
 fn digests(case: &Case) -> Vec<std::ops::Range<usize>> {
     let name = case.signature().unwrap();
     let value = case.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(&name)).unwrap().1.clone();
     let scheme = &case.verifier.scheme;
-    if case.verifier.preset.code.is_some() {
+    if case.verifier.preset.custom.is_some() {
         return std::iter::once(0..value.len()).collect();
     }
     let items = match &scheme.split {
@@ -195,7 +206,7 @@ fn digests(case: &Case) -> Vec<std::ops::Range<usize>> {
 fn a_changed_signature_is_rejected() {
     for (id, case) in accepted() {
         let Some(name) = case.signature() else { continue };
-        let is_list = case.verifier.scheme.split.is_some() && case.verifier.preset.code.is_none();
+        let is_list = case.verifier.scheme.split.is_some() && case.verifier.preset.custom.is_none();
         assert_rejected(&id, "an empty signature", &case.with_header(&name, |_| String::new()));
         let without = case.headers.iter().filter(|(have, _)| !have.eq_ignore_ascii_case(&name)).cloned().collect();
         assert_rejected(&id, "no signature", &Case { headers: without, ..case.clone() });
@@ -230,15 +241,15 @@ fn a_changed_signature_is_rejected() {
                 let mut bytes = value.clone().into_bytes();
                 bytes[at] ^= 1 << bit;
                 let Ok(changed) = String::from_utf8(bytes) else { continue };
-                // The word before a token is the same in any case.
-                let is_word = case.is_token() && at < case.verifier.scheme.prefix.len();
-                // The same letter in the other case is the same hexadecimal digit.
+                // The prefix of a token is case-insensitive.
+                let is_prefix = case.is_token() && at < case.verifier.scheme.prefix.len();
+                // Hexadecimal digits are case-insensitive.
                 let is_same = case.verifier.scheme.enc == Encoding::Hex
                     && digests(&case)[0].contains(&at)
                     && !case.is_token()
-                    && case.verifier.preset.code.is_none()
+                    && case.verifier.preset.custom.is_none()
                     && changed.eq_ignore_ascii_case(&value);
-                let is_same = is_same || is_word && changed.eq_ignore_ascii_case(&value);
+                let is_same = is_same || is_prefix && changed.eq_ignore_ascii_case(&value);
                 if !is_same {
                     let what = format!("bit {bit} of byte {at} of the signature changed");
                     assert_rejected(&id, &what, &case.with_header(&name, |_| changed));
@@ -249,7 +260,7 @@ fn a_changed_signature_is_rejected() {
 }
 
 #[test]
-fn hexadecimal_is_read_in_any_case_and_nothing_else_is() {
+fn only_hexadecimal_is_case_insensitive() {
     for (id, case) in accepted() {
         let Some(name) = case.signature() else { continue };
         let upper = |value: &str| {
@@ -264,13 +275,13 @@ fn hexadecimal_is_read_in_any_case_and_nothing_else_is() {
             continue;
         }
         let is_hex =
-            case.verifier.scheme.enc == Encoding::Hex && !case.is_token() && case.verifier.preset.code.is_none();
+            case.verifier.scheme.enc == Encoding::Hex && !case.is_token() && case.verifier.preset.custom.is_none();
         assert_eq!(changed.verify().is_ok(), is_hex, "{id}");
     }
 }
 
 #[test]
-fn another_secret_is_rejected_and_any_position_is_told() {
+fn another_secret_is_rejected_and_any_position_matches() {
     for (id, case) in accepted() {
         let scheme = &case.verifier.scheme;
         let other = match (scheme.alg, scheme.key) {
@@ -291,7 +302,7 @@ fn another_secret_is_rejected_and_any_position_is_told() {
 }
 
 #[test]
-fn what_is_signed_beside_the_body_cannot_be_changed() {
+fn signed_headers_cannot_be_changed() {
     for (id, case) in accepted() {
         let signed = case.verifier.scheme.signed.selectors().chain(&case.verifier.scheme.ts).cloned();
         let headers = Headers::new(case.headers.clone());
@@ -316,7 +327,7 @@ fn what_is_signed_beside_the_body_cannot_be_changed() {
     }
 }
 
-/// When a delivery was signed, as it says itself.
+/// The timestamp of a delivery.
 fn signed_at_ms(case: &Case) -> Option<i64> {
     let scheme = &case.verifier.scheme;
     let headers = Headers::new(case.headers.clone());
@@ -330,31 +341,35 @@ fn signed_at_ms(case: &Case) -> Option<i64> {
         selector => parts.only(selector).ok()?.into_owned(),
     };
     let number: i64 = ts.parse().ok()?;
-    Some(if scheme.ts_unit == Unit::Millis { number } else { number * 1000 })
+    Some(if scheme.timestamp_format == TimestampFormat::Millis { number } else { number * 1000 })
 }
 
 #[test]
-fn the_edges_of_the_tolerance_are_within_and_one_more_is_not() {
+fn a_delivery_is_accepted_up_to_exactly_the_tolerance() {
     let mut tried = BTreeSet::new();
     for (id, case) in accepted() {
         let scheme = &case.verifier.scheme;
         let (Some(tolerance), Some(at_ms)) = (scheme.tolerance, signed_at_ms(&case)) else { continue };
-        let step = if scheme.ts_unit == Unit::Millis { 1 } else { 1000 };
+        let step = if scheme.timestamp_format == TimestampFormat::Millis { 1 } else { 1000 };
         let tolerance_ms = tolerance.as_millis() as i64;
         let verify_at = |ms: i64| Case { now: Timestamp::from_unix_ms(ms), ..case.clone() }.verify();
         assert!(verify_at(at_ms + tolerance_ms).is_ok(), "{id}");
-        let refusal = verify_at(at_ms + tolerance_ms + step).unwrap_err();
-        assert_eq!(refusal, Refusal::TooOld { age_ms: tolerance_ms + step, tolerance }, "{id}");
+        let error = verify_at(at_ms + tolerance_ms + step).unwrap_err();
+        assert_eq!(error, VerifyError::TooOld { age_ms: tolerance_ms + step, tolerance }, "{id}");
         match scheme.tolerance_future {
             Some(ahead) => {
                 let ahead_ms = ahead.as_millis() as i64;
                 assert!(verify_at(at_ms - ahead_ms).is_ok(), "{id}");
-                let refusal = verify_at(at_ms - ahead_ms - step).unwrap_err();
-                assert_eq!(refusal, Refusal::TooNew { ahead_ms: ahead_ms + step, tolerance: ahead }, "{id}");
+                let error = verify_at(at_ms - ahead_ms - step).unwrap_err();
+                assert_eq!(error, VerifyError::TooNew { ahead_ms: ahead_ms + step, tolerance: ahead }, "{id}");
             }
             None => assert!(verify_at(at_ms - 100_000_000).is_ok(), "{id}"),
         }
-        assert_eq!(verify_at(1000), Err(Refusal::ClockNotSet), "{id}: a clock that was not set judges nothing");
+        assert_eq!(
+            verify_at(1000),
+            Err(VerifyError::ClockNotSet),
+            "{id}: a clock that was not set checks no timestamp"
+        );
         tried.insert(case.verifier.preset.name);
     }
     assert!(tried.len() >= 12, "{tried:?}");
@@ -363,14 +378,14 @@ fn the_edges_of_the_tolerance_are_within_and_one_more_is_not() {
 #[test]
 fn a_rejected_timestamp_says_by_how_much() {
     let tolerance = Duration::from_secs(300);
-    let text = Refusal::TooOld { age_ms: 312_000, tolerance }.to_string();
+    let text = VerifyError::TooOld { age_ms: 312_000, tolerance }.to_string();
     assert!(text.contains("312 s old, 12 s more than the tolerance"), "{text}");
-    let text = Refusal::TooNew { ahead_ms: 300_500, tolerance }.to_string();
+    let text = VerifyError::TooNew { ahead_ms: 300_500, tolerance }.to_string();
     assert!(text.contains("300.500 s in the future, 0.500 s more"), "{text}");
 }
 
 #[test]
-fn a_missing_timestamp_is_told_with_its_place() {
+fn a_missing_timestamp_is_named_with_its_selector() {
     let without = |id: &str, name: &str, change: fn(&str) -> String| {
         let (_, case) = accepted().find(|(have, _)| have == id).unwrap();
         case.with_header(name, change).verify().unwrap_err().to_string()
@@ -380,22 +395,22 @@ fn a_missing_timestamp_is_told_with_its_place() {
     let text = without("stripe/sdk", "Stripe-Signature", |value| value.split_once(',').unwrap().1.to_owned());
     assert!(text.contains("no timestamp (t= in header:Stripe-Signature)"), "{text}");
     let text = without("svix/docs", "svix-timestamp", |_| "soon".to_owned());
-    assert!(text.contains("the timestamp (header:svix-timestamp|header:webhook-timestamp) is none"), "{text}");
+    assert!(text.contains("the timestamp (header:svix-timestamp|header:webhook-timestamp) is not valid"), "{text}");
 }
 
 #[test]
-fn a_tolerance_for_the_future_stands_alone_too() {
+fn a_tolerance_for_the_future_applies_on_its_own() {
     let (id, case) = accepted().find(|(id, _)| id == "svix/docs").unwrap();
     let at_ms = signed_at_ms(&case).unwrap();
     let mut verifier = case.verifier.clone();
     verifier.scheme.tolerance = None;
     let verify_at = |ms| Case { verifier: verifier.clone(), now: Timestamp::from_unix_ms(ms), ..case.clone() }.verify();
     assert!(verify_at(at_ms + 1_000_000_000).is_ok() && verify_at(at_ms - 300_000).is_ok(), "{id}");
-    assert!(matches!(verify_at(at_ms - 301_000), Err(Refusal::TooNew { .. })), "{id}");
+    assert!(matches!(verify_at(at_ms - 301_000), Err(VerifyError::TooNew { .. })), "{id}");
 }
 
 #[test]
-fn many_signatures_cost_no_more_than_a_few() {
+fn only_the_first_few_of_many_signatures_are_tried() {
     let (_, case) = accepted().find(|(id, _)| id.starts_with("stripe/")).unwrap();
     let value = case.clone().header("Stripe-Signature").clone();
     let (ts, good) = value.split_once(",").unwrap();
@@ -410,11 +425,11 @@ fn many_signatures_cost_no_more_than_a_few() {
 }
 
 #[test]
-fn of_twilios_address_the_fragment_is_not_signed_and_the_query_is_what_was_configured() {
+fn twilio_signs_the_configured_query_and_no_fragment() {
     let (_, mut case) = accepted().find(|(id, _)| id == "twilio/sdk").unwrap();
     let url = case.verifier.public_url.clone().unwrap();
     case.verifier.public_url = Some(format!("{url}#rc=3&rp=all"));
     assert!(case.verify().is_ok());
     case.verifier.public_url = url.split('?').next().map(str::to_owned);
-    assert_rejected("twilio/sdk", "a query that nobody configured", &case);
+    assert_rejected("twilio/sdk", "a query that is not configured", &case);
 }

@@ -1,4 +1,4 @@
-//! Built-in texts for the events that people most often want to hear of, as templates for Slack's mrkdwn.
+//! Built-in texts for the most common event types, as templates in Slack's mrkdwn.
 
 /// By event type; the variables are those of every template.
 const TEXTS: &[(&str, &str)] = &[
@@ -13,8 +13,8 @@ const GENERAL: &str = "*{{ event }}* from {{ source }}{% if payload.action %}: {
                        {% if payload.repository.full_name %} in {{ payload.repository.full_name }}{% endif %}\
                        {% if payload.sender.login %} by {{ payload.sender.login }}{% endif %} (event {{ id }})";
 
-/// A text for an event type of which nothing was configured. Types are the provider's words, and other providers use the
-/// same ones for other things: a text that takes a repository is used only where the payload names one.
+/// The text for an event type when none is configured. Other providers use the same event types for other things: a text
+/// about a repository is used only if the payload names one.
 pub fn text(event_type: &str, payload_json: &str) -> &'static str {
     let known = TEXTS.iter().find(|(known, _)| *known == event_type);
     match known {

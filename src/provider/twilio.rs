@@ -1,56 +1,57 @@
-//! Twilio signs the address that it was given, with or without the port, and the sorted fields of a form. The body of
-//! anything else is bound by its hash, which Twilio adds to the address as `bodySHA256`.
+//! Twilio signs the configured URL, with or without the port, and the sorted fields of a form. Any other body is bound by
+//! its hash, which Twilio adds to the URL as `bodySHA256`.
 //! <https://github.com/twilio/twilio-python/blob/main/twilio/request_validator.py>
 
+use super::error::{VerifyError, require};
 use super::format::{Inputs, form_sorted};
-use super::scheme::{only, refusal};
+use super::preset::CustomScheme;
+use super::request::{RequestBuilder, SignError};
 use super::selector::{Parts, Selector};
-use super::{Code, Refusal, RequestBuilder, SignError};
 use crate::digest::{self, Hash};
 use crate::secret::Secret;
 
 const SIGNATURE: &str = "X-Twilio-Signature";
 const BODY_HASH: &str = "bodySHA256";
 
-pub(super) const CODE: Code = Code {
+pub(super) const SCHEME: CustomScheme = CustomScheme {
     verify,
     sign,
-    says: "HMAC-SHA1, base64, in X-Twilio-Signature, of the public URL and the sorted form fields; other bodies by the \
+    description: "HMAC-SHA1, base64, in X-Twilio-Signature, of the public URL and the sorted form fields; other bodies by the \
            SHA-256 in the URL's bodySHA256",
     needs_url: true,
 };
 
-fn verify(secrets: &[Secret], scope: &Inputs<'_>) -> Result<usize, Refusal> {
-    let signature = only(&scope.parts, &Selector::Header(SIGNATURE.to_owned()))?;
-    let tag = digest::unbase64(&signature).ok_or_else(|| Refusal::Unreadable(SIGNATURE.to_owned()))?;
-    let address = address(scope.url.unwrap_or_default(), scope.parts.query());
-    let fields = fields(&address, &scope.parts)?;
-    let addresses = with_and_without_port(&address);
+fn verify(secrets: &[Secret], inputs: &Inputs<'_>) -> Result<usize, VerifyError> {
+    let signature = require(&inputs.parts, &Selector::Header(SIGNATURE.to_owned()))?;
+    let tag = digest::unbase64(&signature).ok_or_else(|| VerifyError::Unreadable(SIGNATURE.to_owned()))?;
+    let url = called_url(inputs.url.unwrap_or_default(), inputs.parts.query());
+    let fields = signed_fields(&url, &inputs.parts)?;
+    let urls = with_and_without_port(&url);
     let matches = |secret: &Secret| {
-        let made = |address: &String| digest::hmac(Hash::Sha1, secret.as_bytes(), &[address, &fields]);
-        addresses.iter().any(|address| digest::equal(&made(address), &tag))
+        let sign = |url: &String| digest::hmac(Hash::Sha1, secret.as_bytes(), &[url, &fields]);
+        urls.iter().any(|url| digest::equal(&sign(url), &tag))
     };
-    secrets.iter().position(matches).ok_or(Refusal::Mismatch)
+    secrets.iter().position(matches).ok_or(VerifyError::Mismatch)
 }
 
-/// What is signed behind the address. Errs if nothing binds the body to the signature.
-fn fields(address: &str, parts: &Parts<'_>) -> Result<String, Refusal> {
-    let query = address.split_once('?').map_or("", |(_, query)| query);
+/// The text that is signed after the URL. `Err` if nothing binds the body to the signature.
+fn signed_fields(url: &str, parts: &Parts<'_>) -> Result<String, VerifyError> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
     let hash = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == BODY_HASH);
     if let Some((_, hash)) = hash {
         let ours = digest::hex(&digest::sha256(&[parts.body]));
         let is_bound = digest::equal(ours.as_bytes(), hash.to_ascii_lowercase().as_bytes());
-        return if is_bound { Ok(String::new()) } else { Err(Refusal::Mismatch) };
+        return if is_bound { Ok(String::new()) } else { Err(VerifyError::Mismatch) };
     }
     if !parts.is_form() && !parts.body.is_empty() {
-        return Err(Refusal::Missing(BODY_HASH.to_owned()));
+        return Err(VerifyError::Missing(BODY_HASH.to_owned()));
     }
-    form_sorted(parts).map_err(|absent| refusal("the form".to_owned(), absent))
+    form_sorted(parts).map_err(|absent| VerifyError::absent("the form", absent))
 }
 
-/// The address that Twilio was given, and the hash that it has added. Nothing else of the request's own query counts: it
-/// is the sender's word. A fragment tells Twilio how to connect (`#rc=3`), and is not a part of what it calls and signs.
-fn address(url: &str, query: &str) -> String {
+/// The URL that Twilio called: the configured one, with the hash if the request's query adds it. Anything else in that query
+/// is ignored, because any client can choose it. A fragment configures Twilio (`#rc=3`) and is neither called nor signed.
+fn called_url(url: &str, query: &str) -> String {
     let url = url.split('#').next().unwrap_or_default();
     let (base, configured) = url.split_once('?').unwrap_or((url, ""));
     let added = query.strip_prefix(configured).unwrap_or_default();
@@ -69,19 +70,19 @@ fn with_and_without_port(url: &str) -> Vec<String> {
     }
 }
 
-fn sign(secret: &Secret, draft: &mut RequestBuilder) -> Result<(), SignError> {
-    let url = draft.public_url.clone().unwrap_or_default();
-    if !draft.parts().is_form() {
+fn sign(secret: &Secret, request: &mut RequestBuilder) -> Result<(), SignError> {
+    let url = request.public_url.clone().unwrap_or_default();
+    if !request.parts().is_form() {
         let configured = url.split('#').next().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
         let pairs = form_urlencoded::parse(configured.as_bytes()).into_owned();
-        let hash = (BODY_HASH.to_owned(), digest::hex(&digest::sha256(&[&draft.body])));
-        draft.query = pairs.chain([hash]).collect();
+        let hash = (BODY_HASH.to_owned(), digest::hex(&digest::sha256(&[&request.body])));
+        request.query = pairs.chain([hash]).collect();
     }
-    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&draft.query).finish();
-    let address = address(&url, &query);
-    let fields = fields(&address, &draft.parts()).map_err(|_| SignError::NoPlace(format!("query:{BODY_HASH}")))?;
-    let tag = digest::hmac(Hash::Sha1, secret.as_bytes(), &[address, fields]);
-    draft.set_header(SIGNATURE, &digest::base64(&tag));
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&request.query).finish();
+    let url = called_url(&url, &query);
+    let fields = signed_fields(&url, &request.parts()).map_err(|_| SignError::NoPlace(format!("query:{BODY_HASH}")))?;
+    let tag = digest::hmac(Hash::Sha1, secret.as_bytes(), &[url, fields]);
+    request.set_header(SIGNATURE, &digest::base64(&tag));
     Ok(())
 }
 
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_hash_is_taken_over_from_the_request() {
+    fn only_the_hash_is_taken_from_the_query_of_the_request() {
         let cases = [
             ("https://h/p", "", "https://h/p"),
             ("https://h/p", "a=1", "https://h/p"),
@@ -107,7 +108,7 @@ mod tests {
             ("https://h/p#rc=3", "", "https://h/p"),
         ];
         for (url, query, expected) in cases {
-            assert_eq!(address(url, query), expected, "{url} with {query}");
+            assert_eq!(called_url(url, query), expected, "{url} with {query}");
         }
     }
 }

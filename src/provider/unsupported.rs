@@ -1,5 +1,5 @@
-//! Providers whose deliveries cannot be verified here, why, and what to do instead. The receiver does no network I/O, so
-//! whatever needs a certificate or a key to be fetched is among them.
+//! Providers whose deliveries cannot be verified here, why, and what to do instead. Among them are all that need a
+//! certificate or a key to be fetched: the receiver does no network I/O.
 
 #[derive(Debug)]
 pub struct Unsupported {

@@ -1,20 +1,20 @@
-//! How a source proves that a delivery is genuine.
+//! How a source verifies that a delivery is genuine.
 
-/// The proof that a source asks for. `K` is a reference to a secret in the configuration, and the key itself in the receiver.
+/// `K` is a reference to a secret in the configuration, and the key itself in the receiver.
 #[derive(Clone, Debug)]
 pub enum Verification<K> {
     /// Signed with any one of these: there are several while a secret is being changed.
     Secrets(Vec<K>),
-    /// The provider brings the secret in a handshake. Until the operator has configured it, every delivery is rejected.
+    /// The provider sends the secret in a handshake. Until the operator has configured it, every delivery is rejected.
     Awaited,
-    /// The operator has said `verify = "none"`.
+    /// The operator has configured `verify = "none"`.
     Nothing,
-    /// The built-in source without a secret: not verified, so it refuses what a proxy or a tunnel has forwarded.
+    /// The built-in source without a secret. It verifies nothing, and refuses deliveries forwarded by a proxy or a tunnel.
     LocalOnly,
 }
 
 impl<K> Verification<K> {
-    /// The secrets, of which there are none unless deliveries are signed.
+    /// The secrets; none unless deliveries are signed.
     pub fn secrets(&self) -> &[K] {
         match self {
             Verification::Secrets(secrets) => secrets,
@@ -22,7 +22,21 @@ impl<K> Verification<K> {
         }
     }
 
-    /// The same proof with each secret replaced by what `fetch` makes of it.
+    /// What the operator must know of a source that verifies nothing, or nothing yet.
+    pub fn warning(&self) -> Option<&'static str> {
+        match self {
+            Verification::Secrets(_) => None,
+            Verification::Awaited => Some(
+                "NO SECRET YET: only the handshake in which the provider sends it is accepted, and the log shows the secret",
+            ),
+            Verification::Nothing => Some("deliveries are NOT verified (verify = \"none\"): anyone can forge them"),
+            Verification::LocalOnly => Some(
+                "deliveries are NOT verified, and accepted from this machine only: set GITHUB_WEBHOOK_SECRET to verify them",
+            ),
+        }
+    }
+
+    /// The same with each secret replaced by the result of `fetch`.
     pub fn try_map<T, E>(&self, fetch: impl FnMut(&K) -> Result<T, E>) -> Result<Verification<T>, E> {
         Ok(match self {
             Verification::Secrets(secrets) => {

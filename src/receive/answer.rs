@@ -11,7 +11,7 @@ use crate::event::{Delivery, Headers};
 use crate::gate::PEER_HEADER;
 use crate::log::rate_limited;
 use crate::metrics::{RejectReason, SourceCounts};
-use crate::provider::Refusal;
+use crate::provider::VerifyError;
 use crate::provider::handshake::Reply;
 use crate::store::{self, Ingested, Stored};
 
@@ -57,7 +57,7 @@ pub(super) enum Rejection {
     Malformed(&'static str),
     /// Compressed, and larger than any body may be.
     TooLarge,
-    Forged(Refusal),
+    Forged(VerifyError),
     /// The clock cannot judge its timestamp; the sender shall come again.
     ClockNotSet,
     /// A handshake that is not as it should be.
@@ -87,10 +87,10 @@ impl Label {
     }
 }
 
-impl From<Refusal> for Rejection {
-    fn from(refusal: Refusal) -> Rejection {
-        match refusal {
-            Refusal::ClockNotSet => Rejection::ClockNotSet,
+impl From<VerifyError> for Rejection {
+    fn from(error: VerifyError) -> Rejection {
+        match error {
+            VerifyError::ClockNotSet => Rejection::ClockNotSet,
             other => Rejection::Forged(other),
         }
     }
@@ -104,9 +104,12 @@ impl Rejection {
             Rejection::WrongMethod { .. } => RejectReason::WrongMethod,
             Rejection::Malformed(_) => RejectReason::Malformed,
             Rejection::TooLarge => RejectReason::TooLarge,
-            Rejection::Forged(Refusal::Missing(_)) => RejectReason::SignatureMissing,
+            Rejection::Forged(VerifyError::Missing(_)) => RejectReason::SignatureMissing,
             Rejection::Forged(
-                Refusal::NoTimestamp(_) | Refusal::BadTimestamp(_) | Refusal::TooOld { .. } | Refusal::TooNew { .. },
+                VerifyError::NoTimestamp(_)
+                | VerifyError::BadTimestamp(_)
+                | VerifyError::TooOld { .. }
+                | VerifyError::TooNew { .. },
             ) => RejectReason::Timestamp,
             Rejection::Forged(_) => RejectReason::SignatureWrong,
             Rejection::NotMet => RejectReason::Handshake,
@@ -148,7 +151,7 @@ impl Rejection {
     /// The kind of trouble, in few words, for where many are counted.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Rejection::Forged(refusal) => refusal.kind(),
+            Rejection::Forged(error) => error.kind(),
             Rejection::NoSecretYet => "no secret yet",
             Rejection::ClockNotSet => "clock not set",
             Rejection::NotMet => "handshake refused",
@@ -170,9 +173,9 @@ impl Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rejection::Forged(refusal) => refusal.fmt(f),
+            Rejection::Forged(error) => error.fmt(f),
             Rejection::TooLarge => f.write_str("the body is larger than max_body when decompressed"),
-            Rejection::ClockNotSet => Refusal::ClockNotSet.fmt(f),
+            Rejection::ClockNotSet => VerifyError::ClockNotSet.fmt(f),
             Rejection::NotMet => f.write_str(
                 "it is not a handshake as it should be: see verify_token and allowed_origins in [sources.NAME]",
             ),
@@ -320,9 +323,9 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_not_set_lets_the_sender_come_again_and_does_not_call_it_a_forger() {
-        let rejection = Rejection::from(Refusal::ClockNotSet);
+        let rejection = Rejection::from(VerifyError::ClockNotSet);
         assert_eq!(rejection.status(), 503);
         assert!(rejection.header().is_some_and(|header| header.field.equiv("Retry-After")));
-        assert_eq!(Rejection::from(Refusal::Mismatch).status(), 401);
+        assert_eq!(Rejection::from(VerifyError::Mismatch).status(), 401);
     }
 }

@@ -6,7 +6,6 @@ use super::{Context, Report, machine};
 use crate::action::Action;
 use crate::action::Kind;
 use crate::config::{Origin, Source};
-use crate::provider::Verification;
 use crate::secret::SecretRef;
 
 pub(super) fn check(patient: &Context<'_>, report: &mut Report) {
@@ -21,18 +20,10 @@ pub(super) fn check(patient: &Context<'_>, report: &mut Report) {
 
 fn check_source(source: &Source, patient: &Context<'_>, report: &mut Report) {
     let check = format!("source {}", source.name);
-    let references = match &source.verification {
-        Verification::Secrets(references) => references.as_slice(),
-        Verification::Awaited => {
-            return report.warn(check, "it waits for the secret that its provider brings: see the log");
-        }
-        Verification::Nothing => {
-            return report.warn(check, "deliveries are NOT verified (verify = \"none\"): anybody can forge them");
-        }
-        Verification::LocalOnly => {
-            return report.warn(check, "deliveries are NOT verified, and taken from this machine only: set a secret");
-        }
-    };
+    if let Some(warning) = source.verification.warning() {
+        return report.warn(check, warning);
+    }
+    let references = source.verification.secrets();
     let mut problems: Vec<String> =
         references.iter().filter_map(|it| source.key(it, patient.env).err()).map(|error| error.reason).collect();
     if let Err(failure) = source.fetch_verify_token(patient.env) {

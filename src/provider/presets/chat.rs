@@ -1,16 +1,17 @@
 //! Messages of all kinds.
 
-use super::{BASE, FORM, JSON};
-use crate::provider::handshake::{HANDSHAKE, Handshake, Is, Kind, Proof};
-use crate::provider::scheme::{Algorithm, Encoding, KeyEncoding};
-use crate::provider::{Preset, Sample, twilio};
+use crate::provider::algorithm::{Algorithm, Encoding};
+use crate::provider::handshake::{BodyType, Condition, HANDSHAKE, Handshake, Signing};
+use crate::provider::key::KeyEncoding;
+use crate::provider::preset::{BASE, JSON, Preset, Sample};
+use crate::provider::selector::FORM;
+use crate::provider::twilio;
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "slack",
         title: "Slack",
         docs: "https://docs.slack.dev/authentication/verifying-requests-from-slack",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Slack-Signature",
         prefix: "v0=",
         signed: "v0:{ts}:{body}",
@@ -19,20 +20,20 @@ pub(super) static PRESETS: &[Preset] = &[
         tolerance_future_s: 300,
         id: &["json:/event_id", "form:trigger_id", "json:/trigger_id"],
         event: &["json:/event/type", "json:/type", "form:command"],
+        forms: true,
         handshakes: &[
             Handshake {
-                when: &[("json:/type", Is::Text("url_verification"))],
-                proof: Proof::Signed,
-                kind: Kind::Text,
+                when: &[("json:/type", Condition::Equals("url_verification"))],
+                signing: Signing::Signed,
+                body_type: BodyType::Text,
                 reply: "{json:/challenge}",
                 ..HANDSHAKE
             },
-            Handshake { method: "GET", when: &[("query:ssl_check", Is::Text("1"))], ..HANDSHAKE },
-            // Sent to the address of a slash command, to look at its certificate.
-            Handshake { when: &[("form:ssl_check", Is::Text("1"))], ..HANDSHAKE },
+            Handshake { method: "GET", when: &[("query:ssl_check", Condition::Equals("1"))], ..HANDSHAKE },
+            // Sent to the address of a slash command, to check its certificate.
+            Handshake { when: &[("form:ssl_check", Condition::Equals("1"))], ..HANDSHAKE },
         ],
-        forms: true,
-        setup: "Event Subscriptions, Slash Commands, Interactivity: the address; take over the app's signing secret",
+        setup: "Event Subscriptions, Slash Commands, Interactivity: the address; copy the app's signing secret",
         answer: "2xx within 3 s; a body would be shown to the user",
         retries: "at once, after 1 min, after 5 min",
         ..BASE
@@ -41,20 +42,19 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "zoom",
         title: "Zoom",
         docs: "https://developers.zoom.us/docs/api/webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:x-zm-signature",
         prefix: "v0=",
         signed: "v0:{ts}:{body}",
         ts: "header:x-zm-request-timestamp",
         event: &["json:/event"],
         handshakes: &[Handshake {
-            when: &[("json:/event", Is::Text("endpoint.url_validation"))],
-            proof: Proof::Signed,
-            kind: Kind::Json,
+            when: &[("json:/event", Condition::Equals("endpoint.url_validation"))],
+            signing: Signing::Signed,
+            body_type: BodyType::Json,
             reply: r#"{{"plainToken":"{json:/payload/plainToken}","encryptedToken":"{hmac_hex:json:/payload/plainToken}"}}"#,
             ..HANDSHAKE
         }],
-        setup: "Feature, Event Subscriptions: the address; take over the secret token",
+        setup: "Feature, Event Subscriptions: the address; copy the secret token",
         answer: "200 within 3 s (unconfirmed)",
         retries: "after 5, 20 and 60 min (unconfirmed)",
         ..BASE
@@ -72,24 +72,24 @@ pub(super) static PRESETS: &[Preset] = &[
         event: &["json:/event/type", "json:/type"],
         handshakes: &[
             Handshake {
-                // An event has this type too, and an event.
-                when: &[("json:/type", Is::Text("1")), ("json:/event/type", Is::Absent)],
-                proof: Proof::Signed,
-                kind: Kind::Json,
+                // An event has this type too, and has the member `event`.
+                when: &[("json:/type", Condition::Equals("1")), ("json:/event/type", Condition::Absent)],
+                signing: Signing::Signed,
+                body_type: BodyType::Json,
                 reply: "{{\"type\":1}}",
                 ..HANDSHAKE
             },
             Handshake {
-                when: &[("json:/type", Is::Text("0"))],
-                proof: Proof::Signed,
+                when: &[("json:/type", Condition::Equals("0"))],
+                signing: Signing::Signed,
                 status: 204,
-                // Wanted though there is no content.
+                // Required although there is no content.
                 headers: &[("Content-Type", "application/json")],
                 ..HANDSHAKE
             },
         ],
-        setup: "Webhooks (or Interactions Endpoint URL): the address; take over the application's public key",
-        answer: "2xx within 3 s; interactions want a JSON answer, which hookbox does not give",
+        setup: "Webhooks (or Interactions Endpoint URL): the address; copy the application's public key",
+        answer: "2xx within 3 s; interactions need a JSON answer, which hookbox does not give",
         retries: "none (unconfirmed)",
         ..BASE
     },
@@ -100,11 +100,11 @@ pub(super) static PRESETS: &[Preset] = &[
         alg: Algorithm::Token,
         sig: "header:X-Telegram-Bot-Api-Secret-Token",
         id: &["json:/update_id"],
-        // An update has its number and one thing, named after what it is.
+        // The other member of an update is named after its kind.
         event: &["beside:update_id"],
         setup: "call setWebhook with the address as url and a secret of your own as secret_token",
         answer: "2xx",
-        retries: "with growing pauses, for 24 h (unconfirmed)",
+        retries: "with increasing delays, for 24 h (unconfirmed)",
         sample: Sample { event_type: "message", ..JSON },
         ..BASE
     },
@@ -112,14 +112,13 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "teams-outgoing",
         title: "Microsoft Teams, outgoing webhook",
         docs: "https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-outgoing-webhook",
-        alg: Algorithm::HmacSha256,
         sig: "header:Authorization",
         prefix: "HMAC ",
         enc: Encoding::Base64,
         key: KeyEncoding::Base64,
         id: &["json:/id"],
         event: &["json:/type"],
-        setup: "Manage team, Apps, Create an outgoing webhook: the address; take over the security token",
+        setup: "Manage team, Apps, Create an outgoing webhook: the address; copy the security token",
         answer: "within 5 s (unconfirmed) a JSON message to show, which hookbox does not give",
         retries: "none",
         ..BASE
@@ -128,18 +127,17 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "meta",
         title: "Meta: Facebook, Instagram, WhatsApp",
         docs: "https://developers.facebook.com/docs/graph-api/webhooks/getting-started",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Hub-Signature-256",
         prefix: "sha256=",
         event: &["json:/entry/0/changes/0/field", "json:/object"],
         handshakes: &[Handshake {
             method: "GET",
             when: &[
-                ("query:hub.mode", Is::Text("subscribe")),
-                ("query:hub.verify_token", Is::VerifyToken),
-                ("query:hub.challenge", Is::Any),
+                ("query:hub.mode", Condition::Equals("subscribe")),
+                ("query:hub.verify_token", Condition::VerifyToken),
+                ("query:hub.challenge", Condition::Present),
             ],
-            kind: Kind::Text,
+            body_type: BodyType::Text,
             reply: "{query:hub.challenge}",
             ..HANDSHAKE
         }],
@@ -167,7 +165,7 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "twilio",
         title: "Twilio",
         docs: "https://github.com/twilio/twilio-python/blob/main/twilio/request_validator.py",
-        code: Some(twilio::CODE),
+        custom: Some(twilio::SCHEME),
         id: &["header:I-Twilio-Idempotency-Token", "{form:MessageSid}:{form:MessageStatus}", "form:MessageSid"],
         forms: true,
         setup: "the number's or service's webhook: the address; the secret is the account's auth token",
@@ -187,7 +185,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ts: "header:X-Twilio-Email-Event-Webhook-Timestamp",
         key: KeyEncoding::Base64,
         event: &["json:/0/event"],
-        setup: "Settings, Mail Settings, Event Webhooks: the address; take over the verification key",
+        setup: "Settings, Mail Settings, Event Webhooks: the address; copy the verification key",
         answer: "2xx",
         retries: "for about 24 h (unconfirmed)",
         sample: Sample { body: "[{}]", ..JSON },
@@ -197,13 +195,12 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "mailgun",
         title: "Mailgun",
         docs: "https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks",
-        alg: Algorithm::HmacSha256,
         sig: "json:/signature/signature",
         signed: "{ts}{json:/signature/token}",
         ts: "json:/signature/timestamp",
         id: &["json:/signature/token"],
         event: &["json:/event-data/event"],
-        setup: "Send, Webhooks: the address; take over the HTTP webhook signing key. The event itself is not signed",
+        setup: "Send, Webhooks: the address; copy the HTTP webhook signing key. The event itself is not signed",
         answer: "200",
         retries: "after 10, 10, 15, 30 min, 1, 2, 4 h (unconfirmed); never after a 406",
         ..BASE
@@ -212,13 +209,12 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "mailgun-routes",
         title: "Mailgun, messages forwarded by a route",
         docs: "https://documentation.mailgun.com/docs/mailgun/user-manual/receive-forward-store/receive-http",
-        alg: Algorithm::HmacSha256,
         sig: "form:signature",
         signed: "{ts}{form:token}",
         ts: "form:timestamp",
         id: &["form:token"],
         forms: true,
-        setup: "Receiving, a route with forward() to the address; take over the HTTP webhook signing key. The message itself is not signed",
+        setup: "Receiving, a route with forward() to the address; copy the HTTP webhook signing key. The message itself is not signed",
         answer: "200",
         retries: "after 10, 15, 30 min, 1, 2, 4 h; never after a 406",
         sample: Sample { content_type: FORM, body: "subject=Hello", ..JSON },

@@ -1,17 +1,26 @@
 //! Code forges and their trackers.
 
 use super::standard::STANDARD;
-use super::{BASE, FORM, JSON};
-use crate::provider::handshake::{HANDSHAKE, Handshake, Is};
-use crate::provider::scheme::Algorithm;
-use crate::provider::{Preset, Sample};
+use crate::provider::algorithm::Algorithm;
+use crate::provider::handshake::{Condition, HANDSHAKE, Handshake};
+use crate::provider::preset::{BASE, JSON, Preset, Sample};
+use crate::provider::selector::FORM;
+
+/// Gitea, and the forges that share its code.
+const GITEA: Preset = Preset {
+    signed: "{payload}",
+    forms: true,
+    setup: "Settings, Webhooks: the address and a secret of your own; either content type",
+    answer: "2xx within 5 s (unconfirmed)",
+    retries: "none",
+    ..BASE
+};
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "github",
         title: "GitHub",
         docs: "https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Hub-Signature-256",
         prefix: "sha256=",
         id: &["header:X-GitHub-Delivery"],
@@ -41,7 +50,7 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "GitLab, signing token",
         docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
         event: &["header:X-Gitlab-Event", "json:/object_kind"],
-        setup: "Settings, Webhooks: the address; take over the signing token (whsec_...) that it shows",
+        setup: "Settings, Webhooks: the address; copy the signing token (whsec_...) that it shows",
         answer: "2xx within 10 s (unconfirmed)",
         retries: "none; after 4 failures in a row it is off for a minute, doubling to a day; after 40 for good",
         ..STANDARD
@@ -50,74 +59,56 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "gitea",
         title: "Gitea",
         docs: "https://github.com/go-gitea/gitea/blob/main/services/webhook/deliver.go",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Gitea-Signature",
-        signed: "{payload}",
         id: &["header:X-Gitea-Delivery"],
         event: &["header:X-Gitea-Event"],
-        forms: true,
-        setup: "Settings, Webhooks: the address and a secret of your own; either content type",
-        answer: "2xx within 5 s (unconfirmed)",
         retries: "none; press Test Delivery or Replay",
-        ..BASE
+        ..GITEA
     },
     Preset {
         name: "gitea-form",
         title: "Gitea, content type form only",
         docs: "https://github.com/go-gitea/gitea/blob/main/services/webhook/deliver.go",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Gitea-Signature",
         signed: "{form:payload}",
         id: &["header:X-Gitea-Delivery"],
         event: &["header:X-Gitea-Event"],
-        forms: true,
         setup: "Settings, Webhooks: the address, content type application/x-www-form-urlencoded, a secret of your own",
-        answer: "2xx within 5 s (unconfirmed)",
-        retries: "none",
         sample: Sample { content_type: FORM, body: "payload=%7B%7D", ..JSON },
-        ..BASE
+        ..GITEA
     },
     Preset {
         name: "forgejo",
         title: "Forgejo",
         docs: "https://forgejo.org/docs/latest/user/webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Forgejo-Signature",
-        signed: "{payload}",
         id: &["header:X-Forgejo-Delivery"],
         event: &["header:X-Forgejo-Event"],
-        forms: true,
-        setup: "Settings, Webhooks: the address and a secret of your own; either content type",
-        answer: "2xx within 5 s (unconfirmed)",
-        retries: "none",
-        ..BASE
+        ..GITEA
     },
     Preset {
         name: "gogs",
         title: "Gogs",
         docs: "https://github.com/gogs/gogs/blob/main/internal/database/webhook.go",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Gogs-Signature",
-        signed: "{payload}",
         id: &["header:X-Gogs-Delivery"],
         event: &["header:X-Gogs-Event"],
-        forms: true,
-        setup: "Settings, Webhooks: the address and a secret of your own; either content type",
         answer: "2xx, no redirect",
-        retries: "none",
-        ..BASE
+        ..GITEA
     },
     Preset {
         name: "bitbucket",
         title: "Bitbucket",
         docs: "https://support.atlassian.com/bitbucket-cloud/docs/manage-webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Hub-Signature",
         prefix: "sha256=",
         id: &["header:X-Request-UUID", "header:X-Request-Id"],
         event: &["header:X-Event-Key"],
-        // The button "Test connection" of Bitbucket Server, which is not signed.
-        handshakes: &[Handshake { when: &[("header:X-Event-Key", Is::Text("diagnostics:ping"))], ..HANDSHAKE }],
+        // "Test connection" of Bitbucket Server is not signed.
+        handshakes: &[Handshake {
+            when: &[("header:X-Event-Key", Condition::Equals("diagnostics:ping"))],
+            ..HANDSHAKE
+        }],
         setup: "Repository settings, Webhooks: the address and a secret of your own",
         answer: "2xx within 10 s (unconfirmed)",
         retries: "twice more (unconfirmed); payloads over 256 KB are dropped by it silently",
@@ -127,7 +118,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "jira",
         title: "Jira, administrator's webhook",
         docs: "https://developer.atlassian.com/cloud/jira/platform/webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Hub-Signature",
         prefix: "sha256=",
         id: &["header:X-Atlassian-Webhook-Identifier"],

@@ -1,15 +1,13 @@
-//! Senders of your own: for anything that is not in the other tables.
+//! Senders of your own, for anything that is not in the other tables.
 
-use super::BASE;
-use crate::provider::scheme::Algorithm;
-use crate::provider::{Preset, WithoutId};
+use crate::provider::algorithm::Algorithm;
+use crate::provider::preset::{BASE, Preset, WithoutId};
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "hmac",
         title: "a sender of your own that signs",
         docs: "https://www.rfc-editor.org/rfc/rfc2104",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Hub-Signature-256",
         prefix: "sha256=",
         event: &["header:X-Event"],

@@ -1,22 +1,38 @@
 //! Builds, deployments, alerts.
 
-use super::{BASE, JSON};
-use crate::provider::handshake::{HANDSHAKE, Handshake, Is};
-use crate::provider::scheme::{Algorithm, Encoding};
-use crate::provider::{Preset, Sample, netlify};
+use crate::provider::algorithm::{Algorithm, Encoding};
+use crate::provider::handshake::{Condition, HANDSHAKE, Handshake};
+use crate::provider::netlify;
+use crate::provider::preset::{BASE, JSON, Preset, Sample};
+
+const GRAFANA: Preset = Preset {
+    docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
+    sig: "header:X-Grafana-Alerting-Signature",
+    event: &["json:/status"],
+    answer: "2xx",
+    retries: "by its notification policy",
+    ..BASE
+};
+
+const BUILDKITE: Preset = Preset {
+    docs: "https://buildkite.com/docs/apis/webhooks/pipelines",
+    event: &["header:X-Buildkite-Event"],
+    answer: "2xx",
+    retries: "unknown",
+    ..BASE
+};
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "pagerduty",
         title: "PagerDuty",
         docs: "https://developer.pagerduty.com/docs/verifying-webhook-signatures",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-PagerDuty-Signature",
         split: ",",
         prefix: "v1=",
         id: &["header:X-Webhook-Id", "json:/event/id"],
         event: &["json:/event/event_type"],
-        setup: "Integrations, Generic Webhooks (v3): the address; take over the secret",
+        setup: "Integrations, Generic Webhooks (v3): the address; copy the secret",
         answer: "2xx within 5 s (unconfirmed)",
         retries: "for 48 h after 5xx, 429 and timeouts (unconfirmed)",
         ..BASE
@@ -25,7 +41,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "circleci",
         title: "CircleCI",
         docs: "https://circleci.com/docs/guides/integration/outbound-webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:circleci-signature",
         split: ",",
         prefix: "v1=",
@@ -33,14 +48,13 @@ pub(super) static PRESETS: &[Preset] = &[
         event: &["header:circleci-event-type", "json:/type"],
         setup: "Project Settings, Webhooks: the address and a secret of your own",
         answer: "2xx within 10 s",
-        retries: "later, perhaps twice",
+        retries: "later, possibly twice",
         ..BASE
     },
     Preset {
         name: "sentry",
         title: "Sentry",
         docs: "https://docs.sentry.io/organization/integrations/integration-platform/webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:Sentry-Hook-Signature",
         id: &["header:Request-ID"],
         event: &["header:Sentry-Hook-Resource"],
@@ -52,30 +66,18 @@ pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "grafana",
         title: "Grafana alerting",
-        docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
-        alg: Algorithm::HmacSha256,
-        sig: "header:X-Grafana-Alerting-Signature",
-        event: &["json:/status"],
         setup: "Contact points, Webhook: the address, HMAC signature with a secret of your own",
-        answer: "2xx",
-        retries: "by its notification policy",
-        ..BASE
+        ..GRAFANA
     },
     Preset {
         name: "grafana-ts",
         title: "Grafana alerting, with a timestamp header",
-        docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
-        alg: Algorithm::HmacSha256,
-        sig: "header:X-Grafana-Alerting-Signature",
         signed: "{ts}:{body}",
         ts: "header:X-Grafana-Alerting-Signature-Timestamp",
         tolerance_s: 300,
         tolerance_future_s: 300,
-        event: &["json:/status"],
         setup: "as grafana, and X-Grafana-Alerting-Signature-Timestamp as the timestamp header",
-        answer: "2xx",
-        retries: "by its notification policy",
-        ..BASE
+        ..GRAFANA
     },
     Preset {
         name: "alertmanager",
@@ -98,7 +100,7 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:x-vercel-signature",
         id: &["json:/id"],
         event: &["json:/type"],
-        setup: "Settings, Webhooks: the address; take over the secret",
+        setup: "Settings, Webhooks: the address; copy the secret",
         answer: "2xx",
         retries: "for up to 24 h (unconfirmed)",
         ..BASE
@@ -107,8 +109,8 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "netlify",
         title: "Netlify",
         docs: "https://docs.netlify.com/site-deploys/notifications/#payload-signature",
-        code: Some(netlify::CODE),
-        // One deployment is built, published, locked and unlocked, and sent each time.
+        custom: Some(netlify::SCHEME),
+        // A delivery is sent each time a deployment is built, published, locked and unlocked.
         id: &[
             "{json:/id}:{json:/state}:{header:X-Netlify-Event}:{json:/updated_at}",
             "{json:/id}:{json:/state}",
@@ -125,12 +127,11 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "heroku",
         title: "Heroku",
         docs: "https://devcenter.heroku.com/articles/app-webhooks",
-        alg: Algorithm::HmacSha256,
         sig: "header:Heroku-Webhook-Hmac-SHA256",
         enc: Encoding::Base64,
         id: &["json:/id"],
         event: &["json:/resource"],
-        setup: "heroku webhooks:add with the address; take over the secret that it prints",
+        setup: "heroku webhooks:add with the address; copy the secret that it prints",
         answer: "2xx",
         retries: "for 72 h",
         ..BASE
@@ -138,8 +139,6 @@ pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "buildkite",
         title: "Buildkite, signature",
-        docs: "https://buildkite.com/docs/apis/webhooks/pipelines",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Buildkite-Signature",
         split: ",",
         prefix: "signature=",
@@ -147,23 +146,16 @@ pub(super) static PRESETS: &[Preset] = &[
         ts: "item:timestamp=",
         tolerance_s: 300,
         tolerance_future_s: 300,
-        event: &["header:X-Buildkite-Event"],
-        setup: "Notification Services, Webhook: the address; choose the signature and take over the token",
-        answer: "2xx",
-        retries: "unknown",
-        ..BASE
+        setup: "Notification Services, Webhook: the address; choose the signature and copy the token",
+        ..BUILDKITE
     },
     Preset {
         name: "buildkite-token",
         title: "Buildkite, token",
-        docs: "https://buildkite.com/docs/apis/webhooks/pipelines",
         alg: Algorithm::Token,
         sig: "header:X-Buildkite-Token",
-        event: &["header:X-Buildkite-Event"],
-        setup: "Notification Services, Webhook: the address; take over the token. Prefer buildkite, which signs",
-        answer: "2xx",
-        retries: "unknown",
-        ..BASE
+        setup: "Notification Services, Webhook: the address; copy the token. Prefer buildkite, which signs",
+        ..BUILDKITE
     },
     Preset {
         name: "cloudevents",
@@ -177,14 +169,14 @@ pub(super) static PRESETS: &[Preset] = &[
         status: 204,
         handshakes: &[Handshake {
             method: "OPTIONS",
-            when: &[("header:WebHook-Request-Origin", Is::AllowedOrigin)],
+            when: &[("header:WebHook-Request-Origin", Condition::AllowedOrigin)],
             headers: &[
                 ("Allow", "POST"),
                 ("WebHook-Allowed-Origin", "{header:WebHook-Request-Origin}"),
                 ("WebHook-Allowed-Rate", "{header:WebHook-Request-Rate}"),
                 ("WebHook-Allowed-Rate", "*"),
             ],
-            hides_method: true,
+            else_wrong_method: true,
             ..HANDSHAKE
         }],
         setup: "the address, and Authorization: Bearer (or ?access_token=) with a secret of your own; the sender's origin, or *, in allowed_origins of [sources.NAME]",

@@ -1,13 +1,14 @@
 //! Tools for work.
 
-use super::{BASE, JSON};
-use crate::provider::handshake::{HANDSHAKE, Handshake, Is, Kind, Proof};
-use crate::provider::scheme::{Algorithm, Encoding, Unit};
-use crate::provider::{Preset, Sample, graph};
+use crate::provider::algorithm::{Algorithm, Encoding};
+use crate::provider::graph;
+use crate::provider::handshake::{BodyType, Condition, HANDSHAKE, Handshake, Signing};
+use crate::provider::preset::{BASE, JSON, Preset, Sample};
+use crate::provider::timestamp::TimestampFormat;
 
 const HUBSPOT: Preset = Preset {
     docs: "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests",
-    // An event id counts within one subscription only. Workflows send an object without any.
+    // An event id is unique within one subscription only. Workflows send an object without one.
     id: &["{json:/0/eventId}:{json:/0/subscriptionId}:{json:/0/occurredAt}", "json:/0/eventId"],
     event: &["json:/0/subscriptionType"],
     setup: "Webhooks, Target URL: the address; the secret is the app's client secret",
@@ -22,16 +23,15 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "linear",
         title: "Linear",
         docs: "https://linear.app/developers/webhooks",
-        alg: Algorithm::HmacSha256,
         sig: "header:Linear-Signature",
         ts: "json:/webhookTimestamp",
-        ts_unit: Unit::Millis,
+        timestamp_format: TimestampFormat::Millis,
         ts_optional: true,
         tolerance_s: 60,
         tolerance_future_s: 60,
         id: &["header:Linear-Delivery"],
         event: &["header:Linear-Event", "json:/type"],
-        setup: "Settings, API, Webhooks: the address; take over the signing secret",
+        setup: "Settings, API, Webhooks: the address; copy the signing secret",
         answer: "200 within 5 s (unconfirmed)",
         retries: "after 1 min, 1 h, 6 h (unconfirmed); set a longer tolerance if retries are refused as too old",
         ..BASE
@@ -56,21 +56,24 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "notion",
         title: "Notion",
         docs: "https://developers.notion.com/reference/webhooks",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Notion-Signature",
         prefix: "sha256=",
         id: &["json:/id"],
         event: &["json:/type"],
         handshakes: &[
             Handshake {
-                when: &[("json:/verification_token", Is::Token)],
-                proof: Proof::Secretless,
-                tell: "Notion has sent a verification token: {json:/verification_token}. If you have just created a subscription \
+                when: &[("json:/verification_token", Condition::Token)],
+                signing: Signing::SendsSecret,
+                notice: "Notion has sent a verification token: {json:/verification_token}. If you have just created a subscription \
                    for this address, paste it into Notion's dialog, then make it this source's secret; else ignore it",
                 ..HANDSHAKE
             },
-            // Sent again, with the token that is the secret by now.
-            Handshake { when: &[("json:/verification_token", Is::Any)], proof: Proof::Signed, ..HANDSHAKE },
+            // Sent again, with the token that is now the secret.
+            Handshake {
+                when: &[("json:/verification_token", Condition::Present)],
+                signing: Signing::Signed,
+                ..HANDSHAKE
+            },
         ],
         setup: "Integrations, Webhooks: the address; while the source has no secret, hookbox logs the verification token that Notion then sends: paste it there, and make it the secret",
         answer: "2xx",
@@ -81,25 +84,23 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "dropbox",
         title: "Dropbox",
         docs: "https://www.dropbox.com/developers/reference/webhooks",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Dropbox-Signature",
         handshakes: &[Handshake {
             method: "GET",
-            when: &[("query:challenge", Is::Any)],
-            kind: Kind::Text,
+            when: &[("query:challenge", Condition::Present)],
+            body_type: BodyType::Text,
             reply: "{query:challenge}",
             ..HANDSHAKE
         }],
         setup: "App Console, Webhooks: the address; the secret is the app secret",
         answer: "2xx within 10 s (unconfirmed)",
-        retries: "with growing pauses (unconfirmed)",
+        retries: "with increasing delays (unconfirmed)",
         ..BASE
     },
     Preset {
         name: "typeform",
         title: "Typeform",
         docs: "https://www.typeform.com/developers/webhooks/secure-your-webhooks/",
-        alg: Algorithm::HmacSha256,
         sig: "header:Typeform-Signature",
         prefix: "sha256=",
         enc: Encoding::Base64,
@@ -114,7 +115,6 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "calendly",
         title: "Calendly",
         docs: "https://developer.calendly.com/api-docs/ZG9jOjM2MzE2MDM4-webhook-signatures",
-        alg: Algorithm::HmacSha256,
         sig: "header:Calendly-Webhook-Signature",
         split: ",",
         prefix: "v1=",
@@ -130,12 +130,11 @@ pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "hubspot-v3",
         title: "HubSpot, signature v3",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-HubSpot-Signature-v3",
         enc: Encoding::Base64,
         signed: "{method}{url_decoded}{body}{ts}",
         ts: "header:X-HubSpot-Request-Timestamp",
-        ts_unit: Unit::Millis,
+        timestamp_format: TimestampFormat::Millis,
         tolerance_s: 300,
         ..HUBSPOT
     },
@@ -159,16 +158,15 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "zendesk",
         title: "Zendesk",
         docs: "https://developer.zendesk.com/documentation/webhooks/verifying/",
-        alg: Algorithm::HmacSha256,
         sig: "header:X-Zendesk-Webhook-Signature",
         enc: Encoding::Base64,
         signed: "{ts}{body}",
         ts: "header:X-Zendesk-Webhook-Signature-Timestamp",
-        ts_unit: Unit::Rfc3339,
+        timestamp_format: TimestampFormat::Rfc3339,
         id: &["header:X-Zendesk-Webhook-Invocation-Id", "json:/id"],
         event: &["json:/type"],
         forms: true,
-        setup: "Apps and integrations, Webhooks: the address; take over the signing secret",
+        setup: "Apps and integrations, Webhooks: the address; copy the signing secret",
         answer: "2xx within 12 s (unconfirmed)",
         retries: "a few, after 409, 429, 503 and timeouts (unconfirmed)",
         ..BASE
@@ -183,8 +181,8 @@ pub(super) static PRESETS: &[Preset] = &[
         event: &["json:/data/events/0/eventType"],
         handshakes: &[Handshake {
             method: "GET",
-            when: &[("header:x-okta-verification-challenge", Is::Any)],
-            kind: Kind::Json,
+            when: &[("header:x-okta-verification-challenge", Condition::Present)],
+            body_type: BodyType::Json,
             reply: r#"{{"verification":"{header:x-okta-verification-challenge}"}}"#,
             ..HANDSHAKE
         }],
@@ -197,11 +195,11 @@ pub(super) static PRESETS: &[Preset] = &[
         name: "msgraph",
         title: "Microsoft Graph",
         docs: "https://learn.microsoft.com/graph/change-notifications-delivery-webhooks",
-        code: Some(graph::CODE),
+        custom: Some(graph::SCHEME),
         event: &["json:/value/0/changeType", "json:/value/0/lifecycleEvent"],
         handshakes: &[Handshake {
-            when: &[("query:validationToken", Is::Any)],
-            kind: Kind::Text,
+            when: &[("query:validationToken", Condition::Present)],
+            body_type: BodyType::Text,
             reply: "{query:validationToken}",
             ..HANDSHAKE
         }],

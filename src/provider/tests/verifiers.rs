@@ -1,7 +1,7 @@
-//! What the table says of each provider beside its signatures: ids, event types, keys, and the deliveries that we make.
+//! Ids, event types and keys of each provider, and the test deliveries that we build.
 
-use super::super::*;
-use crate::event::Headers;
+use super::super::request::{RequestBuilder, SignError};
+use super::*;
 
 type Find = fn(&Verifier, &Parts<'_>) -> Option<String>;
 
@@ -18,7 +18,7 @@ fn id_of(name: &str, headers: &[(&str, &str)], body: &str) -> Option<String> {
 }
 
 #[test]
-fn an_id_tells_apart_what_providers_number_alike() {
+fn an_id_distinguishes_deliveries_that_providers_number_alike() {
     let hubspot = |subscription: u32| {
         let body = format!(r#"[{{"eventId":1,"subscriptionId":{subscription},"occurredAt":1700000000000}}]"#);
         id_of("hubspot-v3", &[], &body).unwrap()
@@ -38,21 +38,17 @@ fn an_id_tells_apart_what_providers_number_alike() {
 }
 
 #[test]
-fn an_id_put_together_of_several_values_is_never_too_long() {
+fn a_composed_id_is_never_too_long() {
     let source = format!("https://example.com/{}", "a".repeat(250));
     let id = |id: &str| id_of("cloudevents", &[("ce-id", id), ("ce-source", &source)], "").unwrap();
     assert_eq!((id("1").len(), id("1")), (64, id("1")));
     assert_ne!(id("1"), id("2"));
     let long = "a".repeat(300);
-    assert_eq!(
-        id_of("github", &[("X-GitHub-Delivery", &long)], ""),
-        Some(long),
-        "one value is nobody's but the sender's"
-    );
+    assert_eq!(id_of("github", &[("X-GitHub-Delivery", &long)], ""), Some(long), "a single value is kept as it is");
 }
 
 #[test]
-fn a_secret_that_is_not_as_the_provider_shows_it_is_told() {
+fn a_secret_in_the_wrong_form_is_an_error() {
     let wrong = |name: &str, text: &str| {
         let verifier = preset(name).unwrap().verifier().unwrap();
         verifier.scheme.key(&Secret::new(text.as_bytes().to_vec()).unwrap()).unwrap_err()
@@ -66,34 +62,34 @@ fn a_secret_that_is_not_as_the_provider_shows_it_is_told() {
         let verifier = preset(name).unwrap().verifier().unwrap();
         verifier.scheme.key(&Secret::new(text.as_bytes().to_vec()).unwrap()).unwrap().as_bytes().to_vec()
     };
-    assert_eq!(key("svix", " whsec_YWJj\t"), b"abc", "white space around a key is nobody's intention");
+    assert_eq!(key("svix", " whsec_YWJj\t"), b"abc", "white space around an encoded key is a slip");
     assert_eq!(key("adyen-banking", "00ff \n"), [0, 255]);
-    assert_eq!(key("stripe", "whsec_ "), b"whsec_ ", "but of a text it may be a part");
+    assert_eq!(key("stripe", "whsec_ "), b"whsec_ ", "but in a text it may be a part of the key");
 }
 
 #[test]
-fn what_we_sign_we_accept() {
+fn test_deliveries_are_accepted() {
     for preset in presets() {
         let public_url = Some("https://hooks.example.com/x".to_owned());
         let verifier = Verifier { public_url, ..preset.verifier().unwrap() };
         let secret = match verifier.scheme.key {
-            scheme::KeyEncoding::Hex => "00".repeat(32),
+            KeyEncoding::Hex => "00".repeat(32),
             _ => digest::base64(&[7; 32]),
         };
         let Ok(key) = verifier.scheme.key(&Secret::new(secret.into_bytes()).unwrap()) else { continue };
         let now = Timestamp::from_unix_ms(1_700_000_000_123);
-        let wish = |body| TestDelivery {
+        let delivery = |body| TestDelivery {
             event_type: Some("seen".into()),
             id: Some("id-1".into()),
             body,
             new_id: "new".into(),
         };
-        let made = match draft(&verifier, Some(&key), wish(None), now) {
+        let made = match delivery(None).build(&verifier, Some(&key), now) {
             Err(SignError::PrivateKey) => continue,
             made => made.unwrap_or_else(|error| panic!("{}: {error}", preset.name)),
         };
-        let verdict = verify(&verifier, std::slice::from_ref(&key), &made.parts(), now);
-        assert_eq!(verdict, Ok(Verified { secret_position: 0 }), "{}", preset.name);
+        let result = verify(&verifier, std::slice::from_ref(&key), &made.parts(), now);
+        assert_eq!(result, Ok(Verified { secret_position: 0 }), "{}", preset.name);
         if !verifier.id.is_empty() {
             let id = verifier.delivery_id(&made.parts()).unwrap_or_else(|| panic!("{} has no id", preset.name));
             assert!(id.contains("id-1"), "{}: {id}", preset.name);
@@ -104,18 +100,18 @@ fn what_we_sign_we_accept() {
     }
 }
 
-/// What `name` makes of a user's own body, if anything.
-fn made_of(name: &str, body: &[u8]) -> Result<(Verifier, Secret, RequestBuilder), SignError> {
+/// A test delivery of the provider with a user's own body.
+fn built_from(name: &str, body: &[u8]) -> Result<(Verifier, Secret, RequestBuilder), SignError> {
     let public_url = Some("https://hooks.example.com/x?a=1".to_owned());
     let verifier = Verifier { public_url, ..preset(name).unwrap().verifier().unwrap() };
     let key = verifier.scheme.key(&Secret::new(b"00112233".to_vec()).unwrap()).unwrap();
-    let wish = TestDelivery { event_type: None, id: None, body: Some(body.to_vec()), new_id: "new".into() };
-    let made = draft(&verifier, Some(&key), wish, Timestamp::from_unix_ms(1_700_000_000_123))?;
+    let delivery = TestDelivery { event_type: None, id: None, body: Some(body.to_vec()), new_id: "new".into() };
+    let made = delivery.build(&verifier, Some(&key), Timestamp::from_unix_ms(1_700_000_000_123))?;
     Ok((verifier, key, made))
 }
 
 #[test]
-fn a_users_own_body_is_given_what_belongs_into_it_to_be_signed() {
+fn a_users_own_body_gets_the_values_that_must_be_signed() {
     let bodies: [(&str, &[u8]); 6] = [
         ("twilio", b"{}"),
         ("twilio", b"Body=a"),
@@ -125,7 +121,7 @@ fn a_users_own_body_is_given_what_belongs_into_it_to_be_signed() {
         ("linear", b"{}"),
     ];
     for (name, body) in bodies {
-        let (verifier, key, made) = made_of(name, body).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (verifier, key, made) = built_from(name, body).unwrap_or_else(|error| panic!("{name}: {error}"));
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&made.query).finish();
         let target = format!("/?{query}");
         let parts = Parts { target: &target, ..made.parts() };
@@ -135,12 +131,13 @@ fn a_users_own_body_is_given_what_belongs_into_it_to_be_signed() {
 }
 
 #[test]
-fn an_id_put_together_of_several_values_can_be_sent_with_any_body() {
+fn a_composed_id_can_be_sent_with_any_body() {
     let id = |name: &str, id: Option<&str>, body: &str| {
         let verifier = preset(name).unwrap().verifier().unwrap();
         let id = id.map(str::to_owned);
-        let wish = TestDelivery { event_type: None, id, body: Some(body.as_bytes().to_vec()), new_id: "new".into() };
-        verifier.delivery_id(&draft(&verifier, None, wish, crate::clock::now()).unwrap().parts())
+        let delivery =
+            TestDelivery { event_type: None, id, body: Some(body.as_bytes().to_vec()), new_id: "new".into() };
+        verifier.delivery_id(&delivery.build(&verifier, None, crate::clock::now()).unwrap().parts())
     };
     assert_eq!(id("cloudevents", Some("7"), "{}").as_deref(), Some("7 hookbox_send"));
     assert_eq!(id("cloudevents", None, "text").as_deref(), Some("new hookbox_send"));
@@ -149,19 +146,19 @@ fn an_id_put_together_of_several_values_can_be_sent_with_any_body() {
 }
 
 #[test]
-fn a_body_that_can_be_none_of_the_provider_is_not_sent_to_be_rejected() {
+fn a_body_that_the_provider_could_not_send_is_refused() {
     for (name, body) in [("adyen-standard", "{}"), ("msgraph", "[]"), ("msgraph", "text"), ("mailgun", "text")] {
-        let refused = made_of(name, body.as_bytes()).map(|(_, _, made)| made);
+        let refused = built_from(name, body.as_bytes()).map(|(_, _, made)| made);
         assert!(matches!(refused, Err(SignError::NoPlace(_))), "{name}: {refused:?}");
     }
 }
 
 #[test]
-fn a_users_own_body_is_sent_as_what_it_looks_like() {
+fn the_content_type_follows_the_users_own_body() {
     let type_of = |name: &str, body: &[u8]| {
         let verifier = preset(name).unwrap().verifier().unwrap();
-        let wish = TestDelivery { event_type: None, id: None, body: Some(body.to_vec()), new_id: "new".into() };
-        let made = draft(&verifier, None, wish, crate::clock::now()).unwrap();
+        let delivery = TestDelivery { event_type: None, id: None, body: Some(body.to_vec()), new_id: "new".into() };
+        let made = delivery.build(&verifier, None, crate::clock::now()).unwrap();
         made.headers.get("Content-Type").unwrap().to_owned()
     };
     assert_eq!(type_of("github", b" {}\n"), "application/json");
@@ -174,7 +171,7 @@ fn a_users_own_body_is_sent_as_what_it_looks_like() {
 }
 
 #[test]
-fn the_event_type_is_where_each_provider_has_it() {
+fn every_provider_has_its_event_type_in_its_own_place() {
     let event = |name: &str, headers: &[(&str, &str)], body: &str| {
         found(name, headers, body, Verifier::event_type).unwrap_or_default()
     };
@@ -203,12 +200,12 @@ fn no_header_that_carries_a_key_is_stored() {
 }
 
 #[test]
-fn a_users_own_body_is_sent_as_it_is() {
+fn a_users_own_body_is_sent_unchanged() {
     let verifier = preset("stripe").unwrap().verifier().unwrap();
     let key = Secret::new(b"whsec_x".to_vec()).unwrap();
     let body = br#"{ "id" : "evt_1", "type":"x" }"#.to_vec();
-    let wish = TestDelivery { event_type: None, id: None, body: Some(body.clone()), new_id: "new".into() };
-    let made = draft(&verifier, Some(&key), wish, crate::clock::now()).unwrap();
+    let delivery = TestDelivery { event_type: None, id: None, body: Some(body.clone()), new_id: "new".into() };
+    let made = delivery.build(&verifier, Some(&key), crate::clock::now()).unwrap();
     assert_eq!(made.body, body);
     assert!(verify(&verifier, &[key], &made.parts(), crate::clock::now()).is_ok());
 }

@@ -1,0 +1,20 @@
+//! Closed sets of words, as they are written in a config.
+
+/// An enum whose variants are written as fixed words.
+pub trait Keyword: Copy + PartialEq + 'static {
+    const ALL: &'static [(Self, &'static str)];
+
+    fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(keyword, _)| *keyword == self).map_or("", |(_, text)| text)
+    }
+
+    fn find(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == text).map(|(keyword, _)| *keyword)
+    }
+
+    /// `Err` lists the known words.
+    fn parse(text: &str) -> Result<Self, String> {
+        let known = || Self::ALL.iter().map(|(_, text)| *text).collect::<Vec<_>>().join(", ");
+        Self::find(text).ok_or_else(|| format!("{text:?} is unknown; write one of: {}", known()))
+    }
+}

@@ -1,0 +1,124 @@
+//! What an entry of the table of presets is.
+
+use super::algorithm::{Algorithm, Encoding};
+use super::error::VerifyError;
+use super::format::Inputs;
+use super::handshake::{Handshake, Signing};
+use super::key::KeyEncoding;
+use super::request::{RequestBuilder, SignError};
+use super::timestamp::TimestampFormat;
+use crate::secret::Secret;
+
+/// A kind of sender. Most fields are named and written as in a config.
+#[derive(Debug)]
+pub struct Preset {
+    pub name: &'static str,
+    pub title: &'static str,
+    /// The page that the entry was taken from.
+    pub docs: &'static str,
+
+    pub alg: Algorithm,
+    pub sig: &'static str,
+    /// Empty: the signature header is not a list.
+    pub split: &'static str,
+    pub prefix: &'static str,
+    pub enc: Encoding,
+    pub signed: &'static str,
+    /// Empty: there is no timestamp.
+    pub ts: &'static str,
+    pub timestamp_format: TimestampFormat,
+    pub ts_optional: bool,
+    /// 0: not checked.
+    pub tolerance_s: u64,
+    /// 0: not checked.
+    pub tolerance_future_s: u64,
+    pub key: KeyEncoding,
+    pub key_strip: &'static str,
+    /// Replaces the scheme.
+    pub custom: Option<CustomScheme>,
+
+    /// The delivery id, stable over the provider's retries: the first of these that has a value.
+    pub id: &'static [&'static str],
+    pub without_id: WithoutId,
+    /// The event type: the first of these that has a value.
+    pub event: &'static [&'static str],
+    /// Whether it ever sends forms. If not, a `Content-Type` that claims one is ignored.
+    pub forms: bool,
+    /// The status that acknowledges a delivery.
+    pub status: u16,
+    pub handshakes: &'static [Handshake],
+
+    /// What to enter at the provider.
+    pub setup: &'static str,
+    /// Which answer it expects, and how soon.
+    pub answer: &'static str,
+    pub retries: &'static str,
+    /// A test delivery.
+    pub sample: Sample,
+}
+
+/// Verification and signing in code, for what a [`Scheme`](super::Scheme) cannot express.
+#[derive(Debug)]
+pub struct CustomScheme {
+    /// The position of the secret that matches.
+    pub verify: fn(&[Secret], &Inputs<'_>) -> Result<usize, VerifyError>,
+    pub sign: fn(&Secret, &mut RequestBuilder) -> Result<(), SignError>,
+    /// For the operator.
+    pub description: &'static str,
+    pub needs_url: bool,
+}
+
+/// How a delivery without an id is identified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutId {
+    /// By its content for a few minutes, because the provider retries.
+    Content,
+    /// Not at all: each is an event of its own, because the sender does not retry.
+    Own,
+}
+
+#[derive(Debug)]
+pub struct Sample {
+    pub event_type: &'static str,
+    pub content_type: &'static str,
+    pub body: &'static str,
+}
+
+pub(super) const JSON: Sample = Sample { event_type: "ping", content_type: "application/json", body: "{}" };
+
+/// What most providers do: HMAC-SHA256 of the body, in hexadecimal.
+pub(super) const BASE: Preset = Preset {
+    name: "",
+    title: "",
+    docs: "",
+    alg: Algorithm::HmacSha256,
+    sig: "header:X-Signature",
+    split: "",
+    prefix: "",
+    enc: Encoding::Hex,
+    signed: "{body}",
+    ts: "",
+    timestamp_format: TimestampFormat::Seconds,
+    ts_optional: false,
+    tolerance_s: 0,
+    tolerance_future_s: 0,
+    key: KeyEncoding::Utf8,
+    key_strip: "",
+    custom: None,
+    id: &[],
+    without_id: WithoutId::Content,
+    event: &[],
+    forms: false,
+    status: 200,
+    handshakes: &[],
+    setup: "",
+    answer: "",
+    retries: "",
+    sample: JSON,
+};
+
+impl Preset {
+    pub fn sends_its_secret(&self) -> bool {
+        self.handshakes.iter().any(|handshake| handshake.signing == Signing::SendsSecret)
+    }
+}

@@ -1,0 +1,142 @@
+//! A preset made ready for one source, and what it reads from a request.
+
+use std::time::Duration;
+
+use super::algorithm::Algorithm;
+use super::error::VerifyError;
+use super::format::{Format, Inputs, Variable};
+use super::handshake::{Handshake, PreparedHandshake};
+use super::preset::{Preset, WithoutId};
+use super::redact;
+use super::scheme::Scheme;
+use super::selector::{Parts, Selector};
+use crate::clock::Timestamp;
+use crate::digest;
+use crate::event::MAX_IDENTIFIER_BYTES;
+use crate::secret::Secret;
+
+/// A preset with what a source's config overrides.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    pub preset: &'static Preset,
+    pub scheme: Scheme,
+    pub id: Vec<Format>,
+    pub event: Vec<Format>,
+    pub without_id: WithoutId,
+    pub forms: bool,
+    pub status: u16,
+    /// The address of the source as it was entered at the provider.
+    pub public_url: Option<String>,
+    pub handshakes: Vec<PreparedHandshake>,
+}
+
+/// A delivery that is genuine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Which of the secrets matched, counted from 0.
+    pub secret_position: usize,
+}
+
+/// Verifies a delivery over the bytes as received. Any of `keys` may match, so that they can be rotated.
+///
+/// Pure, and called before anything is parsed that is not needed for verification.
+pub fn verify(
+    verifier: &Verifier,
+    keys: &[Secret],
+    parts: &Parts<'_>,
+    now: Timestamp,
+) -> Result<Verified, VerifyError> {
+    let id = verifier.scheme.signed.has(Variable::Id).then(|| verifier.raw_id(parts)).flatten();
+    let inputs = Inputs { id: id.as_deref(), ..verifier.inputs(*parts) };
+    let secret_position = match &verifier.preset.custom {
+        Some(custom) => (custom.verify)(keys, &inputs),
+        None => verifier.scheme.verify(keys, &inputs, now),
+    }?;
+    Ok(Verified { secret_position })
+}
+
+impl Preset {
+    /// The preset without overrides. `Err` names a text of the table that cannot be parsed; a test proves that there is
+    /// none.
+    pub fn verifier(&'static self) -> Result<Verifier, String> {
+        let optional = |text: &'static str| Some(text).filter(|text| !text.is_empty());
+        let seconds = |seconds| Some(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        Ok(Verifier {
+            preset: self,
+            scheme: Scheme {
+                alg: self.alg,
+                sig: self.sig.parse()?,
+                split: optional(self.split).map(str::to_owned),
+                prefix: self.prefix.to_owned(),
+                enc: self.enc,
+                signed: self.signed.parse()?,
+                ts: optional(self.ts).map(str::parse).transpose()?,
+                timestamp_format: self.timestamp_format,
+                ts_optional: self.ts_optional,
+                tolerance: seconds(self.tolerance_s),
+                tolerance_future: seconds(self.tolerance_future_s),
+                key: self.key,
+                key_strip: self.key_strip.to_owned(),
+            },
+            id: self.id.iter().map(|text| Format::parse_value(text)).collect::<Result<_, _>>()?,
+            event: self.event.iter().map(|text| Format::parse_value(text)).collect::<Result<_, _>>()?,
+            without_id: self.without_id,
+            forms: self.forms,
+            status: self.status,
+            public_url: None,
+            handshakes: self.handshakes.iter().map(Handshake::prepare).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Verifier {
+    pub fn needs_url(&self) -> bool {
+        match &self.preset.custom {
+            Some(custom) => custom.needs_url,
+            None => self.scheme.signed.has_url(),
+        }
+    }
+
+    /// Whether any value that it reads is a field of a form.
+    pub fn reads_forms(&self) -> bool {
+        let formats = self.id.iter().chain(&self.event).chain([&self.scheme.signed]);
+        let mut selectors = formats.flat_map(Format::selectors).chain([&self.scheme.sig]).chain(&self.scheme.ts);
+        selectors.any(|selector| selector.places().iter().any(|place| matches!(place, Selector::Form(_))))
+    }
+
+    /// Whether the value of a header of that name must not be stored or shown.
+    pub fn is_secret_header(&self, name: &str) -> bool {
+        let is_token = self.scheme.alg == Algorithm::Token;
+        redact::is_secret_header(name) || is_token && redact::is_in_header(&self.scheme.sig, name)
+    }
+
+    /// The provider's id of a delivery, if it has one.
+    ///
+    /// An id composed of several values may be too long for an identifier though none of them is; its hash is used then.
+    pub fn delivery_id(&self, parts: &Parts<'_>) -> Option<String> {
+        let (format, id) = self.id.iter().find_map(|format| Some((format, self.read(format, parts)?)))?;
+        let is_composed = format.selector().is_none();
+        let is_long = id.len() > MAX_IDENTIFIER_BYTES && !id.contains(char::is_control);
+        Some(if is_composed && is_long { digest::hex(&digest::sha256(&[&id])) } else { id })
+    }
+
+    pub fn event_type(&self, parts: &Parts<'_>) -> Option<String> {
+        self.event.iter().find_map(|format| self.read(format, parts))
+    }
+
+    /// The id as it may be signed: never hashed.
+    pub(super) fn raw_id(&self, parts: &Parts<'_>) -> Option<String> {
+        self.id.iter().find_map(|format| self.read(format, parts))
+    }
+
+    fn read(&self, format: &Format, parts: &Parts<'_>) -> Option<String> {
+        match format.selector() {
+            Some(selector) => parts.first(selector).map(String::from),
+            None => format.text(&self.inputs(*parts), |text| Some(text.to_owned())),
+        }
+    }
+
+    fn inputs<'a>(&'a self, parts: Parts<'a>) -> Inputs<'a> {
+        Inputs { url: self.public_url.as_deref(), ..Inputs::of(parts) }
+    }
+}
