@@ -17,6 +17,7 @@ mod current;
 mod secret;
 mod units;
 mod event;
+mod http;
 
 mod systemd;
 mod listen;

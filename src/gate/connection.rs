@@ -17,6 +17,7 @@ use super::limits::Deadlines;
 use super::refusal::{CONTINUE, Refusal};
 use super::traffic::Traffic;
 use super::upstream::response::Answer;
+use crate::http::Peer;
 use crate::listen::Stream;
 use crate::log::rate_limited;
 use log::Level;
@@ -76,7 +77,7 @@ pub enum EvictionRank {
 pub struct Connection {
     id: ConnectionId,
     stream: Stream,
-    peer: String,
+    peer: Peer,
     /// What was read and is not yet part of a request.
     input: Vec<u8>,
     state: State,
@@ -99,7 +100,7 @@ struct Incoming {
 }
 
 impl Connection {
-    pub fn new(id: ConnectionId, stream: Stream, peer: String, context: &Context) -> Connection {
+    pub fn new(id: ConnectionId, stream: Stream, peer: Peer, context: &Context) -> Connection {
         let (since, deadline) = (context.now, context.now + context.deadlines.request);
         Connection { id, stream, peer, input: Vec::new(), state: State::Head { judged_bytes: 0 }, since, deadline }
     }
@@ -270,7 +271,7 @@ impl Connection {
         let is_head = head.is_head;
         self.state = State::Waiting { closes: head.closes, has_body: blocks.appended_bytes() > 0 };
         self.enter_at(context, context.deadlines.answer);
-        blocks.prepend(head.complete(blocks.appended_bytes(), &self.peer));
+        blocks.prepend(head.complete(blocks.appended_bytes(), self.peer));
         Progress::Complete(Request { owner: self.id, blocks, is_head })
     }
 
@@ -387,7 +388,7 @@ mod tests {
             is_crowded: false,
             traffic: Arc::default(),
         };
-        let mut connection = Connection::new(ConnectionId(1), Stream::Unix(ours), "unix".into(), &context);
+        let mut connection = Connection::new(ConnectionId(1), Stream::Unix(ours), Peer::Unix, &context);
         let body = "a".repeat(50_000);
         theirs.write_all(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n{body}").as_bytes())?;
         let mut scratch = vec![0; READ_BYTES];

@@ -7,6 +7,7 @@ use super::limits::Limits;
 use super::refusal::Refusal;
 use super::upstream::pool::{self, Outcome, Pool};
 use super::{Liveness, Settings};
+use crate::http::Peer;
 use crate::listen::{Listener, Stream};
 use crate::log::rate_limited;
 use log::Level;
@@ -292,7 +293,7 @@ impl EventLoop {
         }
     }
 
-    fn admit(&mut self, stream: Stream, peer: String, room: &Room) {
+    fn admit(&mut self, stream: Stream, peer: Peer, room: &Room) {
         if let Room::Evict(id) = room {
             self.shed_one(*id);
         }

@@ -274,7 +274,7 @@ impl fmt::Display for Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Headers;
+    use crate::http::Headers;
 
     fn rendered(template: &str, headers: &Headers, body: &str) -> Result<String, (String, Absent)> {
         let template: Format = template.parse().unwrap();

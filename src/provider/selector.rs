@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::event::Headers;
+use crate::http::Headers;
 
 pub use pointer::{member_beside, scalar};
 

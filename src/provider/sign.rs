@@ -10,7 +10,7 @@ use super::scheme::Algorithm;
 use super::selector::{Parts, Selector};
 use super::{FORM, Format, Sample, Verifier, WithoutId};
 use crate::clock::Timestamp;
-use crate::event::Headers;
+use crate::http::Headers;
 use crate::secret::Secret;
 
 /// What stands where a provider has a text of its own, and the member that makes one of our bodies unlike the last.

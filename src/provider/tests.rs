@@ -4,7 +4,7 @@ mod verifiers;
 
 use super::*;
 use crate::digest;
-use crate::event::Headers;
+use crate::http::Headers;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 

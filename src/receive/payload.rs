@@ -6,8 +6,8 @@ use flate2::read::MultiGzDecoder;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::answer::Rejection;
-use crate::event::Headers;
+use super::rejection::Rejection;
+use crate::http::Headers;
 use crate::json;
 use crate::provider::{FORM, Parts, REDACTED};
 

@@ -5,6 +5,7 @@
 use super::super::blocks::Blocks;
 use super::super::connection::{ConnectionId, Context, Request, is_not_now};
 use super::response::Answer;
+use crate::http::{self, PROBE};
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::io::{self, Read};
@@ -12,12 +13,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Instant;
-
-/// A stranger's target begins with `/`: nobody but the gate can send this.
-const PROBE: &[u8] = b"OPTIONS * HTTP/1.1\r\nHost: gate\r\nContent-Length: 0\r\n\r\n";
-
-/// Larger requests are handed over one at a time: each keeps the receiver busy for long.
-const LARGE_BYTES: u64 = 1024 * 1024;
 
 pub struct Pool {
     inner: PathBuf,
@@ -65,7 +60,7 @@ enum Step {
 }
 
 pub fn is_large(request: &Request) -> bool {
-    request.blocks.appended_bytes() > LARGE_BYTES
+    http::is_large(request.blocks.appended_bytes())
 }
 
 impl Pool {
@@ -79,7 +74,7 @@ impl Pool {
     }
 
     pub fn carries_large(&self) -> bool {
-        self.slots.iter().any(|slot| matches!(slot, Slot::Busy(it) if it.blocks.appended_bytes() > LARGE_BYTES))
+        self.slots.iter().any(|slot| matches!(slot, Slot::Busy(it) if http::is_large(it.blocks.appended_bytes())))
     }
 
     /// True while a request waits for the receiver.

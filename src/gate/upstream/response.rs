@@ -1,13 +1,10 @@
 //! The receiver's answer, read from tiny_http and written for the sender.
 
+use crate::http::MAX_RESPONSE_BYTES;
 use httparse::Header;
 
 /// The receiver's answers have five headers, those of the private listener a dozen.
 const MAX_HEADERS: usize = 32;
-
-/// Head and body together. The receiver answers with an empty body or one line; the private listener keeps its pages below
-/// this.
-pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// The connection is the gate's affair, and what serves is nobody's.
 const DROPPED: [&str; 2] = ["Server", "Connection"];
@@ -32,14 +29,14 @@ impl Answer {
         let mut response = httparse::Response::new(&mut headers);
         let head_bytes = match response.parse(input) {
             Ok(httparse::Status::Complete(head_bytes)) => head_bytes,
-            Ok(httparse::Status::Partial) if input.len() < MAX_ANSWER_BYTES => return Ok(None),
+            Ok(httparse::Status::Partial) if input.len() < MAX_RESPONSE_BYTES => return Ok(None),
             _ => return Err(NotAnAnswer),
         };
         let status = response.code.filter(|status| *status >= 200).ok_or(NotAnAnswer)?;
         let has_no_body = is_to_head || matches!(status, 204 | 304);
         let body_bytes = if has_no_body { 0 } else { content_length(response.headers)? };
         let body = &input[head_bytes..];
-        if body.len() > body_bytes || body_bytes.saturating_add(head_bytes) > MAX_ANSWER_BYTES {
+        if body.len() > body_bytes || body_bytes.saturating_add(head_bytes) > MAX_RESPONSE_BYTES {
             return Err(NotAnAnswer);
         }
         if body.len() < body_bytes {

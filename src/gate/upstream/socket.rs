@@ -1,6 +1,7 @@
 //! The private Unix socket between gate and tiny_http: a path in a directory that nobody else can enter. (Abstract
 //! names have no permissions, and tiny_http panics on them when it is dropped.)
 
+use crate::http::Server;
 use rustix::process::geteuid;
 use std::env;
 use std::error::Error;
@@ -10,7 +11,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// `sun_path` has 108 bytes, one of them for the end.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -25,7 +25,7 @@ const RANDOM_NAMES: usize = 4;
 /// tiny_http's own end connects to the socket.
 pub struct Upstream {
     // In the order in which they have to go.
-    server: Arc<tiny_http::Server>,
+    server: Server,
     directory: PrivateDirectory,
 }
 
@@ -81,12 +81,12 @@ impl Upstream {
     fn create_in(base: &Path, name_hint: &str) -> Result<Upstream, UpstreamError> {
         let directory = PrivateDirectory::create(base, name_hint)?;
         let path = directory.socket();
-        let server = tiny_http::Server::http_unix(&path).map_err(|error| UpstreamError::Server(path, error))?;
-        Ok(Upstream { server: Arc::new(server), directory })
+        let server = Server::listen(&path).map_err(|error| UpstreamError::Server(path, error))?;
+        Ok(Upstream { server, directory })
     }
 
-    pub fn server(&self) -> Arc<tiny_http::Server> {
-        Arc::clone(&self.server)
+    pub fn server(&self) -> Server {
+        self.server.clone()
     }
 
     /// Where the gate connects to.

@@ -1,7 +1,7 @@
 //! What the table says of each provider beside its signatures: ids, event types, keys, and the deliveries that we make.
 
 use super::super::*;
-use crate::event::Headers;
+use crate::http::Headers;
 
 type Find = fn(&Verifier, &Parts<'_>) -> Option<String>;
 
