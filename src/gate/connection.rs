@@ -16,7 +16,7 @@ use super::head::{self, Head, MAX_HEAD_BYTES};
 use super::limits::Deadlines;
 use super::refusal::{CONTINUE, Refusal};
 use super::traffic::Traffic;
-use super::upstream::response::Answer;
+use super::upstream::response::Response;
 use crate::http::Peer;
 use crate::listen::Stream;
 use crate::log::rate_limited;
@@ -276,13 +276,13 @@ impl Connection {
     }
 
     /// The receiver has answered.
-    pub fn answer(&mut self, answer: &Answer, context: &Context) -> Progress {
+    pub fn answer(&mut self, response: &Response, context: &Context) -> Progress {
         let State::Waiting { closes, has_body } = self.state else { return Progress::Pending };
-        if has_body && answer.is_success() {
+        if has_body && response.is_success() {
             context.traffic.acknowledgement.observe_duration(context.now.saturating_duration_since(self.since));
         }
         let closes = closes || context.is_stopping || context.is_crowded;
-        self.reply(answer.to_bytes(closes), closes, context)
+        self.reply(response.to_bytes(closes), closes, context)
     }
 
     /// Answers in the receiver's place, and closes. What else the sender has sent is not read any more.
@@ -395,8 +395,8 @@ mod tests {
         while !connection.is_waiting() {
             connection.ready(&context, &mut scratch);
         }
-        let answer = Answer::parse(b"HTTP/1.1 204 No Content\r\n\r\n", false).ok().flatten();
-        assert!(answer.is_some_and(|answer| matches!(connection.answer(&answer, &context), Progress::Pending)));
+        let response = Response::parse(b"HTTP/1.1 204 No Content\r\n\r\n", false).ok().flatten();
+        assert!(response.is_some_and(|response| matches!(connection.answer(&response, &context), Progress::Pending)));
         assert!(connection.is_idle());
         assert_eq!((connection.input.capacity(), context.budget.held_bytes()), (0, 0));
         Ok(())
