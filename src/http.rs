@@ -1,6 +1,8 @@
 //! What passes from a gate to the thread behind it, and back. Between the two stands tiny_http, on a private Unix socket:
 //! what the gate writes for it and what the receiver reads from it are side by side here, so that they cannot differ.
 
+pub mod form;
+
 use std::fmt;
 use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -56,6 +58,11 @@ impl Headers {
 
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
+    }
+
+    /// The media type of `Content-Type`, without its parameters; empty where there is none.
+    pub fn media_type(&self) -> &str {
+        self.get("Content-Type").unwrap_or_default().split(';').next().unwrap_or_default().trim()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
