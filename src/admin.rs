@@ -11,13 +11,8 @@ mod health;
 mod config_view;
 mod prometheus;
 
-use std::sync::Arc;
-
-use tiny_http::{Header, Request, Server};
-
 use crate::current::Current;
-use crate::event::FORWARDING_HEADERS;
-use crate::gate;
+use crate::http::{FORWARDING_HEADERS, Inbound, Server};
 use crate::stop::Stop;
 use access::{Access, CSRF_HEADER, Credentials, Denial};
 use answer::Answer;
@@ -31,7 +26,7 @@ pub const MAX_BODY_BYTES: u64 = 4 * 1024;
 
 /// The thread's all.
 pub struct Admin {
-    pub server: Arc<Server>,
+    pub server: Server,
     pub access: Current<Access>,
     pub api: Api,
     pub stop: Stop,
@@ -41,31 +36,30 @@ impl Admin {
     /// Answers until the stop flag is set and [`Server::unblock`] was called.
     pub fn run(mut self) {
         while !self.stop.is_set() {
-            let Ok(request) = self.server.recv() else { return };
-            let answer = self.answer(&request);
-            answer.send(request);
+            let Some(mut responder) = self.server.recv() else { return };
+            let answer = match responder.is_probe() {
+                true => Answer::line(200, "here"),
+                false => self.answer(&responder.read()),
+            };
+            answer.send(responder);
         }
     }
 
-    fn answer(&mut self, request: &Request) -> Answer {
-        let method = request.method().as_str();
-        if gate::is_probe(method, request.url()) {
-            return Answer::line(200, "here");
-        }
+    fn answer(&mut self, request: &Inbound) -> Answer {
         let access = self.access.get();
         let credentials = credentials(request);
         if let Err(denial) = access.check_host(&credentials) {
             return Answer::denied(denial);
         }
-        let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
+        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         let Some(wish) = Route::of(path) else { return Answer::not_found() };
-        if !wish.methods().split(", ").any(|allowed| allowed == method) {
+        if !wish.methods().split(", ").any(|allowed| allowed == request.method) {
             return Answer::wrong_method(wish.methods());
         }
         if let Err(denial) = authorize(&access, &wish, &credentials) {
             return Answer::denied(denial);
         }
-        let has = field(request, "If-None-Match");
+        let has = request.headers.get("If-None-Match");
         match wish {
             Route::Asset(asset) => asset.answer(),
             Route::Health => self.api.health(),
@@ -133,16 +127,12 @@ fn authorize(access: &Access, wish: &Route<'_>, credentials: &Credentials<'_>) -
     if wish.is_change() { access.authorize_write(credentials) } else { Ok(()) }
 }
 
-fn credentials(request: &Request) -> Credentials<'_> {
+fn credentials(request: &Inbound) -> Credentials<'_> {
+    let headers = &request.headers;
     Credentials {
-        host: field(request, "Host"),
-        authorization: field(request, "Authorization"),
-        csrf: field(request, CSRF_HEADER.0),
-        is_forwarded: FORWARDING_HEADERS.iter().any(|name| field(request, name).is_some()),
+        host: headers.get("Host"),
+        authorization: headers.get("Authorization"),
+        csrf: headers.get(CSRF_HEADER.0),
+        is_forwarded: FORWARDING_HEADERS.iter().any(|name| headers.has(name)),
     }
-}
-
-fn field<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    let is_it = |header: &&Header| header.field.as_str().as_str().eq_ignore_ascii_case(name);
-    request.headers().iter().find(is_it).map(|header| header.value.as_str())
 }

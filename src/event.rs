@@ -20,44 +20,10 @@ impl fmt::Display for EventId {
     }
 }
 
-/// The fields by which a browser tells that a page makes it send a request: any page may, to any address of this machine.
-pub const BROWSER_HEADERS: [&str; 2] = ["Origin", "Sec-Fetch-Site"];
-
-/// The fields by which a proxy or a tunnel tells that it passes on somebody else's request.
-pub const FORWARDING_HEADERS: [&str; 4] = ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip"];
-
-/// The header fields of a request, in the order and spelling in which they came. Names compare without case.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, String)>);
-
-impl Headers {
-    pub fn new(fields: Vec<(String, String)>) -> Headers {
-        Headers(fields)
-    }
-
-    /// The value of the first field of that name.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
-    }
-
-    /// The values of every field of that name.
-    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    }
-
-    pub fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-}
-
 /// How a delivery is recognised when it comes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryId {
-    /// The provider's own id: stable over its retries, so that it identifies for ever.
+    /// The provider's own id: stable over its retries, so that it identifies forever.
     Given(String),
     /// `sha256:<hex of source, NUL, body>`, for a delivery that came without an id: the same content is a duplicate for
     /// a few minutes only, because later it may well be meant again.

@@ -36,16 +36,6 @@ use std::thread::{self, JoinHandle};
 pub use traffic::Traffic;
 use upstream::pool::Pool;
 
-/// The header in which the gate names the sender's address to the receiver. A sender's own header of that name is
-/// dropped.
-pub const PEER_HEADER: &str = "X-Gate-Peer";
-
-/// True for the request by which the gate proves an inner connection. It must be answered at once, with 200 or 204.
-/// A stranger cannot send it: the gate lets only targets pass that begin with `/`.
-pub fn is_probe(method: &str, target: &str) -> bool {
-    method == "OPTIONS" && target == "*"
-}
-
 /// What a running gate shares with others.
 #[derive(Debug)]
 pub struct Settings {

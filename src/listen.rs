@@ -1,10 +1,11 @@
 //! The public sockets: where to listen, binding, and one accepted connection.
 
+use crate::http::Peer;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -21,9 +22,6 @@ const BACKLOG: i32 = 4096;
 const SOCKET_MODE: u32 = 0o660;
 
 const UNIX_PREFIX: &str = "unix:";
-
-/// What whoever comes through a Unix socket is called, who has no address.
-pub const UNIX_PEER: &str = "unix";
 
 /// Where to listen, as the operator wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,19 +242,19 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// The next waiting connection and its peer: `203.0.113.9:4711`, or [`UNIX_PEER`]. `WouldBlock` when none waits.
-    pub fn accept(&self) -> io::Result<(Stream, String)> {
+    /// The next waiting connection and its peer. `WouldBlock` when none waits.
+    pub fn accept(&self) -> io::Result<(Stream, Peer)> {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), canonical(peer).to_string()))
+                Ok((Stream::Tcp(stream), peer.into()))
             }
             Socket::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                Ok((Stream::Unix(stream), UNIX_PEER.into()))
+                Ok((Stream::Unix(stream), Peer::Unix))
             }
         }
     }
@@ -320,11 +318,6 @@ impl LocalAddress {
 /// Zero would mean for ever.
 fn at_least_a_moment(timeout: Duration) -> Duration {
     timeout.max(Duration::from_millis(1))
-}
-
-/// A listener on `[::]` sees IPv4 peers as `::ffff:203.0.113.9`; people and rules know them as 203.0.113.9.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 impl AsFd for Listener {
@@ -474,12 +467,6 @@ mod tests {
         drop(listener);
         assert!(path.exists());
         drop(successor);
-        Ok(())
-    }
-
-    #[test]
-    fn a_mapped_peer_is_named_as_ipv4() -> Outcome {
-        assert_eq!(canonical("[::ffff:203.0.113.9]:4711".parse()?).to_string(), "203.0.113.9:4711");
         Ok(())
     }
 }

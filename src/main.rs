@@ -34,6 +34,7 @@ mod store;
 // What all of these share: sockets, counts, the log, the event itself.
 mod ask;
 mod listen;
+mod http;
 mod metrics;
 mod log;
 mod event;

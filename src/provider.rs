@@ -35,7 +35,7 @@ pub use preset::{Preset, WithoutId};
 pub use presets::{preset, presets};
 pub use redact::{REDACTED, is_secret_header};
 pub use scheme::Scheme;
-pub use selector::{FORM, Parts};
+pub use selector::Parts;
 pub use test_delivery::TestDelivery;
 pub use texts::text;
 pub use unsupported::{UNSUPPORTED, Unsupported, unsupported};

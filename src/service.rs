@@ -222,7 +222,7 @@ impl Shared {
     fn start_receiver(&self, upstream: &Upstream) -> Result<Thread> {
         let (stop, server) = (Stop::default(), upstream.server());
         let receiver = Receiver {
-            server: Arc::clone(&server),
+            server: server.clone(),
             intake: self.intake.clone(),
             ingest: self.database.ingest()?,
             router: self.router_waker.clone(),

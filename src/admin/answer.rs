@@ -1,16 +1,13 @@
 //! Answers of the private listener, each with the headers that keep a browser from more than showing them.
 
-use std::io::Cursor;
-
-use log::debug;
 use serde::Serialize;
-use tiny_http::{Header, Request, Response};
 
 use super::access::Denial;
 use crate::digest;
+use crate::http::{MAX_RESPONSE_BYTES, Responder};
 
 /// What the gate passes on, less than the headers take.
-const MAX_BODY_BYTES: usize = 1024 * 1024 - 16 * 1024;
+const MAX_BODY_BYTES: usize = MAX_RESPONSE_BYTES - 16 * 1024;
 
 /// Of a hash: enough that two answers never have the same.
 const TAG_BYTES: usize = 12;
@@ -87,17 +84,9 @@ impl Answer {
         Answer { header: Some((name, value.to_owned())), ..self }
     }
 
-    /// One who has gone asks again.
-    pub fn send(self, request: Request) {
-        let mut headers = vec![("Content-Type", self.content_type)];
-        headers.extend(HEADERS);
-        headers.extend(self.header.as_ref().map(|(name, value)| (*name, value.as_str())));
-        let headers = headers.into_iter().filter_map(|(name, value)| Header::from_bytes(name, value).ok()).collect();
-        let length = Some(self.body.len());
-        let response = Response::new(self.status.into(), headers, Cursor::new(self.body), length, None);
-        // The gate takes no chunks.
-        if let Err(error) = request.respond(response.with_chunked_threshold(usize::MAX)) {
-            debug!("the answer did not reach the gate: {error}");
-        }
+    pub fn send(self, responder: Responder) {
+        let own = self.header.as_ref().map(|(name, value)| (*name, value.as_str()));
+        let headers = [("Content-Type", self.content_type)].into_iter().chain(HEADERS).chain(own);
+        responder.respond(self.status, headers, self.body);
     }
 }

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 use ureq::http::{HeaderName, HeaderValue};
 
-use crate::event::{BROWSER_HEADERS, Event, FORWARDING_HEADERS};
+use crate::event::Event;
+use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS};
 use crate::provider::REDACTED;
 
 /// Fields that describe the connection of the original request (RFC 9110, section 7.6.1), or that our own request sets.

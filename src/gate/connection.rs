@@ -16,7 +16,8 @@ use super::head::{self, Head, MAX_HEAD_BYTES};
 use super::limits::Deadlines;
 use super::refusal::{CONTINUE, Refusal};
 use super::traffic::Traffic;
-use super::upstream::response::Answer;
+use super::upstream::response::Response;
+use crate::http::Peer;
 use crate::listen::Stream;
 use crate::log::rate_limited;
 use log::Level;
@@ -76,7 +77,7 @@ pub enum EvictionRank {
 pub struct Connection {
     id: ConnectionId,
     stream: Stream,
-    peer: String,
+    peer: Peer,
     /// What was read and is not yet part of a request.
     input: Vec<u8>,
     state: State,
@@ -99,7 +100,7 @@ struct Incoming {
 }
 
 impl Connection {
-    pub fn new(id: ConnectionId, stream: Stream, peer: String, context: &Context) -> Connection {
+    pub fn new(id: ConnectionId, stream: Stream, peer: Peer, context: &Context) -> Connection {
         let (since, deadline) = (context.now, context.now + context.deadlines.request);
         Connection { id, stream, peer, input: Vec::new(), state: State::Head { judged_bytes: 0 }, since, deadline }
     }
@@ -270,18 +271,18 @@ impl Connection {
         let is_head = head.is_head;
         self.state = State::Waiting { closes: head.closes, has_body: blocks.appended_bytes() > 0 };
         self.enter_at(context, context.deadlines.answer);
-        blocks.prepend(head.complete(blocks.appended_bytes(), &self.peer));
+        blocks.prepend(head.complete(blocks.appended_bytes(), self.peer));
         Progress::Complete(Request { owner: self.id, blocks, is_head })
     }
 
     /// The receiver has answered.
-    pub fn answer(&mut self, answer: &Answer, context: &Context) -> Progress {
+    pub fn answer(&mut self, response: &Response, context: &Context) -> Progress {
         let State::Waiting { closes, has_body } = self.state else { return Progress::Pending };
-        if has_body && answer.is_success() {
+        if has_body && response.is_success() {
             context.traffic.acknowledgement.observe_duration(context.now.saturating_duration_since(self.since));
         }
         let closes = closes || context.is_stopping || context.is_crowded;
-        self.reply(answer.to_bytes(closes), closes, context)
+        self.reply(response.to_bytes(closes), closes, context)
     }
 
     /// Answers in the receiver's place, and closes. What else the sender has sent is not read any more.
@@ -387,15 +388,15 @@ mod tests {
             is_crowded: false,
             traffic: Arc::default(),
         };
-        let mut connection = Connection::new(ConnectionId(1), Stream::Unix(ours), "unix".into(), &context);
+        let mut connection = Connection::new(ConnectionId(1), Stream::Unix(ours), Peer::Unix, &context);
         let body = "a".repeat(50_000);
         theirs.write_all(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n{body}").as_bytes())?;
         let mut scratch = vec![0; READ_BYTES];
         while !connection.is_waiting() {
             connection.ready(&context, &mut scratch);
         }
-        let answer = Answer::parse(b"HTTP/1.1 204 No Content\r\n\r\n", false).ok().flatten();
-        assert!(answer.is_some_and(|answer| matches!(connection.answer(&answer, &context), Progress::Pending)));
+        let response = Response::parse(b"HTTP/1.1 204 No Content\r\n\r\n", false).ok().flatten();
+        assert!(response.is_some_and(|response| matches!(connection.answer(&response, &context), Progress::Pending)));
         assert!(connection.is_idle());
         assert_eq!((connection.input.capacity(), context.budget.held_bytes()), (0, 0));
         Ok(())

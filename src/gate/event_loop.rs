@@ -5,8 +5,9 @@ use super::body::READ_BYTES;
 use super::connection::{Connection, ConnectionId, Context, EvictionRank, Progress, Request};
 use super::limits::Limits;
 use super::refusal::Refusal;
-use super::upstream::pool::{self, Outcome, Pool};
+use super::upstream::pool::{self, Pool, UpstreamEvent};
 use super::{Liveness, Settings};
+use crate::http::Peer;
 use crate::listen::{Listener, Stream};
 use crate::log::rate_limited;
 use log::Level;
@@ -128,7 +129,7 @@ impl EventLoop {
         self.accept_at = self.accept_at.filter(|accept_at| self.context.now < *accept_at);
         self.context.is_crowded = self.connections.len() >= self.limits.connections(self.context.now);
         self.context.max_body_bytes = self.settings.max_body_bytes.load(Ordering::Relaxed);
-        if !self.queue.is_empty() || self.pool.carries_any() {
+        if !self.queue.is_empty() || self.pool.has_request_in_flight() {
             self.liveness.note_waiting();
         }
         if self.pool.is_complete()
@@ -141,14 +142,14 @@ impl EventLoop {
     fn hand_over(&mut self) {
         while self.pool.has_idle() {
             let Some(request) = self.next_request() else { return };
-            let outcome = self.pool.begin(request, &mut self.scratch);
-            self.settle(outcome);
+            let event = self.pool.begin(request, &mut self.scratch);
+            self.settle(event);
         }
     }
 
     /// The oldest request that may go now: small ones pass the large ones, of which one at a time goes.
     fn next_request(&mut self) -> Option<Request> {
-        let must_be_small = self.pool.carries_large();
+        let must_be_small = self.pool.has_large_in_flight();
         let at = self.queue.iter().position(|request| !(must_be_small && pool::is_large(request)))?;
         self.queue.remove(at)
     }
@@ -192,8 +193,8 @@ impl EventLoop {
             Source::Stop => self.stop(),
             Source::Listener => self.accept(),
             Source::Slot(at) => {
-                let outcome = self.pool.ready(at, flags, &mut self.scratch);
-                self.settle(outcome);
+                let event = self.pool.ready(at, flags, &mut self.scratch);
+                self.settle(event);
             }
             Source::Connection(id) => {
                 self.step(id, |connection, context, scratch| connection.ready(context, scratch));
@@ -202,19 +203,19 @@ impl EventLoop {
         }
     }
 
-    fn settle(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Pending => {}
-            Outcome::Answered(owner, answer) => {
+    fn settle(&mut self, event: UpstreamEvent) {
+        match event {
+            UpstreamEvent::Pending => {}
+            UpstreamEvent::Answered(owner, response) => {
                 self.liveness.note_answer();
-                self.step(owner, |connection, context, _| connection.answer(&answer, context));
+                self.step(owner, |connection, context, _| connection.answer(&response, context));
             }
-            Outcome::Lost(owner) => {
+            UpstreamEvent::Lost(owner) => {
                 let line = format_args!("the receiver closed a connection without an answer");
                 rate_limited(Level::Warn, "", "connection lost by the receiver", line);
                 self.refuse(owner, Refusal::ReceiverLost);
             }
-            Outcome::Unsent(request) => self.queue.push_front(request),
+            UpstreamEvent::Unsent(request) => self.queue.push_front(request),
         }
     }
 
@@ -292,7 +293,7 @@ impl EventLoop {
         }
     }
 
-    fn admit(&mut self, stream: Stream, peer: String, room: &Room) {
+    fn admit(&mut self, stream: Stream, peer: Peer, room: &Room) {
         if let Room::Evict(id) = room {
             self.shed_one(*id);
         }

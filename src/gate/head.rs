@@ -1,8 +1,8 @@
 //! The head of a request: judged more strictly than RFC 9112 allows for, then written out anew, so that what stands
 //! behind the gate cannot understand it differently from the gate.
 
-use super::PEER_HEADER;
 use super::refusal::Refusal;
+use crate::http::{PEER_HEADER, Peer};
 use httparse::Header;
 
 /// Real deliveries stay under 4 KiB; proxies add a little.
@@ -228,7 +228,7 @@ fn write_forward(line: &RequestLine<'_>, headers: &[Header<'_>]) -> Vec<u8> {
 
 impl Head {
     /// The head as it is handed over, now that the body's length is known.
-    pub fn complete(mut self, body_bytes: u64, peer: &str) -> Vec<u8> {
+    pub fn complete(mut self, body_bytes: u64, peer: Peer) -> Vec<u8> {
         let last = format!("Content-Length: {body_bytes}\r\n{PEER_HEADER}: {peer}\r\n\r\n");
         self.forward.extend_from_slice(last.as_bytes());
         self.forward

@@ -1,4 +1,4 @@
-//! The private connections to tiny_http behind the gate.
+//! The upstream side of the gate: everything that exists only because tiny_http stands behind it.
 
 pub(super) mod pool;
 pub(super) mod response;

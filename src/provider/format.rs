@@ -288,7 +288,7 @@ impl fmt::Display for Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Headers;
+    use crate::http::Headers;
 
     fn rendered(format: &str, headers: &Headers, body: &str) -> Result<String, (String, Absent)> {
         let format: Format = format.parse().unwrap();

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::selector::{Parts, Selector};
-use crate::event::Headers;
+use crate::http::Headers;
 
 #[derive(Clone, Debug)]
 pub struct RequestBuilder {

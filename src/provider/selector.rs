@@ -1,23 +1,17 @@
 //! Where a value is found in a request: `header:NAME`, `json:/POINTER`, `form:NAME`, `query:NAME`, `beside:NAME`, and, of
 //! a signature header that is a list, `item:PREFIX`. A selector yields a string that is not empty, or an integer; nothing else.
 
-mod multipart;
 mod pointer;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::event::Headers;
+use crate::http::Headers;
+use crate::http::form::{Field, Form};
 
+pub use crate::http::form::FORM;
 pub use pointer::{member_beside, scalar};
-
-/// The media type of a form without files.
-pub const FORM: &str = "application/x-www-form-urlencoded";
-const MULTIPART: &str = "multipart/form-data";
-
-/// The form field in which JSON is sent as a form.
-const FORM_PAYLOAD: &str = "payload";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
@@ -156,7 +150,8 @@ impl<'a> Parts<'a> {
             Selector::Beside(name) => Box::new(member_beside(&self.json(), name).map(Cow::Owned).into_iter()),
             Selector::Form(name) => {
                 let name = name.clone();
-                Box::new(self.fields().filter(move |(field, _)| *field == name).map(|(_, value)| value))
+                let fields = self.form().map(Form::fields).into_iter().flatten();
+                Box::new(fields.filter(move |(field, _)| *field == name).map(|(_, value)| value))
             }
             Selector::Query(name) => {
                 let name = name.clone();
@@ -172,59 +167,27 @@ impl<'a> Parts<'a> {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// Whether the body is a form by its type, its sender and its looks: what begins as JSON does is none, because a form
-    /// writes braces and brackets as `%7B` and `%5B`. Nor is what is not even UTF-8, which would be read with three bytes for
-    /// each of such.
+    /// The form that the body is, where the provider sends forms at all.
+    pub fn form(&self) -> Option<Form<'a>> {
+        if self.forms { Form::find(self.headers, self.body) } else { None }
+    }
+
+    /// Whether the body is a form without files.
     pub fn is_form(&self) -> bool {
-        let looks_like_json = matches!(self.body.trim_ascii_start().first(), Some(b'{' | b'['));
-        let is_it = self.forms && !looks_like_json && self.media_type().eq_ignore_ascii_case(FORM);
-        is_it && std::str::from_utf8(self.body).is_ok()
+        matches!(self.form(), Some(Form::UrlEncoded(_)))
     }
 
-    /// The JSON in the first field of a form, if that is named `payload` and no other is.
-    pub fn form_payload(&self) -> Option<Cow<'a, str>> {
-        let mut pairs = self.is_form().then(|| self.pairs())?;
-        let (_, payload) = pairs.next().filter(|(name, _)| name == FORM_PAYLOAD)?;
-        pairs.all(|(name, _)| name != FORM_PAYLOAD).then_some(payload)
-    }
-
-    /// The body; of a form that carries JSON in its field `payload`, that.
+    /// The body; of a form that has JSON in its field `payload`, that.
     pub fn json(&self) -> Cow<'a, [u8]> {
-        match self.form_payload() {
+        match self.form().and_then(Form::payload) {
             Some(payload) => Cow::Owned(payload.into_owned().into_bytes()),
             None => Cow::Borrowed(self.body),
         }
     }
 
-    /// The name-value pairs of a form.
-    pub fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+    /// The name-value pairs of a body that is known to be a form without files.
+    pub fn pairs(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
         form_urlencoded::parse(self.body)
-    }
-
-    /// The fields of a form of either kind; of one with files, those that are text. Nothing where there is no form.
-    pub fn fields(&self) -> Box<dyn Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + 'a> {
-        if self.is_form() {
-            return Box::new(self.pairs());
-        }
-        match self.boundary() {
-            Some(boundary) => Box::new(multipart::fields(boundary, self.body)),
-            None => Box::new(std::iter::empty()),
-        }
-    }
-
-    /// What stands between the parts of a form with files. Such a form begins with it: the type alone makes none of JSON.
-    pub fn boundary(&self) -> Option<&'a str> {
-        let is_multipart = self.forms && self.media_type().eq_ignore_ascii_case(MULTIPART);
-        let boundary = is_multipart.then(|| multipart::boundary(self.content_type())).flatten()?;
-        multipart::begins_with(boundary, self.body).then_some(boundary)
-    }
-
-    fn content_type(&self) -> &'a str {
-        self.headers.get("Content-Type").unwrap_or_default()
-    }
-
-    fn media_type(&self) -> &'a str {
-        self.content_type().split(';').next().unwrap_or_default().trim()
     }
 }
 

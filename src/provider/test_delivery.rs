@@ -9,7 +9,7 @@ use super::request::{RequestBuilder, SignError};
 use super::selector::{FORM, Selector};
 use super::verifier::Verifier;
 use crate::clock::Timestamp;
-use crate::event::Headers;
+use crate::http::Headers;
 use crate::secret::Secret;
 
 /// Stands for values of the provider that do not matter, and names the member that makes each sample body unique.

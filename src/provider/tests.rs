@@ -16,7 +16,7 @@ use super::verifier::Verified;
 use super::*;
 use crate::clock::Timestamp;
 use crate::digest;
-use crate::event::Headers;
+use crate::http::Headers;
 use crate::secret::Secret;
 
 const VECTORS: &str = include_str!("../../tests/it/data/vectors/providers.json");

@@ -1,26 +1,26 @@
-//! Who has sent a request, as far as that can be known: the address that the log names and a source's `allow` judges.
+//! Who has sent a request, as far as that can be known: the address in the log, against which a source's `allow` is checked.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::cidr::Cidr;
-use crate::listen::UNIX_PEER;
+use crate::http::Peer;
 
-/// In which a proxy appends the address of whoever it was asked by.
+/// The field to which a proxy appends the address of its client.
 pub(super) const FORWARDED_FOR: &str = "X-Forwarded-For";
 
 /// The sender's address; `None` where a trusted proxy has named none that can be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Client(Option<IpAddr>);
 
 impl Client {
-    /// Walks from `peer`, as the gate names it, to whom each trusted proxy says that it was asked by.
+    /// Walks from the gate's peer to the client that each trusted proxy names.
     ///
     /// `forwarded_for` are the values of the header fields of that name in their order; each hop has appended to them, so that
-    /// they are read from the end. The first address that is not a trusted proxy's is the client: whatever stands before it
-    /// is only what it has claimed itself.
-    pub(super) fn find(peer: &str, forwarded_for: &[&str], trusted: &[Cidr]) -> Client {
-        let Some(mut client) = peer_address(peer) else { return Client(None) };
+    /// they are read from the end. The first address that is not a trusted proxy's is the client: everything before it is
+    /// only what it has claimed itself.
+    pub(super) fn find(peer: Option<Peer>, forwarded_for: &[&str], trusted: &[Cidr]) -> Client {
+        let Some(mut client) = peer.map(Peer::ip) else { return Client(None) };
         for hop in forwarded_for.iter().rev().flat_map(|value| value.rsplit(',')) {
             if !is_in(client, trusted) {
                 break;
@@ -31,7 +31,7 @@ impl Client {
         Client(Some(client))
     }
 
-    /// An address that nobody knows is in no network.
+    /// An unknown address is in no network.
     pub(super) fn is_in(self, networks: &[Cidr]) -> bool {
         self.0.is_some_and(|address| is_in(address, networks))
     }
@@ -50,19 +50,6 @@ fn is_in(address: IpAddr, networks: &[Cidr]) -> bool {
     networks.iter().any(|network| network.contains(address))
 }
 
-/// Whether the gate's peer itself is on this machine, whomever it may speak for.
-pub(super) fn is_on_this_machine(peer: &str) -> bool {
-    peer_address(peer).is_some_and(|address| address.is_loopback())
-}
-
-/// Whoever comes through a Unix socket is on this machine.
-fn peer_address(peer: &str) -> Option<IpAddr> {
-    if peer == UNIX_PEER {
-        return Some(Ipv4Addr::LOCALHOST.into());
-    }
-    peer.parse().ok().map(|peer: SocketAddr| peer.ip().to_canonical())
-}
-
 /// `203.0.113.9`, `203.0.113.9:4711`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:4711`.
 fn hop_address(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim_matches([' ', '\t']);
@@ -77,7 +64,7 @@ mod tests {
 
     fn find(peer: &str, forwarded_for: &[&str], trusted: &[&str]) -> String {
         let trusted: Vec<Cidr> = trusted.iter().map(|network| network.parse().unwrap()).collect();
-        Client::find(peer, forwarded_for, &trusted).to_string()
+        Client::find(Peer::parse(peer), forwarded_for, &trusted).to_string()
     }
 
     const LOCAL: &str = "127.0.0.1:4711";
@@ -131,8 +118,8 @@ mod tests {
 
     #[test]
     fn a_peer_on_a_unix_socket_is_this_machine() {
-        assert_eq!(find(UNIX_PEER, &["203.0.113.9"], &[]), "127.0.0.1");
-        assert_eq!(find(UNIX_PEER, &["203.0.113.9"], &["127.0.0.1"]), "203.0.113.9");
+        assert_eq!(find("unix", &["203.0.113.9"], &[]), "127.0.0.1");
+        assert_eq!(find("unix", &["203.0.113.9"], &["127.0.0.1"]), "203.0.113.9");
     }
 
     #[test]

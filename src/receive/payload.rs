@@ -6,10 +6,11 @@ use flate2::read::MultiGzDecoder;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::answer::Rejection;
-use crate::event::Headers;
+use super::rejection::Rejection;
+use crate::http::Headers;
+use crate::http::form::{FORM, Form};
 use crate::json;
-use crate::provider::{FORM, Parts, REDACTED};
+use crate::provider::{Parts, REDACTED};
 
 /// What JSON is sent as by those who do not say so: Amazon's notifications, scripts, and whoever leaves `curl -d` its own type.
 const TEXT_TYPES: [&str; 3] = ["", "text/plain", FORM];
@@ -84,16 +85,16 @@ fn gunzip(received: &[u8], max_bytes: u64) -> Result<Vec<u8>, Rejection> {
 /// `payload` and holds JSON, that JSON. Other text becomes a string, other bytes `null`. Text that is a JSON object or array
 /// is taken as JSON, whichever of [`TEXT_TYPES`] it has.
 fn represent(headers: &Headers, forms: bool, body: Vec<u8>) -> Result<Payload, &'static str> {
-    let media_type = headers.get("Content-Type").map(media_type).unwrap_or_default();
+    let media_type = headers.media_type().to_ascii_lowercase();
     if is_json(&media_type) {
         return json(body);
     }
     let parts = Parts { method: "POST", target: "", headers, body: &body, forms };
-    if parts.is_form() || parts.boundary().is_some() {
-        if parts.fields().nth(MAX_FORM_FIELDS).is_some() {
+    if let Some(form) = parts.form() {
+        if form.fields().nth(MAX_FORM_FIELDS).is_some() {
             return Ok(text(body));
         }
-        let json = form(&parts)?;
+        let json = form_json(form)?;
         return Ok(Payload { json, body: Some(body) });
     }
     if TEXT_TYPES.contains(&media_type.as_str())
@@ -125,10 +126,6 @@ pub(super) fn headers_json(headers: &Headers, is_secret: impl Fn(&str) -> bool) 
     Value::Object(object).to_string()
 }
 
-fn media_type(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
 /// `application/json`, and by RFC 6839 every type with the suffix `+json`.
 fn is_json(media_type: &str) -> bool {
     media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
@@ -140,15 +137,15 @@ fn json(body: Vec<u8>) -> Result<Payload, &'static str> {
     Ok(Payload { json, body: None })
 }
 
-fn form(parts: &Parts<'_>) -> Result<String, &'static str> {
-    match parts.form_payload() {
+fn form_json(form: Form<'_>) -> Result<String, &'static str> {
+    match form.payload() {
         Some(payload) if serde_json::from_str::<IgnoredAny>(&payload).is_ok() => {
             check_json(payload.as_bytes())?;
             Ok(payload.into_owned())
         }
         _ => {
             let fields: Map<String, Value> =
-                parts.fields().map(|(name, value)| (name.into_owned(), value.into())).collect();
+                form.fields().map(|(name, value)| (name.into_owned(), value.into())).collect();
             Ok(Value::Object(fields).to_string())
         }
     }

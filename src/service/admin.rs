@@ -100,7 +100,7 @@ impl Running {
         let upstream = super::upstream("admin-", &config.database)?;
         let settings = Settings { max_body_bytes: MAX_BODY_BYTES.into(), traffic: Arc::clone(&api.traffic.admin) };
         let (stop, server) = (Stop::default(), upstream.server());
-        let admin = Admin { server: Arc::clone(&server), access, api, stop: stop.clone() };
+        let admin = Admin { server: server.clone(), access, api, stop: stop.clone() };
         let thread = Thread::spawn("admin", stop, move || server.unblock(), log_end, move || admin.run())?;
         let stopping = Stop::default();
         let is_stopping = stopping.clone();

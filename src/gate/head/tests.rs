@@ -24,7 +24,7 @@ fn a_head_is_written_anew() -> Result<(), Refusal> {
     let head = judge(text)?;
     assert_eq!(head.framing, Framing::Chunked);
     assert!(head.expects_continue && !head.closes && !head.is_head);
-    let written = head.complete(7, "203.0.113.9:4711");
+    let written = head.complete(7, Peer::Tcp(([203, 0, 113, 9], 4711).into()));
     let expected = "POST /a?b=%20 HTTP/1.1\r\nhost: h:1\r\nX-Forwarded-For: 1\r\nA: one\ttwo\r\nA: \r\nContent-Length: 7\r\n\
                     X-Gate-Peer: 203.0.113.9:4711\r\n\r\n";
     assert_eq!(String::from_utf8_lossy(&written), expected);
@@ -186,7 +186,7 @@ fn no_bytes_whatever_are_taken_for_something_they_are_not() {
             let mut changed = good.to_vec();
             changed[at] = byte;
             let Ok(head) = judge(&changed) else { continue };
-            let written = head.complete(5, "unix");
+            let written = head.complete(5, Peer::Unix);
             let again = judge(&written);
             assert!(
                 again.is_ok_and(|head| head.framing == Framing::Length(5)),

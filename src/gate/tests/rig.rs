@@ -2,7 +2,8 @@
 
 use super::super::limits::{Deadlines, Limits};
 use super::super::upstream::socket::Upstream;
-use super::super::{Gate, PEER_HEADER, Settings, Snapshot, is_probe, start};
+use super::super::{Gate, Settings, Snapshot, start};
+use crate::http::{Inbound, PEER_HEADER, Responder, Server};
 use crate::listen;
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{Read, Write};
@@ -48,7 +49,7 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-type Held = Arc<Mutex<Vec<tiny_http::Request>>>;
+type Held = Arc<Mutex<Vec<(Inbound, Responder)>>>;
 
 pub struct Rig {
     gate: Option<Gate>,
@@ -160,50 +161,34 @@ impl Drop for Rig {
 }
 
 fn release(held: &Held) {
-    for request in held.lock().unwrap().drain(..) {
-        respond(request);
+    for (inbound, responder) in held.lock().unwrap().drain(..) {
+        respond(&inbound, responder);
     }
 }
 
-fn start_receiver(server: Arc<tiny_http::Server>, held: Held) -> JoinHandle<()> {
+fn start_receiver(server: Server, held: Held) -> JoinHandle<()> {
     thread::spawn(move || {
-        while let Ok(mut request) = server.recv() {
-            match request.url() {
-                url if is_probe(request.method().as_str(), url) => {
-                    request.respond(tiny_http::Response::empty(204)).unwrap()
-                }
-                "/hold" => {
-                    let _ = std::io::copy(request.as_reader(), &mut std::io::sink());
-                    held.lock().unwrap().push(request);
-                }
-                "/early" => request.respond(tiny_http::Response::empty(401)).unwrap(),
-                "/page" => respond_with_page(request),
-                _ => respond(request),
+        while let Some(mut responder) = server.recv() {
+            match responder.path() {
+                _ if responder.is_probe() => responder.respond(204, [], ""),
+                "/early" => responder.respond(401, [], ""),
+                "/page" => responder.respond(200, [], vec![b'p'; 900_000]),
+                "/hold" => held.lock().unwrap().push((responder.read(), responder)),
+                _ => respond(&responder.read(), responder),
             }
         }
     })
 }
 
-fn respond_with_page(request: tiny_http::Request) {
-    let page = tiny_http::Response::from_data(vec![b'p'; 900_000]).with_chunked_threshold(usize::MAX);
-    let _ = request.respond(page);
-}
-
 /// An empty answer that tells in its headers what arrived.
-fn respond(mut request: tiny_http::Request) {
-    let mut body = Vec::new();
-    request.as_reader().read_to_end(&mut body).unwrap();
-    let sum: u64 = body.iter().map(|byte| u64::from(*byte)).sum();
-    let mut seen = format!("{} {} ", request.method(), request.url());
-    for header in request.headers() {
-        seen += &format!("{}={} ", header.field.as_str().as_str().to_ascii_lowercase(), header.value);
+fn respond(inbound: &Inbound, responder: Responder) {
+    let sum: u64 = inbound.body.iter().map(|byte| u64::from(*byte)).sum();
+    let mut seen = format!("{} {} ", inbound.method, inbound.target);
+    for (name, value) in inbound.headers.iter() {
+        seen += &format!("{}={value} ", name.to_ascii_lowercase());
     }
-    assert!(seen.contains(&PEER_HEADER.to_ascii_lowercase()));
-    let header = |name: &str, value: &str| tiny_http::Header::from_bytes(name, value).unwrap();
-    let answer = tiny_http::Response::empty(200)
-        .with_header(header("X-Request", &seen))
-        .with_header(header("X-Body", &format!("{} {sum}", body.len())));
-    let _ = request.respond(answer);
+    seen += &format!("{}={}", PEER_HEADER.to_ascii_lowercase(), inbound.peer.unwrap());
+    responder.respond(200, [("X-Request", &*seen), ("X-Body", &format!("{} {sum}", inbound.body.len()))], "");
 }
 
 enum Socket {

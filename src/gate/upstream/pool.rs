@@ -1,10 +1,11 @@
-//! The connections between gate and receiver: a fixed number, opened one after another, each carrying one request at a
-//! time. tiny_http starves connections that are opened at once and goes deaf when it cannot accept; connections that
-//! stay open keep it from both.
+//! The upstream connections: a fixed number, opened one after another, each with at most one request in flight.
+//! tiny_http starves connections that are opened at once, and stops accepting for good when it cannot accept one;
+//! connections that stay open avoid both.
 
 use super::super::blocks::Blocks;
 use super::super::connection::{ConnectionId, Context, Request, is_not_now};
-use super::response::Answer;
+use super::response::Response;
+use crate::http::{self, PROBE};
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::io::{self, Read};
@@ -13,29 +14,23 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// A stranger's target begins with `/`: nobody but the gate can send this.
-const PROBE: &[u8] = b"OPTIONS * HTTP/1.1\r\nHost: gate\r\nContent-Length: 0\r\n\r\n";
-
-/// Larger requests are handed over one at a time: each keeps the receiver busy for long.
-const LARGE_BYTES: u64 = 1024 * 1024;
-
 pub struct Pool {
-    inner: PathBuf,
-    slots: Vec<Slot>,
+    socket: PathBuf,
+    connections: Vec<UpstreamConnection>,
     reopen_at: Option<Instant>,
 }
 
-enum Slot {
+enum UpstreamConnection {
     Closed,
     Idle(UnixStream),
     Busy(Exchange),
 }
 
-/// One request and its answer. The answer may be there before the request is written to its end: the receiver need not
-/// read a body that it refuses.
+/// One request and its response. The response may come before the whole request is written: the receiver need not read a
+/// body that it refuses.
 struct Exchange {
     stream: UnixStream,
-    carried: InFlight,
+    in_flight: InFlight,
     blocks: Blocks,
     was_written: bool,
     input: Vec<u8>,
@@ -47,45 +42,53 @@ enum InFlight {
     Request { owner: ConnectionId, is_head: bool },
 }
 
-/// What became of a slot in one step.
-pub enum Outcome {
+/// What one step on an upstream connection has led to.
+pub enum UpstreamEvent {
     Pending,
-    Answered(ConnectionId, Answer),
-    /// The slot is lost, and the request may have reached the receiver.
+    Answered(ConnectionId, Response),
+    /// The connection is lost, and the request may have reached the receiver.
     Lost(ConnectionId),
-    /// The slot was lost before the request: another one can take it.
+    /// The connection was lost before the request: another one can take it.
     Unsent(Request),
 }
 
-/// Where one exchange stands.
+/// The state of one exchange.
 enum Step {
     Pending,
-    Done(Answer),
+    Done(Response),
     Broken,
 }
 
 pub fn is_large(request: &Request) -> bool {
-    request.blocks.appended_bytes() > LARGE_BYTES
+    http::is_large(request.blocks.appended_bytes())
 }
 
 impl Pool {
-    pub fn new(inner: PathBuf, slots: usize) -> Pool {
-        Pool { inner, slots: (0..slots).map(|_| Slot::Closed).collect(), reopen_at: None }
+    pub fn new(socket: PathBuf, size: usize) -> Pool {
+        let connections = (0..size).map(|_| UpstreamConnection::Closed).collect();
+        Pool { socket, connections, reopen_at: None }
     }
 
-    /// True once every slot is open and proven.
+    /// True once every connection is open and proven.
     pub fn is_complete(&self) -> bool {
-        !self.slots.iter().any(|slot| matches!(slot, Slot::Closed)) && !self.is_probing()
+        !self.connections.iter().any(|connection| matches!(connection, UpstreamConnection::Closed))
+            && !self.is_probing()
     }
 
-    pub fn carries_large(&self) -> bool {
-        self.slots.iter().any(|slot| matches!(slot, Slot::Busy(it) if it.blocks.appended_bytes() > LARGE_BYTES))
+    pub fn has_large_in_flight(&self) -> bool {
+        self.exchanges().any(|exchange| http::is_large(exchange.blocks.appended_bytes()))
     }
 
     /// True while a request waits for the receiver.
-    pub fn carries_any(&self) -> bool {
-        let is_request = |carried: &InFlight| matches!(carried, InFlight::Request { .. });
-        self.slots.iter().any(|slot| matches!(slot, Slot::Busy(it) if is_request(&it.carried)))
+    pub fn has_request_in_flight(&self) -> bool {
+        self.exchanges().any(|exchange| matches!(exchange.in_flight, InFlight::Request { .. }))
+    }
+
+    fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+        self.connections.iter().filter_map(|connection| match connection {
+            UpstreamConnection::Busy(exchange) => Some(exchange),
+            UpstreamConnection::Closed | UpstreamConnection::Idle(_) => None,
+        })
     }
 
     pub fn has_idle(&self) -> bool {
@@ -93,7 +96,7 @@ impl Pool {
     }
 
     fn idle(&self) -> Option<usize> {
-        self.slots.iter().position(|slot| matches!(slot, Slot::Idle(_)))
+        self.connections.iter().position(|connection| matches!(connection, UpstreamConnection::Idle(_)))
     }
 
     fn is_probing(&self) -> bool {
@@ -101,108 +104,114 @@ impl Pool {
     }
 
     fn probe_deadline(&self) -> Option<Instant> {
-        self.slots.iter().find_map(|slot| match slot {
-            Slot::Busy(Exchange { carried: InFlight::Probe { deadline }, .. }) => Some(*deadline),
-            _ => None,
+        self.exchanges().find_map(|exchange| match exchange.in_flight {
+            InFlight::Probe { deadline } => Some(deadline),
+            InFlight::Request { .. } => None,
         })
     }
 
-    /// When [`Pool::open_one`] has something to do although no slot is ready.
+    /// When [`Pool::open_one`] has something to do although no connection is ready.
     pub fn deadline(&self) -> Option<Instant> {
         self.probe_deadline().or(self.reopen_at)
     }
 
-    /// Opens a closed slot and begins to prove it, unless another one is being proven; gives up on a probe that is not
-    /// answered.
+    /// Opens a closed connection and sends a probe on it, unless another one is being probed; gives up on a probe that is
+    /// not answered.
     pub fn open_one(&mut self, context: &Context) {
         if self.probe_deadline().is_some_and(|deadline| deadline <= context.now) {
-            self.close_where(|carried| matches!(carried, InFlight::Probe { .. }));
+            self.close_where(|in_flight| matches!(in_flight, InFlight::Probe { .. }));
         }
-        let Some(at) = self.slots.iter().position(|slot| matches!(slot, Slot::Closed)) else { return };
+        let Some(at) = self.connections.iter().position(|connection| matches!(connection, UpstreamConnection::Closed))
+        else {
+            return;
+        };
         if self.is_probing() || self.reopen_at.is_some_and(|at| context.now < at) {
             return;
         }
-        // Whatever becomes of this one, the next attempt has its distance, unless the probe succeeds.
+        // The next attempt keeps its distance unless this probe succeeds.
         self.reopen_at = Some(context.now + context.deadlines.reopen);
         let Ok(stream) = self.connect() else { return };
         let mut blocks = Blocks::new(&context.budget);
         blocks.prepend(PROBE.to_vec());
-        let carried = InFlight::Probe { deadline: context.now + context.deadlines.probe };
-        self.slots[at] = Slot::Busy(Exchange { stream, carried, blocks, was_written: false, input: Vec::new() });
+        let in_flight = InFlight::Probe { deadline: context.now + context.deadlines.probe };
+        self.connections[at] =
+            UpstreamConnection::Busy(Exchange { stream, in_flight, blocks, was_written: false, input: Vec::new() });
     }
 
     /// Non-blocking from the start: a receiver whose backlog is full must not stop the gate.
     fn connect(&self) -> io::Result<UnixStream> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        connect(&socket, &SocketAddrUnix::new(&self.inner)?)?;
+        connect(&socket, &SocketAddrUnix::new(&self.socket)?)?;
         Ok(socket.into())
     }
 
-    /// Gives `request` to an idle slot and begins to write it.
-    pub fn begin(&mut self, request: Request, scratch: &mut [u8]) -> Outcome {
-        let Some(at) = self.idle() else { return Outcome::Unsent(request) };
-        let Slot::Idle(stream) = std::mem::replace(&mut self.slots[at], Slot::Closed) else {
-            return Outcome::Unsent(request);
+    /// Gives `request` to an idle connection and begins to write it.
+    pub fn begin(&mut self, request: Request, scratch: &mut [u8]) -> UpstreamEvent {
+        let Some(at) = self.idle() else { return UpstreamEvent::Unsent(request) };
+        let UpstreamConnection::Idle(stream) = std::mem::replace(&mut self.connections[at], UpstreamConnection::Closed)
+        else {
+            return UpstreamEvent::Unsent(request);
         };
         let Request { owner, blocks, is_head } = request;
-        let carried = InFlight::Request { owner, is_head };
-        self.slots[at] = Slot::Busy(Exchange { stream, carried, blocks, was_written: false, input: Vec::new() });
+        let in_flight = InFlight::Request { owner, is_head };
+        self.connections[at] =
+            UpstreamConnection::Busy(Exchange { stream, in_flight, blocks, was_written: false, input: Vec::new() });
         self.ready(at, PollFlags::OUT, scratch)
     }
 
-    /// What to poll for, by slot. An idle slot is watched too: whatever comes from it is its end.
+    /// What to poll for, by connection. An idle one is watched too: any input on it is its end.
     pub fn interest(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>, PollFlags)> {
-        self.slots.iter().enumerate().filter_map(|(at, slot)| match slot {
-            Slot::Closed => None,
-            Slot::Idle(stream) => Some((at, stream.as_fd(), PollFlags::IN)),
-            Slot::Busy(exchange) => Some((at, exchange.stream.as_fd(), exchange.interest())),
+        self.connections.iter().enumerate().filter_map(|(at, connection)| match connection {
+            UpstreamConnection::Closed => None,
+            UpstreamConnection::Idle(stream) => Some((at, stream.as_fd(), PollFlags::IN)),
+            UpstreamConnection::Busy(exchange) => Some((at, exchange.stream.as_fd(), exchange.interest())),
         })
     }
 
-    /// The slot's socket is ready for `flags`.
-    pub fn ready(&mut self, at: usize, flags: PollFlags, scratch: &mut [u8]) -> Outcome {
-        match std::mem::replace(&mut self.slots[at], Slot::Closed) {
-            Slot::Closed | Slot::Idle(_) => Outcome::Pending,
-            Slot::Busy(mut exchange) => {
+    /// The socket of the connection is ready for `flags`.
+    pub fn ready(&mut self, at: usize, flags: PollFlags, scratch: &mut [u8]) -> UpstreamEvent {
+        match std::mem::replace(&mut self.connections[at], UpstreamConnection::Closed) {
+            UpstreamConnection::Closed | UpstreamConnection::Idle(_) => UpstreamEvent::Pending,
+            UpstreamConnection::Busy(mut exchange) => {
                 let step = exchange.advance(flags, scratch);
-                self.settle(at, exchange, step)
+                self.finish_step(at, exchange, step)
             }
         }
     }
 
-    fn settle(&mut self, at: usize, exchange: Exchange, step: Step) -> Outcome {
-        match (step, exchange.carried) {
+    fn finish_step(&mut self, at: usize, exchange: Exchange, step: Step) -> UpstreamEvent {
+        match (step, exchange.in_flight) {
             (Step::Pending, _) => {
-                self.slots[at] = Slot::Busy(exchange);
-                Outcome::Pending
+                self.connections[at] = UpstreamConnection::Busy(exchange);
+                UpstreamEvent::Pending
             }
-            (Step::Done(answer), InFlight::Probe { .. }) if answer.is_proof() => {
-                self.slots[at] = Slot::Idle(exchange.stream);
+            (Step::Done(response), InFlight::Probe { .. }) if response.proves_connection() => {
+                self.connections[at] = UpstreamConnection::Idle(exchange.stream);
                 self.reopen_at = None;
-                Outcome::Pending
+                UpstreamEvent::Pending
             }
-            (_, InFlight::Probe { .. }) => Outcome::Pending,
-            (Step::Done(answer), InFlight::Request { owner, .. }) => {
-                self.slots[at] = Slot::Idle(exchange.stream);
-                Outcome::Answered(owner, answer)
+            (_, InFlight::Probe { .. }) => UpstreamEvent::Pending,
+            (Step::Done(response), InFlight::Request { owner, .. }) => {
+                self.connections[at] = UpstreamConnection::Idle(exchange.stream);
+                UpstreamEvent::Answered(owner, response)
             }
-            (Step::Broken, InFlight::Request { owner, .. }) if exchange.was_written => Outcome::Lost(owner),
+            (Step::Broken, InFlight::Request { owner, .. }) if exchange.was_written => UpstreamEvent::Lost(owner),
             (Step::Broken, InFlight::Request { owner, is_head }) => {
-                Outcome::Unsent(Request { owner, blocks: exchange.blocks, is_head })
+                UpstreamEvent::Unsent(Request { owner, blocks: exchange.blocks, is_head })
             }
         }
     }
 
-    /// Closes the slot that carries the request of `owner`: its answer would come too late.
+    /// Closes the connection with the request of `owner` in flight: its response would come too late.
     pub fn abandon(&mut self, owner: ConnectionId) {
-        self.close_where(|carried| matches!(carried, InFlight::Request { owner: it, .. } if it == owner));
+        self.close_where(|in_flight| matches!(in_flight, InFlight::Request { owner: it, .. } if it == owner));
     }
 
     fn close_where(&mut self, is_meant: impl Fn(InFlight) -> bool) {
-        for slot in &mut self.slots {
-            if matches!(slot, Slot::Busy(exchange) if is_meant(exchange.carried)) {
-                *slot = Slot::Closed;
+        for connection in &mut self.connections {
+            if matches!(connection, UpstreamConnection::Busy(exchange) if is_meant(exchange.in_flight)) {
+                *connection = UpstreamConnection::Closed;
             }
         }
     }
@@ -229,13 +238,13 @@ impl Exchange {
                 Err(_) => return Step::Broken,
             }
         }
-        self.judge()
+        self.check_response()
     }
 
-    fn judge(&self) -> Step {
-        let is_to_head = matches!(self.carried, InFlight::Request { is_head: true, .. });
-        match Answer::parse(&self.input, is_to_head) {
-            Ok(Some(answer)) if self.blocks.is_empty() => Step::Done(answer),
+    fn check_response(&self) -> Step {
+        let is_to_head = matches!(self.in_flight, InFlight::Request { is_head: true, .. });
+        match Response::parse(&self.input, is_to_head) {
+            Ok(Some(response)) if self.blocks.is_empty() => Step::Done(response),
             Ok(_) => Step::Pending,
             Err(_) => Step::Broken,
         }
@@ -254,17 +263,17 @@ mod tests {
         Request { owner: ConnectionId(7), blocks, is_head: false }
     }
 
-    fn pool_of(slot: Slot) -> Pool {
-        Pool { inner: PathBuf::new(), slots: vec![slot], reopen_at: None }
+    fn pool_of(connection: UpstreamConnection) -> Pool {
+        Pool { socket: PathBuf::new(), connections: vec![connection], reopen_at: None }
     }
 
     #[test]
-    fn a_request_that_meets_a_stale_slot_is_given_back_whole() -> io::Result<()> {
+    fn a_request_for_a_stale_connection_is_given_back_whole() -> io::Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
         drop(theirs);
-        let mut pool = pool_of(Slot::Idle(ours));
+        let mut pool = pool_of(UpstreamConnection::Idle(ours));
         let outcome = pool.begin(request(&Budget::default()), &mut [0; 16]);
-        let Outcome::Unsent(mut request) = outcome else { return Err(io::ErrorKind::InvalidData.into()) };
+        let UpstreamEvent::Unsent(mut request) = outcome else { return Err(io::ErrorKind::InvalidData.into()) };
         let mut bytes = Vec::new();
         request.blocks.write_to(&mut bytes)?;
         assert_eq!((request.owner, bytes.as_slice()), (ConnectionId(7), &b"GET / HTTP/1.1\r\n\r\n"[..]));
@@ -273,17 +282,17 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_was_begun_is_lost_with_its_slot() -> io::Result<()> {
+    fn a_request_that_was_begun_is_lost_with_its_connection() -> io::Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
-        let mut pool = pool_of(Slot::Idle(ours));
-        assert!(matches!(pool.begin(request(&Budget::default()), &mut [0; 16]), Outcome::Pending));
+        let mut pool = pool_of(UpstreamConnection::Idle(ours));
+        assert!(matches!(pool.begin(request(&Budget::default()), &mut [0; 16]), UpstreamEvent::Pending));
         drop(theirs);
-        assert!(matches!(pool.ready(0, PollFlags::IN, &mut [0; 16]), Outcome::Lost(ConnectionId(7))));
+        assert!(matches!(pool.ready(0, PollFlags::IN, &mut [0; 16]), UpstreamEvent::Lost(ConnectionId(7))));
         Ok(())
     }
 
     #[test]
-    fn a_receiver_that_is_not_there_is_tried_again_after_a_while() {
+    fn a_missing_receiver_is_tried_again_after_a_while() {
         let deadlines = Deadlines::default();
         let mut context = Context {
             now: Instant::now(),

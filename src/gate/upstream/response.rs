@@ -1,56 +1,53 @@
-//! The receiver's answer, read from tiny_http and written for the sender.
+//! The receiver's response, read from tiny_http and written for the client.
 
+use crate::http::MAX_RESPONSE_BYTES;
 use httparse::Header;
 
-/// The receiver's answers have five headers, those of the private listener a dozen.
+/// The receiver's responses have five headers, those of the private listener a dozen.
 const MAX_HEADERS: usize = 32;
 
-/// Head and body together. The receiver answers with an empty body or one line; the private listener keeps its pages below
-/// this.
-pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
-
-/// The connection is the gate's affair, and what serves is nobody's.
+/// The connection is managed by the gate, and which server answers is not disclosed.
 const DROPPED: [&str; 2] = ["Server", "Connection"];
 
-/// One complete answer.
+/// One complete response.
 #[derive(Debug, PartialEq)]
-pub struct Answer {
+pub struct Response {
     /// Status line and headers, without the empty line that ends them.
     head: Vec<u8>,
     body: Vec<u8>,
 }
 
-/// What came is not one answer with a known length. The connection that it came on is of no use any more.
+/// The input is not one response with a known length. The upstream connection it came on cannot be used again.
 #[derive(Debug, PartialEq)]
-pub struct NotAnAnswer;
+pub struct InvalidResponse;
 
-impl Answer {
-    /// Reads an answer; `None` while it is incomplete. An answer to HEAD, a 204 and a 304 have no body whatever
-    /// their length says (RFC 9112, section 6.3). tiny_http sends chunks from 32 KB on: the receiver stays below.
-    pub fn parse(input: &[u8], is_to_head: bool) -> Result<Option<Answer>, NotAnAnswer> {
+impl Response {
+    /// Reads a response; `None` while it is incomplete. A response to HEAD, a 204 and a 304 have no body regardless of
+    /// their declared length (RFC 9112, section 6.3). Chunks are refused: [`crate::http::Responder`] sends none.
+    pub fn parse(input: &[u8], is_to_head: bool) -> Result<Option<Response>, InvalidResponse> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
         let head_bytes = match response.parse(input) {
             Ok(httparse::Status::Complete(head_bytes)) => head_bytes,
-            Ok(httparse::Status::Partial) if input.len() < MAX_ANSWER_BYTES => return Ok(None),
-            _ => return Err(NotAnAnswer),
+            Ok(httparse::Status::Partial) if input.len() < MAX_RESPONSE_BYTES => return Ok(None),
+            _ => return Err(InvalidResponse),
         };
-        let status = response.code.filter(|status| *status >= 200).ok_or(NotAnAnswer)?;
+        let status = response.code.filter(|status| *status >= 200).ok_or(InvalidResponse)?;
         let has_no_body = is_to_head || matches!(status, 204 | 304);
         let body_bytes = if has_no_body { 0 } else { content_length(response.headers)? };
         let body = &input[head_bytes..];
-        if body.len() > body_bytes || body_bytes.saturating_add(head_bytes) > MAX_ANSWER_BYTES {
-            return Err(NotAnAnswer);
+        if body.len() > body_bytes || body_bytes.saturating_add(head_bytes) > MAX_RESPONSE_BYTES {
+            return Err(InvalidResponse);
         }
         if body.len() < body_bytes {
             return Ok(None);
         }
         let head = write_head(status, response.reason.unwrap_or_default(), response.headers);
-        Ok(Some(Answer { head, body: body.to_vec() }))
+        Ok(Some(Response { head, body: body.to_vec() }))
     }
 
-    /// True for the answer that proves an inner connection.
-    pub fn is_proof(&self) -> bool {
+    /// True for the response to a probe that proves an upstream connection.
+    pub fn proves_connection(&self) -> bool {
         self.head.starts_with(b"HTTP/1.1 200 ") || self.head.starts_with(b"HTTP/1.1 204 ")
     }
 
@@ -58,20 +55,20 @@ impl Answer {
         self.head.starts_with(b"HTTP/1.1 2")
     }
 
-    /// The answer as the sender gets it.
+    /// The response as it is sent to the client.
     pub fn to_bytes(&self, closes: bool) -> Vec<u8> {
         let end: &[u8] = if closes { b"Connection: close\r\n\r\n" } else { b"\r\n" };
         [&self.head, end, &self.body].concat()
     }
 }
 
-fn content_length(headers: &[Header<'_>]) -> Result<usize, NotAnAnswer> {
+fn content_length(headers: &[Header<'_>]) -> Result<usize, InvalidResponse> {
     let is = |header: &&Header<'_>, name: &str| header.name.eq_ignore_ascii_case(name);
     if headers.iter().any(|header| is(&header, "Transfer-Encoding")) {
-        return Err(NotAnAnswer);
+        return Err(InvalidResponse);
     }
-    let length = headers.iter().find(|header| is(header, "Content-Length")).ok_or(NotAnAnswer)?;
-    std::str::from_utf8(length.value).ok().and_then(|digits| digits.parse().ok()).ok_or(NotAnAnswer)
+    let length = headers.iter().find(|header| is(header, "Content-Length")).ok_or(InvalidResponse)?;
+    std::str::from_utf8(length.value).ok().and_then(|digits| digits.parse().ok()).ok_or(InvalidResponse)
 }
 
 fn write_head(status: u16, reason: &str, headers: &[Header<'_>]) -> Vec<u8> {
@@ -90,37 +87,39 @@ fn write_head(status: u16, reason: &str, headers: &[Header<'_>]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const ANSWER: &[u8] =
+    const RESPONSE: &[u8] =
         b"HTTP/1.1 404 Not Found\r\nServer: x\r\nDate: now\r\nConnection: y\r\nContent-Length: 3\r\n\r\nno\n";
 
     #[test]
-    fn an_answer_is_passed_on_without_what_is_not_for_the_sender() {
+    fn a_response_is_forwarded_without_hop_by_hop_headers() {
         let kept = "HTTP/1.1 404 Not Found\r\nDate: now\r\nContent-Length: 3\r\n";
         for (closes, expected) in
             [(false, format!("{kept}\r\nno\n")), (true, format!("{kept}Connection: close\r\n\r\nno\n"))]
         {
-            let answer = Answer::parse(ANSWER, false).map(|answer| answer.map(|answer| answer.to_bytes(closes)));
-            assert_eq!(answer, Ok(Some(expected.into_bytes())));
+            let response =
+                Response::parse(RESPONSE, false).map(|response| response.map(|response| response.to_bytes(closes)));
+            assert_eq!(response, Ok(Some(expected.into_bytes())));
         }
     }
 
     #[test]
-    fn an_answer_is_waited_for_to_its_last_byte() {
-        for length in 0..ANSWER.len() {
-            assert_eq!(Answer::parse(&ANSWER[..length], false), Ok(None), "{length}");
+    fn a_response_is_incomplete_until_its_last_byte() {
+        for length in 0..RESPONSE.len() {
+            assert_eq!(Response::parse(&RESPONSE[..length], false), Ok(None), "{length}");
         }
     }
 
     #[test]
-    fn answers_without_body_end_with_their_head() {
-        let complete = |text: &str, is_to_head| Answer::parse(text.as_bytes(), is_to_head).is_ok_and(|it| it.is_some());
+    fn responses_without_body_end_with_their_head() {
+        let complete =
+            |text: &str, is_to_head| Response::parse(text.as_bytes(), is_to_head).is_ok_and(|it| it.is_some());
         assert!(complete("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", true));
         assert!(complete("HTTP/1.1 204 No Content\r\n\r\n", false));
         assert!(!complete("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", false));
     }
 
     #[test]
-    fn what_is_not_one_answer_of_known_length_is_refused() {
+    fn anything_but_one_response_of_known_length_is_refused() {
         let texts = [
             "HTTP/1.1 200 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -131,7 +130,7 @@ mod tests {
             "GET / HTTP/1.1\r\n\r\n",
         ];
         for text in texts {
-            assert_eq!(Answer::parse(text.as_bytes(), false), Err(NotAnAnswer), "{text}");
+            assert_eq!(Response::parse(text.as_bytes(), false), Err(InvalidResponse), "{text}");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! The private Unix socket between gate and tiny_http: a path in a directory that nobody else can enter. (Abstract
-//! names have no permissions, and tiny_http panics on them when it is dropped.)
+//! The Unix socket between gate and tiny_http: a path in a directory that no other user can enter. (Abstract names have no
+//! permissions, and tiny_http panics on them when it is dropped.)
 
+use crate::http::Server;
 use rustix::process::geteuid;
 use std::env;
 use std::error::Error;
@@ -10,7 +11,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// `sun_path` has 108 bytes, one of them for the end.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -18,14 +18,14 @@ const MAX_SOCKET_PATH_BYTES: usize = 107;
 const DIRECTORY_MODE: u32 = 0o700;
 const SOCKET_NAME: &str = "http";
 
-/// In a shared temporary directory somebody may sit on our name; sitting on a random one takes luck.
+/// In a shared temporary directory another user may take our name first; to take a random one needs luck.
 const RANDOM_NAMES: usize = 4;
 
-/// tiny_http on its private socket. Whoever holds the server otherwise must let go of it before this is dropped:
-/// tiny_http's own end connects to the socket.
+/// tiny_http on its socket. Other clones of the server must be dropped before this is: when tiny_http ends, it connects to
+/// the socket.
 pub struct Upstream {
-    // In the order in which they have to go.
-    server: Arc<tiny_http::Server>,
+    // In the order in which they must be dropped.
+    server: Server,
     directory: PrivateDirectory,
 }
 
@@ -34,7 +34,7 @@ struct PrivateDirectory(PathBuf);
 #[derive(Debug)]
 pub enum UpstreamError {
     PathTooLong(PathBuf),
-    /// Somebody else owns every name that was tried.
+    /// Another user owns every name that was tried.
     Taken(PathBuf),
     Directory(PathBuf, io::Error),
     Server(PathBuf, Box<dyn Error + Send + Sync>),
@@ -70,9 +70,9 @@ impl fmt::Display for UpstreamError {
 impl Error for UpstreamError {}
 
 impl Upstream {
-    /// Starts tiny_http in a directory named after `name_hint`, which must be unique among living processes: what is
-    /// found there is taken for the remains of a killed one. `last_resort` is for where the usual directories are not there,
-    /// not ours or full.
+    /// Starts tiny_http in a directory named after `name_hint`, which must be unique among living processes: a socket found
+    /// there is taken for that of a killed one. `last_resort` is used where the usual directories are missing, not ours or
+    /// full.
     pub fn create(name_hint: &str, last_resort: &Path) -> Result<Upstream, UpstreamError> {
         let created = base_directories().find_map(|base| Upstream::create_in(&base, name_hint).ok());
         created.map_or_else(|| Upstream::create_in(last_resort, name_hint), Ok)
@@ -81,21 +81,21 @@ impl Upstream {
     fn create_in(base: &Path, name_hint: &str) -> Result<Upstream, UpstreamError> {
         let directory = PrivateDirectory::create(base, name_hint)?;
         let path = directory.socket();
-        let server = tiny_http::Server::http_unix(&path).map_err(|error| UpstreamError::Server(path, error))?;
-        Ok(Upstream { server: Arc::new(server), directory })
+        let server = Server::listen(&path).map_err(|error| UpstreamError::Server(path, error))?;
+        Ok(Upstream { server, directory })
     }
 
-    pub fn server(&self) -> Arc<tiny_http::Server> {
-        Arc::clone(&self.server)
+    pub fn server(&self) -> Server {
+        self.server.clone()
     }
 
-    /// Where the gate connects to.
+    /// The socket that the gate connects to.
     pub fn path(&self) -> PathBuf {
         self.directory.socket()
     }
 }
 
-/// systemd's choice, the login session's, what every machine has.
+/// The directory that systemd names, that of the login session, and the one that every machine has.
 fn base_directories() -> impl Iterator<Item = PathBuf> {
     let systemd = env::var_os("RUNTIME_DIRECTORY").and_then(|list| env::split_paths(&list).next());
     let session = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -127,7 +127,7 @@ impl PrivateDirectory {
     }
 }
 
-/// Creates the directory, or clears what a killed process left there. False if it belongs to someone else.
+/// Creates the directory, or clears what a killed process left there. False if it belongs to another user.
 fn make_ours(path: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !is_ours(path)? => return Ok(false),
@@ -165,12 +165,12 @@ mod tests {
     #[test]
     fn the_socket_is_private_and_goes_with_its_directory() -> Outcome {
         let base = tempfile::tempdir()?;
-        let private = Upstream::create_in(base.path(), "a1b2")?;
-        let path = private.path();
+        let upstream = Upstream::create_in(base.path(), "a1b2")?;
+        let path = upstream.path();
         assert_eq!(path, base.path().join("hookbox-a1b2/http"));
         assert_eq!(fs::metadata(base.path().join("hookbox-a1b2"))?.mode() & 0o7777, DIRECTORY_MODE);
         UnixStream::connect(&path)?;
-        drop(private);
+        drop(upstream);
         assert_eq!(fs::read_dir(base.path())?.count(), 0);
         Ok(())
     }
@@ -182,8 +182,8 @@ mod tests {
         fs::create_dir(&directory)?;
         fs::set_permissions(&directory, Permissions::from_mode(0o755))?;
         drop(std::os::unix::net::UnixListener::bind(directory.join(SOCKET_NAME))?);
-        let private = Upstream::create_in(base.path(), "x")?;
-        assert_eq!(private.path(), directory.join(SOCKET_NAME));
+        let upstream = Upstream::create_in(base.path(), "x")?;
+        assert_eq!(upstream.path(), directory.join(SOCKET_NAME));
         assert_eq!(fs::metadata(&directory)?.mode() & 0o7777, DIRECTORY_MODE);
         Ok(())
     }
@@ -193,9 +193,9 @@ mod tests {
         let base = tempfile::tempdir()?;
         let elsewhere = tempfile::tempdir()?;
         symlink(elsewhere.path(), base.path().join("hookbox-x"))?;
-        let private = Upstream::create_in(base.path(), "x")?;
-        assert_ne!(private.path(), base.path().join("hookbox-x").join(SOCKET_NAME));
-        assert!(private.path().starts_with(base.path()));
+        let upstream = Upstream::create_in(base.path(), "x")?;
+        assert_ne!(upstream.path(), base.path().join("hookbox-x").join(SOCKET_NAME));
+        assert!(upstream.path().starts_with(base.path()));
         assert_eq!(fs::read_dir(elsewhere.path())?.count(), 0);
         Ok(())
     }

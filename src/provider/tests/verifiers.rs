@@ -2,6 +2,7 @@
 
 use super::super::request::{RequestBuilder, SignError};
 use super::*;
+use crate::http::form::FORM;
 
 type Find = fn(&Verifier, &Parts<'_>) -> Option<String>;
 

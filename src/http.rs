@@ -1,0 +1,260 @@
+//! What passes from a gate to the thread behind it, and back. Between the two stands tiny_http, on a private Unix socket:
+//! what the gate writes for it and what the receiver reads from it are side by side here, so that they cannot differ.
+
+pub mod form;
+
+use std::fmt;
+use std::io::Cursor;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use log::debug;
+
+/// The fields by which a browser tells that a page made it send a request: any page can, to any address of this machine.
+pub const BROWSER_HEADERS: [&str; 2] = ["Origin", "Sec-Fetch-Site"];
+
+/// The fields by which a proxy or a tunnel tells that it forwards a request.
+pub const FORWARDING_HEADERS: [&str; 4] = ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip"];
+
+/// The field in which the gate passes on the sender's address. A sender's own field of that name is dropped.
+pub const PEER_HEADER: &str = "X-Gate-Peer";
+
+/// The request by which the gate proves an upstream connection, to be answered at once with 200 or 204. No client can send
+/// it: from clients the gate takes only targets that begin with `/`.
+pub const PROBE: &[u8] = b"OPTIONS * HTTP/1.1\r\nHost: gate\r\nContent-Length: 0\r\n\r\n";
+const PROBE_METHOD: &str = "OPTIONS";
+const PROBE_TARGET: &str = "*";
+
+/// The longest response, head and body together, that the gate takes from upstream.
+pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
+
+/// A larger body keeps the receiver busy for hundreds of milliseconds: the gate hands over one such request at a time, and
+/// the receiver stores each in a transaction of its own, so that small deliveries do not wait for it.
+const LARGE_BODY_BYTES: u64 = 1024 * 1024;
+
+pub fn is_large(body_bytes: u64) -> bool {
+    body_bytes > LARGE_BODY_BYTES
+}
+
+/// The header fields of a request, in the order and spelling in which they came. Names compare without case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    pub fn new(fields: Vec<(String, String)>) -> Headers {
+        Headers(fields)
+    }
+
+    /// The value of the first field of that name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// The values of every field of that name.
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The media type of `Content-Type`, without its parameters; empty where there is none.
+    pub fn media_type(&self) -> &str {
+        self.get("Content-Type").unwrap_or_default().split(';').next().unwrap_or_default().trim()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// The other end of a connection to the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    Tcp(SocketAddr),
+    /// Through a Unix socket, which has no addresses.
+    Unix,
+}
+
+const UNIX_PEER: &str = "unix";
+
+impl From<SocketAddr> for Peer {
+    /// A listener on `[::]` sees IPv4 peers as `::ffff:203.0.113.9`; people and rules know them as 203.0.113.9.
+    fn from(address: SocketAddr) -> Peer {
+        Peer::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+}
+
+/// As the gate writes it into [`PEER_HEADER`].
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp(address) => address.fmt(f),
+            Peer::Unix => f.write_str(UNIX_PEER),
+        }
+    }
+}
+
+impl Peer {
+    /// Reads the value of [`PEER_HEADER`].
+    pub fn parse(text: &str) -> Option<Peer> {
+        if text == UNIX_PEER { Some(Peer::Unix) } else { text.parse().ok().map(SocketAddr::into) }
+    }
+
+    /// What connects through a Unix socket is on this machine.
+    pub fn ip(self) -> IpAddr {
+        match self {
+            Peer::Tcp(address) => address.ip(),
+            Peer::Unix => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+/// The requests that a gate has handed over. Every clone must be dropped before the socket's directory is removed.
+#[derive(Clone)]
+pub struct Server(Arc<tiny_http::Server>);
+
+impl Server {
+    pub fn listen(socket: &Path) -> Result<Server, Box<dyn std::error::Error + Send + Sync>> {
+        tiny_http::Server::http_unix(socket).map(|server| Server(Arc::new(server)))
+    }
+
+    /// Waits for the next request. `None` after [`Server::unblock`], unless [`Server::try_recv`] has taken that.
+    pub fn recv(&self) -> Option<Responder> {
+        self.0.recv().ok().map(Responder::new)
+    }
+
+    /// The next request, if one waits.
+    pub fn try_recv(&self) -> Option<Responder> {
+        self.0.try_recv().ok().flatten().map(Responder::new)
+    }
+
+    /// Makes one [`Server::recv`] return.
+    pub fn unblock(&self) {
+        self.0.unblock();
+    }
+}
+
+/// A request as it arrived, with all of its body.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Inbound {
+    pub method: String,
+    /// With its query.
+    pub target: String,
+    /// As the client sent them.
+    pub headers: Headers,
+    /// `None` if it cannot be read, which no gate writes.
+    pub peer: Option<Peer>,
+    pub body: Vec<u8>,
+    /// Whether the body is as long as it was declared.
+    pub is_complete: bool,
+}
+
+impl Inbound {
+    pub fn path(&self) -> &str {
+        path_of(&self.target)
+    }
+}
+
+/// The right to answer one request once. Until [`Responder::read`] the body waits in the connection.
+pub struct Responder {
+    /// Boxed, because it is large and passes through many hands.
+    request: Box<tiny_http::Request>,
+}
+
+impl Responder {
+    fn new(request: tiny_http::Request) -> Responder {
+        Responder { request: Box::new(request) }
+    }
+
+    pub fn method(&self) -> &str {
+        self.request.method().as_str()
+    }
+
+    pub fn path(&self) -> &str {
+        path_of(self.request.url())
+    }
+
+    /// Whether this is the [`PROBE`].
+    pub fn is_probe(&self) -> bool {
+        self.method() == PROBE_METHOD && self.request.url() == PROBE_TARGET
+    }
+
+    /// Whether reading the body may take long. A compressed one can have any size when decompressed.
+    pub fn is_large(&self) -> bool {
+        let is_compressed = |header: &tiny_http::Header| {
+            header.field.equiv("Content-Encoding") && !header.value.as_str().eq_ignore_ascii_case("identity")
+        };
+        is_large(self.body_bytes() as u64) || self.request.headers().iter().any(is_compressed)
+    }
+
+    fn body_bytes(&self) -> usize {
+        self.request.body_length().unwrap_or(0)
+    }
+
+    /// Reads the request. To be called once: the body can be read only once.
+    pub fn read(&mut self) -> Inbound {
+        let mut body = Vec::with_capacity(self.body_bytes());
+        let read = self.request.as_reader().read_to_end(&mut body);
+        let (peer, fields): (Vec<_>, Vec<_>) =
+            self.request.headers().iter().partition(|header| header.field.equiv(PEER_HEADER));
+        let field = |header: &tiny_http::Header| (header.field.as_str().to_string(), header.value.to_string());
+        Inbound {
+            method: self.method().to_owned(),
+            target: self.request.url().to_owned(),
+            headers: Headers(fields.into_iter().map(field).collect()),
+            peer: peer.first().and_then(|header| Peer::parse(header.value.as_str())),
+            // tiny_http reports the end of a connection as the end of the body.
+            is_complete: read.is_ok() && body.len() == self.body_bytes(),
+            body,
+        }
+    }
+
+    /// Sends the response. The client may be gone: then it asks again, or does not need to.
+    pub fn respond<'a>(
+        self,
+        status: u16,
+        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+        body: impl Into<Vec<u8>>,
+    ) {
+        let headers =
+            headers.into_iter().filter_map(|(name, value)| tiny_http::Header::from_bytes(name, value).ok()).collect();
+        let body = body.into();
+        let length = Some(body.len());
+        let response = tiny_http::Response::new(status.into(), headers, Cursor::new(body), length, None);
+        // The gate takes no chunks.
+        if let Err(error) = self.request.respond(response.with_chunked_threshold(usize::MAX)) {
+            debug!("the answer did not reach the gate: {error}");
+        }
+    }
+}
+
+fn path_of(target: &str) -> &str {
+    target.split(['?', '#']).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_read_as_it_was_written() {
+        for text in ["203.0.113.9:4711", "[2001:db8::1]:4711", "unix"] {
+            assert_eq!(Peer::parse(text).map(|peer| peer.to_string()).as_deref(), Some(text));
+        }
+        assert_eq!(Peer::parse("").or(Peer::parse("203.0.113.9")), None);
+    }
+
+    #[test]
+    fn a_mapped_peer_is_named_as_ipv4() {
+        assert_eq!(Peer::parse("[::ffff:203.0.113.9]:4711").unwrap().to_string(), "203.0.113.9:4711");
+    }
+
+    #[test]
+    fn the_probe_is_recognised() {
+        let line = format!("{PROBE_METHOD} {PROBE_TARGET} HTTP/1.1\r\n");
+        assert!(PROBE.starts_with(line.as_bytes()));
+    }
+}
