@@ -18,6 +18,7 @@ mod secret;
 mod units;
 mod event;
 
+mod manual;
 mod systemd;
 mod listen;
 mod gate;

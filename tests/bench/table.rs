@@ -1,4 +1,4 @@
-//! One table, row by row as they are measured, in the form that README.md has.
+//! One table, row by row as they are measured, in the form that FIGURES.md has.
 
 use std::fmt;
 use std::time::Duration;

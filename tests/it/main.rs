@@ -40,5 +40,6 @@ mod stall;
 
 mod interop;
 mod payloads;
+mod manual;
 
 mod tidy;

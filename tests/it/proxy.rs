@@ -1,4 +1,4 @@
-//! Behind real proxies, configured as the README says.
+//! Behind real proxies, configured as the manual says.
 
 mod front;
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::{Home, Hookbox, Request, SECRET, SOURCE, closed_port};
 use front::{Front, Kind};
 
-/// What the README's config has for a proxy on the same machine.
+/// What the manual's config has for a proxy on the same machine.
 const TRUST: &str = "trusted_proxies = [\"127.0.0.1\", \"::1\"]\n";
 
 /// Large enough that every buffer on the way is too small, and within `max_body`.

@@ -1,6 +1,7 @@
 //! What the tests are written with: an installation in a temporary directory, the running program, raw HTTP.
 
 mod http;
+mod manual;
 mod program;
 mod stub;
 mod trace;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use http::{Address, Connection, Request, Response, hex, sign_github};
+pub use manual::example;
 pub use program::{Home, Hookbox, Output, python, runner};
 pub use rustix::process::Signal;
 pub use stub::{Answer, Issued, Received, Stub, authority, believing, closed_port, expired, issue};

@@ -1,28 +1,22 @@
-//! The recipes of README.md, each as it stands there, against a stub in the service's place: what arrives is what the
-//! service documents.
+//! The manual's recipes, word for word, against a stub in the service's place: what arrives is what the service
+//! documents.
 
 use serde_json::json;
 
 use super::config;
-use crate::support::{Answer, Home, Received, SECRET, Stub};
-
-/// The `toml` block of README.md that begins with this line.
-fn block(first_line: &str) -> String {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let mut blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let found = blocks.find(|block| block.starts_with(first_line));
-    found.unwrap_or_else(|| panic!("no block with {first_line} in README.md")).to_owned()
-}
+use crate::support::{Answer, Home, Received, Stub, example};
 
 const ISSUE: &str = r#"{"action":"opened","sender":{"login":"zoe"},"repository":{"full_name":"a/b"},
     "issue":{"title":"It \"breaks\" & <burns> é","html_url":"https://e.org/i?a=1&b=2"}}"#;
 
-/// What arrives when the recipe's host is the stub, and the secrets are these.
+/// The request that the recipe sends, to a stub in place of its host, with these secrets.
 fn try_recipe(name: &str, host: &str, env: &[(&str, &str)], answer: Answer, event: &str, payload: &str) -> Received {
     let stub = Stub::http();
     stub.answer(answer);
     let here = stub.url("");
-    let mut home = Home::with_config(&config(&block(&format!("[actions.{name}]\n")).replace(host, &here)));
+    let mut home = Home::with_config(&config(
+        &example("src/manual/recipes.md", "toml", &format!("[actions.{name}]\n")).replace(host, &here),
+    ));
     for (variable, value) in env {
         home = home.env(variable, &value.replace(host, &here));
     }
@@ -106,13 +100,4 @@ fn matrix() {
     assert_eq!(received.header("Authorization"), Some("Bearer syt_1"));
     let body = "zoe opened: It \"breaks\" & <burns> é";
     assert_eq!(received.json(), json!({ "msgtype": "m.text", "body": body }));
-}
-
-#[test]
-fn the_examples_before_them_are_a_configuration() {
-    let home = Home::with_config(&config(&block("[actions.team]\n")))
-        .env("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x")
-        .env("BEHIND_SECRET", SECRET);
-    let checked = super::done(&home, "check");
-    assert!(checked.contains("when a job dies: team") && checked.contains("no problem found"), "{checked}");
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::get;
-use crate::support::{Address, Home, Request, closed_port, wait_for};
+use crate::support::{Address, Home, Request, closed_port, example, wait_for};
 
 /// Runs promtool on this text; skipped, with a word, where it is missing.
 #[track_caller]
@@ -105,13 +105,12 @@ fn nothing_that_a_sender_chooses_becomes_a_label() {
     assert_eq!(page.lines().count(), lines);
 }
 
-/// The rules in the README.
+/// The rules in the manual.
 #[test]
 fn the_alerts_are_rules_that_prometheus_takes() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let rules = readme.split("```").find_map(|block| block.strip_prefix("yaml\ngroups:")).expect("rules");
+    let rules = example("src/manual/metrics.md", "yaml", "groups:");
     let home = Home::new();
-    home.write("rules.yml", format!("groups:{rules}"));
+    home.write("rules.yml", &rules);
     promtool(&["check", "rules", home.path("rules.yml").to_str().unwrap()], "");
 
     // Each metric that they ask for is there.

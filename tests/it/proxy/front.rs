@@ -1,4 +1,4 @@
-//! A real proxy, with the configuration that the README gives.
+//! A real proxy, with the configuration in the manual.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -9,12 +9,14 @@ use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustls::ClientConfig;
 use tempfile::TempDir;
 
-use crate::support::{Connection, Issued, Request, Response, believing, closed_port, issue, wait_longer_for};
+use crate::support::{Connection, Issued, Request, Response, believing, closed_port, example, issue, wait_longer_for};
 
-/// The name in the README.
+const MANUAL: &str = "src/manual/proxy.md";
+
+/// The name in the manual.
 const NAME: &str = "hooks.example.com";
 
-/// Where hookbox listens in the README.
+/// Where hookbox listens in the manual.
 const UPSTREAM: &str = "127.0.0.1:5000";
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -61,17 +63,17 @@ impl Kind {
         }
     }
 
-    /// The README's text with another name, other ports and other certificates, within what makes it run here.
+    /// The manual's example with another name, other ports and other certificates, within what makes it run here.
     fn config(self, front: SocketAddr, upstream: SocketAddr) -> String {
         match self {
             Kind::Caddy => {
-                let text = replaced(&readme("caddyfile"), UPSTREAM, &upstream.to_string());
+                let text = replaced(&example(MANUAL, "caddyfile", ""), UPSTREAM, &upstream.to_string());
                 let site = format!("https://{NAME}:{} {{\n\ttls cert.pem key.pem", front.port());
                 let text = replaced(&text, &format!("{NAME} {{"), &site);
                 format!("{{\n\tadmin off\n\tauto_https off\n\tdefault_bind 127.0.0.1\n}}\n{text}")
             }
             Kind::Nginx => {
-                let text = replaced(&readme("nginx"), UPSTREAM, &upstream.to_string());
+                let text = replaced(&example(MANUAL, "nginx", ""), UPSTREAM, &upstream.to_string());
                 let text = replaced(&text, "listen 443 ", &format!("listen {front} "));
                 let text = replaced(&text, "listen [::]:443 ", &format!("listen 127.0.0.1:{} ", closed_port()));
                 let text = replaced(&text, &format!("/etc/letsencrypt/live/{NAME}/fullchain.pem"), "cert.pem");
@@ -96,19 +98,6 @@ impl Kind {
         };
         command
     }
-}
-
-/// The block of this language in the README.
-#[track_caller]
-fn readme(language: &str) -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let fence = format!("```{language}\n");
-    let mut blocks = text.split(&fence).skip(1);
-    let block =
-        blocks.next().and_then(|rest| rest.split("```").next()).unwrap_or_else(|| panic!("no {language} block"));
-    assert!(blocks.next().is_none(), "which {language} block?");
-    block.to_owned()
 }
 
 /// A text that is not there would leave the test without what it tests.

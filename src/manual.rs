@@ -1,0 +1,52 @@
+//! The manual, chapter by chapter: what `hookbox help TOPIC` prints. The chapters are Markdown that is read as it stands,
+//! on a terminal and on the web. Tests run their examples. What only contributors need is in `.github/CONTRIBUTING.md` and
+//! `tests/bench/FIGURES.md`, and not in the binary.
+
+// Until the command line prints the chapters.
+#![cfg_attr(not(test), allow(dead_code))]
+
+/// One chapter of the manual.
+pub struct Chapter {
+    pub name: &'static str,
+    /// One line for the list of topics; README.md has the same.
+    pub summary: &'static str,
+    /// Markdown, which begins with a `# ` heading.
+    pub text: &'static str,
+}
+
+macro_rules! chapter {
+    ($name:literal, $summary:literal) => {
+        Chapter { name: $name, summary: $summary, text: include_str!(concat!("manual/", $name, ".md")) }
+    };
+}
+
+/// From the first steps to the rare questions.
+pub const CHAPTERS: [Chapter; 19] = [
+    chapter!("start", "what hookbox does, the first delivery, the first secret"),
+    chapter!("install", "static binaries, on a Raspberry Pi, on a server"),
+    chapter!("config", "the config file"),
+    chapter!("sources", "providers, handshakes, senders of your own"),
+    chapter!("actions", "log, slack, http, command"),
+    chapter!("templates", "templates and expressions"),
+    chapter!("recipes", "ntfy, Gotify, Discord, Home Assistant, Matrix and others"),
+    chapter!("retries", "retries, dead jobs, pausing"),
+    chapter!("commands", "the command line"),
+    chapter!("page", "the page in the browser and its API"),
+    chapter!("metrics", "Prometheus metrics and alerts"),
+    chapter!("systemd", "running as a service, upgrading, moving"),
+    chapter!("proxy", "behind Caddy or nginx"),
+    chapter!("tunnel", "without a public address"),
+    chapter!("database", "the table, deleting old events, sparing SD cards"),
+    chapter!("backup", "backup and restore"),
+    chapter!("limits", "answers to senders, what untrusted clients can do"),
+    chapter!("doctor", "checking for common problems"),
+    chapter!("troubleshooting", "when things go wrong"),
+];
+
+/// The chapter of this name.
+pub fn find(name: &str) -> Option<&'static Chapter> {
+    CHAPTERS.iter().find(|chapter| chapter.name == name)
+}
+
+#[cfg(test)]
+mod tests;

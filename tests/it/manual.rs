@@ -1,0 +1,58 @@
+//! The configs in the README and in the manual are valid, word for word.
+
+use crate::support::{Home, SECRET, SOURCE, example};
+
+const CREDENTIALS: [(&str, &str); 6] = [
+    ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
+    ("BEHIND_SECRET", SECRET),
+    ("STRIPE_SECRET", "whsec_test"),
+    ("TWILIO_AUTH_TOKEN", SECRET),
+    ("META_APP_SECRET", SECRET),
+    ("META_VERIFY_TOKEN", SECRET),
+];
+
+/// What `check` prints for a config.
+#[track_caller]
+fn checked(config: &str) -> String {
+    let home = Home::with_config(config);
+    home.write("secret", SECRET);
+    let home = CREDENTIALS.iter().fold(home, |home, (name, value)| home.env(name, value));
+    let printed = home.run(["check"]).ok().text();
+    assert!(printed.contains("no problem found"), "{printed}");
+    printed
+}
+
+#[test]
+fn the_readme_runs_a_command_on_push() {
+    let printed = checked(&example("README.md", "toml", ""));
+    assert!(printed.contains("github:push") && printed.contains("./deploy.sh"), "{printed}");
+}
+
+#[test]
+fn config() {
+    let printed = checked(&example("src/manual/config.md", "toml", ""));
+    assert!(printed.contains("/webhooks/lab") && printed.contains("print"), "{printed}");
+}
+
+#[test]
+fn sources() {
+    let providers = example("src/manual/sources.md", "toml", "[sources.shop]");
+    let doorbell = example("src/manual/sources.md", "toml", "[sources.doorbell]");
+    let printed = checked(&(providers + &doorbell.replace("/etc/hookbox/doorbell", "secret")));
+    for name in ["shop", "calls", "whatsapp", "doorbell"] {
+        assert!(printed.contains(&format!("/webhooks/{name}")), "{printed}");
+    }
+}
+
+#[test]
+fn actions() {
+    let printed = checked(&(SOURCE.to_owned() + &example("src/manual/actions.md", "toml", "")));
+    assert!(printed.contains("when a job dies: team"), "{printed}");
+}
+
+#[test]
+fn page() {
+    let admin = example("src/manual/page.md", "toml", "");
+    let printed = checked(&(SOURCE.to_owned() + &admin.replace("/etc/hookbox/admin.token", "secret")));
+    assert!(printed.contains("192.168.1.5:5001"), "{printed}");
+}
