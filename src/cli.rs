@@ -3,6 +3,7 @@
 mod args;
 mod backup;
 mod check;
+mod commands;
 mod doctor;
 mod forward;
 mod help;
