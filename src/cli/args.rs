@@ -67,8 +67,12 @@ pub enum Command {
     Doctor {
         json: bool,
     },
-    /// Of the program, or of one command.
-    Help(Option<&'static str>),
+    /// `--help`, of the program or of one command.
+    Usage(Option<&'static str>),
+    /// The name of a command or of a chapter of the manual.
+    Help {
+        topic: Option<&'static str>,
+    },
     Version,
 }
 
@@ -160,7 +164,7 @@ impl Args {
     pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, UsageError> {
         let mut raw = Raw::read(words)?;
         if raw.switch("help") {
-            return Ok(Args::only(parse::help(&mut raw)?));
+            return Ok(Args::only(parse::usage(&mut raw)?));
         }
         if raw.switch("version") {
             return Ok(Args::only(Command::Version));

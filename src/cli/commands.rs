@@ -370,12 +370,13 @@ pub static COMMANDS: [CommandSpec; 17] = [
     },
     CommandSpec {
         name: "help",
-        summary: "Print this text, or the one of a command",
+        summary: "Print the help of a command, or a chapter of the manual",
         arguments: &[ArgumentSpec::optional(Value::Topic)],
         also: &[],
         options: &[],
-        description: "Without a topic it prints the help of the program.",
-        examples: &[("hookbox help list", "")],
+        description: "TOPIC is the name of a command or of a chapter; without it, both are listed. On a terminal the text \
+            is shown by $PAGER, else by less or more. An empty PAGER prints it as it is.",
+        examples: &[("hookbox help", ""), ("hookbox help recipes", "")],
         parse: parse::help,
     },
 ];

@@ -1,6 +1,7 @@
-//! The help of the program and of each command, made from the table of commands.
+//! The help of the program and of each command, made from the table of commands, and the chapters of the manual.
 
-use super::commands::{ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, EXAMPLES, EXIT_CODES, Example, OptionSpec};
+use super::commands::{self, ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, EXAMPLES, EXIT_CODES, Example, OptionSpec};
+use crate::manual::{self, CHAPTERS};
 
 /// What every terminal has.
 const COLUMNS: usize = 80;
@@ -11,12 +12,21 @@ const INDENT: usize = 2;
 /// Between the two columns of a list.
 const GAP: usize = 2;
 
-/// The help of the command of that name, or of the program as a whole.
-pub fn text(command: Option<&str>) -> String {
-    match command.and_then(super::commands::find) {
-        Some(command) => of_command(command),
-        None => of_program(),
-    }
+/// What `--help` prints: the help of the command of this name, or of the program as a whole.
+pub fn of(command: Option<&str>) -> String {
+    command.and_then(commands::find).map_or_else(of_program, of_command)
+}
+
+/// What `hookbox help TOPIC` prints: the help of a command, a chapter of the manual, or both where they have the same name.
+/// Without a topic, the help of the program and the list of chapters.
+pub fn about(topic: Option<&str>) -> String {
+    let Some(topic) = topic else {
+        let chapters = CHAPTERS.each_ref().map(|chapter| (chapter.name.to_owned(), chapter.summary));
+        return format!("{}\nThe manual, with hookbox help CHAPTER:\n{}", of_program(), list(&chapters));
+    };
+    let command = commands::find(topic).map(of_command);
+    let chapter = manual::find(topic).map(|chapter| chapter.text.to_owned());
+    command.into_iter().chain(chapter).collect::<Vec<_>>().join("\n")
 }
 
 fn of_program() -> String {
@@ -90,7 +100,7 @@ mod tests {
     use super::*;
 
     fn texts() -> impl Iterator<Item = String> {
-        std::iter::once(None).chain(COMMANDS.iter().map(|command| Some(command.name))).map(text)
+        std::iter::once(None).chain(COMMANDS.iter().map(|command| Some(command.name))).map(of)
     }
 
     #[test]
@@ -113,7 +123,7 @@ mod tests {
     #[test]
     fn the_program_names_every_command() {
         for command in &COMMANDS {
-            assert!(text(None).contains(&format!("\n  {}", command.usage())), "{}", command.name);
+            assert!(of(None).contains(&format!("\n  {}", command.usage())), "{}", command.name);
         }
     }
 

@@ -12,6 +12,10 @@ pub enum UsageError {
         word: String,
         closest: Option<&'static str>,
     },
+    UnknownTopic {
+        word: String,
+        closest: Option<&'static str>,
+    },
     UnknownOption {
         spelling: String,
         closest: Option<&'static str>,
@@ -75,6 +79,12 @@ impl Display for UsageError {
             UsageError::UnknownCommand { word, closest: None } => write!(f, "unknown command {word:?}"),
             UsageError::UnknownCommand { word, closest: Some(near) } => {
                 write!(f, "unknown command {word:?}; did you mean {near}?")
+            }
+            UsageError::UnknownTopic { word, closest: None } => {
+                write!(f, "no command and no chapter of the manual {word:?}; hookbox help lists them")
+            }
+            UsageError::UnknownTopic { word, closest: Some(near) } => {
+                write!(f, "no command and no chapter of the manual {word:?}; did you mean {near}?")
             }
             UsageError::UnknownOption { spelling, closest: None } => write!(f, "unknown option {spelling}"),
             UsageError::UnknownOption { spelling, closest: Some(near) } => {

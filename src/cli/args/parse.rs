@@ -152,11 +152,17 @@ pub fn systemd(raw: &mut Raw) -> Result<Command, UsageError> {
 }
 
 pub fn help(raw: &mut Raw) -> Result<Command, UsageError> {
-    match raw.word() {
-        None => Ok(Command::Help(None)),
-        Some(word) if word == "help" => help(raw),
-        Some(word) => Ok(Command::Help(Some(named(&word)?.name))),
-    }
+    let Some(word) = raw.word() else { return Ok(Command::Help { topic: None }) };
+    let topics = Value::Topic.choices();
+    let topic = topics.iter().copied().find(|topic| *topic == word);
+    let topic = topic.ok_or_else(|| UsageError::UnknownTopic { closest: closest(&word, topics), word })?;
+    Ok(Command::Help { topic: Some(topic) })
+}
+
+/// `--help`, beside a command or alone.
+pub(super) fn usage(raw: &mut Raw) -> Result<Command, UsageError> {
+    let command = raw.word().map(|word| named(&word)).transpose()?;
+    Ok(Command::Usage(command.map(|command| command.name)))
 }
 
 fn event_argument(raw: &mut Raw) -> Result<EventId, UsageError> {

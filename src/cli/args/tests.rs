@@ -119,14 +119,25 @@ fn check_tries_a_stored_event_or_a_file() {
 }
 
 #[test]
-fn help_is_given_wherever_it_is_asked_for() {
-    for line in ["--help", "-h", "help", "help help", "--json -h", "--nonsense=1 --help"] {
-        assert_eq!(command(line), Command::Help(None), "{line}");
+fn usage_is_printed_wherever_it_is_asked_for() {
+    for line in ["--help", "-h", "--json -h", "--nonsense=1 --help"] {
+        assert_eq!(command(line), Command::Usage(None), "{line}");
     }
-    for line in ["list --help", "--help list", "-h list", "help list", "list --nonsense -h", "list --limit x --help"] {
-        assert_eq!(command(line), Command::Help(Some("list")), "{line}");
+    for line in ["list --help", "--help list", "-h list", "list --nonsense -h", "list --limit x --help"] {
+        assert_eq!(command(line), Command::Usage(Some("list")), "{line}");
     }
-    assert_error("help nonsense", "unknown command \"nonsense\"");
+    assert_error("nonsense --help", "unknown command \"nonsense\"");
+}
+
+#[test]
+fn help_is_about_a_command_or_a_chapter() {
+    assert_eq!(command("help"), Command::Help { topic: None });
+    for topic in ["list", "help", "recipes", "doctor"] {
+        assert_eq!(command(&format!("help {topic}")), Command::Help { topic: Some(topic) });
+    }
+    assert_error("help nonsense", "no command and no chapter of the manual \"nonsense\"; hookbox help lists them");
+    assert_error("help recipe", "no command and no chapter of the manual \"recipe\"; did you mean recipes?");
+    assert_error("help list show", "help does not take \"show\"");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What a row of the table of commands says. The parser, the help, the completions and the man page read it.
 
 use crate::cli::args::{Command, Raw, UsageError};
+use crate::cli::commands::COMMANDS;
 use crate::event::Status;
+use crate::manual::CHAPTERS;
+use crate::provider;
 
 /// One command.
 #[derive(Debug)]
@@ -153,8 +156,17 @@ impl Value {
             Value::Status => Status::ALL.map(Status::as_str).to_vec(),
             Value::FinalStatus => [Status::Processed, Status::Error].map(Status::as_str).to_vec(),
             Value::LogLevel => vec!["error", "warn", "info", "debug"],
+            Value::Provider => provider::presets().map(|preset| preset.name).collect(),
+            Value::Topic => topics(),
             Value::Unit => vec!["service", "socket"],
             _ => Vec::new(),
         }
     }
+}
+
+/// A name may be both that of a command and that of a chapter.
+fn topics() -> Vec<&'static str> {
+    let chapters = CHAPTERS.iter().map(|chapter| chapter.name);
+    let chapters = chapters.filter(|name| COMMANDS.iter().all(|command| command.name != *name));
+    COMMANDS.iter().map(|command| command.name).chain(chapters).collect()
 }
