@@ -3,10 +3,12 @@
 mod args;
 mod backup;
 mod check;
+mod commands;
 mod doctor;
 mod forward;
 mod help;
 mod list;
+mod pager;
 mod pause;
 mod preview;
 mod progress;
@@ -110,7 +112,8 @@ fn run() -> Result<(), Failure> {
     let config = || args.load_config(&env).map_err(Failure::from);
     let mut out = io::stdout().lock();
     match &args.command {
-        Command::Help(topic) => Ok(out.write_all(help::text(*topic).as_bytes())?),
+        Command::Usage(command) => Ok(out.write_all(help::of(*command).as_bytes())?),
+        Command::Help { topic } => Ok(pager::show(&help::about(*topic), &mut out)?),
         Command::Version => Ok(writeln!(out, "hookbox {}", env!("CARGO_PKG_VERSION"))?),
         Command::Serve => {
             // The `log` action writes to standard output from its own thread.

@@ -2,9 +2,6 @@
 //! on a terminal and on the web. Tests run their examples. What only contributors need is in `.github/CONTRIBUTING.md` and
 //! `tests/bench/FIGURES.md`, and not in the binary.
 
-// Until the command line prints the chapters.
-#![cfg_attr(not(test), allow(dead_code))]
-
 /// One chapter of the manual.
 pub struct Chapter {
     pub name: &'static str,

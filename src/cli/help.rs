@@ -1,65 +1,137 @@
-//! The help texts.
+//! The help of the program and of each command, made from the table of commands, and the chapters of the manual.
 
-use super::args::Topic;
+use super::commands::{self, ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, EXAMPLES, EXIT_CODES, Example, OptionSpec};
+use crate::manual::{self, CHAPTERS};
 
-/// The text for the program as a whole, or for one command.
-pub fn text(topic: Option<Topic>) -> &'static str {
-    match topic {
-        None => include_str!("help/hookbox.txt"),
-        Some(Topic::Serve) => include_str!("help/serve.txt"),
-        Some(Topic::Check) => include_str!("help/check.txt"),
-        Some(Topic::List) => include_str!("help/list.txt"),
-        Some(Topic::Show) => include_str!("help/show.txt"),
-        Some(Topic::Stats) => include_str!("help/stats.txt"),
-        Some(Topic::Send) => include_str!("help/send.txt"),
-        Some(Topic::Replay) => include_str!("help/replay.txt"),
-        Some(Topic::Cancel) => include_str!("help/cancel.txt"),
-        Some(Topic::Pause) => include_str!("help/pause.txt"),
-        Some(Topic::Resume) => include_str!("help/resume.txt"),
-        Some(Topic::Forward) => include_str!("help/forward.txt"),
-        Some(Topic::Prune) => include_str!("help/prune.txt"),
-        Some(Topic::Backup) => include_str!("help/backup.txt"),
-        Some(Topic::Doctor) => include_str!("help/doctor.txt"),
-        Some(Topic::Providers) => include_str!("help/providers.txt"),
-        Some(Topic::Systemd) => include_str!("help/systemd.txt"),
+/// What every terminal has.
+const COLUMNS: usize = 80;
+
+/// Before a line of a list.
+const INDENT: usize = 2;
+
+/// Between the two columns of a list.
+const GAP: usize = 2;
+
+/// What `--help` prints: the help of the command of this name, or of the program as a whole.
+pub fn of(command: Option<&str>) -> String {
+    command.and_then(commands::find).map_or_else(of_program, of_command)
+}
+
+/// What `hookbox help TOPIC` prints: the help of a command, a chapter of the manual, or both where they have the same name.
+/// Without a topic, the help of the program and the list of chapters.
+pub fn about(topic: Option<&str>) -> String {
+    let Some(topic) = topic else {
+        let chapters = CHAPTERS.each_ref().map(|chapter| (chapter.name.to_owned(), chapter.summary));
+        return format!("{}\nThe manual, with hookbox help CHAPTER:\n{}", of_program(), list(&chapters));
+    };
+    let command = commands::find(topic).map(of_command);
+    let chapter = manual::find(topic).map(|chapter| chapter.text.to_owned());
+    command.into_iter().chain(chapter).collect::<Vec<_>>().join("\n")
+}
+
+fn of_program() -> String {
+    let commands = COMMANDS.each_ref().map(|command| (command.usage(), command.summary));
+    let codes = EXIT_CODES.map(|(code, meaning)| (code.to_owned(), meaning));
+    let parts = [
+        wrap(ABOUT, 0),
+        "Usage: hookbox [OPTIONS] [COMMAND]\n".to_owned(),
+        format!("Commands:\n{}", list(&commands)),
+        format!("Options, before or after the command:\n{}", options(&COMMON_OPTIONS)),
+        format!("Exit codes:\n{}", list(&codes)),
+        examples(&EXAMPLES),
+    ];
+    parts.join("\n")
+}
+
+fn of_command(command: &CommandSpec) -> String {
+    let usage = command.usages().map(|usage| format!("hookbox {usage} [OPTIONS]\n"));
+    let usage = usage.collect::<Vec<_>>().join("       ");
+    let options = match command.options {
+        [] => "Options: see hookbox --help\n".to_owned(),
+        own => format!("Options:\n{}Further options: see hookbox --help\n", options(own)),
+    };
+    let mut parts = vec![format!("{}.\n", command.summary), format!("Usage: {usage}")];
+    parts.extend(command.description.split("\n\n").map(|paragraph| wrap(paragraph, 0)));
+    parts.extend([options, examples(command.examples)]);
+    parts.join("\n")
+}
+
+fn options(options: &[OptionSpec]) -> String {
+    list(&options.iter().map(|option| (option.usage(), option.help)).collect::<Vec<_>>())
+}
+
+/// What each command line is for stands beside it, where that is said.
+fn examples(examples: &[Example]) -> String {
+    let title = if examples.len() == 1 { "Example" } else { "Examples" };
+    let examples: Vec<_> = examples.iter().map(|(line, purpose)| ((*line).to_owned(), *purpose)).collect();
+    format!("{title}:\n{}", list(&examples))
+}
+
+/// Two columns, the second of which is wrapped.
+fn list(rows: &[(String, &str)]) -> String {
+    let text_at = INDENT + rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + GAP;
+    let row = |(name, text): &(String, &str)| {
+        let text = wrap(text, text_at);
+        let first = format!("{:INDENT$}{name}", "");
+        format!("{first:text_at$}{}", text.trim_start()).trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Lines of at most [`COLUMNS`], each of which begins with `indent` spaces.
+fn wrap(text: &str, indent: usize) -> String {
+    let mut lines = String::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && indent + line.len() + 1 + word.len() > COLUMNS {
+            lines.push_str(&format!("{:indent$}{line}\n", ""));
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
     }
+    lines + &format!("{:indent$}{line}\n", "")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What every terminal has.
-    const MAX_COLUMNS: usize = 80;
-
-    fn topics() -> impl Iterator<Item = Option<Topic>> {
-        std::iter::once(None).chain(Topic::ALL.map(Some))
+    fn texts() -> impl Iterator<Item = String> {
+        std::iter::once(None).chain(COMMANDS.iter().map(|command| Some(command.name))).map(of)
     }
 
     #[test]
     fn every_text_fits_a_terminal() {
-        for topic in topics() {
-            for line in text(topic).lines() {
-                assert!(line.chars().count() <= MAX_COLUMNS, "{topic:?}: {line}");
-                assert!(!line.ends_with(' '), "{topic:?}: {line}");
+        for text in texts() {
+            for line in text.lines() {
+                assert!(line.chars().count() <= COLUMNS && !line.ends_with(' '), "{line}");
             }
-            assert!(text(topic).ends_with('\n'), "{topic:?}");
+            assert!(text.ends_with('\n') && !text.contains("\n\n\n"), "{text}");
         }
     }
 
     #[test]
     fn every_text_has_its_usage_and_an_example() {
-        for topic in topics() {
-            assert!(text(topic).contains("Usage: hookbox"), "{topic:?}");
-            assert!(text(topic).contains("Example"), "{topic:?}");
+        for text in texts() {
+            assert!(text.contains("\nUsage: hookbox") && text.contains("\nExample"), "{text}");
         }
     }
 
     #[test]
     fn the_program_names_every_command() {
-        for topic in Topic::ALL {
-            let line = format!("\n  {} ", topic.as_str());
-            assert!(text(None).contains(&line), "{topic:?}");
+        for command in &COMMANDS {
+            assert!(of(None).contains(&format!("\n  {}", command.usage())), "{}", command.name);
         }
+    }
+
+    #[test]
+    fn a_list_has_two_columns() {
+        let rows = [("-a, --all".to_owned(), "word ".repeat(20)), ("-b".to_owned(), String::new())];
+        let text = list(&rows.each_ref().map(|(name, text)| (name.clone(), text.as_str())));
+        let words = |count| "word ".repeat(count).trim_end().to_owned();
+        assert_eq!(text, format!("  -a, --all  {}\n             {}\n  -b\n", words(13), words(7)));
     }
 }

@@ -28,6 +28,7 @@ mod admin;
 mod browser;
 
 mod cli;
+mod help;
 mod config;
 mod look;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use super::{OPTIONS, Topic};
+use crate::cli::commands;
 use crate::suggest::closest;
 
 /// Why the command line cannot be understood. Its text ends with where to look.
@@ -12,13 +12,17 @@ pub enum UsageError {
         word: String,
         closest: Option<&'static str>,
     },
+    UnknownTopic {
+        word: String,
+        closest: Option<&'static str>,
+    },
     UnknownOption {
         spelling: String,
         closest: Option<&'static str>,
     },
     /// The option exists, but not for this command.
     ForeignOption {
-        topic: Topic,
+        command: &'static str,
         option: &'static str,
     },
     Repeated(&'static str),
@@ -33,35 +37,37 @@ pub enum UsageError {
         variable: &'static str,
         reason: String,
     },
-    MissingWord {
-        topic: Topic,
+    MissingArgument {
+        command: &'static str,
         what: &'static str,
     },
-    BadWord {
-        topic: Topic,
+    BadArgument {
+        command: &'static str,
         reason: String,
     },
     ExtraWord {
-        topic: Topic,
+        command: &'static str,
         word: String,
     },
 }
 
 impl UsageError {
-    pub(super) fn unknown_option(spelling: String, name: &str) -> UsageError {
-        UsageError::UnknownOption { spelling, closest: closest(name, OPTIONS.map(|(known, _)| known)) }
+    pub(super) fn unknown_option(spelling: String) -> UsageError {
+        let known = || commands::options().map(|option| option.long);
+        let closest = spelling.strip_prefix("--").and_then(|name| closest(name, known()));
+        UsageError::UnknownOption { spelling, closest }
     }
 
     pub(super) fn from_lexopt(error: lexopt::Error) -> UsageError {
         UsageError::Spelling(error.to_string())
     }
 
-    fn topic(&self) -> Option<Topic> {
+    fn command(&self) -> Option<&'static str> {
         match self {
-            UsageError::ForeignOption { topic, .. }
-            | UsageError::MissingWord { topic, .. }
-            | UsageError::BadWord { topic, .. }
-            | UsageError::ExtraWord { topic, .. } => Some(*topic),
+            UsageError::ForeignOption { command, .. }
+            | UsageError::MissingArgument { command, .. }
+            | UsageError::BadArgument { command, .. }
+            | UsageError::ExtraWord { command, .. } => Some(command),
             _ => None,
         }
     }
@@ -74,23 +80,29 @@ impl Display for UsageError {
             UsageError::UnknownCommand { word, closest: Some(near) } => {
                 write!(f, "unknown command {word:?}; did you mean {near}?")
             }
+            UsageError::UnknownTopic { word, closest: None } => {
+                write!(f, "no command and no chapter of the manual {word:?}; hookbox help lists them")
+            }
+            UsageError::UnknownTopic { word, closest: Some(near) } => {
+                write!(f, "no command and no chapter of the manual {word:?}; did you mean {near}?")
+            }
             UsageError::UnknownOption { spelling, closest: None } => write!(f, "unknown option {spelling}"),
             UsageError::UnknownOption { spelling, closest: Some(near) } => {
                 write!(f, "unknown option {spelling}; did you mean --{near}?")
             }
-            UsageError::ForeignOption { topic, option } => write!(f, "{} takes no --{option}", topic.as_str()),
+            UsageError::ForeignOption { command, option } => write!(f, "{command} takes no --{option}"),
             UsageError::Repeated(option) => write!(f, "--{option} is given twice; take one of them out"),
             UsageError::Contradiction(one, other) => write!(f, "--{one} and --{other} exclude each other"),
             UsageError::Spelling(message) => f.write_str(message),
             UsageError::BadValue { option, reason } => write!(f, "--{option}: {reason}"),
             UsageError::BadVariable { variable, reason } => write!(f, "{variable}: {reason}"),
-            UsageError::MissingWord { topic, what } => write!(f, "{} needs {what}", topic.as_str()),
-            UsageError::BadWord { topic, reason } => write!(f, "{}: {reason}", topic.as_str()),
-            UsageError::ExtraWord { topic, word } => write!(f, "{} does not take {word:?}", topic.as_str()),
+            UsageError::MissingArgument { command, what } => write!(f, "{command} needs {what}"),
+            UsageError::BadArgument { command, reason } => write!(f, "{command}: {reason}"),
+            UsageError::ExtraWord { command, word } => write!(f, "{command} does not take {word:?}"),
         }?;
-        match self.topic() {
+        match self.command() {
             None => f.write_str("\nsee hookbox --help"),
-            Some(topic) => write!(f, "\nsee hookbox {} --help", topic.as_str()),
+            Some(command) => write!(f, "\nsee hookbox {command} --help"),
         }
     }
 }

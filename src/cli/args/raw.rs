@@ -6,52 +6,58 @@ use std::fmt::Display;
 
 use lexopt::Arg;
 
-use super::{OPTIONS, UsageError};
+use super::UsageError;
+use crate::cli::commands::{self, COMMANDS, CommandSpec, OptionSpec};
 
-/// Options that exist, each at most once, and the words between them in their order.
-#[derive(Default)]
-pub(super) struct Raw {
-    pub(super) words: Vec<OsString>,
-    pub(super) flags: Vec<&'static str>,
-    pub(super) values: BTreeMap<&'static str, OsString>,
+/// Options that exist, each at most once, and the words between them in their order. Each is taken out where it is read, so
+/// that what is left at the end does not belong to the command.
+pub struct Raw {
+    pub(super) command: &'static CommandSpec,
+    words: Vec<OsString>,
+    switches: Vec<&'static str>,
+    values: BTreeMap<&'static str, OsString>,
+    /// How many arguments of the command have been taken.
+    taken: usize,
 }
 
 impl Raw {
-    /// Somebody who asks for help beside an option that does not exist gets help: the unknown option waits until all is
-    /// read.
+    /// An unknown option is no error where help is asked for, so it waits until everything is read.
     pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Raw, UsageError> {
-        let mut raw = Raw::default();
+        let (values, serve) = (BTreeMap::new(), &COMMANDS[0]);
+        let mut raw = Raw { command: serve, words: Vec::new(), switches: Vec::new(), values, taken: 0 };
         let mut unknown = None;
         let mut parser = lexopt::Parser::from_args(words);
         while let Some(arg) = parser.next().map_err(UsageError::from_lexopt)? {
-            let (spelling, name) = match arg {
+            let (spelling, found) = match arg {
                 Arg::Value(word) => {
                     raw.words.push(word);
                     continue;
                 }
-                Arg::Short(letter) => (format!("-{letter}"), long_name(letter).to_owned()),
-                Arg::Long(name) => (format!("--{name}"), name.to_owned()),
+                Arg::Short(letter) => (format!("-{letter}"), find(|option| option.short == Some(letter))),
+                Arg::Long(name) => (format!("--{name}"), find(|option| option.long == name)),
             };
-            match OPTIONS.iter().find(|(known, _)| *known == name) {
-                Some((name, true)) => raw.add_value(name, parser.value().map_err(UsageError::from_lexopt)?)?,
-                Some((name, false)) => raw.add_flag(name)?,
+            match found {
+                Some(OptionSpec { long, value: Some(_), .. }) => {
+                    raw.add_value(long, parser.value().map_err(UsageError::from_lexopt)?)?;
+                }
+                Some(OptionSpec { long, value: None, .. }) => raw.add_switch(long)?,
                 None => {
                     parser.optional_value();
-                    unknown.get_or_insert(UsageError::unknown_option(spelling, &name));
+                    unknown.get_or_insert(UsageError::unknown_option(spelling));
                 }
             }
         }
         match unknown {
-            Some(error) if !raw.flags.contains(&"help") => Err(error),
+            Some(error) if !raw.switches.contains(&"help") => Err(error),
             _ => Ok(raw),
         }
     }
 
-    fn add_flag(&mut self, name: &'static str) -> Result<(), UsageError> {
-        if self.flags.contains(&name) {
+    fn add_switch(&mut self, name: &'static str) -> Result<(), UsageError> {
+        if self.switches.contains(&name) {
             return Err(UsageError::Repeated(name));
         }
-        self.flags.push(name);
+        self.switches.push(name);
         Ok(())
     }
 
@@ -62,10 +68,10 @@ impl Raw {
         }
     }
 
-    pub(super) fn flag(&mut self, name: &'static str) -> bool {
-        let given = self.flags.len();
-        self.flags.retain(|flag| *flag != name);
-        self.flags.len() < given
+    pub(super) fn switch(&mut self, name: &'static str) -> bool {
+        let given = self.switches.len();
+        self.switches.retain(|switch| *switch != name);
+        self.switches.len() < given
     }
 
     pub(super) fn value(&mut self, name: &'static str) -> Option<OsString> {
@@ -83,19 +89,46 @@ impl Raw {
         parse(text).map(Some).map_err(|error| bad(error.to_string()))
     }
 
-    /// The next word. One that is no UTF-8 names nothing we have, and the message about that needs it readable.
+    /// The next word as it was written: the name of a file need not be UTF-8.
+    pub(super) fn os_word(&mut self) -> Option<OsString> {
+        (!self.words.is_empty()).then(|| self.words.remove(0))
+    }
+
+    /// The next word. One that is not UTF-8 is no name of ours, and readable in the message about that.
     pub(super) fn word(&mut self) -> Option<String> {
-        if self.words.is_empty() {
-            return None;
+        self.os_word().map(|word| word.to_string_lossy().into_owned())
+    }
+
+    /// The next argument of the command, which it needs.
+    pub(super) fn argument(&mut self) -> Result<String, UsageError> {
+        let word = self.word().ok_or_else(|| self.missing())?;
+        self.taken += 1;
+        Ok(word)
+    }
+
+    /// The error for the next argument that is not given.
+    pub(super) fn missing(&self) -> UsageError {
+        let what = self.command.arguments.get(self.taken).map_or("no argument", |argument| argument.missing);
+        UsageError::MissingArgument { command: self.command.name, what }
+    }
+
+    pub(super) fn bad_argument(&self, reason: String) -> UsageError {
+        UsageError::BadArgument { command: self.command.name, reason }
+    }
+
+    /// Errs with the first word or option that the command has not taken.
+    pub(super) fn check_nothing_is_left(&mut self) -> Result<(), UsageError> {
+        let command = self.command.name;
+        if let Some(word) = self.word() {
+            return Err(UsageError::ExtraWord { command, word });
         }
-        Some(self.words.remove(0).to_string_lossy().into_owned())
+        match self.switches.first().or(self.values.keys().next()) {
+            Some(option) => Err(UsageError::ForeignOption { command, option }),
+            None => Ok(()),
+        }
     }
 }
 
-fn long_name(letter: char) -> &'static str {
-    match letter {
-        'h' => "help",
-        'V' => "version",
-        _ => "",
-    }
+fn find(is_meant: impl Fn(&OptionSpec) -> bool) -> Option<&'static OptionSpec> {
+    commands::options().find(|option| is_meant(option))
 }

@@ -2,7 +2,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use super::*;
-use crate::cli::help;
+use crate::cli::commands::{self, COMMANDS, COMMON_OPTIONS, CommandSpec, OptionSpec, Value};
 
 fn parse(line: &str) -> Result<Args, UsageError> {
     Args::parse(line.split_whitespace().map(OsString::from))
@@ -119,14 +119,25 @@ fn check_tries_a_stored_event_or_a_file() {
 }
 
 #[test]
-fn help_is_given_wherever_it_is_asked_for() {
-    for line in ["--help", "-h", "help", "help help", "--json -h", "--nonsense=1 --help"] {
-        assert_eq!(command(line), Command::Help(None), "{line}");
+fn usage_is_printed_wherever_it_is_asked_for() {
+    for line in ["--help", "-h", "--json -h", "--nonsense=1 --help"] {
+        assert_eq!(command(line), Command::Usage(None), "{line}");
     }
-    for line in ["list --help", "--help list", "-h list", "help list", "list --nonsense -h", "list --limit x --help"] {
-        assert_eq!(command(line), Command::Help(Some(Topic::List)), "{line}");
+    for line in ["list --help", "--help list", "-h list", "list --nonsense -h", "list --limit x --help"] {
+        assert_eq!(command(line), Command::Usage(Some("list")), "{line}");
     }
-    assert_error("help nonsense", "unknown command \"nonsense\"");
+    assert_error("nonsense --help", "unknown command \"nonsense\"");
+}
+
+#[test]
+fn help_is_about_a_command_or_a_chapter() {
+    assert_eq!(command("help"), Command::Help { topic: None });
+    for topic in ["list", "help", "recipes", "doctor"] {
+        assert_eq!(command(&format!("help {topic}")), Command::Help { topic: Some(topic) });
+    }
+    assert_error("help nonsense", "no command and no chapter of the manual \"nonsense\"; hookbox help lists them");
+    assert_error("help recipe", "no command and no chapter of the manual \"recipe\"; did you mean recipes?");
+    assert_error("help list show", "help does not take \"show\"");
 }
 
 #[test]
@@ -210,50 +221,44 @@ fn the_command_line_overrides_the_config() {
     assert_eq!((config.admin.listen, config.admin.hosts), (AdminListen::Off, vec!["pi".to_owned()]));
 }
 
-/// A value that each option takes.
-fn with_value(option: &str) -> String {
-    match option {
-        "status" => "--status error".to_owned(),
-        "listen" | "admin" => format!("--{option} 127.0.0.1:0"),
-        "log-level" => "--log-level warn".to_owned(),
-        "since" => "--since 2h".to_owned(),
-        "older-than" => "--older-than 30d".to_owned(),
-        "help" | "version" | "json" | "body" | "curl" | "follow" | "dry-run" | "vacuum" => format!("--{option}"),
-        other => format!("--{other} 1"),
-    }
+/// The option, with a value that it takes.
+fn given(option: &OptionSpec) -> String {
+    let value = match option.value {
+        None => return format!("--{}", option.long),
+        Some(Value::Address) => "127.0.0.1:0",
+        Some(Value::Duration) => "2h",
+        Some(value) => value.choices().last().copied().unwrap_or("1"),
+    };
+    format!("--{} {value}", option.long)
 }
 
-/// What a command needs besides, for an option to make sense.
-fn needed_beside(topic: Topic, option: &str) -> &'static str {
-    match topic {
-        Topic::Serve | Topic::List | Topic::Stats | Topic::Providers | Topic::Systemd => "",
-        Topic::Prune | Topic::Doctor => "",
-        Topic::Backup => "file",
-        Topic::Check if matches!(option, "source" | "type") => "--file f",
-        Topic::Check => "",
-        Topic::Forward => "1 http://localhost",
-        Topic::Show | Topic::Send | Topic::Replay | Topic::Cancel | Topic::Pause | Topic::Resume => "1",
+/// The arguments that a command needs, and what else an option needs to make sense.
+fn needed_beside(command: &CommandSpec, option: &str) -> String {
+    match (command.name, option) {
+        ("check", "source" | "type") => "--file f".to_owned(),
+        _ => command.arguments.iter().filter(|argument| !argument.missing.is_empty()).map(|_| "1 ").collect(),
     }
 }
 
 #[test]
-fn the_help_tells_of_every_option_that_is_taken_and_of_no_other() {
-    let (global, own) = OPTIONS
-        .map(|(option, _)| option)
-        .into_iter()
-        .partition::<Vec<_>, _>(|option| parse(&format!("serve {}", with_value(option))).is_ok());
-    let tells = |topic, option: &str| {
-        let (first, second) = (format!("--{option} "), format!(", --{option} "));
-        help::text(topic).lines().map(str::trim_start).any(|line| line.starts_with(&first) || line.contains(&second))
-    };
-    for option in global {
-        assert!(tells(None, option), "--{option}");
-    }
-    for topic in Topic::ALL {
-        for option in &own {
-            let word = needed_beside(topic, option);
-            let taken = parse(&format!("{} {word} {}", topic.as_str(), with_value(option))).is_ok();
-            assert_eq!(tells(Some(topic), option), taken, "{topic:?} --{option}");
+fn every_command_takes_its_options_and_no_others() {
+    for command in &COMMANDS {
+        for option in commands::options().filter(|option| !matches!(option.long, "help" | "version")) {
+            let line = format!("{} {} {}", command.name, needed_beside(command, option.long), given(option));
+            let has = |options: &[OptionSpec]| options.iter().any(|one| one.long == option.long);
+            if has(command.options) || has(&COMMON_OPTIONS) {
+                assert!(parse(&line).is_ok(), "{line}");
+            } else {
+                assert_error(&line, &format!("{} takes no --{}", command.name, option.long));
+            }
         }
+    }
+}
+
+#[test]
+fn an_option_takes_a_value_for_every_command_or_for_none() {
+    for option in commands::options() {
+        let named_so = commands::options().filter(|other| other.long == option.long);
+        assert!(named_so.into_iter().all(|other| other.value.is_some() == option.value.is_some()), "{}", option.long);
     }
 }

@@ -1,0 +1,204 @@
+//! The options and arguments of each command, taken out of the command line and made into values.
+
+use std::path::PathBuf;
+
+use log::LevelFilter;
+
+use super::{
+    CancelArgs, CheckArgs, Command, ListArgs, PruneArgs, Raw, ReplayArgs, SelectionArgs, SendArgs, ShowArgs, ShowForm,
+    UsageError,
+};
+use crate::cli::commands::{self, COMMANDS, CommandSpec, Value};
+use crate::event::{EventId, Status};
+use crate::suggest::closest;
+use crate::units::parse_duration;
+
+/// A screenful or two.
+const DEFAULT_LIST_LIMIT: u32 = 50;
+
+/// The command that the next word names; without a word it is `serve`.
+pub(super) fn command(raw: &mut Raw) -> Result<Command, UsageError> {
+    if let Some(word) = raw.word() {
+        raw.command = named(&word)?;
+    }
+    let command = (raw.command.parse)(raw)?;
+    raw.check_nothing_is_left()?;
+    Ok(command)
+}
+
+fn named(word: &str) -> Result<&'static CommandSpec, UsageError> {
+    commands::find(word).ok_or_else(|| UsageError::UnknownCommand {
+        word: word.to_owned(),
+        closest: closest(word, COMMANDS.iter().map(|command| command.name)),
+    })
+}
+
+pub fn serve(_: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Serve)
+}
+
+pub fn check(raw: &mut Raw) -> Result<Command, UsageError> {
+    let (event, file) = (raw.parsed("event", event_id)?, raw.value("file").map(PathBuf::from));
+    let args = match (event, file) {
+        (None, None) => CheckArgs::Config,
+        (Some(id), None) => CheckArgs::Event(id),
+        (None, Some(file)) => {
+            CheckArgs::File { file, source: raw.parsed("source", any_text)?, event_type: raw.parsed("type", any_text)? }
+        }
+        (Some(_), Some(_)) => return Err(UsageError::Contradiction("event", "file")),
+    };
+    Ok(Command::Check(args))
+}
+
+pub fn list(raw: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::List(ListArgs {
+        status: raw.parsed("status", status)?,
+        source: raw.parsed("source", any_text)?,
+        event_type: raw.parsed("event", any_text)?,
+        since: raw.parsed("since", parse_duration)?,
+        limit: raw.parsed("limit", limit)?.unwrap_or(DEFAULT_LIST_LIMIT),
+        json: raw.switch("json"),
+        follow: raw.switch("follow"),
+    }))
+}
+
+pub fn show(raw: &mut Raw) -> Result<Command, UsageError> {
+    let id = event_argument(raw)?;
+    let forms = [("json", ShowForm::Json), ("body", ShowForm::Body), ("curl", ShowForm::Curl)];
+    let asked: Vec<_> = forms.into_iter().filter(|(name, _)| raw.switch(name)).collect();
+    let form = match asked[..] {
+        [] => ShowForm::Text,
+        [(_, form)] => form,
+        [(one, _), (other, _), ..] => return Err(UsageError::Contradiction(one, other)),
+    };
+    Ok(Command::Show(ShowArgs { id, form }))
+}
+
+pub fn stats(raw: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Stats { json: raw.switch("json") })
+}
+
+pub fn send(raw: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Send(SendArgs {
+        source: raw.argument()?,
+        event_type: raw.parsed("event", any_text)?,
+        file: raw.value("file").map(PathBuf::from),
+        delivery_id: raw.parsed("id", any_text)?,
+        url: raw.parsed("url", any_text)?,
+    }))
+}
+
+pub fn replay(raw: &mut Raw) -> Result<Command, UsageError> {
+    let (action, selection) = (raw.parsed("action", any_text)?, selection(raw)?);
+    if selection.is_empty() {
+        return Err(raw.missing());
+    }
+    Ok(Command::Replay(ReplayArgs { selection, action, dry_run: raw.switch("dry-run") }))
+}
+
+/// An action alone selects all its open jobs.
+pub fn cancel(raw: &mut Raw) -> Result<Command, UsageError> {
+    let (action, selection) = (raw.parsed("action", any_text)?, selection(raw)?);
+    if selection.is_empty() && action.is_none() {
+        return Err(raw.missing());
+    }
+    Ok(Command::Cancel(CancelArgs { selection, action }))
+}
+
+fn selection(raw: &mut Raw) -> Result<SelectionArgs, UsageError> {
+    let mut ids = Vec::new();
+    while let Some(word) = raw.word() {
+        ids.push(event_id(&word).map_err(|reason| raw.bad_argument(reason))?);
+    }
+    Ok(SelectionArgs { ids, status: raw.parsed("status", status)?, since: raw.parsed("since", parse_duration)? })
+}
+
+pub fn pause(raw: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Pause(raw.argument()?))
+}
+
+pub fn resume(raw: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Resume(raw.argument()?))
+}
+
+pub fn forward(raw: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Forward { id: event_argument(raw)?, url: raw.argument()? })
+}
+
+pub fn prune(raw: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Prune(PruneArgs {
+        older_than: raw.parsed("older-than", parse_duration)?,
+        status: raw.parsed("status", final_status)?,
+        dry_run: raw.switch("dry-run"),
+        vacuum: raw.switch("vacuum"),
+    }))
+}
+
+pub fn backup(raw: &mut Raw) -> Result<Command, UsageError> {
+    let file = raw.os_word().filter(|file| !file.is_empty()).ok_or_else(|| raw.missing())?;
+    Ok(Command::Backup { file: PathBuf::from(file) })
+}
+
+pub fn doctor(raw: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Doctor { json: raw.switch("json") })
+}
+
+pub fn providers(raw: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Providers { name: raw.word() })
+}
+
+pub fn systemd(raw: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Systemd { unit: raw.word() })
+}
+
+pub fn help(raw: &mut Raw) -> Result<Command, UsageError> {
+    let Some(word) = raw.word() else { return Ok(Command::Help { topic: None }) };
+    let topics = Value::Topic.choices();
+    let topic = topics.iter().copied().find(|topic| *topic == word);
+    let topic = topic.ok_or_else(|| UsageError::UnknownTopic { closest: closest(&word, topics), word })?;
+    Ok(Command::Help { topic: Some(topic) })
+}
+
+/// `--help`, beside a command or alone.
+pub(super) fn usage(raw: &mut Raw) -> Result<Command, UsageError> {
+    let command = raw.word().map(|word| named(&word)).transpose()?;
+    Ok(Command::Usage(command.map(|command| command.name)))
+}
+
+fn event_argument(raw: &mut Raw) -> Result<EventId, UsageError> {
+    event_id(&raw.argument()?).map_err(|reason| raw.bad_argument(reason))
+}
+
+fn any_text(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("the value is empty") } else { Ok(text.to_owned()) }
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    Status::parse(text).ok_or_else(|| none_of("status", text, Value::Status))
+}
+
+fn final_status(text: &str) -> Result<Status, String> {
+    match status(text)? {
+        Status::Unprocessed => Err("what is unprocessed is never pruned; write processed or error".to_owned()),
+        status => Ok(status),
+    }
+}
+
+fn limit(text: &str) -> Result<u32, String> {
+    let limit = text.parse().ok().filter(|limit| *limit > 0);
+    limit.ok_or_else(|| format!("{text:?} is no number of events; write 1 or more"))
+}
+
+fn event_id(text: &str) -> Result<EventId, String> {
+    let id = text.parse().ok().filter(|id| *id > 0);
+    id.map(EventId).ok_or_else(|| format!("{text:?} is no event's ID; write a number as hookbox list prints it"))
+}
+
+pub(super) fn log_level(text: &str) -> Result<LevelFilter, String> {
+    let level = text.parse().ok().filter(|_| Value::LogLevel.choices().contains(&text));
+    level.ok_or_else(|| none_of("level", text, Value::LogLevel))
+}
+
+fn none_of(what: &str, text: &str, value: Value) -> String {
+    format!("no {what} {text:?}; write one of: {}", value.choices().join(", "))
+}

@@ -1,0 +1,172 @@
+//! What a row of the table of commands says. The parser, the help, the completions and the man page read it.
+
+use crate::cli::args::{Command, Raw, UsageError};
+use crate::cli::commands::COMMANDS;
+use crate::event::Status;
+use crate::manual::CHAPTERS;
+use crate::provider;
+
+/// One command.
+#[derive(Debug)]
+pub struct CommandSpec {
+    pub name: &'static str,
+    /// What it does, as an instruction, without a full stop; fits into the list of commands.
+    pub summary: &'static str,
+    pub arguments: &'static [ArgumentSpec],
+    /// Further ways to call it, after its name, beside the one that follows from its arguments.
+    pub also: &'static [&'static str],
+    /// Those of its own, beside the common ones.
+    pub options: &'static [OptionSpec],
+    /// Paragraphs, with an empty line between two.
+    pub description: &'static str,
+    pub examples: &'static [Example],
+    /// Takes its options and arguments out of the words of the command line.
+    pub parse: fn(&mut Raw) -> Result<Command, UsageError>,
+}
+
+/// A word after the command.
+#[derive(Debug)]
+pub struct ArgumentSpec {
+    pub value: Value,
+    pub count: Count,
+    /// Completes "needs ...", where it is missing.
+    pub missing: &'static str,
+}
+
+/// How often an argument is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    Once,
+    AtMostOnce,
+    Several,
+}
+
+/// An option, given at most once.
+#[derive(Debug)]
+pub struct OptionSpec {
+    pub long: &'static str,
+    pub short: Option<char>,
+    /// `None` for a switch.
+    pub value: Option<Value>,
+    pub help: &'static str,
+}
+
+/// A command line, and what it is for where that is not obvious.
+pub type Example = (&'static str, &'static str);
+
+/// What an option or an argument takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    Action,
+    Address,
+    Count,
+    DeliveryId,
+    Duration,
+    EventId,
+    EventType,
+    File,
+    /// Of an event that is done.
+    FinalStatus,
+    LogLevel,
+    Provider,
+    Source,
+    Status,
+    Topic,
+    Unit,
+    Url,
+}
+
+impl OptionSpec {
+    pub const fn switch(long: &'static str, help: &'static str) -> OptionSpec {
+        OptionSpec { long, short: None, value: None, help }
+    }
+
+    pub const fn with_value(long: &'static str, value: Value, help: &'static str) -> OptionSpec {
+        OptionSpec { long, short: None, value: Some(value), help }
+    }
+
+    /// `-h, --help` or `--limit N`
+    pub fn usage(&self) -> String {
+        let short = self.short.map_or(String::new(), |short| format!("-{short}, "));
+        let value = self.value.map_or(String::new(), |value| format!(" {}", value.name()));
+        format!("{short}--{}{value}", self.long)
+    }
+}
+
+impl ArgumentSpec {
+    pub const fn once(value: Value, missing: &'static str) -> ArgumentSpec {
+        ArgumentSpec { value, count: Count::Once, missing }
+    }
+
+    pub const fn optional(value: Value) -> ArgumentSpec {
+        ArgumentSpec { value, count: Count::AtMostOnce, missing: "" }
+    }
+
+    pub const fn several(value: Value, missing: &'static str) -> ArgumentSpec {
+        ArgumentSpec { value, count: Count::Several, missing }
+    }
+
+    fn usage(&self) -> String {
+        let name = self.value.name();
+        match self.count {
+            Count::Once => name.to_owned(),
+            Count::AtMostOnce => format!("[{name}]"),
+            Count::Several => format!("{name}..."),
+        }
+    }
+}
+
+impl CommandSpec {
+    /// `show ID`
+    pub fn usage(&self) -> String {
+        let arguments = self.arguments.iter().map(|argument| format!(" {}", argument.usage()));
+        self.name.to_owned() + &arguments.collect::<String>()
+    }
+
+    /// Every way to call it.
+    pub fn usages(&self) -> impl Iterator<Item = String> {
+        std::iter::once(self.usage()).chain(self.also.iter().map(|also| format!("{} {also}", self.name)))
+    }
+}
+
+impl Value {
+    /// As it stands in a usage line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Value::Action => "ACTION",
+            Value::Address => "ADDRESS",
+            Value::Count => "N",
+            Value::DeliveryId | Value::EventId => "ID",
+            Value::Duration => "DURATION",
+            Value::EventType => "TYPE",
+            Value::File => "FILE",
+            Value::FinalStatus | Value::Status => "STATUS",
+            Value::LogLevel => "LEVEL",
+            Value::Provider => "PROVIDER",
+            Value::Source => "SOURCE",
+            Value::Topic => "TOPIC",
+            Value::Unit => "UNIT",
+            Value::Url => "URL",
+        }
+    }
+
+    /// All that it can be, where that is known; else none.
+    pub fn choices(self) -> Vec<&'static str> {
+        match self {
+            Value::Status => Status::ALL.map(Status::as_str).to_vec(),
+            Value::FinalStatus => [Status::Processed, Status::Error].map(Status::as_str).to_vec(),
+            Value::LogLevel => vec!["error", "warn", "info", "debug"],
+            Value::Provider => provider::presets().map(|preset| preset.name).collect(),
+            Value::Topic => topics(),
+            Value::Unit => vec!["service", "socket"],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A name may be both that of a command and that of a chapter.
+fn topics() -> Vec<&'static str> {
+    let chapters = CHAPTERS.iter().map(|chapter| chapter.name);
+    let chapters = chapters.filter(|name| COMMANDS.iter().all(|command| command.name != *name));
+    COMMANDS.iter().map(|command| command.name).chain(chapters).collect()
+}

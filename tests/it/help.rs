@@ -1,0 +1,85 @@
+//! What the program says about itself: `help TOPIC`, shell completions, the man page.
+
+use crate::support::{Home, Output, python, runner};
+
+/// Runs the arguments after the script in a terminal of 24 lines, and prints what that shows.
+const IN_A_TERMINAL: &str = "import fcntl, os, pty, struct, sys, termios
+pid, terminal = pty.fork()
+if pid == 0:
+    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
+    os.execvp(sys.argv[1], sys.argv[1:])
+try:
+    while block := os.read(terminal, 4096):
+        os.write(1, block)
+except OSError:
+    pass
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+";
+
+/// What a terminal shows of `help recipes` with these variables; `None` where there is no Python.
+fn shown(home: &Home, variables: &[&str]) -> Option<String> {
+    let mut python = python(home)?;
+    let help = home.command();
+    python.args(["-c", IN_A_TERMINAL, "env", "TERM=xterm"]).args(variables);
+    python.arg(help.get_program()).args(help.get_args()).args(["help", "recipes"]);
+    let output = python.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    Some(text)
+}
+
+/// The first words of the lines of a list in the help, after this title.
+fn listed(help: &Output, title: &str) -> Vec<String> {
+    let text = help.text();
+    let list = text.split_once(&format!("{title}:\n")).unwrap_or_else(|| panic!("no {title} in {text}")).1;
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    lines.filter_map(|line| Some(line.strip_prefix("  ")?.split(' ').next()?.to_owned())).collect()
+}
+
+#[test]
+fn help_lists_commands_and_chapters_and_prints_each() {
+    let home = Home::new();
+    let help = home.run(["help"]).ok();
+    assert!(help.text().starts_with(&home.run(["--help"]).ok().text()));
+    let (commands, chapters) = (listed(&help, "Commands"), listed(&help, "The manual, with hookbox help CHAPTER"));
+    assert!(commands.len() > 15 && chapters.len() > 10, "{help}");
+    for command in &commands {
+        let text = home.run(["help", command]).ok().text();
+        assert!(text.starts_with(&home.run([command, "--help"]).ok().text()), "{text}");
+    }
+    for chapter in &chapters {
+        let text = home.run(["help", chapter]).ok().text();
+        let source = format!("{}/src/manual/{chapter}.md", env!("CARGO_MANIFEST_DIR"));
+        assert!(text.ends_with(&std::fs::read_to_string(source).unwrap()), "{text}");
+    }
+    assert!(!home.path("webhooks.db").exists());
+}
+
+#[test]
+fn an_unknown_topic_is_exit_2_with_the_nearest() {
+    Home::new().run(["help", "recieps"]).refused(2, &["recieps", "did you mean recipes?"]);
+    Home::new().run(["help", "frobnicate"]).refused(2, &["frobnicate", "hookbox help"]);
+}
+
+#[test]
+fn help_is_paged_on_a_terminal_and_only_there() {
+    let home = Home::new().env("PAGER", "sed s/^/paged:/");
+    assert!(!home.run(["help", "recipes"]).ok().text().contains("paged:"));
+    let Some(text) = shown(&home, &["PAGER=sed s/^/paged:/"]) else { return };
+    assert!(text.starts_with("paged:# ") && text.lines().all(|line| line.starts_with("paged:")), "{text}");
+}
+
+#[test]
+fn a_pager_that_is_missing_or_quits_early_is_no_error() {
+    let home = Home::new();
+    let chapter = home.run(["help", "recipes"]).ok().text();
+    let Some(text) = shown(&home, &["PAGER="]) else { return };
+    assert_eq!(text, chapter);
+    let first = shown(&home, &["PAGER=head -n 1"]);
+    assert_eq!(first.as_deref(), chapter.split_inclusive('\n').next());
+    // An emulator would have to be found there too.
+    if runner().is_empty() {
+        let missing = shown(&home, &["PAGER=/nonexistent/pager", "PATH=/nonexistent"]);
+        assert_eq!(missing.as_deref(), Some(chapter.as_str()));
+    }
+}
