@@ -146,11 +146,13 @@ impl Service {
         Ok(())
     }
 
-    /// Stops in the order in which the data flows, so that every delivery that the gate has taken is stored and answered.
+    /// Stops in the order in which the data flows, so that every delivery that the gate has taken is stored and
+    /// answered.
     fn stop(self) {
         info!("stopping");
         systemd::notify(&[NotifyState::Stopping]);
-        // From now on silence is no reason to end the process. A question that is under way may take long: it is not awaited.
+        // From now on silence is no reason to end the process. It is not awaited: its question may take as long as its
+        // patience.
         self.watchdog.request_stop();
         if let Some(admin) = self.admin {
             admin.stop();

@@ -20,19 +20,15 @@ use crate::stop::Stop;
 
 /// The running private listener, from outside.
 pub(super) struct AdminHandle {
-    running: Running,
-    access: Current<Access>,
-    config_view: Current<ConfigView>,
-    ip: Option<IpAddr>,
-    is_local: bool,
-}
-
-struct Running {
     gate: Gate,
     /// Set before the gate is stopped.
     stopping: Stop,
     thread: Thread,
-    /// Its directory is removed when it is dropped.
+    access: Current<Access>,
+    config_view: Current<ConfigView>,
+    ip: Option<IpAddr>,
+    is_local: bool,
+    /// Removes the private socket when it is dropped.
     _upstream: Upstream,
 }
 
@@ -61,46 +57,24 @@ fn check_exposure(is_local: bool, has_token: bool, address: &str) -> Result<()> 
 
 /// Starts the thread and its gate. `None`, and an error in the log, where that does not work.
 pub(super) fn start(config: &Config, listener: Listener, token: Option<Secret>, api: Api) -> Option<AdminHandle> {
-    let config_view = api.config_view.clone();
-    let (ip, is_local, address) = (listener.ip(), listener.is_local(), listener.address().to_owned());
-    let access = Current::new(Access::new(token, &config.admin.hosts, ip));
-    match Running::start(config, listener, access.clone(), api) {
-        Ok(running) => {
-            info!("page and metrics: {address}");
-            Some(AdminHandle { running, access, config_view, ip, is_local })
-        }
-        Err(error) => {
-            error!("there is no page and there are no metrics: {error}");
-            None
-        }
+    let address = listener.address().to_owned();
+    let started = AdminHandle::start(config, listener, token, api);
+    match &started {
+        Ok(_) => info!("page and metrics: {address}"),
+        Err(error) => error!("there is no page and there are no metrics: {error}"),
     }
+    started.ok()
 }
 
 impl AdminHandle {
-    /// Errs if this configuration would open the listener to other machines without a token.
-    pub(super) fn check(&self, token: Option<&Secret>) -> Result<()> {
-        check_exposure(self.is_local, token.is_some(), self.running.gate.address())
-    }
-
-    /// Takes over what can change.
-    pub(super) fn reconfigure(&self, config: &Config, token: Option<Secret>) {
-        self.access.replace(Access::new(token, &config.admin.hosts, self.ip));
-        self.config_view.replace(ConfigView::of(config));
-    }
-
-    pub(super) fn stop(self) {
-        self.running.stopping.set();
-        self.running.gate.stop();
-        self.running.thread.stop();
-    }
-}
-
-impl Running {
-    fn start(config: &Config, listener: Listener, access: Current<Access>, api: Api) -> Result<Running> {
+    fn start(config: &Config, listener: Listener, token: Option<Secret>, api: Api) -> Result<AdminHandle> {
         let upstream = super::upstream("admin-", &config.database)?;
+        let (ip, is_local) = (listener.ip(), listener.is_local());
+        let access = Current::new(Access::new(token, &config.admin.hosts, ip));
+        let config_view = api.config_view.clone();
         let settings = Settings { max_body_bytes: MAX_BODY_BYTES.into(), traffic: Arc::clone(&api.traffic.admin) };
         let (stop, server) = (Stop::default(), upstream.server());
-        let admin = Admin { server: server.clone(), access, api, stop: stop.clone() };
+        let admin = Admin { server: server.clone(), access: access.clone(), api, stop: stop.clone() };
         let thread = Thread::spawn("admin", stop, move || server.unblock(), log_end, move || admin.run())?;
         let stopping = Stop::default();
         let is_stopping = stopping.clone();
@@ -110,12 +84,31 @@ impl Running {
             }
         };
         match gate::start(Limits::of_private_listener(), listener, &upstream.path(), Arc::new(settings), on_end) {
-            Ok(gate) => Ok(Running { gate, stopping, thread, _upstream: upstream }),
+            Ok(gate) => {
+                Ok(AdminHandle { gate, stopping, thread, access, config_view, ip, is_local, _upstream: upstream })
+            }
             Err(error) => {
                 thread.stop();
                 Err(error.into())
             }
         }
+    }
+
+    /// Errs if this configuration would open the listener to other machines without a token.
+    pub(super) fn check(&self, token: Option<&Secret>) -> Result<()> {
+        check_exposure(self.is_local, token.is_some(), self.gate.address())
+    }
+
+    /// Takes over what can change.
+    pub(super) fn reconfigure(&self, config: &Config, token: Option<Secret>) {
+        self.access.replace(Access::new(token, &config.admin.hosts, self.ip));
+        self.config_view.replace(ConfigView::of(config));
+    }
+
+    pub(super) fn stop(self) {
+        self.stopping.set();
+        self.gate.stop();
+        self.thread.stop();
     }
 }
 

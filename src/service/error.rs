@@ -41,18 +41,10 @@ impl Error {
     /// True if it cannot work without a change of config, environment or database; otherwise it did not work this time.
     pub fn needs_a_person(&self) -> bool {
         match self {
-            Error::SourceSecret(_)
-            | Error::Action { .. }
-            | Error::AdminToken(_)
-            | Error::AdminExposed(_)
-            | Error::Passed(_) => true,
+            Error::SourceSecret(_) | Error::Action { .. } | Error::Passed(_) => true,
+            Error::AdminToken(_) | Error::AdminExposed(_) => true,
             Error::Store(error) => error.needs_a_person(),
-            Error::Listen(_)
-            | Error::Gate(_)
-            | Error::Upstream(_)
-            | Error::Signals(_)
-            | Error::Thread { .. }
-            | Error::Ended(_) => false,
+            _ => false,
         }
     }
 }

@@ -28,8 +28,8 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    /// Runs `body`, which returns soon after `stop` is set and `wake` was called. If it returns earlier, or panics, `on_end`
-    /// is called.
+    /// Runs `body`, which returns soon after `stop` is set and `wake` was called. If it returns earlier, or panics,
+    /// `on_end` is called.
     pub(super) fn spawn(
         name: &str,
         stop: Stop,

@@ -59,7 +59,8 @@ impl WorkerPool {
     }
 
     /// Replaces all workers by those of `config`. A new worker waits until its predecessors have finished what they were
-    /// doing, so that no action exceeds its concurrency across a change of configuration. If this fails, nothing has changed.
+    /// doing, so that no action exceeds its concurrency across a change of configuration. If this fails, nothing has
+    /// changed.
     pub(super) fn reconfigure(&mut self, config: &Config, runners: &Runners, database: &Database) -> Result<()> {
         let mut pending = self.spawn_idle(config, runners, database)?.into_iter().peekable();
         self.stop_claiming();
