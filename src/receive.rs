@@ -316,9 +316,9 @@ impl<'a> Unmet<'a> {
         let Unmet(Routed { received, endpoint }) = self;
         let verifier = &endpoint.source.verifier;
         let verdict = match &endpoint.verification {
-            Verification::Secrets(keys) => provider::verify(verifier, keys, &received.parts(verifier), now)
-                .map(|verified| Some(verified.secret_position))
-                .map_err(Rejection::from),
+            Verification::Secrets(keys) => {
+                provider::verify(verifier, keys, &received.parts(verifier), now).map(Some).map_err(Rejection::from)
+            }
             Verification::Nothing => Ok(None),
             Verification::LocalOnly if received.is_local() => Ok(None),
             Verification::LocalOnly => Err(Rejection::NotLocal),
