@@ -30,8 +30,8 @@ pub struct Verifier {
     pub handshakes: Vec<PreparedHandshake>,
 }
 
-/// Verifies a delivery over the bytes as received. Any of `keys` may match, so that they can be rotated; `Ok` has the position
-/// of the one that does.
+/// Verifies a delivery over the bytes as received. Any of `keys` may match, so that they can be rotated; `Ok` has the
+/// position of the one that does.
 ///
 /// Pure, and called before anything is parsed that is not needed for verification.
 pub fn verify(verifier: &Verifier, keys: &[Secret], parts: &Parts<'_>, now: Timestamp) -> Result<usize, VerifyError> {
