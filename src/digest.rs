@@ -35,8 +35,8 @@ pub fn hmac(hash: Hash, key: &[u8], parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
     context.sign().as_ref().to_vec()
 }
 
-/// Compares a secret or a signature with an untrusted one in constant time. Both are hashed under a random key first, so that
-/// the time does not depend on their lengths either.
+/// Compares a secret or a signature with an untrusted one in constant time. Both are hashed under a random key first, so
+/// that the time does not depend on their lengths either.
 pub fn equal(ours: &[u8], theirs: &[u8]) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>());
     hmac::verify(&key, theirs, hmac::sign(&key, ours).as_ref()).is_ok()

@@ -296,7 +296,7 @@ impl<'a> Routed<'a> {
     fn verify(&self, now: Timestamp) -> Result<Option<usize>, Rejection> {
         match &self.endpoint.verification {
             Verification::Secrets(keys) => provider::verify(&self.endpoint.source.verifier, keys, &self.parts(), now)
-                .map(|verified| Some(verified.secret_position))
+                .map(Some)
                 .map_err(Rejection::Unverified),
             Verification::Nothing => Ok(None),
             Verification::LocalOnly if self.received.is_local() => Ok(None),

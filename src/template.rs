@@ -79,8 +79,8 @@ pub struct Expression(String);
 #[derive(Debug)]
 pub struct TemplateError(String);
 
-/// The variables of one event. The payload is parsed when a template first uses it: that is most of the work on an event, and
-/// an action that forwards the body does not need it.
+/// The variables of one event. The payload is parsed when a template first uses it: that is most of the work on an event,
+/// and an action that forwards the body does not need it.
 #[derive(Clone, Debug)]
 pub struct Scope {
     variables: BTreeMap<&'static str, Value>,
@@ -265,14 +265,11 @@ fn sets(source: &str, variable: &str) -> bool {
 
 /// Unknown filters, tests and functions are errors only when they are used. Any other error may be due to the empty scope.
 fn refuse_unknown_names(tried: Result<(), Error>) -> Result<(), TemplateError> {
+    let is_name = |kind| matches!(kind, ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction);
     match tried {
-        Err(error) if is_about_a_name(&error) => Err(TemplateError::of(error)),
+        Err(error) if is_name(error.kind()) => Err(TemplateError::of(error)),
         _ => Ok(()),
     }
-}
-
-fn is_about_a_name(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction)
 }
 
 fn format_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {

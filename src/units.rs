@@ -27,20 +27,15 @@ pub enum UnitError {
 
 impl fmt::Display for UnitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        let (text, advice) = match self {
             UnitError::NoSize(text) => {
-                write!(
-                    f,
-                    "{text:?} is not a size; write a whole number with KiB, MiB, GiB, KB, MB, GB or B, such as \"25MiB\""
-                )
+                (text, "size; write a whole number with KiB, MiB, GiB, KB, MB, GB or B, such as \"25MiB\"")
             }
             UnitError::NoDuration(text) => {
-                write!(
-                    f,
-                    "{text:?} is not a duration; write numbers with units, such as \"500ms\", \"30s\", \"10m\" or \"90d\""
-                )
+                (text, "duration; write numbers with units, such as \"500ms\", \"30s\", \"10m\" or \"90d\"")
             }
-        }
+        };
+        write!(f, "{text:?} is not a {advice}")
     }
 }
 

@@ -96,17 +96,17 @@ fn read(name: &str, keys: &mut Reader) -> Option<Action> {
         keys.ignore_unknown_keys();
         return None;
     };
-    let (kind, timeout, concurrency) = match kind {
-        "slack" => {
-            (read_slack(keys).map(Kind::Slack), read_timeout(keys, DEFAULT_HTTP_TIMEOUT), read_concurrency(keys))
-        }
-        "http" => (read_http(keys).map(Kind::Http), read_timeout(keys, DEFAULT_HTTP_TIMEOUT), read_concurrency(keys)),
-        "command" => {
-            let command = read_command(keys).map(Kind::Command);
-            (command, read_timeout(keys, DEFAULT_COMMAND_TIMEOUT), read_concurrency(keys))
-        }
-        _ => (Some(Kind::Log), DEFAULT_COMMAND_TIMEOUT, 1),
+    let (kind, mut timeout) = match kind {
+        "slack" => (read_slack(keys).map(Kind::Slack), DEFAULT_HTTP_TIMEOUT),
+        "http" => (read_http(keys).map(Kind::Http), DEFAULT_HTTP_TIMEOUT),
+        "command" => (read_command(keys).map(Kind::Command), DEFAULT_COMMAND_TIMEOUT),
+        _ => (Some(Kind::Log), DEFAULT_COMMAND_TIMEOUT),
     };
+    let mut concurrency = 1;
+    if !matches!(kind, Some(Kind::Log)) {
+        timeout = keys.get("timeout", |v| duration(v, &TIMEOUT)).unwrap_or(timeout);
+        concurrency = keys.get("concurrency", |v| count(v, &CONCURRENCY)).unwrap_or(concurrency);
+    }
     Some(Action { name: name.to_owned(), kind: kind?, on: on?, when, policy: policy?, timeout, concurrency, on_dead })
 }
 
@@ -141,14 +141,6 @@ fn read_command(keys: &mut Reader) -> Option<Command> {
         give_up: keys.get_all("give_up", exit_code).unwrap_or_default().into_iter().collect(),
         run: run?,
     })
-}
-
-fn read_timeout(keys: &mut Reader, default: Duration) -> Duration {
-    keys.get("timeout", |v| duration(v, &TIMEOUT)).unwrap_or(default)
-}
-
-fn read_concurrency(keys: &mut Reader) -> u32 {
-    keys.get("concurrency", |v| count(v, &CONCURRENCY)).unwrap_or(1)
 }
 
 fn read_policy(keys: &mut Reader) -> Option<Policy> {

@@ -91,8 +91,8 @@ pub fn find(named: Option<&Path>, env: &Env) -> Result<Origin, ConfigError> {
     first_existing(&SEARCH_PATH.map(Path::new))
 }
 
-/// A path that cannot be inspected counts as existing, and so does a dangling link: without the operator's file, hookbox would
-/// receive unverified deliveries.
+/// A path that cannot be inspected counts as existing, and so does a dangling link: without the operator's file, hookbox
+/// would receive unverified deliveries.
 fn first_existing(paths: &[&Path]) -> Result<Origin, ConfigError> {
     for path in paths {
         match path.symlink_metadata() {

@@ -1,5 +1,5 @@
-//! Reads a TOML table key by key. Problems are recorded with the path of the key, and reading continues, so that the operator
-//! sees all problems at once.
+//! Reads a TOML table key by key. Problems are recorded with the path of the key, and reading continues, so that the
+//! operator sees all problems at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -7,7 +7,7 @@ use super::algorithm::{Algorithm, Encoding};
 use super::format::Format;
 use super::keyword::Keyword;
 use super::preset::{Preset, WithoutId};
-use super::presets::{names, presets};
+use super::presets::presets;
 use super::selector::Selector;
 use super::unsupported::UNSUPPORTED;
 use super::verifier::Verifier;
@@ -19,7 +19,7 @@ const MIN_PART_CHARS: usize = 3;
 
 /// The error for a provider that is not in the table, with those that may be meant.
 pub fn unknown(name: &str) -> String {
-    let known = names().chain(UNSUPPORTED.iter().map(|unsupported| unsupported.name));
+    let known = presets().map(|preset| preset.name).chain(UNSUPPORTED.iter().map(|unsupported| unsupported.name));
     let near = closest(name, known).map_or_else(|| similar(name), |near| vec![near]);
     let near: Vec<String> = near.into_iter().map(|near| format!("{near:?}")).collect();
     match &near[..] {

@@ -112,7 +112,7 @@ pub(super) const BASE: Preset = Preset {
     status: 200,
     handshakes: &[],
     setup: "",
-    answer: "",
+    answer: "2xx",
     retries: "",
     sample: JSON,
 };

@@ -22,8 +22,3 @@ pub fn presets() -> impl Iterator<Item = &'static Preset> {
 pub fn preset(name: &str) -> Option<&'static Preset> {
     presets().find(|preset| preset.name == name)
 }
-
-/// The names of all presets.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    presets().map(|preset| preset.name)
-}

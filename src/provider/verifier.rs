@@ -30,29 +30,17 @@ pub struct Verifier {
     pub handshakes: Vec<PreparedHandshake>,
 }
 
-/// A delivery that is genuine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// Which of the secrets matched, counted from 0.
-    pub secret_position: usize,
-}
-
-/// Verifies a delivery over the bytes as received. Any of `keys` may match, so that they can be rotated.
+/// Verifies a delivery over the bytes as received. Any of `keys` may match, so that they can be rotated; `Ok` has the
+/// position of the one that does.
 ///
 /// Pure, and called before anything is parsed that is not needed for verification.
-pub fn verify(
-    verifier: &Verifier,
-    keys: &[Secret],
-    parts: &Parts<'_>,
-    now: Timestamp,
-) -> Result<Verified, VerifyError> {
+pub fn verify(verifier: &Verifier, keys: &[Secret], parts: &Parts<'_>, now: Timestamp) -> Result<usize, VerifyError> {
     let id = verifier.scheme.signed.has(Variable::Id).then(|| verifier.raw_id(parts)).flatten();
     let inputs = Inputs { id: id.as_deref(), ..verifier.inputs(*parts) };
-    let secret_position = match &verifier.preset.custom {
+    match &verifier.preset.custom {
         Some(custom) => (custom.verify)(keys, &inputs),
         None => verifier.scheme.verify(keys, &inputs, now),
-    }?;
-    Ok(Verified { secret_position })
+    }
 }
 
 impl Preset {

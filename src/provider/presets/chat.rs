@@ -103,7 +103,6 @@ pub(super) static PRESETS: &[Preset] = &[
         // The other member of an update is named after its kind.
         event: &["beside:update_id"],
         setup: "call setWebhook with the address as url and a secret of your own as secret_token",
-        answer: "2xx",
         retries: "with increasing delays, for 24 h (unconfirmed)",
         sample: Sample { event_type: "message", ..JSON },
         ..BASE
@@ -186,7 +185,6 @@ pub(super) static PRESETS: &[Preset] = &[
         key: KeyEncoding::Base64,
         event: &["json:/0/event"],
         setup: "Settings, Mail Settings, Event Webhooks: the address; copy the verification key",
-        answer: "2xx",
         retries: "for about 24 h (unconfirmed)",
         sample: Sample { body: "[{}]", ..JSON },
         ..BASE

@@ -123,7 +123,6 @@ pub(super) static PRESETS: &[Preset] = &[
         id: &["header:X-Atlassian-Webhook-Identifier"],
         event: &["json:/webhookEvent"],
         setup: "System, WebHooks: the address and a secret of your own",
-        answer: "2xx",
         retries: "up to 5, 5 to 15 minutes apart (unconfirmed)",
         ..BASE
     },

@@ -9,7 +9,6 @@ const GRAFANA: Preset = Preset {
     docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
     sig: "header:X-Grafana-Alerting-Signature",
     event: &["json:/status"],
-    answer: "2xx",
     retries: "by its notification policy",
     ..BASE
 };
@@ -17,7 +16,6 @@ const GRAFANA: Preset = Preset {
 const BUILDKITE: Preset = Preset {
     docs: "https://buildkite.com/docs/apis/webhooks/pipelines",
     event: &["header:X-Buildkite-Event"],
-    answer: "2xx",
     retries: "unknown",
     ..BASE
 };
@@ -88,7 +86,6 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "Bearer ",
         event: &["json:/status"],
         setup: "webhook_configs: the address as url, a secret of your own as http_config.authorization.credentials. For basic_auth: prefix = \"Basic \" in [sources.NAME.verify], and the secret is USER:PASSWORD in base64",
-        answer: "2xx",
         retries: "after 5xx",
         ..BASE
     },
@@ -101,7 +98,6 @@ pub(super) static PRESETS: &[Preset] = &[
         id: &["json:/id"],
         event: &["json:/type"],
         setup: "Settings, Webhooks: the address; copy the secret",
-        answer: "2xx",
         retries: "for up to 24 h (unconfirmed)",
         ..BASE
     },
@@ -118,7 +114,6 @@ pub(super) static PRESETS: &[Preset] = &[
         ],
         event: &["header:X-Netlify-Event"],
         setup: "Site configuration, Notifications, HTTP POST request: the address and a JWS secret token of your own",
-        answer: "2xx",
         retries: "unknown",
         sample: Sample { event_type: "deploy_created", body: r#"{"id":"0","state":"ready"}"#, ..JSON },
         ..BASE
@@ -132,7 +127,6 @@ pub(super) static PRESETS: &[Preset] = &[
         id: &["json:/id"],
         event: &["json:/resource"],
         setup: "heroku webhooks:add with the address; copy the secret that it prints",
-        answer: "2xx",
         retries: "for 72 h",
         ..BASE
     },

@@ -76,7 +76,6 @@ pub(super) static PRESETS: &[Preset] = &[
             },
         ],
         setup: "Integrations, Webhooks: the address; while the source has no secret, hookbox logs the verification token that Notion then sends: paste it there, and make it the secret",
-        answer: "2xx",
         retries: "8 within about 24 h (unconfirmed)",
         ..BASE
     },
@@ -123,7 +122,6 @@ pub(super) static PRESETS: &[Preset] = &[
         tolerance_s: 180,
         event: &["json:/event"],
         setup: "create the subscription by API, with a signing_key of your own",
-        answer: "2xx",
         retries: "for 24 h (unconfirmed)",
         ..BASE
     },
