@@ -352,7 +352,7 @@ pub static COMMANDS: [CommandSpec; 17] = [
         options: &[],
         description: "It lists the providers that can be configured. Of one it prints what to enter there, what is \
             verified, where ids and types come from, how soon it wants an answer, and how it retries.",
-        examples: &[("hookbox providers", ""), ("hookbox providers stripe", "")],
+        examples: &[("hookbox providers", ""), ("hookbox providers github", "")],
         parse: parse::providers,
     },
     CommandSpec {
