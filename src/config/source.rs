@@ -10,7 +10,7 @@ use toml::Value;
 use super::reader::Reader;
 use super::values::{Parsed, count, duration, expected, owned_text, parsed, text};
 use crate::cidr::Cidr;
-use crate::provider::handshake::{Condition, HandshakeConfig, has_condition};
+use crate::provider::handshake::HandshakeConfig;
 use crate::provider::{self, Format, Keyword, Preset, Scheme, Variable, Verification, Verifier};
 use crate::secret::{Env, Secret, SecretRef};
 
@@ -88,15 +88,11 @@ impl Source {
 
     /// The unset keys without which a handshake of its provider is refused.
     pub fn keys_for_handshakes(&self) -> impl Iterator<Item = &'static str> {
-        let unset = [
-            ("verify_token", Condition::VerifyToken, self.verify_token.is_none()),
-            ("allowed_origins", Condition::AllowedOrigin, self.allowed_origins.is_empty()),
+        let keys = [
+            ("verify_token", self.verifier.needs_verify_token() && self.verify_token.is_none()),
+            ("allowed_origins", self.verifier.needs_allowed_origins() && self.allowed_origins.is_empty()),
         ];
-        let is_needed = |condition| has_condition(&self.verifier.handshakes, condition);
-        unset
-            .into_iter()
-            .filter(move |(_, condition, is_unset)| *is_unset && is_needed(*condition))
-            .map(|(key, ..)| key)
+        keys.into_iter().filter(|(_, is_missing)| *is_missing).map(|(key, _)| key)
     }
 
     /// What handshakes need, with the `verify_token` that was fetched.

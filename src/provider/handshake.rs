@@ -169,11 +169,6 @@ pub fn answer_handshake(
     }
 }
 
-/// Whether any of the handshakes has this condition.
-pub fn has_condition(handshakes: &[PreparedHandshake], condition: Condition) -> bool {
-    handshakes.iter().flat_map(|handshake| &handshake.when).any(|(_, wanted)| *wanted == condition)
-}
-
 /// The methods that a source accepts, as the value of an `Allow` header.
 pub fn allowed_methods(handshakes: &[PreparedHandshake]) -> String {
     let mut methods = vec!["POST"];
@@ -207,6 +202,10 @@ impl<'a> AuthState<'a> {
 }
 
 impl PreparedHandshake {
+    pub fn has(&self, condition: Condition) -> bool {
+        self.when.iter().any(|(_, required)| *required == condition)
+    }
+
     fn matches(&self, parts: &Parts<'_>, config: &HandshakeConfig) -> bool {
         self.when.iter().all(|(selector, condition)| match parts.only(selector) {
             Ok(value) => condition.holds_for(&value, config),

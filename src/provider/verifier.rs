@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::algorithm::Algorithm;
 use super::error::VerifyError;
 use super::format::{Format, Inputs, Variable};
-use super::handshake::{Handshake, PreparedHandshake};
+use super::handshake::{Condition, Handshake, PreparedHandshake};
 use super::preset::{Preset, WithoutId};
 use super::redact;
 use super::scheme::Scheme;
@@ -83,6 +83,16 @@ impl Verifier {
             Some(custom) => custom.needs_url,
             None => self.scheme.signed.has_url(),
         }
+    }
+
+    /// Whether a handshake is authenticated by the source's `verify_token`.
+    pub fn needs_verify_token(&self) -> bool {
+        self.handshakes.iter().any(|handshake| handshake.has(Condition::VerifyToken))
+    }
+
+    /// Whether a handshake is authenticated by the source's `allowed_origins`.
+    pub fn needs_allowed_origins(&self) -> bool {
+        self.handshakes.iter().any(|handshake| handshake.has(Condition::AllowedOrigin))
     }
 
     /// Whether any value that it reads is a field of a form.
