@@ -72,7 +72,7 @@ fn deliver(hookbox: &Hookbox, id: &str) {
 
 #[test]
 fn follow_prints_what_is_new_and_what_changes() {
-    let hookbox = Home::new().start();
+    let hookbox = Home::with_config(&format!("poll_interval = \"100ms\"\n{SOURCE}")).start();
     deliver(&hookbox, "d-1");
     let follower = Follower::start(&hookbox, &[]);
     assert_eq!(follower.next(), (1, "processed".to_owned()));

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{Address, Call, Home, Request, SOURCE, allow_descriptors, strace, wait_for};
+use crate::support::{
+    Address, Call, Home, Request, SOURCE, allow_descriptors, strace, take_turn_nearly_alone, wait_for,
+};
 
 /// `senders` at once, each with `each` deliveries, a connection for every one. How many were acknowledged.
 fn deliver(address: &Address, senders: usize, each: usize) -> usize {
@@ -133,6 +135,7 @@ fn sixty_four_kept_connections_are_all_answered() {
 
 #[test]
 fn more_unfinished_senders_than_places_delay_no_delivery() {
+    take_turn_nearly_alone();
     allow_descriptors(4096);
     let hookbox = Home::new().start();
     let half = Request::github("push", "half", "{}").head();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Home, Hookbox, Request, SOURCE, Signal, wait_longer_for};
+use crate::support::{Home, Hookbox, Request, SOURCE, Signal, needs_no_turn, wait_longer_for};
 
 /// The interval of the summaries is half a minute, and the thread that tells them looks every ten seconds.
 const SUMMARY_DEADLINE: Duration = Duration::from_secs(120);
@@ -54,6 +54,7 @@ fn five_thousand_rejections_are_a_few_lines_and_a_count() {
 
 #[test]
 fn suppressed_lines_are_summarised_while_serving() {
+    needs_no_turn();
     let hookbox = Home::with_config(SOURCE).start();
     flood(&hookbox, &forged("flood"), 100, 401);
     wait_longer_for("a summary", SUMMARY_DEADLINE, || {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Connection, Home, Hookbox, Request, SECRET, SOURCE, sign_github};
+use crate::support::{Connection, Home, Hookbox, Request, SECRET, SOURCE, needs_no_turn, sign_github};
 
 const BODY: &str = r#"{"action":"opened"}"#;
 
@@ -306,6 +306,7 @@ fn an_upgrade_is_not_followed() {
 /// Takes the program's own deadline of 10 s, for all three ways at once.
 #[test]
 fn a_sender_that_stops_or_trickles_gets_408_and_delays_no_other() {
+    needs_no_turn();
     let hookbox = Home::new().start();
     let bytes = delivery().bytes();
     let head_length = delivery().head().len();

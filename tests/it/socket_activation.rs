@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Address, Home, Request, Signal};
+use crate::support::{Address, Home, Request, Signal, take_turn_nearly_alone};
 
 const SENDERS: usize = 8;
 const RESTARTS: usize = 40;
@@ -55,6 +55,7 @@ fn a_passed_socket_wins_over_the_one_in_the_config() {
 
 #[test]
 fn a_new_connection_is_served_during_a_stop() {
+    take_turn_nearly_alone();
     let hookbox = Home::new().start();
     let mut connections: Vec<_> = (0..8).map(|_| hookbox.connect()).collect();
     // Accepted in turn: once this one is answered, the others are in.
@@ -63,6 +64,8 @@ fn a_new_connection_is_served_during_a_stop() {
     hookbox.wait_for_stderr("stopping");
     for (n, connection) in connections.iter_mut().enumerate() {
         connection.send_lossy(&Request::github("push", &format!("d-{n}"), "{}").bytes());
+    }
+    for connection in &mut connections {
         assert_eq!(connection.response().status, 200);
     }
     let (home, output) = hookbox.wait();

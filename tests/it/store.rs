@@ -244,7 +244,7 @@ fn a_short_wait_for_the_lock_is_no_503() {
     let other = hookbox.lock_database();
     let mut connection = hookbox.connect();
     connection.send(&Request::github("push", "d-1", "{}").bytes());
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    hookbox.wait_until_it_waits_for_the_lock();
     drop(other);
     assert_eq!(connection.response().status, 200);
 }

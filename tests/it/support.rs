@@ -9,6 +9,7 @@ mod senders;
 mod stub;
 mod terminal;
 mod trace;
+mod turn;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub use senders::{Senders, assert_stored, body_of};
 pub use stub::{Answer, Issued, Received, Stub, authority, believing, closed_port, expired, issue};
 pub use terminal::in_a_terminal;
 pub use trace::{Call, strace, strace_failing, strace_injecting};
+pub use turn::{needs_no_turn, take_turn_nearly_alone};
 
 /// What deliveries are signed with: the secret of the example in GitHub's documentation.
 pub const SECRET: &str = "It's a Secret to Everybody";

@@ -60,7 +60,7 @@ fn a_thousand_events_are_each_done_once_although_one_destination_is_down_at_firs
     down.answer_by(move |_| Answer::Status(if asked.load(Ordering::SeqCst) { 503 } else { 200 }));
     let keys = "attempts = 1000\nconcurrency = 2";
     // Tried less often than the others, so that the test does not mostly consist of failures.
-    let patient = http("down", &down, keys).replace("100ms", "1s");
+    let patient = http("down", &down, keys).replace("100ms", "3s");
     let hookbox = Home::with_config(&config(&(http("up", &up, keys) + &patient))).start();
     let mut connection = hookbox.connect();
     for n in 0..1000 {

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::support::{
-    Disk, Home, Hookbox, Request, SOURCE, Senders, Signal, assert_stored, body_of, make_ext4, strace_failing, wait_for,
+    Disk, Home, Hookbox, Request, SOURCE, Senders, Signal, assert_stored, body_of, make_ext4, needs_no_turn,
+    strace_failing, wait_for,
 };
 
 const MIB: u64 = 1 << 20;
@@ -292,6 +293,7 @@ fn a_200_means_stored_whichever_page_is_garbage() {
 /// A card that tidies up keeps whoever writes waiting, and so does a frozen file system. A restart would help nobody.
 #[test]
 fn a_disk_paused_beyond_the_watchdogs_timeout_does_not_end_the_server() {
+    needs_no_turn();
     let files = tempfile::tempdir().unwrap();
     let image = files.path().join("img");
     let Some(disk) = make_ext4(&image, 48 * MIB).and_then(|()| Disk::ext4(&image)) else { return };

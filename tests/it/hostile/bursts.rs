@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::deliver_during;
-use crate::support::{Connection, Home, Request, Signal, allow_descriptors};
+use crate::support::{Connection, Home, Request, Signal, allow_descriptors, take_turn_nearly_alone};
 
 /// `count` connections at once to a program that has just started, each with one delivery. It sleeps while they connect,
 /// so that it meets all of them in the same instant.
@@ -56,6 +56,7 @@ fn a_huge_declared_length_uses_no_memory() {
 
 #[test]
 fn rejections_before_the_body_delay_no_delivery() {
+    take_turn_nearly_alone();
     let hookbox = Home::new().start();
     let body = vec![b'x'; 100_000];
     let forged = Request::github("push", "forged", &body).signed_with("guessed");

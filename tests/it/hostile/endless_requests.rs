@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{deliver_during, deliver_within};
-use crate::support::{Address, Home, Request, patient};
+use crate::support::{Address, Home, Request, patient, take_turn_nearly_alone};
 
 /// What an idle program needs, heads in the making, and what a C library keeps of what was freed.
 const BASE_MIB: u64 = 32;
@@ -32,6 +32,7 @@ fn send_for_ever(address: &Address, beginning: &[u8], block: &[u8]) -> Option<u1
 
 /// Four senders of it; the answer that each got through to, or `None`.
 fn flood(name: &str, beginning: &[u8], block: &[u8], refusal: u16) {
+    take_turn_nearly_alone();
     let hookbox = Home::new().start();
     let address = hookbox.address();
     let hostile = || {
@@ -82,6 +83,7 @@ fn endless_chunk_extensions_and_trailers_are_cut_off() {
 /// Memory beyond the base stays under the budget of the gate and a few copies of one body.
 #[test]
 fn twenty_bodies_of_25_mib_at_once_are_stored_or_refused_in_bounded_memory() {
+    take_turn_nearly_alone();
     let hookbox = Home::new().start();
     let text = "x".repeat((25 << 20) - 20);
     let request = Request::github("push", "", format!(r#"{{"text":"{text}"}}"#));

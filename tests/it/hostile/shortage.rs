@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::{ANSWERED_WITHIN, deliver_during};
 use crate::support::{
-    Connection, Home, Request, allow_descriptors, is_installed, patient, runner, strace_injecting, wait_for,
+    Connection, Home, Request, allow_descriptors, is_installed, needs_no_turn, patient, runner, strace_injecting,
+    take_turn_nearly_alone, wait_for,
 };
 
 /// How soon it must be well again.
@@ -20,6 +21,7 @@ fn with_descriptors(count: &str) -> Home {
 
 #[test]
 fn more_idle_connections_than_descriptors_delay_deliveries_only_briefly() {
+    take_turn_nearly_alone();
     allow_descriptors(8192);
     let hookbox = with_descriptors("200").start();
     let idle: Vec<Connection> = (0..600).map(|_| hookbox.connect()).collect();
@@ -97,6 +99,7 @@ const USERS: [u32; 2] = [61_873, 61_874];
 
 #[test]
 fn with_too_few_threads_the_start_fails_with_the_reason() {
+    needs_no_turn();
     for count in [1, 3, 10] {
         let Some(home) = with_threads(USERS[0], count) else { return };
         let start = Instant::now();
@@ -110,6 +113,7 @@ fn with_too_few_threads_the_start_fails_with_the_reason() {
 
 #[test]
 fn exhausted_threads_delay_no_delivery() {
+    take_turn_nearly_alone();
     allow_descriptors(8192);
     let Some(home) = with_threads(USERS[1], 4096) else { return };
     let hookbox = home.start();
@@ -129,6 +133,7 @@ fn exhausted_threads_delay_no_delivery() {
 
 #[test]
 fn a_slow_disk_delays_only_requests_that_are_stored() {
+    needs_no_turn();
     let Some(home) = strace_injecting(Home::new(), "fsync,fdatasync:delay_exit=2000000:when=12+") else { return };
     let hookbox = home.start();
     let address = hookbox.address();

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::deliver_during;
-use crate::support::{Address, Connection, Home, Request, allow_descriptors, wait_for};
+use crate::support::{
+    Address, Connection, Home, Request, allow_descriptors, needs_no_turn, take_turn_nearly_alone, wait_for,
+};
 
 /// The gate's 512 connections, three descriptors for each of its 32 inner ones, and the program's own.
 const MOST_DESCRIPTORS: usize = 512 + 3 * 32 + 64;
@@ -76,6 +78,7 @@ fn stall(address: &Address) -> Connection {
 /// Nearly as many as there are places, and then a queue of silent ones for the last places.
 #[test]
 fn stalled_readers_block_no_delivery() {
+    take_turn_nearly_alone();
     allow_descriptors(8192);
     let hookbox = Home::new().start();
     let address = hookbox.address();
@@ -92,6 +95,7 @@ fn stalled_readers_block_no_delivery() {
 /// Each asks many things at once and reads nothing; there are more of them than places.
 #[test]
 fn pipelines_on_every_connection_block_no_delivery() {
+    take_turn_nearly_alone();
     allow_descriptors(8192);
     let hookbox = Home::new().start();
     let requests = Request::get("/nowhere").bytes().repeat(2_000);
@@ -128,6 +132,7 @@ fn never_pause(address: &Address, connections: usize, done: &AtomicBool) {
 
 #[test]
 fn busy_kept_connections_block_no_delivery() {
+    take_turn_nearly_alone();
     allow_descriptors(8192);
     let hookbox = Home::new().start();
     let (address, done) = (hookbox.address(), AtomicBool::new(false));
@@ -145,6 +150,7 @@ fn busy_kept_connections_block_no_delivery() {
 
 #[test]
 fn idle_connections_are_closed_after_their_timeout() {
+    needs_no_turn();
     let hookbox = Home::new().start();
     let before = hookbox.descriptors();
     let mut idle: Vec<Connection> = (0..100).map(|_| hookbox.connect()).collect();

@@ -1,42 +1,28 @@
-//! What only a restart can end, ends by itself.
+//! The watchdog ends a server that hangs, and no other.
 
 use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Address, Connection, Home, Hookbox, Request, Signal, allow_descriptors, strace_injecting, wait_for, wait_longer_for,
+    Address, Connection, Home, Hookbox, Request, Signal, allow_descriptors, needs_no_turn, strace_injecting, wait_for,
+    wait_longer_for,
 };
 
-/// It asks every 15 s, and waits 10 s.
+/// It sends a request every 15 s and waits 10 s for the answer.
 const GIVES_UP_WITHIN: Duration = Duration::from_secs(26);
 
-/// The watchdog's pace and its patience, and room for a busy machine.
+/// With room for a busy machine.
 const WATCHED: Duration = Duration::from_secs(60);
 
 /// Three times as many as there are places.
 const CROWD: usize = 1600;
 
-/// At once, because each takes as long as the watchdog waits.
 #[test]
-fn the_watchdog_ends_what_hangs_and_not_what_is_locked_out() {
-    std::thread::scope(|scope| {
-        let cases = [
-            a_receiver_that_hangs_ends_it,
-            standard_error_that_nobody_reads_ends_it,
-            a_locked_database_does_not,
-            a_crowd_that_is_served_slowly_does_not,
-        ];
-        let running = cases.map(|case| scope.spawn(case));
-        for case in running {
-            case.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        }
-    });
-}
-
-fn a_receiver_that_hangs_ends_it() {
+fn the_watchdog_ends_a_receiver_that_hangs() {
     let fault = "fsync,fdatasync:delay_exit=300000000:when=12+";
     let Some(home) = strace_injecting(Home::new(), fault) else { return };
+    needs_no_turn();
     let hookbox = home.start();
     let address = hookbox.address();
     std::thread::spawn(move || deliver_until_it_ends(&address));
@@ -49,7 +35,7 @@ fn a_receiver_that_hangs_ends_it() {
     assert_eq!(output.code, Some(1), "{output}");
 }
 
-/// strace counts the calls of each thread by itself, so that it takes a number of commits until the receiver hangs.
+/// strace counts the calls of each thread separately: it takes several commits until the receiver hangs.
 fn deliver_until_it_ends(address: &Address) {
     let mut asking = Vec::new();
     while let Ok(mut connection) = address.try_connect() {
@@ -59,16 +45,18 @@ fn deliver_until_it_ends(address: &Address) {
     }
 }
 
-/// What hangs may be whoever reads standard error; then it ends without a word.
-fn standard_error_that_nobody_reads_ends_it() {
+/// The reader of standard error may be what hangs: then the server ends without a log line.
+#[test]
+fn the_watchdog_ends_a_server_whose_standard_error_is_not_read() {
     let home = Home::new();
+    needs_no_turn();
     let mut command = home.command();
     command.args(["--listen", "unix:s"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = Child(command.spawn().unwrap());
     let address = Address::Unix(home.path("s"));
     let connection = wait_for("the socket", || address.try_connect().ok());
     drop(connection);
-    // Every stored event is a line with its id; a pipe holds 64 KiB of them.
+    // Each stored event is a log line with its id; a pipe holds 64 KiB of them.
     let requests =
         |n| (0..50).flat_map(move |m| Request::github("push", &format!("{n}-{m}-{:x>200}", ""), "{}").bytes());
     let _asking: Vec<_> = (0..20)
@@ -85,10 +73,12 @@ fn standard_error_that_nobody_reads_ends_it() {
     assert!(unread.len() > 60_000, "the pipe was not full");
 }
 
-fn a_locked_database_does_not() {
+#[test]
+fn the_watchdog_does_not_end_a_server_whose_database_is_locked() {
     let hookbox = Home::new().start();
+    needs_no_turn();
     let lock = hookbox.lock_database();
-    // Longer than the watchdog needs to give up, and not without deliveries that wait.
+    // Longer than the watchdog waits, with deliveries that wait too.
     let start = Instant::now();
     while start.elapsed() < GIVES_UP_WITHIN {
         assert_eq!(hookbox.send(&Request::github("push", "locked", "{}")).status, 503);
@@ -97,7 +87,7 @@ fn a_locked_database_does_not() {
     hookbox.deliver("push", "free", "{}");
 }
 
-/// More than there are places, all with a request, which take a second for each thirty or so while the database is locked.
+/// More connections than places, each with a request; while the database is locked, about thirty are answered a second.
 fn crowd(hookbox: &Hookbox) -> Vec<Connection> {
     allow_descriptors(4096);
     let ask = |n| {
@@ -108,11 +98,13 @@ fn crowd(hookbox: &Hookbox) -> Vec<Connection> {
     (0..CROWD).map(ask).collect()
 }
 
-fn a_crowd_that_is_served_slowly_does_not() {
+#[test]
+fn the_watchdog_does_not_end_a_server_that_serves_a_crowd_slowly() {
     let hookbox = Home::new().start();
+    needs_no_turn();
     let lock = hookbox.lock_database();
     let crowd = crowd(&hookbox);
-    // The watchdog's question waits behind them.
+    // The watchdog's request waits behind them.
     std::thread::sleep(GIVES_UP_WITHIN + Duration::from_secs(4));
     drop((lock, crowd));
     hookbox.deliver("push", "after", "{}");
@@ -123,16 +115,16 @@ fn a_stop_does_not_wait_for_the_watchdogs_request() {
     let hookbox = Home::new().env("WATCHDOG_USEC", "400000").start();
     let lock = hookbox.lock_database();
     let crowd = crowd(&hookbox);
-    // It asks five times a second: one question waits by now, and for almost ten seconds.
+    // It sends five requests a second: one waits by now, for almost ten seconds.
     std::thread::sleep(Duration::from_secs(1));
     hookbox.signal(Signal::TERM);
     let start = Instant::now();
-    wait_longer_for("the door to be shut", WATCHED, || hookbox.address().try_connect().is_err().then_some(()));
-    let shut_after = start.elapsed();
+    wait_longer_for("the listener to be closed", WATCHED, || hookbox.address().try_connect().is_err().then_some(()));
+    let closed_after = start.elapsed();
     drop((lock, crowd));
     let (_, output) = hookbox.wait();
     assert_eq!(output.code, Some(0), "{output}");
-    assert!(shut_after < Duration::from_secs(5), "{shut_after:?}");
+    assert!(closed_after < Duration::from_secs(5), "{closed_after:?}");
 }
 
 struct Child(std::process::Child);

@@ -114,6 +114,8 @@ fn a_rule_of_another_program_against_one_delivery_refused_its_whole_batch() {
     let mut connections = ids.map(|id| {
         let mut connection = hookbox.connect();
         connection.send(&Request::github("push", id, "{}").bytes());
+        hookbox.wait_until_it_waits_for_the_lock();
+        // One after the other, so that the order of the rows is known.
         std::thread::sleep(Duration::from_millis(30));
         connection
     });

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::turn::take_turn;
 use super::{Address, Connection, Request, Response, SECRET, patient, wait_for, wait_longer_for};
 
 /// A command that runs to its end does so in milliseconds.
@@ -40,6 +41,7 @@ pub struct Home {
 impl Home {
     /// The built-in defaults, with a secret for the built-in source.
     pub fn new() -> Home {
+        take_turn();
         let dir = tempfile::Builder::new().prefix("hookbox-test-").tempdir().unwrap();
         let home = Home {
             database: dir.path().join("webhooks.db"),
@@ -362,6 +364,17 @@ impl Hookbox {
     pub fn wait_until_done(&self) {
         let open = "SELECT count(*) FROM webhook_events WHERE status = 'unprocessed'";
         wait_for("every event to be processed", || (self.query::<i64>(open)[0] == 0).then_some(()));
+    }
+
+    /// Waits until a thread asks again and again for the lock that another program has on the database: nothing else in the
+    /// program sleeps by the clock.
+    #[track_caller]
+    pub fn wait_until_it_waits_for_the_lock(&self) {
+        let tasks = || std::fs::read_dir(format!("/proc/{}/task", self.process.child.id())).unwrap().flatten();
+        let sleeps = |task: &std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("wchan")).is_ok_and(|place| place.contains("nanosleep"))
+        };
+        wait_for("it to wait for the lock", || tasks().any(|task| sleeps(&task)).then_some(()));
     }
 
     /// Never so much memory was resident. Not judged under an emulator, whose memory it would be.
