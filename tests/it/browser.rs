@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use driver::Browser;
 
-use crate::support::{Address, Home, Hookbox, Request, SECRET, SOURCE, Signal, Stub, closed_port, runner, sign_github};
+use crate::support::{Address, Home, Hookbox, Request, SECRET, SOURCE, Stub, closed_port, runner, sign_github};
 
 /// <https://www.w3.org/TR/webdriver2/#keyboard-actions>
 const ESCAPE: char = '\u{e00c}';
@@ -33,7 +33,7 @@ fn rows(count: usize) -> String {
 }
 
 #[test]
-fn a_new_user_is_told_how_to_begin_and_sees_the_first_delivery_arrive() {
+fn a_new_user_sees_how_to_begin_and_then_the_first_delivery() {
     let hookbox = Home::new().with_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     browser.wait_for_text("#headline", "All is well");
@@ -53,7 +53,7 @@ fn a_new_user_is_told_how_to_begin_and_sees_the_first_delivery_arrive() {
 
 /// In any directory, without the program on a path.
 #[test]
-fn what_a_new_user_is_told_to_type_sends_a_delivery() {
+fn the_command_shown_to_a_new_user_sends_a_delivery() {
     let hookbox = Home::new().listen(&format!("127.0.0.1:{}", closed_port())).with_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     browser.wait_for_text("#first-secret", "needs GITHUB_WEBHOOK_SECRET too");
@@ -69,7 +69,7 @@ fn what_a_new_user_is_told_to_type_sends_a_delivery() {
 }
 
 #[test]
-fn events_are_filtered_opened_and_left_again() {
+fn events_are_filtered_opened_and_closed() {
     let hookbox = Home::new().with_admin().start();
     for n in 1..=4 {
         let body = format!("{{\"n\": {n}, \"big\": 12345678901234567890, \"deep\": {{\"key\": [true, null]}}}}");
@@ -125,7 +125,7 @@ fn events_are_filtered_opened_and_left_again() {
 }
 
 #[test]
-fn the_list_is_live_and_leaves_the_focus_where_it_is() {
+fn the_list_updates_itself_and_keeps_the_focus() {
     let hookbox = Home::new().with_admin().start();
     for n in 0..60 {
         hookbox.deliver("push", &format!("d-{n}"), "{}");
@@ -146,7 +146,7 @@ fn the_list_is_live_and_leaves_the_focus_where_it_is() {
 }
 
 #[test]
-fn a_broken_destination_is_found_mended_and_replayed_from_the_page() {
+fn a_failed_event_is_found_and_replayed_from_the_page() {
     let stub = Stub::http();
     let config =
         |url: &str| format!("{SOURCE}[actions.team]\nkind = 'http'\nurl = '{url}'\non = ['*']\nattempts = 1\n");
@@ -163,9 +163,7 @@ fn a_broken_destination_is_found_mended_and_replayed_from_the_page() {
     browser.click("#rows a");
     browser.wait_for_text("#jobs", "Connection refused");
 
-    hookbox.write("hookbox.toml", config(&stub.url("/")));
-    hookbox.signal(Signal::HUP);
-    hookbox.wait_for_stderr("configuration reloaded");
+    hookbox.reload(config(&stub.url("/")));
     browser.click("#buttons button");
     browser.wait_for_text("#told", "Queued again");
     browser.wait_for_text("#facts", "processed");
@@ -175,7 +173,7 @@ fn a_broken_destination_is_found_mended_and_replayed_from_the_page() {
 }
 
 #[test]
-fn an_action_is_paused_its_job_cancelled_and_it_goes_on() {
+fn an_action_is_paused_its_job_cancelled_and_the_action_resumed() {
     let hookbox = Home::new().with_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     browser.wait_for_text("#actions", "Pause");
@@ -215,7 +213,7 @@ fn a_wrong_secret_is_found_from_the_page() {
 }
 
 #[test]
-fn whoever_tries_addresses_pushes_away_no_reject_of_a_source() {
+fn a_scanner_of_paths_displaces_no_rejection_of_a_source() {
     let hookbox = Home::new().with_admin().start();
     hookbox.send(&Request::github("push", "d-1", "{}").signed_with("wrong"));
     for n in 0..20 {
@@ -264,7 +262,7 @@ fn hostile_values_stay_text() {
 }
 
 #[test]
-fn a_page_from_elsewhere_can_do_nothing() {
+fn a_page_of_another_origin_can_do_nothing() {
     let hookbox = Home::new().with_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     let elsewhere = Stub::http();
@@ -303,7 +301,7 @@ fn a_token_is_asked_for_and_kept_for_the_tab() {
 }
 
 #[test]
-fn a_server_that_is_gone_is_told_of_and_found_again() {
+fn a_stopped_server_is_reported_and_found_again() {
     let home = Home::new().with_admin();
     let hookbox = home.start();
     hookbox.deliver("push", "d-1", "{}");
@@ -345,7 +343,7 @@ const CONTRAST_OF_CONTROLS: &str = "
     return faint.map((it) => it.outerHTML)";
 
 #[test]
-fn it_is_read_in_the_light_and_in_the_dark() {
+fn contrast_is_sufficient_in_light_and_dark() {
     let config = format!(
         "{SOURCE}[actions.team]\nkind = 'http'\nurl = 'http://127.0.0.1:{}'\non = ['*:issues']\nattempts = 1\n",
         closed_port()
@@ -377,7 +375,7 @@ fn it_is_read_in_the_light_and_in_the_dark() {
 }
 
 #[test]
-fn it_fits_a_phone_and_fingers() {
+fn the_page_fits_a_phone_and_its_buttons_fit_fingers() {
     let hookbox = Home::new().with_admin().start();
     let deep = (0..50).fold("1".to_owned(), |inner, _| format!(r#"{{"key": {inner}}}"#));
     let body = format!(r#"{{"long": "{}", "words": "{}", "deep": {deep}}}"#, "x".repeat(2000), "y ".repeat(500));
@@ -414,7 +412,7 @@ fn unfold_all(browser: &Browser) {
 }
 
 #[test]
-fn a_long_name_leaves_the_other_columns_their_place() {
+fn a_long_name_leaves_room_for_the_other_columns() {
     let hookbox = Home::new().with_admin().start();
     hookbox.deliver(&"long.".repeat(50), &"id".repeat(100), "{}");
     hookbox.wait_until_done();
@@ -431,7 +429,7 @@ fn a_long_name_leaves_the_other_columns_their_place() {
 }
 
 #[test]
-fn everything_has_a_name_and_is_reached_by_the_keyboard() {
+fn every_control_has_a_name_and_is_reached_by_keyboard() {
     let hookbox = Home::new().with_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     hookbox.wait_until_done();

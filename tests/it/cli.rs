@@ -1,11 +1,10 @@
 //! The command line, as a person and as a script use it.
 
-use std::net::TcpListener;
 use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::support::{Home, Hookbox, Request, SECRET, SOURCE, data, python};
+use crate::support::{Home, Hookbox, Request, SECRET, SOURCE, closed_port, data, in_a_terminal};
 
 const COMMANDS: [&str; 11] =
     ["serve", "check", "list", "show", "stats", "send", "replay", "cancel", "pause", "resume", "forward"];
@@ -39,7 +38,7 @@ fn help_names_every_command_and_fits_80_columns() {
 }
 
 #[test]
-fn every_command_has_its_help_and_does_nothing_else() {
+fn help_of_a_command_is_printed_and_nothing_else_happens() {
     let home = Home::new();
     for command in COMMANDS {
         let text = home.run([command, "--help"]).ok().text();
@@ -49,7 +48,7 @@ fn every_command_has_its_help_and_does_nothing_else() {
 }
 
 #[test]
-fn wrong_usage_is_exit_2_with_the_word_that_is_wrong() {
+fn wrong_usage_is_exit_2_and_names_the_wrong_word() {
     let home = Home::new();
     for (args, word) in [
         (&["frobnicate"][..], "frobnicate"),
@@ -71,7 +70,7 @@ fn wrong_usage_is_exit_2_with_the_word_that_is_wrong() {
 }
 
 #[test]
-fn serve_may_be_said_and_options_stand_before_or_after_it() {
+fn serve_is_optional_and_options_stand_before_or_after_it() {
     let home = Home::new().arg("serve").arg("--database").arg("other.db");
     let hookbox = home.start();
     hookbox.assert_alive();
@@ -80,7 +79,7 @@ fn serve_may_be_said_and_options_stand_before_or_after_it() {
 }
 
 #[test]
-fn list_prints_one_object_a_line_with_the_keys_of_the_contract() {
+fn list_json_prints_one_object_a_line_with_the_documented_keys() {
     let hookbox = three_events();
     let mut lines = hookbox.run(["list", "--json"]).ok().json_lines();
     lines.sort_by_key(|line| line["id"].as_i64());
@@ -106,22 +105,7 @@ fn list_prints_a_table() {
 fn a_table_fits_the_terminal() {
     let hookbox = Home::new().start();
     hookbox.deliver(&"long_event_name_".repeat(10), &"0123456789abcdef".repeat(16), "{}");
-    let Some(mut python) = python(&hookbox) else { return };
-    let in_a_terminal = "import fcntl, os, pty, struct, sys, termios
-pid, terminal = pty.fork()
-if pid == 0:
-    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 60, 0, 0))
-    os.execvp(sys.argv[1], sys.argv[1:])
-try:
-    while block := os.read(terminal, 4096):
-        os.write(1, block)
-except OSError:
-    pass
-";
-    let list = hookbox.command();
-    python.args(["-c", in_a_terminal]).arg(list.get_program()).args(list.get_args()).arg("list");
-    let output = python.env("NO_COLOR", "1").env_remove("COLUMNS").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");
+    let Some(text) = in_a_terminal(&hookbox, 60, &["list"], &[("NO_COLOR", "1")]) else { return };
     assert!(text.contains("github"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
 }
@@ -149,7 +133,7 @@ fn show_prints_the_event_for_people() {
 }
 
 #[test]
-fn show_of_what_is_not_there_is_exit_1() {
+fn show_of_a_missing_event_is_exit_1() {
     let hookbox = three_events();
     for args in [&["show", "4"][..], &["show", "4", "--json"], &["show", "4", "--body"]] {
         let output = hookbox.run(args);
@@ -169,7 +153,7 @@ fn stats_count_events_by_status() {
 }
 
 #[test]
-fn looking_creates_no_database() {
+fn reading_commands_create_no_database() {
     let home = Home::new();
     for command in [&["list"][..], &["list", "--json"], &["show", "1"], &["stats"], &["check"]] {
         let output = home.run(command);
@@ -179,7 +163,7 @@ fn looking_creates_no_database() {
 }
 
 #[test]
-fn looking_resolves_no_secret() {
+fn reading_commands_resolve_no_secret() {
     let (home, _) = three_events().stop();
     home.write("hookbox.toml", "[sources.github]\nprovider = \"github\"\nsecret = \"env:NOT_SET_HERE\"\n");
     for command in [&["list"][..], &["show", "1"], &["stats"]] {
@@ -188,14 +172,14 @@ fn looking_resolves_no_secret() {
 }
 
 #[test]
-fn looking_works_on_a_database_that_nobody_serves() {
+fn reading_commands_work_without_a_server() {
     let (home, _) = three_events().stop();
     assert_eq!(home.run(["list", "--json"]).ok().json_lines().len(), 3);
     assert_eq!(home.run(["stats", "--json"]).ok().json()["events"]["processed"], 3);
 }
 
 #[test]
-fn a_closed_pipe_is_no_error_message() {
+fn a_closed_pipe_prints_no_error() {
     let hookbox = Home::new().start();
     // More than a pipe holds, so that the writer meets the closed end.
     let body = format!(r#"{{"text":"{}"}}"#, "x".repeat(1 << 20));
@@ -211,7 +195,7 @@ fn a_closed_pipe_is_no_error_message() {
 }
 
 #[test]
-fn send_signs_a_delivery_that_is_taken() {
+fn send_signs_a_delivery_that_is_accepted() {
     let hookbox = Home::new().start();
     let output = hookbox.run(["send", "github", "--url", &hookbox.url("/webhooks/github")]).ok();
     assert!(output.text().contains("200"), "{output}");
@@ -219,7 +203,7 @@ fn send_signs_a_delivery_that_is_taken() {
 }
 
 #[test]
-fn send_sends_the_file_the_event_and_the_id_that_it_is_told_to() {
+fn send_uses_the_given_file_event_and_id() {
     let hookbox = Home::new().start();
     let file = data("github/issues.opened.json");
     let url = hookbox.url("/webhooks/github");
@@ -245,8 +229,7 @@ fn two_sends_are_two_events() {
 
 #[test]
 fn send_finds_the_address_in_the_config() {
-    // A port that was free a moment ago; the next test to ask gets another one.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = closed_port();
     let listen = format!("127.0.0.1:{port}");
     let hookbox = Home::with_config(&format!("listen = \"{listen}\"\n{SOURCE}")).listen(&listen).start();
     hookbox.run(["send", "github"]).ok();
@@ -264,19 +247,19 @@ fn a_refused_send_prints_the_status_and_is_exit_1() {
 }
 
 #[test]
-fn a_send_that_nobody_takes_is_exit_1() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+fn a_send_without_a_server_is_exit_1() {
+    let port = closed_port();
     let url = format!("http://127.0.0.1:{port}/webhooks/github");
     Home::new().run(["send", "github", "--url", &url]).refused(1, &[&port.to_string()]);
 }
 
 #[test]
-fn a_send_to_a_source_that_is_not_configured_is_exit_2() {
+fn a_send_to_an_unknown_source_is_exit_2() {
     Home::new().run(["send", "gitbub", "--url", "http://127.0.0.1:1/"]).refused(2, &["gitbub"]);
 }
 
 #[test]
-fn check_prints_what_it_would_do_and_no_secret() {
+fn check_prints_the_effective_configuration_and_no_secret() {
     let config =
         format!("database = \"other.db\"\n{SOURCE}[sources.work]\nprovider = \"github\"\nsecret = \"hunter2\"\n");
     let output = Home::with_config(&config).run(["check"]).ok();
@@ -289,7 +272,7 @@ fn check_prints_what_it_would_do_and_no_secret() {
 }
 
 #[test]
-fn check_without_any_config_tells_the_built_in_one() {
+fn check_without_a_config_prints_the_built_in_one() {
     let output = Home::new().run(["check"]).ok();
     for word in ["127.0.0.1:5000", "webhooks.db", "/webhooks/github"] {
         assert!(output.text().contains(word), "no {word} in: {output}");

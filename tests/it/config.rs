@@ -19,12 +19,12 @@ fn github_source(keys: &str) -> String {
 }
 
 #[test]
-fn a_syntax_error_is_told_with_its_line() {
+fn a_syntax_error_is_reported_with_its_line() {
     refused(&format!("{SOURCE}\n\nlisten = = \"x\"\n"), &["hookbox.toml", "6"]);
 }
 
 #[test]
-fn a_file_that_is_no_text_is_refused() {
+fn a_config_that_is_not_text_is_refused() {
     let home = Home::new();
     home.write("hookbox.toml", b"\xff\xfe\x00");
     home.run(["check"]).refused(2, &["hookbox.toml"]);
@@ -38,7 +38,7 @@ fn unknown_keys_are_refused_at_every_level() {
 }
 
 #[test]
-fn every_problem_is_told_at_once_with_its_key() {
+fn every_problem_is_reported_at_once_with_its_key() {
     let config = "listen = \"nonsense\"\nmax_body = \"25 bananas\"\npoll_interval = \"soon\"\ndisk_reserve = \"-1\"
 colour = \"green\"\n[sources.a]\nprovider = \"gitbub\"\nsecret = \"x\"\n[sources.b]\nprovider = \"github\"
 [actions.c]\nkind = \"shout\"\n[actions.d]\nkind = \"log\"\nattempts = 0\n";
@@ -80,7 +80,7 @@ fn sizes_and_durations_with_units_are_understood() {
 }
 
 #[test]
-fn a_source_without_a_secret_is_refused_unless_it_says_verify_none() {
+fn a_source_without_a_secret_is_refused_unless_verify_is_none() {
     refused(&github_source(""), &["sources.github", "secret"]);
     refused(&github_source("verify = \"nothing\""), &["sources.github.verify"]);
     Home::with_config(&github_source("verify = \"none\"")).run(["check"]).ok();
@@ -104,7 +104,7 @@ fn an_empty_secret_of_the_built_in_source_is_refused() {
 }
 
 #[test]
-fn a_secret_that_is_not_there_is_refused_with_its_name() {
+fn a_missing_secret_is_refused_with_its_name() {
     for (secret, name) in
         [("env:NOT_SET_HERE", "NOT_SET_HERE"), ("file:no-such-file", "no-such-file"), ("credential:nope", "nope")]
     {
@@ -121,7 +121,7 @@ fn a_source_needs_a_name_that_fits_into_a_path() {
 
 /// Not refused: another program may insert events of sources that we do not have.
 #[test]
-fn check_points_at_an_action_for_a_source_that_is_not_there() {
+fn check_warns_of_an_action_for_an_unknown_source() {
     let config = format!("{SOURCE}[actions.say]\nkind = \"log\"\non = [\"gitbub:push\"]\n");
     let text = Home::with_config(&config).run(["check"]).ok().text();
     let pointed_at = text.lines().any(|line| line.contains("gitbub:push") && line.contains("no source"));
@@ -129,19 +129,19 @@ fn check_points_at_an_action_for_a_source_that_is_not_there() {
 }
 
 #[test]
-fn a_problem_never_tells_a_secret() {
+fn a_problem_never_shows_a_secret() {
     let output = refused(&format!("listen = \"nonsense\"\n{}", github_source("secret = \"hunter2\"")), &["listen"]);
     assert!(!output.to_string().contains("hunter2"), "{output}");
 }
 
 #[test]
-fn a_config_that_is_named_but_not_there_is_refused() {
+fn a_named_config_that_is_missing_is_refused() {
     Home::new().run(["check", "--config", "nowhere.toml"]).refused(2, &["nowhere.toml"]);
     Home::new().env("HOOKBOX_CONFIG", "nowhere.toml").run(["check"]).refused(2, &["nowhere.toml"]);
 }
 
 #[test]
-fn the_config_is_the_option_then_the_variable_then_the_file_in_the_directory() {
+fn the_config_is_found_by_option_then_variable_then_working_directory() {
     let config = |database: &str| format!("database = \"{database}\"\n{SOURCE}");
     let home = Home::with_config(&config("here.db"));
     home.write("variable.toml", config("variable.db"));
@@ -163,21 +163,19 @@ fn options_override_the_config() {
 }
 
 #[test]
-fn a_reload_takes_new_sources_and_secrets() {
+fn a_reload_applies_new_sources_and_secrets() {
     let hookbox = Home::with_config(&github_source("secret = \"one\"")).start();
     let request = Request::github("push", "d-1", "{}");
     assert_eq!(hookbox.send(&request.clone().signed_with("one")).status, 200);
     let added = "[sources.work]\nprovider = \"github\"\nsecret = \"three\"\n";
-    hookbox.write("hookbox.toml", github_source("secret = \"two\"") + added);
-    hookbox.signal(Signal::HUP);
-    hookbox.wait_for_stderr("configuration reloaded");
+    hookbox.reload(github_source("secret = \"two\"") + added);
     assert_eq!(hookbox.send(&request.clone().signed_with("one")).status, 401);
     assert_eq!(hookbox.send(&request.clone().signed_with("two")).status, 200);
     assert_eq!(hookbox.send(&request.target("/webhooks/work").signed_with("three")).status, 200);
 }
 
 #[test]
-fn a_bad_reload_keeps_the_old_configuration_and_says_why() {
+fn a_bad_configuration_is_not_loaded_and_the_log_says_why() {
     let hookbox = Home::with_config(&github_source("secret = \"one\"")).start();
     hookbox.write("hookbox.toml", github_source("secrt = \"two\""));
     hookbox.signal(Signal::HUP);
@@ -187,12 +185,10 @@ fn a_bad_reload_keeps_the_old_configuration_and_says_why() {
 }
 
 #[test]
-fn a_reload_takes_new_actions() {
+fn a_reload_applies_new_actions() {
     let hookbox =
         Home::with_config(&format!("{SOURCE}[actions.say]\nkind = \"log\"\non = [\"github:push\"]\n")).start();
-    hookbox.write("hookbox.toml", format!("{SOURCE}[actions.tell]\nkind = \"log\"\non = [\"github:issues\"]\n"));
-    hookbox.signal(Signal::HUP);
-    hookbox.wait_for_stderr("configuration reloaded");
+    hookbox.reload(format!("{SOURCE}[actions.tell]\nkind = \"log\"\non = [\"github:issues\"]\n"));
     hookbox.deliver("push", "d-1", "{}");
     hookbox.deliver("issues", "d-2", "{}");
     hookbox.wait_for_stdout("(delivery d-2)");
@@ -200,7 +196,7 @@ fn a_reload_takes_new_actions() {
 }
 
 #[test]
-fn a_reload_without_any_config_changes_nothing() {
+fn a_reload_without_a_config_changes_nothing() {
     let hookbox = Home::new().start();
     hookbox.signal(Signal::HUP);
     hookbox.wait_for_stderr("configuration reloaded");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Home, Hookbox, Request, Response, data};
+use crate::support::{Home, Hookbox, Request, Response, data, sign_github};
 
 /// What the source of a handshake needs besides its provider.
 fn config(vector: &Value) -> String {
@@ -61,10 +61,10 @@ fn every_handshake_is_answered_as_its_provider_expects_and_nothing_is_stored() {
 }
 
 #[test]
-fn zoom_hears_that_we_know_the_secret() {
+fn the_answer_to_zoom_proves_the_secret() {
     let hookbox = source("zoom", "secret = \"zoom-secret\"");
     let body = r#"{"event":"endpoint.url_validation","payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"}}"#;
-    let sign = |body: &str| crate::support::sign_github("zoom-secret", format!("v0:1700000000:{body}").as_bytes());
+    let sign = |body: &str| sign_github("zoom-secret", format!("v0:1700000000:{body}").as_bytes());
     let request = |body: &str| {
         Request::new("POST", "/webhooks/s")
             .header("Content-Type", "application/json")
@@ -73,7 +73,7 @@ fn zoom_hears_that_we_know_the_secret() {
             .body(body)
     };
     let response = hookbox.send(&request(body));
-    let tag = crate::support::sign_github("zoom-secret", b"qgg8vlvZRS6UYooatFL8Aw").replace("sha256=", "");
+    let tag = sign_github("zoom-secret", b"qgg8vlvZRS6UYooatFL8Aw").replace("sha256=", "");
     let expected = format!(r#"{{"plainToken":"qgg8vlvZRS6UYooatFL8Aw","encryptedToken":"{tag}"}}"#);
     assert_eq!((response.status, response.text()), (200, expected));
     let unsigned = request(body).without("x-zm-signature");
@@ -89,7 +89,7 @@ fn zoom_hears_that_we_know_the_secret() {
 }
 
 #[test]
-fn what_is_sent_back_is_bounded_and_printable() {
+fn an_echoed_challenge_is_bounded_and_printable() {
     let hookbox = source("dropbox", "secret = \"s\"");
     let status = |challenge: &str| {
         let response = hookbox.send(&Request::get(&format!("/webhooks/s?challenge={challenge}")));
@@ -106,7 +106,7 @@ fn what_is_sent_back_is_bounded_and_printable() {
 }
 
 #[test]
-fn other_methods_are_for_those_who_shake_hands_with_them() {
+fn methods_other_than_post_are_allowed_only_for_handshakes() {
     for (provider, keys, allow) in [
         ("github", "secret = \"s\"", "POST"),
         ("meta", "secret = \"s\"", "POST, GET"),
@@ -124,7 +124,7 @@ fn other_methods_are_for_those_who_shake_hands_with_them() {
 }
 
 #[test]
-fn without_a_verify_token_meta_is_refused_and_check_says_so() {
+fn metas_handshake_is_refused_without_a_verify_token_and_check_says_so() {
     let hookbox = source("meta", "secret = \"s\"");
     let query = "hub.mode=subscribe&hub.challenge=1&hub.verify_token=";
     for token in ["", "guessed"] {
@@ -137,7 +137,7 @@ fn without_a_verify_token_meta_is_refused_and_check_says_so() {
 }
 
 #[test]
-fn notions_token_is_shown_with_what_to_do_and_nothing_else_is_taken_before() {
+fn notions_token_is_logged_with_instructions_and_nothing_else_is_accepted_before() {
     let hookbox = source("notion", "");
     let post = |body: &str| Request::new("POST", "/webhooks/s").header("Content-Type", "application/json").body(body);
     assert_eq!(hookbox.send(&post(r#"{"id":"1","type":"page.created"}"#)).status, 401);
@@ -156,11 +156,11 @@ fn post(body: &str) -> Request {
 }
 
 #[test]
-fn once_notion_has_a_secret_a_strangers_token_is_neither_taken_nor_shown() {
+fn once_notion_has_a_secret_another_token_is_neither_accepted_nor_logged() {
     let hookbox = source("notion", "secret = \"secret_abc\"");
     assert_eq!(hookbox.send(&post(r#"{"verification_token":"secret_of_a_stranger"}"#)).status, 401);
     let again = r#"{"verification_token":"secret_abc"}"#;
-    let signed = post(again).header("X-Notion-Signature", &crate::support::sign_github("secret_abc", again.as_bytes()));
+    let signed = post(again).header("X-Notion-Signature", &sign_github("secret_abc", again.as_bytes()));
     assert_eq!(hookbox.send(&signed).status, 200, "Notion sends its own once more when asked to");
     assert_eq!(hookbox.stored(), 0);
     let log = hookbox.stderr();
@@ -168,7 +168,7 @@ fn once_notion_has_a_secret_a_strangers_token_is_neither_taken_nor_shown() {
 }
 
 #[test]
-fn what_a_stranger_calls_a_token_is_shown_only_if_it_could_be_one() {
+fn an_unverified_token_is_logged_only_if_it_is_well_formed() {
     let hookbox = source("notion", "");
     let tokens = ["two words", "\\u202ereversed", "line\\u2028line", &"a".repeat(129), "é", ""];
     for token in tokens {
@@ -183,7 +183,7 @@ fn what_a_stranger_calls_a_token_is_shown_only_if_it_could_be_one() {
 }
 
 #[test]
-fn a_source_of_notion_that_believes_everybody_shows_the_token_too() {
+fn a_notion_source_with_verify_none_logs_the_token_too() {
     let hookbox = source("notion", "verify = \"none\"");
     assert_eq!(hookbox.send(&post(r#"{"verification_token":"secret_abc"}"#)).status, 200);
     hookbox.wait_for_stderr("secret_abc");
@@ -191,7 +191,7 @@ fn a_source_of_notion_that_believes_everybody_shows_the_token_too() {
 }
 
 #[test]
-fn a_test_of_the_connection_is_no_delivery_and_everything_else_unsigned_is_refused() {
+fn bitbuckets_connection_test_is_answered_and_other_unsigned_requests_are_refused() {
     let hookbox = source("bitbucket", "secret = \"s\"");
     let ping = post(r#"{"test":true}"#).header("X-Event-Key", "diagnostics:ping").header("X-Request-Id", "1");
     assert_eq!(hookbox.send(&ping).status, 200);
@@ -201,7 +201,7 @@ fn a_test_of_the_connection_is_no_delivery_and_everything_else_unsigned_is_refus
 }
 
 #[test]
-fn slack_may_look_at_the_certificate_and_only_with_a_form() {
+fn slacks_certificate_check_is_answered_only_as_a_form() {
     let hookbox = source("slack", "secret = \"s\"");
     let form = |body: &str| post(body).with("Content-Type", "application/x-www-form-urlencoded");
     let response = hookbox.send(&form("token=x&ssl_check=1"));
@@ -213,7 +213,7 @@ fn slack_may_look_at_the_certificate_and_only_with_a_form() {
 }
 
 #[test]
-fn a_ping_of_discord_need_not_have_a_token_and_hears_a_content_type() {
+fn discords_pings_are_answered_with_a_content_type() {
     let hookbox = source("discord", "verify = \"none\"");
     let response = hookbox.send(&post(r#"{"type":1}"#));
     assert_eq!((response.status, response.text()), (200, r#"{"type":1}"#.to_owned()));
@@ -223,7 +223,7 @@ fn a_ping_of_discord_need_not_have_a_token_and_hears_a_content_type() {
 }
 
 #[test]
-fn any_origin_may_be_allowed_and_hears_that_no_rate_is_too_high() {
+fn any_origin_can_be_allowed_without_a_rate_limit() {
     let hookbox = source("cloudevents", "secret = \"s\"\nallowed_origins = [\"*\"]");
     let ask = Request::new("OPTIONS", "/webhooks/s").header("WebHook-Request-Origin", "anybody.example");
     let response = hookbox.send(&ask);
@@ -234,7 +234,7 @@ fn any_origin_may_be_allowed_and_hears_that_no_rate_is_too_high() {
 }
 
 #[test]
-fn a_handshake_without_anything_to_send_back_is_refused_and_not_stored() {
+fn a_handshake_without_a_usable_challenge_is_refused_and_not_stored() {
     let slack = source("slack", "verify = \"none\"");
     let long = "a".repeat(1025);
     for challenge in ["\"\"", "{}", "\"a\\r\\nX: b\"", &format!("\"{long}\"")] {
@@ -248,7 +248,7 @@ fn a_handshake_without_anything_to_send_back_is_refused_and_not_stored() {
 }
 
 #[test]
-fn an_unverified_source_still_shakes_hands() {
+fn an_unverified_source_answers_handshakes() {
     let hookbox = source("slack", "verify = \"none\"");
     let body = r#"{"type":"url_verification","challenge":"abc"}"#;
     let response =
@@ -258,7 +258,7 @@ fn an_unverified_source_still_shakes_hands() {
 }
 
 #[test]
-fn an_event_of_discord_is_stored_though_its_type_is_that_of_a_ping() {
+fn a_discord_event_with_the_type_of_a_ping_is_stored() {
     let hookbox = source("discord", "verify = \"none\"");
     let body = r#"{"version":1,"application_id":"1","type":1,"event":{"type":"ENTITLEMENT_CREATE"}}"#;
     let response =

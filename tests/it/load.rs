@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{Address, Call, Home, Request, SOURCE, allow_descriptors, strace, wait_for};
+use crate::support::{
+    Address, Call, Home, Request, SOURCE, allow_descriptors, strace, take_turn_nearly_alone, wait_for,
+};
 
 /// `senders` at once, each with `each` deliveries, a connection for every one. How many were acknowledged.
 fn deliver(address: &Address, senders: usize, each: usize) -> usize {
@@ -22,7 +24,7 @@ fn deliver(address: &Address, senders: usize, each: usize) -> usize {
 }
 
 #[test]
-fn of_64_senders_every_acknowledged_delivery_is_a_row() {
+fn every_acknowledged_delivery_of_64_senders_is_a_row() {
     let hookbox = Home::new().start();
     assert_eq!(deliver(&hookbox.address(), 64, 10), 640);
     assert_eq!(hookbox.stored(), 640);
@@ -31,7 +33,7 @@ fn of_64_senders_every_acknowledged_delivery_is_a_row() {
 }
 
 #[test]
-fn of_64_senders_every_200_follows_the_fsync_that_covers_it_and_fsyncs_are_shared() {
+fn every_200_to_64_senders_follows_its_fsync_and_fsyncs_are_shared() {
     let Some(home) = strace(Home::new()) else { return };
     let hookbox = home.start();
     let deliveries = deliver(&hookbox.address(), 64, 4);
@@ -89,7 +91,7 @@ fn ids_in(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn one_sender_gets_every_answer_after_an_fsync_of_its_own() {
+fn every_200_to_one_sender_follows_an_fsync_of_its_own() {
     let Some(home) = strace(Home::new()) else { return };
     let hookbox = home.start();
     assert_eq!(deliver(&hookbox.address(), 1, 5), 5);
@@ -100,7 +102,7 @@ fn one_sender_gets_every_answer_after_an_fsync_of_its_own() {
 }
 
 #[test]
-fn of_1_000_connections_opened_at_once_all_are_answered() {
+fn a_thousand_connections_opened_at_once_are_all_answered() {
     allow_descriptors(4096);
     let hookbox = Home::new().start();
     let mut connections: Vec<_> = (0..1000)
@@ -117,7 +119,7 @@ fn of_1_000_connections_opened_at_once_all_are_answered() {
 }
 
 #[test]
-fn of_64_kept_connections_opened_at_once_all_are_answered() {
+fn sixty_four_kept_connections_are_all_answered() {
     let hookbox = Home::new().start();
     let mut connections: Vec<_> = (0..64).map(|_| hookbox.connect()).collect();
     for round in 0..3 {
@@ -132,7 +134,8 @@ fn of_64_kept_connections_opened_at_once_all_are_answered() {
 }
 
 #[test]
-fn more_unfinished_senders_than_it_has_room_for_delay_nobody() {
+fn more_unfinished_senders_than_places_delay_no_delivery() {
+    take_turn_nearly_alone();
     allow_descriptors(4096);
     let hookbox = Home::new().start();
     let half = Request::github("push", "half", "{}").head();

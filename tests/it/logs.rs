@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Home, Hookbox, Request, SOURCE, Signal, wait_longer_for};
+use crate::support::{Home, Hookbox, Request, SOURCE, Signal, needs_no_turn, wait_longer_for};
 
 /// The interval of the summaries is half a minute, and the thread that tells them looks every ten seconds.
 const SUMMARY_DEADLINE: Duration = Duration::from_secs(120);
@@ -29,7 +29,7 @@ fn flood(hookbox: &Hookbox, request: &Request, times: usize, status: u16) {
 }
 
 #[test]
-fn five_thousand_rejects_are_a_few_lines_and_their_number() {
+fn five_thousand_rejections_are_a_few_lines_and_a_count() {
     let hookbox = Home::with_config(SOURCE).start();
     flood(&hookbox, &forged("flood"), 5000, 401);
     flood(&hookbox, &Request::new("POST", "/webhooks/nobody"), 20, 404);
@@ -53,7 +53,8 @@ fn five_thousand_rejects_are_a_few_lines_and_their_number() {
 }
 
 #[test]
-fn what_was_counted_is_told_while_it_serves() {
+fn suppressed_lines_are_summarised_while_serving() {
+    needs_no_turn();
     let hookbox = Home::with_config(SOURCE).start();
     flood(&hookbox, &forged("flood"), 100, 401);
     wait_longer_for("a summary", SUMMARY_DEADLINE, || {
@@ -62,7 +63,7 @@ fn what_was_counted_is_told_while_it_serves() {
 }
 
 #[test]
-fn handshakes_that_nobody_signs_are_counted_too() {
+fn unsigned_handshakes_are_rate_limited() {
     let config = "[sources.events]\nprovider = \"cloudevents\"\nverify = \"none\"\nallowed_origins = \"a.example\"\n";
     let hookbox = Home::with_config(config).start();
     let handshake = Request::new("OPTIONS", "/webhooks/events").header("WebHook-Request-Origin", "a.example");
@@ -73,7 +74,7 @@ fn handshakes_that_nobody_signs_are_counted_too() {
 }
 
 #[test]
-fn a_delivery_that_comes_again_and_again_is_counted() {
+fn repeated_deliveries_are_rate_limited() {
     let hookbox = Home::with_config(SOURCE).start();
     flood(&hookbox, &Request::github("push", "again", "{}"), 51, 200);
     let (_, output) = hookbox.stop();
@@ -82,7 +83,7 @@ fn a_delivery_that_comes_again_and_again_is_counted() {
 }
 
 #[test]
-fn what_anybody_may_have_stored_is_counted() {
+fn unverified_deliveries_are_rate_limited() {
     let hookbox = Home::with_config("[sources.bell]\nprovider = \"token\"\nverify = \"none\"\n").start();
     flood(
         &hookbox,
@@ -97,7 +98,7 @@ fn what_anybody_may_have_stored_is_counted() {
 }
 
 #[test]
-fn what_the_gate_refuses_is_told_and_counted() {
+fn requests_refused_by_the_gate_are_logged_and_rate_limited() {
     let hookbox = Home::with_config(&format!("max_body = \"1MiB\"\n{SOURCE}")).start();
     for _ in 0..12 {
         let mut connection = hookbox.connect();
@@ -110,7 +111,7 @@ fn what_the_gate_refuses_is_told_and_counted() {
 }
 
 #[test]
-fn a_line_is_one_line_with_its_time_and_level() {
+fn a_log_record_is_one_line_with_time_and_level() {
     let bell = "[sources.bell]\nprovider = \"token\"\nverify = \"none\"\nevent = \"json:/kind\"\n";
     let hookbox = Home::with_config(&format!("{SOURCE}{bell}")).start();
     hookbox.send(&forged("one"));
@@ -136,7 +137,7 @@ fn journaled(home: Home) -> Home {
 }
 
 #[test]
-fn the_journal_gets_priorities_in_place_of_times() {
+fn the_journal_gets_priorities_instead_of_times() {
     let hookbox = journaled(Home::with_config(SOURCE)).start();
     hookbox.send(&forged("one"));
     hookbox.write("hookbox.toml", "listne = 1\ndatabaes = 2\n");
@@ -156,14 +157,14 @@ fn the_journal_gets_priorities_in_place_of_times() {
 }
 
 #[test]
-fn another_standard_error_than_the_journals_gets_no_priorities() {
+fn a_standard_error_other_than_the_journal_gets_no_priorities() {
     let home = Home::with_config(SOURCE).env("JOURNAL_STREAM", "8:1234567");
     let (_, output) = home.start().stop();
     assert!(output.stderr.lines().all(|line| line.starts_with("20")), "{output}");
 }
 
 #[test]
-fn the_level_is_the_options_else_the_variables_else_info() {
+fn the_level_comes_from_the_option_then_the_variable_then_is_info() {
     let levels = |home: Home| {
         let hookbox = home.start();
         hookbox.send(&forged("one"));
@@ -180,7 +181,7 @@ fn the_level_is_the_options_else_the_variables_else_info() {
 }
 
 #[test]
-fn a_quieter_level_says_less() {
+fn a_quieter_level_logs_less() {
     let home =
         Home::with_config("[sources.lab]\nprovider = \"github\"\nverify = \"none\"\n").env("HOOKBOX_LOG", "warn");
     let mut child =

@@ -1,47 +1,45 @@
-//! Black-box tests: each starts the real program in a directory of its own and looks at what a user, a provider or
-//! another program would see. One binary, so that it links once.
+//! Black-box tests: each starts the real program in its own directory and checks what a user, a provider or another
+//! program sees. They are one binary, so that it links once.
 //!
-//! `HOOKBOX_BIN` names another program to test, `HOOKBOX_RUNNER` what to start it with (`qemu-arm-static -cpu arm1176`), and
-//! `HOOKBOX_PATIENCE` how many times longer than usual to wait for it. `.ci/emulated` sets all three.
+//! `HOOKBOX_BIN` names another program to test, `HOOKBOX_RUNNER` the command that starts it (`qemu-arm-static -cpu
+//! arm1176`), and `HOOKBOX_PATIENCE` a factor for all deadlines. `.ci/emulated` sets all three.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod support;
 
-mod receive;
-mod reject;
-mod provider;
+mod client_address;
+mod duplicates;
 mod handshake;
-mod dedup;
+mod provider;
+mod real_payloads;
+mod receiving;
+mod rejection;
 
-mod store;
-
-mod systemd;
-mod logs;
-mod network;
-mod proxy;
-
-mod process;
 mod actions;
+mod processing;
+
+mod durability;
+mod hostile;
+mod load;
+mod older_program;
+mod regression;
+mod store;
 
 mod admin;
 mod browser;
-
 mod cli;
 mod help;
 mod config;
-mod look;
+mod inspect;
+mod logs;
 
-mod care;
-mod durable;
-mod cost;
 mod lifecycle;
-mod load;
-mod stall;
-
-mod interop;
-mod payloads;
+mod maintenance;
 mod manual;
+mod proxy;
+mod socket_activation;
+mod systemd;
 
 mod layers;
 mod tidy;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Home, Hookbox, Request, data};
+use crate::support::{Home, Hookbox, Request, SOURCE, data};
 
 /// The vectors, each with what it says as text.
 struct Vector(Value);
@@ -107,7 +107,7 @@ fn every_vector_is_answered_as_it_expects() {
 }
 
 #[test]
-fn a_recorded_delivery_is_too_old_and_the_log_says_by_how_many_seconds() {
+fn a_recorded_delivery_is_too_old_and_the_log_says_by_how_much() {
     let config = "[sources.shop]\nprovider = \"stripe\"\nsecret = \"whsec_x\"\n";
     let home = Home::with_config(config);
     let hookbox = home.start();
@@ -122,7 +122,7 @@ fn a_recorded_delivery_is_too_old_and_the_log_says_by_how_many_seconds() {
 }
 
 #[test]
-fn every_provider_with_a_symmetric_secret_takes_what_send_signs_for_it() {
+fn send_signs_for_every_provider_with_a_symmetric_secret() {
     let home = Home::new();
     let listed = home.run(["providers"]).ok().text();
     let supported = listed.split("\n\n").next().unwrap();
@@ -151,7 +151,7 @@ fn every_provider_with_a_symmetric_secret_takes_what_send_signs_for_it() {
 }
 
 #[test]
-fn to_send_twice_is_to_deliver_twice_also_where_deliveries_have_no_ids() {
+fn two_sends_are_two_deliveries_even_without_ids() {
     let names = ["zoom", "meta", "buildkite", "dropbox", "msgraph", "adyen-banking"];
     let source = |name: &&str| format!("[sources.{name}]\nprovider = {name:?}\nsecret = \"00112233\"\n");
     let hookbox = Home::with_config(&names.iter().map(source).collect::<String>()).start();
@@ -166,7 +166,7 @@ fn to_send_twice_is_to_deliver_twice_also_where_deliveries_have_no_ids() {
 }
 
 #[test]
-fn a_private_key_is_nothing_that_send_could_sign_with() {
+fn send_refuses_providers_that_sign_with_a_private_key() {
     let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
     let home = Home::with_config(&format!("[sources.d]\nprovider = \"discord\"\nsecret = {key:?}\n"));
     home.run(["send", "d"]).refused(1, &["private key", "test button"]);
@@ -185,7 +185,7 @@ fn the_secret_that_matched_is_recorded_by_its_position() {
 }
 
 #[test]
-fn a_token_of_ones_own_making_is_not_stored() {
+fn a_token_in_a_custom_header_is_not_stored() {
     let config = "[sources.bell]\nprovider = \"token\"\nsecret = \"hunter2\"\n\
                   [sources.bell.verify]\nsig = \"header:X-Bell-Key\"\nprefix = \"\"\n";
     let hookbox = Home::with_config(config).start();
@@ -200,7 +200,7 @@ fn a_token_of_ones_own_making_is_not_stored() {
 }
 
 #[test]
-fn a_token_in_the_query_is_taken_and_never_logged() {
+fn a_token_in_the_query_is_accepted_and_never_logged() {
     let config = "[sources.hub]\nprovider = \"token\"\nsecret = \"hunter2\"\n\
                   [sources.hub.verify]\nsig = \"query:token\"\n";
     let hookbox = Home::with_config(config).start();
@@ -212,7 +212,7 @@ fn a_token_in_the_query_is_taken_and_never_logged() {
 }
 
 #[test]
-fn a_provider_is_put_together_from_keys() {
+fn a_custom_provider_is_configured_by_keys() {
     let config = "[sources.own]\nprovider = \"hmac\"\nsecret = \"73656372\"\nid = \"json:/n\"\nevent = [\"header:X-Kind\"]\n\
                   [sources.own.verify]\nalg = \"hmac-sha512\"\nsig = \"header:X-Sig\"\nsplit = \",\"\nprefix = \"a=\"\n\
                   enc = \"base64\"\nkey = \"hex\"\nsigned = \"{ts}|{id}|{body}\"\nts = \"item:at=\"\nts_unit = \"ms\"\n\
@@ -233,7 +233,7 @@ fn a_provider_is_put_together_from_keys() {
 }
 
 #[test]
-fn keys_that_do_not_fit_are_problems_with_their_names() {
+fn invalid_keys_are_reported_by_name() {
     let check = |provider: &str, keys: &str, words: &[&str]| {
         let config = format!("[sources.a]\nprovider = {provider:?}\nsecret = \"s\"\n{keys}\n");
         Home::with_config(&config).run(["check"]).refused(2, words);
@@ -265,7 +265,7 @@ fn keys_that_do_not_fit_are_problems_with_their_names() {
 }
 
 #[test]
-fn a_secret_that_cannot_be_decoded_is_told_with_its_key_by_check_and_by_serve() {
+fn a_secret_that_cannot_be_decoded_is_reported_by_check_and_serve() {
     let home = Home::with_config("[sources.a]\nprovider = \"svix\"\nsecret = [\"whsec_AAAA\", \"whsec_hunter2!\"]\n");
     let checked = home.run(["check"]);
     assert_eq!(checked.code, Some(2), "{checked}");
@@ -276,7 +276,7 @@ fn a_secret_that_cannot_be_decoded_is_told_with_its_key_by_check_and_by_serve() 
 }
 
 #[test]
-fn providers_are_told_of_in_full() {
+fn providers_are_described_in_full() {
     let home = Home::new();
     let text = home.run(["providers", "stripe"]).ok().text();
     for part in [
@@ -321,14 +321,14 @@ fn a_batch_is_one_event() {
 }
 
 #[test]
-fn a_compressed_body_is_verified_as_it_came_and_stored_as_what_it_says() {
+fn a_compressed_body_is_verified_compressed_and_stored_unpacked() {
     let zipped = |text: &str| {
         use std::io::Write;
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         encoder.write_all(text.as_bytes()).unwrap();
         encoder.finish().unwrap()
     };
-    let hookbox = Home::with_config(&format!("max_body = \"2KiB\"\n{}", crate::support::SOURCE)).start();
+    let hookbox = Home::with_config(&format!("max_body = \"2KiB\"\n{}", SOURCE)).start();
     let body = zipped(r#"{"a":1}"#);
     let request = Request::github("push", "d-1", &body).header("Content-Encoding", "gzip");
     assert_eq!(hookbox.send(&request).status, 200);
@@ -343,7 +343,7 @@ fn a_compressed_body_is_verified_as_it_came_and_stored_as_what_it_says() {
 }
 
 #[test]
-fn every_content_type_that_providers_send_is_taken() {
+fn every_content_type_of_providers_is_accepted() {
     let hookbox = Home::new().start();
     for (n, kind) in [
         "application/json; charset=UTF-8",

@@ -58,7 +58,7 @@ fn json_need_not_be_an_object() {
 }
 
 #[test]
-fn of_a_form_the_payload_field_is_the_payload_and_the_bytes_are_kept() {
+fn the_payload_field_of_a_form_is_the_payload_and_the_bytes_are_kept() {
     let hookbox = Home::new().start();
     let form = "payload=%7B%22text%22%3A%22%C3%A9+%2B%22%7D";
     let response = hookbox.send(&Request::github("push", "d-1", form).with("Content-Type", FORM));
@@ -69,7 +69,7 @@ fn of_a_form_the_payload_field_is_the_payload_and_the_bytes_are_kept() {
 }
 
 #[test]
-fn a_type_that_nobody_signs_does_not_turn_a_title_into_the_payload() {
+fn a_forged_content_type_does_not_turn_a_title_into_the_payload() {
     let hookbox = Home::new().start();
     let issue = r#"{"action":"opened","issue":{"title":"&payload={\"action\":\"deleted\"}&x="}}"#;
     let forged = Request::github("issues", "d-1", issue).with("Content-Type", FORM);
@@ -78,7 +78,7 @@ fn a_type_that_nobody_signs_does_not_turn_a_title_into_the_payload() {
 }
 
 #[test]
-fn a_provider_that_sends_no_forms_is_not_taken_to_have_sent_one() {
+fn a_form_of_a_provider_that_sends_none_is_kept_as_text() {
     let config = "[sources.shop]\nprovider = \"stripe\"\nverify = \"none\"\n\
                   [sources.own]\nprovider = \"stripe\"\nverify = \"none\"\nid = \"form:n\"\n";
     let hookbox = Home::with_config(config).start();
@@ -159,7 +159,7 @@ fn the_secret_is_nowhere_in_the_database() {
 }
 
 #[test]
-fn times_are_utc_in_the_form_that_the_older_program_writes() {
+fn times_are_utc_in_the_format_of_the_older_program() {
     let hookbox = Home::new().start();
     hookbox.deliver("push", "d-1", "{}");
     hookbox.wait_until_done();
@@ -183,7 +183,7 @@ fn two_sources_may_use_the_same_id() {
 }
 
 #[test]
-fn a_delivery_without_an_id_gets_one_made_of_its_body() {
+fn a_delivery_without_an_id_gets_one_derived_from_its_body() {
     let hookbox = Home::new().start();
     let request = |body: &str| Request::github("push", "", body).without("X-GitHub-Delivery");
     for body in ["{}", "{}", "[]"] {
@@ -193,7 +193,7 @@ fn a_delivery_without_an_id_gets_one_made_of_its_body() {
 }
 
 #[test]
-fn a_made_id_is_a_duplicate_for_five_minutes_only() {
+fn a_derived_id_is_a_duplicate_for_five_minutes_only() {
     let hookbox = Home::new().start();
     let request = Request::github("push", "", "{}").without("X-GitHub-Delivery");
     assert_eq!(hookbox.send(&request).status, 200);
@@ -206,7 +206,7 @@ fn a_made_id_is_a_duplicate_for_five_minutes_only() {
 }
 
 #[test]
-fn an_id_of_the_provider_is_a_duplicate_for_ever() {
+fn an_id_of_the_provider_is_a_duplicate_forever() {
     let hookbox = Home::new().start();
     hookbox.deliver("push", "d-1", "{}");
     hookbox.db().execute("UPDATE webhook_events SET received_at = '2025-01-31T12:00:00+00:00'", []).unwrap();
@@ -223,36 +223,34 @@ fn a_delivery_without_an_event_type_is_unknown() {
 }
 
 #[test]
-fn while_another_program_holds_the_database_it_answers_503_and_later_200() {
+fn deliveries_are_503_while_another_program_holds_the_lock_and_200_afterwards() {
     let hookbox = Home::new().start();
     let request = Request::github("push", "d-1", "{}");
-    let other = hookbox.db();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let other = hookbox.lock_database();
     let response = hookbox.send(&request);
     assert_eq!(response.status, 503);
     let seconds: u32 = response.header("Retry-After").unwrap().parse().unwrap();
     assert!(seconds > 0);
     assert_eq!(hookbox.send(&Request::get("/healthz")).status, 503);
-    other.execute_batch("ROLLBACK").unwrap();
+    drop(other);
     assert_eq!(hookbox.stored(), 0, "not acknowledged, not stored");
     assert_eq!(hookbox.send(&request).status, 200);
     hookbox.assert_alive();
 }
 
 #[test]
-fn a_short_wait_for_another_program_is_no_503() {
+fn a_short_wait_for_the_lock_is_no_503() {
     let hookbox = Home::new().start();
-    let other = hookbox.db();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let other = hookbox.lock_database();
     let mut connection = hookbox.connect();
     connection.send(&Request::github("push", "d-1", "{}").bytes());
-    std::thread::sleep(std::time::Duration::from_millis(100));
-    other.execute_batch("COMMIT").unwrap();
+    hookbox.wait_until_it_waits_for_the_lock();
+    drop(other);
     assert_eq!(connection.response().status, 200);
 }
 
 #[test]
-fn with_too_little_disk_left_it_answers_503_and_is_not_healthy() {
+fn with_too_little_free_disk_deliveries_are_503_and_health_fails() {
     let home = Home::with_config(&format!("disk_reserve = \"1024GiB\"\n{SOURCE}"));
     let disk = rustix::fs::statvfs(home.path(".")).unwrap();
     if disk.f_bavail * disk.f_frsize >= 1 << 40 {
@@ -268,7 +266,7 @@ fn with_too_little_disk_left_it_answers_503_and_is_not_healthy() {
 }
 
 #[test]
-fn what_is_no_database_is_refused_and_left_alone() {
+fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let home = Home::new();
     let text = "not a database\n".repeat(1000);
     home.write("webhooks.db", &text);
@@ -277,7 +275,7 @@ fn what_is_no_database_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_database_in_no_directory_is_refused() {
+fn a_database_in_a_missing_directory_is_refused() {
     let home = Home::new().arg("--database").arg("nowhere/webhooks.db");
     home.start_in_vain().refused(2, &["nowhere/webhooks.db"]);
 }

@@ -1,22 +1,34 @@
-//! What the tests are written with: an installation in a temporary directory, the running program, raw HTTP.
+//! What the tests are written with: a home directory with a config, the running program, raw HTTP, destinations, disks, clocks.
 
+mod clock;
+mod disk;
 mod http;
 mod manual;
 mod program;
+mod random;
+mod senders;
 mod stub;
+mod terminal;
 mod trace;
+mod turn;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+pub use clock::{set_clock, with_clock};
+pub use disk::{Disk, make_ext4};
 pub use http::{Address, Connection, Request, Response, hex, sign_github};
 pub use manual::example;
-pub use program::{Home, Hookbox, Output, python, runner};
+pub use program::{Home, Hookbox, Output, is_installed, python, runner};
+pub use random::Random;
 pub use rustix::process::Signal;
+pub use senders::{Senders, assert_stored, body_of};
 pub use stub::{Answer, Issued, Received, Stub, authority, believing, closed_port, expired, issue};
+pub use terminal::in_a_terminal;
 pub use trace::{Call, strace, strace_failing, strace_injecting};
+pub use turn::{needs_no_turn, take_turn_nearly_alone};
 
 /// What deliveries are signed with: the secret of the example in GitHub's documentation.
 pub const SECRET: &str = "It's a Secret to Everybody";

@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use crate::support::{DEADLINE, Home, SOURCE, Signal, patient, wait_for};
+use crate::support::{DEADLINE, Home, SOURCE, Signal, is_installed, patient, wait_for};
 
 /// Where a service tells how it does.
 struct Manager(UnixDatagram);
@@ -40,7 +40,7 @@ fn managed() -> (Manager, Home) {
 }
 
 #[test]
-fn the_service_manager_is_told_of_start_reload_and_stop() {
+fn start_reload_and_stop_are_notified() {
     let (manager, home) = managed();
     let hookbox = home.start();
     manager.hears("READY=1");
@@ -54,7 +54,7 @@ fn the_service_manager_is_told_of_start_reload_and_stop() {
 }
 
 #[test]
-fn the_counts_are_told_at_the_start() {
+fn the_counts_are_notified_at_the_start() {
     let (manager, home) = managed();
     let _hookbox = home.start();
     let said = manager.hears("STATUS=0 events unprocessed, 0 in error");
@@ -62,7 +62,7 @@ fn the_counts_are_told_at_the_start() {
 }
 
 #[test]
-fn the_watchdog_of_the_service_manager_is_fed_with_the_counts() {
+fn the_service_managers_watchdog_is_fed_with_the_counts() {
     let (manager, home) = managed();
     let hookbox = home.env("WATCHDOG_USEC", "400000").start();
     let said = manager.hears("WATCHDOG=1") + &manager.hears("WATCHDOG=1");
@@ -71,7 +71,7 @@ fn the_watchdog_of_the_service_manager_is_fed_with_the_counts() {
 }
 
 #[test]
-fn the_watchdog_of_the_service_manager_is_not_fed_by_a_frozen_program() {
+fn a_frozen_program_does_not_feed_the_service_managers_watchdog() {
     let (manager, home) = managed();
     let hookbox = home.env("WATCHDOG_USEC", "400000").start();
     manager.hears("WATCHDOG=1");
@@ -124,9 +124,7 @@ fn the_units_are_printed() {
 
 #[test]
 fn systemd_accepts_the_units_and_finds_little_exposed() {
-    let found = Command::new("systemd-analyze").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        println!("skipped: systemd-analyze is not installed");
+    if !is_installed("systemd-analyze", &["--version"]) {
         return;
     }
     let home = Home::new();

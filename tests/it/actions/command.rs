@@ -27,7 +27,7 @@ fn run_once(script: &str, keys: &str, payload: impl AsRef<[u8]>) -> (String, Str
 }
 
 #[test]
-fn the_payload_comes_on_stdin_byte_for_byte_and_some_facts_in_the_environment() {
+fn a_command_gets_the_exact_payload_on_stdin_and_facts_in_its_environment() {
     let script = "cat > body; env > env; echo done";
     let hookbox = with("command", &shell(script)).start();
     let body = "{ \"b\" : 1.50,\n\"a\":\"\\u00e9 \u{e9}\" }";
@@ -48,7 +48,7 @@ fn the_payload_comes_on_stdin_byte_for_byte_and_some_facts_in_the_environment() 
 }
 
 #[test]
-fn the_environment_holds_nothing_else() {
+fn the_environment_of_a_command_holds_nothing_else() {
     let hookbox = with("command", &shell("env > env")).env("API_TOKEN", "hush").env("LANG", "C").start();
     deliver_and_wait(&hookbox, "issues", "d-1", "{}");
     let env = std::fs::read_to_string(hookbox.path("env")).unwrap();
@@ -89,7 +89,7 @@ fn arguments_are_templates_and_no_shell_sees_them() {
 }
 
 #[test]
-fn no_payload_can_pass_for_an_option() {
+fn a_payload_cannot_become_an_option() {
     let hookbox = with("command", "run = [\"echo\", \"{{ payload.a }}\"]").start();
     deliver_and_wait(&hookbox, "push", "d-1", r#"{"a":"--exec=evil"}"#);
     let (outcome, detail) = only_attempt(&hookbox, 1);
@@ -103,7 +103,7 @@ fn no_payload_can_pass_for_an_option() {
 }
 
 #[test]
-fn a_nul_or_too_long_an_argument_gives_up_with_the_reason() {
+fn an_argument_with_a_nul_or_too_long_gives_up_with_the_reason() {
     let hookbox = with("command", "run = [\"echo\", \"{{ payload.a }}\"]").start();
     deliver_and_wait(&hookbox, "push", "d-1", r#"{"a":"a\u0000b"}"#);
     assert!(only_attempt(&hookbox, 1).1.contains("NUL"));
@@ -113,7 +113,7 @@ fn a_nul_or_too_long_an_argument_gives_up_with_the_reason() {
 }
 
 #[test]
-fn the_exit_code_says_what_is_to_follow() {
+fn the_exit_code_decides_between_success_retry_and_giving_up() {
     for (code, outcome) in [(0, "success"), (1, "retry"), (75, "retry"), (255, "retry"), (3, "give_up"), (4, "give_up")]
     {
         let attempt = run_once(&format!("echo because; exit {code}"), "give_up = [3, 4, 75]", "{}");
@@ -122,7 +122,7 @@ fn the_exit_code_says_what_is_to_follow() {
 }
 
 #[test]
-fn a_command_that_gives_up_is_not_tried_again() {
+fn a_command_that_gives_up_is_not_retried() {
     let hookbox = with("command", &format!("{}\ngive_up = [3]", shell("exit 3"))).start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
     assert_eq!(job(&hookbox, 1, "it")["state"], "dead");
@@ -130,12 +130,12 @@ fn a_command_that_gives_up_is_not_tried_again() {
 }
 
 #[test]
-fn a_command_that_a_signal_ends_is_tried_again() {
+fn a_command_killed_by_a_signal_is_retried() {
     assert_eq!(run_once("kill -9 $$", "", "{}"), ("retry".to_owned(), "killed by signal 9".to_owned()));
 }
 
 #[test]
-fn a_program_that_is_not_there_is_tried_again_and_told_of() {
+fn a_missing_program_is_retried_and_named_in_the_error() {
     let hookbox = with("command", "run = [\"/nonexistent/deploy\"]\nattempts = 2").start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
     let attempts = wait_for_attempts(&hookbox, 1, "it", 2);
@@ -145,14 +145,14 @@ fn a_program_that_is_not_there_is_tried_again_and_told_of() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_told_of_and_not_the_program() {
+fn a_missing_directory_is_named_in_the_error_and_not_the_program() {
     let (outcome, detail) = run_once("true", "directory = \"/nonexistent/there\"", "{}");
     assert_eq!(outcome, "retry");
     assert!(detail.contains("/nonexistent/there: there is no such directory"), "{detail}");
 }
 
 #[test]
-fn a_program_whose_name_the_payload_does_not_give_is_not_looked_for() {
+fn a_program_whose_name_renders_empty_is_not_searched_for() {
     let hookbox = with("command", "run = [\"{{ payload.program }}\"]").start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
     let (outcome, detail) = only_attempt(&hookbox, 1);
@@ -160,12 +160,12 @@ fn a_program_whose_name_the_payload_does_not_give_is_not_looked_for() {
 }
 
 #[test]
-fn it_runs_in_the_directory_that_is_configured() {
+fn a_command_runs_in_the_configured_directory() {
     assert_eq!(run_once("pwd", "directory = \"/\"", "{}").1, "exit 0 /");
 }
 
 #[test]
-fn at_the_timeout_the_whole_group_gets_term() {
+fn the_whole_process_group_gets_sigterm_at_the_timeout() {
     let long = unheard_of(86_391);
     let script = format!("sleep {long} & trap 'echo bye; exit 0' TERM; sleep {long} & wait");
     let started = Instant::now();
@@ -176,7 +176,7 @@ fn at_the_timeout_the_whole_group_gets_term() {
 }
 
 #[test]
-fn what_ignores_term_gets_kill_with_all_its_children() {
+fn a_command_that_ignores_sigterm_is_killed_with_its_children() {
     let long = unheard_of(86_392);
     let script = format!("trap '' TERM; (trap '' TERM; sleep {long}) & sleep {long}; sleep {long}");
     let (outcome, _) = run_once(&script, "timeout = \"300ms\"", "{}");
@@ -185,7 +185,7 @@ fn what_ignores_term_gets_kill_with_all_its_children() {
 }
 
 #[test]
-fn children_that_a_command_leaves_behind_end_with_it_and_delay_nothing() {
+fn children_left_behind_by_a_command_end_with_it_and_delay_nothing() {
     let (long, started) = (unheard_of(86_393), Instant::now());
     let attempt = run_once(&format!("(trap '' TERM; sleep {long}) & echo started"), "", "{}");
     assert_eq!(attempt, ("success".to_owned(), "exit 0 started".to_owned()));
@@ -194,7 +194,7 @@ fn children_that_a_command_leaves_behind_end_with_it_and_delay_nothing() {
 }
 
 #[test]
-fn a_child_that_left_the_group_and_keeps_the_pipe_open_holds_nothing_up() {
+fn a_child_in_another_process_group_that_keeps_the_pipe_open_delays_nothing() {
     let script = "setsid sh -c 'touch left; exec sleep 20' & while [ ! -e left ]; do sleep 0.02; done; echo started";
     // TOML's own quotes for it: the script has the others.
     let run = format!("run = [\"sh\", \"-c\", \"{script}\"]");
@@ -204,7 +204,7 @@ fn a_child_that_left_the_group_and_keeps_the_pipe_open_holds_nothing_up() {
 }
 
 #[test]
-fn output_without_end_is_cut_and_costs_no_memory() {
+fn endless_output_is_cut_and_uses_no_memory() {
     let script = "yes 'a line on standard output' | head -c 200000000; echo the end >&2";
     let hookbox = with("command", &shell(script)).start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
@@ -240,7 +240,7 @@ fn a_command_may_read_all_some_or_nothing_of_a_large_payload() {
 }
 
 #[test]
-fn a_command_that_closes_everything_and_stays_is_waited_for() {
+fn a_command_that_closes_its_pipes_and_stays_is_awaited() {
     let (outcome, detail) = run_once("exec <&- >&- 2>&-; sleep 0.3; exit 9", "", "{}");
     assert_eq!((outcome.as_str(), detail.as_str()), ("retry", "exit 9"));
     let long = unheard_of(86_394);
@@ -250,7 +250,7 @@ fn a_command_that_closes_everything_and_stays_is_waited_for() {
 }
 
 #[test]
-fn a_command_that_reads_nothing_and_stays_meets_its_timeout() {
+fn a_command_that_reads_nothing_and_stays_is_timed_out() {
     let long = unheard_of(86_397);
     let attempt = run_once(&format!("exec sleep {long}"), "timeout = \"300ms\"", payload_of(PIPES_BYTES));
     assert_eq!(attempt, ("retry".to_owned(), "not done in time".to_owned()));
@@ -268,7 +268,7 @@ fn commands_of_one_action_never_overlap() {
 }
 
 #[test]
-fn with_concurrency_they_do() {
+fn commands_of_one_action_overlap_up_to_its_concurrency() {
     let script = "touch here-$HOOKBOX_EVENT_ID; while [ $(ls here-* | wc -l) -lt 3 ]; do sleep 0.02; done";
     let hookbox = with("command", &format!("{}\nconcurrency = 3\ntimeout = \"20s\"", shell(script))).start();
     for n in 1..=3 {
@@ -290,12 +290,4 @@ fn a_long_command_delays_no_other_action_and_no_acknowledgement() {
     assert_eq!(job(&hookbox, 1, "slow")["state"], "running");
     hookbox.write("go", "");
     wait_for("the slow ones", || (super::status(&hookbox, 5) == "processed").then_some(()));
-}
-
-#[test]
-fn exit_codes_are_told_where_the_end_of_children_was_inherited_as_ignored() {
-    let keys = format!("{}\nattempts = 1", shell("echo ran; exit 7"));
-    let hookbox = with("command", &keys).wrapped_in(&["env", "--ignore-signal=CHLD"]).start();
-    deliver_and_wait(&hookbox, "push", "d-1", "{}");
-    assert_eq!(only_attempt(&hookbox, 1).1, "exit 7 ran");
 }

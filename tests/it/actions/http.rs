@@ -17,7 +17,7 @@ fn to(stub: &Stub, keys: &str) -> Home {
 }
 
 #[test]
-fn by_default_the_exact_body_and_the_providers_headers_arrive() {
+fn the_exact_body_and_the_providers_headers_are_sent_by_default() {
     let stub = Stub::http();
     let hookbox = to(&stub, "").start();
     let body = "{ \"b\" : 1.50,\n\"a\":\"\\u00e9 \u{e9}\" }";
@@ -39,7 +39,7 @@ fn by_default_the_exact_body_and_the_providers_headers_arrive() {
 }
 
 #[test]
-fn a_form_arrives_as_the_form_that_it_was() {
+fn a_form_is_sent_as_a_form() {
     let stub = Stub::http();
     let hookbox = to(&stub, "").start();
     let body = "payload=%7B%22a%22%3A+1%7D&x=%C3%A9";
@@ -68,7 +68,7 @@ fn method_url_headers_and_body_are_templates() {
 }
 
 #[test]
-fn every_usual_method_works() {
+fn every_common_method_works() {
     for method in ["POST", "put", "PATCH", "DELETE", "GET"] {
         let stub = Stub::http();
         let hookbox = to(&stub, &format!("method = \"{method}\"")).start();
@@ -88,7 +88,7 @@ fn is_signed(received: &Received, key: &[u8]) -> bool {
 }
 
 #[test]
-fn what_is_signed_can_be_verified_by_the_standard_webhooks_scheme() {
+fn a_signed_request_verifies_by_the_standard_webhooks_scheme() {
     let key = b"twenty-four secret bytes";
     let written = format!("whsec_{}", STANDARD.encode(key));
     for (secret, key) in [(written.as_str(), &key[..]), ("plain text", b"plain text")] {
@@ -107,7 +107,7 @@ fn what_is_signed_can_be_verified_by_the_standard_webhooks_scheme() {
 }
 
 #[test]
-fn what_came_signed_by_the_same_scheme_goes_on_with_one_signature_and_that_is_ours() {
+fn a_delivery_signed_by_the_same_scheme_is_sent_with_our_signature_only() {
     let (theirs, ours) = (b"twenty-four secret bytes", b"another twenty-four of them");
     let source =
         format!("[sources.svix]\nprovider = \"standard-webhooks\"\nsecret = \"whsec_{}\"\n", STANDARD.encode(theirs));
@@ -123,7 +123,7 @@ fn what_came_signed_by_the_same_scheme_goes_on_with_one_signature_and_that_is_ou
 }
 
 #[test]
-fn a_secret_to_sign_with_that_nobody_could_verify_is_refused_at_the_start() {
+fn a_signing_secret_that_is_not_base64_after_its_prefix_is_refused_at_the_start() {
     for broken in ["whsec_", "whsec_not base64"] {
         let home = with("http", "url = \"http://127.0.0.1:1/\"\nsign = \"env:SIGN\"").env("SIGN", broken);
         let checked = home.run(["check"]);
@@ -134,7 +134,7 @@ fn a_secret_to_sign_with_that_nobody_could_verify_is_refused_at_the_start() {
 }
 
 #[test]
-fn the_idempotency_key_is_the_same_over_attempts_and_another_for_each_event_and_action() {
+fn the_idempotency_key_stays_over_attempts_and_differs_by_event_and_action() {
     let stub = Stub::http();
     stub.answer(Answer::Status(500));
     let keys = format!("url = \"{}\"\nattempts = 2", stub.url("/"));
@@ -154,7 +154,7 @@ fn the_idempotency_key_is_the_same_over_attempts_and_another_for_each_event_and_
 }
 
 #[test]
-fn every_way_to_fail_is_recorded_for_what_it_is_and_costs_neither_a_thread_nor_memory() {
+fn every_failure_is_recorded_by_its_kind_and_leaks_neither_threads_nor_memory() {
     let stub = Stub::http();
     let elsewhere = Stub::http();
     let keys = "url = \"http://127.0.0.1:{{ payload.port }}/\"\nattempts = 1\ntimeout = \"500ms\"";
@@ -207,7 +207,7 @@ fn every_way_to_fail_is_recorded_for_what_it_is_and_costs_neither_a_thread_nor_m
 }
 
 #[test]
-fn retry_after_is_kept_to_in_seconds_and_as_a_date() {
+fn retry_after_is_obeyed_in_seconds_and_as_a_date() {
     let date =
         |seconds| httpdate::fmt_http_date(std::time::SystemTime::now() + std::time::Duration::from_secs(seconds));
     // Some minutes for the test itself, should the machine be slow.
@@ -234,7 +234,7 @@ fn patient(stub: &Stub) -> String {
 }
 
 #[test]
-fn a_destination_that_closes_kept_connections_costs_no_attempt() {
+fn a_kept_connection_closed_by_the_destination_uses_up_no_attempt() {
     let stub = Stub::http();
     stub.answer(Answer::KeepAWhile);
     let hookbox = to(&stub, "").start();
@@ -247,7 +247,7 @@ fn a_destination_that_closes_kept_connections_costs_no_attempt() {
 }
 
 #[test]
-fn over_tls_the_certificate_must_be_of_an_authority_that_is_believed_of_the_host_and_of_today() {
+fn a_certificate_must_be_of_a_trusted_authority_for_the_host_and_not_expired() {
     let (root, identity) = authority("localhost");
     let (other_root, for_another_host) = authority("elsewhere.test");
     let (old_root, of_another_time) = expired("localhost");
@@ -281,7 +281,7 @@ fn over_tls_the_certificate_must_be_of_an_authority_that_is_believed_of_the_host
 }
 
 #[test]
-fn a_destination_that_speaks_no_tls_is_told_of() {
+fn a_destination_without_tls_is_a_failed_attempt() {
     let stub = Stub::http();
     let url = stub.url("/").replace("http:", "https:");
     let hookbox = with("http", &format!("url = \"{url}\"\nattempts = 1\ntimeout = \"2s\"")).start();
@@ -291,7 +291,7 @@ fn a_destination_that_speaks_no_tls_is_told_of() {
 }
 
 #[test]
-fn a_ca_file_that_holds_no_certificate_is_refused_at_the_start() {
+fn a_ca_file_without_a_certificate_is_refused_at_the_start() {
     let home = with("http", "url = \"https://example.org\"\nca_file = \"empty.pem\"");
     home.start_in_vain().refused(2, &["actions.it", "ca_file", "empty.pem"]);
     home.write("empty.pem", "nothing");
@@ -300,7 +300,7 @@ fn a_ca_file_that_holds_no_certificate_is_refused_at_the_start() {
 }
 
 #[test]
-fn no_error_tells_a_url_that_is_a_secret() {
+fn no_error_shows_a_secret_url() {
     for rest in
         ["/hooks/s3cret", "[::1/s3cret", "127.0.0.1:1/s3cret?a b", ":1/s3cret", "@/s3cret", "a:s3cret@127.0.0.1:1/"]
     {
@@ -315,7 +315,7 @@ fn no_error_tells_a_url_that_is_a_secret() {
 }
 
 #[test]
-fn a_fetched_url_that_is_none_is_refused_at_the_start_and_not_told() {
+fn an_invalid_url_from_the_environment_is_refused_at_the_start_and_not_shown() {
     let home = with("http", "url = \"env:URL\"").env("URL", "hooks.example.org/s3cret");
     let output = home.start_in_vain();
     output.refused(2, &["actions.it", "url", "http://"]);
@@ -323,7 +323,7 @@ fn a_fetched_url_that_is_none_is_refused_at_the_start_and_not_told() {
 }
 
 #[test]
-fn the_largest_body_passes_without_being_read_as_json() {
+fn the_largest_body_is_sent_without_being_parsed() {
     let stub = Stub::http();
     let hookbox = to(&stub, "").start();
     // Small values cost most once they are read: 25 MB would become a gigabyte.
@@ -334,7 +334,7 @@ fn the_largest_body_passes_without_being_read_as_json() {
 }
 
 #[test]
-fn up_to_concurrency_requests_are_under_way_at_once() {
+fn up_to_concurrency_requests_run_at_once() {
     let stub = Stub::http();
     let hookbox = to(&stub, "concurrency = 3").start();
     stub.answer(Answer::Hang);

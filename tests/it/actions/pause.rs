@@ -23,12 +23,12 @@ fn a_paused_action_keeps_its_jobs_over_restarts_until_it_is_resumed() {
     assert!(!hookbox.path("ran").exists());
     assert_eq!(done(&hookbox, "resume it"), "it goes on\n");
     hookbox.wait_until_done();
-    assert_eq!(std::fs::read_to_string(hookbox.path("ran")).unwrap().lines().count(), 5);
+    assert_eq!(hookbox.line_count("ran"), 5);
     assert_eq!(done(&hookbox, "resume it"), "it was not paused\n");
 }
 
 #[test]
-fn stats_and_show_tell_of_it() {
+fn stats_and_show_name_a_paused_action() {
     let hookbox = with("command", "run = [\"true\"]").start();
     done(&hookbox, "pause it");
     hookbox.deliver("push", "d-1", "{}");
@@ -43,17 +43,17 @@ fn stats_and_show_tell_of_it() {
 }
 
 #[test]
-fn what_is_running_when_it_is_paused_comes_to_its_end() {
+fn a_running_job_finishes_when_its_action_is_paused() {
     let hookbox = with("command", &shell("touch began; while [ ! -e go ]; do sleep 0.02; done")).start();
     hookbox.deliver("push", "d-1", "{}");
-    wait_for("the run", || hookbox.path("began").exists().then_some(()));
+    hookbox.wait_for_file("began");
     done(&hookbox, "pause it");
     hookbox.write("go", "");
     wait_for_state(&hookbox, 1, "it", "succeeded");
 }
 
 #[test]
-fn only_an_action_that_is_there_can_be_paused_but_any_resumed() {
+fn only_a_configured_action_can_be_paused_but_any_can_be_resumed() {
     let hookbox = with("log", "").start();
     hookbox.run(["pause", "nobody"]).refused(2, &["nobody", "it"]);
     hookbox.run(["pause"]).refused(2, &["ACTION"]);

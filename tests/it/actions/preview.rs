@@ -83,7 +83,7 @@ fn check_shows_what_a_stored_event_would_trigger_and_does_nothing() {
 }
 
 #[test]
-fn check_does_the_same_for_a_file_and_creates_no_database() {
+fn check_shows_what_a_file_would_trigger_and_creates_no_database() {
     let stub = Stub::http();
     let home = four(&stub);
     home.write("issue.json", r#"{"title":"a-title"}"#);

@@ -16,7 +16,7 @@ fn http(name: &str, stub: &Stub, keys: &str) -> String {
 }
 
 #[test]
-fn a_job_is_tried_until_its_attempts_are_used_up_and_is_then_dead() {
+fn a_job_is_retried_until_its_attempts_are_used_up_and_is_then_dead() {
     let stub = Stub::http();
     stub.answer(Answer::body(500, "no"));
     let hookbox = Home::with_config(&config(&http("it", &stub, "attempts = 4"))).start();
@@ -39,7 +39,7 @@ fn a_job_is_tried_until_its_attempts_are_used_up_and_is_then_dead() {
 }
 
 #[test]
-fn what_failed_is_tried_again_without_repeating_what_succeeded() {
+fn a_failed_action_is_retried_without_repeating_the_one_that_succeeded() {
     let (good, bad) = (Stub::http(), Stub::http());
     let mut failures = 3;
     bad.answer_by(move |_| {
@@ -53,14 +53,14 @@ fn what_failed_is_tried_again_without_repeating_what_succeeded() {
 }
 
 #[test]
-fn a_thousand_events_of_which_one_of_two_actions_is_down_for_the_first_half() {
+fn a_thousand_events_are_each_done_once_although_one_destination_is_down_at_first() {
     let (up, down) = (Stub::http(), Stub::http());
     let is_down = Arc::new(AtomicBool::new(true));
     let asked = Arc::clone(&is_down);
     down.answer_by(move |_| Answer::Status(if asked.load(Ordering::SeqCst) { 503 } else { 200 }));
     let keys = "attempts = 1000\nconcurrency = 2";
     // Tried less often than the others, so that the test does not mostly consist of failures.
-    let patient = http("down", &down, keys).replace("100ms", "1s");
+    let patient = http("down", &down, keys).replace("100ms", "3s");
     let hookbox = Home::with_config(&config(&(http("up", &up, keys) + &patient))).start();
     let mut connection = hookbox.connect();
     for n in 0..1000 {
@@ -93,7 +93,7 @@ fn never(action: &str) -> String {
 }
 
 #[test]
-fn on_dead_tells_once_and_says_what_and_why() {
+fn on_dead_runs_once_and_names_the_action_and_the_error() {
     let (bad, slack) = (Stub::http(), Stub::http());
     bad.answer(Answer::body(500, "<disk> full"));
     let team = never(&action("team", "slack", &format!("url = \"{}\"", slack.url("/"))));
@@ -112,7 +112,7 @@ fn on_dead_tells_once_and_says_what_and_why() {
 }
 
 #[test]
-fn a_command_that_tells_of_a_death_gets_what_and_why() {
+fn an_on_dead_command_gets_the_action_and_the_error() {
     // It has no `on` of its own: it is for nothing else.
     let tells = action("tell", "command", &shell("env > told; cat > body")).replace("on = [\"*\"]\n", "");
     let dies =
@@ -126,7 +126,7 @@ fn a_command_that_tells_of_a_death_gets_what_and_why() {
 }
 
 #[test]
-fn a_request_that_tells_of_a_death_can_say_what_and_why() {
+fn an_on_dead_request_can_contain_the_action_and_the_error() {
     let stub = Stub::http();
     let body = "body = \"{{ dead_action }}: {{ error }} at {{ payload.a }}\"";
     let tells = never(&http("tell", &stub, body));
@@ -139,7 +139,7 @@ fn a_request_that_tells_of_a_death_can_say_what_and_why() {
 }
 
 #[test]
-fn every_template_of_what_tells_of_a_death_can_say_what_and_why() {
+fn every_template_of_an_on_dead_action_sees_the_action_and_the_error() {
     let stub = Stub::http();
     let said = "{{ dead_action }}-{{ error | replace(' ', '_') }}";
     let keys = |path: &str| format!("url = \"{}{path}\"", stub.url("/"));
@@ -170,7 +170,7 @@ fn every_template_of_what_tells_of_a_death_can_say_what_and_why() {
 }
 
 #[test]
-fn blocks_that_are_for_events_do_not_hide_a_death() {
+fn an_on_dead_message_is_sent_without_the_blocks_for_events() {
     let (bad, slack) = (Stub::http(), Stub::http());
     bad.answer(Answer::Status(404));
     let blocks = "text = \"{{ payload.title }}\"\nblocks = '[{\"type\": \"divider\"}]'";
@@ -183,7 +183,7 @@ fn blocks_that_are_for_events_do_not_hide_a_death() {
 }
 
 #[test]
-fn a_word_that_cannot_be_said_is_not_told_of_and_leaves_the_status_alone() {
+fn a_dead_on_dead_job_has_no_on_dead_and_leaves_the_status_alone() {
     let (bad, slack) = (Stub::http(), Stub::http());
     bad.answer(Answer::Status(404));
     slack.answer(Answer::Status(404));
@@ -205,7 +205,7 @@ fn a_word_that_cannot_be_said_is_not_told_of_and_leaves_the_status_alone() {
 }
 
 #[test]
-fn an_event_is_in_error_at_once_while_the_word_about_it_still_waits() {
+fn an_event_is_in_error_at_once_while_its_on_dead_job_waits() {
     let (bad, slack) = (Stub::http(), Stub::http());
     bad.answer(Answer::Status(404));
     slack.answer(Answer::Status(503));
@@ -237,7 +237,7 @@ fn a_redelivery_of_an_event_in_error_queues_its_dead_jobs_and_nothing_else() {
 }
 
 #[test]
-fn the_attempts_of_a_replayed_job_start_anew_and_are_numbered_on() {
+fn a_replayed_job_gets_all_its_attempts_again_and_their_numbers_continue() {
     let hookbox = with("command", &format!("{}\nattempts = 2", shell("exit 1"))).start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
     done(&hookbox, "replay 1");

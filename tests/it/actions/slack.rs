@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::{deliver_and_wait, done, only_attempt, show, with};
-use crate::payloads::payloads_in;
+use crate::real_payloads::payloads_in;
 use crate::support::{Answer, Home, Stub, data};
 
 fn to(stub: &Stub, keys: &str) -> Home {
@@ -26,7 +26,7 @@ fn message(keys: &str, event: &str, payload: impl AsRef<[u8]>) -> Value {
 }
 
 #[test]
-fn what_the_payload_says_is_escaped_and_what_the_template_says_is_not() {
+fn values_of_the_payload_are_escaped_and_the_template_is_not() {
     let payload = r#"{"title":"<!channel> a & b","url":"https://example.org/?a=1&b=2"}"#;
     let text = message("text = \"<{{ payload.url }}|{{ payload.title }}> & more\"", "issues", payload);
     let expected = "<https://example.org/?a=1&amp;b=2|&lt;!channel&gt; a &amp; b> & more";
@@ -44,7 +44,7 @@ fn blocks_are_json_with_values_from_the_event() {
 }
 
 #[test]
-fn blocks_that_are_no_json_are_dead_with_the_reason() {
+fn blocks_that_are_not_json_are_dead_with_the_reason() {
     let stub = Stub::http();
     let hookbox = to(&stub, "blocks = '[{{ payload.title }}]'").start();
     deliver_and_wait(&hookbox, "issues", "d-1", r#"{"title":"no JSON"}"#);
@@ -55,7 +55,7 @@ fn blocks_that_are_no_json_are_dead_with_the_reason() {
 }
 
 #[test]
-fn the_built_in_texts_tell_the_real_payloads_of_github() {
+fn the_built_in_texts_describe_real_payloads_of_github() {
     let url = "https://github.com/Codertocat/Hello-World";
     let who = "Codertocat";
     let issue =
@@ -74,7 +74,7 @@ fn the_built_in_texts_tell_the_real_payloads_of_github() {
 }
 
 #[test]
-fn a_push_tells_its_commits() {
+fn the_text_of_a_push_describes_its_commits() {
     let payload = |more: Value| {
         let mut payload = json!({ "ref": "refs/heads/main", "pusher": { "name": "zoe" }, "commits": [],
             "repository": { "full_name": "a/b" } });
@@ -118,7 +118,7 @@ fn a_merged_pull_request_is_not_merely_closed() {
 }
 
 #[test]
-fn an_event_that_only_has_a_known_name_gets_the_general_text() {
+fn an_event_with_a_known_name_and_another_payload_gets_the_general_text() {
     assert_eq!(message("", "push", r#"{"message":"from elsewhere"}"#)["text"], "*push* from github (event 1)");
     assert_eq!(message("", "odd", "[1]")["text"], "*odd* from github (event 1)");
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{job, processes_with, shell, show, unheard_of, wait_for_state, with};
-use crate::support::{Answer, Home, Stub, patient, wait_for};
+use crate::support::{Answer, Home, Signal, Stub, patient};
 
 #[track_caller]
 fn assert_queued_and_not_counted(home: &Home) {
@@ -14,7 +14,7 @@ fn assert_queued_and_not_counted(home: &Home) {
 }
 
 #[test]
-fn a_request_that_hangs_gets_its_grace_and_is_queued_again_not_counted() {
+fn a_hanging_request_is_queued_again_after_stop_timeout_and_not_counted() {
     let stub = Stub::http();
     stub.answer(Answer::Hang);
     let hookbox = with("http", &format!("url = \"{}\"\nattempts = 1", stub.url("/"))).start();
@@ -32,14 +32,13 @@ fn a_request_that_hangs_gets_its_grace_and_is_queued_again_not_counted() {
 }
 
 #[test]
-fn a_request_that_is_answered_within_the_grace_is_done() {
+fn a_request_answered_within_stop_timeout_succeeds() {
     let stub = Stub::http();
-    let (answer, may_answer) = std::sync::mpsc::channel();
-    stub.answer_by(move |_| may_answer.recv().map_or(Answer::Close, |()| Answer::Status(200)));
+    let answer = stub.answer_when_told(Answer::Status(200), Answer::Close);
     let hookbox = with("http", &format!("url = \"{}\"", stub.url("/"))).start();
     hookbox.deliver("push", "d-1", "{}");
     wait_for_state(&hookbox, 1, "it", "running");
-    hookbox.signal(crate::support::Signal::TERM);
+    hookbox.signal(Signal::TERM);
     hookbox.wait_for_stderr("stopping");
     answer.send(()).unwrap();
     let (home, output) = hookbox.wait();
@@ -48,11 +47,11 @@ fn a_request_that_is_answered_within_the_grace_is_done() {
 }
 
 #[test]
-fn a_command_that_ends_within_the_grace_is_done() {
+fn a_command_that_ends_within_stop_timeout_succeeds() {
     let hookbox = with("command", &shell("touch began; while [ ! -e go ]; do sleep 0.02; done")).start();
     hookbox.deliver("push", "d-1", "{}");
-    wait_for("the run", || hookbox.path("began").exists().then_some(()));
-    hookbox.signal(crate::support::Signal::TERM);
+    hookbox.wait_for_file("began");
+    hookbox.signal(Signal::TERM);
     hookbox.wait_for_stderr("stopping");
     hookbox.write("go", "");
     let (home, output) = hookbox.wait();
@@ -61,14 +60,14 @@ fn a_command_that_ends_within_the_grace_is_done() {
 }
 
 #[test]
-fn a_command_that_does_not_gets_term_then_kill_and_is_queued_again_not_counted() {
+fn a_command_past_stop_timeout_gets_sigterm_then_sigkill_and_is_not_counted() {
     let long = unheard_of(86_396);
     let polite = format!("touch began; trap 'touch told; exit 0' TERM; sleep {long} & wait");
     let deaf = format!("touch began; trap '' TERM; (trap '' TERM; sleep {long}) & sleep {long}; sleep {long}");
     for (script, told) in [(polite, true), (deaf, false)] {
         let hookbox = with("command", &format!("{}\nattempts = 1", shell(&script))).start();
         hookbox.deliver("push", "d-1", "{}");
-        wait_for("the run", || hookbox.path("began").exists().then_some(()));
+        hookbox.wait_for_file("began");
         let (home, output) = hookbox.stop();
         assert_eq!(output.code, Some(0), "{output}");
         assert_eq!(home.path("told").exists(), told);
@@ -78,14 +77,14 @@ fn a_command_that_does_not_gets_term_then_kill_and_is_queued_again_not_counted()
 }
 
 #[test]
-fn jobs_that_had_not_begun_do_not_begin() {
+fn queued_jobs_do_not_begin_during_a_stop() {
     let hookbox = with("command", &shell("echo >> began; sleep 0.5")).start();
     for n in 0..10 {
         hookbox.deliver("push", &format!("d-{n}"), "{}");
     }
-    wait_for("the first run", || hookbox.path("began").exists().then_some(()));
+    hookbox.wait_for_file("began");
     let home = hookbox.stop().0;
-    let runs = std::fs::read_to_string(home.path("began")).unwrap().lines().count();
+    let runs = home.line_count("began");
     assert!(runs <= 2, "{runs}");
     assert_eq!(home.query::<i64>("SELECT count(*) FROM jobs WHERE state = 'running'"), [0]);
     assert_eq!(home.query::<i64>("SELECT count(*) FROM jobs WHERE state = 'succeeded'"), [runs as i64]);

@@ -11,7 +11,7 @@ fn list_of(count: usize) -> String {
 }
 
 #[test]
-fn a_misspelt_name_is_refused_at_the_start_where_it_would_be_silent_for_ever() {
+fn a_misspelt_name_in_a_template_is_refused_at_the_start() {
     for (keys, wrong) in [
         ("when = \"paylod.action == 'opened'\"", "\"payload\""),
         ("when = \"payload.action | uper == 'OPENED'\"", "uper"),
@@ -27,7 +27,7 @@ fn a_misspelt_name_is_refused_at_the_start_where_it_would_be_silent_for_ever() {
 }
 
 #[test]
-fn a_template_that_a_payload_makes_endless_gives_up_and_holds_nothing_up() {
+fn a_template_made_endless_by_a_payload_gives_up_and_delays_nothing() {
     let slow = "{% set s = 'x' * 5000000 %}{% for x in payload.list %}{% if s ~ x %}{% endif %}{% endfor %}";
     let long = "{% for x in payload.list %}{{ 'x' * 1000000 }}{% endfor %}";
     for (body, reason) in [(slow, "too much work"), (long, "more than 64 MiB")] {
@@ -44,7 +44,7 @@ fn a_template_that_a_payload_makes_endless_gives_up_and_holds_nothing_up() {
 }
 
 #[test]
-fn an_expression_that_a_payload_makes_endless_stops_the_router_for_none() {
+fn an_expression_made_endless_by_a_payload_delays_no_other_action() {
     let when = "when = \"'x' * payload.n\"";
     let hookbox = Home::with_config(&config(&(action("it", "log", when) + &action("other", "log", "")))).start();
     deliver_and_wait(&hookbox, "push", "d-1", r#"{"n":90000000}"#);

@@ -6,7 +6,7 @@ use super::{get, post, status};
 use crate::support::{Connection, Home, Request, allow_descriptors};
 
 #[test]
-fn a_crowd_at_the_page_keeps_no_delivery_waiting() {
+fn three_hundred_connections_to_the_page_delay_no_delivery() {
     allow_descriptors(8192);
     let hookbox = Home::new().with_admin().start();
     let admin = hookbox.admin_address();
@@ -27,7 +27,7 @@ fn a_crowd_at_the_page_keeps_no_delivery_waiting() {
 }
 
 #[test]
-fn a_body_that_nobody_asked_for_is_refused_unread() {
+fn an_unexpected_body_is_refused_unread() {
     let hookbox = Home::new().with_admin().start();
     let admin = hookbox.admin_address();
     let mut liar = admin.connect();
@@ -43,7 +43,7 @@ fn a_body_that_nobody_asked_for_is_refused_unread() {
 }
 
 #[test]
-fn an_open_page_does_not_hold_up_the_stop() {
+fn an_open_page_does_not_delay_the_stop() {
     let hookbox = Home::new().with_admin().start();
     let mut kept = hookbox.admin_address().connect();
     kept.send(&get("/api/stats").bytes());
@@ -56,7 +56,7 @@ fn an_open_page_does_not_hold_up_the_stop() {
 
 /// The corpus of malformed requests, at the other door.
 #[test]
-fn what_is_malformed_is_refused() {
+fn malformed_requests_are_refused() {
     let hookbox = Home::new().with_admin().start();
     let admin = hookbox.admin_address();
     let requests: [&[u8]; 6] = [
@@ -90,7 +90,7 @@ fn what_is_malformed_is_refused() {
 
 /// Its own threads and connections are few, and come on top of what the receiver has.
 #[test]
-fn what_nobody_looks_at_costs_little() {
+fn the_admin_listener_needs_few_threads() {
     let hookbox = Home::new().with_admin().start();
     assert_eq!(status(&hookbox.admin_address(), &get("/")), 200);
     std::thread::sleep(Duration::from_millis(100));

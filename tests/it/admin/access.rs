@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use super::{asking, config, get, post, status};
-use crate::support::{Home, Request, SOURCE, Signal, wait_for};
+use crate::support::{Address, Home, Request, SOURCE, Signal, wait_for};
 
 /// Everything that it answers.
 const TARGETS: [(&str, &str); 11] = [
@@ -27,7 +27,7 @@ fn bearing(request: Request, token: &str) -> Request {
 }
 
 #[test]
-fn a_host_that_it_does_not_know_is_refused_before_anything_else() {
+fn an_unknown_host_is_refused_before_anything_else() {
     let hookbox = Home::with_config(&config("hosts = ['pi.local']")).with_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     let admin = hookbox.admin_address();
@@ -51,7 +51,7 @@ fn a_host_that_it_does_not_know_is_refused_before_anything_else() {
 }
 
 #[test]
-fn every_answer_tells_the_browser_to_trust_nothing() {
+fn every_answer_has_strict_security_headers() {
     let hookbox = Home::with_config(&config("token = 'correct horse'")).with_admin().start();
     let admin = hookbox.admin_address();
     let requests = [
@@ -79,7 +79,7 @@ fn every_answer_tells_the_browser_to_trust_nothing() {
 }
 
 #[test]
-fn what_changes_something_needs_the_mark_that_no_other_page_can_set() {
+fn a_change_needs_the_header_that_no_other_page_can_set() {
     let hookbox = Home::new().with_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     hookbox.wait_until_done();
@@ -105,7 +105,7 @@ fn what_changes_something_needs_the_mark_that_no_other_page_can_set() {
 }
 
 #[test]
-fn a_token_is_wanted_for_all_but_the_page_and_the_health() {
+fn everything_but_the_page_and_its_health_needs_the_token() {
     let hookbox = Home::with_config(&config("token = 'env:ADMIN'")).env("ADMIN", TOKEN).with_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     hookbox.wait_until_done();
@@ -128,7 +128,7 @@ fn a_token_is_wanted_for_all_but_the_page_and_the_health() {
 }
 
 #[test]
-fn it_listens_nowhere_else_without_a_token() {
+fn an_address_beyond_loopback_needs_a_token() {
     for place in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         let home = Home::with_config(&config(&format!("listen = '{place}'"))).admin(None);
         home.start_in_vain().refused(2, &["admin.token", "127.0.0.1"]);
@@ -139,7 +139,7 @@ fn it_listens_nowhere_else_without_a_token() {
     let admin = config("listen = '0.0.0.0:0'\ntoken = 'correct horse'");
     let hookbox = Home::with_config(&admin).admin(None).start();
     let port = hookbox.admin_address().tcp().port();
-    let here = crate::support::Address::Tcp(([127, 0, 0, 1], port).into());
+    let here = Address::Tcp(([127, 0, 0, 1], port).into());
     assert_eq!(status(&here, &get("/api/stats").with("Host", "192.0.2.1")), 401, "by an address it may have");
     assert_eq!(status(&here, &bearing(get("/api/stats").with("Host", "192.0.2.1"), TOKEN)), 200);
     assert_eq!(status(&here, &bearing(get("/api/stats").with("Host", "evil.example"), TOKEN)), 403);
@@ -157,7 +157,7 @@ fn a_unix_socket_needs_no_token() {
 }
 
 #[test]
-fn what_a_proxy_passes_on_needs_a_token() {
+fn a_request_forwarded_by_a_proxy_needs_a_token() {
     let hookbox = Home::with_config(&config("hosts = ['pi.local']")).with_admin().start();
     for field in ["X-Forwarded-For", "Forwarded", "Via", "Cf-Connecting-Ip"] {
         let forwarded = get("/api/stats").header(field, "203.0.113.9");
@@ -169,10 +169,10 @@ fn what_a_proxy_passes_on_needs_a_token() {
 }
 
 #[test]
-fn a_reload_changes_who_may_and_never_opens_it_to_everybody() {
+fn a_reload_changes_the_token_and_never_removes_it_from_a_public_address() {
     let open = config("listen = '0.0.0.0:0'\ntoken = 'correct horse'");
     let hookbox = Home::with_config(&open).admin(Some("0.0.0.0:0")).start();
-    let here = crate::support::Address::Tcp(([127, 0, 0, 1], hookbox.admin_address().tcp().port()).into());
+    let here = Address::Tcp(([127, 0, 0, 1], hookbox.admin_address().tcp().port()).into());
     hookbox.write("hookbox.toml", config("token = 'another'\nhosts = ['pi.local']"));
     hookbox.signal(Signal::HUP);
     let by_name = bearing(get("/api/stats").with("Host", "pi.local"), "another");
@@ -187,7 +187,7 @@ fn a_reload_changes_who_may_and_never_opens_it_to_everybody() {
 }
 
 #[test]
-fn a_place_that_is_taken_refuses_the_start_only_where_somebody_chose_it() {
+fn a_taken_address_prevents_the_start_only_if_it_was_configured() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = taken.local_addr().unwrap().to_string();
     Home::new().admin(Some(&place)).start_in_vain().refused(1, &[&place, "in use"]);
@@ -200,14 +200,14 @@ fn a_place_that_is_taken_refuses_the_start_only_where_somebody_chose_it() {
 }
 
 #[test]
-fn off_is_off() {
+fn listen_off_starts_no_admin_listener() {
     let hookbox = Home::with_config(&config("listen = 'off'")).admin(None).start();
     hookbox.deliver("push", "d-1", "{}");
     assert!(!hookbox.stderr().contains("page and metrics"));
 }
 
 #[test]
-fn the_service_manager_may_pass_its_socket() {
+fn the_service_manager_can_pass_the_admin_socket() {
     let passed = TcpListener::bind("127.0.0.1:0").unwrap();
     let hookbox = Home::new().passing_as("admin", &passed).admin(None).start();
     assert_eq!(hookbox.admin_address().tcp(), passed.local_addr().unwrap());

@@ -3,7 +3,7 @@
 use serde_json::{Value, json as value};
 
 use super::{asking, get, json, post, status};
-use crate::support::{Home, Hookbox, Request, Stub, closed_port, sign_github, wait_for};
+use crate::support::{Home, Hookbox, Request, SECRET, SOURCE, Stub, closed_port, sign_github, wait_for};
 
 fn started() -> Hookbox {
     Home::new().with_admin().start()
@@ -38,7 +38,7 @@ fn events_are_listed_filtered_and_paged() {
 }
 
 #[test]
-fn what_one_has_already_is_not_sent_again() {
+fn an_unchanged_answer_is_304() {
     let hookbox = started();
     let admin = hookbox.admin_address();
     let first = admin.send(&get("/api/events"));
@@ -62,7 +62,7 @@ fn one_connection_serves_one_page() {
 }
 
 #[test]
-fn an_event_is_told_whole() {
+fn an_event_is_shown_with_payload_headers_and_attempts() {
     let hookbox = started();
     let body = r#"{"a": "\u202e<script>", "n": 12345678901234567890}"#;
     hookbox.send(&Request::github("push", "d-1", body).header("Authorization", "Bearer secret"));
@@ -80,7 +80,7 @@ fn an_event_is_told_whole() {
 }
 
 #[test]
-fn a_payload_that_is_too_large_to_read_is_told_of() {
+fn a_payload_too_large_to_show_is_given_by_its_size() {
     let hookbox = started();
     let body = format!("{{\"a\": \"{}\"}}", "x".repeat(3_000_000));
     hookbox.deliver("push", "large", &body);
@@ -94,7 +94,7 @@ fn a_payload_that_is_too_large_to_read_is_told_of() {
 }
 
 #[test]
-fn what_failed_is_replayed_and_what_waits_is_cancelled() {
+fn a_failed_event_is_replayed_and_a_waiting_job_is_cancelled() {
     let stub = Stub::http();
     let (closed, open) = (format!("http://127.0.0.1:{}", closed_port()), stub.url("/"));
     let action = |url: &str| {
@@ -102,7 +102,7 @@ fn what_failed_is_replayed_and_what_waits_is_cancelled() {
             "[actions.team]\nkind = 'http'\nurl = '{url}'\non = ['*']\nattempts = 1\n[actions.slow]\nkind = 'http'\nurl = '{closed}'\non = ['*:push']\n"
         )
     };
-    let text = |url: &str| format!("poll_interval = '1h'\n{}{}", crate::support::SOURCE, action(url));
+    let text = |url: &str| format!("poll_interval = '1h'\n{}{}", SOURCE, action(url));
     let hookbox = Home::with_config(&text(&closed)).with_admin().start();
     let admin = hookbox.admin_address();
     hookbox.deliver("issues", "d-1", "{}");
@@ -110,9 +110,7 @@ fn what_failed_is_replayed_and_what_waits_is_cancelled() {
     let state = |id: i64| json(&admin.send(&get(&format!("/api/events/{id}"))))["status"].clone();
     wait_for("the first to fail", || (state(1) == "error").then_some(()));
 
-    hookbox.write("hookbox.toml", text(&open));
-    hookbox.signal(crate::support::Signal::HUP);
-    hookbox.wait_for_stderr("configuration reloaded");
+    hookbox.reload(text(&open));
     // The poll interval is an hour: the worker is woken.
     assert_eq!(json(&admin.send(&post("/api/events/1/replay")))["changed"], true);
     wait_for("the first to succeed", || (state(1) == "processed").then_some(()));
@@ -127,7 +125,7 @@ fn what_failed_is_replayed_and_what_waits_is_cancelled() {
 
 #[test]
 fn an_action_is_paused_and_resumed() {
-    let hookbox = Home::with_config(&format!("poll_interval = '1h'\n{}", crate::support::SOURCE)).with_admin().start();
+    let hookbox = Home::with_config(&format!("poll_interval = '1h'\n{}", SOURCE)).with_admin().start();
     let admin = hookbox.admin_address();
     assert_eq!(json(&admin.send(&post("/api/actions/log/pause")))["changed"], true);
     assert_eq!(json(&admin.send(&post("/api/actions/log/pause")))["changed"], false);
@@ -142,7 +140,7 @@ fn an_action_is_paused_and_resumed() {
 }
 
 #[test]
-fn rejects_are_told_with_their_reason_and_bounded() {
+fn rejections_are_listed_with_their_reason_and_bounded() {
     let hookbox = started();
     let admin = hookbox.admin_address();
     let rejects = || json(&admin.send(&get("/api/stats")))["rejects"].as_array().unwrap().clone();
@@ -186,12 +184,11 @@ fn stats_count_by_source_action_and_hour() {
 }
 
 #[test]
-fn both_listeners_say_what_is_wrong() {
+fn both_listeners_report_a_locked_database() {
     let hookbox = started();
     let admin = hookbox.admin_address();
     assert_eq!(admin.send(&get("/healthz")).text(), "ok\n");
-    let holder = hookbox.db();
-    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let holder = hookbox.lock_database();
     wait_for("what is wrong", || {
         let answer = admin.send(&get("/healthz"));
         (answer.status == 503 && answer.text() == "the database is locked by another program\n").then_some(())
@@ -204,13 +201,13 @@ fn both_listeners_say_what_is_wrong() {
 
 /// A delivery with values that would be dangerous as HTML, and a database row of another program with worse.
 #[test]
-fn hostile_values_are_told_as_they_are() {
+fn hostile_values_are_returned_unchanged() {
     let hookbox = started();
     let body = "{\"<img src=x onerror=alert(1)>\": \"</script>\"}";
     hookbox.send(
         &Request::github("<script>", "\"><b>", body)
             .header("X-Evil", "<img>")
-            .with("X-Hub-Signature-256", &sign_github(crate::support::SECRET, body.as_bytes())),
+            .with("X-Hub-Signature-256", &sign_github(SECRET, body.as_bytes())),
     );
     hookbox.db().execute_batch(
         "INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status, headers_json)

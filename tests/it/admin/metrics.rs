@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::get;
-use crate::support::{Address, Home, Request, closed_port, example, wait_for};
+use crate::support::{Address, Home, Request, SOURCE, closed_port, example, wait_for};
 
 /// Runs promtool on this text; skipped, with a word, where it is missing.
 #[track_caller]
@@ -37,13 +37,13 @@ fn value(page: &str, sample: &str) -> f64 {
 }
 
 #[test]
-fn they_count_what_happened() {
+fn metrics_count_deliveries_rejections_and_attempts() {
     let actions = format!(
         "[actions.log]\nkind = 'log'\non = ['*']\n\
          [actions.team]\nkind = 'http'\nurl = 'http://127.0.0.1:{}'\non = ['*:issues']\nattempts = 2\nbackoff = '1s'\n",
         closed_port()
     );
-    let hookbox = Home::with_config(&format!("{}{actions}", crate::support::SOURCE)).with_admin().start();
+    let hookbox = Home::with_config(&format!("{}{actions}", SOURCE)).with_admin().start();
     let admin = hookbox.admin_address();
     promtool(&["check", "metrics"], &scrape(&admin));
     hookbox.deliver("push", "d-1", "{}");
@@ -88,7 +88,7 @@ fn they_count_what_happened() {
 }
 
 #[test]
-fn nothing_that_a_sender_chooses_becomes_a_label() {
+fn no_value_of_a_sender_becomes_a_label() {
     let hookbox = Home::new().with_admin().start();
     let admin = hookbox.admin_address();
     let lines = scrape(&admin).lines().count();

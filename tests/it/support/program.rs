@@ -13,11 +13,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::types::FromSql;
+use rusqlite::{ToSql, params};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::turn::take_turn;
 use super::{Address, Connection, Request, Response, SECRET, patient, wait_for, wait_longer_for};
 
 /// A command that runs to its end does so in milliseconds.
@@ -39,6 +41,7 @@ pub struct Home {
 impl Home {
     /// The built-in defaults, with a secret for the built-in source.
     pub fn new() -> Home {
+        take_turn();
         let dir = tempfile::Builder::new().prefix("hookbox-test-").tempdir().unwrap();
         let home = Home {
             database: dir.path().join("webhooks.db"),
@@ -152,6 +155,38 @@ impl Home {
         self.query("SELECT count(*) FROM webhook_events")[0]
     }
 
+    /// The lines of a file in this directory; 0 if there is none.
+    pub fn line_count(&self, name: &str) -> usize {
+        std::fs::read_to_string(self.path(name)).map_or(0, |text| text.lines().count())
+    }
+
+    #[track_caller]
+    pub fn wait_for_file(&self, name: &str) {
+        wait_for(name, || self.path(name).exists().then_some(()));
+    }
+
+    /// Inserts an unprocessed event as another program does.
+    #[track_caller]
+    pub fn insert_event(&self, delivery_id: &str, payload: impl ToSql) {
+        let sql = "INSERT INTO webhook_events
+            (source, event_type, delivery_id, payload_json, received_at, processed_at, status)
+            VALUES ('github', 'issues', ?1, ?2, '2025-01-31T12:00:00+00:00', NULL, 'unprocessed')";
+        self.db().execute(sql, params![delivery_id, payload]).unwrap();
+    }
+
+    /// Holds SQLite's write lock, as another program does, until the returned value is dropped.
+    #[track_caller]
+    pub fn lock_database(&self) -> WriteLock {
+        let db = self.db();
+        db.execute_batch("BEGIN IMMEDIATE").unwrap();
+        WriteLock(db)
+    }
+
+    #[track_caller]
+    pub fn assert_sound(&self) {
+        assert_eq!(self.query::<String>("PRAGMA integrity_check"), ["ok"]);
+    }
+
     #[track_caller]
     pub fn start(self) -> Hookbox {
         self.try_start().unwrap_or_else(|ended| panic!("ended at once: {}", ended.1))
@@ -208,6 +243,9 @@ impl Home {
     }
 }
 
+/// Another program's write transaction, which is rolled back when this is dropped.
+pub struct WriteLock(#[expect(dead_code)] rusqlite::Connection);
+
 /// What starts a program of another machine. `CROSS_RUNNER` is how `cross` tells its tests.
 pub fn runner() -> Vec<OsString> {
     if let Ok(runner) = std::env::var("HOOKBOX_RUNNER") {
@@ -219,11 +257,18 @@ pub fn runner() -> Vec<OsString> {
     }
 }
 
+/// Whether this command succeeds, such as `strace --version`. Otherwise the test prints that it is skipped.
+pub fn is_installed(program: &str, arguments: &[&str]) -> bool {
+    let found = Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success());
+    if !found {
+        println!("skipped: {program} is not installed");
+    }
+    found
+}
+
 /// `python3 -u` in this place, or `None` (and a word about it) where there is no Python.
 pub fn python(home: &Home) -> Option<Command> {
-    let found = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        println!("skipped: python3 is not installed");
+    if !is_installed("python3", &["--version"]) {
         return None;
     }
     let mut command = Command::new("python3");
@@ -321,6 +366,17 @@ impl Hookbox {
         wait_for("every event to be processed", || (self.query::<i64>(open)[0] == 0).then_some(()));
     }
 
+    /// Waits until a thread asks again and again for the lock that another program has on the database: nothing else in the
+    /// program sleeps by the clock.
+    #[track_caller]
+    pub fn wait_until_it_waits_for_the_lock(&self) {
+        let tasks = || std::fs::read_dir(format!("/proc/{}/task", self.process.child.id())).unwrap().flatten();
+        let sleeps = |task: &std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("wchan")).is_ok_and(|place| place.contains("nanosleep"))
+        };
+        wait_for("it to wait for the lock", || tasks().any(|task| sleeps(&task)).then_some(()));
+    }
+
     /// Never so much memory was resident. Not judged under an emulator, whose memory it would be.
     #[track_caller]
     pub fn assert_peak_below(&self, mib: u64) {
@@ -351,6 +407,23 @@ impl Hookbox {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Replaces the config and waits until it is loaded.
+    #[track_caller]
+    pub fn reload(&self, config: impl AsRef<[u8]>) {
+        let count = || self.stderr().matches("configuration reloaded").count();
+        let before = count();
+        self.write("hookbox.toml", config);
+        self.signal(Signal::HUP);
+        wait_for("the reload", || (count() > before).then_some(()));
+    }
+
+    /// User and system time of the process, in hundredths of a second.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.child.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
     /// SIGTERM, and what came of it.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -110,6 +111,14 @@ impl Stub {
 
     pub fn answer_by(&self, judge: impl FnMut(&Received) -> Answer + Send + 'static) {
         *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(judge);
+    }
+
+    /// Holds each request until the returned sender sends, which answers one with `answer`. Once the sender is dropped, `at_last`
+    /// answers.
+    pub fn answer_when_told(&self, answer: Answer, at_last: Answer) -> Sender<()> {
+        let (tell, told) = channel();
+        self.answer_by(move |_| told.recv().map_or(at_last.clone(), |()| answer.clone()));
+        tell
     }
 
     /// `http://127.0.0.1:40123/path`; over TLS the host is `localhost`, which the certificate is for.

@@ -1,0 +1,83 @@
+//! With nothing to do, the server uses neither the disk nor the processor.
+
+use std::fs;
+use std::time::Duration;
+
+use super::{OLD, insert_done};
+use crate::support::{Home, Hookbox, SOURCE, needs_no_turn, runner, wait_longer_for};
+
+/// Longer than the poll interval, the watchdog's interval and two of the housekeeper's.
+const SPAN: Duration = Duration::from_secs(31);
+
+/// How many such spans are measured at most: beside other tests the program may take longer for the same work.
+const SPANS: usize = 4;
+
+/// After the last commit the router polls once more, within its interval of five seconds, and so writes a page.
+const LAST_POLL: Duration = Duration::from_secs(6);
+
+/// What the kernel counts of a process.
+#[derive(Debug)]
+struct Usage {
+    written_bytes: u64,
+    wake_ups: u64,
+    ticks: u64,
+}
+
+impl Usage {
+    fn of(hookbox: &Hookbox) -> Usage {
+        let pid = hookbox.pid().as_raw_nonzero();
+        let read = |path: &str| fs::read_to_string(format!("/proc/{pid}/{path}")).unwrap();
+        let number = |text: &str, key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key));
+            line.unwrap().trim().parse::<u64>().unwrap()
+        };
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let threads: Vec<String> = tasks.map(|task| task.unwrap().file_name().into_string().unwrap()).collect();
+        let switches = |thread: &String| number(&read(&format!("task/{thread}/status")), "voluntary_ctxt_switches:");
+        Usage {
+            written_bytes: number(&read("io"), "write_bytes:"),
+            wake_ups: threads.iter().map(switches).sum(),
+            ticks: hookbox.cpu_ticks(),
+        }
+    }
+}
+
+/// `HOOKBOX_IDLE_S`, by default long enough for everything to happen once.
+fn span() -> Duration {
+    std::env::var("HOOKBOX_IDLE_S").map_or(SPAN, |seconds| Duration::from_secs(seconds.parse().unwrap()))
+}
+
+#[test]
+fn an_idle_server_writes_nothing_and_wakes_less_than_once_a_second() {
+    needs_no_turn();
+    if !runner().is_empty() {
+        return println!("skipped: the emulator would be measured");
+    }
+    // For a retention of two minutes the housekeeper prunes every 12 seconds.
+    let config = format!("{SOURCE}[retention]\nprocessed = \"2m\"\nerror = \"50y\"\nduplicates = \"50y\"\n");
+    let (home, _) = Home::with_config(&config).start().stop();
+    insert_done(&home, 1000, "error", OLD, 100);
+    let hookbox = home.start();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.wait_until_done();
+    // What the start and the delivery have left to write.
+    let written_bytes = || Usage::of(&hookbox).written_bytes;
+    wait_longer_for("the last write", 10 * LAST_POLL, || {
+        let before = written_bytes();
+        std::thread::sleep(LAST_POLL);
+        (written_bytes() == before).then_some(())
+    });
+    let is_idle = || {
+        let before = Usage::of(&hookbox);
+        std::thread::sleep(span());
+        let after = Usage::of(&hookbox);
+        let seconds = span().as_secs();
+        let (wake_ups, ticks) = (after.wake_ups - before.wake_ups, after.ticks - before.ticks);
+        println!("in {seconds} s: {wake_ups} wake-ups, {ticks} hundredths of a second of the processor");
+        assert_eq!(after.written_bytes, before.written_bytes, "bytes written");
+        assert!(wake_ups <= seconds, "{wake_ups} wake-ups in {seconds} s");
+        // A tick is a tenth of a percent of ten seconds; the kernel counts whole ones.
+        ticks <= seconds / 10 + 1
+    };
+    assert!((0..SPANS).any(|_| is_idle()), "it is busy in each of {SPANS} spans");
+}
