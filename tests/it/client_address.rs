@@ -88,7 +88,7 @@ fn a_trusted_proxy_does_not_open_an_unverified_source() {
 #[test]
 fn an_invalid_network_is_refused_with_its_key() {
     let home = Home::with_config(&config("trusted_proxies = [\"::1\", \"10.0.0.1/8\"]", "allow = [\"nginx\"]"));
-    let words = ["trusted_proxies[1]", "write 10.0.0.0/8", "sources.github.allow[0]", "no network"];
+    let words = ["trusted_proxies[1]", "write 10.0.0.0/8", "sources.github.allow[0]", "not a network"];
     home.run(["check"]).refused(2, &words);
     home.write("hookbox.toml", config("trusted_proxies = []", "allow = []"));
     home.run(["check"]).refused(2, &["trusted_proxies: the list is empty", "sources.github.allow: the list is empty"]);

@@ -149,7 +149,7 @@ fn a_command_that_kills_hookbox_is_dead_after_its_attempts() {
     }
     let hookbox = home.start();
     let job = wait_for_state(&hookbox, 1, "it", "dead");
-    assert!(job["last_error"].as_str().unwrap().contains("did not come to its end"), "{job}");
+    assert!(job["last_error"].as_str().unwrap().contains("the last one did not finish"), "{job}");
     assert_eq!(hookbox.line_count("ran"), 3);
     hookbox.assert_alive();
 }
