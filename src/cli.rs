@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod forward;
 mod help;
+mod json;
 mod list;
 mod pause;
 mod preview;

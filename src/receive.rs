@@ -30,7 +30,9 @@ use crate::config::Source;
 use crate::current::Current;
 use crate::digest;
 use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES};
+use crate::http::form::Form;
 use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS, Inbound, Server};
+use crate::json;
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
 use crate::provider::handshake::{self, HandshakeConfig, HandshakeResult, Stage};
@@ -308,7 +310,7 @@ impl<'a> Routed<'a> {
 
     fn parts(&self) -> Parts<'_> {
         let Inbound { method, target, headers, body, .. } = &self.received.inbound;
-        Parts { method, target, headers, body, forms: self.endpoint.source.verifier.forms }
+        Parts { method, target, headers, body, forms: self.endpoint.source.verifier.forms, scan: None }
     }
 }
 
@@ -331,13 +333,17 @@ impl Verified<'_> {
         let headers = &self.routed.received.inbound.headers;
         let content = Content::decode(headers, body, max_body_bytes)?;
         let parts = Parts { body: content.decoded(), ..self.routed.parts() };
+        let form_payload = parts.form().and_then(Form::payload);
+        let scan = json::scan(form_payload.as_deref().map_or(parts.body, str::as_bytes), verifier.lookups());
+        let parts = Parts { scan: Some(&scan), ..parts };
         let event_type = identifier(verifier.event_type(&parts))?;
         let id = match (identifier(verifier.delivery_id(&parts))?, verifier.without_id) {
             (Some(id), _) => DeliveryId::Given(id),
             (None, WithoutId::Content) => DeliveryId::OfContent(content_id(&source.name, content.received())),
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
         };
-        let payload = content.represent(headers, verifier.forms).map_err(Rejection::Malformed)?;
+        let representation = payload::represent(&parts, form_payload, &scan).map_err(Rejection::Malformed)?;
+        let payload = content.into_payload(representation, &scan).map_err(Rejection::Malformed)?;
         Ok(Delivery {
             source: source.name.clone(),
             event_type: event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned()),

@@ -138,7 +138,7 @@ fn read_payload(json: &str) -> Value {
     if json::depth(json.as_bytes()) > json::MAX_DEPTH {
         return unreadable(format!("it is nested deeper than {} levels", json::MAX_DEPTH));
     }
-    let json = json::of_whole_characters(json);
+    let json = json::replace_lone_surrogates(json);
     let mut deserializer = serde_json::Deserializer::from_str(&json);
     // Its own limit is one level less than ours.
     deserializer.disable_recursion_limit();

@@ -278,7 +278,7 @@ mod tests {
 
     fn rendered(template: &str, headers: &Headers, body: &str) -> Result<String, (String, Absent)> {
         let template: Format = template.parse().unwrap();
-        let parts = Parts { method: "POST", target: "/x?q=1", headers, body: body.as_bytes(), forms: true };
+        let parts = Parts { method: "POST", target: "/x?q=1", headers, body: body.as_bytes(), forms: true, scan: None };
         let scope =
             Inputs { ts: Some("17"), url: Some("https://h/%2Fx%20"), secret: Some(b"key"), ..Inputs::of(parts) };
         Ok(String::from_utf8(template.bytes(&scope)?.concat()).unwrap())

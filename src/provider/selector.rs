@@ -1,17 +1,16 @@
 //! Where a value is found in a request: `header:NAME`, `json:/POINTER`, `form:NAME`, `query:NAME`, `beside:NAME`, and, of
 //! a signature header that is a list, `item:PREFIX`. A selector yields a string that is not empty, or an integer; nothing else.
 
-mod pointer;
-
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use super::{Format, Verifier};
 use crate::http::Headers;
 use crate::http::form::{Field, Form};
+use crate::json::{self, Lookup, Scan};
 
 pub use crate::http::form::FORM;
-pub use pointer::{member_beside, scalar};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
@@ -78,6 +77,14 @@ impl Selector {
         }
     }
 
+    fn lookup(&self) -> Option<Lookup<'_>> {
+        match self {
+            Selector::Json(pointer) => Some(Lookup::Pointer(pointer)),
+            Selector::Beside(name) => Some(Lookup::Beside(name)),
+            _ => None,
+        }
+    }
+
     /// Of several places the usual one.
     pub fn main(&self) -> &Selector {
         match self {
@@ -120,6 +127,26 @@ pub struct Parts<'a> {
     /// Whether the provider sends forms at all. Nobody signs the `Content-Type`, so it alone must not turn JSON into a form
     /// whose fields a text within that JSON can name.
     pub forms: bool,
+    /// The pass over the JSON in which values were looked up. For any other value, and before that pass, the JSON is read
+    /// again.
+    pub scan: Option<&'a Scan<'a>>,
+}
+
+impl Verifier {
+    /// Everything that id and event type may need of the JSON.
+    pub fn lookups(&self) -> impl Iterator<Item = Lookup<'_>> {
+        let selectors = self.id.iter().chain(&self.event).flat_map(Format::selectors);
+        selectors.flat_map(Selector::places).filter_map(Selector::lookup)
+    }
+}
+
+/// The string or integer at a pointer into the JSON.
+pub fn scalar(json: &[u8], pointer: &str) -> Option<String> {
+    look_up(json, Lookup::Pointer(pointer))
+}
+
+fn look_up(json: &[u8], lookup: Lookup<'_>) -> Option<String> {
+    json::scan(json, [lookup]).get(lookup).flatten().map(str::to_owned)
 }
 
 impl<'a> Parts<'a> {
@@ -146,8 +173,8 @@ impl<'a> Parts<'a> {
                 let of_that_name = move |(field, _): &(&str, &str)| field.eq_ignore_ascii_case(&name);
                 Box::new(self.headers.iter().filter(of_that_name).map(|(_, value)| Cow::Borrowed(value)))
             }
-            Selector::Json(pointer) => Box::new(scalar(&self.json(), pointer).map(Cow::Owned).into_iter()),
-            Selector::Beside(name) => Box::new(member_beside(&self.json(), name).map(Cow::Owned).into_iter()),
+            Selector::Json(pointer) => Box::new(self.look_up(Lookup::Pointer(pointer)).map(Cow::Owned).into_iter()),
+            Selector::Beside(name) => Box::new(self.look_up(Lookup::Beside(name)).map(Cow::Owned).into_iter()),
             Selector::Form(name) => {
                 let name = name.clone();
                 let fields = self.form().map(Form::fields).into_iter().flatten();
@@ -160,6 +187,13 @@ impl<'a> Parts<'a> {
             }
             // An item is a part of the signature, and is looked for there.
             Selector::Item(_) | Selector::Any(_) => Box::new(std::iter::empty()),
+        }
+    }
+
+    fn look_up(&self, lookup: Lookup<'_>) -> Option<String> {
+        match self.scan.and_then(|scan| scan.get(lookup)) {
+            Some(found) => found.map(str::to_owned),
+            None => look_up(&self.json(), lookup),
         }
     }
 
@@ -197,7 +231,7 @@ mod tests {
 
     fn find(headers: &[(&str, &str)], target: &str, body: &str, selector: &str) -> Result<String, Absent> {
         let headers = Headers::new(headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect());
-        let parts = Parts { method: "POST", target, headers: &headers, body: body.as_bytes(), forms: true };
+        let parts = Parts { method: "POST", target, headers: &headers, body: body.as_bytes(), forms: true, scan: None };
         parts.only(&selector.parse().unwrap()).map(Cow::into_owned)
     }
 
@@ -234,7 +268,7 @@ mod tests {
         assert_eq!(find(&[], "/", "a=1", "form:a"), Err(Absent::Missing));
         let headers = Headers::new(vec![("Content-Type".into(), "application/x-www-form-urlencoded".into())]);
         let body = br#"payload=%7B%22id%22%3A2%7D"#;
-        let never = Parts { method: "POST", target: "/", headers: &headers, body, forms: false };
+        let never = Parts { method: "POST", target: "/", headers: &headers, body, forms: false, scan: None };
         assert_eq!(never.first(&"json:/id".parse().unwrap()), None, "its provider sends no forms");
     }
 

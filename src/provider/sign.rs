@@ -112,7 +112,7 @@ fn type_of(body: &[u8], usual: &'static str, forms: bool) -> &'static str {
 
 impl RequestBuilder {
     pub fn parts(&self) -> Parts<'_> {
-        Parts { method: "POST", target: "", headers: &self.headers, body: &self.body, forms: self.forms }
+        Parts { method: "POST", target: "", headers: &self.headers, body: &self.body, forms: self.forms, scan: None }
     }
 
     pub fn set_header(&mut self, name: &str, value: &str) {
