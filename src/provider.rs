@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::digest;
 use crate::event::MAX_IDENTIFIER_BYTES;
+use crate::json::Lookup;
 use crate::secret::Secret;
 use crate::units::duration_text;
 
@@ -302,6 +303,11 @@ impl Verifier {
         let templates = self.id.iter().chain(&self.event).chain([&self.scheme.signed]);
         let mut selectors = templates.flat_map(Format::selectors).chain([&self.scheme.sig]).chain(&self.scheme.ts);
         selectors.any(|selector| selector.places().iter().any(|place| matches!(place, Selector::Form(_))))
+    }
+
+    /// The values that id and event type may need of the JSON.
+    pub fn lookups(&self) -> impl Iterator<Item = Lookup<'_>> {
+        self.id.iter().chain(&self.event).flat_map(Format::selectors).flat_map(Selector::lookups)
     }
 
     /// True if the value of a header of that name must not be stored or shown.

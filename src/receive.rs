@@ -5,12 +5,12 @@
 //! ```
 //!
 //! Each stage is a type that only the stage before makes, and each can end [`Early`]: in a rejection, or in the answer to a
-//! handshake, which is not stored. Only a [`Stored`] can be acknowledged, and only a transaction that was committed hands
+//! handshake, neither of which is stored. Only a [`Stored`] can be acknowledged, and only a transaction that was committed hands
 //! one out: an answer before the commit does not compile.
 //!
-//! There is one receiver thread. It commits everything that is waiting in one transaction, and answers afterwards, so
-//! that sixty senders share one fsync. It does no network I/O of its own, and the gate hands over whole requests only:
-//! no client can make it wait.
+//! There is one receiver thread. It commits all waiting deliveries in one transaction, and answers afterwards, so that sixty
+//! senders share one fsync. It does no network I/O of its own, and the gate hands over only complete requests: no client can
+//! make it wait.
 
 mod answer;
 mod client;
@@ -52,8 +52,8 @@ pub const PATH_PREFIX: &str = "/webhooks/";
 
 const HEALTH_PATH: &str = "/healthz";
 
-/// A transaction is closed once its deliveries hold this much: a thousand usual ones. Bodies wait in their connections
-/// until it is their turn, so that this, and not the number of senders, bounds what is in memory.
+/// A transaction is closed once its deliveries hold this much: a thousand usual ones. Until then bodies wait in their
+/// connections, so that this, and not the number of senders, bounds the memory used.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// The event type of a delivery that names none.
@@ -110,7 +110,7 @@ impl Receiver {
         let (large, small): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|request| request.is_large());
         let mut transaction = Transaction::default();
         for request in small {
-            self.accept(request, &intake, &mut transaction);
+            self.add(request, &intake, &mut transaction);
             if transaction.bytes >= BATCH_BYTES {
                 self.store(mem::take(&mut transaction), &intake);
             }
@@ -118,15 +118,15 @@ impl Receiver {
         self.store(transaction, &intake);
         for request in large {
             let mut transaction = Transaction::default();
-            self.accept(request, &intake, &mut transaction);
+            self.add(request, &intake, &mut transaction);
             self.store(transaction, &intake);
         }
     }
 
-    /// Adds what is worth storing to the transaction, and answers what is not.
-    fn accept(&self, mut request: Unanswered, intake: &Intake, transaction: &mut Transaction) {
+    /// Adds a valid delivery to the transaction, and answers any other request.
+    fn add(&self, mut request: Unanswered, intake: &Intake, transaction: &mut Transaction) {
         let now = clock::now();
-        match accept(request.read(), intake, now) {
+        match delivery_of(request.read(), intake, now) {
             Ok((delivery, receipt)) => transaction.add(delivery, request, receipt),
             Err(early) => early.finish(request, &self.metrics, now),
         }
@@ -162,8 +162,8 @@ impl Receiver {
         request.refuse(&receipt);
     }
 
-    /// Answers the gate's probes and questions after our health, and returns the other requests. One check of the database
-    /// answers all who ask together: anyone may ask, and while another program holds the lock a check takes a second.
+    /// Answers the gate's probes and health checks, and returns the other requests. Health checks that wait together share
+    /// one check of the database: anyone may send them, and while another program holds the lock a check takes a second.
     fn answer_checks(&mut self, requests: Vec<Unanswered>) -> Vec<Unanswered> {
         let mut health = None;
         let mut others = Vec::with_capacity(requests.len());
@@ -186,7 +186,7 @@ impl Receiver {
     }
 }
 
-/// What is stored in one transaction.
+/// The deliveries of one transaction, each with its answer.
 #[derive(Default)]
 struct Transaction {
     deliveries: Vec<(Delivery, (Unanswered, Receipt))>,
@@ -200,31 +200,31 @@ impl Transaction {
     }
 }
 
-/// From a request to a delivery that is worth storing: the stages before the commit.
-fn accept(inbound: Inbound, intake: &Intake, now: Timestamp) -> Result<(Delivery, Receipt), Early> {
+/// The stages before the commit, from a request to a delivery and the receipt for it.
+fn delivery_of(inbound: Inbound, intake: &Intake, now: Timestamp) -> Result<(Delivery, Receipt), Early> {
     Received::new(inbound, &intake.trusted_proxies)?
         .route(&intake.endpoints)?
         .authenticate(now)?
         .into_delivery(intake.max_body_bytes, now)
 }
 
-/// A complete request, and who has sent it.
+/// A complete request, and its client.
 struct Received {
     inbound: Inbound,
     client: Client,
 }
 
-/// A request for a source that exists, from where that source takes any.
+/// A request for a source that exists, from an address that the source allows.
 struct Routed<'a> {
     received: Received,
     endpoint: &'a Endpoint,
 }
 
-/// A request that its provider has made, or that the source takes unverified, and that is no handshake. Nothing in it has
-/// been parsed yet that is not a part of the proof.
+/// A delivery that its provider has signed, or that the source takes unverified. Nothing in it has been parsed yet that is
+/// not a part of the proof.
 struct Verified<'a> {
     routed: Routed<'a>,
-    /// Which of the keys has matched; `None` where none was asked for.
+    /// The position of the key that matched; `None` where the source asks for none.
     secret_position: Option<usize>,
 }
 
@@ -263,9 +263,9 @@ impl Received {
 }
 
 impl<'a> Routed<'a> {
-    /// Answers handshakes, and lets deliveries pass that prove to be the provider's.
+    /// Tells deliveries that are verified from handshakes, which end early.
     fn authenticate(self, now: Timestamp) -> Result<Verified<'a>, Early> {
-        match self.authenticated_by(now) {
+        match self.matching_secret(now) {
             Ok(secret_position) => Ok(Verified { routed: self, secret_position }),
             Err(ending) => Err(self.early(ending)),
         }
@@ -275,9 +275,9 @@ impl<'a> Routed<'a> {
         self.received.early(Some(self.endpoint), ending)
     }
 
-    /// The position of the secret that has proved it. A handshake that is not signed, or that brings the secret which is
-    /// still missing, ends before the proof; a signed one after it.
-    fn authenticated_by(&self, now: Timestamp) -> Result<Option<usize>, Ending> {
+    /// The position of the secret that matches. Handshakes that are not signed, or that bring the missing secret, end before
+    /// it is known; signed ones after.
+    fn matching_secret(&self, now: Timestamp) -> Result<Option<usize>, Ending> {
         let verification = &self.endpoint.verification;
         self.answer_handshake(Stage::Before { is_awaited: matches!(verification, Verification::Awaited) })?;
         let position = self.verify(now)?;

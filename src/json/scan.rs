@@ -1,6 +1,6 @@
-//! JSON text read in one pass: whether it is JSON, how deep it is nested, and the values asked for. No tree is built: bodies
-//! are up to `max_body` large, and a tree of one takes ten times its size. Nothing recurses further than the pointers asked
-//! for reach, and never beyond [`MAX_DEPTH`].
+//! One pass over JSON text, for its grammar, its depth and the values to look up. No tree is built: bodies are up to
+//! `max_body` large, and a tree takes ten times the size. It recurses only along the pointers looked up, and never beyond
+//! [`MAX_DEPTH`].
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::MAX_DEPTH;
 
-/// A value to look up in the pass.
+/// A value to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup<'q> {
     /// The string or integer at a pointer (RFC 6901). Of members with the same name the last counts, as for every parser
@@ -18,7 +18,7 @@ pub enum Lookup<'q> {
     Beside(&'q str),
 }
 
-/// What one pass has found.
+/// The result of one pass.
 #[derive(Clone, Debug)]
 pub struct Scan<'q> {
     pub is_json: bool,
@@ -31,11 +31,11 @@ pub struct Scan<'q> {
 enum Found {
     Nothing,
     Text(String),
-    /// On the way to it or in its place is a string or a number that has no value. It stays so, whatever follows.
+    /// The value, or a name on the way to it, is a string or a number that cannot be decoded. This is final.
     Unreadable,
 }
 
-/// Reads the text once. In bytes that are not UTF-8 as a whole, values are found all the same if they are.
+/// Reads the text once. The bytes need not be UTF-8: only names and values that are looked up must be.
 pub fn scan<'q>(json: &[u8], lookups: impl IntoIterator<Item = Lookup<'q>>) -> Scan<'q> {
     let found = lookups.into_iter().map(|lookup| (lookup, Found::Nothing)).collect();
     let mut scanner = Scanner { json, at: 0, depth: 0, deepest: 0, found };
@@ -79,7 +79,7 @@ impl Found {
     }
 }
 
-/// What is still to be found of a lookup within the value that is read.
+/// A lookup within the value being read.
 #[derive(Clone, Copy)]
 struct Target<'q> {
     /// Its position among the lookups.
@@ -89,13 +89,13 @@ struct Target<'q> {
 
 #[derive(Clone, Copy)]
 enum Rest<'q> {
-    /// What is left of the pointer; empty for the value itself.
+    /// The rest of the pointer; empty for the value itself.
     Pointer(&'q str),
     Beside(&'q str),
 }
 
 impl<'q> Target<'q> {
-    /// The first segment of what is left of the pointer, and the target within the member or item of that name.
+    /// The first segment of the rest of the pointer, and the target within the member or item of that name.
     fn split(self) -> Option<(Cow<'q, str>, Target<'q>)> {
         let Rest::Pointer(pointer) = self.rest else { return None };
         let pointer = pointer.strip_prefix('/')?;
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_as_a_whole_has_no_values() {
+    fn text_that_is_not_json_as_a_whole_has_no_values() {
         for text in ["{\"a\":1", "{\"a\":1}x", "", "a=1"] {
             assert_eq!(value(text.as_bytes(), Lookup::Pointer("/a")), None, "{text}");
         }

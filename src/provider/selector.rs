@@ -1,11 +1,11 @@
-//! Where a value is found in a request: `header:NAME`, `json:/POINTER`, `form:NAME`, `query:NAME`, `beside:NAME`, and, of
-//! a signature header that is a list, `item:PREFIX`. A selector yields a string that is not empty, or an integer; nothing else.
+//! Selectors name the place of a value in a request: `header:NAME`, `json:/POINTER`, `form:NAME`, `query:NAME`,
+//! `beside:NAME`, and, in a signature header that is a list, `item:PREFIX`. The value is an integer or a string that is not
+//! empty.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Format, Verifier};
 use crate::http::Headers;
 use crate::http::form::{Field, Form};
 use crate::json::{self, Lookup, Scan};
@@ -19,9 +19,9 @@ pub enum Selector {
     Json(String),
     Form(String),
     Query(String),
-    /// The name of the first member of the JSON object that is not called so: what an object of one thing is of.
+    /// The name of the first member of the JSON object with another name than this: the kind of the one thing in it.
     Beside(String),
-    /// What follows the prefix in an item of the signature header.
+    /// The rest of an item of the signature header after the prefix.
     Item(String),
     /// The first of these that has a value.
     Any(Vec<Selector>),
@@ -31,9 +31,9 @@ pub enum Selector {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absent {
     Missing,
-    /// It is there twice, and there is no telling which one an intermediary looked at.
+    /// It is there twice: an intermediary may have read the other one.
     Repeated,
-    /// It is larger than what it is there for.
+    /// It is larger than any genuine value.
     TooLarge,
 }
 
@@ -41,7 +41,7 @@ impl FromStr for Selector {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Selector, String> {
-        // A name may have the separator in it: only what is a selector on both sides of it is two.
+        // A name may contain the separator: it separates only where there is a selector on both sides.
         if let Ok(any) = text.split('|').map(one).collect::<Result<Vec<_>, _>>()
             && any.len() > 1
         {
@@ -77,12 +77,13 @@ impl Selector {
         }
     }
 
-    fn lookup(&self) -> Option<Lookup<'_>> {
-        match self {
+    /// The values that it may need of the JSON.
+    pub fn lookups(&self) -> impl Iterator<Item = Lookup<'_>> {
+        self.places().iter().filter_map(|place| match place {
             Selector::Json(pointer) => Some(Lookup::Pointer(pointer)),
             Selector::Beside(name) => Some(Lookup::Beside(name)),
             _ => None,
-        }
+        })
     }
 
     /// Of several places the usual one.
@@ -116,7 +117,7 @@ impl fmt::Display for Selector {
     }
 }
 
-/// The parts of a request in which selectors look.
+/// A request as selectors read it.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
     pub method: &'a str,
@@ -124,20 +125,12 @@ pub struct Parts<'a> {
     pub target: &'a str,
     pub headers: &'a Headers,
     pub body: &'a [u8],
-    /// Whether the provider sends forms at all. Nobody signs the `Content-Type`, so it alone must not turn JSON into a form
-    /// whose fields a text within that JSON can name.
+    /// Whether the provider ever sends forms. Providers do not sign the `Content-Type`, so it must not turn JSON into a form
+    /// whose fields are named by a text within that JSON.
     pub forms: bool,
-    /// The pass over the JSON in which values were looked up. For any other value, and before that pass, the JSON is read
-    /// again.
+    /// The pass over the JSON that has looked up the values of id and event type. Other values are looked up in a pass of
+    /// their own.
     pub scan: Option<&'a Scan<'a>>,
-}
-
-impl Verifier {
-    /// Everything that id and event type may need of the JSON.
-    pub fn lookups(&self) -> impl Iterator<Item = Lookup<'_>> {
-        let selectors = self.id.iter().chain(&self.event).flat_map(Format::selectors);
-        selectors.flat_map(Selector::places).filter_map(Selector::lookup)
-    }
 }
 
 /// The string or integer at a pointer into the JSON.

@@ -12,14 +12,14 @@ use crate::http::form::{FORM, Form};
 use crate::json::{self, Scan};
 use crate::provider::{Parts, REDACTED};
 
-/// What JSON is sent as by those who do not say so: Amazon's notifications, scripts, and whoever leaves `curl -d` its own type.
+/// Types under which JSON is sent by mistake: by Amazon's notifications, by scripts, by `curl -d` without another type.
 const TEXT_TYPES: [&str; 3] = ["", "text/plain", FORM];
 
-/// A form with more fields is kept as the text that it is: the object that millions of them make takes thirty times the
-/// size of the body, and a source that verifies nothing takes them from anybody.
+/// A form with more fields is stored as text: an object of millions of fields takes thirty times the size of the body, and
+/// to a source that verifies nothing anyone can send one.
 const MAX_FORM_FIELDS: usize = 10_000;
 
-/// What is stored of a body.
+/// A body as it is stored.
 #[derive(Debug, PartialEq)]
 pub(super) struct Payload {
     pub(super) json: String,
@@ -27,10 +27,10 @@ pub(super) struct Payload {
     pub(super) body: Option<Vec<u8>>,
 }
 
-/// A body as it came, and what it is when decompressed.
+/// A body as received and as decompressed.
 pub(super) struct Content {
     received: Vec<u8>,
-    /// Where it came compressed.
+    /// `None` if it was not compressed.
     decompressed: Option<Vec<u8>>,
 }
 
@@ -62,8 +62,7 @@ impl Content {
         self.decompressed.as_deref().unwrap_or(&self.received)
     }
 
-    /// What is stored. The exact bytes of a compressed body are those that came. `Err` says, for the sender, what is
-    /// malformed.
+    /// The exact bytes of a compressed body are the compressed ones. `Err` is for the sender.
     pub(super) fn into_payload(self, representation: Representation, scan: &Scan<'_>) -> Result<Payload, &'static str> {
         let Content { received, decompressed } = self;
         if let Representation::Other(json) = representation {
@@ -94,10 +93,10 @@ fn gunzip(received: &[u8], max_bytes: u64) -> Result<Vec<u8>, Rejection> {
     Ok(body)
 }
 
-/// Represents a body by what its `Content-Type` says it is. `scan` is that of its JSON, which may be the `form_payload`.
-/// `Err` says, for the sender, what is malformed.
+/// Represents a body by its `Content-Type`. `scan` is that of the `form_payload`, or of the body if there is none. `Err` is
+/// for the sender.
 ///
-/// JSON is kept as it came. Where the source takes forms, a form becomes an object of strings; if its first field is
+/// JSON is stored as received. Where the source takes forms, a form becomes an object of strings; if its first field is
 /// `payload` and holds JSON, that JSON. Other text becomes a string, other bytes `null`. Text that is a JSON object or array
 /// is taken as JSON, whichever of [`TEXT_TYPES`] it has.
 pub(super) fn represent(
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_json_and_is_not_is_malformed() {
+    fn a_body_that_is_not_the_json_it_is_declared_to_be_is_malformed() {
         for body in ["", " ", "{", "{}{}", "nul", "{\"a\":\u{0}}", "'a'", "\u{feff}{}"] {
             assert!(of("application/json", body.as_bytes()).is_err(), "{body:?}");
         }
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_nobody_signs_makes_no_form_of_anything() {
+    fn an_unsigned_content_type_alone_makes_no_form() {
         let form = "application/x-www-form-urlencoded";
         let issue = r#"{"title":"&payload={}&"}"#;
         assert_eq!(of(form, issue.as_bytes()), Ok((issue.to_owned(), false)));
