@@ -7,6 +7,7 @@ mod commands;
 mod doctor;
 mod forward;
 mod help;
+mod json;
 mod list;
 mod pager;
 mod pause;

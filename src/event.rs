@@ -1,4 +1,4 @@
-//! The nouns: what a delivery, an event, a job and an attempt are. No input or output happens here.
+//! The nouns: delivery, event, job and attempt. Nothing here does I/O.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ impl fmt::Display for EventId {
     }
 }
 
-/// How a delivery is recognised when it comes again.
+/// How a delivery is recognised when it arrives again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryId {
     /// The provider's own id: stable over its retries, so that it identifies forever.
     Given(String),
-    /// `sha256:<hex of source, NUL, body>`, for a delivery that came without an id: the same content is a duplicate for
-    /// a few minutes only, because later it may well be meant again.
+    /// `sha256:<hex of source, NUL, body>`, for a delivery without an id: the same content is a duplicate for a few minutes
+    /// only, because later it may well be a new event.
     OfContent(String),
 }
 
@@ -49,15 +49,15 @@ pub struct Delivery {
     pub body: Option<Vec<u8>>,
     /// The header fields as a JSON object; the values of secret ones are redacted.
     pub headers_json: String,
-    /// Which of the source's secrets has matched, from 0; `None` where none was asked for.
+    /// The position of the secret that matched, from 0; `None` where the source asks for none.
     pub secret_position: Option<usize>,
-    /// After which it is meant again when it comes again. `None`: never.
+    /// When the same delivery arrives later than this, it is processed again. `None`: never.
     pub dedup_window: Option<Duration>,
     pub received_at: Timestamp,
 }
 
 impl Delivery {
-    /// What is to be stored of it, and what it takes of memory until then.
+    /// The bytes to store, which are in memory until then.
     pub fn content_bytes(&self) -> usize {
         self.payload_json.len() + self.headers_json.len() + self.body.as_ref().map_or(0, Vec::len)
     }
@@ -85,12 +85,12 @@ impl Event {
     }
 }
 
-/// What has become of an event. The words are the database's, shared with other programs.
+/// The state of an event. The words are the database's, shared with other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Stored; its jobs are open, or not made yet. The router and the workers move it on.
     Unprocessed,
-    /// Every job has succeeded, or none was needed. Final until somebody replays it.
+    /// Every job has succeeded, or none was needed. Final until it is replayed.
     Processed,
     /// A job is dead. Final until it is replayed, or delivered again.
     Error,
@@ -117,11 +117,11 @@ impl Status {
 pub struct Job {
     pub event: EventId,
     pub action: String,
-    /// The action whose death this job tells of; empty for a job of the event itself.
+    /// The action whose dead job this one reports; empty for a job of the event itself.
     pub dead_action: String,
     /// Counted from 1, over the whole life of the job.
     pub attempt: u32,
-    /// How many attempts were made since somebody last queued the job; what the retry policy counts.
+    /// How many attempts were made since the job was last queued; the retry policy counts these.
     pub tries: u32,
 }
 

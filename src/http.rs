@@ -1,5 +1,5 @@
-//! What passes from a gate to the thread behind it, and back. Between the two stands tiny_http, on a private Unix socket:
-//! what the gate writes for it and what the receiver reads from it are side by side here, so that they cannot differ.
+//! Requests and responses between a gate and the thread that answers them. tiny_http stands between the two, on a Unix
+//! socket. Both ends of that hop are defined here side by side, so that they cannot disagree.
 
 pub mod form;
 
@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use log::debug;
 
-/// The fields by which a browser tells that a page made it send a request: any page can, to any address of this machine.
+/// The fields that a browser adds to a request made by a page: any page can make one, to any address of this machine.
 pub const BROWSER_HEADERS: [&str; 2] = ["Origin", "Sec-Fetch-Site"];
 
-/// The fields by which a proxy or a tunnel tells that it forwards a request.
+/// The fields that a proxy or a tunnel adds to the requests it forwards.
 pub const FORWARDING_HEADERS: [&str; 4] = ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip"];
 
-/// The field in which the gate passes on the sender's address. A sender's own field of that name is dropped.
+/// The field in which the gate passes on the client's address. A client's own field of that name is dropped.
 pub const PEER_HEADER: &str = "X-Gate-Peer";
 
 /// The request by which the gate proves an upstream connection, to be answered at once with 200 or 204. No client can send
@@ -29,7 +29,7 @@ const PROBE_TARGET: &str = "*";
 /// The longest response, head and body together, that the gate takes from upstream.
 pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
-/// A larger body keeps the receiver busy for hundreds of milliseconds: the gate hands over one such request at a time, and
+/// A larger body keeps the receiver busy for hundreds of milliseconds. The gate has one such request in flight at a time, and
 /// the receiver stores each in a transaction of its own, so that small deliveries do not wait for it.
 const LARGE_BODY_BYTES: u64 = 1024 * 1024;
 
@@ -70,7 +70,7 @@ impl Headers {
     }
 }
 
-/// The other end of a connection to the gate.
+/// The client's end of a connection to the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Tcp(SocketAddr),
@@ -103,7 +103,7 @@ impl Peer {
         if text == UNIX_PEER { Some(Peer::Unix) } else { text.parse().ok().map(SocketAddr::into) }
     }
 
-    /// What connects through a Unix socket is on this machine.
+    /// A client on a Unix socket is on this machine.
     pub fn ip(self) -> IpAddr {
         match self {
             Peer::Tcp(address) => address.ip(),
@@ -112,7 +112,7 @@ impl Peer {
     }
 }
 
-/// The requests that a gate has handed over. Every clone must be dropped before the socket's directory is removed.
+/// The receiving end of a gate's upstream connections.
 #[derive(Clone)]
 pub struct Server(Arc<tiny_http::Server>);
 
@@ -121,7 +121,7 @@ impl Server {
         tiny_http::Server::http_unix(socket).map(|server| Server(Arc::new(server)))
     }
 
-    /// Waits for the next request. `None` after [`Server::unblock`], unless [`Server::try_recv`] has taken that.
+    /// Waits for the next request. `None` after [`Server::unblock`], unless [`Server::try_recv`] has consumed it.
     pub fn recv(&self) -> Option<Responder> {
         self.0.recv().ok().map(Responder::new)
     }
@@ -137,7 +137,7 @@ impl Server {
     }
 }
 
-/// A request as it arrived, with all of its body.
+/// A request with its body.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Inbound {
     pub method: String,
@@ -145,7 +145,7 @@ pub struct Inbound {
     pub target: String,
     /// As the client sent them.
     pub headers: Headers,
-    /// `None` if it cannot be read, which no gate writes.
+    /// `None` if the gate's field cannot be parsed, which does not happen.
     pub peer: Option<Peer>,
     pub body: Vec<u8>,
     /// Whether the body is as long as it was declared.
@@ -158,9 +158,9 @@ impl Inbound {
     }
 }
 
-/// The right to answer one request once. Until [`Responder::read`] the body waits in the connection.
+/// The right to answer one request once. Its body waits in the connection until [`Responder::read`].
 pub struct Responder {
-    /// Boxed, because it is large and passes through many hands.
+    /// Boxed, because it is large and often moved.
     request: Box<tiny_http::Request>,
 }
 
@@ -182,7 +182,7 @@ impl Responder {
         self.method() == PROBE_METHOD && self.request.url() == PROBE_TARGET
     }
 
-    /// Whether reading the body may take long. A compressed one can have any size when decompressed.
+    /// Whether the body is large, or may be when it is decompressed.
     pub fn is_large(&self) -> bool {
         let is_compressed = |header: &tiny_http::Header| {
             header.field.equiv("Content-Encoding") && !header.value.as_str().eq_ignore_ascii_case("identity")
@@ -194,7 +194,7 @@ impl Responder {
         self.request.body_length().unwrap_or(0)
     }
 
-    /// Reads the request. To be called once: the body can be read only once.
+    /// Reads the request. A second call finds no body.
     pub fn read(&mut self) -> Inbound {
         let mut body = Vec::with_capacity(self.body_bytes());
         let read = self.request.as_reader().read_to_end(&mut body);
@@ -212,7 +212,7 @@ impl Responder {
         }
     }
 
-    /// Sends the response. The client may be gone: then it asks again, or does not need to.
+    /// Sends the response. If it cannot be delivered, a provider repeats the request.
     pub fn respond<'a>(
         self,
         status: u16,

@@ -5,12 +5,12 @@
 //! ```
 //!
 //! Each stage is a type that only the stage before makes, and each can end [`Early`]: in a rejection, or in the answer to a
-//! handshake, which is not stored. Only a [`Stored`] can be acknowledged, and only a transaction that was committed hands
+//! handshake, neither of which is stored. Only a [`Stored`] can be acknowledged, and only a transaction that was committed hands
 //! one out: an answer before the commit does not compile.
 //!
-//! There is one receiver thread. It commits everything that is waiting in one transaction, and answers afterwards, so
-//! that sixty senders share one fsync. It does no network I/O of its own, and the gate hands over whole requests only:
-//! no client can make it wait.
+//! There is one receiver thread. It commits all waiting deliveries in one transaction, and answers afterwards, so that sixty
+//! senders share one fsync. It does no network I/O of its own, and the gate hands over only complete requests: no client can
+//! make it wait.
 
 mod answer;
 mod client;
@@ -30,7 +30,9 @@ use crate::config::{PATH_PREFIX, Source};
 use crate::current::Current;
 use crate::digest;
 use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES};
+use crate::http::form::Form;
 use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS, Inbound, Server};
+use crate::json;
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
 use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult};
@@ -47,8 +49,8 @@ use rejection::Rejection;
 
 const HEALTH_PATH: &str = "/healthz";
 
-/// A transaction is closed once its deliveries hold this much: a thousand usual ones. Bodies wait in their connections
-/// until it is their turn, so that this, and not the number of senders, bounds what is in memory.
+/// A transaction is closed once its deliveries hold this much: a thousand usual ones. Until then bodies wait in their
+/// connections, so that this, and not the number of senders, bounds the memory used.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// The event type of a delivery that names none.
@@ -105,7 +107,7 @@ impl Receiver {
         let (large, small): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|request| request.is_large());
         let mut transaction = Transaction::default();
         for request in small {
-            self.accept(request, &intake, &mut transaction);
+            self.add(request, &intake, &mut transaction);
             if transaction.bytes >= BATCH_BYTES {
                 self.store(mem::take(&mut transaction), &intake);
             }
@@ -113,15 +115,15 @@ impl Receiver {
         self.store(transaction, &intake);
         for request in large {
             let mut transaction = Transaction::default();
-            self.accept(request, &intake, &mut transaction);
+            self.add(request, &intake, &mut transaction);
             self.store(transaction, &intake);
         }
     }
 
-    /// Adds what is worth storing to the transaction, and answers what is not.
-    fn accept(&self, mut request: Unanswered, intake: &Intake, transaction: &mut Transaction) {
+    /// Adds a valid delivery to the transaction, and answers any other request.
+    fn add(&self, mut request: Unanswered, intake: &Intake, transaction: &mut Transaction) {
         let now = clock::now();
-        match accept(request.read(), intake, now) {
+        match delivery_of(request.read(), intake, now) {
             Ok((delivery, receipt)) => transaction.add(delivery, request, receipt),
             Err(early) => early.finish(request, &self.metrics, now),
         }
@@ -157,8 +159,8 @@ impl Receiver {
         request.refuse(&receipt);
     }
 
-    /// Answers the gate's probes and questions after our health, and returns the other requests. One check of the database
-    /// answers all who ask together: anyone may ask, and while another program holds the lock a check takes a second.
+    /// Answers the gate's probes and health checks, and returns the other requests. Health checks that wait together share
+    /// one check of the database: anyone may send them, and while another program holds the lock a check takes a second.
     fn answer_checks(&mut self, requests: Vec<Unanswered>) -> Vec<Unanswered> {
         let mut health = None;
         let mut others = Vec::with_capacity(requests.len());
@@ -181,7 +183,7 @@ impl Receiver {
     }
 }
 
-/// What is stored in one transaction.
+/// The deliveries of one transaction, each with its answer.
 #[derive(Default)]
 struct Transaction {
     deliveries: Vec<(Delivery, (Unanswered, Receipt))>,
@@ -195,31 +197,31 @@ impl Transaction {
     }
 }
 
-/// From a request to a delivery that is worth storing: the stages before the commit.
-fn accept(inbound: Inbound, intake: &Intake, now: Timestamp) -> Result<(Delivery, Receipt), Early> {
+/// The stages before the commit, from a request to a delivery and the receipt for it.
+fn delivery_of(inbound: Inbound, intake: &Intake, now: Timestamp) -> Result<(Delivery, Receipt), Early> {
     Received::new(inbound, &intake.trusted_proxies)?
         .route(&intake.endpoints)?
         .authenticate(now)?
         .into_delivery(intake.max_body_bytes, now)
 }
 
-/// A complete request, and who has sent it.
+/// A complete request, and its client.
 struct Received {
     inbound: Inbound,
     client: Client,
 }
 
-/// A request for a source that exists, from where that source takes any.
+/// A request for a source that exists, from an address that the source allows.
 struct Routed<'a> {
     received: Received,
     endpoint: &'a Endpoint,
 }
 
-/// A request that its provider has made, or that the source takes unverified, and that is no handshake. Nothing in it has
-/// been parsed yet that is not a part of the proof.
+/// A delivery that its provider has signed, or that the source takes unverified. Nothing in it has been parsed yet that is
+/// not a part of the proof.
 struct Verified<'a> {
     routed: Routed<'a>,
-    /// Which of the keys has matched; `None` where none was asked for.
+    /// The position of the key that matched; `None` where the source asks for none.
     secret_position: Option<usize>,
 }
 
@@ -258,9 +260,9 @@ impl Received {
 }
 
 impl<'a> Routed<'a> {
-    /// Answers handshakes, and lets deliveries pass that prove to be the provider's.
+    /// Tells deliveries that are verified from handshakes, which end early.
     fn authenticate(self, now: Timestamp) -> Result<Verified<'a>, Early> {
-        match self.authenticated_by(now) {
+        match self.matching_secret(now) {
             Ok(secret_position) => Ok(Verified { routed: self, secret_position }),
             Err(ending) => Err(self.early(ending)),
         }
@@ -270,9 +272,9 @@ impl<'a> Routed<'a> {
         self.received.early(Some(self.endpoint), ending)
     }
 
-    /// The position of the secret that has proved it. A handshake that is not signed, or that brings the secret which is
-    /// still missing, ends before the proof; a signed one after it.
-    fn authenticated_by(&self, now: Timestamp) -> Result<Option<usize>, Ending> {
+    /// The position of the secret that matches. Handshakes that are not signed, or that bring the missing secret, end before
+    /// it is known; signed ones after.
+    fn matching_secret(&self, now: Timestamp) -> Result<Option<usize>, Ending> {
         let verification = &self.endpoint.verification;
         self.answer_handshake(AuthState::Unverified { awaits_secret: matches!(verification, Verification::Awaited) })?;
         let position = self.verify(now)?;
@@ -307,7 +309,7 @@ impl<'a> Routed<'a> {
 
     fn parts(&self) -> Parts<'_> {
         let Inbound { method, target, headers, body, .. } = &self.received.inbound;
-        Parts { method, target, headers, body, forms: self.endpoint.source.verifier.forms }
+        Parts { method, target, headers, body, forms: self.endpoint.source.verifier.forms, scan: None }
     }
 }
 
@@ -330,13 +332,17 @@ impl Verified<'_> {
         let headers = &self.routed.received.inbound.headers;
         let content = Content::decode(headers, body, max_body_bytes)?;
         let parts = Parts { body: content.decoded(), ..self.routed.parts() };
+        let form_payload = parts.form().and_then(Form::payload);
+        let scan = json::scan(form_payload.as_deref().map_or(parts.body, str::as_bytes), verifier.lookups());
+        let parts = Parts { scan: Some(&scan), ..parts };
         let event_type = identifier(verifier.event_type(&parts))?;
         let id = match (identifier(verifier.delivery_id(&parts))?, verifier.without_id) {
             (Some(id), _) => DeliveryId::Given(id),
             (None, WithoutId::Content) => DeliveryId::OfContent(content_id(&source.name, content.received())),
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
         };
-        let payload = content.represent(headers, verifier.forms).map_err(Rejection::Malformed)?;
+        let representation = payload::represent(&parts, form_payload, &scan).map_err(Rejection::Malformed)?;
+        let payload = content.into_payload(representation, &scan).map_err(Rejection::Malformed)?;
         Ok(Delivery {
             source: source.name.clone(),
             event_type: event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned()),

@@ -137,7 +137,7 @@ fn read_payload(json: &str) -> Value {
     if json::depth(json.as_bytes()) > json::MAX_DEPTH {
         return unreadable(format!("it is nested deeper than {} levels", json::MAX_DEPTH));
     }
-    let json = json::of_whole_characters(json);
+    let json = json::replace_lone_surrogates(json);
     let mut deserializer = serde_json::Deserializer::from_str(&json);
     // The limit is checked above; that of serde_json is one level lower.
     deserializer.disable_recursion_limit();

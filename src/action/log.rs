@@ -10,7 +10,7 @@ use crate::event::{Event, Outcome};
 use crate::json;
 
 pub(super) fn run(event: &Event) -> Report {
-    let keys = match top_level_keys(&json::of_whole_characters(&event.payload_json)) {
+    let keys = match top_level_keys(&json::replace_lone_surrogates(&event.payload_json)) {
         Ok(keys) => keys,
         Err(error) => return Report::give_up(format!("the payload is not JSON: {error}")),
     };

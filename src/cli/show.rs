@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::{ShowArgs, ShowForm};
+use super::json::pretty;
 use super::table::{self, Screen};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::json::pretty;
 use crate::store::{Detail, JobDetail, Reader, Summary};
 
 pub(super) fn run(config: &Config, args: &ShowArgs, out: &mut dyn Write) -> Result<(), Failure> {

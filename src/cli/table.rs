@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use rustix::termios::tcgetwinsize;
 
-use crate::json;
+use super::json;
 
 /// What separates columns.
 const GAP: &str = "  ";

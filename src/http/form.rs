@@ -23,8 +23,8 @@ pub enum Form<'a> {
 }
 
 impl<'a> Form<'a> {
-    /// The form that a body is by its `Content-Type` and by what it begins with: the type alone makes no form of JSON,
-    /// because no provider signs it.
+    /// The form in a body, if its `Content-Type` and its first bytes say so: providers do not sign the type, which alone
+    /// must not turn JSON into a form.
     pub fn find(headers: &'a Headers, body: &'a [u8]) -> Option<Form<'a>> {
         let media_type = headers.media_type();
         if media_type.eq_ignore_ascii_case(FORM) {

@@ -281,7 +281,7 @@ mod tests {
 
     fn rendered(format: &str, headers: &Headers, body: &str) -> Result<String, (String, Absent)> {
         let format: Format = format.parse().unwrap();
-        let parts = Parts { method: "POST", target: "/x?q=1", headers, body: body.as_bytes(), forms: true };
+        let parts = Parts { method: "POST", target: "/x?q=1", headers, body: body.as_bytes(), forms: true, scan: None };
         let inputs =
             Inputs { ts: Some("17"), url: Some("https://h/%2Fx%20"), secret: Some(b"key"), ..Inputs::of(parts) };
         Ok(String::from_utf8(format.bytes(&inputs)?.concat()).unwrap())

@@ -40,7 +40,7 @@ impl fmt::Display for SignError {
 
 impl RequestBuilder {
     pub fn parts(&self) -> Parts<'_> {
-        Parts { method: "POST", target: "", headers: &self.headers, body: &self.body, forms: self.forms }
+        Parts { method: "POST", target: "", headers: &self.headers, body: &self.body, forms: self.forms, scan: None }
     }
 
     pub fn set_header(&mut self, name: &str, value: &str) {

@@ -1,7 +1,6 @@
-//! Where a value is found in a request: `header:NAME`, `json:/POINTER`, `form:NAME`, `query:NAME`, `beside:NAME`, and, of
-//! a signature header that is a list, `item:PREFIX`. A selector yields a string that is not empty, or an integer; nothing else.
-
-mod pointer;
+//! Selectors name the place of a value in a request: `header:NAME`, `json:/POINTER`, `form:NAME`, `query:NAME`,
+//! `beside:NAME`, and, in a signature header that is a list, `item:PREFIX`. The value is an integer or a string that is not
+//! empty.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,9 +8,9 @@ use std::str::FromStr;
 
 use crate::http::Headers;
 use crate::http::form::{Field, Form};
+use crate::json::{self, Lookup, Scan};
 
 pub use crate::http::form::FORM;
-pub use pointer::{member_beside, scalar};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
@@ -20,9 +19,9 @@ pub enum Selector {
     Json(String),
     Form(String),
     Query(String),
-    /// The name of the first member of the JSON object that is not called so: what an object of one thing is of.
+    /// The name of the first member of the JSON object with another name than this: the kind of the one thing in it.
     Beside(String),
-    /// What follows the prefix in an item of the signature header.
+    /// The rest of an item of the signature header after the prefix.
     Item(String),
     /// The first of these that has a value.
     Any(Vec<Selector>),
@@ -32,9 +31,9 @@ pub enum Selector {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absent {
     Missing,
-    /// It is there twice, and there is no telling which one an intermediary looked at.
+    /// It is there twice: an intermediary may have read the other one.
     Repeated,
-    /// It is larger than what it is there for.
+    /// It is larger than any genuine value.
     TooLarge,
 }
 
@@ -42,7 +41,7 @@ impl FromStr for Selector {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Selector, String> {
-        // A name may have the separator in it: only what is a selector on both sides of it is two.
+        // A name may contain the separator: it separates only where there is a selector on both sides.
         if let Ok(any) = text.split('|').map(one).collect::<Result<Vec<_>, _>>()
             && any.len() > 1
         {
@@ -78,6 +77,15 @@ impl Selector {
         }
     }
 
+    /// The values that it may need of the JSON.
+    pub fn lookups(&self) -> impl Iterator<Item = Lookup<'_>> {
+        self.places().iter().filter_map(|place| match place {
+            Selector::Json(pointer) => Some(Lookup::Pointer(pointer)),
+            Selector::Beside(name) => Some(Lookup::Beside(name)),
+            _ => None,
+        })
+    }
+
     /// Of several places the usual one.
     pub fn main(&self) -> &Selector {
         match self {
@@ -109,7 +117,7 @@ impl fmt::Display for Selector {
     }
 }
 
-/// The parts of a request in which selectors look.
+/// A request as selectors read it.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
     pub method: &'a str,
@@ -117,9 +125,21 @@ pub struct Parts<'a> {
     pub target: &'a str,
     pub headers: &'a Headers,
     pub body: &'a [u8],
-    /// Whether the provider sends forms at all. Nobody signs the `Content-Type`, so it alone must not turn JSON into a form
-    /// whose fields a text within that JSON can name.
+    /// Whether the provider ever sends forms. Providers do not sign the `Content-Type`, so it must not turn JSON into a form
+    /// whose fields are named by a text within that JSON.
     pub forms: bool,
+    /// The pass over the JSON that has looked up the values of id and event type. Other values are looked up in a pass of
+    /// their own.
+    pub scan: Option<&'a Scan<'a>>,
+}
+
+/// The string or integer at a pointer into the JSON.
+pub fn scalar(json: &[u8], pointer: &str) -> Option<String> {
+    look_up(json, Lookup::Pointer(pointer))
+}
+
+fn look_up(json: &[u8], lookup: Lookup<'_>) -> Option<String> {
+    json::scan(json, [lookup]).get(lookup).flatten().map(str::to_owned)
 }
 
 impl<'a> Parts<'a> {
@@ -146,8 +166,8 @@ impl<'a> Parts<'a> {
                 let of_that_name = move |(field, _): &(&str, &str)| field.eq_ignore_ascii_case(&name);
                 Box::new(self.headers.iter().filter(of_that_name).map(|(_, value)| Cow::Borrowed(value)))
             }
-            Selector::Json(pointer) => Box::new(scalar(&self.json(), pointer).map(Cow::Owned).into_iter()),
-            Selector::Beside(name) => Box::new(member_beside(&self.json(), name).map(Cow::Owned).into_iter()),
+            Selector::Json(pointer) => Box::new(self.look_up(Lookup::Pointer(pointer)).map(Cow::Owned).into_iter()),
+            Selector::Beside(name) => Box::new(self.look_up(Lookup::Beside(name)).map(Cow::Owned).into_iter()),
             Selector::Form(name) => {
                 let name = name.clone();
                 let fields = self.form().map(Form::fields).into_iter().flatten();
@@ -160,6 +180,13 @@ impl<'a> Parts<'a> {
             }
             // An item is a part of the signature, and is looked for there.
             Selector::Item(_) | Selector::Any(_) => Box::new(std::iter::empty()),
+        }
+    }
+
+    fn look_up(&self, lookup: Lookup<'_>) -> Option<String> {
+        match self.scan.and_then(|scan| scan.get(lookup)) {
+            Some(found) => found.map(str::to_owned),
+            None => look_up(&self.json(), lookup),
         }
     }
 
@@ -197,7 +224,7 @@ mod tests {
 
     fn find(headers: &[(&str, &str)], target: &str, body: &str, selector: &str) -> Result<String, Absent> {
         let headers = Headers::new(headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect());
-        let parts = Parts { method: "POST", target, headers: &headers, body: body.as_bytes(), forms: true };
+        let parts = Parts { method: "POST", target, headers: &headers, body: body.as_bytes(), forms: true, scan: None };
         parts.only(&selector.parse().unwrap()).map(Cow::into_owned)
     }
 
@@ -234,7 +261,7 @@ mod tests {
         assert_eq!(find(&[], "/", "a=1", "form:a"), Err(Absent::Missing));
         let headers = Headers::new(vec![("Content-Type".into(), "application/x-www-form-urlencoded".into())]);
         let body = br#"payload=%7B%22id%22%3A2%7D"#;
-        let never = Parts { method: "POST", target: "/", headers: &headers, body, forms: false };
+        let never = Parts { method: "POST", target: "/", headers: &headers, body, forms: false, scan: None };
         assert_eq!(never.first(&"json:/id".parse().unwrap()), None, "its provider sends no forms");
     }
 

@@ -73,7 +73,7 @@ impl Case {
 
     fn parts<'a>(&'a self, headers: &'a Headers) -> Parts<'a> {
         let Case { method, target, body, .. } = self;
-        Parts { method, target, headers, body, forms: self.verifier.forms }
+        Parts { method, target, headers, body, forms: self.verifier.forms, scan: None }
     }
 
     fn header(&mut self, name: &str) -> &mut String {

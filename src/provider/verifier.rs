@@ -13,6 +13,7 @@ use super::selector::{Parts, Selector};
 use crate::clock::Timestamp;
 use crate::digest;
 use crate::event::MAX_IDENTIFIER_BYTES;
+use crate::json::Lookup;
 use crate::secret::Secret;
 
 /// A preset with what a source's config overrides.
@@ -100,6 +101,11 @@ impl Verifier {
         let formats = self.id.iter().chain(&self.event).chain([&self.scheme.signed]);
         let mut selectors = formats.flat_map(Format::selectors).chain([&self.scheme.sig]).chain(&self.scheme.ts);
         selectors.any(|selector| selector.places().iter().any(|place| matches!(place, Selector::Form(_))))
+    }
+
+    /// The values that id and event type may need of the JSON.
+    pub fn lookups(&self) -> impl Iterator<Item = Lookup<'_>> {
+        self.id.iter().chain(&self.event).flat_map(Format::selectors).flat_map(Selector::lookups)
     }
 
     /// Whether the value of a header of that name must not be stored or shown.

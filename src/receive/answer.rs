@@ -1,4 +1,4 @@
-//! The receiver's answers. No other file can send one, and here only what is [`Stored`] is acknowledged.
+//! The receiver's answers. No other file can send one, and this one acknowledges only what is [`Stored`].
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::store::{self, Ingested, Stored};
 
 const TEXT: (&str, &str) = ("Content-Type", "text/plain; charset=UTF-8");
 
-/// A request that has not been answered. It can be read as its [`Responder`] can, but is answered by this file alone.
+/// A [`Responder`] with which only this file can respond.
 pub(super) struct Unanswered(Responder);
 
-/// What is answered, counted and logged once a delivery is stored.
+/// The answer to a delivery, its log line and its counters, for when it is stored.
 pub(super) struct Receipt {
     /// The status that the provider expects.
     pub(super) status: u16,
     pub(super) source: Arc<SourceCounts>,
     /// The delivery, for the log.
     pub(super) text: String,
-    /// Whether its provider has made it: otherwise anyone can have.
+    /// Whether it is signed: otherwise anyone can have sent it.
     pub(super) is_proven: bool,
 }
 
@@ -74,7 +74,7 @@ impl Unanswered {
         self.0.respond(503, [TEXT, RETRY_AFTER], line);
     }
 
-    /// Answers a delivery that could not be stored. That is no reject: its sender did nothing wrong.
+    /// Answers a delivery that could not be stored. It is not counted as a reject: its sender did nothing wrong.
     pub(super) fn refuse(self, receipt: &Receipt) {
         receipt.source.refused.add(1);
         debug!("refused {}: not stored", self.path());

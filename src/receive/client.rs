@@ -1,4 +1,4 @@
-//! Who has sent a request, as far as that can be known: the address in the log, against which a source's `allow` is checked.
+//! The client's address, as far as it can be known: it is logged, and checked against a source's `allow`.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

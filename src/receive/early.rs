@@ -1,4 +1,4 @@
-//! Requests that end before anything is stored: how they are answered, counted and logged.
+//! Requests that end before anything is stored: their answers, counters and log lines.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::provider::handshake::Reply;
 /// The sender chooses the path; this much of it is worth a line of the log.
 const MAX_LOGGED_CHARS: usize = 80;
 
-/// How a request ends that is not stored.
+/// The answer to a request that is not stored.
 pub(super) enum Ending {
     Rejected(Rejection),
     /// Boxed, because it is large and rare.

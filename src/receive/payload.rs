@@ -1,25 +1,25 @@
 //! Content becomes JSON: as received where it is JSON, represented by JSON where it is not.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::rejection::Rejection;
 use crate::http::Headers;
 use crate::http::form::{FORM, Form};
-use crate::json;
+use crate::json::{self, Scan};
 use crate::provider::{Parts, REDACTED};
 
-/// What JSON is sent as by those who do not say so: Amazon's notifications, scripts, and whoever leaves `curl -d` its own type.
+/// Types under which JSON is sent by mistake: by Amazon's notifications, by scripts, by `curl -d` without another type.
 const TEXT_TYPES: [&str; 3] = ["", "text/plain", FORM];
 
-/// A form with more fields is kept as the text that it is: the object that millions of them make takes thirty times the
-/// size of the body, and a source that verifies nothing takes them from anybody.
+/// A form with more fields is stored as text: an object of millions of fields takes thirty times the size of the body, and
+/// to a source that verifies nothing anyone can send one.
 const MAX_FORM_FIELDS: usize = 10_000;
 
-/// What is stored of a body.
+/// A body as it is stored.
 #[derive(Debug, PartialEq)]
 pub(super) struct Payload {
     pub(super) json: String,
@@ -27,15 +27,22 @@ pub(super) struct Payload {
     pub(super) body: Option<Vec<u8>>,
 }
 
-/// A body as it came, and what it says.
+/// A body as received and as decompressed.
 pub(super) struct Content {
     received: Vec<u8>,
-    /// Where it came compressed.
+    /// `None` if it was not compressed.
     decompressed: Option<Vec<u8>>,
 }
 
+/// The JSON that stands for a body.
+pub(super) enum Representation {
+    /// The body itself, if it is JSON.
+    Body,
+    Other(String),
+}
+
 impl Content {
-    /// Undoes the compression that the header fields tell of. Never makes more than `max_bytes` of a body.
+    /// Undoes the compression that the header fields name. Never makes more than `max_bytes` of a body.
     pub(super) fn decode(headers: &Headers, received: Vec<u8>, max_bytes: u64) -> Result<Content, Rejection> {
         let mut encodings =
             headers.all("Content-Encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
@@ -55,12 +62,19 @@ impl Content {
         self.decompressed.as_deref().unwrap_or(&self.received)
     }
 
-    /// What is stored. The exact bytes of a compressed body are those that came.
-    pub(super) fn represent(self, headers: &Headers, forms: bool) -> Result<Payload, &'static str> {
-        match self.decompressed {
-            None => represent(headers, forms, self.received),
-            Some(body) => Ok(Payload { body: Some(self.received), ..represent(headers, forms, body)? }),
+    /// The exact bytes of a compressed body are the compressed ones. `Err` is for the sender.
+    pub(super) fn into_payload(self, representation: Representation, scan: &Scan<'_>) -> Result<Payload, &'static str> {
+        let Content { received, decompressed } = self;
+        if let Representation::Other(json) = representation {
+            return Ok(Payload { json, body: Some(received) });
         }
+        let (json, body) = match decompressed {
+            Some(json) => (json, Some(received)),
+            None => (received, None),
+        };
+        let json = String::from_utf8(json).map_err(|_| "the body is not UTF-8")?;
+        check(scan)?;
+        Ok(Payload { json, body })
     }
 }
 
@@ -79,36 +93,60 @@ fn gunzip(received: &[u8], max_bytes: u64) -> Result<Vec<u8>, Rejection> {
     Ok(body)
 }
 
-/// Represents a body by what its `Content-Type` says it is. `Err` says, for the sender, what is malformed.
+/// Represents a body by its `Content-Type`. `scan` is that of the `form_payload`, or of the body if there is none. `Err` is
+/// for the sender.
 ///
-/// JSON is kept as it came. Where the source takes `forms`, a form becomes an object of strings; if its first field is
+/// JSON is stored as received. Where the source takes forms, a form becomes an object of strings; if its first field is
 /// `payload` and holds JSON, that JSON. Other text becomes a string, other bytes `null`. Text that is a JSON object or array
 /// is taken as JSON, whichever of [`TEXT_TYPES`] it has.
-fn represent(headers: &Headers, forms: bool, body: Vec<u8>) -> Result<Payload, &'static str> {
-    let media_type = headers.media_type().to_ascii_lowercase();
+pub(super) fn represent(
+    parts: &Parts<'_>,
+    form_payload: Option<Cow<'_, str>>,
+    scan: &Scan<'_>,
+) -> Result<Representation, &'static str> {
+    let media_type = parts.headers.media_type().to_ascii_lowercase();
     if is_json(&media_type) {
-        return json(body);
+        return Ok(Representation::Body);
     }
-    let parts = Parts { method: "POST", target: "", headers, body: &body, forms };
     if let Some(form) = parts.form() {
-        if form.fields().nth(MAX_FORM_FIELDS).is_some() {
-            return Ok(text(body));
-        }
-        let json = form_json(form)?;
-        return Ok(Payload { json, body: Some(body) });
+        return match form_payload {
+            _ if form.fields().nth(MAX_FORM_FIELDS).is_some() => Ok(text(parts.body)),
+            Some(payload) if scan.is_json => check(scan).map(|()| Representation::Other(payload.into_owned())),
+            _ => Ok(fields_json(form)),
+        };
     }
+    let is_like_json = matches!(parts.body.trim_ascii_start().first(), Some(b'{' | b'['));
     if TEXT_TYPES.contains(&media_type.as_str())
-        && matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
-        && check_json(&body).is_ok()
+        && is_like_json
+        && check(scan).is_ok()
+        && std::str::from_utf8(parts.body).is_ok()
     {
-        return json(body);
+        return Ok(Representation::Body);
     }
-    Ok(text(body))
+    Ok(text(parts.body))
 }
 
-fn text(body: Vec<u8>) -> Payload {
-    let json = std::str::from_utf8(&body).ok().and_then(|text| serde_json::to_string(text).ok());
-    Payload { json: json.unwrap_or_else(|| "null".to_owned()), body: Some(body) }
+fn text(body: &[u8]) -> Representation {
+    let json = std::str::from_utf8(body).ok().and_then(|text| serde_json::to_string(text).ok());
+    Representation::Other(json.unwrap_or_else(|| "null".to_owned()))
+}
+
+fn fields_json(form: Form<'_>) -> Representation {
+    let fields: Map<String, Value> = form.fields().map(|(name, value)| (name.into_owned(), value.into())).collect();
+    Representation::Other(Value::Object(fields).to_string())
+}
+
+fn check(scan: &Scan<'_>) -> Result<(), &'static str> {
+    match scan {
+        Scan { is_json: false, .. } => Err("the body is not JSON"),
+        Scan { depth, .. } if *depth > json::MAX_DEPTH => Err("the JSON is nested too deep"),
+        _ => Ok(()),
+    }
+}
+
+/// `application/json`, and by RFC 6839 every type with the suffix `+json`.
+fn is_json(media_type: &str) -> bool {
+    media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
 }
 
 /// The header fields as one JSON object. The values of secret ones are not kept; repeated ones are joined, as RFC 9110,
@@ -126,49 +164,22 @@ pub(super) fn headers_json(headers: &Headers, is_secret: impl Fn(&str) -> bool) 
     Value::Object(object).to_string()
 }
 
-/// `application/json`, and by RFC 6839 every type with the suffix `+json`.
-fn is_json(media_type: &str) -> bool {
-    media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
-}
-
-fn json(body: Vec<u8>) -> Result<Payload, &'static str> {
-    check_json(&body)?;
-    let json = String::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
-    Ok(Payload { json, body: None })
-}
-
-fn form_json(form: Form<'_>) -> Result<String, &'static str> {
-    match form.payload() {
-        Some(payload) if serde_json::from_str::<IgnoredAny>(&payload).is_ok() => {
-            check_json(payload.as_bytes())?;
-            Ok(payload.into_owned())
-        }
-        _ => {
-            let fields: Map<String, Value> =
-                form.fields().map(|(name, value)| (name.into_owned(), value.into())).collect();
-            Ok(Value::Object(fields).to_string())
-        }
-    }
-}
-
-/// Checks the grammar without building anything, and the depth.
-fn check_json(body: &[u8]) -> Result<(), &'static str> {
-    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
-    // `IgnoredAny` is read without recursion, so that the parser's own limit does not speak before ours.
-    serde_json::from_str::<IgnoredAny>(text).map_err(|_| "the body is not JSON")?;
-    if json::depth(body) > json::MAX_DEPTH {
-        return Err("the JSON is nested too deep");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn of(content_type: &str, body: &[u8]) -> Result<(String, bool), &'static str> {
         let headers = Headers::new(vec![("content-type".into(), content_type.into())]);
-        represent(&headers, true, body.to_vec()).map(|payload| (payload.json, payload.body.is_some()))
+        let content = Content { received: body.to_vec(), decompressed: None };
+        payload(content, &headers, true).map(|payload| (payload.json, payload.body.is_some()))
+    }
+
+    fn payload(content: Content, headers: &Headers, forms: bool) -> Result<Payload, &'static str> {
+        let parts = Parts { method: "POST", target: "", headers, body: content.decoded(), forms, scan: None };
+        let form_payload = parts.form().and_then(Form::payload);
+        let scan = json::scan(form_payload.as_deref().map_or(parts.body, str::as_bytes), []);
+        let representation = represent(&parts, form_payload, &scan)?;
+        content.into_payload(representation, &scan)
     }
 
     #[test]
@@ -180,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_json_and_is_not_is_malformed() {
+    fn a_body_that_is_not_the_json_it_is_declared_to_be_is_malformed() {
         for body in ["", " ", "{", "{}{}", "nul", "{\"a\":\u{0}}", "'a'", "\u{feff}{}"] {
             assert!(of("application/json", body.as_bytes()).is_err(), "{body:?}");
         }
@@ -219,14 +230,15 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_nobody_signs_makes_no_form_of_anything() {
+    fn an_unsigned_content_type_alone_makes_no_form() {
         let form = "application/x-www-form-urlencoded";
         let issue = r#"{"title":"&payload={}&"}"#;
         assert_eq!(of(form, issue.as_bytes()), Ok((issue.to_owned(), false)));
         let multipart = of("multipart/form-data; boundary=b", issue.as_bytes()).unwrap();
         assert_eq!(multipart.0, serde_json::Value::from(issue).to_string());
         let headers = Headers::new(vec![("content-type".into(), form.into())]);
-        let payload = represent(&headers, false, b"payload=%7B%7D".to_vec()).unwrap();
+        let content = Content { received: b"payload=%7B%7D".to_vec(), decompressed: None };
+        let payload = payload(content, &headers, false).unwrap();
         assert_eq!(payload.json, "\"payload=%7B%7D\"", "of a provider that sends no forms");
     }
 
@@ -259,7 +271,7 @@ mod tests {
             Headers::new(vec![field("Content-Encoding", encoding), field("Content-Type", "application/json")])
         };
         let decode = |encoding, body: &[u8], max| Content::decode(&headers(encoding), body.to_vec(), max);
-        let payload = decode("GZIP", &zipped, 1002).ok().unwrap().represent(&headers("gzip"), true).unwrap();
+        let payload = payload(decode("GZIP", &zipped, 1002).ok().unwrap(), &headers("gzip"), true).unwrap();
         assert_eq!((payload.json.len(), payload.body.as_deref()), (1002, Some(&zipped[..])));
         assert!(matches!(decode("gzip", &zipped, 1001), Err(Rejection::TooLarge)));
         assert!(matches!(decode("gzip", &zipped[..30], 1002), Err(Rejection::Malformed(_))));

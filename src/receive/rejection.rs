@@ -1,14 +1,14 @@
-//! Why a delivery is rejected, and everything that follows from it: one row of a table for each reason.
+//! The reasons for which a delivery is rejected: a table of status, texts, counter and kind of log line.
 
 use std::borrow::Cow;
 
 use crate::metrics::RejectReason;
 use crate::provider::VerifyError;
 
-/// When to come again after a 503: long enough for a full disk to be noticed, short enough for a held lock.
+/// After a 503: long enough for a full disk to be noticed, short enough for a held lock.
 pub(super) const RETRY_AFTER: (&str, &str) = ("Retry-After", "30");
 
-/// Whether it was missing or wrong, and of which kind, only the operator learns.
+/// The sender does not learn which.
 const UNVERIFIED: &str = "signature missing or wrong";
 
 /// Why a delivery is not acknowledged.
@@ -29,21 +29,21 @@ pub(super) enum Rejection {
     NotLocal,
     /// The source takes nothing from this address.
     NotAllowed,
-    /// It could not be made durable now; the provider is to send it again.
+    /// It could not be stored; the provider is to send it again.
     NotStored,
 }
 
-/// What follows from a rejection.
+/// A row of the table.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     pub(super) status: u16,
-    /// As what it is counted. `None` where the sender did nothing wrong.
+    /// The reason under which it is counted. `None` where the sender did nothing wrong.
     pub(super) reason: Option<RejectReason>,
-    /// What the sender reads: one short line that leaks nothing.
+    /// For the sender: one short line that leaks nothing.
     pub(super) line: &'static str,
-    /// The kind of line in the log, of which many are counted together.
+    /// The kind of log line, for rate limiting.
     pub(super) kind: &'static str,
-    /// What the operator reads.
+    /// For the operator.
     pub(super) detail: Cow<'a, str>,
     pub(super) header: Option<(&'static str, &'a str)>,
 }
@@ -73,7 +73,7 @@ impl Rejection {
                 "too large",
                 "the body is larger than max_body when decompressed".into(),
             ),
-            // The clock is ours: the sender is no forger, and is to come again.
+            // Our clock cannot check its timestamp: the provider is to send it again.
             Rejection::Unverified(refusal @ VerifyError::ClockNotSet) => {
                 row(503, None, "cannot be judged now", refusal.kind(), refusal.to_string().into())
             }

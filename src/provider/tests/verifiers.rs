@@ -11,7 +11,7 @@ fn found(name: &str, headers: &[(&str, &str)], body: &str, find: Find) -> Option
     let fields = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let headers = Headers::new(fields.collect());
     let (body, forms) = (body.as_bytes(), verifier.forms);
-    find(&verifier, &Parts { method: "POST", target: "/", headers: &headers, body, forms })
+    find(&verifier, &Parts { method: "POST", target: "/", headers: &headers, body, forms, scan: None })
 }
 
 fn id_of(name: &str, headers: &[(&str, &str)], body: &str) -> Option<String> {
