@@ -4,6 +4,7 @@ mod args;
 mod backup;
 mod check;
 mod commands;
+mod completions;
 mod doctor;
 mod forward;
 mod help;
@@ -135,6 +136,7 @@ fn run() -> Result<(), Failure> {
     match &args.command {
         Command::Usage(command) => Ok(out.write_all(help::of(*command).as_bytes())?),
         Command::Help { topic } => Ok(pager::show(&help::about(*topic), &mut out)?),
+        Command::Completions(shell) => Ok(out.write_all(completions::script(*shell).as_bytes())?),
         Command::Version => Ok(writeln!(out, "hookbox {}", env!("CARGO_PKG_VERSION"))?),
         Command::Serve => {
             // The `log` action writes to standard output from its own thread.

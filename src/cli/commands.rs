@@ -3,7 +3,7 @@
 
 mod spec;
 
-pub use spec::{ArgumentSpec, CommandSpec, Example, OptionSpec, Value};
+pub use spec::{ArgumentSpec, CommandSpec, Count, Example, OptionSpec, Value};
 
 use super::args::parse;
 
@@ -64,7 +64,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> {
 }
 
 /// In the order of the help.
-pub static COMMANDS: [CommandSpec; 17] = [
+pub static COMMANDS: [CommandSpec; 18] = [
     CommandSpec {
         name: "serve",
         summary: "Receive and process deliveries (the default command)",
@@ -367,6 +367,20 @@ pub static COMMANDS: [CommandSpec; 17] = [
             ("hookbox systemd socket | sudo tee /etc/systemd/system/hookbox.socket", ""),
         ],
         parse: parse::systemd,
+    },
+    CommandSpec {
+        name: "completions",
+        summary: "Print the completions for a shell",
+        arguments: &[ArgumentSpec::once(Value::Shell, "the SHELL: bash, zsh or fish")],
+        also: &[],
+        options: &[],
+        description: "SHELL is bash, zsh or fish. The script completes commands, options, files, and values of which there \
+            is a list. Its comment says where it goes.",
+        examples: &[
+            ("source <(hookbox completions bash)", ""),
+            ("hookbox completions fish > ~/.config/fish/completions/hookbox.fish", ""),
+        ],
+        parse: parse::completions,
     },
     CommandSpec {
         name: "help",
