@@ -69,6 +69,7 @@ pub enum Command {
         json: bool,
     },
     Completions(Shell),
+    Man,
     /// `--help`, of the program or of one command.
     Usage(Option<&'static str>),
     /// The name of a command or of a chapter of the manual.

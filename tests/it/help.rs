@@ -143,3 +143,18 @@ fn completions_are_valid_scripts() {
     }
     home.run(["completions", "tcsh"]).refused(2, &["tcsh", "bash, zsh, fish"]);
 }
+
+#[test]
+fn the_man_page_has_every_command_and_no_mistake() {
+    let home = Home::new();
+    let page = home.run(["man"]).ok();
+    home.write("hookbox.1", &page.stdout);
+    for command in listed(&home.run(["help"]).ok(), "Commands") {
+        assert!(page.text().contains(&format!("\n.SS \"{command}")), "{command}");
+    }
+    let lint = Command::new("mandoc").args(["-T", "lint", "hookbox.1"]).current_dir(home.path(".")).output();
+    let Ok(lint) = lint else { return println!("skipped: mandoc is not installed") };
+    let findings = String::from_utf8(lint.stdout).unwrap();
+    let findings: Vec<&str> = findings.lines().filter(|finding| !finding.contains("missing date")).collect();
+    assert!(findings.is_empty(), "{findings:#?}");
+}

@@ -159,6 +159,10 @@ pub fn completions(raw: &mut Raw) -> Result<Command, UsageError> {
     Ok(Command::Completions(shell.ok_or_else(unknown)?))
 }
 
+pub fn man(_: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Man)
+}
+
 pub fn help(raw: &mut Raw) -> Result<Command, UsageError> {
     let Some(word) = raw.word() else { return Ok(Command::Help { topic: None }) };
     let topics = Value::Topic.choices();
