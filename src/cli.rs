@@ -4,11 +4,13 @@ mod args;
 mod backup;
 mod check;
 mod commands;
+mod completions;
 mod doctor;
 mod forward;
 mod help;
 mod json;
 mod list;
+mod man;
 mod pager;
 mod pause;
 mod preview;
@@ -115,6 +117,8 @@ fn run() -> Result<(), Failure> {
     match &args.command {
         Command::Usage(command) => Ok(out.write_all(help::of(*command).as_bytes())?),
         Command::Help { topic } => Ok(pager::show(&help::about(*topic), &mut out)?),
+        Command::Completions(shell) => Ok(out.write_all(completions::script(*shell).as_bytes())?),
+        Command::Man => Ok(out.write_all(man::page().as_bytes())?),
         Command::Version => Ok(writeln!(out, "hookbox {}", env!("CARGO_PKG_VERSION"))?),
         Command::Serve => {
             // The `log` action writes to standard output from its own thread.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::completions::Shell;
 use crate::config::{Admin, AdminListen, Config, ConfigError, database_path};
 use crate::event::{EventId, Status};
 use crate::listen::Listen;
@@ -67,6 +68,8 @@ pub enum Command {
     Doctor {
         json: bool,
     },
+    Completions(Shell),
+    Man,
     /// `--help`, of the program or of one command.
     Usage(Option<&'static str>),
     /// The name of a command or of a chapter of the manual.

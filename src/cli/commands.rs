@@ -3,7 +3,7 @@
 
 mod spec;
 
-pub use spec::{ArgumentSpec, CommandSpec, Example, OptionSpec, Value};
+pub use spec::{ArgumentSpec, CommandSpec, Count, Example, OptionSpec, Value};
 
 use super::args::parse;
 
@@ -40,6 +40,23 @@ pub const COMMON_OPTIONS: [OptionSpec; 7] = [
 
 pub const EXIT_CODES: [(&str, &str); 3] = [("0", "done"), ("1", "failed"), ("2", "wrong usage or config")];
 
+/// The variables that change what it does.
+pub const ENVIRONMENT: [(&str, &str); 5] = [
+    ("HOOKBOX_CONFIG", "The config to read where --config is not given."),
+    ("HOOKBOX_LOG", "The log level where --log-level is not given."),
+    ("PAGER", "Shows the text of hookbox help on a terminal. Empty for none."),
+    ("COLUMNS", "The width to which tables are cut."),
+    ("NO_COLOR", "If set and not empty, nothing is coloured."),
+];
+
+pub const FILES: [(&str, &str); 2] = [
+    ("./hookbox.toml, /etc/hookbox/hookbox.toml", "The config, where neither --config nor $HOOKBOX_CONFIG names one."),
+    (
+        "webhooks.db",
+        "The database, where the config names no other: in $STATE_DIRECTORY, else in the current directory.",
+    ),
+];
+
 /// Of the program as a whole.
 pub const EXAMPLES: [Example; 3] = [
     ("hookbox", "Try it, without any config"),
@@ -64,7 +81,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> {
 }
 
 /// In the order of the help.
-pub static COMMANDS: [CommandSpec; 17] = [
+pub static COMMANDS: [CommandSpec; 19] = [
     CommandSpec {
         name: "serve",
         summary: "Receive and process deliveries (the default command)",
@@ -367,6 +384,33 @@ pub static COMMANDS: [CommandSpec; 17] = [
             ("hookbox systemd socket | sudo tee /etc/systemd/system/hookbox.socket", ""),
         ],
         parse: parse::systemd,
+    },
+    CommandSpec {
+        name: "completions",
+        summary: "Print the completions for a shell",
+        arguments: &[ArgumentSpec::once(Value::Shell, "the SHELL: bash, zsh or fish")],
+        also: &[],
+        options: &[],
+        description: "SHELL is bash, zsh or fish. The script completes commands, options, files, and values of which there \
+            is a list. Its comment says where it goes.",
+        examples: &[
+            ("source <(hookbox completions bash)", ""),
+            ("hookbox completions fish > ~/.config/fish/completions/hookbox.fish", ""),
+        ],
+        parse: parse::completions,
+    },
+    CommandSpec {
+        name: "man",
+        summary: "Print the man page hookbox(1)",
+        arguments: &[],
+        also: &[],
+        options: &[],
+        description: "It is made of all of this help, in roff.",
+        examples: &[
+            ("hookbox man | man -l -", ""),
+            ("hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null", ""),
+        ],
+        parse: parse::man,
     },
     CommandSpec {
         name: "help",

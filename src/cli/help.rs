@@ -79,7 +79,7 @@ fn list(rows: &[(String, &str)]) -> String {
 }
 
 /// Lines of at most [`COLUMNS`], each of which begins with `indent` spaces.
-fn wrap(text: &str, indent: usize) -> String {
+pub(super) fn wrap(text: &str, indent: usize) -> String {
     let mut lines = String::new();
     let mut line = String::new();
     for word in text.split_whitespace() {

@@ -9,6 +9,7 @@ use super::{
     UsageError,
 };
 use crate::cli::commands::{self, COMMANDS, CommandSpec, Value};
+use crate::cli::completions::Shell;
 use crate::event::{EventId, Status};
 use crate::suggest::closest;
 use crate::units::parse_duration;
@@ -149,6 +150,17 @@ pub fn providers(raw: &mut Raw) -> Result<Command, UsageError> {
 
 pub fn systemd(raw: &mut Raw) -> Result<Command, UsageError> {
     Ok(Command::Systemd { unit: raw.word() })
+}
+
+pub fn completions(raw: &mut Raw) -> Result<Command, UsageError> {
+    let word = raw.argument()?;
+    let shell = Shell::ALL.into_iter().find(|shell| shell.as_str() == word);
+    let unknown = || raw.bad_argument(none_of("shell", &word, Value::Shell));
+    Ok(Command::Completions(shell.ok_or_else(unknown)?))
+}
+
+pub fn man(_: &mut Raw) -> Result<Command, UsageError> {
+    Ok(Command::Man)
 }
 
 pub fn help(raw: &mut Raw) -> Result<Command, UsageError> {

@@ -2,6 +2,7 @@
 
 use crate::cli::args::{Command, Raw, UsageError};
 use crate::cli::commands::COMMANDS;
+use crate::cli::completions::Shell;
 use crate::event::Status;
 use crate::manual::CHAPTERS;
 use crate::provider;
@@ -69,6 +70,7 @@ pub enum Value {
     FinalStatus,
     LogLevel,
     Provider,
+    Shell,
     Source,
     Status,
     Topic,
@@ -143,6 +145,7 @@ impl Value {
             Value::FinalStatus | Value::Status => "STATUS",
             Value::LogLevel => "LEVEL",
             Value::Provider => "PROVIDER",
+            Value::Shell => "SHELL",
             Value::Source => "SOURCE",
             Value::Topic => "TOPIC",
             Value::Unit => "UNIT",
@@ -157,6 +160,7 @@ impl Value {
             Value::FinalStatus => [Status::Processed, Status::Error].map(Status::as_str).to_vec(),
             Value::LogLevel => vec!["error", "warn", "info", "debug"],
             Value::Provider => provider::presets().map(|preset| preset.name).collect(),
+            Value::Shell => Shell::ALL.map(Shell::as_str).to_vec(),
             Value::Topic => topics(),
             Value::Unit => vec!["service", "socket"],
             _ => Vec::new(),

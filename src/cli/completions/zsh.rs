@@ -1,0 +1,84 @@
+//! For zsh: one `_arguments` for what stands before the command, and one for each command.
+
+use super::{brief, filled};
+use crate::cli::commands::{COMMANDS, COMMON_OPTIONS, CommandSpec, Count, OptionSpec, Value};
+
+const TEMPLATE: &str = r#"#compdef hookbox
+# Completions of hookbox for zsh: put this as _hookbox into a directory of $fpath, or write into ~/.zshrc after compinit:
+#   source <(hookbox completions zsh)
+
+_hookbox() {
+    local curcontext=$curcontext state line
+    local -A opt_args
+    local -a common commands
+    common=(
+@COMMON
+    )
+    commands=(
+@COMMANDS
+    )
+    _arguments -C $common '1:command:->command' '*::argument:->argument'
+    case $state in
+        command) _describe -t commands command commands ;;
+        argument)
+            case $words[1] in
+@ARGUMENTS
+            esac
+            ;;
+    esac
+}
+
+# As a file of $fpath it is called for the first completion, and only defined where it is sourced.
+if [[ $funcstack[1] == _hookbox ]]; then
+    _hookbox "$@"
+else
+    compdef _hookbox hookbox
+fi
+"#;
+
+pub(super) fn script() -> String {
+    let indented =
+        |lines: Vec<String>| lines.iter().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n");
+    let commands = COMMANDS.iter().map(|command| quoted(&format!("{}:{}", command.name, command.summary)));
+    let parts = [
+        ("@COMMON", indented(COMMON_OPTIONS.iter().map(option).collect())),
+        ("@COMMANDS", indented(commands.collect())),
+        ("@ARGUMENTS", COMMANDS.iter().map(command).collect::<Vec<_>>().join("\n")),
+    ];
+    filled(TEMPLATE, &parts)
+}
+
+fn command(command: &CommandSpec) -> String {
+    let options = command.options.iter().map(option);
+    let arguments = command.arguments.iter().map(|argument| {
+        let position = if argument.count == Count::Several { "*" } else { "" };
+        quoted(&format!("{position}:{}", value(argument.value)))
+    });
+    let specs: String = options.chain(arguments).map(|spec| format!(" {spec}")).collect();
+    format!("                {}) _arguments $common{specs} ;;", command.name)
+}
+
+/// `--limit=[At most so many]:N:`; the value is the next word, or stands after `=`.
+fn option(option: &OptionSpec) -> String {
+    let help = brief(option.help).replace('[', r"\[").replace(']', r"\]");
+    let (equals, value) = option.value.map_or(("", String::new()), |it| ("=", format!(":{}", value(it))));
+    let long = format!("--{}", option.long);
+    match option.short {
+        None => quoted(&format!("{long}{equals}[{help}]{value}")),
+        Some(short) => format!("'(-{short} {long})'{{-{short},{long}}}{}", quoted(&format!("[{help}]{value}"))),
+    }
+}
+
+/// `FILE:_files`
+fn value(value: Value) -> String {
+    let action = match value {
+        Value::File => "_files".to_owned(),
+        _ if value.choices().is_empty() => " ".to_owned(),
+        _ => format!("({})", value.choices().join(" ")),
+    };
+    format!("{}:{action}", value.name())
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

@@ -1,0 +1,100 @@
+//! `hookbox man`: the man page hookbox(1), made from the table of commands. The macros are those of man(7).
+
+use super::commands::{
+    ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, ENVIRONMENT, EXAMPLES, EXIT_CODES, Example, FILES, OptionSpec,
+};
+use super::help::wrap;
+use crate::manual::CHAPTERS;
+
+/// The page as roff. It has no date: the version says more.
+pub(super) fn page() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let rows = |rows: &[(&str, &str)]| rows.iter().map(|(name, text)| row(name, text)).collect::<String>();
+    let chapters = CHAPTERS.each_ref().map(|chapter| (chapter.name, chapter.summary));
+    let parts = [
+        format!(".TH HOOKBOX 1 \"\" \"hookbox {version}\" \"User Commands\"\n"),
+        section("NAME", r"hookbox \- receive webhooks, store them in SQLite, and process them"),
+        section("SYNOPSIS", ".B hookbox\n[\\fIOPTIONS\\fR] [\\fICOMMAND\\fR]"),
+        section("DESCRIPTION", filled(ABOUT).trim_end()),
+        section("COMMANDS", "Each takes its own options and the common ones below."),
+        COMMANDS.iter().map(command).collect(),
+        section("OPTIONS", "These are taken by every command, and stand before or after it."),
+        COMMON_OPTIONS.iter().map(option).collect(),
+        section("EXIT STATUS", "") + &rows(&EXIT_CODES),
+        section("ENVIRONMENT", "") + &rows(&ENVIRONMENT),
+        section("FILES", "") + &rows(&FILES),
+        section("EXAMPLES", "") + &EXAMPLES.iter().map(explained).collect::<String>(),
+        section("SEE ALSO", "The chapters of the manual, which \\fBhookbox help\\fR \\fICHAPTER\\fR prints:"),
+        rows(&chapters),
+    ];
+    parts.concat()
+}
+
+fn section(title: &str, text: &str) -> String {
+    let text = if text.is_empty() { String::new() } else { format!("{text}\n") };
+    format!(".SH \"{title}\"\n{text}")
+}
+
+fn command(command: &CommandSpec) -> String {
+    let usages = command.usages().map(|usage| format!(".SS \"{}\"\n", escaped(&usage)));
+    let summary = format!("{}.\n", escaped(command.summary));
+    let paragraphs = command.description.split("\n\n").map(|paragraph| format!(".PP\n{}", filled(paragraph)));
+    let options = command.options.iter().map(option);
+    let examples = command.examples.iter().map(|(line, _)| escaped(line) + "\n").collect();
+    let examples = format!(".PP\nExamples:\n{}", literal(examples));
+    usages.chain([summary]).chain(paragraphs).chain(options).chain([examples]).collect()
+}
+
+fn option(option: &OptionSpec) -> String {
+    row(&option.usage(), option.help)
+}
+
+/// A term and what it means.
+fn row(name: &str, text: &str) -> String {
+    format!(".TP\n.B {}\n{}", escaped(name), filled(text))
+}
+
+fn explained((line, purpose): &Example) -> String {
+    format!(".TP\n{}\n{}\n", escaped(purpose), escaped(line))
+}
+
+/// Lines that are not filled.
+fn literal(lines: String) -> String {
+    format!(".RS 4\n.nf\n{lines}.fi\n.RE\n")
+}
+
+fn filled(text: &str) -> String {
+    wrap(&escaped(text), 0)
+}
+
+/// Text as roff that prints the same: a hyphen would become a typographic one, and a quote the end of an argument. A dot at
+/// the start of a word would be a request where that becomes the start of a line.
+fn escaped(text: &str) -> String {
+    let escapes =
+        [("\\", r"\e"), ("-", r"\-"), ("\"", r"\(dq"), ("'", r"\(aq"), ("~", r"\(ti"), ("^", r"\(ha"), ("`", r"\(ga")];
+    let text = escapes.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    text.split(' ')
+        .map(|word| if word.starts_with('.') { format!(r"\&{word}") } else { word.to_owned() })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_printed_as_it_is() {
+        assert_eq!(escaped(r#".a --b 'c' "d" \e"#), r"\&.a \-\-b \(aqc\(aq \(dqd\(dq \ee");
+        assert_eq!(row("-h, --help", "Print"), ".TP\n.B \\-h, \\-\\-help\nPrint\n");
+    }
+
+    #[test]
+    fn the_page_has_every_command_and_option() {
+        let page = page();
+        let options = crate::cli::commands::options().map(OptionSpec::usage);
+        for text in COMMANDS.iter().map(CommandSpec::usage).chain(options) {
+            assert!(page.contains(&escaped(&text)), "{text}");
+        }
+    }
+}
