@@ -260,7 +260,7 @@ impl Received {
 }
 
 impl<'a> Routed<'a> {
-    /// Tells deliveries that are verified from handshakes, which end early.
+    /// Verifies a delivery. A handshake ends early, with its answer.
     fn authenticate(self, now: Timestamp) -> Result<Verified<'a>, Early> {
         match self.matching_secret(now) {
             Ok(secret_position) => Ok(Verified { routed: self, secret_position }),

@@ -153,6 +153,13 @@ fn an_unwrap_has_a_comment_that_says_why_it_holds() {
 }
 
 #[test]
+fn only_http_names_tiny_http() {
+    let mut others = sources();
+    others.retain(|source| source.name != "http.rs");
+    assert_none("only src/http.rs names tiny_http", &others, |_, line| has_word(line, "tiny_http"));
+}
+
+#[test]
 fn nothing_is_unsafe_but_taking_what_systemd_passes() {
     let mut others = sources();
     others.retain(|source| source.name != "systemd.rs");

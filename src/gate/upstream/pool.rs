@@ -42,7 +42,7 @@ enum InFlight {
     Request { owner: ConnectionId, is_head: bool },
 }
 
-/// What one step on an upstream connection has led to.
+/// The result of one step on an upstream connection.
 pub enum UpstreamEvent {
     Pending,
     Answered(ConnectionId, Response),
@@ -69,7 +69,7 @@ impl Pool {
         Pool { socket, connections, reopen_at: None }
     }
 
-    /// True once every connection is open and proven.
+    /// True once every connection is open and its probe answered.
     pub fn is_complete(&self) -> bool {
         !self.connections.iter().any(|connection| matches!(connection, UpstreamConnection::Closed))
             && !self.is_probing()
@@ -134,8 +134,7 @@ impl Pool {
         let mut blocks = Blocks::new(&context.budget);
         blocks.prepend(PROBE.to_vec());
         let in_flight = InFlight::Probe { deadline: context.now + context.deadlines.probe };
-        self.connections[at] =
-            UpstreamConnection::Busy(Exchange { stream, in_flight, blocks, was_written: false, input: Vec::new() });
+        self.connections[at] = UpstreamConnection::Busy(Exchange::new(stream, in_flight, blocks));
     }
 
     /// Non-blocking from the start: a receiver whose backlog is full must not stop the gate.
@@ -155,8 +154,7 @@ impl Pool {
         };
         let Request { owner, blocks, is_head } = request;
         let in_flight = InFlight::Request { owner, is_head };
-        self.connections[at] =
-            UpstreamConnection::Busy(Exchange { stream, in_flight, blocks, was_written: false, input: Vec::new() });
+        self.connections[at] = UpstreamConnection::Busy(Exchange::new(stream, in_flight, blocks));
         self.ready(at, PollFlags::OUT, scratch)
     }
 
@@ -218,6 +216,10 @@ impl Pool {
 }
 
 impl Exchange {
+    fn new(stream: UnixStream, in_flight: InFlight, blocks: Blocks) -> Exchange {
+        Exchange { stream, in_flight, blocks, was_written: false, input: Vec::new() }
+    }
+
     fn interest(&self) -> PollFlags {
         if self.blocks.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
     }
