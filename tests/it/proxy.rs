@@ -1,4 +1,4 @@
-//! Behind real proxies, configured as the README says.
+//! Behind real proxies with the documented configuration.
 
 pub mod front;
 
