@@ -1,8 +1,8 @@
 //! The figures: each a function that prints its rows.
 
-mod cost;
 mod latency;
 mod rate;
+mod resources;
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use crate::Scale;
 use crate::load::{Answers, Kept, Load};
 use crate::server::{Home, Server, hookbox};
 
-pub use cost::{costs, idle, memory, million};
 pub use latency::{beside_hostile_senders, latency_beside_backlog, stored_to_started};
 pub use rate::{
     acknowledgements, against_bare_sqlite, against_peers, against_storing_nothing, drained, with_many_stored,
 };
+pub use resources::{costs, idle, memory, million};
 
-/// The median of what GitHub sends.
+/// The median of GitHub's payloads.
 const USUAL_BYTES: usize = 8 << 10;
 
 const MANY: usize = 64;
 
 const PACE: Duration = Duration::from_millis(10);
 
-/// Configurations: what comes is only stored; or the built-in action processes it too, as for a user who configures none.
+/// Configurations: deliveries are only stored; or the built-in action processes them too, as without a config.
 const RECEIVING_ONLY: &str = "[actions]\n";
 const AND_PROCESSING: &str = "";
 
@@ -41,7 +41,7 @@ fn plural(senders: usize) -> String {
     if senders == 1 { "1 sender".to_owned() } else { format!("{senders} senders") }
 }
 
-/// All sides in turn, round after round, so that all have the same weather. For each side, what its rounds gave.
+/// All sides in turn, round after round, so that all have the same conditions. The results of each side.
 fn in_turn<T, const SIDES: usize>(scale: &Scale, sides: [&dyn Fn() -> T; SIDES]) -> [Vec<T>; SIDES] {
     let mut given = [const { Vec::new() }; SIDES];
     for _ in 0..scale.rounds {
@@ -52,13 +52,12 @@ fn in_turn<T, const SIDES: usize>(scale: &Scale, sides: [&dyn Fn() -> T; SIDES])
     given
 }
 
-/// This side by that one, in each round.
+/// One side divided by the other, round by round.
 fn quotients(these: &[f64], those: &[f64]) -> Vec<f64> {
     these.iter().zip(those).map(|(this, that)| this / that).collect()
 }
 
-/// One side, alone on the machine: what the one before has left to the disk is written first, and it is gone when the next
-/// one starts.
+/// One side, alone on the machine: pending writes of the one before are flushed first, and it has ended when the next starts.
 fn alone(load: &Load, start: impl FnOnce() -> Server) -> Answers {
     rustix::fs::sync();
     let server = start();

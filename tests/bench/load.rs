@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ring::hmac;
 
-/// What every side verifies with.
+/// The secret of every side.
 pub const SECRET: &str = "It's a Secret to Everybody";
 
 /// A delivery id is a UUID, as GitHub sends it.
@@ -26,7 +26,7 @@ pub struct Load {
     pub senders: usize,
     pub body_bytes: usize,
     pub connection: Kept,
-    /// From one delivery of a sender to its next; none: as soon as it is answered.
+    /// The interval between two deliveries of a sender; none: as soon as one is answered.
     pub pace: Option<Duration>,
     /// Sent first, by [`Load::measure`], and not counted.
     pub warm_up: Duration,
@@ -38,11 +38,11 @@ pub struct Load {
 pub enum Kept {
     /// One connection for each request, as providers do.
     Closed,
-    /// Kept, as proxies do. A side that closes it all the same is connected to again.
+    /// Kept, as proxies do. If the program closes it, a new one is opened.
     Open,
 }
 
-/// What came of it.
+/// The results.
 #[derive(Default)]
 pub struct Answers {
     /// Of the deliveries answered with 200, in order.

@@ -20,13 +20,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Those that can be had here; a word about each that cannot.
+    /// Those that can be installed here. Prints which cannot.
     pub fn all() -> Vec<Peer> {
         let told = |why: &String| eprintln!("skipped: {why}");
         [flask(), webhook()].into_iter().filter_map(|peer| peer.inspect_err(told).ok()).collect()
     }
 
-    /// Started anew for each measurement, and up when it acknowledges: the time it takes to start is no part of that.
+    /// Started for each measurement, and ready when it acknowledges: its start is not measured.
     pub fn start(&self) -> Server {
         let address = free_address();
         let acknowledges = || Sender::new(address, Kept::Closed, "{}").deliver().is_ok_and(|status| status == 200);
@@ -35,10 +35,10 @@ impl Peer {
     }
 }
 
-/// How many processes gunicorn has: what its documentation says for a small machine, and one for each core.
+/// Numbers of gunicorn processes: the one of its documentation for a small machine, and one per core.
 const WORKERS: usize = 2;
 
-/// A line for each worker that has loaded the program: the socket listens long before.
+/// A log line of each worker that has loaded the program: the socket listens long before.
 const GUNICORN_CONFIG: &str = "
 def on_starting(server):
     open('ready', 'w').close()
@@ -120,8 +120,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
 }
 
-/// Builds our own program with the transaction left out. In a directory of its own, so that nobody can take it for the
-/// real one.
+/// Builds hookbox without the transaction, in its own directory, so that it is not mistaken for the real one.
 pub fn storing_nothing() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("store-nothing");
     let mut cargo = Command::new(env!("CARGO"));

@@ -1,4 +1,4 @@
-//! A program under measurement, in a directory of its own, and what the kernel says of it.
+//! A program under measurement in its own directory, and the kernel's counters of it.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use crate::load::SECRET;
 use crate::peers::Rows;
 
-/// Whatever is not up by then never will be.
+/// A program that is not ready by then has failed.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where a program lives: its database, its configuration, its output.
+/// The directory of a program: its database, its configuration, its output.
 pub struct Home(TempDir);
 
 impl Home {
@@ -61,7 +61,7 @@ impl Home {
         self.database().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    /// `program` in this place, its output in files: nobody has to read along.
+    /// `program` in this home. Its output goes to files, so that no pipe has to be read.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let output = |name: &str| File::create(self.path(name)).unwrap();
         let mut command = Command::new(program);
@@ -148,7 +148,7 @@ impl Server {
         number_after(&self.read("io"), "\nwrite_bytes:")
     }
 
-    /// How often one of its threads went to sleep.
+    /// How often its threads went to sleep.
     pub fn sleeps(&self) -> f64 {
         let tasks = fs::read_dir(self.proc("task")).unwrap().flatten();
         let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What happens after the acknowledgement: each action, and the life of its jobs.
+//! After the acknowledgement: each kind of action, and the life of its jobs.
 
 mod command;
 mod crash;
@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::support::{Home, Hookbox, SOURCE, wait_longer_for};
 
-/// Above the five seconds that a command has between TERM and KILL, on a busy machine.
+/// More than the five seconds that a command has between SIGTERM and SIGKILL, on a busy machine.
 pub const JOB_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The built-in source, a short poll interval, and these actions.
@@ -29,7 +29,7 @@ pub fn config(actions: &str) -> String {
     format!("poll_interval = \"100ms\"\nstop_timeout = \"1s\"\n{SOURCE}{actions}")
 }
 
-/// An action `NAME` of a kind for everything, with these further keys. It is tried again soon.
+/// An action for all events, with these further keys and a short backoff.
 pub fn action(name: &str, kind: &str, keys: &str) -> String {
     format!("[actions.{name}]\nkind = \"{kind}\"\non = [\"*\"]\nbackoff = \"100ms\"\nbackoff_max = \"100ms\"\n{keys}\n")
 }
@@ -47,7 +47,7 @@ pub fn show(home: &Home, event: i64) -> Value {
     home.run(["show", &event.to_string(), "--json"]).ok().json()
 }
 
-/// The job of an action for an event, as `hookbox show --json` tells of it; null if there is none.
+/// The job of an action for an event, as `hookbox show --json` prints it; null if there is none.
 pub fn job(home: &Home, event: i64, action: &str) -> Value {
     let is_it = |job: &&Value| job["action"] == action && job["dead_action"] == "";
     show(home, event)["jobs"].as_array().unwrap().iter().find(is_it).cloned().unwrap_or_default()
@@ -88,12 +88,12 @@ pub fn done(home: &Home, command: &str) -> String {
     home.run(command.split(' ')).ok().text()
 }
 
-/// A time to sleep of which no other process of this machine has heard, to find the sleeper by.
-pub fn unheard_of(tests_own: u32) -> String {
+/// An argument of `sleep` that no other process of this machine has, to find the process by.
+pub fn unique_sleep(tests_own: u32) -> String {
     format!("{tests_own}.{}", std::process::id())
 }
 
-/// How many processes run with this word in their command line.
+/// How many processes have this argument.
 pub fn processes_with(word: &str) -> usize {
     let command_line = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
     let has_word = |line: &Vec<u8>| line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes());

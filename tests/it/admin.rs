@@ -1,4 +1,4 @@
-//! The private listener: who may use it, what it says, what it does.
+//! The admin listener: its page, its API, its metrics, and who may use them.
 
 mod abuse;
 mod access;

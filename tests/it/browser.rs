@@ -1,4 +1,4 @@
-//! The page in a real browser. Skipped, with a word, where there is none.
+//! The page in a real browser. Skipped, with a line that says so, if none is installed.
 
 mod driver;
 
@@ -99,7 +99,7 @@ fn events_are_filtered_opened_and_closed() {
     browser.click("#headers-box summary");
     browser.wait_for_text("#headers", "X-GitHub-Delivery");
 
-    // A look two seconds later leaves open what was opened.
+    // The update two seconds later keeps open what was opened.
     browser.run("window.before = document.querySelector('#tree details details')");
     hookbox.deliver("push", "d-2", "{}");
     browser.wait_for_text("#facts", "1 time");
@@ -226,7 +226,7 @@ fn a_scanner_of_paths_displaces_no_rejection_of_a_source() {
     browser.wait("document.querySelectorAll('#further > li').length === 16");
 }
 
-/// What would do harm as HTML, as an address, or as text that reads from right to left.
+/// Values that would do harm as HTML, as an address, or as text from right to left.
 #[test]
 fn hostile_values_stay_text() {
     let hookbox = Home::new().with_admin().start();
@@ -255,7 +255,7 @@ fn hostile_values_stay_text() {
     browser.wait_for_text("#tree", "constructor: 2");
     assert_eq!(browser.run(&format!("return {is_clean} && window.hits === 0")), true);
 
-    // And if the page made a mistake, the browser would stop it.
+    // If the page made a mistake, the browser would block it.
     let mistake =
         "try { document.body.innerHTML = '<img src=x onerror=hacked()>'; return 'done' } catch { return 'stopped' }";
     assert_eq!(browser.run(mistake), "stopped");

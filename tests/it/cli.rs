@@ -1,4 +1,4 @@
-//! The command line, as a person and as a script use it.
+//! The command line as people and scripts use it.
 
 use std::process::Stdio;
 

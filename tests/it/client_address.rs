@@ -1,4 +1,4 @@
-//! Whose address counts: `trusted_proxies` and `allow`.
+//! The client's address behind proxies, and which addresses a source allows: `trusted_proxies` and `allow`.
 
 use crate::support::{Home, Request, SOURCE};
 
@@ -31,7 +31,7 @@ fn an_address_outside_allow_is_refused_before_verification() {
         let forged = from(forwarded_for, "forged").with("X-Hub-Signature-256", FORGED);
         assert_eq!(hookbox.send(&forged).status, if status == 200 { 401 } else { 403 }, "{forwarded_for}");
     }
-    // The proxy itself is not allowed either.
+    // The proxy's own address is not allowed either.
     assert_eq!(hookbox.send(&Request::github("push", "direct", "{}")).status, 403);
     assert_eq!(hookbox.stored(), 4);
     assert!(hookbox.stderr().contains("from 198.51.100.7: this address is not in the source's allow"));
@@ -77,7 +77,7 @@ fn the_log_names_the_client_behind_a_trusted_proxy() {
     hookbox.wait_for_stderr("rejected /webhooks/github from an unknown address: ");
 }
 
-/// What the built-in source without a secret refuses is what was forwarded, by whomever.
+/// The built-in source without a secret refuses every forwarded request.
 #[test]
 fn a_trusted_proxy_does_not_open_an_unverified_source() {
     let hookbox = Home::with_config("trusted_proxies = \"127.0.0.1\"\n").without_secret().start();

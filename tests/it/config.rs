@@ -1,8 +1,8 @@
-//! The config file: what is refused, how it is said, and reading it again.
+//! The config file: what is refused, with which message, and reloads.
 
 use crate::support::{Home, Output, Request, SOURCE, Signal};
 
-/// What `check` says about a config. `serve` must say the same.
+/// `check` and `serve` refuse this config with these words.
 #[track_caller]
 fn refused(config: &str, words: &[&str]) -> Output {
     let home = Home::with_config(config);

@@ -1,4 +1,4 @@
-//! What a delivery that comes again is: a duplicate, a new event, or the old one once more.
+//! A repeated delivery is a duplicate, a new event, or a replay of the old one.
 
 use crate::support::{Home, Hookbox, Request, SOURCE};
 
@@ -38,7 +38,7 @@ fn duplicates_are_counted_and_shown() {
     assert!(hookbox.run(["stats"]).ok().text().contains("DUPLICATES"));
 }
 
-/// Lets the only event look as if it had been received long ago.
+/// Sets the time at which the only event was received to long ago.
 fn age(hookbox: &Hookbox) {
     hookbox.wait_until_done();
     hookbox.db().execute("UPDATE webhook_events SET received_at = '2020-01-01T00:00:00+00:00'", []).unwrap();

@@ -1,10 +1,10 @@
-//! Handshakes: each provider's own, answered and not stored.
+//! Handshakes of providers are answered and not stored.
 
 use serde_json::Value;
 
 use crate::support::{Home, Hookbox, Request, Response, data, sign_github};
 
-/// What the source of a handshake needs besides its provider.
+/// The source for a handshake.
 fn config(vector: &Value) -> String {
     let provider = vector["provider"].as_str().unwrap();
     let keys = match (provider, vector["secret"].as_str()) {
@@ -80,7 +80,7 @@ fn the_answer_to_zoom_proves_the_secret() {
     assert_eq!(
         hookbox.send(&unsigned).status,
         401,
-        "only after a good signature: else anybody could have things signed"
+        "only after a good signature: otherwise any client could have texts signed"
     );
     let quoted = r#"{"event":"endpoint.url_validation","payload":{"plainToken":"a\"b"}}"#;
     let response = hookbox.send(&request(quoted));
@@ -158,13 +158,13 @@ fn post(body: &str) -> Request {
 #[test]
 fn once_notion_has_a_secret_another_token_is_neither_accepted_nor_logged() {
     let hookbox = source("notion", "secret = \"secret_abc\"");
-    assert_eq!(hookbox.send(&post(r#"{"verification_token":"secret_of_a_stranger"}"#)).status, 401);
+    assert_eq!(hookbox.send(&post(r#"{"verification_token":"secret_of_another"}"#)).status, 401);
     let again = r#"{"verification_token":"secret_abc"}"#;
     let signed = post(again).header("X-Notion-Signature", &sign_github("secret_abc", again.as_bytes()));
     assert_eq!(hookbox.send(&signed).status, 200, "Notion sends its own once more when asked to");
     assert_eq!(hookbox.stored(), 0);
     let log = hookbox.stderr();
-    assert!(!log.contains("secret_of_a_stranger") && !log.contains("secret_abc"), "{log}");
+    assert!(!log.contains("secret_of_another") && !log.contains("secret_abc"), "{log}");
 }
 
 #[test]

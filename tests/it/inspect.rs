@@ -1,4 +1,4 @@
-//! What is seen from the command line: what was received, what was done, what waits.
+//! The reading commands: what was received, what was done, what waits.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -64,7 +64,7 @@ fn set_status(home: &Home, id: i64, status: &str) {
     home.db().execute("UPDATE webhook_events SET status = ?2 WHERE id = ?1", (id, status)).unwrap();
 }
 
-/// An event that is processed, and of which nothing happens any more.
+/// Delivers an event and waits until it is processed.
 fn deliver(hookbox: &Hookbox, id: &str) {
     hookbox.deliver("push", id, r#"{"ref":"main"}"#);
     hookbox.wait_until_done();
@@ -121,7 +121,6 @@ fn follow_prints_only_what_passes_the_filter() {
     assert_eq!(follower.next(), (2, "error".to_owned()));
 }
 
-/// A reader of a quiet list that has gone would otherwise leave a process for ever.
 #[test]
 fn follow_sees_changes_among_very_many_kinds_of_events() {
     let hookbox = Home::with_config(&format!("{SOURCE}[actions]\n")).start();
@@ -135,6 +134,7 @@ fn follow_sees_changes_among_very_many_kinds_of_events() {
     follower.wait_for(7, "processed");
 }
 
+/// Otherwise each closed reader of a quiet list would leave a process.
 #[test]
 fn follow_ends_when_its_pipe_is_closed() {
     let hookbox = Home::new().start();
@@ -281,7 +281,7 @@ fn the_printed_curl_command_sends_the_exact_body_again() {
     let bodies = [r#"{"a":"it's $HOME `id` \"x\"", "b":1}"#.to_owned(), "{\"a\":\r\n\"\u{202e}\"}".to_owned()];
     for (number, body) in bodies.iter().chain([&format!("{{\"a\":\"{}\"}}", "x".repeat(300_000))]).enumerate() {
         hookbox.deliver("push", &format!("d-{number}"), body);
-        // Only the same bytes have the same signature.
+        // The signature fits only the same bytes.
         let id: i64 = hookbox.query("SELECT max(id) FROM webhook_events")[0];
         sends_again(&hookbox, &id.to_string());
     }
@@ -336,7 +336,7 @@ fn stats_count_by_source_and_action() {
     }
 }
 
-/// Looking must not be waited for by whoever stores.
+/// Reading must not delay the receiver.
 #[test]
 fn reading_commands_wait_for_no_lock() {
     let hookbox = Home::new().start();

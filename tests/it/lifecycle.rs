@@ -1,4 +1,4 @@
-//! Start, stop, and being killed.
+//! Start, stop and kill.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -161,7 +161,7 @@ fn nothing_is_left_in_the_temporary_directory() {
     assert!(left.iter().all(|name| name.to_string_lossy().starts_with("webhooks.db")), "{left:?}");
 }
 
-/// Stopped by somebody, or with the virtual machine that it runs in.
+/// By SIGSTOP, or with the virtual machine that it runs in.
 #[test]
 fn a_process_frozen_beyond_the_watchdogs_timeout_continues() {
     needs_no_turn();

@@ -1,4 +1,4 @@
-//! Many senders at once, and what the kernel saw of it. Nothing here asserts a speed.
+//! Many senders at once, and the system calls of the program. Nothing here asserts a speed.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use crate::support::{
     Address, Call, Home, Request, SOURCE, allow_descriptors, strace, take_turn_nearly_alone, wait_for,
 };
 
-/// `senders` at once, each with `each` deliveries, a connection for every one. How many were acknowledged.
+/// `senders` at once, each with `each` deliveries on new connections. How many were acknowledged.
 fn deliver(address: &Address, senders: usize, each: usize) -> usize {
     let body = format!(r#"{{"text":"{}"}}"#, "x".repeat(500));
     std::thread::scope(|scope| {
@@ -82,7 +82,7 @@ fn answers_before_their_sync(calls: &[Call], deliveries: usize) -> Vec<&str> {
     too_early.map(|(id, _)| id).collect()
 }
 
-/// `id-000-000` wherever it stands.
+/// Each `id-000-000` in the text.
 fn ids_in(text: &str) -> impl Iterator<Item = &str> {
     text.match_indices("id-").filter_map(|(at, _)| text.get(at..at + 10)).filter(|id| {
         let digits = |part: Option<&str>| part.is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
@@ -150,7 +150,7 @@ fn more_unfinished_senders_than_places_delay_no_delivery() {
             connection.send_lossy(b"x");
         }
     }
-    // Not a speed: the unfinished ones end after 10 s, and nobody may have waited for that.
+    // Not a speed: the unfinished ones end after 10 s, and no delivery may have waited for that.
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
     assert_eq!(hookbox.stored(), 20);
 }

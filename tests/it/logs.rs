@@ -1,13 +1,13 @@
-//! What is logged, in which form, and that strangers cannot fill or forge the log.
+//! The log: its levels and forms, and that untrusted clients can neither fill nor forge it.
 
 use std::time::Duration;
 
 use crate::support::{Home, Hookbox, Request, SOURCE, Signal, needs_no_turn, wait_longer_for};
 
-/// The interval of the summaries is half a minute, and the thread that tells them looks every ten seconds.
+/// Summaries are written every half minute, by a thread that wakes every ten seconds.
 const SUMMARY_DEADLINE: Duration = Duration::from_secs(120);
 
-/// What the line that reports suppressed ones says before their counts.
+/// The words before the counts in a summary.
 const SUMMARY: &str = "similar lines suppressed: ";
 
 fn lines_with(text: &str, words: &str) -> usize {
@@ -18,7 +18,7 @@ fn forged(id: &str) -> Request {
     Request::github("push", id, "{}").with("X-Hub-Signature-256", &format!("sha256={}", "0".repeat(64)))
 }
 
-/// Sends it so often, one after the other on one connection.
+/// Sends a request this many times, one after the other on one connection.
 #[track_caller]
 fn flood(hookbox: &Hookbox, request: &Request, times: usize, status: u16) {
     let mut connection = hookbox.connect();
@@ -116,7 +116,7 @@ fn a_log_record_is_one_line_with_time_and_level() {
     let hookbox = Home::with_config(&format!("{SOURCE}{bell}")).start();
     hookbox.send(&forged("one"));
     hookbox.send(&Request::new("POST", "/webhooks/a%0aINFO%20forged"));
-    // Anybody names the event here. With control characters it would be refused.
+    // An unverified client names the event here. With control characters it would be refused.
     let named = Request::new("POST", "/webhooks/bell").header("Content-Type", "application/json");
     let response = hookbox.send(&named.body("{\"kind\": \"ring\\u2028ERROR forged\\u202e\"}"));
     assert_eq!(response.status, 200);

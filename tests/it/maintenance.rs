@@ -1,5 +1,5 @@
-//! What a machine that runs for years needs: old events go, backups come back, an idle program leaves the disk and the
-//! processor alone, and what is wrong is found before it hurts.
+//! For a machine that runs for years: old events are pruned, backups can be restored, an idle server uses neither disk nor
+//! processor, and `doctor` finds problems.
 
 mod backup;
 mod database_location;
@@ -9,10 +9,10 @@ mod prune;
 
 use crate::support::Home;
 
-/// An event that has been done for five years.
+/// When old events were done.
 const OLD: &str = "2020-01-31T12:00:00+00:00";
 
-/// Inserts events with their jobs and attempts, as they look when they have long been done.
+/// Inserts finished events with their jobs and attempts.
 fn insert_done(home: &Home, count: u32, status: &str, done_at: &str, body_bytes: usize) {
     let db = home.db();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -34,7 +34,7 @@ fn insert_done(home: &Home, count: u32, status: &str, done_at: &str, body_bytes:
     db.execute_batch("COMMIT").unwrap();
 }
 
-/// Of every table, how many rows there are.
+/// The number of rows in each table.
 fn rows(home: &Home) -> Vec<i64> {
     let count = |table| home.query::<i64>(&format!("SELECT count(*) FROM {table}"))[0];
     ["webhook_events", "jobs", "attempts", "provenance"].map(count).to_vec()

@@ -1,4 +1,4 @@
-//! The older programs: their database opens, and they and we work on one database. They are in `data/older/`.
+//! The older programs (`data/older/`): their database opens, and they work with hookbox on one database.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -23,7 +23,7 @@ fn receiver(mut python: Command, lines: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The older worker, killed when dropped: it has no end of its own.
+/// The older worker. Killed when it is dropped: it never ends by itself.
 struct Worker(Child);
 
 impl Worker {
@@ -211,7 +211,7 @@ fn events_done_by_the_older_worker_are_not_done_again() {
     hookbox.wait_until_done();
     let (home, _) = hookbox.stop();
     let Some(python) = python(&home) else { return };
-    // As if we had been stopped before it was done.
+    // As if hookbox had been stopped before it was done.
     home.db().execute("UPDATE webhook_events SET status = 'unprocessed', processed_at = NULL", []).unwrap();
 
     let worker = Worker::start(python, &home);

@@ -1,4 +1,4 @@
-//! What becomes of a stored event.
+//! A stored event is routed, its actions run, and it is processed.
 
 use crate::support::{Home, Hookbox, Request, SOURCE, wait_for};
 
@@ -13,7 +13,7 @@ fn wait_until_handled(hookbox: &Hookbox, id: &str) {
     wait_for("the event to be processed", || (status(hookbox, id) == "processed").then_some(()));
 }
 
-/// 64 events whose lines on stdout are more than a pipe holds: where nobody reads it, the last one cannot get done.
+/// 64 events whose lines on stdout are more than a pipe holds: unless it is read, the last one cannot finish.
 fn deliver_more_than_a_pipe_holds(hookbox: &Hookbox) {
     let keys: Vec<String> = (0..100).map(|n| format!("\"{}{n}\":1", "k".repeat(40))).collect();
     let body = format!("{{{}}}", keys.join(","));
@@ -177,7 +177,7 @@ fn an_event_finished_by_another_program_is_not_handled_again() {
     let hookbox = Home::new().stdout_unread(true).start();
     deliver_more_than_a_pipe_holds(&hookbox);
     let home = hookbox.kill9();
-    // Its jobs are open, one perhaps cut off in the middle.
+    // Its jobs are open, and one may have been interrupted.
     let finish = "UPDATE webhook_events SET status = 'processed', processed_at = '2025-01-31T12:00:00+00:00'";
     home.db().execute(finish, []).unwrap();
     let hookbox = home.stdout_unread(false).start();

@@ -1,10 +1,10 @@
-//! Every provider, over HTTP: what its vectors say, who it was by which secret, and what the commands tell of it.
+//! Every provider over HTTP: its vectors, which secret matched, and what the commands print about it.
 
 use serde_json::Value;
 
 use crate::support::{Home, Hookbox, Request, SOURCE, data};
 
-/// The vectors, each with what it says as text.
+/// A test vector.
 struct Vector(Value);
 
 impl Vector {
@@ -25,7 +25,7 @@ impl Vector {
         self.text("url_path").split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// The source that it is for. Recorded deliveries are old: that part of the judgement has its own tests.
+    /// The source that it is for. Recorded deliveries are old: their age has its own tests.
     fn config(&self, name: &str) -> String {
         let provider = self.text("provider");
         let mut config = format!("[sources.{name}]\nprovider = {provider:?}\nsecret = {:?}\n", self.text("secret"));
@@ -50,7 +50,7 @@ impl Vector {
     }
 }
 
-/// Enough base64 for what is known to be some.
+/// Decodes valid base64.
 pub fn unbase64(text: &str) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = Vec::new();
@@ -76,7 +76,7 @@ fn serve(vectors: &[Vector]) -> Hookbox {
 #[test]
 fn every_vector_is_answered_as_it_expects() {
     let mut vectors = Vector::all();
-    // These are rejected for their age alone, or are a GET, which is no delivery.
+    // The others are rejected for their age alone, or are GET requests.
     vectors.retain(|vector| !["stale", "future"].contains(&vector.text("class")) && vector.text("method") == "POST");
     vectors
         .retain(|vector| !["malformed-signature"].contains(&vector.text("class")) || vector.text("expect") == "reject");

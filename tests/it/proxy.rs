@@ -1,4 +1,4 @@
-//! Behind real proxies, configured as the manual says.
+//! Behind real proxies, with the configuration of the manual.
 
 pub mod front;
 

@@ -1,4 +1,4 @@
-//! What is taken, and how it is answered.
+//! Which deliveries are accepted, and how they are answered.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Bad input: what it is answered, that nothing of it is stored, and that the program lives.
+//! Invalid requests are rejected with the right status, are not stored, and leave the server alive.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn delivery() -> Request {
     Request::github("issues", "d-1", BODY)
 }
 
-/// Signed, whatever it is: what fails must fail for another reason.
+/// With a valid signature, so that it is rejected for another reason.
 fn signed(body: impl AsRef<[u8]>) -> Request {
     Request::github("issues", "d-1", body)
 }
@@ -193,7 +193,7 @@ fn an_endless_header_line_is_cut_off() {
     let hookbox = Home::new().start();
     let mut connection = hookbox.connect();
     connection.send(b"POST /webhooks/github HTTP/1.1\r\nX-Filler: ");
-    // Until the program closes: 64 MiB would have grown it by as much.
+    // Until the program closes the connection: 64 MiB would have used as much memory.
     let cut = (0..4096).any(|_| connection.try_send(&[b'x'; 16 * 1024]).is_err());
     assert!(cut, "64 MiB of one header line were taken");
     assert_nothing_happened(&hookbox);
@@ -303,7 +303,7 @@ fn an_upgrade_is_not_followed() {
     }
 }
 
-/// Takes the program's own deadline of 10 s, for all three ways at once.
+/// Lasts as long as the program's deadline of 10 s, for all three cases at once.
 #[test]
 fn a_sender_that_stops_or_trickles_gets_408_and_delays_no_other() {
     needs_no_turn();
@@ -326,7 +326,7 @@ fn a_sender_that_stops_or_trickles_gets_408_and_delays_no_other() {
     assert_nothing_happened(&hookbox);
 }
 
-/// A byte at a time until the program has enough of it.
+/// Sends a byte at a time until the program closes the connection.
 fn trickle(connection: &mut Connection, bytes: &[u8]) -> u16 {
     for byte in bytes.iter().take(100) {
         if connection.try_send(&[*byte]).is_err() {
@@ -359,7 +359,7 @@ fn a_sender_that_reads_no_answer_delays_no_other() {
     let mut deaf = hookbox.connect();
     deaf.read_little_at_a_time();
     deaf.limit_sending(Duration::from_millis(200));
-    // As many as it takes, until the answers have filled what is between us.
+    // Until the answers have filled all buffers between us.
     let requests = Request::get("/nowhere").bytes().repeat(100);
     let _ = (0..50).any(|_| deaf.try_send(&requests).is_err());
     assert_nothing_happened(&hookbox);

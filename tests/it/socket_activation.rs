@@ -1,4 +1,4 @@
-//! A socket that the service manager keeps open over restarts: the test is the manager.
+//! A socket that the service manager keeps open over restarts. The test is the service manager.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use crate::support::{Address, Home, Request, Signal, take_turn_nearly_alone};
 const SENDERS: usize = 8;
 const RESTARTS: usize = 40;
 
-/// Delivers one after the other, a connection for each, until it is told to stop. How many were acknowledged: all.
+/// Delivers on one new connection after the other until `done`. Each must be acknowledged. How many there were.
 fn deliver_on(address: &Address, sender: usize, done: &AtomicBool) -> usize {
     let mut delivered = 0;
     while !done.load(Ordering::Relaxed) {
@@ -35,7 +35,7 @@ fn restarts_with_a_passed_socket_lose_and_refuse_no_delivery() {
             assert_eq!(output.code, Some(0), "{output}");
             home = stopped;
         }
-        // Those who wait now are answered too.
+        // Senders that wait now are answered too.
         let hookbox = home.start();
         done.store(true, Ordering::Relaxed);
         let delivered: usize = senders.into_iter().map(|sender| sender.join().unwrap()).sum();

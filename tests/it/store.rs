@@ -1,4 +1,4 @@
-//! What is in the database afterwards: the contract with other programs, and with the user who looks years later.
+//! What is stored: the contract with other programs and with users.
 
 use ring::digest;
 use serde_json::{Value, json};
@@ -218,7 +218,7 @@ fn an_id_of_the_provider_is_a_duplicate_forever() {
 fn a_delivery_without_an_event_type_is_unknown() {
     let hookbox = Home::new().start();
     assert_eq!(hookbox.send(&Request::github("push", "d-1", "{}").without("X-GitHub-Event")).status, 200);
-    // The older receiver's word for it.
+    // As the older receiver calls it.
     assert_eq!(hookbox.query::<String>("SELECT event_type FROM webhook_events"), ["unknown"]);
 }
 

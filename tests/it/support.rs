@@ -30,16 +30,16 @@ pub use terminal::in_a_terminal;
 pub use trace::{Call, strace, strace_failing, strace_injecting};
 pub use turn::{needs_no_turn, take_turn_nearly_alone};
 
-/// What deliveries are signed with: the secret of the example in GitHub's documentation.
+/// The secret of deliveries: that of the example in GitHub's documentation.
 pub const SECRET: &str = "It's a Secret to Everybody";
 
-/// The built-in source, written out: for tests that need a config for something else.
+/// The built-in source as config: for tests that need a config for something else.
 pub const SOURCE: &str = "[sources.github]\nprovider = \"github\"\nsecret = \"env:GITHUB_WEBHOOK_SECRET\"\n";
 
-/// Far above what anything takes: it ends a test that would otherwise hang.
+/// Far longer than anything takes: it ends a test that would otherwise hang.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Asks until there is an answer. Panics with `what` was awaited where none comes in time.
+/// Polls until there is a value. Panics with `what` was awaited if there is none in time.
 #[track_caller]
 pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     wait_longer_for(what, DEADLINE, ask)
@@ -58,8 +58,8 @@ pub fn wait_longer_for<T>(what: &str, deadline: Duration, mut ask: impl FnMut() 
     }
 }
 
-/// `time`, multiplied by `HOOKBOX_PATIENCE` where that is set: for a program that is emulated, or a machine that is slow.
-/// Only for how long a test waits, never for what the program is told.
+/// `time`, multiplied by `HOOKBOX_PATIENCE` if that is set: for an emulated program or a slow machine.
+/// Only for how long a test waits, never for the program's configuration.
 pub fn patient(time: Duration) -> Duration {
     time * std::env::var("HOOKBOX_PATIENCE").map_or(1, |factor| factor.parse().unwrap())
 }

@@ -1,11 +1,11 @@
-//! Under a service manager, whom the tests play.
+//! Under a service manager, which the tests play.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
 use crate::support::{DEADLINE, Home, SOURCE, Signal, is_installed, patient, wait_for};
 
-/// Where a service tells how it does.
+/// The socket that a service sends its state to.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -15,7 +15,7 @@ impl Manager {
         Manager(socket)
     }
 
-    /// Waits until the service says this; what else it says meanwhile is given back.
+    /// Waits for this line. Returns everything that the service sent until then.
     #[track_caller]
     fn hears(&self, what: &str) -> String {
         let mut before = String::new();
@@ -78,7 +78,7 @@ fn a_frozen_program_does_not_feed_the_service_managers_watchdog() {
     hookbox.signal(Signal::STOP);
     manager.0.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
     let mut buffer = [0; 4096];
-    // What was said before it froze is heard first.
+    // What was sent before it froze is read first.
     wait_for("silence", || manager.0.recv(&mut buffer).is_err().then_some(()));
     hookbox.signal(Signal::CONT);
     manager.0.set_read_timeout(Some(patient(DEADLINE))).unwrap();
@@ -128,7 +128,7 @@ fn systemd_accepts_the_units_and_finds_little_exposed() {
         return;
     }
     let home = Home::new();
-    // It looks whether the program is there.
+    // systemd-analyze checks that the program exists.
     let service = printed(&home, &["systemd", "service"]).replace("/usr/local/bin/hookbox", "/bin/true");
     home.write("hookbox.service", service);
     home.write("hookbox.socket", printed(&home, &["systemd", "socket"]));

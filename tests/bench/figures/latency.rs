@@ -1,4 +1,4 @@
-//! How long it takes.
+//! Latencies.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -37,8 +37,8 @@ pub fn latency_beside_backlog(scale: &Scale) {
     );
 }
 
-/// From the moment at which the delivery is sent, because that at which it is stored cannot be seen from outside: it took
-/// less than this.
+/// Measured from the moment at which the delivery is sent, because the moment at which it is stored cannot be seen from
+/// outside: the time from there is shorter.
 pub fn stored_to_started(scale: &Scale) {
     let home = Home::new();
     let mut command = home.command(hookbox());
@@ -100,7 +100,7 @@ pub fn beside_hostile_senders(scale: &Scale) {
     );
 }
 
-/// So many connections, each with one more byte of an unfinished head every second. What is closed comes again.
+/// This many connections, each with one more byte of an unfinished head every second. A closed one is opened again.
 fn trickle(address: SocketAddr, is_over: &AtomicBool) {
     let connect = || {
         let stream = TcpStream::connect(address).unwrap();

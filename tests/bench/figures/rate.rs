@@ -1,4 +1,4 @@
-//! How many in a second.
+//! Rates.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ const CONNECTIONS: [(Kept, &str); 2] = [(Kept::Closed, "one request a connection
 const SIZES: [(usize, &str); 4] =
     [(512, "0.5 KiB"), (USUAL_BYTES, "8 KiB"), (24 << 10, "24 KiB"), (256 << 10, "256 KiB")];
 
-/// The other sides only receive. So does ours, in the first of these; users mostly run the second.
+/// The other sides only receive. So does ours in the first of these; most users run the second.
 const WORK: [&str; 2] = ["receiving only", "and processing"];
 
 /// About as many rows as we commit at once under that load.
@@ -111,7 +111,7 @@ pub fn with_many_stored(scale: &Scale) {
     let full_home = Home::new().with_config(RECEIVING_ONLY).with_schema();
     let stored = scale.stored;
     let database = full_home.database();
-    // As fast as it can be done: nobody needs these rows after a crash. Our program sets all of it back.
+    // As fast as possible: these rows need not survive a crash. Our program resets these settings.
     database
         .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000")
         .unwrap();

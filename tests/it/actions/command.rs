@@ -1,10 +1,10 @@
-//! `kind = "command"`: what it gets, how it ends, and that nothing of it stays.
+//! `kind = "command"`: its input, its end, and that no process of it stays.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::{
-    deliver_and_wait, job, only_attempt, processes_with, shell, unheard_of, wait_for_attempts, wait_for_state, with,
+    deliver_and_wait, job, only_attempt, processes_with, shell, unique_sleep, wait_for_attempts, wait_for_state, with,
 };
 use crate::support::{Home, patient, wait_for};
 
@@ -18,7 +18,7 @@ fn payload_of(bytes: usize) -> String {
     format!("\"{}\"", "x".repeat(bytes - 2))
 }
 
-/// What one run of a script in the shell came to.
+/// Outcome and detail of one run of a shell script.
 fn run_once(script: &str, keys: &str, payload: impl AsRef<[u8]>) -> (String, String) {
     let hookbox = with("command", &format!("{}\nattempts = 1\n{keys}", shell(script))).start();
     hookbox.deliver("push", "d-1", payload);
@@ -72,7 +72,7 @@ fn a_command_inherits_no_descriptor() {
     let hookbox = with("command", "run = [\"ls\", \"-l\", \"/proc/self/fd\"]").start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
     let (_, detail) = only_attempt(&hookbox, 1);
-    // Whoever started the tests may have left some open for everybody.
+    // The process that started the tests may have left some open.
     let ours = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
     let ours = descriptors(&String::from_utf8_lossy(&ours.stdout));
     let its = descriptors(&detail);
@@ -140,7 +140,7 @@ fn a_missing_program_is_retried_and_named_in_the_error() {
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
     let attempts = wait_for_attempts(&hookbox, 1, "it", 2);
     assert!(attempts[1]["detail"].as_str().unwrap().starts_with("cannot run /nonexistent/deploy: "), "{attempts:?}");
-    // Put there in the meantime, it runs.
+    // It may be installed in the meantime.
     assert_eq!(attempts[0]["outcome"], "retry");
 }
 
@@ -166,18 +166,18 @@ fn a_command_runs_in_the_configured_directory() {
 
 #[test]
 fn the_whole_process_group_gets_sigterm_at_the_timeout() {
-    let long = unheard_of(86_391);
+    let long = unique_sleep(86_391);
     let script = format!("sleep {long} & trap 'echo bye; exit 0' TERM; sleep {long} & wait");
     let started = Instant::now();
     let (outcome, detail) = run_once(&script, "timeout = \"300ms\"", "{}");
     assert_eq!((outcome.as_str(), detail.as_str()), ("retry", "not done in time bye"));
-    assert!(started.elapsed() < patient(Duration::from_secs(5)), "nobody had to wait for KILL");
+    assert!(started.elapsed() < patient(Duration::from_secs(5)), "no SIGKILL was needed");
     assert_eq!(processes_with(&long), 0);
 }
 
 #[test]
 fn a_command_that_ignores_sigterm_is_killed_with_its_children() {
-    let long = unheard_of(86_392);
+    let long = unique_sleep(86_392);
     let script = format!("trap '' TERM; (trap '' TERM; sleep {long}) & sleep {long}; sleep {long}");
     let (outcome, _) = run_once(&script, "timeout = \"300ms\"", "{}");
     assert_eq!(outcome, "retry");
@@ -186,7 +186,7 @@ fn a_command_that_ignores_sigterm_is_killed_with_its_children() {
 
 #[test]
 fn children_left_behind_by_a_command_end_with_it_and_delay_nothing() {
-    let (long, started) = (unheard_of(86_393), Instant::now());
+    let (long, started) = (unique_sleep(86_393), Instant::now());
     let attempt = run_once(&format!("(trap '' TERM; sleep {long}) & echo started"), "", "{}");
     assert_eq!(attempt, ("success".to_owned(), "exit 0 started".to_owned()));
     assert!(started.elapsed() < patient(Duration::from_secs(10)));
@@ -196,7 +196,7 @@ fn children_left_behind_by_a_command_end_with_it_and_delay_nothing() {
 #[test]
 fn a_child_in_another_process_group_that_keeps_the_pipe_open_delays_nothing() {
     let script = "setsid sh -c 'touch left; exec sleep 20' & while [ ! -e left ]; do sleep 0.02; done; echo started";
-    // TOML's own quotes for it: the script has the others.
+    // In TOML's basic quotes: the script has no double ones.
     let run = format!("run = [\"sh\", \"-c\", \"{script}\"]");
     let hookbox = with("command", &run).start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
@@ -243,7 +243,7 @@ fn a_command_may_read_all_some_or_nothing_of_a_large_payload() {
 fn a_command_that_closes_its_pipes_and_stays_is_awaited() {
     let (outcome, detail) = run_once("exec <&- >&- 2>&-; sleep 0.3; exit 9", "", "{}");
     assert_eq!((outcome.as_str(), detail.as_str()), ("retry", "exit 9"));
-    let long = unheard_of(86_394);
+    let long = unique_sleep(86_394);
     let script = format!("exec <&- >&- 2>&-; sleep {long}");
     assert_eq!(run_once(&script, "timeout = \"300ms\"", "{}").0, "retry");
     assert_eq!(processes_with(&long), 0);
@@ -251,7 +251,7 @@ fn a_command_that_closes_its_pipes_and_stays_is_awaited() {
 
 #[test]
 fn a_command_that_reads_nothing_and_stays_is_timed_out() {
-    let long = unheard_of(86_397);
+    let long = unique_sleep(86_397);
     let attempt = run_once(&format!("exec sleep {long}"), "timeout = \"300ms\"", payload_of(PIPES_BYTES));
     assert_eq!(attempt, ("retry".to_owned(), "not done in time".to_owned()));
     assert_eq!(processes_with(&long), 0);

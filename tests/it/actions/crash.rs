@@ -1,4 +1,4 @@
-//! `kill -9` at every point of a job's life: none lost, none stuck, none that succeeded done again.
+//! `kill -9` at every point of a job's life: no job is lost or stuck, and no success is repeated.
 
 use std::collections::HashMap;
 
@@ -111,7 +111,7 @@ fn ten_kills_lose_no_job_and_repeat_only_the_running_ones() {
     const EVENTS: i64 = 200;
     const KILLS: usize = 10;
     let stub = Stub::http();
-    // Where progress is fast and this test slow, every kill may hit the same attempt.
+    // If progress is fast and this test slow, every kill may hit the same attempt.
     let keys = format!("url = \"{}\"\nattempts = {}", stub.url("/"), KILLS + 1);
     let mut hookbox = with("http", &keys).start();
     for n in 0..EVENTS {

@@ -1,4 +1,4 @@
-//! `kind = "http"`: what arrives, and what becomes of every way in which a destination fails.
+//! `kind = "http"`: what is sent, and how each failure of a destination is recorded.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use crate::support::{
     Answer, Home, Received, Request, SECRET, Stub, authority, closed_port, expired, sign_github, wait_longer_for,
 };
 
-/// Well above what one large event takes in all its copies, well below what a destination could make us keep.
+/// Well above all copies of one large event, well below what a destination could send.
 const MEMORY_MIB: u64 = 64;
 
 fn to(stub: &Stub, keys: &str) -> Home {
@@ -34,7 +34,7 @@ fn the_exact_body_and_the_providers_headers_are_sent_by_default() {
     assert_eq!(received.header("Hookbox-Event-Id"), Some("1"));
     assert_eq!(received.header("Idempotency-Key").map(str::len), Some(32));
     assert_eq!(received.header("Host"), Some(format!("127.0.0.1:{}", stub.port()).as_str()));
-    assert_eq!(received.header("Authorization"), None, "it was not stored, and [redacted] is nobody's password");
+    assert_eq!(received.header("Authorization"), None, "it was not stored, and [redacted] is no password");
     assert_eq!(received.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).count(), 1);
 }
 
@@ -79,7 +79,7 @@ fn every_common_method_works() {
     }
 }
 
-/// Checks by the words of the specification, not by the program's own code.
+/// Checks by the text of the specification, not by the program's own code.
 fn is_signed(received: &Received, key: &[u8]) -> bool {
     let header = |name| received.header(name).unwrap_or_default();
     let signed = [header("webhook-id").as_bytes(), b".", header("webhook-timestamp").as_bytes(), b".", &received.body];
@@ -210,7 +210,7 @@ fn every_failure_is_recorded_by_its_kind_and_leaks_neither_threads_nor_memory() 
 fn retry_after_is_obeyed_in_seconds_and_as_a_date() {
     let date =
         |seconds| httpdate::fmt_http_date(std::time::SystemTime::now() + std::time::Duration::from_secs(seconds));
-    // Some minutes for the test itself, should the machine be slow.
+    // With some minutes for the test itself on a slow machine.
     for (status, after, due_in_ms) in [
         (429, "1000".to_owned(), 999_000..1_300_000),
         (503, date(1000), 700_000..1_300_000),
@@ -222,7 +222,7 @@ fn retry_after_is_obeyed_in_seconds_and_as_a_date() {
         let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
         hookbox.deliver("push", "d-1", "{}");
         wait_for_attempts(&hookbox, 1, "it", 1);
-        // None while the next attempt, soon due without a wait that is kept to, is under way.
+        // None while the next attempt runs, which is due soon if Retry-After is ignored.
         let due_ms = wait_longer_for("a retry", JOB_DEADLINE, || job(&hookbox, 1, "it")["due_at_ms"].as_i64());
         assert!(due_in_ms.contains(&(due_ms - now_ms)), "{after}: in {} ms", due_ms - now_ms);
     }
@@ -241,7 +241,7 @@ fn a_kept_connection_closed_by_the_destination_uses_up_no_attempt() {
     for n in 1..=5 {
         deliver_and_wait(&hookbox, "push", &format!("d-{n}"), "{}");
         assert_eq!(only_attempt(&hookbox, n).0, "success");
-        // Not a wait for something: longer than the stub keeps an idle connection.
+        // Longer than the stub keeps an idle connection.
         std::thread::sleep(std::time::Duration::from_millis(60));
     }
 }
@@ -275,7 +275,7 @@ fn a_certificate_must_be_of_a_trusted_authority_for_the_host_and_not_expired() {
         assert!(detail.contains("certificate"), "{detail}");
     }
     let refused = wrong_host.count() + too_late.count();
-    assert_eq!((good.count(), refused), (1, 0), "nothing was sent to whom was not believed");
+    assert_eq!((good.count(), refused), (1, 0), "nothing was sent to an untrusted server");
     let (outcome, detail) = attempt(&Stub::http(), "");
     assert_eq!(outcome, "success", "{detail}");
 }

@@ -1,4 +1,4 @@
-//! `hookbox check`: finds what is wrong with templates, and shows what would be sent without sending it.
+//! `hookbox check` finds mistakes in templates, and shows what would be sent without sending it.
 
 use super::{action, config, done};
 use crate::support::{Home, Stub};

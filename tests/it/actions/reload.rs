@@ -1,7 +1,7 @@
-//! SIGHUP: what a new configuration does to jobs and to what is running.
+//! SIGHUP: what a new configuration does to queued and running jobs.
 
 use super::{
-    action, config, deliver_and_wait, done, job, processes_with, shell, show, status, unheard_of, wait_for_state,
+    action, config, deliver_and_wait, done, job, processes_with, shell, show, status, unique_sleep, wait_for_state,
 };
 use crate::support::{Answer, Home, Hookbox, Signal, Stub, wait_for};
 
@@ -18,7 +18,7 @@ fn the_open_jobs_of_a_removed_action_are_visible_and_can_be_cancelled() {
     wait_for_state(&hookbox, 1, "gone", "queued");
     let asked = stub.count();
     deliver_and_wait_for_stays(&hookbox);
-    assert_eq!(stub.count(), asked, "nobody works for it any more");
+    assert_eq!(stub.count(), asked, "no worker runs it any more");
     assert_eq!(status(&hookbox, 1), "unprocessed");
     assert!(done(&hookbox, "show 1").contains("action gone: queued"));
     assert!(done(&hookbox, "stats").contains("\ngone (not configured) "));
@@ -48,7 +48,7 @@ fn a_new_action_gets_only_later_events() {
     assert_eq!(show(&hookbox, 1)["jobs"].as_array().unwrap().len(), 1, "a replay repeats what there was");
 }
 
-/// Says that it began, and ends when it may.
+/// Records that it began, and ends when the file `go` exists.
 pub const SLOW: &str = "echo >> began; while [ ! -e go ]; do sleep 0.02; done; echo >> ended";
 
 #[test]
@@ -60,7 +60,7 @@ fn a_reload_neither_interrupts_a_running_job_nor_runs_it_twice() {
     wait_for("the first run", || (hookbox.line_count("began") == 1).then_some(()));
     hookbox.reload(config(&slow));
     hookbox.reload(config(&(slow + &action("new", "log", ""))));
-    // `stop_timeout` is a second: a stop would have broken it off by now. Not a wait for something.
+    // `stop_timeout` is a second: longer than that, in which nothing may happen.
     std::thread::sleep(std::time::Duration::from_millis(1500));
     assert_eq!((hookbox.line_count("began"), hookbox.line_count("ended")), (1, 0), "and its successor waits for it");
     hookbox.write("go", "");
@@ -71,7 +71,7 @@ fn a_reload_neither_interrupts_a_running_job_nor_runs_it_twice() {
 
 #[test]
 fn a_stop_waits_for_the_running_job_of_a_removed_action() {
-    let long = unheard_of(86_395);
+    let long = unique_sleep(86_395);
     let slow = action("slow", "command", &shell(&format!("touch began; sleep {long}; touch ended")));
     let hookbox = Home::with_config(&config(&slow)).start();
     hookbox.deliver("push", "d-1", "{}");

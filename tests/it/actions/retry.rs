@@ -1,4 +1,4 @@
-//! Attempts, the end of patience, and the word about it.
+//! Retries, dead jobs, and `on_dead`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,7 +59,7 @@ fn a_thousand_events_are_each_done_once_although_one_destination_is_down_at_firs
     let asked = Arc::clone(&is_down);
     down.answer_by(move |_| Answer::Status(if asked.load(Ordering::SeqCst) { 503 } else { 200 }));
     let keys = "attempts = 1000\nconcurrency = 2";
-    // Tried less often than the others, so that the test does not mostly consist of failures.
+    // Retried less often than the others, so that most of the test's attempts succeed.
     let patient = http("down", &down, keys).replace("100ms", "3s");
     let hookbox = Home::with_config(&config(&(http("up", &up, keys) + &patient))).start();
     let mut connection = hookbox.connect();
@@ -82,8 +82,8 @@ fn a_thousand_events_are_each_done_once_although_one_destination_is_down_at_firs
     assert_eq!(hookbox.query::<i64>("SELECT count(*) FROM webhook_events WHERE status = 'processed'"), [1000]);
 }
 
-/// The job of an action that tells of the death of another's.
-fn word(home: &Home, event: i64, action: &str, dead_action: &str) -> Value {
+/// The `on_dead` job of an action for the dead job of another.
+fn on_dead_job(home: &Home, event: i64, action: &str, dead_action: &str) -> Value {
     let is_it = |job: &&Value| job["action"] == action && job["dead_action"] == dead_action;
     show(home, event)["jobs"].as_array().unwrap().iter().find(is_it).cloned().unwrap_or_default()
 }
@@ -102,10 +102,10 @@ fn on_dead_runs_once_and_names_the_action_and_the_error() {
     let text = slack.first().json()["text"].as_str().unwrap().to_owned();
     let expected = "Action *it* failed for event 1 (push from github): 500 Internal Server Error &lt;disk&gt; full";
     assert_eq!(text, expected);
-    wait_for("the record", || (word(&hookbox, 1, "team", "it")["state"] == "succeeded").then_some(()));
+    wait_for("the record", || (on_dead_job(&hookbox, 1, "team", "it")["state"] == "succeeded").then_some(()));
     assert_eq!((slack.count(), status(&hookbox, 1).as_str()), (1, "error"));
     assert!(done(&hookbox, "show 1").contains("action team (tells of it): succeeded"));
-    // It dies again, and is told of again: that is another death.
+    // When it is dead again, `on_dead` runs again.
     done(&hookbox, "replay 1");
     wait_for_attempts(&hookbox, 1, "it", 4);
     slack.wait_for(2);
@@ -113,13 +113,13 @@ fn on_dead_runs_once_and_names_the_action_and_the_error() {
 
 #[test]
 fn an_on_dead_command_gets_the_action_and_the_error() {
-    // It has no `on` of its own: it is for nothing else.
+    // It has no `on`: it is for nothing else.
     let tells = action("tell", "command", &shell("env > told; cat > body")).replace("on = [\"*\"]\n", "");
     let dies =
         action("it", "command", &format!("{}\nattempts = 1\non_dead = \"tell\"", shell("echo no space; exit 1")));
     let hookbox = Home::with_config(&config(&(tells + &dies))).start();
     hookbox.deliver("push", "d-1", r#"{"a":1}"#);
-    wait_for("the word", || (word(&hookbox, 1, "tell", "it")["state"] == "succeeded").then_some(()));
+    wait_for("the on_dead job", || (on_dead_job(&hookbox, 1, "tell", "it")["state"] == "succeeded").then_some(()));
     let told = std::fs::read_to_string(hookbox.path("told")).unwrap();
     assert!(told.contains("HOOKBOX_DEAD_ACTION=it\n") && told.contains("HOOKBOX_ERROR=exit 1 no space\n"), "{told}");
     assert_eq!(std::fs::read_to_string(hookbox.path("body")).unwrap(), r#"{"a":1}"#);
@@ -147,7 +147,7 @@ fn every_template_of_an_on_dead_action_sees_the_action_and_the_error() {
         action("http", "http", &keys(&format!("{said}\"\nheaders = {{ X-Said = \"{said}\" }}\nbody = \"{said}")));
     let slack = action("slack", "slack", &format!("{}\ntext = \"{said}\"\nblocks = '''[\"{said}\"]'''", keys("slack")));
     let command = action("command", "command", &format!("run = [\"sh\", \"-c\", 'echo \"$0\" > said', \"{said}\"]"));
-    // None has an `on` of its own: they are for nothing else.
+    // None has an `on`: they are for nothing else.
     let tell = [http, slack, command].concat().replace("on = [\"*\"]\n", "");
     let dies = |told: &str| {
         let keys = format!("{}\nattempts = 1\non_dead = \"{told}\"", shell("exit 7"));
@@ -158,7 +158,7 @@ fn every_template_of_an_on_dead_action_sees_the_action_and_the_error() {
     hookbox.deliver("push", "d-1", "{}");
     for told in ["http", "slack", "command"] {
         let of = format!("of-{told}");
-        wait_for(told, || (word(&hookbox, 1, told, &of)["state"] == "succeeded").then_some(()));
+        wait_for(told, || (on_dead_job(&hookbox, 1, told, &of)["state"] == "succeeded").then_some(()));
     }
     assert_eq!(std::fs::read_to_string(hookbox.path("said")).unwrap(), "of-command-exit_7\n");
     stub.wait_for(2);
@@ -187,19 +187,21 @@ fn a_dead_on_dead_job_has_no_on_dead_and_leaves_the_status_alone() {
     let (bad, slack) = (Stub::http(), Stub::http());
     bad.answer(Answer::Status(404));
     slack.answer(Answer::Status(404));
-    // Each would tell of the other for ever.
+    // Each would run for the other forever.
     let it = http("it", &bad, "on_dead = \"team\"");
     let team = never(&action("team", "slack", &format!("url = \"{}\"\non_dead = \"it\"", slack.url("/"))));
     let good = action("good", "command", &shell("echo >> ran"));
     let hookbox = Home::with_config(&config(&(it + &team + &good))).start();
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
-    wait_for("the word to die", || (word(&hookbox, 1, "team", "it")["state"] == "dead").then_some(()));
+    wait_for("the on_dead job to be dead", || {
+        (on_dead_job(&hookbox, 1, "team", "it")["state"] == "dead").then_some(())
+    });
     assert_eq!((bad.count(), slack.count()), (1, 1));
     assert_eq!(show(&hookbox, 1)["jobs"].as_array().unwrap().len(), 3);
     bad.answer(Answer::Status(200));
     done(&hookbox, "replay --status error");
     wait_for("the event to be processed", || (status(&hookbox, 1) == "processed").then_some(()));
-    // The dead word makes no error of the event, whose replay would repeat what succeeded.
+    // The dead `on_dead` job is no error of the event, whose replay would repeat a success.
     assert_eq!(done(&hookbox, "replay --status error"), "queued 0 events\n");
     assert_eq!(std::fs::read_to_string(hookbox.path("ran")).unwrap(), "\n");
 }
@@ -215,7 +217,7 @@ fn an_event_is_in_error_at_once_while_its_on_dead_job_waits() {
     wait_for("the event to be in error", || (status(&hookbox, 1) == "error").then_some(()));
     slack.wait_for(3);
     slack.answer(Answer::Status(200));
-    wait_for("the word", || (word(&hookbox, 1, "team", "it")["state"] == "succeeded").then_some(()));
+    wait_for("the on_dead job", || (on_dead_job(&hookbox, 1, "team", "it")["state"] == "succeeded").then_some(()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `kind = "slack"`: what is said, and what is not told.
+//! `kind = "slack"`: its messages, and that its URL is shown nowhere.
 
 use std::path::PathBuf;
 

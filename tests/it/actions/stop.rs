@@ -1,8 +1,8 @@
-//! SIGTERM while an action is at work. `stop_timeout` is a second in these.
+//! SIGTERM while an action runs. `stop_timeout` is a second.
 
 use std::time::{Duration, Instant};
 
-use super::{job, processes_with, shell, show, unheard_of, wait_for_state, with};
+use super::{job, processes_with, shell, show, unique_sleep, wait_for_state, with};
 use crate::support::{Answer, Home, Signal, Stub, patient};
 
 #[track_caller]
@@ -61,7 +61,7 @@ fn a_command_that_ends_within_stop_timeout_succeeds() {
 
 #[test]
 fn a_command_past_stop_timeout_gets_sigterm_then_sigkill_and_is_not_counted() {
-    let long = unheard_of(86_396);
+    let long = unique_sleep(86_396);
     let polite = format!("touch began; trap 'touch told; exit 0' TERM; sleep {long} & wait");
     let deaf = format!("touch began; trap '' TERM; (trap '' TERM; sleep {long}) & sleep {long}; sleep {long}");
     for (script, told) in [(polite, true), (deaf, false)] {

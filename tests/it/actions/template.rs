@@ -1,4 +1,4 @@
-//! Templates and expressions that the configuration has wrong, or that a payload makes endless.
+//! Templates and expressions with mistakes, or that a payload makes endless.
 
 use super::{action, config, deliver_and_wait, only_attempt, with};
 use crate::support::{Home, Stub};

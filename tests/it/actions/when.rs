@@ -1,4 +1,4 @@
-//! `on` and `when`: which events an action is for, and what becomes of an expression that cannot be evaluated.
+//! `on` and `when`: which events an action is for, and expressions that cannot be evaluated.
 
 use super::{config, deliver_and_wait, done, job, only_attempt, shell, status, wait_for_state, with};
 use crate::support::{Home, Stub};

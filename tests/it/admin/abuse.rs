@@ -1,4 +1,4 @@
-//! Whatever is done to it, deliveries are received.
+//! Clients of the admin listener cannot delay deliveries.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn three_hundred_connections_to_the_page_delay_no_delivery() {
     for n in 0..50 {
         hookbox.deliver("push", &format!("d-{n}"), "{}");
     }
-    // Who comes after the crowd is served too, at the cost of those that say nothing.
+    // A client after these is served too, in place of a silent one.
     assert_eq!(status(&admin, &get("/healthz")), 200);
     drop(crowd);
 }
@@ -54,7 +54,7 @@ fn an_open_page_does_not_delay_the_stop() {
     assert_eq!(output.code, Some(0), "{output}");
 }
 
-/// The corpus of malformed requests, at the other door.
+/// Requests as in the corpus of malformed ones, to the admin listener.
 #[test]
 fn malformed_requests_are_refused() {
     let hookbox = Home::new().with_admin().start();
@@ -88,7 +88,7 @@ fn malformed_requests_are_refused() {
     hookbox.assert_alive();
 }
 
-/// Its own threads and connections are few, and come on top of what the receiver has.
+/// They come on top of the receiver's.
 #[test]
 fn the_admin_listener_needs_few_threads() {
     let hookbox = Home::new().with_admin().start();

@@ -1,4 +1,4 @@
-//! Who may use it.
+//! Who may use the admin listener.
 
 use std::net::TcpListener;
 
@@ -192,7 +192,7 @@ fn a_taken_address_prevents_the_start_only_if_it_was_configured() {
     let place = taken.local_addr().unwrap().to_string();
     Home::new().admin(Some(&place)).start_in_vain().refused(1, &[&place, "in use"]);
 
-    // If this fails, somebody else has it: taken all the same.
+    // If this fails, another program has the port: it is taken in either case.
     let _default = TcpListener::bind("127.0.0.1:5001");
     let hookbox = Home::new().admin(None).start();
     hookbox.wait_for_stderr("127.0.0.1:5001 is in use");

@@ -1,4 +1,4 @@
-//! What it says and does.
+//! The API of the admin listener.
 
 use serde_json::{Value, json as value};
 
@@ -84,7 +84,7 @@ fn a_payload_too_large_to_show_is_given_by_its_size() {
     let hookbox = started();
     let body = format!("{{\"a\": \"{}\"}}", "x".repeat(3_000_000));
     hookbox.deliver("push", "large", &body);
-    // As long as may be, and as much to be escaped as may be.
+    // The longest that is shown, with the most to escape.
     let quotes = format!("[{}\"\"]", "\"\\\"\",".repeat(40_000));
     hookbox.deliver("push", "quotes", &quotes);
     let large = json(&hookbox.admin_address().send(&get("/api/events/1")));

@@ -1,4 +1,4 @@
-//! What Prometheus reads.
+//! Metrics for Prometheus.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use super::get;
 use crate::support::{Address, Home, Request, SOURCE, closed_port, example, wait_for};
 
-/// Runs promtool on this text; skipped, with a word, where it is missing.
+/// Runs promtool on this text. Without promtool the test prints that it is skipped.
 #[track_caller]
 fn promtool(args: &[&str], text: &str) {
     let started =

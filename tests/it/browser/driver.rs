@@ -1,4 +1,4 @@
-//! A headless Chromium, told what to do through ChromeDriver: <https://www.w3.org/TR/webdriver2/>. Its protocol is JSON over
+//! A headless Chromium, controlled through ChromeDriver: <https://www.w3.org/TR/webdriver2/>. Its protocol is JSON over
 //! HTTP.
 
 use std::io::{BufRead, BufReader};
@@ -11,10 +11,10 @@ use tempfile::TempDir;
 
 use crate::support::wait_longer_for;
 
-/// A browser on a busy machine takes its time.
+/// For a browser on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// It asks nobody for updates, and leaves nothing behind.
+/// Without updates, and without files that stay.
 const ARGUMENTS: [&str; 9] = [
     "--headless",
     "--no-sandbox",
@@ -30,7 +30,7 @@ const ARGUMENTS: [&str; 9] = [
 /// What an element is called in an answer: <https://www.w3.org/TR/webdriver2/#elements>
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// One at a time: each is as busy as a machine.
+/// One at a time: each keeps a whole machine busy.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A browser with one window. It ends when it is dropped.
@@ -43,7 +43,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// `None`, and a word about it, where there is none on this machine.
+    /// `None`, and a line that says so, if none is installed.
     pub fn start() -> Option<Browser> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((driver, port)) = start_driver() else {
@@ -102,10 +102,10 @@ impl Browser {
         text.as_str().unwrap().to_owned()
     }
 
-    /// As a person does: what is hidden or covered cannot be clicked.
+    /// As a person does: an element that is hidden or covered cannot be clicked.
     #[track_caller]
     pub fn click(&self, selector: &str) {
-        // The page may draw it anew between the look for it and the click.
+        // The page may replace the element between the search and the click.
         wait_longer_for(&format!("a click on {selector}"), PATIENCE, || {
             let element = self.element(selector);
             let clicked = self.try_post(&format!("/element/{element}/click"), &json!({}));
@@ -140,7 +140,7 @@ impl Browser {
         self.command("Emulation.setEmulatedMedia", &features);
     }
 
-    /// Warnings and errors of the page since they were last asked for.
+    /// Warnings and errors of the page since the last call.
     pub fn complaints(&self) -> Vec<String> {
         let entries = self.post("/se/log", json!({"type": "browser"}));
         let entries = entries.as_array().unwrap().iter();
@@ -163,7 +163,7 @@ impl Browser {
         self.try_post(path, &body).unwrap_or_else(|error| panic!("{path} {body}: {}", error["message"]))
     }
 
-    /// `Err` is what the driver says instead.
+    /// `Err` is the driver's error.
     fn try_post(&self, path: &str, body: &Value) -> Result<Value, Value> {
         let url = format!("{}{path}", self.session);
         let mut answer = self.agent.post(url).content_type("application/json").send(body.to_string()).unwrap();

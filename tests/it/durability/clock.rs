@@ -48,7 +48,7 @@ fn in_1970_deliveries_are_processed_and_the_log_reports_the_clock() {
     assert_eq!(hookbox.query::<i64>("SELECT max(attempts) FROM jobs"), [1]);
 }
 
-/// Nobody knows whether the timestamp is a fresh one: the provider is to come again, not to give up.
+/// Whether the timestamp is recent cannot be known: the provider must retry, not give up.
 #[test]
 fn a_delivery_with_a_timestamp_is_answered_503_until_the_clock_is_set() {
     let shop = Home::with_config("[sources.shop]\nprovider = \"stripe\"\nsecret = \"whsec_c2VjcmV0\"\n");
@@ -101,7 +101,7 @@ fn equal_content_is_a_duplicate_by_the_current_clock() {
     let hookbox = home.start();
     let request = Request::github("push", "", "{}").without("X-GitHub-Delivery");
     let mut stored = Vec::new();
-    // Far from every copy before it, it is meant again; close to the latest one, whichever side, it is not.
+    // Far from every earlier copy, it is a new event; close to the latest one, before or after, it is not.
     for time in ["+0", "+120", "-120", "-1d", "+1y", "+1y"] {
         set_clock(&hookbox, time);
         assert_eq!(hookbox.send(&request).status, 200);
@@ -120,7 +120,7 @@ fn an_idle_server_does_not_spin_at_any_setting_of_the_clock() {
         set_clock(&hookbox, time);
         assert_delivers(&hookbox, &format!("d-{n}"));
         let before = hookbox.cpu_ticks();
-        // Not a wait for something: half a second in which little may happen.
+        // Half a second in which little may happen.
         std::thread::sleep(Duration::from_millis(500));
         let spent = hookbox.cpu_ticks() - before;
         assert!(spent < 25, "{spent} of 50 ticks spent idling with the clock at {time}");

@@ -1,4 +1,4 @@
-//! Others at the same database: our own workers, our command line, a program that holds the lock.
+//! Others that use the database: our own workers, our commands, a program that holds the lock.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use crate::support::{
     Address, Home, Hookbox, Request, SOURCE, Senders, assert_stored, body_of, patient, wait_for, wait_longer_for,
 };
 
-/// The receiver gives up after a second; a request may have to wait for the batch before its own, and a machine may be
+/// The receiver gives up after a second; a request may wait for the batch before its own, and the machine may be
 /// slow. Less than what a queue of waits would take.
 const NOT_LONG: Duration = Duration::from_secs(6);
 
@@ -44,7 +44,7 @@ fn every_delivery_is_stored_while_workers_drain_a_backlog_and_commands_read() {
     }
     let acknowledged = senders.acknowledged();
     assert_eq!(hookbox.send(&Request::get("/healthz")).status, 200);
-    assert!(!hookbox.stderr().contains("refused"), "nobody had to wait: {}", hookbox.stderr());
+    assert!(!hookbox.stderr().contains("refused"), "no delivery waited too long: {}", hookbox.stderr());
     assert_stored(&hookbox.db(), &acknowledged);
     wait_longer_for("the backlog to be done", Duration::from_secs(60), || {
         let open = hookbox.query::<i64>("SELECT count(*) FROM webhook_events WHERE status <> 'processed'");
@@ -54,7 +54,7 @@ fn every_delivery_is_stored_while_workers_drain_a_backlog_and_commands_read() {
     hookbox.assert_sound();
 }
 
-/// Our workers, our command line and another program at the same time: nobody waits long for an answer, and 503 is one.
+/// Our workers, our commands and another program at the same time: each sender is answered soon, though it may be with 503.
 #[test]
 fn every_sender_is_answered_soon_while_workers_commands_and_another_program_write() {
     let (home, _) = Home::new().start().stop();
@@ -70,7 +70,7 @@ fn every_sender_is_answered_soon_while_workers_commands_and_another_program_writ
         };
         let senders: Vec<_> = (0..4).map(deliver).collect();
         let locking = scope.spawn(|| lock_now_and_then(&hookbox, &done));
-        // Each must do its work in spite of the lock, and of the others.
+        // Each must succeed despite the lock and the others.
         let commands = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..4 {
                 hookbox.run(["replay", "4001", "4002", "4003"]).ok();
@@ -143,7 +143,7 @@ fn deliveries_are_answered_503_while_another_program_holds_the_lock_for_three_se
     assert_eq!(hookbox.stderr().matches("deliveries are refused").count(), 1, "{}", hookbox.stderr());
 }
 
-/// Each worker wants to write, and each waits for the same lock: their waits must not add up for the receiver.
+/// Each worker waits for the same lock: their waits must not add up for the receiver.
 #[test]
 fn sixty_actions_wait_for_the_lock_together_and_not_in_turn() {
     let mut config = format!("poll_interval = \"100ms\"\n{SOURCE}");
@@ -151,7 +151,7 @@ fn sixty_actions_wait_for_the_lock_together_and_not_in_turn() {
         let _ = write!(config, "[actions.a{n}]\nkind = \"log\"\non = [\"*\"]\n");
     }
     let (home, _) = Home::with_config(&config).start().stop();
-    // Jobs that are due for each of them, when the other program has the lock already.
+    // A job for each of them, due when the other program already has the lock.
     let due_in_ms = patient(Duration::from_secs(2)).as_millis();
     insert_backlog(&home, 1);
     let jobs = format!(

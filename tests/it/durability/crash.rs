@@ -1,4 +1,4 @@
-//! `kill -9`, and every moment at which it may hit.
+//! `kill -9` at every moment.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use crate::support::{Home, Output, Random, SOURCE, Senders, Signal, assert_store
 
 const SENDERS: usize = 32;
 
-/// What one claim of the `log` action may take, and so what one kill may make run again.
+/// How many jobs one claim of the `log` action takes, and so how many one kill can repeat.
 const BATCH: i64 = 64;
 
-/// Before the outcome is on record it is not the program that forgets: the database does not take it. Nothing else is
-/// as sure to hit the moment between an action and its record.
+/// The database refuses the outcome. Nothing else is
+/// as certain to hit the moment between an action and its record.
 const NO_RECORD: &str = "CREATE TRIGGER no_record BEFORE INSERT ON attempts BEGIN SELECT raise(ABORT, 'not now'); END";
 
 /// How often each event was handled, by the line that tells its delivery id.
@@ -57,7 +57,7 @@ fn acknowledged_deliveries_are_stored_once_and_processed_after_kill_9_at_any_mom
     assert_done_once(&home, &lines, rounds);
 }
 
-/// A success that is on record was the last attempt, and only what a kill cut off was tried more than once.
+/// A recorded success is the last attempt, and only interrupted jobs have more than one.
 #[track_caller]
 fn assert_done_once(home: &Home, lines: &HashMap<String, i64>, kills: u64) {
     let db = home.db();
@@ -95,7 +95,7 @@ fn an_unrecorded_action_is_repeated_only_after_a_crash() {
     hookbox.wait_for_stdout("(delivery d-1)");
     hookbox.wait_until_done();
     assert_eq!(hookbox.query::<String>("SELECT state || attempts || tries FROM jobs"), ["succeeded22"]);
-    assert_eq!(hookbox.query::<i64>("SELECT number FROM attempts"), [2], "of the first nobody knows how it ended");
+    assert_eq!(hookbox.query::<i64>("SELECT number FROM attempts"), [2], "how the first ended is unknown");
     let home = hookbox.kill9();
 
     let hookbox = home.start();

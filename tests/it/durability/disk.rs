@@ -1,5 +1,5 @@
-//! Disks that are full, read-only or failing, and databases that are damaged: 503 or a refused start that names the file and
-//! the way out, never a 200 for what is not there afterwards, and nothing deleted.
+//! Disks that are full, read-only or failing, and damaged databases: 503, or a refused start that names the file and
+//! what to do, never a 200 for a delivery that is lost, and no file deleted.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ fn a_full_disk_acknowledges_nothing_and_is_reported_once() {
     }
     hookbox.wait_until_done();
     assert_eq!(hookbox.stored(), 21);
-    // Stopped, so that all it has said is here.
+    // Stopped, so that its whole log is here.
     let (_, output) = hookbox.stop();
     for words in ["would leave less than the reserve of 1 MiB (disk_reserve)", "deliveries are stored again"] {
         assert_eq!(output.stderr.matches(words).count(), 2, "once each time: {output}");
@@ -71,7 +71,7 @@ fn an_outcome_on_a_full_disk_is_recorded_later_and_not_repeated() {
     let Some(disk) = Disk::tmpfs(16 * MIB) else { return };
     let home = Home::with_config(&format!("{LITTLE_RESERVE}{SOURCE}")).database(&disk.path("webhooks.db"));
     let mut hookbox = home.stdout_unread(true).start();
-    // More than a pipe holds: the action waits in the middle. And so little that the WAL is not begun anew, in which there
+    // More than a pipe holds: the action waits in the middle. But so little that the WAL does not start again, in which there
     // would be room for the outcomes.
     let keys: Vec<String> = (0..100).map(|n| format!("\"{}{n}\":1", "k".repeat(40))).collect();
     for n in 0..DELIVERIES {
@@ -111,7 +111,7 @@ fn a_file_system_that_turns_read_only_acknowledges_nothing_and_keeps_everything(
     assert_eq!(hookbox.query::<String>("SELECT payload_json FROM webhook_events"), [body_of("d-1")]);
 }
 
-/// A disk that fails now and then, in a write, a sync, or when the file grows: what was acknowledged is there all the same.
+/// A disk that fails now and then, in a write, a sync, or when the file grows, loses no acknowledged delivery.
 #[test]
 fn a_200_means_stored_whichever_write_or_sync_fails() {
     let calls =
@@ -133,7 +133,7 @@ fn a_200_means_stored_whichever_write_or_sync_fails() {
     }
 }
 
-/// A database with some rows, after a clean stop.
+/// A database with some rows after a clean stop.
 fn made_before() -> Home {
     let hookbox = Home::new().start();
     for n in 0..20 {
@@ -144,7 +144,7 @@ fn made_before() -> Home {
     hookbox.stop().0
 }
 
-/// The same, killed: some rows are in the WAL only.
+/// The same after a kill: some rows are only in the WAL.
 fn killed_before() -> Home {
     let hookbox = Home::new().start();
     for n in 0..20 {
@@ -242,8 +242,8 @@ fn a_database_in_memory_is_refused() {
     home.start_in_vain().refused(2, &["--database", "in memory"]);
 }
 
-/// What the page overwritten holds is gone, and that need not be noticed at once. But what is acknowledged from then on is
-/// there, and what cannot be is refused with the way out.
+/// The content of the overwritten page is lost, and that need not be noticed at once. But a delivery acknowledged later is
+/// stored, and otherwise refused with instructions.
 #[test]
 fn a_200_means_stored_whichever_page_is_garbage() {
     let home = made_before();
@@ -290,7 +290,7 @@ fn a_200_means_stored_whichever_page_is_garbage() {
     assert!(refused_starts > 0 && refused > 0 && taken > 0);
 }
 
-/// A card that tidies up keeps whoever writes waiting, and so does a frozen file system. A restart would help nobody.
+/// An SD card that reorganises itself blocks writers, as a frozen file system does. A restart would not help.
 #[test]
 fn a_disk_paused_beyond_the_watchdogs_timeout_does_not_end_the_server() {
     needs_no_turn();
@@ -298,7 +298,7 @@ fn a_disk_paused_beyond_the_watchdogs_timeout_does_not_end_the_server() {
     let image = files.path().join("img");
     let Some(disk) = make_ext4(&image, 48 * MIB).and_then(|()| Disk::ext4(&image)) else { return };
     let home = Home::with_config(&format!("{LITTLE_RESERVE}{SOURCE}")).database(&disk.path("webhooks.db"));
-    // It asks five times a second, and gives up after 10 s.
+    // The watchdog sends five requests a second, and gives up after 10 s.
     let hookbox = home.env("WATCHDOG_USEC", "400000").start();
     let Some(frozen) = disk.freeze() else { return };
     hookbox.connect().send(&Request::github("push", "paused", "{}").bytes());
@@ -331,7 +331,7 @@ fn an_unreadable_event_delays_no_other_and_does_not_spin() {
     hookbox.wait_for_stderr("webhooks.db is damaged");
     let sql = "SELECT count(*) FROM jobs WHERE state = 'succeeded'";
     wait_for("the others", || (hookbox.query::<i64>(sql) == [40]).then_some(()));
-    // Not a wait for something: half a second in which nothing may happen.
+    // Half a second in which nothing may happen.
     std::thread::sleep(Duration::from_millis(500));
     let told = hookbox.stderr().matches("is damaged").count();
     assert!(told <= 2, "said {told} times");

@@ -1,4 +1,4 @@
-//! Somebody else moves the database while the program works with it. SQLite would go on writing to what nobody will find.
+//! The database is moved or replaced while the server has it open. SQLite would continue to write to files without a name.
 
 use std::fs;
 

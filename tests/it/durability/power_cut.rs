@@ -60,7 +60,7 @@ fn on(disk: &Disk) -> Home {
     Home::with_config(&format!("{CONFIG}{SOURCE}")).database(&disk.path("webhooks.db"))
 }
 
-/// Returns when no thread runs any more: what the copy lacks was never told to anybody.
+/// Returns when no thread runs any more: nothing that the copy lacks was acknowledged.
 fn freeze(hookbox: &Hookbox) {
     hookbox.signal(Signal::STOP);
     let tasks = format!("/proc/{}/task", hookbox.pid().as_raw_nonzero());

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::deliver_during;
 use crate::support::{Connection, Home, Request, Signal, allow_descriptors, take_turn_nearly_alone};
 
-/// `count` connections at once to a program that has just started, each with one delivery. It sleeps while they connect,
-/// so that it meets all of them in the same instant.
+/// `count` connections at once to a program that has just started, each with one delivery. It is stopped while they connect,
+/// so that it finds all of them in the same instant.
 fn burst(count: usize, closes: bool) {
     allow_descriptors(8192);
     let hookbox = Home::new().start();
@@ -45,7 +45,7 @@ fn a_huge_declared_length_uses_no_memory() {
         let mut connection = hookbox.connect();
         connection.send(&Request::github("push", "huge", "{}").with("Content-Length", length).bytes());
         assert_eq!(connection.response().status, 413, "{length}");
-        // Nobody sends that much; the connection ends.
+        // The body is never sent; the connection ends.
         connection.finish_sending();
         assert_eq!(connection.rest(), b"");
     }
@@ -67,7 +67,7 @@ fn rejections_before_the_body_delay_no_delivery() {
             connection.send(head);
         }
         std::thread::sleep(Duration::from_secs(1));
-        // The sender need not be told off before it has sent what it announced.
+        // The answer may come only after the announced body.
         for connection in &mut connections {
             connection.send_lossy(&body);
         }
@@ -85,7 +85,7 @@ fn pipelined_requests_of_all_kinds_are_answered_in_order() {
     let kinds: [(Request, u16); 6] = [
         (Request::github("push", "large", large), 200),
         (Request::github("push", "p", "{}").signed_with("guessed"), 401),
-        // Answered at once, outside of all batches: whoever holds two requests of one sender may answer this one first.
+        // Answered at once, outside of all batches: it must not overtake the answers before it.
         (Request::get("/healthz"), 200),
         (Request::get("/nowhere"), 404),
         (Request::github("push", "p", "{").chunked(), 400),

@@ -1,14 +1,14 @@
-//! Requests without end, and the largest bodies from many senders at once: memory is bounded.
+//! Endless requests, and the largest bodies from many senders at once: memory is bounded.
 
 use std::time::{Duration, Instant};
 
 use super::{deliver_during, deliver_within};
 use crate::support::{Address, Home, Request, patient, take_turn_nearly_alone};
 
-/// What an idle program needs, heads in the making, and what a C library keeps of what was freed.
+/// An idle program, request heads in progress, and freed memory that the C library keeps.
 const BASE_MIB: u64 = 32;
 
-/// The gate's budget for bodies in the making and on their way.
+/// The gate's budget for bodies in progress.
 const BUDGET_MIB: u64 = 64;
 
 /// How often one largest body (25 MiB) is in memory behind the gate: the receiver's, SQLite's copy of it and the row made
@@ -19,25 +19,25 @@ const COPIES: u64 = 5;
 /// such at a time goes before a small one.
 const BEHIND_LARGE: Duration = Duration::from_secs(8);
 
-/// Sends `block` after `beginning` until the program has had enough of it. The status of its answer, if that came through.
-fn send_for_ever(address: &Address, beginning: &[u8], block: &[u8]) -> Option<u16> {
+/// Sends `beginning` and then `block` until the program closes the connection. The status of its answer, if that arrived.
+fn send_forever(address: &Address, beginning: &[u8], block: &[u8]) -> Option<u16> {
     let mut connection = address.connect();
     connection.send_lossy(beginning);
     let start = Instant::now();
     while connection.try_send(block).is_ok() {
-        assert!(start.elapsed() < patient(Duration::from_secs(30)), "it takes more and more");
+        assert!(start.elapsed() < patient(Duration::from_secs(30)), "the program reads forever");
     }
     connection.try_response().ok().map(|response| response.status)
 }
 
-/// Four senders of it; the answer that each got through to, or `None`.
+/// Four such senders at once.
 fn flood(name: &str, beginning: &[u8], block: &[u8], refusal: u16) {
     take_turn_nearly_alone();
     let hookbox = Home::new().start();
     let address = hookbox.address();
     let hostile = || {
         std::thread::scope(|scope| {
-            let senders: Vec<_> = (0..4).map(|_| scope.spawn(|| send_for_ever(&address, beginning, block))).collect();
+            let senders: Vec<_> = (0..4).map(|_| scope.spawn(|| send_forever(&address, beginning, block))).collect();
             senders.into_iter().map(|sender| sender.join().unwrap()).collect::<Vec<_>>()
         })
     };

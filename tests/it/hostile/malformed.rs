@@ -1,12 +1,12 @@
-//! Whatever bytes come: an answer or none, no crash, no hang, no row that was not signed.
+//! Malformed requests cause neither a crash nor a hang nor an unsigned row.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::support::{Connection, Home, Hookbox, Random, Request, data, patient};
 
-/// Nothing that has come to its end takes longer, even on a busy machine.
-const JUDGED_WITHIN: Duration = Duration::from_secs(8);
+/// No complete request takes longer, even on a busy machine.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 
 /// Rounds of the mutator, unless `HOOKBOX_MUTATIONS` says how many, and the seed, unless `HOOKBOX_SEED` does.
 const MUTATIONS: u64 = 5_000;
@@ -64,7 +64,7 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// Sends `bytes` and nothing more. The answers, and how long it took to the end of the connection.
-fn judge(hookbox: &Hookbox, bytes: &[u8]) -> (Vec<u16>, Duration) {
+fn answers_to(hookbox: &Hookbox, bytes: &[u8]) -> (Vec<u16>, Duration) {
     let mut connection: Connection = hookbox.connect();
     let start = Instant::now();
     connection.send_lossy(bytes);
@@ -80,8 +80,8 @@ fn every_malformed_request_is_answered_as_the_corpus_says() {
     assert!(corpus.len() >= 200, "{}", corpus.len());
     let mut wrong = Vec::new();
     for Case { line, expected, bytes } in &corpus {
-        let (statuses, took) = judge(&hookbox, bytes);
-        if statuses != *expected || took > patient(JUDGED_WITHIN) {
+        let (statuses, took) = answers_to(&hookbox, bytes);
+        if statuses != *expected || took > patient(ANSWERED_WITHIN) {
             wrong.push(format!("malformed.txt:{line}: {statuses:?} after {took:?}, not {expected:?}"));
         }
     }
@@ -101,7 +101,7 @@ fn pick<'a>(random: &mut Random, from: &[&'a [u8]]) -> &'a [u8] {
     from[random.below(from.len())]
 }
 
-/// What parsers have stumbled over.
+/// Parts of requests that parsers have failed on.
 const TOKENS: [&[u8]; 24] = [
     b"\r\n",
     b"\n",
@@ -171,12 +171,12 @@ fn mutated_requests_neither_crash_nor_hang_the_server_nor_store_unsigned_rows() 
         for _ in 0..=random.below(4) {
             mutate(&mut bytes, &valid, &mut random);
         }
-        let (statuses, took) = judge(&hookbox, &bytes);
-        // 502 and 504 would be an inner connection that a stranger has ended.
-        let is_judged = took < patient(JUDGED_WITHIN) && !statuses.iter().any(|status| matches!(status, 502 | 504));
-        assert!(is_judged, "round {round}, seed {seed}: {statuses:?} after {took:?} for {}", bytes.escape_ascii());
+        let (statuses, took) = answers_to(&hookbox, &bytes);
+        // 502 and 504 would be an upstream connection that an untrusted client has ended.
+        let is_sound = took < patient(ANSWERED_WITHIN) && !statuses.iter().any(|status| matches!(status, 502 | 504));
+        assert!(is_sound, "round {round}, seed {seed}: {statuses:?} after {took:?} for {}", bytes.escape_ascii());
     }
-    // Nobody signs the content type, by which the same bytes are JSON or text.
+    // The content type, which decides between JSON and text, is not signed.
     let stored = "SELECT DISTINCT CAST(coalesce(body, payload_json) AS TEXT) FROM webhook_events";
     let stored = hookbox.query::<String>(stored);
     assert!(stored.iter().all(|body| bodies.contains(&body.as_str())), "seed {seed}: {stored:?}");

@@ -1,4 +1,4 @@
-//! What a stranger can make the program spend before anything is proven: memory is what is looked at here.
+//! Unverified requests, and many verified ones at once, use little memory.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::support::{Home, Request};
 
-/// As many as reach the receiver at once.
+/// As many as the receiver can get at once.
 const SENDERS: usize = 32;
 
 /// The size of a hostile body: half of what is taken by default, because a build for tests reads slowly.
@@ -17,7 +17,7 @@ const BODY_BYTES: usize = 12 << 20;
 /// The body, once in the gate and once in the receiver, and an idle program, are some 40 MiB.
 const PEAK_MIB: u64 = 60;
 
-/// Sends a body that nobody has signed to a source of this configuration.
+/// Sends an unsigned body to a source with this configuration.
 #[track_caller]
 fn costs_little(source: &str, headers: &[(&str, &str)], beginning: &[u8], filling: &[u8]) {
     let hookbox = Home::with_config(&format!("[sources.it]\n{source}")).start();
@@ -71,11 +71,11 @@ fn a_form_of_invalid_utf_8_does_not_grow() {
     costs_little(gitea, &[FORM, ("X-Gitea-Signature", &"00".repeat(32))], b"payload=", b"\xff");
 }
 
-/// Has [`SENDERS`] deliver that much at the same time, all of which must be stored, in bounded memory.
+/// [`SENDERS`] deliver this at the same time. All must be stored, in bounded memory.
 #[track_caller]
 fn together_cost_little(request: &Request) {
     let hookbox = Home::with_config("[actions]\n[sources.it]\nprovider = \"hmac\"\nverify = \"none\"").start();
-    // So that they all are there when it looks.
+    // So that all are there when it continues.
     hookbox.signal(Signal::STOP);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let address = hookbox.address();

@@ -1,4 +1,4 @@
-//! A machine that runs short: of descriptors, of threads, of a disk that keeps up. It recovers by itself, or ends and
+//! A shortage of descriptors or threads, or a slow disk: the server recovers by itself, or ends and
 //! says why, so that the service manager can start it again.
 
 use std::os::unix::fs::chown;
@@ -11,7 +11,7 @@ use crate::support::{
     take_turn_nearly_alone, wait_for,
 };
 
-/// How soon it must be well again.
+/// How soon the server must have recovered.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 fn with_descriptors(count: &str) -> Home {
@@ -73,7 +73,7 @@ fn with_too_few_descriptors_the_start_is_refused_with_the_reason() {
 }
 
 /// A place and a copy of the program that belong to `user`, who may have so many threads. `None` where we are not root:
-/// limits on threads do not bind root, so that it takes root to become somebody else.
+/// limits on threads do not bind root, and only root can become another user.
 fn with_threads(user: u32, count: u32) -> Option<Home> {
     if !rustix::process::geteuid().is_root()
         || !is_installed("setpriv", &["--version"])
@@ -148,7 +148,7 @@ fn a_slow_disk_delays_only_requests_that_are_stored() {
         let deliver =
             |n: usize| scope.spawn(move || address.send(&Request::github("push", &format!("slow-{n}"), "{}")).status);
         let senders: Vec<_> = (0..64).map(deliver).collect();
-        // What the gate judges by itself waits for nobody.
+        // The gate answers by itself at once.
         let start = Instant::now();
         let mut malformed = address.connect();
         malformed.send(b"GET nowhere HTTP/1.1\r\n\r\n");

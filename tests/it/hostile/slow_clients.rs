@@ -1,4 +1,4 @@
-//! Strangers that take their time, by the thousand.
+//! Slow clients, by the thousand.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::support::{
     Address, Connection, Home, Request, allow_descriptors, needs_no_turn, take_turn_nearly_alone, wait_for,
 };
 
-/// The gate's 512 connections, three descriptors for each of its 32 inner ones, and the program's own.
+/// The gate's 512 connections, three descriptors for each of its 32 upstream ones, and the program's own.
 const MOST_DESCRIPTORS: usize = 512 + 3 * 32 + 64;
 
 /// What the legitimate sender and the watchdog have open meanwhile.
@@ -19,6 +19,7 @@ const HOSTILE_FOR: Duration = Duration::from_secs(12);
 
 #[test]
 fn two_thousand_slow_clients_delay_no_delivery() {
+    take_turn_nearly_alone();
     allow_descriptors(8192);
     let hookbox = Home::new().start();
     let address = hookbox.address();
@@ -42,9 +43,9 @@ fn two_thousand_slow_clients_delay_no_delivery() {
             std::thread::sleep(Duration::from_secs(1).saturating_sub(tick.elapsed()));
         }
         let closed = || (hookbox.descriptors() <= before + LEGITIMATE).then_some(());
-        wait_for("the slow strangers to be closed", closed);
+        wait_for("the slow connections to be closed", closed);
     };
-    let ((), delivered) = deliver_during(&hookbox, "2,000 slow strangers", hostile);
+    let ((), delivered) = deliver_during(&hookbox, "2,000 slow clients", hostile);
     println!("at most {most_descriptors} descriptors were open");
     assert!(most_descriptors <= MOST_DESCRIPTORS, "{most_descriptors}");
     assert_eq!(hookbox.stored(), delivered as i64);
@@ -65,7 +66,7 @@ fn begin(kind: usize, connection: &mut Connection, head: &[u8]) {
     }
 }
 
-/// Asks more than it reads, until the answers fill what is between us and the program reads no more questions.
+/// Sends requests without reading the answers, until those fill all buffers and the program reads no more.
 fn stall(address: &Address) -> Connection {
     let requests = Request::get("/nowhere").bytes().repeat(500);
     let mut connection = address.connect();
@@ -75,7 +76,7 @@ fn stall(address: &Address) -> Connection {
     connection
 }
 
-/// Nearly as many as there are places, and then a queue of silent ones for the last places.
+/// Nearly as many as there are places, and then silent connections that wait for the last ones.
 #[test]
 fn stalled_readers_block_no_delivery() {
     take_turn_nearly_alone();
@@ -92,7 +93,7 @@ fn stalled_readers_block_no_delivery() {
     hookbox.assert_peak_below(64);
 }
 
-/// Each asks many things at once and reads nothing; there are more of them than places.
+/// Each sends many requests at once and reads nothing; there are more of them than places.
 #[test]
 fn pipelines_on_every_connection_block_no_delivery() {
     take_turn_nearly_alone();
@@ -112,7 +113,7 @@ fn pipelines_on_every_connection_block_no_delivery() {
     hookbox.assert_peak_below(64);
 }
 
-/// Asks for nothing in particular, one request after the other, until it is told to stop.
+/// Sends one request after the other until `done`.
 fn never_pause(address: &Address, connections: usize, done: &AtomicBool) {
     let request = Request::get("/nowhere").bytes();
     let mut kept: Vec<Connection> = (0..connections).map(|_| address.connect()).collect();

@@ -1,4 +1,4 @@
-//! A backup holds everything that was acknowledged before, and is a database that serves.
+//! A backup holds everything that was acknowledged before it, and can be served.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::{OLD, insert_done, rows};
 use crate::support::{Disk, Home, SOURCE, Senders, assert_stored, body_of};
 
-/// The files in a directory that are there because of a backup.
+/// The files in the directory with this in their names.
 fn files_like(home: &Home, part: &str) -> Vec<String> {
     let names = fs::read_dir(home.path(".")).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name.contains(part)).collect();

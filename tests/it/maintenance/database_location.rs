@@ -1,8 +1,8 @@
-//! Where a database cannot be kept, or not for long.
+//! Where a database can be kept.
 
 use crate::support::{Disk, Home, SOURCE, strace_injecting};
 
-/// Lets the kernel tell of a file system of another kind: the number is the first that `statfs` writes, as it is in memory.
+/// The kernel reports a file system of another kind: the number is the first that `statfs` writes, as it is in memory.
 fn on(magic: &str) -> Option<Home> {
     strace_injecting(Home::new(), &format!("statfs,fstatfs:poke_exit=@arg2={magic}"))
 }

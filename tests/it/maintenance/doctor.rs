@@ -1,4 +1,4 @@
-//! `hookbox doctor` finds what goes wrong in practice, and touches nothing.
+//! `hookbox doctor` finds common problems, and changes nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::support::{Disk, Home, Request, SECRET, SOURCE, closed_port, strace_in
 
 /// Results of all checks, with their texts, by name.
 #[track_caller]
-fn examine(home: &Home, args: &[&str]) -> (i32, BTreeMap<String, (String, String)>) {
+fn run_checks(home: &Home, args: &[&str]) -> (i32, BTreeMap<String, (String, String)>) {
     let output = home.run([&["doctor", "--json"], args].concat());
     assert!(!output.to_string().contains("panicked"), "{output}");
     assert!(!output.to_string().contains(SECRET), "{output}");
@@ -24,7 +24,7 @@ fn examine(home: &Home, args: &[&str]) -> (i32, BTreeMap<String, (String, String
 
 #[track_caller]
 pub fn assert_finds(home: &Home, args: &[&str], check: &str, result: &str, words: &[&str]) {
-    let (code, findings) = examine(home, args);
+    let (code, findings) = run_checks(home, args);
     let Some((found, text)) = findings.get(check) else { panic!("no check {check:?} in {findings:?}") };
     assert_eq!(found, result, "{check}: {text}");
     for word in words {
@@ -42,11 +42,11 @@ fn files(home: &Home) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn doctor_creates_and_changes_nothing() {
     let home = Home::new();
-    examine(&home, &[]);
+    run_checks(&home, &[]);
     assert!(files(&home).is_empty(), "{:?}", files(&home).keys());
     let (home, _) = home.start().stop();
     let before = files(&home);
-    examine(&home, &[]);
+    run_checks(&home, &[]);
     assert!(files(&home) == before, "{:?}", files(&home).keys());
 
     let hookbox = home.start();
@@ -54,9 +54,9 @@ fn doctor_creates_and_changes_nothing() {
     hookbox.wait_until_done();
     let home = hookbox.kill9();
     let mut before = files(&home);
-    examine(&home, &[]);
+    run_checks(&home, &[]);
     let mut after = files(&home);
-    // What SQLite keeps in it is made anew by whoever opens the database.
+    // SQLite rebuilds it whenever the database is opened.
     let shm = home.path("./webhooks.db-shm").display().to_string();
     assert!(before.remove(&shm).is_some() && after.remove(&shm).is_some(), "{:?}", after.keys());
     assert!(after == before, "{:?}", after.keys());
@@ -91,7 +91,7 @@ fn doctor_finds_out_whether_hookbox_listens() {
     let taken = other.local_addr().unwrap().to_string();
     assert_finds(&home, &["--listen", &taken], "listen", "warn", &["in use", "hookbox.socket", "ss -ltnp"]);
     other.set_nonblocking(true).unwrap();
-    assert!(other.accept().is_err(), "a question would start what systemd starts when it is asked");
+    assert!(other.accept().is_err(), "a request would start the service of a systemd socket");
     assert_finds(&home, &["--listen", "192.0.2.1:80"], "listen", "fail", &["nobody can listen"]);
 }
 
@@ -207,7 +207,7 @@ fn doctor_reports_a_small_or_full_disk_and_its_file_system() {
 fn doctor_reports_a_missing_directory() {
     let home = Home::new();
     assert_finds(&home, &["--database", "missing/webhooks.db"], "directory", "fail", &["missing", "StateDirectory"]);
-    let (_, findings) = examine(&home, &[]);
+    let (_, findings) = run_checks(&home, &[]);
     assert!(!findings.contains_key("directory") && findings["database"].1.contains("not there yet"), "{findings:?}");
 }
 

@@ -1,4 +1,4 @@
-//! Old events are forgotten, and nothing else.
+//! Old events are pruned, and nothing else.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::support::{
     Home, Hookbox, Request, SOURCE, Senders, Signal, set_clock, wait_for, wait_longer_for, with_clock,
 };
 
-/// The housekeeper looks every second where an age is this short, and does little at a time.
+/// The housekeeper runs every second if an age is this short, and deletes little at a time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn made_before(config: &str) -> Home {
@@ -63,7 +63,7 @@ fn unprocessed_events_and_those_with_an_open_on_dead_job_are_never_pruned() {
     let home = made_before("[retention]\nprocessed = \"1s\"\nerror = \"1s\"\n[actions]\n");
     insert_done(&home, 1, "unprocessed", OLD, 100);
     insert_done(&home, 2, "error", OLD, 100);
-    // Of the first error somebody is still to be told.
+    // The first error has an `on_dead` job that is still open.
     let told = "INSERT INTO jobs (event_id, action, dead_action, state, due_at_ms)
         SELECT min(id), 'team', 'log', 'queued', 0 FROM webhook_events WHERE status = 'error'";
     home.db().execute_batch(told).unwrap();
@@ -96,7 +96,7 @@ fn a_clock_set_ahead_a_year_prunes_nothing() {
     let (home, _) = home.start().stop();
     let hookbox = home.start();
     set_clock(&hookbox, "+1y");
-    // Done after the jump; then it jumps on.
+    // Done after the jump, before the next one.
     hookbox.deliver("push", "d-1", "{}");
     hookbox.wait_until_done();
     set_clock(&hookbox, "+2y");
@@ -105,7 +105,7 @@ fn a_clock_set_ahead_a_year_prunes_nothing() {
     let (home, _) = hookbox.stop();
     assert!(
         home.run(["prune", "--older-than", "10s", "--dry-run"]).ok().text().contains("1 events"),
-        "by hand it goes"
+        "a command prunes it"
     );
 }
 
@@ -190,12 +190,12 @@ fn every_delivery_is_stored_while_prune_deletes_thousands() {
     insert_done(&home, 500, "error", OLD, 3_000);
     let hookbox = home.start();
     let senders = Senders::start(2, "d", &hookbox.address());
-    // The housekeeper at work on the one kind, and the command on the other.
+    // The housekeeper deletes events of one status, and the command of the other.
     hookbox.run(["prune", "--older-than", "1d", "--status", "error"]).ok();
     let left = "SELECT count(*) FROM webhook_events WHERE delivery_id LIKE 'processed-%'";
     wait_for("the housekeeper to have begun", || (hookbox.query::<i64>(left)[0] < 8_000).then_some(()));
     let acknowledged = senders.acknowledged();
-    assert!(!hookbox.stderr().contains("refused"), "nobody had to wait: {}", hookbox.stderr());
+    assert!(!hookbox.stderr().contains("refused"), "no delivery waited too long: {}", hookbox.stderr());
     assert_eq!(hookbox.query::<i64>("SELECT count(*) FROM webhook_events WHERE status = 'error'"), [0]);
     println!("{} acknowledged", acknowledged.len());
     hookbox.assert_sound();

@@ -5,7 +5,7 @@ use crate::support::{Connection, Home, Request, SOURCE, allow_descriptors};
 /// The usual soft limit on descriptors, below a hard one.
 const SOFT_LIMIT: &str = "ulimit -Sn 1024 && exec \"$0\" \"$@\"";
 
-/// A configuration with 320 workers, each of which has the database open, and its attempt a few files more.
+/// A configuration with 320 workers, each of which has the database open, and during an attempt a few more files.
 fn with_many_workers() -> String {
     let mut config = SOURCE.to_owned();
     for n in 0..20 {
@@ -15,7 +15,7 @@ fn with_many_workers() -> String {
     config
 }
 
-/// A unit may have one (`LimitFSIZE=`), and some file systems do.
+/// Some units have such a limit (`LimitFSIZE=`), and some file systems.
 #[test]
 fn a_limit_on_the_size_of_a_file_killed_the_process() {
     let home = Home::new().wrapped_in(&["sh", "-c", "ulimit -f 1024 && exec \"$0\" \"$@\""]);

@@ -15,10 +15,10 @@ fn deliveries_were_acknowledged_after_the_wal_or_shm_was_deleted() {
     }
 }
 
-/// The files are there when it begins to store, and are not when it is done.
+/// The files exist when the commit begins, and not when it ends.
 #[test]
 fn a_delivery_whose_files_were_deleted_during_its_commit_was_acknowledged() {
-    // Without actions, so that nobody else syncs: each thread's calls are counted by themselves.
+    // Without actions, so that no other thread syncs: strace counts the calls of each thread separately.
     let home = Home::with_config(&format!("[actions]\n{SOURCE}"));
     let Some(home) = strace_injecting(home, "fsync,fdatasync:delay_enter=3000000:when=12+") else { return };
     let hookbox = home.start();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::proxy::{behind_each, delivery, text_of};
 
-/// A proxy has one connection to us for many senders. Whatever one of them sends, another one's answer is its own.
+/// Each sender gets the answer to its own request.
 #[test]
 fn a_refused_request_spoilt_the_next_answer_on_a_shared_connection() {
     behind_each(|front, hookbox| {
@@ -26,7 +26,7 @@ fn a_refused_request_spoilt_the_next_answer_on_a_shared_connection() {
                     for request in hostile.iter().cycle().skip(hostile_sender) {
                         let mut connection = front.connect();
                         connection.send_lossy(&request.bytes());
-                        // Some only send, and are gone.
+                        // Some send and close at once.
                         let status =
                             if hostile_sender == 0 { 0 } else { connection.try_response().map_or(0, |it| it.status) };
                         assert_ne!(status, 200);

@@ -1,4 +1,4 @@
-//! A raw HTTP client: it sends exactly the bytes that it is told to, also wrong ones and halves.
+//! A raw HTTP client: it sends exactly the given bytes, also invalid and incomplete ones.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -30,7 +30,7 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A request to be: method, target, header lines in order, body, and how its end is told.
+/// A request: method, target, header lines in order, body, and how its length is given.
 #[derive(Clone)]
 pub struct Request {
     method: String,
@@ -61,7 +61,7 @@ impl Request {
             .body(body)
     }
 
-    /// Another header line, even where one of this name is there.
+    /// Adds a header line, even if there is one with this name.
     pub fn header(mut self, name: &str, value: &str) -> Request {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -124,7 +124,7 @@ impl Request {
             bytes.extend(&self.body);
             return bytes;
         }
-        // Odd sizes, so that no chunk ends where a reader's buffer does.
+        // An odd size, so that no chunk ends where a reader's buffer does.
         for chunk in self.body.chunks(4099) {
             bytes.extend(format!("{:x}\r\n", chunk.len()).bytes());
             bytes.extend(chunk);
@@ -197,8 +197,8 @@ impl Stream {
     }
 }
 
-/// Reads without writing what could not be written before: an early answer is there to be read although the other side
-/// takes no more.
+/// Reads without first writing what is still buffered: an early answer can be read although the other side
+/// reads no more.
 fn read_tls(stream: &mut StreamOwned<ClientConnection, TcpStream>, block: &mut [u8]) -> io::Result<usize> {
     loop {
         match stream.conn.reader().read(block) {
@@ -237,12 +237,12 @@ impl Connection {
         }
     }
 
-    /// For what may be refused before all of it is sent: the answer tells, not the broken pipe.
+    /// For a request that may be refused before all of it is sent: the answer counts, not the broken pipe.
     pub fn send_lossy(&mut self, bytes: &[u8]) {
         let _ = self.try_send(bytes);
     }
 
-    /// Tells the program that nothing more will come.
+    /// Closes the sending side.
     pub fn finish_sending(&mut self) {
         let _ = match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -276,7 +276,7 @@ impl Connection {
         self.try_response().unwrap_or_else(|problem| panic!("no answer: {problem}"))
     }
 
-    /// The answer to a HEAD, which has no body whatever its length says.
+    /// The answer to a HEAD, which has no body despite its `Content-Length`.
     #[track_caller]
     pub fn head_response(&mut self) -> Response {
         self.read_head(Instant::now() + patient(ANSWER_DEADLINE))
@@ -328,7 +328,7 @@ impl Connection {
         std::mem::take(&mut self.unread)
     }
 
-    /// Whether the program closes the connection before `limit` has passed, whatever it says until then.
+    /// Whether the program closes the connection within `limit`. Ignores what it sends until then.
     pub fn ends_within(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         loop {

@@ -1,4 +1,4 @@
-//! An installation (directory, config, environment) and the program running in it.
+//! The program with its home: a directory, a config, an environment.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -25,7 +25,7 @@ use super::{Address, Connection, Request, Response, SECRET, patient, wait_for, w
 /// A command that runs to its end does so in milliseconds.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(20);
 
-/// A directory of its own, with a config or without, and an environment that has nothing else of this machine.
+/// Its own directory, with or without a config, and an environment without the variables of this machine.
 pub struct Home {
     dir: TempDir,
     env: Vec<(String, String)>,
@@ -85,29 +85,29 @@ impl Home {
         self
     }
 
-    /// With the private listener, at an address of its own.
+    /// With an admin listener on a free port.
     pub fn with_admin(self) -> Home {
         self.admin(Some("127.0.0.1:0"))
     }
 
-    /// Where the private listener is to be; `None` leaves it to the config.
+    /// The address of the admin listener; `None` leaves it to the config.
     pub fn admin(mut self, address: Option<&str>) -> Home {
         self.admin = address.map(str::to_owned);
         self
     }
 
-    /// A program, with arguments, that starts ours and becomes it or passes signals on.
+    /// A command that starts the program, and becomes it or passes signals on.
     pub fn wrapped_in(mut self, wrapper: &[&str]) -> Home {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
-    /// Starts the program as a service manager does that listens for it: the socket is descriptor 3.
+    /// Starts the program as a service manager with a listening socket does: the socket is descriptor 3.
     pub fn passing(self, listener: &TcpListener) -> Home {
         self.passing_as("http", listener)
     }
 
-    /// The same with another name.
+    /// The same with another name of the socket.
     pub fn passing_as(mut self, name: &str, listener: &TcpListener) -> Home {
         self.passed = Some(listener.try_clone().unwrap());
         let variables = format!("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name}");
@@ -115,13 +115,13 @@ impl Home {
         self.wrapped_in(&["sh", "-c", &become_it])
     }
 
-    /// A database elsewhere, for `serve` and for what looks into it.
+    /// Another path of the database, for `serve` and for queries.
     pub fn database(mut self, path: &Path) -> Home {
         path.clone_into(&mut self.database);
         self.arg("--database").arg(&path.display().to_string())
     }
 
-    /// Nobody reads what `serve` prints on stdout: once the pipe is full, printing blocks.
+    /// Whether stdout of `serve` is left unread: once the pipe is full, printing blocks.
     pub fn stdout_unread(mut self, unread: bool) -> Home {
         self.stdout_unread = unread;
         self
@@ -192,7 +192,7 @@ impl Home {
         self.try_start().unwrap_or_else(|ended| panic!("ended at once: {}", ended.1))
     }
 
-    /// `serve`, or what it left behind if it ended by itself.
+    /// Starts `serve`. `Err` if it ended by itself.
     #[track_caller]
     pub fn try_start(self) -> Result<Hookbox, Box<(Home, Output)>> {
         let mut command = self.command();
@@ -228,7 +228,7 @@ impl Home {
         process.output(status)
     }
 
-    /// The program in this place, not yet with arguments. A cleared environment, so that nothing of this machine helps.
+    /// The program in this home, without arguments, in a cleared environment.
     pub fn command(&self) -> Command {
         let program = std::env::var_os("HOOKBOX_BIN").unwrap_or_else(|| OsString::from(env!("CARGO_BIN_EXE_hookbox")));
         let mut words: Vec<OsString> = self.wrapper.iter().map(OsString::from).collect();
@@ -246,7 +246,7 @@ impl Home {
 /// Another program's write transaction, which is rolled back when this is dropped.
 pub struct WriteLock(#[expect(dead_code)] rusqlite::Connection);
 
-/// What starts a program of another machine. `CROSS_RUNNER` is how `cross` tells its tests.
+/// The emulator for a program of another machine. `cross` sets `CROSS_RUNNER`.
 pub fn runner() -> Vec<OsString> {
     if let Ok(runner) = std::env::var("HOOKBOX_RUNNER") {
         return runner.split_whitespace().map(OsString::from).collect();
@@ -266,7 +266,7 @@ pub fn is_installed(program: &str, arguments: &[&str]) -> bool {
     found
 }
 
-/// `python3 -u` in this place, or `None` (and a word about it) where there is no Python.
+/// `python3 -u` in this home. `None` if Python is not installed.
 pub fn python(home: &Home) -> Option<Command> {
     if !is_installed("python3", &["--version"]) {
         return None;
@@ -296,7 +296,7 @@ impl Hookbox {
         self.address.clone()
     }
 
-    /// Where the private listener is.
+    /// The address of the admin listener.
     #[track_caller]
     pub fn admin_address(&self) -> Address {
         let told = |line: &str| address_after("page and metrics: ", line);
@@ -316,14 +316,14 @@ impl Hookbox {
         self.address.send(request)
     }
 
-    /// Delivers what must be taken.
+    /// Delivers an event, which must be acknowledged.
     #[track_caller]
     pub fn deliver(&self, event: &str, id: &str, body: impl AsRef<[u8]>) {
         let response = self.send(&Request::github(event, id, body));
         assert_eq!(response.status, 200, "{}", response.text());
     }
 
-    /// After whatever was done to it, the program takes a delivery.
+    /// The program answers and is healthy.
     #[track_caller]
     pub fn assert_alive(&self) {
         let response = self.send(&Request::get("/healthz"));
@@ -334,7 +334,7 @@ impl Hookbox {
         Pid::from_child(&self.process.child)
     }
 
-    /// Reads from now on what nobody was to read before.
+    /// Begins to read a stdout that was left unread.
     pub fn read_stdout(&mut self) {
         if let Some(stdout) = self.process.unread.take() {
             self.process.stdout = Captured::from(stdout);
@@ -377,7 +377,7 @@ impl Hookbox {
         wait_for("it to wait for the lock", || tasks().any(|task| sleeps(&task)).then_some(()));
     }
 
-    /// Never so much memory was resident. Not judged under an emulator, whose memory it would be.
+    /// At no time was so much memory resident. Not checked under an emulator, whose memory it would be.
     #[track_caller]
     pub fn assert_peak_below(&self, mib: u64) {
         let peak_mib = self.proc_status("VmHWM") >> 10;
@@ -385,7 +385,7 @@ impl Hookbox {
         assert!(peak_mib < mib || !runner().is_empty(), "{peak_mib} MiB");
     }
 
-    /// Ends the strace that traces the program: with a call delayed it does not notice that the program has ended.
+    /// Ends the strace of the program: during a delayed call it does not notice that the program has ended.
     pub fn kill_tracer(&self) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
         let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")?.trim().parse().ok());
@@ -426,7 +426,7 @@ impl Hookbox {
         fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
-    /// SIGTERM, and what came of it.
+    /// SIGTERM, and what the program left behind.
     #[track_caller]
     pub fn stop(self) -> (Home, Output) {
         self.signal(Signal::TERM);
@@ -475,14 +475,14 @@ impl Output {
         read.unwrap_or_else(|problem| panic!("{problem}: {self}"))
     }
 
-    /// It did what it should.
+    /// It succeeded.
     #[track_caller]
     pub fn ok(self) -> Output {
         assert_eq!(self.code, Some(0), "{self}");
         self
     }
 
-    /// It refused, with this code and a message that has all of these words, and printed no result.
+    /// It failed with this code and a message that contains all of these words.
     #[track_caller]
     pub fn refused(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self}");
@@ -503,7 +503,7 @@ struct Process {
     child: Child,
     stdout: Captured,
     stderr: Captured,
-    /// Kept open where nobody is to read it.
+    /// Kept open if it is left unread.
     unread: Option<ChildStdout>,
 }
 
@@ -561,7 +561,7 @@ fn address_after(words: &str, line: &str) -> Option<Address> {
     address.strip_prefix("unix:").map(|rest| Address::Unix(Path::new(&word(rest)).to_owned()))
 }
 
-/// What a pipe has given so far, read by a thread so that the program never waits for us.
+/// The content of a pipe so far, read by a thread so that the program never waits for the test.
 struct Captured {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,

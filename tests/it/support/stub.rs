@@ -1,4 +1,4 @@
-//! A destination that does what it is told: answers, or fails in one of the ways in which destinations fail.
+//! A destination that answers, or fails, as a test configures it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,8 +14,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, Stream
 
 use super::{patient, wait_for};
 
-/// How long a stub waits for a request that does not come, or holds one that it does not answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a stub waits for a request, and holds one that it does not answer.
+const HELD: Duration = Duration::from_secs(60);
 
 /// How a stub treats a request that it has read.
 #[derive(Clone, Debug)]
@@ -23,14 +23,14 @@ pub enum Answer {
     Status(u16),
     /// With these header lines and this body.
     With(u16, Vec<(String, String)>, Vec<u8>),
-    /// Answers 200, keeps the connection open, and closes it while nobody looks.
+    /// Answers 200, keeps the connection open, and closes it a little later.
     KeepAWhile,
     Close,
     Reset,
     Hang,
     /// A head that comes byte by byte and has no end.
     Trickle,
-    /// 200 and 10 GB, or as much as anybody takes.
+    /// 200 and a body of 10 GB.
     Endless,
     NotHttp,
 }
@@ -80,7 +80,7 @@ pub struct Stub {
 }
 
 impl Stub {
-    /// Answers everything with 200 until it is told otherwise.
+    /// Answers 200 until another answer is set.
     pub fn http() -> Stub {
         Stub::start("http", None)
     }
@@ -152,7 +152,7 @@ impl Stub {
     }
 }
 
-/// A port where nobody listens.
+/// A port on which no program listens.
 pub fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -160,7 +160,7 @@ pub fn closed_port() -> u16 {
 /// A server's certificate and key.
 pub struct Identity(Arc<ServerConfig>);
 
-/// A certificate for a server, and that of the authority which has made it up.
+/// A certificate for a server, and that of the authority that has issued it.
 pub struct Issued {
     pub root: Certificate,
     pub certificate: Certificate,
@@ -172,7 +172,7 @@ pub fn authority(name: &str) -> (String, Identity) {
     identity(issue(name))
 }
 
-/// The same with a certificate whose time is over.
+/// The same with an expired certificate.
 pub fn expired(name: &str) -> (String, Identity) {
     identity(certify(name, |params| params.not_after = date_time_ymd(2021, 1, 1)))
 }
@@ -184,7 +184,7 @@ fn identity(Issued { root, certificate, key }: Issued) -> (String, Identity) {
     (root.pem(), Identity(Arc::new(config)))
 }
 
-/// A client's side of TLS, which believes this authority only.
+/// The TLS configuration of a client that trusts only this authority.
 pub fn believing(root: &Certificate) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(root.der().clone()).unwrap();
@@ -214,7 +214,7 @@ fn certify(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Issued {
 }
 
 fn serve(stream: TcpStream, tls: Option<Arc<ServerConfig>>, received: &Mutex<Vec<Received>>, judge: &Mutex<Judge>) {
-    let _ = stream.set_read_timeout(Some(patient(PATIENCE)));
+    let _ = stream.set_read_timeout(Some(patient(HELD)));
     let _ = match tls {
         None => exchange(&mut stream.try_clone().unwrap(), &stream, received, judge),
         Some(config) => {
@@ -224,7 +224,7 @@ fn serve(stream: TcpStream, tls: Option<Arc<ServerConfig>>, received: &Mutex<Vec
     };
 }
 
-/// Whatever goes wrong here is the other side's doing: it is what the test looks at.
+/// Errors here are caused by the other side, which the test checks.
 fn exchange(
     stream: &mut (impl Read + Write),
     socket: &TcpStream,
@@ -251,7 +251,7 @@ fn exchange(
                 return Ok(());
             }
             Answer::Hang => {
-                std::thread::sleep(PATIENCE);
+                std::thread::sleep(HELD);
                 return Ok(());
             }
             Answer::Trickle => {

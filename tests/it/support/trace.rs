@@ -1,4 +1,4 @@
-//! The program under `strace`: which system calls it made, in which order.
+//! The program under `strace`: its system calls in order, and faults in them.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::program::runner;
 /// One system call. `began` and `ended` are positions in the trace: one that ended before another began is before it.
 pub struct Call {
     pub name: String,
-    /// The first argument: a descriptor, in the calls we trace.
+    /// The first argument, which is a descriptor in all traced calls.
     pub fd: String,
     pub text: String,
     pub began: usize,
@@ -31,14 +31,14 @@ impl Call {
     }
 }
 
-/// The same place with the program traced, into the file `trace`. `None` where that is not possible here.
+/// The same home with the program traced into the file `trace`. `None` if that is not possible here.
 pub fn strace(home: Home) -> Option<Home> {
     let calls = "trace=fsync,fdatasync,pwrite64,pwritev,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg";
     // -s: whole pages and requests.
     traced(home, &["-s", "70000", "-e", calls])
 }
 
-/// The same place with `fault` put into the program's system calls, as strace's `inject` describes it.
+/// The same home with `fault` injected into the program's system calls, as strace's `inject` describes it.
 pub fn strace_injecting(home: Home, fault: &str) -> Option<Home> {
     let call = fault.split(':').next().unwrap_or_default();
     traced(home, &["-e", &format!("trace={call}"), "-e", &format!("inject={fault}")])
@@ -56,8 +56,8 @@ fn traced(home: Home, how: &[&str]) -> Option<Home> {
     Some(home.wrapped_in(&words))
 }
 
-/// The same place with some system calls of the program failing: `pwrite64:error=EIO:when=30+37` lets every 37th from the
-/// 30th on fail. `None` where that is not possible here.
+/// The same home with some system calls of the program failing: `pwrite64:error=EIO:when=30+37` lets every 37th from the
+/// 30th on fail. `None` if that is not possible here.
 pub fn strace_failing(home: Home, fault: &str) -> Option<Home> {
     strace(home).map(|home| {
         let inject = format!("inject={fault}");

@@ -1,4 +1,4 @@
-//! What it takes: syncs, bytes, processor, memory.
+//! Resources used: syncs, bytes written, processor time, memory.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,18 +12,18 @@ use crate::peers::Rows;
 use crate::server::{Home, Server, builds, hookbox};
 use crate::table::{Spread, at_most, mb, ms, row};
 
-/// The default: how often an idle program looks for rows of others.
+/// The default interval at which an idle program polls for rows of other programs.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Beside the commits there are checkpoints, of two syncs each, after some fifty deliveries that come one by one.
+/// Beside the commits there are checkpoints of two syncs each, after about fifty single deliveries.
 const WITH_CHECKPOINTS: f64 = 1.1;
 
 const SYNCS: &str = "syscalls:sys_enter_fsync,syscalls:sys_enter_fdatasync";
 
-/// perf says nowhere that it has begun.
+/// perf does not report when it has begun.
 const ATTACHED_AFTER: Duration = Duration::from_millis(500);
 
-/// Every event waits for ever: the log action is for a source that sends nothing.
+/// Every event waits forever: the log action is for a source that sends nothing.
 const NO_ACTION: &str = "[actions.none]\nkind = \"log\"\non = [\"nobody:nothing\"]\n";
 
 pub fn costs(scale: &Scale) {
@@ -40,7 +40,7 @@ pub fn costs(scale: &Scale) {
     }
 }
 
-/// With everything that follows from it: its share of the checkpoints, the last one included.
+/// Including its share of all checkpoints, also the last.
 fn cost_per_delivery(load: &Load, config: &str) -> String {
     rustix::fs::sync();
     let home = Home::new().with_config(config);
@@ -149,7 +149,7 @@ pub fn idle(scale: &Scale) {
     while open_events(&home) > 0 {
         std::thread::sleep(PACE);
     }
-    // The first look after the last commit still touches a page.
+    // The first poll after the last commit still writes a page.
     std::thread::sleep(POLL_INTERVAL * 2);
     let read = || (server.written_bytes(), server.sleeps(), server.cpu());
     let before = read();
