@@ -30,7 +30,7 @@ use crate::config::ConfigError;
 use crate::gate::GateError;
 use crate::gate::upstream::socket::UpstreamError;
 use crate::listen::ListenError;
-use crate::store;
+use crate::store::{BackupError, OpenError, StorageError};
 use crate::systemd::PassedError;
 
 /// How a command ends without a success: the exit code, and what is told on standard error.
@@ -94,8 +94,20 @@ impl From<UpstreamError> for Failure {
     }
 }
 
-impl From<store::Error> for Failure {
-    fn from(error: store::Error) -> Failure {
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Failure {
+        if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Failure {
+        OpenError::from(error).into()
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Failure {
         if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
     }
 }

@@ -112,14 +112,14 @@ impl Housekeeper {
             if batch.events.is_empty() || self.stop.is_set() {
                 return Ok(forgotten);
             }
-            forgotten += pruner.forget(&search, &batch)?;
+            forgotten += pruner.delete(&search, &batch)?;
             pruner.checkpoint();
             self.waker.wait(if pruner.is_busy()? { PAUSE_WHILE_BUSY } else { PAUSE });
         }
     }
 
     fn is_clock_trusted(&mut self, now: Timestamp) -> bool {
-        self.clock_steps.judge(self.began.elapsed(), now)
+        self.clock_steps.is_trusted(self.began.elapsed(), now)
     }
 
     /// Says once when the disk fills up, and again when it has been emptied and fills up again.

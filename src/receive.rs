@@ -37,7 +37,7 @@ use crate::provider::handshake::{self, HandshakeConfig, HandshakeResult, Stage};
 use crate::provider::{self, Parts, Verification, Verifier, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
-use crate::store::{self, Ingest, Ingested, NotStored, Stored};
+use crate::store::{Ingest, Ingested, NotStored, Stored, WriteError};
 
 use answer::{Answer, Ended, Rejected, Rejection};
 use client::{Client, FORWARDED_FOR};
@@ -179,7 +179,7 @@ impl Receiver {
 
     /// Answers what is no delivery, outside the batch; gives back what is one. One look serves all who ask after our health
     /// together: anybody may ask, and while another program holds the lock a look takes a second.
-    fn answer_check(&mut self, request: Request, probed: &mut Option<store::Result<()>>) -> Option<Request> {
+    fn answer_check(&mut self, request: Request, probed: &mut Option<Result<(), WriteError>>) -> Option<Request> {
         if gate::is_probe(request.method().as_str(), request.url()) {
             answer::alive(request);
             return None;

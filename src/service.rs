@@ -162,7 +162,7 @@ impl Service {
         let watchdog = watch::guard(local_address.clone(), gate.liveness(), &database, &messages)?;
         let api = Api {
             inspector: Reader::open(&config.database)?,
-            operator: database.operator()?,
+            operator: database.commands()?,
             metrics,
             traffic: GateMetrics { public: Arc::clone(&settings.traffic), admin: Arc::default() },
             config_view: Current::new(ConfigView::of(config)),

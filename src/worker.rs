@@ -117,7 +117,7 @@ impl Worker {
                 },
                 // Deleted since; its job with it, unless the other program went past the trigger.
                 Ok(None) => {
-                    if let Err(error) = self.queue.forget(&job) {
+                    if let Err(error) = self.queue.delete_orphan(&job) {
                         unclaimed.push(self.unreadable(job, &error));
                     }
                 }
@@ -152,7 +152,7 @@ impl Worker {
 
     /// An error here is one of the configuration or the payload: the job is dead with the reason, never skipped in silence.
     fn run_action(&self, job: &Job, event: &Event) -> Result<Ended, TemplateError> {
-        if job.tries > self.action.policy.attempts {
+        if job.attempts_since_queued > self.action.policy.attempts {
             return Ok(Ended::Done(Report::give_up(
                 "no attempt is left: the last did not come to its end, or fewer are configured by now",
             )));
@@ -188,13 +188,13 @@ impl Worker {
 
     /// A failed disk or a damaged page. It is tried for ever: to give the event up would be to write to that page too; and it
     /// is no attempt, because nothing was done.
-    fn unreadable(&self, job: Job, error: &store::Error) -> (Job, Timestamp) {
+    fn unreadable(&self, job: Job, error: &store::StorageError) -> (Job, Timestamp) {
         error!("action {}: event {}: {error}", self.action.name, job.event);
         (job, clock::now().plus(self.action.policy.backoff.max(self.poll_interval)))
     }
 
     fn next(&self, attempt: &Attempt, now: Timestamp) -> Next {
-        match retry::next(&self.action.policy, attempt.job.tries, attempt.outcome, random()) {
+        match retry::next(&self.action.policy, attempt.job.attempts_since_queued, attempt.outcome, random()) {
             retry::Next::Succeeded => Next::Succeeded,
             retry::Next::RetryIn(delay) => Next::Queued(now.plus(delay)),
             retry::Next::Dead => Next::Dead { tell: self.action.on_dead.clone() },

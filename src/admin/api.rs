@@ -17,7 +17,7 @@ use crate::gate::Traffic;
 use crate::metrics::{Metrics, Reject, exposition as text};
 use crate::route::Routing;
 use crate::stop::Waker;
-use crate::store::{self, Commands, Detail, Filter, Hour, JobDetail, Reader, ReplayOptions, Stats, Summary};
+use crate::store::{self, Commands, Detail, Filter, HourStats, JobDetail, Reader, ReplayOptions, Stats, Summary};
 use crate::units::parse_duration;
 
 /// Events in an answer: a screen of them, and the most that may be asked for.
@@ -92,7 +92,7 @@ struct Overview<'a> {
 #[derive(Serialize)]
 struct FullHour {
     #[serde(flatten)]
-    hour: Hour,
+    hour: HourStats,
     /// Since the start.
     rejected: u64,
 }
@@ -131,7 +131,7 @@ impl Api {
         let health = self.receiver.listen();
         let looked = self.inspector.stats().and_then(|stats| Ok((stats, self.inspector.hours(now)?)));
         answered(looked, |(stats, hours)| {
-            let full = |hour: Hour| {
+            let full = |hour: HourStats| {
                 let rejected = Timestamp::parse(&hour.hour).map_or(0, |at| self.metrics.hours.get(at));
                 FullHour { hour, rejected }
             };

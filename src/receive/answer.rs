@@ -13,7 +13,7 @@ use crate::log::rate_limited;
 use crate::metrics::{RejectReason, SourceCounts};
 use crate::provider::Refusal;
 use crate::provider::handshake::Reply;
-use crate::store::{self, Ingested, Stored};
+use crate::store::{Ingested, Stored, WriteError};
 
 use super::client::Client;
 
@@ -273,14 +273,10 @@ pub(super) fn alive(request: Request) {
 }
 
 /// Answers `GET /healthz`.
-pub(super) fn health(request: Request, probed: &store::Result<()>) {
+pub(super) fn health(request: Request, probed: &Result<(), WriteError>) {
     let (status, line) = match probed {
         Ok(()) => (200, "ok"),
-        Err(store::Error::Reserve { .. }) => (503, "the disk reserve is used up"),
-        Err(store::Error::Full(_)) => (503, "the disk is full"),
-        Err(store::Error::Busy(_)) => (503, "the database is locked by another program"),
-        Err(store::Error::ReadOnly(_)) => (503, "the database cannot be written"),
-        Err(_) => (503, "the database does not work"),
+        Err(error) => (503, error.summary()),
     };
     let mut response = Response::from_string(format!("{line}\n")).with_status_code(status);
     if status != 200
