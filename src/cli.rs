@@ -32,7 +32,7 @@ use args::{Args, Command, UsageError};
 
 use crate::config::{ConfigError, SourceSecretError};
 use crate::service;
-use crate::store;
+use crate::store::{BackupError, OpenError, StorageError};
 
 /// How a command ends without a success: the exit code, and what is told on standard error.
 #[derive(Debug)]
@@ -83,8 +83,20 @@ impl From<service::Error> for Failure {
     }
 }
 
-impl From<store::Error> for Failure {
-    fn from(error: store::Error) -> Failure {
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Failure {
+        if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Failure {
+        OpenError::from(error).into()
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Failure {
         if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
     }
 }

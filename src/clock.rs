@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// starts in 1970, or at the date of its last shutdown.
 const PLAUSIBLE_FROM: Timestamp = Timestamp { unix_ms: 1_262_304_000_000 };
 
-/// The end of the year 9999: later ones have no spelling.
-const LAST_WRITTEN_MS: i64 = 253_402_300_799_999;
+/// The end of the year 9999, after which RFC 3339 has no form.
+const LAST_WRITABLE_MS: i64 = 253_402_300_799_999;
 
-/// A step of the wall time against the time that really passes. NTP corrects less than that by making seconds shorter.
+/// How far wall time and elapsed time must drift apart to count as a step. NTP corrects less than that by slewing.
 const STEP: Duration = Duration::from_secs(60);
 
-/// How long a clock that was set is not trusted with what cannot be undone: who set it wrong notices within the hour.
+/// How long the clock is not trusted after a step: time to notice that it was set wrong.
 const QUARANTINE: Duration = Duration::from_secs(60 * 60);
 
 /// A moment of wall time, in milliseconds since 1970-01-01 UTC.
@@ -36,8 +36,8 @@ impl Timestamp {
         Timestamp { unix_ms }
     }
 
-    /// Reads what [`Timestamp`]'s `Display` writes, RFC 3339 with any offset, and the other spellings of UTC that SQLite and
-    /// Python produce: a space for the `T`, nothing for `+00:00`. `None` for anything else.
+    /// Reads what [`Timestamp`]'s `Display` writes, RFC 3339 with any offset, and the other forms of UTC that SQLite and
+    /// Python write: a space for the `T`, nothing for `+00:00`. `None` for anything else.
     pub fn parse(text: &str) -> Option<Timestamp> {
         let (local, ahead_of_utc_ms) = split_offset(text)?;
         let time = humantime::parse_rfc3339_weak(local).ok()?;
@@ -54,7 +54,7 @@ impl Timestamp {
         self >= PLAUSIBLE_FROM
     }
 
-    /// How far apart two moments are, whichever comes first: a clock that was set back must not make an age negative.
+    /// The time between two moments, in either order: a clock that was set back must not make an age negative.
     pub fn distance(self, other: Timestamp) -> Duration {
         Duration::from_millis(self.unix_ms.abs_diff(other.unix_ms))
     }
@@ -68,18 +68,18 @@ impl Timestamp {
     }
 }
 
-/// Notices that the clock is set while the program runs.
+/// Detects that the clock is set while the program runs.
 #[derive(Debug, Default)]
 pub struct ClockStepDetector {
-    /// Wall time minus the time that has really passed.
+    /// Wall time minus elapsed time.
     offset_ms: Option<i64>,
     trusted_from: Duration,
 }
 
 impl ClockStepDetector {
-    /// Whether `now` may be trusted with what cannot be undone: it is plausible, and no step was seen within the last hour.
-    /// `elapsed` is how much time has really passed, since any moment that stays the same.
-    pub fn judge(&mut self, elapsed: Duration, now: Timestamp) -> bool {
+    /// Whether something irreversible may depend on `now`: it is plausible, and no step was detected within the last
+    /// [`QUARANTINE`]. `elapsed` is monotonic, from a start that stays the same for each call.
+    pub fn is_trusted(&mut self, elapsed: Duration, now: Timestamp) -> bool {
         let offset_ms = now.unix_ms.saturating_sub(millis(elapsed));
         let before_ms = *self.offset_ms.get_or_insert(offset_ms);
         if offset_ms.abs_diff(before_ms) > STEP.as_millis().try_into().unwrap_or(u64::MAX) {
@@ -93,13 +93,13 @@ impl ClockStepDetector {
 /// `2025-01-31T12:00:00+00:00`: the form of every time in the database, in whole seconds of UTC.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = Duration::from_millis(self.unix_ms.clamp(0, LAST_WRITTEN_MS).unsigned_abs());
+        let since = Duration::from_millis(self.unix_ms.clamp(0, LAST_WRITABLE_MS).unsigned_abs());
         let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string();
         write!(f, "{}+00:00", text.trim_end_matches('Z'))
     }
 }
 
-/// The time as its place has it, and how far that is ahead of UTC, in milliseconds.
+/// The local time, and how far it is ahead of UTC, in milliseconds.
 fn split_offset(text: &str) -> Option<(&str, i64)> {
     let Some((local, offset)) = text.split_at_checked(text.len().saturating_sub("+00:00".len())) else {
         return Some((text, 0));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_utc_and_every_offset_is_read() {
+    fn every_form_of_utc_and_every_offset_is_read() {
         let noon = Some(Timestamp::from_unix_ms(1_738_324_800_000));
         for text in ["2025-01-31T12:00:00+00:00", "2025-01-31T12:00:00Z", "2025-01-31 12:00:00"] {
             assert_eq!(Timestamp::parse(text), noon, "{text}");
@@ -158,16 +158,16 @@ mod tests {
         let at = |hours_: u64| now().plus(hours(hours_));
         let start = now();
         let mut clock = ClockStepDetector::default();
-        assert!(clock.judge(hours(0), start));
-        assert!(clock.judge(hours(5), start.plus(hours(5))), "an hour took an hour");
-        assert!(!clock.judge(hours(6), at(24 * 365)), "a year ahead");
-        assert!(!clock.judge(hours(6), start.plus(hours(6))), "and back");
-        assert!(!clock.judge(hours(6) + STEP, start.plus(hours(6) + STEP)));
-        assert!(clock.judge(hours(7), start.plus(hours(7))));
+        assert!(clock.is_trusted(hours(0), start));
+        assert!(clock.is_trusted(hours(5), start.plus(hours(5))), "an hour took an hour");
+        assert!(!clock.is_trusted(hours(6), at(24 * 365)), "a year ahead");
+        assert!(!clock.is_trusted(hours(6), start.plus(hours(6))), "and back");
+        assert!(!clock.is_trusted(hours(6) + STEP, start.plus(hours(6) + STEP)));
+        assert!(clock.is_trusted(hours(7), start.plus(hours(7))));
         let mut in_1970 = ClockStepDetector::default();
-        assert!(!in_1970.judge(hours(0), Timestamp::from_unix_ms(60_000)));
-        assert!(!in_1970.judge(hours(1), start.plus(hours(1))), "set from 1970 to now");
-        assert!(in_1970.judge(hours(2), start.plus(hours(2))));
+        assert!(!in_1970.is_trusted(hours(0), Timestamp::from_unix_ms(60_000)));
+        assert!(!in_1970.is_trusted(hours(1), start.plus(hours(1))), "set from 1970 to now");
+        assert!(in_1970.is_trusted(hours(2), start.plus(hours(2))));
     }
 
     #[test]

@@ -121,8 +121,8 @@ pub struct Job {
     pub dead_action: String,
     /// Counted from 1, over the whole life of the job.
     pub attempt: u32,
-    /// How many attempts were made since the job was last queued; the retry policy counts these.
-    pub tries: u32,
+    /// Counted from 1 again after a replay; what the retry policy counts.
+    pub attempts_since_queued: u32,
 }
 
 /// How an attempt ended.

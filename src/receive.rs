@@ -39,7 +39,7 @@ use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResu
 use crate::provider::{self, Parts, Verification, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
-use crate::store::{self, Ingest, NotStored, Stored};
+use crate::store::{Ingest, NotStored, Stored, WriteError};
 
 use answer::{Receipt, Unanswered};
 use client::{Client, FORWARDED_FOR};
@@ -178,7 +178,7 @@ impl Receiver {
         others
     }
 
-    fn check_health(&mut self) -> store::Result<()> {
+    fn check_health(&mut self) -> Result<(), WriteError> {
         self.ingest.probe(self.intake.get().disk_reserve_bytes)
     }
 }

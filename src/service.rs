@@ -265,7 +265,7 @@ impl Shared {
     fn api(&self, local_address: LocalAddress) -> Result<Api> {
         Ok(Api {
             reader: Reader::open(&self.config.database)?,
-            commands: self.database.operator()?,
+            commands: self.database.commands()?,
             metrics: Arc::clone(&self.metrics),
             traffic: GateMetrics { public: Arc::clone(&self.settings.traffic), admin: Arc::default() },
             config_view: Current::new(ConfigView::of(&self.config)),

@@ -121,7 +121,7 @@ impl Worker {
                 },
                 // The event was deleted, and its job with it, unless the other program has disabled the trigger.
                 Ok(None) => {
-                    if let Err(error) = self.queue.forget(&job) {
+                    if let Err(error) = self.queue.delete_orphan(&job) {
                         unclaimed.push(self.unreadable(job, &error));
                     }
                 }
@@ -156,7 +156,7 @@ impl Worker {
 
     /// Runs the action. `Err` is a fault of the configuration or the payload: the job is dead, with the reason.
     fn run_action(&self, job: &Job, event: &Event) -> Result<Completion, TemplateError> {
-        if job.tries > self.action.policy.attempts {
+        if job.attempts_since_queued > self.action.policy.attempts {
             return Ok(Completion::Finished(Report::give_up(
                 "no attempts are left: the last one did not finish, or fewer are configured now",
             )));
@@ -190,13 +190,13 @@ impl Worker {
 
     /// An event that cannot be read: a failed disk, or a damaged page. Its job is retried forever, because giving it up would
     /// write to that page too, and no attempt is counted, because none was made.
-    fn unreadable(&self, job: Job, error: &store::Error) -> (Job, Timestamp) {
+    fn unreadable(&self, job: Job, error: &store::StorageError) -> (Job, Timestamp) {
         error!("action {}: event {}: {error}", self.action.name, job.event);
         (job, clock::now().plus(self.action.policy.backoff.max(self.poll_interval)))
     }
 
     fn next(&self, attempt: &Attempt, now: Timestamp) -> Next {
-        match retry::next(&self.action.policy, attempt.job.tries, attempt.outcome, random()) {
+        match retry::next(&self.action.policy, attempt.job.attempts_since_queued, attempt.outcome, random()) {
             retry::Next::Succeeded => Next::Succeeded,
             retry::Next::RetryIn(delay) => Next::Queued(now.plus(delay)),
             retry::Next::Dead => Next::Dead { tell: self.action.on_dead.clone() },

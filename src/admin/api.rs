@@ -16,7 +16,7 @@ use crate::event::{EventId, Status};
 use crate::metrics::{Metrics, Reject, exposition};
 use crate::route::Routing;
 use crate::stop::Waker;
-use crate::store::{self, Commands, Detail, Filter, Hour, JobDetail, Reader, ReplayOptions, Stats, Summary};
+use crate::store::{self, Commands, Detail, Filter, HourStats, JobDetail, Reader, ReplayOptions, Stats, Summary};
 use crate::units::parse_duration;
 
 /// Events in a response: a screen of them, and the most that `limit` may be.
@@ -84,7 +84,7 @@ struct Overview<'a> {
 #[derive(Serialize)]
 struct FullHour {
     #[serde(flatten)]
-    hour: Hour,
+    hour: HourStats,
     /// Since the start.
     rejected: u64,
 }
@@ -123,7 +123,7 @@ impl Api {
         let health = self.health.check();
         let read = self.reader.stats().and_then(|stats| Ok((stats, self.reader.hours(now)?)));
         answered(read, |(stats, hours)| {
-            let full = |hour: Hour| {
+            let full = |hour: HourStats| {
                 let rejected = Timestamp::parse(&hour.hour).map_or(0, |at| self.metrics.hours.get(at));
                 FullHour { hour, rejected }
             };

@@ -42,8 +42,13 @@ fn verdict(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
     let runner = action.kind.prepare(env);
     let runner = runner.map_err(|error| Failure::usage(format!("actions.{}.{error}", action.name)))?;
     let preview = || -> Result<String, TemplateError> {
-        let job =
-            Job { event: event.id, action: action.name.clone(), dead_action: String::new(), attempt: 1, tries: 1 };
+        let job = Job {
+            event: event.id,
+            action: action.name.clone(),
+            dead_action: String::new(),
+            attempt: 1,
+            attempts_since_queued: 1,
+        };
         let idempotency_key = idempotency_key(event, &job);
         let scope = Scope::of(event).with("attempt", 1).with("idempotency_key", idempotency_key.as_str());
         if !action.applies_to(&scope)? {

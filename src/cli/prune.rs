@@ -33,14 +33,14 @@ struct Tally {
 pub(super) fn run(config: &Config, args: &PruneArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let rules = rules_of(config, args, clock::now())?;
     if args.dry_run {
-        let pruner = Pruner::open_to_look(&config.database)?;
+        let pruner = Pruner::open_read_only(&config.database)?;
         let found = walk(&pruner, &rules, |_, batch| Ok(batch.events.len()))?;
         return Ok(writeln!(out, "would prune {}", found.text())?);
     }
     let pruner = Pruner::open(&config.database)?;
     let is_served = store::server_of(&config.database).is_some();
     let forgotten = walk(&pruner, &rules, |search, batch| {
-        let forgotten = pruner.forget(search, batch)?;
+        let forgotten = pruner.delete(search, batch)?;
         pruner.checkpoint();
         if is_served {
             thread::sleep(PAUSE);
@@ -73,7 +73,7 @@ fn rules_of(config: &Config, args: &PruneArgs, now: Timestamp) -> Result<Vec<Rul
 fn walk(
     pruner: &Pruner,
     rules: &[Rule],
-    step: impl Fn(&Cursor, &store::Batch) -> store::Result<usize>,
+    step: impl Fn(&Cursor, &store::PruneBatch) -> store::Result<usize>,
 ) -> store::Result<Tally> {
     let mut tally = Tally::default();
     let mut progress = Progress::new();

@@ -12,7 +12,7 @@ use super::table::{self, Screen, one_line};
 use crate::clock;
 use crate::config::Config;
 use crate::secret::Env;
-use crate::store::{ActionStats, Hour, Reader, SourceStats, Stats};
+use crate::store::{ActionStats, HourStats, Reader, SourceStats, Stats};
 use crate::units::round_size_text;
 use running::Running;
 
@@ -21,7 +21,7 @@ use running::Running;
 struct Whole<'a> {
     #[serde(flatten)]
     stats: &'a Stats,
-    hours: &'a [Hour],
+    hours: &'a [HourStats],
     /// Since the start of the server, by source; `null` where it cannot be asked.
     rejected: Option<&'a Value>,
     rejects: Option<&'a Value>,
@@ -78,9 +78,15 @@ fn write_actions(out: &mut dyn Write, screen: Screen, config: &Config, stats: &S
     table::write(out, screen, &rows)
 }
 
-fn write_rest(out: &mut dyn Write, screen: Screen, config: &Config, stats: &Stats, hours: &[Hour]) -> io::Result<()> {
+fn write_rest(
+    out: &mut dyn Write,
+    screen: Screen,
+    config: &Config,
+    stats: &Stats,
+    hours: &[HourStats],
+) -> io::Result<()> {
     let events = &stats.events;
-    let sum = |count: fn(&Hour) -> i64| hours.iter().map(count).sum::<i64>();
+    let sum = |count: fn(&HourStats) -> i64| hours.iter().map(count).sum::<i64>();
     let (received, duplicates, failed) = (sum(|it| it.received), sum(|it| it.duplicates), sum(|it| it.failed));
     let sizes = &stats.sizes;
     let free = sizes.disk_free_bytes.map_or("unknown".to_owned(), round_size_text);

@@ -10,7 +10,7 @@ use crate::http::Responder;
 use crate::log::rate_limited;
 use crate::metrics::SourceCounts;
 use crate::provider::handshake::Reply;
-use crate::store::{self, Ingested, Stored};
+use crate::store::{Ingested, Stored, WriteError};
 
 const TEXT: (&str, &str) = ("Content-Type", "text/plain; charset=UTF-8");
 
@@ -62,16 +62,11 @@ impl Unanswered {
     }
 
     /// Answers `GET /healthz`.
-    pub(super) fn report_health(self, probed: &store::Result<()>) {
-        let line = match probed {
-            Ok(()) => return self.0.respond(200, [TEXT], "ok\n"),
-            Err(store::Error::Reserve { .. }) => "the disk reserve is used up\n",
-            Err(store::Error::Full(_)) => "the disk is full\n",
-            Err(store::Error::Busy(_)) => "the database is locked by another program\n",
-            Err(store::Error::ReadOnly(_)) => "the database cannot be written\n",
-            Err(_) => "the database does not work\n",
-        };
-        self.0.respond(503, [TEXT, RETRY_AFTER], line);
+    pub(super) fn report_health(self, health: &Result<(), WriteError>) {
+        match health {
+            Ok(()) => self.0.respond(200, [TEXT], "ok\n"),
+            Err(error) => self.0.respond(503, [TEXT, RETRY_AFTER], format!("{}\n", error.summary())),
+        }
     }
 
     /// Answers a delivery that could not be stored. It is not counted as a reject: its sender did nothing wrong.

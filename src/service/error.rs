@@ -7,7 +7,7 @@ use crate::config::{AdminTokenError, SourceSecretError};
 use crate::gate::GateError;
 use crate::gate::upstream::socket::UpstreamError;
 use crate::listen::ListenError;
-use crate::store;
+use crate::store::{OpenError, StorageError};
 use crate::systemd::PassedError;
 
 pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -27,7 +27,7 @@ pub enum Error {
     Listen(ListenError),
     Gate(GateError),
     Upstream(UpstreamError),
-    Store(store::Error),
+    Store(OpenError),
     Signals(io::Error),
     Thread {
         name: String,
@@ -88,8 +88,14 @@ impl From<GateError> for Error {
     }
 }
 
-impl From<store::Error> for Error {
-    fn from(error: store::Error) -> Error {
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Error {
+        Error::Store(error.into())
+    }
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Error {
         Error::Store(error)
     }
 }

@@ -133,14 +133,14 @@ impl Housekeeper {
             if batch.events.is_empty() || self.stop.is_set() {
                 return Ok(deleted);
             }
-            deleted += pruner.forget(&cursor, &batch)?;
+            deleted += pruner.delete(&cursor, &batch)?;
             pruner.checkpoint();
             self.waker.wait(if pruner.is_busy()? { PAUSE_WHILE_BUSY } else { PAUSE });
         }
     }
 
     fn is_clock_trusted(&mut self, now: Timestamp) -> bool {
-        self.clock_steps.judge(self.started.elapsed(), now)
+        self.clock_steps.is_trusted(self.started.elapsed(), now)
     }
 
     /// Warns once when the disk fills up, and again when it has been emptied and fills up again.

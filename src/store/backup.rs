@@ -1,8 +1,8 @@
 //! A copy of the database, taken while others write.
 //!
-//! All pages are read in one read transaction, so that no writer makes the copy begin anew, and what was acknowledged
-//! before is in it. SQLite's backup is taken rather than `VACUUM INTO`: it reads at the speed of the disk, so that the WAL
-//! is held for the shortest time, and the rows of the same moment can be counted beside it.
+//! All pages are read in one read transaction, so that no writer makes the copy start again, and everything acknowledged
+//! before is in it. SQLite's backup is used rather than `VACUUM INTO`: it reads at the speed of the disk, so that the WAL
+//! is held for the shortest time, and the rows of the same snapshot can be counted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,16 +13,18 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::filesystem::{Disk, directory_of};
-use super::{Error, Result, connect, open_to_look, sibling};
+use super::connection::{connect, open_read_only};
+use super::error::{BackupError, Result, StorageError};
+use super::filesystem::Disk;
+use super::path::{directory_of, sibling};
 
-/// Pages between two reports of how far it is: about a megabyte.
+/// Pages between two reports of progress: about a megabyte.
 const STEP_PAGES: i32 = 256;
 
-/// The file's permissions, without what else is in the mode.
+/// The permissions in a file's mode, which has other bits.
 const PERMISSIONS: u32 = 0o777;
 
-/// What a copy must have as many rows of as the original.
+/// Tables of which the copy must have as many rows as the original.
 const TABLES: [&str; 4] = ["webhook_events", "jobs", "attempts", "provenance"];
 
 /// A copy that is written, checked and on disk.
@@ -32,43 +34,48 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-/// The file before it has its name. Deleted when this is dropped.
-struct Draft(PathBuf);
+/// The copy before it has its name. Deleted when this is dropped.
+struct PartFile(PathBuf);
 
 /// Copies the database at `path` into the file `to`, which must not exist. Where both are on the same disk,
-/// `reserve_bytes` of it must stay free. `progress` is told how many of how many pages are copied.
-pub fn backup(path: &Path, to: &Path, reserve_bytes: u64, progress: impl FnMut(i32, i32)) -> Result<Copied> {
+/// `reserve_bytes` of it must stay free. `progress` gets how many of how many pages are copied.
+pub fn backup(
+    path: &Path,
+    to: &Path,
+    reserve_bytes: u64,
+    progress: impl FnMut(i32, i32),
+) -> Result<Copied, BackupError> {
     if to.symlink_metadata().is_ok() {
-        return Err(Error::Exists(to.to_owned()));
+        return Err(BackupError::Exists(to.to_owned()));
     }
-    let source = open_to_look(path)?;
+    let source = open_read_only(path)?;
     check_room(&source, path, to, reserve_bytes)?;
-    let draft = Draft::create(path, to)?;
-    let counts = copy(&source, &draft.0, progress).map_err(|error| Error::of(to, error))?;
+    let part = PartFile::create(path, to)?;
+    let counts = copy(&source, &part.0, progress).map_err(StorageError::at(to))?;
     drop(source);
-    verify(&draft.0, to, &counts)?;
-    let bytes = publish(&draft.0, to).map_err(|error| unwritable(to, error))?;
+    verify(&part.0, to, &counts)?;
+    let bytes = publish(&part.0, to).map_err(|error| unwritable(to, error))?;
     Ok(Copied { events: counts[0], bytes })
 }
 
-impl Draft {
-    /// Beside the file that it becomes, with the permissions of the database: it holds the same.
-    fn create(path: &Path, to: &Path) -> Result<Draft> {
-        let draft = sibling(to, &format!(".{}.part", std::process::id()));
+impl PartFile {
+    /// Creates it beside the file that it becomes, with the permissions of the database, since it has the same content.
+    fn create(path: &Path, to: &Path) -> Result<PartFile, BackupError> {
+        let part = sibling(to, &format!(".{}.part", std::process::id()));
         let create = || {
             let mode = fs::metadata(path)?.permissions().mode() & PERMISSIONS;
-            let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+            let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&part)?;
             file.set_permissions(fs::Permissions::from_mode(mode))
         };
         create().map_err(|error| unwritable(to, error))?;
-        Ok(Draft(draft))
+        Ok(PartFile(part))
     }
 }
 
-impl Drop for Draft {
+impl Drop for PartFile {
     fn drop(&mut self) {
         for suffix in ["", "-wal", "-shm", "-journal"] {
-            // Once it has its name there is nothing left.
+            // Once the copy has its name there is nothing left.
             let _ = fs::remove_file(sibling(&self.0, suffix));
         }
     }
@@ -77,11 +84,11 @@ impl Drop for Draft {
 /// Returns how many rows of each table the copy must have.
 fn copy(source: &Connection, to: &Path, mut progress: impl FnMut(i32, i32)) -> rusqlite::Result<Vec<i64>> {
     let mut copy = connect(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    // A copy that does not come to its end is deleted, and one that does is synced before it has its name.
+    // An incomplete copy is deleted, and a complete one is synced before it has its name.
     copy.pragma_update(None, "synchronous", "OFF")?;
-    let moment = source.unchecked_transaction()?;
-    let counts = counts(&moment)?;
-    let backup = Backup::new(&moment, &mut copy)?;
+    let snapshot = source.unchecked_transaction()?;
+    let counts = counts(&snapshot)?;
+    let backup = Backup::new(&snapshot, &mut copy)?;
     while backup.step(STEP_PAGES)? != StepResult::Done {
         let done = backup.progress();
         progress(done.pagecount - done.remaining, done.pagecount);
@@ -94,54 +101,54 @@ fn counts(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
     TABLES.iter().map(count).collect()
 }
 
-/// Reads every page of the copy, and makes it a database that needs no file beside it.
-fn verify(draft: &Path, to: &Path, expected: &[i64]) -> Result<()> {
+/// Reads every page of the copy, and turns it into a database without a WAL beside it.
+fn verify(part: &Path, to: &Path, expected: &[i64]) -> Result<(), BackupError> {
     let check = || {
-        let copy = connect(draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let copy = connect(part, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         copy.pragma_update(None, "journal_mode", "DELETE")?;
         let found: String = copy.pragma_query_value(None, "integrity_check", |row| row.get(0))?;
         Ok((found, counts(&copy)?))
     };
-    match check().map_err(|error| Error::of(to, error))? {
+    match check().map_err(StorageError::at(to))? {
         (found, counts) if found == "ok" && counts == expected => Ok(()),
         (found, counts) if found == "ok" => {
-            Err(Error::BadCopy { path: to.to_owned(), reason: format!("{counts:?} rows and not {expected:?}") })
+            Err(BackupError::BadCopy { path: to.to_owned(), reason: format!("{counts:?} rows and not {expected:?}") })
         }
-        (found, _) => Err(Error::BadCopy { path: to.to_owned(), reason: found }),
+        (found, _) => Err(BackupError::BadCopy { path: to.to_owned(), reason: found }),
     }
 }
 
 /// Gives the file its name when it is on disk. Returns its size.
-fn publish(draft: &Path, to: &Path) -> io::Result<u64> {
-    let file = File::open(draft)?;
+fn publish(part: &Path, to: &Path) -> io::Result<u64> {
+    let file = File::open(part)?;
     file.sync_all()?;
-    match renameat_with(CWD, draft, CWD, to, RenameFlags::NOREPLACE) {
+    match renameat_with(CWD, part, CWD, to, RenameFlags::NOREPLACE) {
         // Not every file system (FAT, shares) has a rename that overwrites nothing.
-        Err(rustix::io::Errno::INVAL) if to.symlink_metadata().is_err() => fs::rename(draft, to)?,
+        Err(rustix::io::Errno::INVAL) if to.symlink_metadata().is_err() => fs::rename(part, to)?,
         renamed => renamed?,
     }
     File::open(directory_of(to))?.sync_all()?;
     Ok(file.metadata()?.len())
 }
 
-/// A full disk would stop deliveries, and a copy that does not fit is none.
-fn check_room(source: &Connection, path: &Path, to: &Path, reserve_bytes: u64) -> Result<()> {
+/// A full disk would stop deliveries, and a copy that does not fit is useless.
+fn check_room(source: &Connection, path: &Path, to: &Path, reserve_bytes: u64) -> Result<(), BackupError> {
     let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
     let size = source.query_row(size, [], |row| row.get::<_, i64>(0));
-    let needed_bytes = size.map_err(|error| Error::of(path, error))?.unsigned_abs();
+    let needed_bytes = size.map_err(StorageError::at(path))?.unsigned_abs();
     let device = |path: &Path| fs::metadata(path).map(|file| file.dev()).ok();
     let reserve_bytes = if device(path) == device(directory_of(to)) { reserve_bytes } else { 0 };
     match Disk::of(to) {
         Some(disk) if disk.free_bytes < needed_bytes.saturating_add(reserve_bytes) => {
-            Err(Error::NoRoom { path: to.to_owned(), free_bytes: disk.free_bytes, needed_bytes })
+            Err(BackupError::NoRoom { path: to.to_owned(), free_bytes: disk.free_bytes, needed_bytes })
         }
         _ => Ok(()),
     }
 }
 
-fn unwritable(to: &Path, error: io::Error) -> Error {
+fn unwritable(to: &Path, error: io::Error) -> BackupError {
     match error.kind() {
-        io::ErrorKind::AlreadyExists => Error::Exists(to.to_owned()),
-        _ => Error::Unwritable { path: to.to_owned(), error },
+        io::ErrorKind::AlreadyExists => BackupError::Exists(to.to_owned()),
+        _ => BackupError::Unwritable { path: to.to_owned(), error },
     }
 }

@@ -1,29 +1,30 @@
-//! What has changed since the last look: for those who look on.
+//! Which events have changed since the last poll, for commands that follow along.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::list::{EVENTS, SUMMARY, Summary, oldest_of_few, summary};
+use super::list::oldest_of_few;
+use super::summary::Summary;
 use crate::event::Status;
 
 /// Open and failed events that are remembered to see them change, of each status; the oldest, because workers begin with
 /// those. Some hundred KiB.
 const MAX_REMEMBERED: usize = 10_000;
 
-/// New events that are told at once; the rest at the next look.
+/// New events in one poll; the next one has the rest.
 const MAX_NEW: u32 = 1000;
 
-/// What was there at the last look.
+/// The state at the last poll.
 #[derive(Debug, Default)]
 pub struct ChangeFeed {
-    /// SQLite's number for the state of the database: while it is the same, nobody has written.
+    /// SQLite's number for the state of the database: while it is the same, nothing was written.
     version: Option<i64>,
     last_id: i64,
     remembered: Remembered,
 }
 
-/// Events by their ids that may change: those that are not processed.
+/// Events that may change, by their ids: those that are not processed.
 #[derive(Debug, Default)]
 struct Remembered {
     statuses: BTreeMap<i64, Status>,
@@ -32,11 +33,10 @@ struct Remembered {
 }
 
 impl ChangeFeed {
-    /// Looks on from now.
     pub(super) fn begin(connection: &Connection) -> rusqlite::Result<ChangeFeed> {
         let last_id = "SELECT coalesce(max(id), 0) FROM webhook_events";
         let last_id = connection.query_row(last_id, [], |row| row.get(0))?;
-        Ok(ChangeFeed { version: None, last_id, remembered: Remembered::now(connection)? })
+        Ok(ChangeFeed { version: None, last_id, remembered: Remembered::read(connection)? })
     }
 
     /// Goes on with another connection to the same database.
@@ -44,21 +44,21 @@ impl ChangeFeed {
         self.version = None;
     }
 
-    /// The events that are new, or have another status, since the last look, in the order of their ids. An event that has
-    /// left a status and come back between two looks has not changed.
-    pub(super) fn look(&mut self, connection: &Connection) -> rusqlite::Result<Vec<Summary>> {
-        let mut ids = self.remembered.replace(Remembered::now(connection)?, self.last_id);
+    /// The events that are new, or have another status, since the last poll, in the order of their ids. An event that has
+    /// left a status and come back between two polls has not changed.
+    pub(super) fn poll(&mut self, connection: &Connection) -> rusqlite::Result<Vec<Summary>> {
+        let mut ids = self.remembered.replace(Remembered::read(connection)?, self.last_id);
         ids.extend(self.new_ids(connection)?);
-        let mut by_id = connection.prepare_cached(&format!("SELECT {SUMMARY} FROM {EVENTS} WHERE id = ?1"))?;
+        let mut by_id = Summary::by_id(connection)?;
         let mut changed = Vec::new();
         for id in ids {
-            changed.extend(by_id.query_row([id], summary).optional()?);
+            changed.extend(by_id.query_row([id], Summary::of).optional()?);
         }
         Ok(changed)
     }
 
-    /// Whether anything was written since this was last asked, by any program. Costs no lock.
-    pub(super) fn is_news(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+    /// Whether any program has written since the last call. Takes no lock.
+    pub(super) fn has_changed(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         let version = Some(connection.pragma_query_value(None, "data_version", |row| row.get(0))?);
         Ok(std::mem::replace(&mut self.version, version) != version)
     }
@@ -79,7 +79,7 @@ impl ChangeFeed {
 }
 
 impl Remembered {
-    fn now(connection: &Connection) -> rusqlite::Result<Remembered> {
+    fn read(connection: &Connection) -> rusqlite::Result<Remembered> {
         let mut now = Remembered::default();
         for status in [Status::Unprocessed, Status::Error] {
             now.add(status, oldest_of_few(connection, status, MAX_REMEMBERED as u32 + 1)?);

@@ -1,15 +1,15 @@
-//! What a person does to the queue from the command line, beside a `serve` that may run.
+//! What a person does to the queue: from the command line beside a `serve` that may run, or in the admin page.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{OpenFlags, Transaction};
+use rusqlite::Transaction;
 
-use super::list::{self, Filter};
-use super::queue::{ReplayOptions, is_replayable, requeue, settle};
-use super::write_lock::{Priority, WriteLock};
-use super::{Error, Result, TURN_BUSY, Writer, connect, migrate, require, tune};
+use super::error::{OpenError, Result};
+use super::filter::Filter;
+use super::replay::{self, ReplayOptions};
+use super::writer::Writer;
+use super::{events, jobs, list};
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
@@ -36,76 +36,55 @@ pub struct Selection {
     pub since: Option<Timestamp>,
 }
 
-/// Opens a database that exists, for a command that changes something.
-pub(super) fn open(path: &Path) -> Result<Writer> {
-    require(path)?;
-    let open = || {
-        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.busy_timeout(COMMAND_BUSY)?;
-        tune(&connection)?;
-        Ok(connection)
-    };
-    let connection = open().map_err(|error| Error::of(path, error))?;
-    migrate::require_current(&connection, path)?;
-    // In many short waits: SQLite asks for a lock less and less often, and a `serve` under load leaves it free for moments.
-    connection.busy_timeout(TURN_BUSY).map_err(|error| Error::of(path, error))?;
-    let (turns, patience) = (Arc::new(WriteLock::default()), COMMAND_BUSY);
-    Ok(Writer { path: path.to_owned(), connection, turns, priority: Priority::Other, patience })
-}
-
 impl Commands {
-    pub fn open(path: &Path) -> Result<Commands> {
-        Ok(Commands { writer: open(path)? })
+    /// For the command line.
+    pub fn open(path: &Path) -> Result<Commands, OpenError> {
+        Ok(Commands { writer: Writer::open_for_command(path, COMMAND_BUSY)? })
     }
 
-    pub(super) fn within(writer: Writer) -> Commands {
+    /// For `serve`.
+    pub(super) fn new(writer: Writer) -> Commands {
         Commands { writer }
     }
 
     /// The events of a selection that exist, in id order.
     pub fn select(&self, selection: &Selection) -> Result<Vec<EventId>> {
-        let connection = &self.writer.connection;
         let filter = Filter { status: selection.status, since: selection.since, limit: PAGE, ..Filter::default() };
-        let select = || match &selection.ids[..] {
+        self.writer.read(|connection| match &selection.ids[..] {
             [] => Ok(list::all(connection, &filter)?.into_iter().map(EventId).collect()),
             ids => list::only(connection, ids, &filter),
-        };
-        select().map_err(|error| Error::of(&self.writer.path, error))
+        })
     }
 
-    /// Queues the dead jobs of these events again, or, where none is dead, all that have ended; of these, what is asked
-    /// for. An event of which there are no jobs is routed anew. Returns how many events were opened.
+    /// Queues the dead jobs of these events again, or, where none is dead, all that have ended; of these, those that the
+    /// options ask for. An event without jobs is routed again. Returns how many events were reopened.
     pub fn replay(&mut self, events: &[EventId], options: &ReplayOptions<'_>) -> Result<usize> {
-        self.in_batches(events, |transaction, event| requeue(transaction, event, options))
+        self.in_batches(events, |transaction, event| replay::replay(transaction, event, options))
     }
 
-    /// Those of these events that [`Commands::replay`] would open.
+    /// Those of these events that [`Commands::replay`] would reopen.
     pub fn replayable(&self, events: &[EventId], options: &ReplayOptions<'_>) -> Result<Vec<EventId>> {
-        let mut replayable = Vec::new();
-        for event in events {
-            let is_one = is_replayable(&self.writer.connection, *event, options);
-            if is_one.map_err(|error| Error::of(&self.writer.path, error))? {
-                replayable.push(*event);
+        self.writer.read(|connection| {
+            let mut replayable = Vec::new();
+            for event in events {
+                if replay::is_replayable(connection, *event, options)? {
+                    replayable.push(*event);
+                }
             }
-        }
-        Ok(replayable)
+            Ok(replayable)
+        })
     }
 
     /// Cancels the open jobs of these events, of `action` alone where it is given; an attempt that is under way is not
     /// broken off, but not repeated either. Returns how many events had such jobs.
     pub fn cancel(&mut self, events: &[EventId], action: Option<&str>, now: Timestamp) -> Result<usize> {
         self.in_batches(events, |transaction, event| {
-            let cancelled = transaction
-                .prepare_cached(
-                    "UPDATE jobs SET state = 'cancelled', due_at_ms = NULL
-                     WHERE event_id = ?1 AND (?2 IS NULL OR action = ?2) AND state IN ('queued', 'running')",
-                )?
-                .execute((event.0, action))?;
-            // An event without jobs was not routed yet, or is another program's: neither is done.
-            if cancelled > 0 {
-                settle(transaction, event, now)?;
+            let has_cancelled = jobs::cancel(transaction, event, action)? > 0;
+            // An event without jobs was not routed yet, or is another program's: neither is finished.
+            if has_cancelled {
+                events::finish(transaction, event, now)?;
             }
-            Ok(cancelled > 0)
+            Ok(has_cancelled)
         })
     }
 

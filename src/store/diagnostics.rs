@@ -1,18 +1,21 @@
-//! What is wrong with a database, or waits in it. After an orderly end nothing is written, not even the files that SQLite
-//! keeps beside it.
+//! What is wrong with a database, or waits in it, for `hookbox doctor`. Beside a database that nothing has open, no file is
+//! created, not even those of SQLite.
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags};
 
-use super::queue::text;
-use super::{Error, Result, connect, migrate, require, resolved, sibling};
+use super::connection::{connect, require};
+use super::error::{OpenError, Result, StorageError};
+use super::migrate;
+use super::path::{resolved, sibling};
+use super::row::string;
 use crate::event::Status;
 
-/// How many of the latest events tell what comes in at present.
+/// How many of the latest events show what comes in at present.
 const RECENT: u32 = 50;
 
-/// A look into a database, whoever serves it.
+/// A read-only connection, also to a database that is not up to date.
 pub struct Diagnostics {
     path: PathBuf,
     connection: Connection,
@@ -31,21 +34,21 @@ pub struct Waiting {
 }
 
 impl Diagnostics {
-    /// Looks at a database that exists.
-    pub fn open(path: &Path) -> Result<Diagnostics> {
+    /// Opens a database that exists.
+    pub fn open(path: &Path) -> Result<Diagnostics, OpenError> {
         require(path)?;
         // SQLite keeps the `-wal` file there, and not beside a link.
         let path = &resolved(path);
-        let connection = open(path).map_err(|error| Error::of(path, error))?;
+        let connection = open(path).map_err(StorageError::at(path))?;
         Ok(Diagnostics { path: path.to_owned(), connection })
     }
 
     /// Errs where the schema is not the one that this program knows.
-    pub fn schema(&self) -> Result<()> {
+    pub fn check_schema(&self) -> Result<(), OpenError> {
         migrate::require_current(&self.connection, &self.path)
     }
 
-    /// Reads every page. `None` where all is well, else what is not.
+    /// Reads every page. Returns the first damage that SQLite finds.
     pub fn damage(&self) -> Result<Option<String>> {
         self.read(|connection| {
             let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -82,16 +85,16 @@ impl Diagnostics {
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        work(&self.connection).map_err(|error| Error::of(&self.path, error))
+        work(&self.connection).map_err(StorageError::at(&self.path))
     }
 }
 
-/// After an orderly end there is no `-wal` file, and to open the database as usual would make one. As nobody writes it may
-/// be read as what cannot change.
+/// After an orderly end there is no `-wal` file, and to open the database as usual would create one. As no program writes,
+/// it may be read as immutable.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
-    // As in `connect`: what begins with a directory is no URI within the URI.
-    let place = Path::new(".").join(path);
-    let name = place.to_str().filter(|_| !sibling(path, "-wal").exists());
+    // As in `connect`: a name that begins with a directory is not a URI within the URI.
+    let path = &Path::new(".").join(path);
+    let name = path.to_str().filter(|_| !sibling(path, "-wal").exists());
     let Some(name) = name else { return connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY) };
     let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let mode = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -99,6 +102,5 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn texts(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
-    let first = |row: &Row<'_>| Ok(text(row, 0)?.into_owned());
-    connection.prepare(sql)?.query_map([], first)?.collect()
+    connection.prepare(sql)?.query_map([], |row| string(row, 0))?.collect()
 }

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use rustix::fs::{major, minor, statfs, statvfs};
 
-use super::{Error, Result};
+use super::error::OpenError;
+use super::path::directory_of;
 
-/// A disk with less than so many times its reserve free is nearly full: enough for some days of warning.
+/// A disk is nearly full while it has less than this many times its reserve free: enough for some days of warning.
 const NEARLY_FULL_RESERVES: u64 = 10;
 
-/// File systems of other machines, by the number that statfs tells (`man 2 statfs`), and what people call them. A folder
-/// that a virtual machine or WSL shares with its host (9p, vboxsf) is one too.
+/// File systems of other machines, by their number in statfs (`man 2 statfs`), with their usual names. A folder that a
+/// virtual machine or WSL shares with its host (9p, vboxsf) is one too.
 const NETWORKS: [(u32, &str); 10] = [
     (0x6969, "NFS"),
     (0x517B, "SMB"),
@@ -26,7 +27,7 @@ const NETWORKS: [(u32, &str); 10] = [
     (0x564C, "NCP"),
 ];
 
-/// FUSE says so for all that it mounts; which program it is, is told by the table of mounts alone.
+/// All mounts of FUSE have this number; only the table of mounts has the program behind one.
 const FUSE: u32 = 0x6573_5546;
 
 /// File systems of other machines that are mounted by FUSE, by parts of their types.
@@ -52,23 +53,23 @@ const MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58F6];
 /// The layers of a container.
 const OVERLAY: u32 = 0x794C_7630;
 
-/// How large a disk is, and how much of it everybody can still use.
+/// How large a disk is, and how much of it programs without privileges can still use.
 #[derive(Clone, Copy, Debug)]
 pub struct Disk {
     pub total_bytes: u64,
     pub free_bytes: u64,
 }
 
-/// What a file system is good for.
+/// What kind of a file system it is, as far as a database is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileSystem {
     /// As far as can be told, a disk of this machine.
     Local,
-    /// Of another machine, and how it is called.
+    /// Of another machine; with its name.
     Network(String),
     /// Empty after the next start of the machine.
     Memory,
-    /// Deleted with the container, if it is one's own layer.
+    /// Deleted with the container, if it is the container's own layer.
     Overlay,
 }
 
@@ -89,7 +90,7 @@ impl FileSystem {
     /// The file system of a file, which need not exist yet. `None` where it cannot be asked.
     pub fn of(path: &Path) -> Option<FileSystem> {
         let known = statfs(path).or_else(|_| statfs(directory_of(path))).ok()?;
-        // The numbers are of 32 bits; some machines keep them in 64, with or without a sign.
+        // The numbers have 32 bits; some machines keep them in 64, with or without a sign.
         let kind = known.f_type as u32;
         let device = || device_of(path).or_else(|| device_of(directory_of(path)));
         let fuse = || mounted_type(&fs::read_to_string("/proc/self/mountinfo").ok()?, device()?);
@@ -97,11 +98,11 @@ impl FileSystem {
     }
 }
 
-/// SQLite's locks, and the memory that the users of a database share, do not reach over a network. What is acknowledged
-/// there is not sure to be on disk either.
-pub(super) fn refuse_network(path: &Path) -> Result<()> {
+/// SQLite's locks, and the memory that the users of a database share, do not reach over a network. Nor is it certain that
+/// what was synced there is on disk.
+pub(super) fn refuse_network(path: &Path) -> Result<(), OpenError> {
     match FileSystem::of(path) {
-        Some(FileSystem::Network(name)) => Err(Error::Network { path: path.to_owned(), name }),
+        Some(FileSystem::Network(name)) => Err(OpenError::Network { path: path.to_owned(), name }),
         _ => Ok(()),
     }
 }
@@ -122,8 +123,8 @@ fn classify(kind: u32, fuse: impl FnOnce() -> Option<String>) -> FileSystem {
     }
 }
 
-/// The type of the mount of a device (`major:minor`), in the words of `man 5 proc_pid_mountinfo`; for a mount that has no
-/// type of its own but `fuse`, with what is mounted.
+/// The type of the mount of a device (`major:minor`), from lines as in `man 5 proc_pid_mountinfo`; where the type is only
+/// `fuse`, with what is mounted.
 fn mounted_type(mounts: &str, device: String) -> Option<String> {
     let of_device = |line: &&str| line.split(' ').nth(2) == Some(device.as_str());
     let (_, rest) = mounts.lines().find(of_device)?.split_once(" - ")?;
@@ -139,11 +140,6 @@ fn mounted_type(mounts: &str, device: String) -> Option<String> {
 fn device_of(path: &Path) -> Option<String> {
     let device = fs::metadata(path).ok()?.dev();
     Some(format!("{}:{}", major(device), minor(device)))
-}
-
-/// The directory of a file that may not exist.
-pub fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -162,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn file_systems_of_other_machines_are_known() {
+    fn file_systems_of_other_machines_are_recognised() {
         let none = || panic!("only for FUSE");
         for (number, name) in [(0x6969, "NFS"), (0xFF53_4D42, "CIFS"), (0xFE53_4D42, "SMB"), (0x0102_1997, "9p")] {
             assert_eq!(classify(number, none), FileSystem::Network(name.to_owned()));
@@ -172,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn disks_of_this_machine_are_taken() {
+    fn disks_of_this_machine_are_accepted() {
         for ext4_btrfs_xfs_f2fs in [0xEF53, 0x9123_683E, 0x5846_5342, 0xF2F5_2010] {
             assert_eq!(classify(ext4_btrfs_xfs_f2fs, || None), FileSystem::Local);
         }

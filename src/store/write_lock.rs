@@ -1,16 +1,16 @@
-//! Who writes next: the receiver, for whom a provider waits, before anybody else; the others in the order in which they
-//! asked.
+//! Which thread of this process writes next: the receiver, for which a provider waits, before all others; these in the
+//! order in which they asked.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The turn to write, of all the threads that write to one database.
+/// The lock under which the threads of `serve` write to one database.
 ///
-/// The others queue for their place before they ask for the turn, so that at most one of them is before the receiver. And
-/// the receiver is one thread: at most one turn of its own is before each of theirs.
+/// The others acquire a lock of their own before this one, so that at most one of them is ahead of the receiver. And the
+/// receiver is one thread: it is ahead of each of them at most once.
 #[derive(Default)]
 pub(super) struct WriteLock {
-    writing: FairLock,
-    others: FairLock,
+    writing: TicketLock,
+    others: TicketLock,
 }
 
 /// Who asks.
@@ -20,37 +20,37 @@ pub(super) enum Priority {
     Other,
 }
 
-/// The turn to write, until it is dropped.
+/// Holds the write lock until it is dropped.
 pub(super) struct WriteGuard<'a> {
-    // In the order of their release: whoever gets the place must find the receiver before itself.
+    // In the order of their release: the next of the others must find the receiver ahead of it.
     _writing: Ticket<'a>,
-    _place: Option<Ticket<'a>>,
+    _other: Option<Ticket<'a>>,
 }
 
 impl WriteLock {
-    /// Waits for the turn.
-    pub(super) fn take(&self, priority: Priority) -> WriteGuard<'_> {
-        let place = (priority == Priority::Other).then(|| self.others.take());
-        WriteGuard { _writing: self.writing.take(), _place: place }
+    /// Waits for the lock.
+    pub(super) fn acquire(&self, priority: Priority) -> WriteGuard<'_> {
+        let other = (priority == Priority::Other).then(|| self.others.acquire());
+        WriteGuard { _writing: self.writing.acquire(), _other: other }
     }
 
-    /// Keeps everybody but the receiver from writing.
-    pub(super) fn hold_others(&self) -> Ticket<'_> {
-        self.others.take()
+    /// Keeps all but the receiver from writing.
+    pub(super) fn lock_out_others(&self) -> Ticket<'_> {
+        self.others.acquire()
     }
 
-    /// Whether the receiver waits for whoever has the turn.
-    pub(super) fn is_urgent(&self) -> bool {
-        self.writing.is_awaited()
+    /// True while the receiver waits for the thread that holds the lock.
+    pub(super) fn has_waiting_receiver(&self) -> bool {
+        self.writing.has_waiters()
     }
 }
 
-/// Hands out turns like a ticket machine. `std::sync::Mutex` makes no such promise: a worker that commits back to back
-/// would take it again before the receiver has woken up.
+/// A fair lock. `std::sync::Mutex` is not: a worker that commits back to back would acquire it again before the receiver has
+/// woken up.
 #[derive(Default)]
-struct FairLock {
+struct TicketLock {
     tickets: Mutex<Tickets>,
-    passed_on: Condvar,
+    released: Condvar,
 }
 
 #[derive(Default)]
@@ -59,22 +59,21 @@ struct Tickets {
     serving: u64,
 }
 
-/// Holding a lock. It passes on when this is dropped, in a panic too.
-pub(super) struct Ticket<'a>(&'a FairLock);
+/// Holds a ticket lock until it is dropped, in a panic too.
+pub(super) struct Ticket<'a>(&'a TicketLock);
 
-impl FairLock {
-    fn take(&self) -> Ticket<'_> {
+impl TicketLock {
+    fn acquire(&self) -> Ticket<'_> {
         let mut tickets = self.tickets();
         let mine = tickets.next;
         tickets.next += 1;
         while tickets.serving != mine {
-            tickets = self.passed_on.wait(tickets).unwrap_or_else(PoisonError::into_inner);
+            tickets = self.released.wait(tickets).unwrap_or_else(PoisonError::into_inner);
         }
         Ticket(self)
     }
 
-    /// Whether anybody waits besides the one who holds it.
-    fn is_awaited(&self) -> bool {
+    fn has_waiters(&self) -> bool {
         let tickets = self.tickets();
         tickets.next - tickets.serving > 1
     }
@@ -87,7 +86,7 @@ impl FairLock {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.0.tickets().serving += 1;
-        self.0.passed_on.notify_all();
+        self.0.released.notify_all();
     }
 }
 
@@ -95,22 +94,23 @@ impl Drop for Ticket<'_> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::thread;
 
-    /// The order in which those of `priorities`, who ask one after the other while somebody writes, get their turns.
+    /// The order in which threads of `priorities` acquire the lock, which they ask for one after the other while it is held.
     fn order(priorities: &[Priority]) -> Vec<usize> {
-        let turns = Arc::new(WriteLock::default());
+        let lock = Arc::new(WriteLock::default());
         let order = Arc::new(Mutex::new(Vec::new()));
-        let first = turns.take(Priority::Other);
+        let first = lock.acquire(Priority::Other);
         let mut threads = Vec::new();
         for (number, &priority) in priorities.iter().enumerate() {
-            let (turns_in, order_in) = (Arc::clone(&turns), Arc::clone(&order));
+            let (lock_in, order_in) = (Arc::clone(&lock), Arc::clone(&order));
             threads.push(thread::spawn(move || {
-                let _turn = turns_in.take(priority);
+                let _guard = lock_in.acquire(priority);
                 order_in.lock().unwrap().push(number);
             }));
             // The first has a ticket of each.
-            while turns.writing.tickets().next + turns.others.tickets().next != number as u64 + 3 {
+            while lock.writing.tickets().next + lock.others.tickets().next != number as u64 + 3 {
                 thread::yield_now();
             }
         }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_are_served_in_the_order_in_which_they_were_asked_for() {
+    fn the_lock_is_acquired_in_the_order_in_which_it_was_asked_for() {
         assert_eq!(order(&[Priority::Other; 8]), [0, 1, 2, 3, 4, 5, 6, 7]);
     }
 
@@ -130,43 +130,63 @@ mod tests {
     }
 
     #[test]
-    fn it_is_urgent_while_the_receiver_waits_and_only_then() {
-        let turns = Arc::new(WriteLock::default());
-        let first = turns.take(Priority::Other);
+    fn a_waiting_receiver_is_seen_and_no_other() {
+        let lock = Arc::new(WriteLock::default());
+        let first = lock.acquire(Priority::Other);
         let wait = |priority| {
-            let turns = Arc::clone(&turns);
-            thread::spawn(move || drop(turns.take(priority)))
+            let lock = Arc::clone(&lock);
+            thread::spawn(move || drop(lock.acquire(priority)))
         };
         let other = wait(Priority::Other);
-        while !turns.others.is_awaited() {
+        while !lock.others.has_waiters() {
             thread::yield_now();
         }
-        assert!(!turns.is_urgent());
+        assert!(!lock.has_waiting_receiver());
         let receiver = wait(Priority::Receiver);
-        while !turns.is_urgent() {
+        while !lock.has_waiting_receiver() {
             thread::yield_now();
         }
         drop(first);
         [other, receiver].into_iter().for_each(|thread| thread.join().unwrap());
-        assert!(!turns.is_urgent());
+        assert!(!lock.has_waiting_receiver());
     }
 
     #[test]
-    fn while_the_others_are_held_the_receiver_writes() {
-        let turns = WriteLock::default();
-        let _held = turns.hold_others();
-        drop(turns.take(Priority::Receiver));
+    fn the_receiver_writes_while_the_others_are_locked_out() {
+        let lock = WriteLock::default();
+        let _others = lock.lock_out_others();
+        drop(lock.acquire(Priority::Receiver));
+    }
+
+    /// A provider waits for the receiver, but what was acknowledged is to be done, too.
+    #[test]
+    fn a_receiver_that_never_pauses_lets_the_others_write_in_between() {
+        const WRITES: u32 = 100_000;
+        let (lock, writes) = (WriteLock::default(), AtomicU32::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while writes.load(Ordering::Relaxed) < WRITES {
+                    let _guard = lock.acquire(Priority::Receiver);
+                    writes.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            for _ in 0..100 {
+                let _guard = lock.acquire(Priority::Other);
+                assert!(writes.load(Ordering::Relaxed) < WRITES);
+            }
+            writes.store(WRITES, Ordering::Relaxed);
+        });
     }
 
     #[test]
-    fn a_panic_passes_the_turn_on() {
-        let turns = Arc::new(WriteLock::default());
-        let inner = Arc::clone(&turns);
+    fn a_panic_releases_the_lock() {
+        let lock = Arc::new(WriteLock::default());
+        let lock_in = Arc::clone(&lock);
         let panicked = thread::spawn(move || {
-            let _turn = inner.take(Priority::Other);
+            let _guard = lock_in.acquire(Priority::Other);
             panic!("on purpose");
         });
         assert!(panicked.join().is_err());
-        drop(turns.take(Priority::Other));
+        drop(lock.acquire(Priority::Other));
     }
 }

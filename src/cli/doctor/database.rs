@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Context, Report};
 use crate::clock::{self, Timestamp};
-use crate::store::{self, Diagnostics, Waiting};
+use crate::store::{Diagnostics, OpenError, StorageError, Waiting};
 use crate::units::duration_text;
 
 /// Longer than anything takes that is not in trouble.
@@ -22,17 +22,17 @@ const PROXY_HEADERS: [&str; 3] = ["via", "x-forwarded-proto", "x-forwarded-host"
 pub(super) fn check(patient: &Context<'_>, report: &mut Report) {
     match look(patient, report) {
         Ok(()) => {}
-        Err(store::Error::Missing(path)) => {
+        Err(OpenError::Missing(path)) => {
             report.ok("database", format!("{} is not there yet: hookbox serve creates it", path.display()));
         }
         Err(error) => report.fail("database", error.to_string()),
     }
 }
 
-fn look(patient: &Context<'_>, report: &mut Report) -> store::Result<()> {
+fn look(patient: &Context<'_>, report: &mut Report) -> Result<(), OpenError> {
     let checkup = Diagnostics::open(&patient.config.database)?;
-    match checkup.schema() {
-        Err(error @ store::Error::TooOld(_)) => {
+    match checkup.check_schema() {
+        Err(error @ OpenError::TooOld(_)) => {
             report.warn("database", error.to_string());
             return Ok(());
         }
@@ -40,7 +40,7 @@ fn look(patient: &Context<'_>, report: &mut Report) -> store::Result<()> {
     }
     if let Some(damage) = checkup.damage()? {
         let path = patient.config.database.clone();
-        return Err(store::Error::Damaged { path, reason: damage });
+        return Err(StorageError::Damaged { path, reason: damage }.into());
     }
     report.ok("database", format!("{} is sound", patient.config.database.display()));
     tell_waiting(&checkup.waiting()?, patient, report);

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Printer, oldest_first};
 use crate::cli::Failure;
-use crate::store::{self, ChangeFeed, Filter, Reader};
+use crate::store::{ChangeFeed, Filter, OpenError, Reader, StorageError};
 
 /// Soon enough for a person who looks on. Where nothing was written, a look costs some microseconds.
 const EVERY: Duration = Duration::from_millis(250);
@@ -48,13 +48,19 @@ struct Follower<'a> {
 enum Stopped {
     /// Another file has taken the database's place.
     Replaced,
-    Store(store::Error),
+    Store(OpenError),
     Other(Failure),
 }
 
-impl From<store::Error> for Stopped {
-    fn from(error: store::Error) -> Stopped {
+impl From<OpenError> for Stopped {
+    fn from(error: OpenError) -> Stopped {
         Stopped::Store(error)
+    }
+}
+
+impl From<StorageError> for Stopped {
+    fn from(error: StorageError) -> Stopped {
+        Stopped::Store(error.into())
     }
 }
 
@@ -76,7 +82,7 @@ impl Follower<'_> {
             }
             none => {
                 // Before the list is read, so that nothing falls between the two.
-                let watch = inspector.watch()?;
+                let watch = inspector.change_feed()?;
                 listed = oldest_first(&inspector, self.filter)?;
                 let mut printer = Printer::new(self.json, &listed);
                 printer.print_all(&listed, out)?;
@@ -96,7 +102,7 @@ impl Follower<'_> {
         Err(Stopped::Replaced)
     }
 
-    fn tell_once(&mut self, error: &store::Error) {
+    fn tell_once(&mut self, error: &OpenError) {
         let message = error.to_string();
         if self.told.as_ref() != Some(&message) {
             log::warn!("waiting: {message}");
@@ -106,8 +112,8 @@ impl Follower<'_> {
 }
 
 /// A database that `serve` has yet to make or to bring up to date, and what passes by itself.
-fn is_worth_waiting_for(error: &store::Error) -> bool {
-    matches!(error, store::Error::Missing(_) | store::Error::TooOld(_)) || !error.needs_a_person()
+fn is_worth_waiting_for(error: &OpenError) -> bool {
+    matches!(error, OpenError::Missing(_) | OpenError::TooOld(_)) || !error.needs_a_person()
 }
 
 /// Waits, and tells whether whoever reads standard output has gone meanwhile: a reader of a quiet list would otherwise leave

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::store::migrate;
+use crate::store::stats::{StatusCounts, hours, stats};
 
 fn database() -> Connection {
     let mut connection = Connection::open_in_memory().unwrap();
@@ -21,9 +22,9 @@ fn insert(connection: &Connection, how: &str, id: i64, source: &str, status: &st
         .unwrap();
 }
 
-/// The counts that are kept, and those of the rows there are, must be the same.
+/// The counts that are kept must be those of the rows.
 #[track_caller]
-fn assert_true(connection: &Connection) {
+fn assert_counts_match(connection: &Connection) {
     let read = |sql: &str| -> Vec<(String, String, i64)> {
         let mut statement = connection.prepare(sql).unwrap();
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
@@ -39,7 +40,7 @@ fn assert_true(connection: &Connection) {
 }
 
 #[test]
-fn counts_stay_true_whatever_a_program_writes() {
+fn counts_match_the_rows_after_every_kind_of_write() {
     let connection = database();
     let run = |sql: &str| connection.execute_batch(sql).unwrap();
     for id in 1..=20 {
@@ -48,31 +49,31 @@ fn counts_stay_true_whatever_a_program_writes() {
     insert(&connection, "OR IGNORE", 1, "a", "unprocessed");
     insert(&connection, "OR IGNORE", 21, "a", "unprocessed");
     insert(&connection, "", 22, "c", "odd");
-    assert_true(&connection);
+    assert_counts_match(&connection);
     run("INSERT INTO jobs (event_id, action, state, due_at_ms) SELECT id, 'x', 'queued', 0 FROM webhook_events");
     run("UPDATE jobs SET state = 'running', due_at_ms = NULL, tries = 1, attempts = 1 WHERE event_id < 9");
-    assert_true(&connection);
+    assert_counts_match(&connection);
     run("UPDATE jobs SET state = 'dead', due_at_ms = NULL WHERE event_id < 4");
     run("UPDATE jobs SET state = 'succeeded' WHERE event_id IN (5, 6)");
-    assert_true(&connection);
+    assert_counts_match(&connection);
     run("UPDATE webhook_events SET status = 'error' WHERE id < 4");
     run("UPDATE OR IGNORE webhook_events SET status = 'processed', processed_at = 'x' WHERE id IN (5, 6, 7)");
-    assert_true(&connection);
+    assert_counts_match(&connection);
     run("UPDATE webhook_events SET status = 'unprocessed' WHERE id IN (2, 5)");
     run("UPDATE webhook_events SET source = 'd' WHERE id = 9");
     run("DELETE FROM webhook_events WHERE id IN (1, 8, 10)");
-    assert_true(&connection);
+    assert_counts_match(&connection);
     run("INSERT INTO jobs (event_id, action, state, due_at_ms) VALUES (5, 'x', 'queued', 0)
          ON CONFLICT DO UPDATE SET state = 'queued', due_at_ms = 0");
     run("DELETE FROM webhook_events");
-    assert_true(&connection);
+    assert_counts_match(&connection);
 
     let stats = stats(&connection).unwrap();
-    assert_eq!((stats.received, stats.events), (22, Counts::default()), "what was received stays received");
+    assert_eq!((stats.received, stats.events), (22, StatusCounts::default()), "deleted events stay received");
 }
 
 #[test]
-fn counts_of_what_was_there_before_are_taken_over() {
+fn the_migration_counts_the_rows_that_are_there() {
     let connection = database();
     for (id, status) in [(1, "unprocessed"), (2, "processed"), (3, "error"), (4, "error")] {
         insert(&connection, "", id, "a", status);
@@ -90,10 +91,10 @@ fn counts_of_what_was_there_before_are_taken_over() {
     }
     connection.execute_batch(undo).unwrap();
     connection.execute_batch(again).unwrap();
-    assert_true(&connection);
+    assert_counts_match(&connection);
     let stats = stats(&connection).unwrap();
     assert_eq!((stats.received, stats.duplicates), (4, 5));
-    assert_eq!(stats.events, Counts { unprocessed: 1, processed: 1, error: 2 });
+    assert_eq!(stats.events, StatusCounts { unprocessed: 1, processed: 1, error: 2 });
     assert_eq!(stats.oldest_unprocessed.as_deref(), Some("2025-01-31T12:30:00+00:00"));
     assert_eq!(
         connection.query_row("SELECT latest FROM blocks", [], |row| row.get::<_, String>(0)).unwrap(),
@@ -102,7 +103,7 @@ fn counts_of_what_was_there_before_are_taken_over() {
 }
 
 #[test]
-fn the_oldest_pending_is_found_among_those_put_off() {
+fn the_oldest_pending_job_may_be_a_postponed_one() {
     let connection = database();
     for id in 1..=3 {
         insert(&connection, "", id, "a", "unprocessed");
@@ -115,7 +116,7 @@ fn the_oldest_pending_is_found_among_those_put_off() {
         )
         .unwrap();
     let oldest: Vec<_> =
-        actions(&connection).unwrap().into_iter().map(|action| action.oldest_pending.unwrap()).collect();
+        stats(&connection).unwrap().actions.into_iter().map(|action| action.oldest_pending.unwrap()).collect();
     assert_eq!(oldest, ["2025-01-01T00:00:00+00:00", "2025-01-03T00:00:00+00:00"]);
 }
 
@@ -137,11 +138,11 @@ fn only_the_hours_of_a_day_are_kept() {
     assert_eq!(hours.len(), 24);
     assert!(hours.iter().all(|hour| hour.received == 1), "{hours:?}");
     assert_eq!(hours[23].hour, "2025-02-04T15:00:00+00:00");
-    assert!(tallies(&connection, "hour").unwrap().len() <= 25);
+    assert!(read(&connection, "hour").unwrap().len() <= 25);
 }
 
 #[test]
-fn a_time_that_is_none_is_counted_in_no_hour() {
+fn an_unreadable_time_is_counted_in_no_hour() {
     let connection = database();
     connection
         .execute(
@@ -150,27 +151,25 @@ fn a_time_that_is_none_is_counted_in_no_hour() {
             [],
         )
         .unwrap();
-    assert_true(&connection);
-    assert!(tallies(&connection, "hour").unwrap().is_empty());
+    assert_counts_match(&connection);
+    assert!(read(&connection, "hour").unwrap().is_empty());
 }
 
 #[test]
-fn a_batch_counted_by_hand_counts_as_its_rows_counted_by_the_trigger() {
+fn a_batch_is_counted_as_the_trigger_counts_its_rows() {
     let counts = |connection: &Connection| -> Vec<(String, String, String, i64)> {
         let mut statement = connection
             .prepare(
                 "SELECT about, name, what, count FROM tallies UNION ALL SELECT 'block', block, latest, 0 FROM blocks",
             )
             .unwrap();
-        let rows = statement
-            .query_map([], |row| Ok((row.get(0)?, text(row, 1)?.into_owned(), row.get(2)?, row.get(3)?)))
-            .unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, string(row, 1)?, row.get(2)?, row.get(3)?))).unwrap();
         rows.map(Result::unwrap).collect()
     };
     let deliveries = [(1, "a", 0), (2, "b", 0), (1023, "a", 59), (1024, "a", 61), (1025, "b", 3600), (1026, "b", 0)];
-    let (by_trigger, mut by_hand) = (database(), database());
-    let transaction = by_hand.transaction().unwrap();
-    let mut batch = batch::Batch::begin(&transaction).unwrap();
+    let (by_trigger, mut by_batch) = (database(), database());
+    let transaction = by_batch.transaction().unwrap();
+    let mut batch = BatchCounts::begin(&transaction).unwrap();
     for (id, source, after_s) in deliveries {
         let received_at = Timestamp::from_unix_ms(1_738_324_800_000 + after_s * 1000);
         for connection in [&by_trigger, &transaction] {
@@ -179,19 +178,19 @@ fn a_batch_counted_by_hand_counts_as_its_rows_counted_by_the_trigger() {
                 format!("INSERT INTO webhook_events ({columns}) VALUES (?1, ?2, 'e', ?1, '', ?3, 'unprocessed')");
             connection.execute(&insert, (id, source, received_at.to_string())).unwrap();
         }
-        batch.add(crate::event::EventId(id), source, received_at);
+        batch.add(EventId(id), source, received_at);
     }
-    assert_eq!(counts(&transaction), [], "the trigger rests");
+    assert_eq!(counts(&transaction), [], "the trigger is suspended");
     batch.end(&transaction).unwrap();
     transaction.commit().unwrap();
-    assert_eq!(counts(&by_hand), counts(&by_trigger));
-    insert(&by_hand, "", 5000, "a", "unprocessed");
-    assert_true(&by_hand);
+    assert_eq!(counts(&by_batch), counts(&by_trigger));
+    insert(&by_batch, "", 5000, "a", "unprocessed");
+    assert_counts_match(&by_batch);
 }
 
-/// Each event of the doorbell is of a kind of its own: beyond what is looked at one by one.
+/// Each event of the doorbell has a partition of its own: more than are searched one by one.
 #[test]
-fn a_source_with_very_many_kinds_of_events_hides_no_time() {
+fn times_are_found_for_a_source_with_very_many_partitions() {
     let connection = database();
     insert(&connection, "", 1, "quiet", "processed");
     let many = "INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status)

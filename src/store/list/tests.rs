@@ -1,8 +1,10 @@
 use std::path::Path;
 
-use super::partitions::{MAX_KINDS, next};
 use super::*;
+use crate::clock::Timestamp;
+use crate::store::blocks::BLOCKS_SINCE;
 use crate::store::migrate;
+use crate::store::partitions::{MAX_PARTITIONS, next_value};
 
 const STATUSES: [&str; 4] = ["unprocessed", "processed", "error", "of another program"];
 const SOURCES: [&str; 3] = ["a", "b", "c"];
@@ -17,7 +19,7 @@ fn database() -> Connection {
     connection
 }
 
-/// One event a minute, of every kind.
+/// One event a minute, in every partition.
 fn insert(connection: &Connection, numbers: std::ops::Range<i64>) {
     for number in numbers.step_by(4) {
         let received_at = Timestamp::from_unix_ms(START_MS + number * 60_000).to_string();
@@ -26,7 +28,7 @@ fn insert(connection: &Connection, numbers: std::ops::Range<i64>) {
 }
 
 fn insert_at(connection: &Connection, number: i64, received_at: &str) {
-    // A step that has no factor in common with the numbers of words goes through all combinations.
+    // A step that has no factor in common with the numbers of words visits all combinations.
     let word = |words: &[&str], step: i64| words[(number / 4 * step / 7) as usize % words.len()].to_owned();
     connection
         .execute(
@@ -41,7 +43,7 @@ fn ids(connection: &Connection, filter: &Filter) -> Vec<i64> {
     newest(connection, filter).unwrap().iter().map(|event| event.id).collect()
 }
 
-/// What a filter means, said in the simplest way.
+/// What a filter means, in the simplest statement.
 fn expected(connection: &Connection, filter: &Filter) -> Vec<i64> {
     let mut statement = connection
         .prepare(
@@ -108,30 +110,30 @@ fn a_clock_that_jumps_hides_nothing() {
     insert_at(&connection, 1200, "1970-01-01T00:00:07+00:00");
     insert_at(&connection, 1201, "2099-01-01T00:00:00+00:00");
     insert(&connection, 1202..1300);
-    // An import of what was received long ago.
+    // An import of events that were received long ago.
     (1300..1400).for_each(|number| insert_at(&connection, number, "2020-02-02T02:02:02+00:00"));
     insert(&connection, 1400..1600);
     assert_every_filter(&connection);
 }
 
 #[test]
-fn more_kinds_than_are_looked_at_one_by_one_are_found_too() {
+fn events_in_more_partitions_than_are_searched_one_by_one_are_found() {
     let connection = database();
     insert(&connection, 1..1300);
     connection.execute("UPDATE webhook_events SET event_type = event_type || id WHERE id % 3 = 0", []).unwrap();
     insert(&connection, 1300..1310);
     let many = format!(
         "INSERT INTO webhook_events (source, event_type, delivery_id, payload_json, received_at, status)
-         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n <= {MAX_KINDS})
+         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n <= {MAX_PARTITIONS})
          SELECT 'many', 'type ' || n, n, '{{}}', '2025-01-31T12:00:00+00:00', 'processed' FROM n"
     );
     connection.execute(&many, []).unwrap();
-    let kinds_of = |filter| kinds(&connection, &filter).unwrap().map(|kinds| kinds.len());
-    assert_eq!(kinds_of(Filter::default()), None);
-    // A filter leaves out the many.
-    assert_eq!(kinds_of(Filter { source: Some("none of these".to_owned()), ..Filter::default() }), Some(0));
-    assert!(kinds_of(Filter { source: Some("a".to_owned()), ..Filter::default() }).is_some());
-    assert!(kinds_of(Filter { event_type: Some("type 7".to_owned()), ..Filter::default() }).unwrap() < 20);
+    let count = |filter| partitions(&connection, &filter).unwrap().map(|partitions| partitions.len());
+    assert_eq!(count(Filter::default()), None);
+    // A filter excludes the many.
+    assert_eq!(count(Filter { source: Some("none of these".to_owned()), ..Filter::default() }), Some(0));
+    assert!(count(Filter { source: Some("a".to_owned()), ..Filter::default() }).is_some());
+    assert!(count(Filter { event_type: Some("type 7".to_owned()), ..Filter::default() }).unwrap() < 20);
     let all = Filter { limit: 7, ..Filter::default() };
     let since = Some(Timestamp::from_unix_ms(START_MS + 60_000 * 1100));
     for source in ["a", "many", "none of these"].map(|word| Some(word.to_owned())) {
@@ -141,9 +143,9 @@ fn more_kinds_than_are_looked_at_one_by_one_are_found_too() {
     assert_filter(&connection, &Filter { event_type: Some("push".to_owned()), since, ..all });
 }
 
-/// Another program may store bytes that are no text: they are listed, and stop nothing.
+/// Another program may store bytes that are not text: they are listed, and stop nothing.
 #[test]
-fn values_that_are_no_text_are_passed_over() {
+fn values_that_are_not_text_stop_nothing() {
     let connection = database();
     insert(&connection, 1..100);
     connection.execute("UPDATE webhook_events SET event_type = x'ff00' WHERE id = 49", []).unwrap();
@@ -160,10 +162,10 @@ fn values_that_are_no_text_are_passed_over() {
 #[test]
 fn no_plan_scans_or_sorts() {
     let connection = database();
-    for sql in [NEWEST, NEWEST_OF_KIND, OLDEST_OF_KIND, OLDEST_OF_STATUS, BLOCKS_SINCE, NEWEST_FILTERED]
+    for sql in [NEWEST, NEWEST_OF_PARTITION, OLDEST_OF_PARTITION, OLDEST_OF_STATUS, BLOCKS_SINCE, NEWEST_FILTERED]
         .map(str::to_owned)
         .into_iter()
-        .chain((0..3).flat_map(|column| [next(column, true), next(column, false)]))
+        .chain((0..3).flat_map(|column| [next_value(column, true), next_value(column, false)]))
     {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let mut steps = statement.raw_query();
@@ -174,16 +176,16 @@ fn no_plan_scans_or_sorts() {
     }
 }
 
-/// A plan may say that it seeks, and read a million rows all the same: it is counted what is done.
+/// A plan that seeks may still read a million rows: the steps are counted.
 #[test]
-fn a_kind_is_passed_by_in_a_few_steps_however_large_it_is() {
+fn a_partition_is_skipped_in_a_few_steps_however_large_it_is() {
     let connection = database();
     insert(&connection, 1..2000);
     connection.execute_batch("UPDATE webhook_events SET status = 'processed', source = 'a', event_type = 'b'").unwrap();
-    let only = kinds(&connection, &Filter::default()).unwrap().unwrap();
+    let only = partitions(&connection, &Filter::default()).unwrap().unwrap();
     assert_eq!(only.len(), 1);
     for column in 0..3 {
-        let sql = next(column, false);
+        let sql = next_value(column, false);
         let mut statement = connection.prepare(&sql).unwrap();
         let values = ["processed", "a", "b"];
         let found = statement.query_row(rusqlite::params_from_iter(&values[..=column]), |_| Ok(()));

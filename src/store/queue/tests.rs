@@ -1,14 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
+
 use super::*;
 use crate::event::{Delivery, DeliveryId, Outcome};
-use crate::store::write_lock::{Priority, WriteLock};
-use crate::store::{Database, Ingest};
+use crate::store::write_lock::Priority;
+use crate::store::{Database, IMMEDIATELY, Ingest};
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_738_324_800_000);
 
@@ -30,7 +31,7 @@ fn deliver(ingest: &mut Ingest, id: &str) {
         dedup_window: None,
         received_at: NOW,
     };
-    assert!(ingest.store(vec![(delivery, ())], 0).iter().all(|verdict| verdict.is_ok()));
+    assert!(ingest.store(vec![(delivery, ())], 0).iter().all(Result::is_ok));
 }
 
 fn count(connection: &Connection, table: &str) -> i64 {
@@ -48,11 +49,11 @@ fn state(writer: &Writer) -> Vec<String> {
     statement.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
 }
 
-/// Has each of three items written, of which the second fails if it is to. While the first one is written, the receiver
-/// comes with a delivery. How many deliveries each item found there, and how many items were kept.
+/// Writes three items, of which the second fails if `fails`. While the first is written, the receiver stores a delivery.
+/// Returns how many deliveries each item found, and how many items were committed.
 fn write_three(fails: bool) -> (Vec<i64>, i64) {
     let (_directory, database) = database();
-    let writer = database.writer(Duration::ZERO).unwrap();
+    let writer = database.writer(Priority::Other, Duration::ZERO).unwrap();
     let (ingest, receiver) = (Cell::new(Some(database.ingest().unwrap())), Cell::new(None));
     let found = RefCell::new(Vec::new());
     let written = writer.write_each(&[1, 2, 3], |transaction, item| {
@@ -61,8 +62,8 @@ fn write_three(fails: bool) -> (Vec<i64>, i64) {
         if let Some(mut ingest) = ingest.take() {
             receiver.set(Some(thread::spawn(move || deliver(&mut ingest, "d-1"))));
             let begun = Instant::now();
-            while !writer.turns.is_urgent() {
-                assert!(begun.elapsed() < Duration::from_secs(10), "the receiver does not go before the others");
+            while !writer.write_lock.has_waiting_receiver() {
+                assert!(begun.elapsed() < Duration::from_secs(10), "the receiver does not get ahead of the others");
                 thread::yield_now();
             }
         }
@@ -74,37 +75,17 @@ fn write_three(fails: bool) -> (Vec<i64>, i64) {
 }
 
 #[test]
-fn a_batch_is_cut_short_for_the_receiver_and_goes_on_after_it() {
+fn a_transaction_is_cut_short_for_the_receiver_and_goes_on_after_it() {
     assert_eq!(write_three(false), (vec![0, 1, 1], 3));
 }
 
 #[test]
-fn after_an_error_in_a_batch_that_was_cut_short_what_was_committed_stays() {
+fn an_error_after_a_transaction_was_cut_short_leaves_what_was_committed() {
     assert_eq!(write_three(true), (vec![0, 1], 1));
 }
 
-/// A provider waits for the receiver, but what was acknowledged is to be done, too.
 #[test]
-fn a_receiver_that_never_pauses_lets_the_others_write_in_between() {
-    const TURNS: u32 = 100_000;
-    let (turns, taken) = (WriteLock::default(), AtomicU32::new(0));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while taken.load(Ordering::Relaxed) < TURNS {
-                let _turn = turns.take(Priority::Receiver);
-                taken.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        for _ in 0..100 {
-            let _turn = turns.take(Priority::Other);
-            assert!(taken.load(Ordering::Relaxed) < TURNS);
-        }
-        taken.store(TURNS, Ordering::Relaxed);
-    });
-}
-
-#[test]
-fn to_record_again_what_is_on_record_changes_nothing() {
+fn recording_an_attempt_twice_changes_nothing() {
     let (_directory, database) = database();
     let (mut ingest, mut queue) = (database.ingest().unwrap(), database.queue().unwrap());
     for n in 1..=4 {
@@ -120,11 +101,11 @@ fn to_record_again_what_is_on_record_changes_nothing() {
     let recorded = state(&queue.writer);
     assert_eq!(queue.record(&finished, &unclaimed, NOW).map(|()| state(&queue.writer)).unwrap(), recorded);
 
-    // Somebody has gone on meanwhile: the death is told, and what was done is to be done again.
+    // Meanwhile another worker reports the dead job, and a processed event was reopened.
     assert_eq!(queue.claim("team", 1, NOW).unwrap().len(), 1);
-    queue.writer.write(|transaction| reopen(transaction, EventId(1))).unwrap();
-    let gone_on = state(&queue.writer);
-    assert_eq!(queue.record(&finished, &unclaimed, NOW).map(|()| state(&queue.writer)).unwrap(), gone_on);
+    queue.writer.write(|transaction| events::reopen(transaction, EventId(1))).unwrap();
+    let moved_on = state(&queue.writer);
+    assert_eq!(queue.record(&finished, &unclaimed, NOW).map(|()| state(&queue.writer)).unwrap(), moved_on);
 }
 
 fn attempt(job: Job) -> Attempt {

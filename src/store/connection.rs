@@ -1,0 +1,92 @@
+//! SQLite connections: how a database is opened, and with which settings.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
+use super::error::{OpenError, StorageError};
+use super::migrate;
+use super::path::sibling;
+use super::wal::JOURNAL_LIMIT_BYTES;
+
+/// How long a command that only reads waits for the recovery that is due after a crash.
+const READER_BUSY: Duration = Duration::from_secs(5);
+
+/// Page cache of each connection. Rows are written once and read once; the operating system caches the rest.
+const CACHE_KIB: i64 = 512;
+
+/// Each connection stays in one thread, so SQLite need not lock it. The directory is added because SQLite takes a name that
+/// begins with `file:` for a URI.
+pub(super) fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(Path::new(".").join(path), mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+}
+
+/// Opens the database for `serve`, creates it where there is none, and brings its schema up to date.
+pub(super) fn open_or_create(path: &Path) -> Result<Connection, OpenError> {
+    refuse_emptied(path)?;
+    let mode = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let mut connection = connect(path, mode).map_err(StorageError::at(path))?;
+    migrate::refuse_newer(&connection, path)?;
+    use_wal(&connection).map_err(StorageError::at(path))?;
+    migrate::migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Opens a database that exists, for a command that only reads.
+pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
+    require(path)?;
+    let open = || {
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(READER_BUSY)?;
+        Ok(connection)
+    };
+    let connection = open().map_err(StorageError::at(path))?;
+    migrate::require_current(&connection, path)?;
+    Ok(connection)
+}
+
+/// Opens a database that exists for writing, with all settings, and as long a wait for other programs' locks.
+pub(super) fn open_for_writing(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(busy_timeout)?;
+    configure(&connection)?;
+    Ok(connection)
+}
+
+/// Errs unless there is a database, which commands do not create.
+pub(super) fn require(path: &Path) -> Result<(), OpenError> {
+    access(path, Access::READ_OK).map_err(|errno| match errno {
+        Errno::NOENT | Errno::NOTDIR => OpenError::Missing(path.to_owned()),
+        errno => OpenError::Hidden { path: path.to_owned(), error: errno.into() },
+    })
+}
+
+/// SQLite takes an empty file (or one of a single byte) for a new database, and deletes the WAL beside it, which may be the
+/// only copy of acknowledged deliveries.
+fn refuse_emptied(path: &Path) -> Result<(), StorageError> {
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+    if bytes(path) > 1 || bytes(&sibling(path, "-wal")) == 0 {
+        return Ok(());
+    }
+    let reason = "the file is empty or missing, but its -wal file is not".to_owned();
+    Err(StorageError::Damaged { path: path.to_owned(), reason })
+}
+
+/// Settings that are kept in the file.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(READER_BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    configure(connection)
+}
+
+/// Settings of one connection.
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "journal_size_limit", JOURNAL_LIMIT_BYTES)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?; // see `wal`
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)
+}

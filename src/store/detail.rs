@@ -1,0 +1,102 @@
+//! Everything that is known of one event.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::Serialize;
+
+use super::row::{bytes, string};
+use super::summary::{EVENTS, SUMMARY, Summary};
+use crate::event::EventId;
+
+#[derive(Debug)]
+pub struct Detail {
+    pub summary: Summary,
+    pub headers_json: String,
+    pub payload_json: String,
+    /// The exact bytes of the delivery, where `payload_json` is not them.
+    pub body: Option<Vec<u8>>,
+    pub jobs: Vec<JobDetail>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct JobDetail {
+    pub action: String,
+    /// The action whose dead job this job reports; empty for a job of the event itself.
+    pub dead_action: String,
+    pub state: String,
+    /// The action is paused: the job waits until somebody resumes it.
+    pub paused: bool,
+    pub attempts: Vec<AttemptDetail>,
+    pub last_error: Option<String>,
+    pub due_at_ms: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct AttemptDetail {
+    pub number: u32,
+    pub started_at: String,
+    pub duration_ms: i64,
+    pub outcome: String,
+    pub detail: String,
+}
+
+/// An event with its jobs and their attempts.
+pub(super) fn read(connection: &Connection, id: EventId) -> rusqlite::Result<Option<Detail>> {
+    let event = format!("SELECT {SUMMARY}, headers_json, payload_json, body FROM {EVENTS} WHERE id = ?1");
+    let detail = |row: &Row<'_>| {
+        Ok(Detail {
+            summary: Summary::of(row)?,
+            headers_json: string(row, 9)?,
+            payload_json: string(row, 10)?,
+            body: bytes(row, 11)?,
+            jobs: Vec::new(),
+        })
+    };
+    let Some(detail) = connection.query_row(&event, [id.0], detail).optional()? else { return Ok(None) };
+    Ok(Some(Detail { jobs: jobs(connection, id)?, ..detail }))
+}
+
+fn jobs(connection: &Connection, event: EventId) -> rusqlite::Result<Vec<JobDetail>> {
+    let mut statement = connection.prepare(
+        "SELECT action, dead_action, state, last_error, due_at_ms,
+         EXISTS (SELECT 1 FROM paused WHERE paused.action = jobs.action)
+         FROM jobs WHERE event_id = ?1 ORDER BY dead_action, action",
+    )?;
+    let job = |row: &Row<'_>| {
+        Ok(JobDetail {
+            action: row.get(0)?,
+            dead_action: row.get(1)?,
+            state: row.get(2)?,
+            last_error: row.get(3)?,
+            due_at_ms: row.get(4)?,
+            paused: row.get(5)?,
+            attempts: Vec::new(),
+        })
+    };
+    let mut jobs: Vec<JobDetail> = statement.query_map([event.0], job)?.collect::<rusqlite::Result<_>>()?;
+    for job in &mut jobs {
+        job.attempts = attempts(connection, event, &job.action, &job.dead_action)?;
+    }
+    Ok(jobs)
+}
+
+fn attempts(
+    connection: &Connection,
+    event: EventId,
+    action: &str,
+    dead_action: &str,
+) -> rusqlite::Result<Vec<AttemptDetail>> {
+    let mut statement = connection.prepare(
+        "SELECT number, started_at, duration_ms, outcome, detail FROM attempts
+         WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 ORDER BY number",
+    )?;
+    let attempt = |row: &Row<'_>| {
+        Ok(AttemptDetail {
+            number: row.get(0)?,
+            started_at: row.get(1)?,
+            duration_ms: row.get(2)?,
+            outcome: row.get(3)?,
+            detail: row.get(4)?,
+        })
+    };
+    statement.query_map((event.0, action, dead_action), attempt)?.collect()
+}

@@ -1,0 +1,93 @@
+//! Processing an event again: which of its jobs are queued, and whether it is routed instead.
+
+use rusqlite::{Connection, Transaction};
+
+use super::{events, jobs};
+use crate::event::EventId;
+
+/// Which jobs of an event are replayed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReplayOptions<'a> {
+    /// Only those of this action.
+    pub action: Option<&'a str>,
+    /// None that have succeeded, where none is dead either.
+    pub spares_succeeded: bool,
+}
+
+impl ReplayOptions<'_> {
+    fn ended_states(&self) -> &'static str {
+        if self.spares_succeeded { "'cancelled'" } else { "'succeeded', 'cancelled'" }
+    }
+}
+
+/// What [`replay`] does.
+enum ReplayScope {
+    /// It queues the dead jobs.
+    Dead,
+    /// It queues all jobs that have ended, as none is dead.
+    Ended,
+    /// The event has no jobs: it is routed.
+    Route,
+}
+
+/// Queues the dead jobs of an event again, or, where none is dead, all that have ended; of these, those that the options
+/// ask for. The retry policy counts their attempts from 1. An event without jobs is routed again. False if there was
+/// nothing to do.
+pub(super) fn replay(
+    transaction: &Transaction<'_>,
+    event: EventId,
+    options: &ReplayOptions<'_>,
+) -> rusqlite::Result<bool> {
+    let states = match replay_scope(transaction, event, options)? {
+        Some(ReplayScope::Dead) => "'dead'",
+        Some(ReplayScope::Ended) => options.ended_states(),
+        Some(ReplayScope::Route) => return events::reopen(transaction, event),
+        None => return Ok(false),
+    };
+    jobs::requeue(transaction, event, options.action, states)?;
+    events::reopen(transaction, event)
+}
+
+/// Whether [`replay`] would do anything.
+pub(super) fn is_replayable(
+    connection: &Connection,
+    event: EventId,
+    options: &ReplayOptions<'_>,
+) -> rusqlite::Result<bool> {
+    Ok(replay_scope(connection, event, options)?.is_some())
+}
+
+/// Queues the failed jobs of an event again, and reopens it: those that are dead, and those that were cancelled because
+/// another program has marked the event as failed. Where there are no jobs at all, it is routed again. False if there was
+/// nothing to do.
+pub(super) fn requeue_failed(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bool> {
+    let queued = jobs::requeue(transaction, event, None, "'dead', 'cancelled'")?;
+    let has_jobs = "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = '')";
+    if queued == 0 && transaction.prepare_cached(has_jobs)?.query_row([event.0], |row| row.get(0))? {
+        return Ok(false);
+    }
+    events::reopen(transaction, event)
+}
+
+/// `None` where there is nothing to do.
+fn replay_scope(
+    connection: &Connection,
+    event: EventId,
+    options: &ReplayOptions<'_>,
+) -> rusqlite::Result<Option<ReplayScope>> {
+    let has = |states: &str| -> rusqlite::Result<bool> {
+        connection
+            .prepare_cached(&format!(
+                "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
+                                AND (?2 IS NULL OR action = ?2) AND state IN ({states}))"
+            ))?
+            .query_row((event.0, options.action), |row| row.get(0))
+    };
+    if has("'dead'")? {
+        return Ok(Some(ReplayScope::Dead));
+    }
+    if has(options.ended_states())? {
+        return Ok(Some(ReplayScope::Ended));
+    }
+    Ok((options.action.is_none() && !has("'queued', 'running'")?).then_some(ReplayScope::Route))
+}

@@ -1,0 +1,195 @@
+//! How many of what, from [`counters`]: nothing here reads more than a few rows.
+
+mod times;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use serde::Serialize;
+
+use super::counters::{self, hour};
+use super::filesystem::Disk;
+use super::path::sibling;
+use crate::clock::Timestamp;
+use crate::event::Status;
+
+/// What [`hours`] returns, the current hour among them: as many as are kept.
+const HOURS: u32 = 24;
+
+#[derive(Debug, Serialize)]
+pub struct Stats {
+    pub events: StatusCounts,
+    /// Events that were ever stored, also those that were deleted since.
+    pub received: i64,
+    /// Deliveries that were stored already.
+    pub duplicates: i64,
+    /// When the oldest unprocessed event was received.
+    pub oldest_unprocessed: Option<String>,
+    /// In the order of their names.
+    pub sources: Vec<SourceStats>,
+    /// Those that ever had a job, or are paused; in the order of their names.
+    pub actions: Vec<ActionStats>,
+    #[serde(flatten)]
+    pub sizes: Sizes,
+}
+
+/// Events that are stored now, by status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StatusCounts {
+    pub unprocessed: i64,
+    pub processed: i64,
+    pub error: i64,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct SourceStats {
+    pub source: String,
+    pub received: i64,
+    pub duplicates: i64,
+    #[serde(flatten)]
+    pub events: StatusCounts,
+    /// When the oldest unprocessed event was received.
+    pub oldest_unprocessed: Option<String>,
+    pub last_received: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct ActionStats {
+    pub action: String,
+    /// Jobs that are queued or running.
+    pub pending: i64,
+    pub succeeded: i64,
+    pub dead: i64,
+    pub cancelled: i64,
+    /// When the event of the oldest queued job was received. Beyond some thousand postponed jobs: of those that are due
+    /// first.
+    pub oldest_pending: Option<String>,
+    pub paused: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Sizes {
+    pub database_bytes: u64,
+    /// The part of the database file that is free for new events.
+    pub reusable_bytes: u64,
+    pub wal_bytes: u64,
+    /// On the disk of the database; `None` where the file system cannot be asked.
+    pub disk_free_bytes: Option<u64>,
+}
+
+/// One hour of the past day, over all sources.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HourStats {
+    /// Its beginning: `2025-01-31T12:00:00+00:00`.
+    pub hour: String,
+    pub received: i64,
+    pub duplicates: i64,
+    /// Events that came into the status `error`.
+    pub failed: i64,
+}
+
+pub(super) fn hours(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<HourStats>> {
+    let counts: BTreeMap<(String, String), i64> =
+        counters::read(connection, "hour")?.into_iter().map(|(name, what, count)| ((name, what), count)).collect();
+    let count = |name: &str, what: &str| counts.get(&(name.to_owned(), what.to_owned())).copied().unwrap_or(0);
+    let hour_of = |ago: u32| {
+        let name = hour(now.minus(Duration::from_secs(3600) * ago));
+        let [received, duplicates, failed] = ["received", "duplicates", "failed"].map(|what| count(&name, what));
+        HourStats { hour: format!("{name}:00:00+00:00"), received, duplicates, failed }
+    };
+    Ok((0..HOURS).rev().map(hour_of).collect())
+}
+
+/// Without the sizes that only the file system knows.
+pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
+    let sources = sources(connection)?;
+    let sum = |count: fn(&SourceStats) -> i64| sources.iter().map(count).sum();
+    let oldest = sources.iter().filter_map(|source| source.oldest_unprocessed.as_ref()).min();
+    Ok(Stats {
+        events: StatusCounts {
+            unprocessed: sum(|source| source.events.unprocessed),
+            processed: sum(|source| source.events.processed),
+            error: sum(|source| source.events.error),
+        },
+        received: sum(|source| source.received),
+        duplicates: sum(|source| source.duplicates),
+        oldest_unprocessed: oldest.cloned(),
+        actions: actions(connection)?,
+        sizes: sizes(connection)?,
+        sources,
+    })
+}
+
+fn sources(connection: &Connection) -> rusqlite::Result<Vec<SourceStats>> {
+    let mut sources: BTreeMap<String, SourceStats> = BTreeMap::new();
+    for (name, what, count) in counters::read(connection, "source")? {
+        let source = sources.entry(name).or_default();
+        match what.as_str() {
+            "received" => source.received = count,
+            _ => source.duplicates = count,
+        }
+    }
+    for (name, what, count) in counters::read(connection, "status")? {
+        let events = &mut sources.entry(name).or_default().events;
+        match Status::parse(&what) {
+            Some(Status::Unprocessed) => events.unprocessed = count,
+            Some(Status::Processed) => events.processed = count,
+            Some(Status::Error) => events.error = count,
+            None => {}
+        }
+    }
+    let named = |(source, stats)| SourceStats { source, ..stats };
+    let mut sources: Vec<SourceStats> = sources.into_iter().map(named).collect();
+    for source in &mut sources {
+        source.oldest_unprocessed = times::oldest_unprocessed(connection, &source.source)?;
+        source.last_received = times::last_received(connection, &source.source)?;
+    }
+    Ok(sources)
+}
+
+fn actions(connection: &Connection) -> rusqlite::Result<Vec<ActionStats>> {
+    let mut actions: BTreeMap<String, ActionStats> = BTreeMap::new();
+    for (name, what, count) in counters::read(connection, "action")? {
+        let action = actions.entry(name).or_default();
+        match what.as_str() {
+            "open" => action.pending = count,
+            "succeeded" => action.succeeded = count,
+            "dead" => action.dead = count,
+            _ => action.cancelled = count,
+        }
+    }
+    let mut paused = connection.prepare_cached("SELECT action FROM paused")?;
+    for name in paused.query_map([], |row| row.get(0))? {
+        actions.entry(name?).or_default().paused = true;
+    }
+    let named = |(action, stats)| ActionStats { action, ..stats };
+    let mut actions: Vec<ActionStats> = actions.into_iter().map(named).collect();
+    for action in &mut actions {
+        action.oldest_pending = times::oldest_pending(connection, &action.action)?;
+    }
+    Ok(actions)
+}
+
+fn sizes(connection: &Connection) -> rusqlite::Result<Sizes> {
+    let pragma = |name: &str| -> rusqlite::Result<u64> {
+        let value: i64 = connection.pragma_query_value(None, name, |row| row.get(0))?;
+        Ok(value.unsigned_abs())
+    };
+    let page_bytes = pragma("page_size")?;
+    Ok(Sizes {
+        database_bytes: pragma("page_count")? * page_bytes,
+        reusable_bytes: pragma("freelist_count")? * page_bytes,
+        ..Sizes::default()
+    })
+}
+
+impl Sizes {
+    /// Adds what the file system knows of the database at `path`, with all links resolved. The database file itself is not
+    /// opened: closing it would drop SQLite's locks.
+    pub(super) fn add_files(&mut self, path: &Path) {
+        self.wal_bytes = std::fs::metadata(sibling(path, "-wal")).map_or(0, |file| file.len());
+        self.disk_free_bytes = Disk::of(path).map(|disk| disk.free_bytes);
+    }
+}

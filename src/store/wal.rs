@@ -1,0 +1,63 @@
+//! How long the WAL may get, and who shortens it.
+//!
+//! SQLite's automatic checkpoint runs within a commit, under the write lock, so that the receiver would wait for two more
+//! syncs of the disk. It is off; instead every thread but the receiver calls [`shorten`] after it has written.
+
+use rusqlite::{Connection, Row};
+
+use super::write_lock::{Priority, WriteLock};
+
+/// The WAL is cut back to this size after a checkpoint; otherwise it would stay as long as one burst made it.
+pub(super) const JOURNAL_LIMIT_BYTES: i64 = 8 << 20;
+
+/// Pages in the WAL before they are copied into the database file: half of SQLite's default. More would keep the disk busy
+/// for so long at a time that the receiver's syncs wait noticeably; fewer would write the same page to the card more often.
+const CHECKPOINT_PAGES: i64 = 500;
+
+/// From this length on, the WAL is made to restart at its beginning: about [`JOURNAL_LIMIT_BYTES`], in pages of 4 KiB.
+const RESTART_PAGES: i64 = 2000;
+
+/// From this length on the receiver, too, waits for that: while it writes without a pause, there is no other moment.
+const MAX_PAGES: i64 = 2 * RESTART_PAGES;
+
+/// The length of the WAL, and how much of it is in the database file.
+struct Wal {
+    pages: i64,
+    checkpointed: i64,
+}
+
+impl Wal {
+    fn waiting_pages(&self) -> i64 {
+        self.pages - self.checkpointed
+    }
+}
+
+/// Copies the pages in the WAL into the database file, if they are many. Others write meanwhile; only the last pages, which
+/// keep the WAL from restarting, are copied under the write lock.
+pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> rusqlite::Result<()> {
+    if checkpoint(connection, "NOOP")?.waiting_pages() < CHECKPOINT_PAGES {
+        return Ok(());
+    }
+    if checkpoint(connection, "PASSIVE")?.pages < RESTART_PAGES {
+        return Ok(());
+    }
+    let others = write_lock.lock_out_others();
+    checkpoint(connection, "PASSIVE")?;
+    let wal = checkpoint(connection, "NOOP")?;
+    drop(others);
+    if wal.waiting_pages() > 0 && wal.pages >= MAX_PAGES {
+        let _guard = write_lock.acquire(Priority::Other);
+        checkpoint(connection, "PASSIVE")?;
+    }
+    Ok(())
+}
+
+/// Copies everything into the database file, and makes the WAL empty.
+pub(super) fn truncate(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Wal> {
+    let wal = |row: &Row<'_>| Ok(Wal { pages: row.get(1)?, checkpointed: row.get(2)? });
+    connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], wal)
+}

@@ -1,0 +1,127 @@
+//! Write transactions of one thread.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::connection::{open_for_writing, open_read_only, require};
+use super::error::{OpenError, Result, StorageError, is_busy};
+use super::write_lock::{Priority, WriteGuard, WriteLock};
+use super::{migrate, wal};
+
+/// How long the receiver waits for another program that holds SQLite's lock, before the sender is told to come again.
+/// Providers give up after a few seconds.
+pub(super) const RECEIVER_BUSY: Duration = Duration::from_secs(1);
+
+/// How long the other writers of `serve` wait: nothing but their own work is delayed.
+pub(super) const WORKER_BUSY: Duration = Duration::from_secs(5);
+
+/// How long of its wait a writer keeps the write lock, before it queues for it again: while another program holds SQLite's
+/// lock, the last in the queue waits this long for each writer before it.
+const GUARD_BUSY: Duration = Duration::from_millis(20);
+
+/// One thread's connection for writing.
+pub(super) struct Writer {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) write_lock: Arc<WriteLock>,
+    priority: Priority,
+    /// How long it waits for another program's lock in all.
+    busy_timeout: Duration,
+}
+
+impl Writer {
+    /// For a thread of `serve`; `write_lock` is the one that its threads share.
+    pub(super) fn open(
+        path: &Path,
+        write_lock: &Arc<WriteLock>,
+        priority: Priority,
+        busy_timeout: Duration,
+    ) -> Result<Writer> {
+        let connection = open_for_writing(path, GUARD_BUSY).map_err(StorageError::at(path))?;
+        let write_lock = Arc::clone(write_lock);
+        Ok(Writer { path: path.to_owned(), connection, write_lock, priority, busy_timeout })
+    }
+
+    /// For a command, beside a `serve` that may run. The database must exist.
+    pub(super) fn open_for_command(path: &Path, busy_timeout: Duration) -> Result<Writer, OpenError> {
+        require(path)?;
+        let connection = open_for_writing(path, WORKER_BUSY).map_err(StorageError::at(path))?;
+        migrate::require_current(&connection, path)?;
+        // In many short waits: SQLite asks for a lock less and less often, and a `serve` under load leaves it free for
+        // moments only.
+        connection.busy_timeout(GUARD_BUSY).map_err(StorageError::at(path))?;
+        Ok(Writer::alone(path, connection, busy_timeout))
+    }
+
+    /// For a command that reads what another run of it would write.
+    pub(super) fn open_read_only(path: &Path) -> Result<Writer, OpenError> {
+        Ok(Writer::alone(path, open_read_only(path)?, WORKER_BUSY))
+    }
+
+    fn alone(path: &Path, connection: Connection, busy_timeout: Duration) -> Writer {
+        let write_lock = Arc::default();
+        Writer { path: path.to_owned(), connection, write_lock, priority: Priority::Other, busy_timeout }
+    }
+
+    /// Reads outside of a transaction.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        work(&self.connection).map_err(StorageError::at(&self.path))
+    }
+
+    /// Runs `work` in a write transaction under the write lock, and commits it. Returns only after the commit is durable.
+    pub(super) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        let write = || {
+            let (_guard, transaction) = self.begin()?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        write().map_err(StorageError::at(&self.path))
+    }
+
+    /// Runs `work` for each of `items`, in transactions that go on until the receiver waits for the write lock: a provider
+    /// waits for the receiver, and for these items no one does. What was committed before an error stays.
+    pub(super) fn write_each<T>(
+        &self,
+        items: &[T],
+        work: impl Fn(&Transaction<'_>, &T) -> rusqlite::Result<()>,
+    ) -> Result<()> {
+        let mut items = items.iter();
+        while !items.as_slice().is_empty() {
+            self.write(|transaction| {
+                for item in items.by_ref() {
+                    work(transaction, item)?;
+                    if self.write_lock.has_waiting_receiver() {
+                        break;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The write lock, and a write transaction. While another program holds SQLite's lock, the write lock is released to
+    /// the next in the queue again and again.
+    fn begin(&self) -> rusqlite::Result<(WriteGuard<'_>, Transaction<'_>)> {
+        let begun = Instant::now();
+        loop {
+            let guard = self.write_lock.acquire(self.priority);
+            match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
+                Err(error) if is_busy(&error) && begun.elapsed() < self.busy_timeout => {}
+                transaction => return Ok((guard, transaction?)),
+            }
+        }
+    }
+
+    /// Keeps the WAL short. As with SQLite's own checkpoints nothing is lost where that fails, and the next commit reports
+    /// what is wrong with the disk.
+    pub(super) fn checkpoint(&self) {
+        if let Err(error) = wal::shorten(&self.connection, &self.write_lock) {
+            log::debug!("the WAL stays as long as it is: {error}");
+        }
+    }
+}
