@@ -44,6 +44,7 @@ mod cidr;
 mod clock;
 mod json;
 mod log;
+mod shell;
 mod stop;
 mod suggest;
 
