@@ -47,6 +47,7 @@ mod digest;
 mod json;
 mod manual;
 mod secret;
+mod shell;
 mod stop;
 mod suggest;
 mod systemd;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::config::{Config, DEFAULT_LISTEN, Origin, SYSTEM_CONFIG, Source};
 use crate::provider::Verification;
 use crate::secret::SecretRef;
+use crate::shell::word;
 
 /// The program's name in `PATH`.
 const PROGRAM: &str = "hookbox";
@@ -100,22 +101,5 @@ fn variable(source: &Source) -> Option<String> {
     match source.verification.secrets().first() {
         Some(SecretRef::Env(name)) => Some(name.clone()),
         _ => None,
-    }
-}
-
-/// Quotes `text` as one word of a shell.
-fn word(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
-    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_is_quoted_where_a_shell_would_read_it_otherwise() {
-        assert_eq!(word("/etc/hook-box_1.toml"), "/etc/hook-box_1.toml");
-        assert_eq!(word("/my files/it's"), r"'/my files/it'\''s'");
     }
 }

@@ -26,7 +26,7 @@ const MAX_ANSWER_BYTES: u64 = 4 << 10;
 pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let source = config.sources.get(&args.source).ok_or_else(|| unknown_source(config, &args.source))?;
     let key = key_of(source, env)?;
-    let url = args.url.clone().map_or_else(|| url_of(config, source), Ok)?;
+    let url = args.url.clone().map_or_else(|| url_of_source(config, source), Ok)?;
     let id = args.delivery_id.clone().unwrap_or_else(digest::uuid);
     let event_type = args.event_type.clone().unwrap_or_else(|| source.verifier.preset.sample.event_type.to_owned());
     let delivery = TestDelivery {
@@ -79,9 +79,9 @@ fn with_query(url: &str, pairs: &[(String, String)]) -> String {
     format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' })
 }
 
-fn url_of(config: &Config, source: &Source) -> Result<String, Failure> {
+fn url_of_source(config: &Config, source: &Source) -> Result<String, Failure> {
     match &config.listen {
-        Listen::Tcp(address) => Ok(format!("http://{}{}", to_connect_to(address), source.path())),
+        Listen::Tcp(address) => Ok(url_of(address, &source.path())),
         Listen::Unix(path) => Err(Failure::usage(format!(
             "this config listens on the Unix socket {}: say with --url where the proxy before it listens",
             path.display()
@@ -89,9 +89,10 @@ fn url_of(config: &Config, source: &Source) -> Result<String, Failure> {
     }
 }
 
-/// Where a listener is reached from this machine: an address that stands for every interface is nothing to connect to.
-pub(super) fn to_connect_to(address: &str) -> String {
-    address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
+/// The URL of a path at a listener of this machine. The address for all interfaces is no destination, so it becomes that of
+/// the loopback.
+pub(super) fn url_of(address: &str, path: &str) -> String {
+    format!("http://{}{path}", address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:"))
 }
 
 fn body_of(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -2,7 +2,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use super::*;
-use crate::cli::commands::{self, COMMANDS, COMMON_OPTIONS, CommandSpec, OptionSpec, Value};
+use crate::cli::commands::{self, COMMANDS, COMMON_OPTIONS, CommandSpec, Count, OptionSpec, Value};
 
 fn parse(line: &str) -> Result<Args, UsageError> {
     Args::parse(line.split_whitespace().map(OsString::from))
@@ -234,10 +234,11 @@ fn given(option: &OptionSpec) -> String {
 
 /// The arguments that a command needs, and what else an option needs to make sense.
 fn needed_beside(command: &CommandSpec, option: &str) -> String {
-    match (command.name, option) {
-        ("check", "source" | "type") => "--file f".to_owned(),
-        _ => command.arguments.iter().filter(|argument| !argument.missing.is_empty()).map(|_| "1 ").collect(),
+    if command.name == "check" && matches!(option, "source" | "type") {
+        return "--file f".to_owned();
     }
+    let needed = command.arguments.iter().filter(|argument| argument.count != Count::AtMostOnce);
+    needed.map(|argument| format!("{} ", argument.value.choices().first().unwrap_or(&"1"))).collect()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{brief, filled};
 use crate::cli::commands::{COMMANDS, COMMON_OPTIONS, CommandSpec, Count, OptionSpec, Value};
+use crate::shell::word;
 
 const TEMPLATE: &str = r#"#compdef hookbox
 # Completions of hookbox for zsh: put this as _hookbox into a directory of $fpath, or write into ~/.zshrc after compinit:
@@ -39,7 +40,7 @@ fi
 pub(super) fn script() -> String {
     let indented =
         |lines: Vec<String>| lines.iter().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n");
-    let commands = COMMANDS.iter().map(|command| quoted(&format!("{}:{}", command.name, command.summary)));
+    let commands = COMMANDS.iter().map(|command| word(&format!("{}:{}", command.name, command.summary)));
     let parts = [
         ("@COMMON", indented(COMMON_OPTIONS.iter().map(option).collect())),
         ("@COMMANDS", indented(commands.collect())),
@@ -52,7 +53,7 @@ fn command(command: &CommandSpec) -> String {
     let options = command.options.iter().map(option);
     let arguments = command.arguments.iter().map(|argument| {
         let position = if argument.count == Count::Several { "*" } else { "" };
-        quoted(&format!("{position}:{}", value(argument.value)))
+        word(&format!("{position}:{}", value(argument.value)))
     });
     let specs: String = options.chain(arguments).map(|spec| format!(" {spec}")).collect();
     format!("                {}) _arguments $common{specs} ;;", command.name)
@@ -64,8 +65,8 @@ fn option(option: &OptionSpec) -> String {
     let (equals, value) = option.value.map_or(("", String::new()), |it| ("=", format!(":{}", value(it))));
     let long = format!("--{}", option.long);
     match option.short {
-        None => quoted(&format!("{long}{equals}[{help}]{value}")),
-        Some(short) => format!("'(-{short} {long})'{{-{short},{long}}}{}", quoted(&format!("[{help}]{value}"))),
+        None => word(&format!("{long}{equals}[{help}]{value}")),
+        Some(short) => format!("'(-{short} {long})'{{-{short},{long}}}{}", word(&format!("[{help}]{value}"))),
     }
 }
 
@@ -77,8 +78,4 @@ fn value(value: Value) -> String {
         _ => format!("({})", value.choices().join(" ")),
     };
     format!("{}:{action}", value.name())
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

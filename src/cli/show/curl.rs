@@ -1,12 +1,13 @@
 //! An event as a command that sends it again.
 
-use crate::cli::send::to_connect_to;
-use crate::cli::table::is_invisible;
+use crate::cli::send::url_of;
+use crate::cli::table;
 use crate::client::{forwarded_fields, redacted_names};
 use crate::config::{Config, PATH_PREFIX};
 use crate::digest;
 use crate::event::{Event, EventId};
 use crate::listen::Listen;
+use crate::shell;
 use crate::store::Detail;
 
 /// The longest body that is written as an argument: Linux takes 128 KiB of one, and each quote in it takes four bytes.
@@ -23,7 +24,7 @@ pub(super) fn command(config: &Config, event: &Detail) -> String {
     for name in redacted_names(&event) {
         notes.push_str(&format!("# missing: {} carried a secret and was not stored\n", quoted(&name)));
     }
-    let mut words = place(&config.listen, &event.source);
+    let mut words = destination(&config.listen, &event.source);
     let mut has_type = false;
     for (name, value) in forwarded_fields(&event) {
         let Ok(value) = value.to_str() else {
@@ -51,13 +52,14 @@ pub(super) fn command(config: &Config, event: &Detail) -> String {
     }
 }
 
-/// Where the source of that name takes deliveries.
-fn place(listen: &Listen, source: &str) -> Vec<String> {
+/// The address at which the source of that name accepts deliveries.
+fn destination(listen: &Listen, source: &str) -> Vec<String> {
+    let path = format!("{PATH_PREFIX}{source}");
     match listen {
-        Listen::Tcp(address) => vec![quoted(&format!("http://{}{PATH_PREFIX}{source}", to_connect_to(address)))],
-        Listen::Unix(path) => vec![
-            quoted(&format!("http://localhost{PATH_PREFIX}{source}")),
-            format!("--unix-socket {}", quoted(&path.display().to_string())),
+        Listen::Tcp(address) => vec![quoted(&url_of(address, &path))],
+        Listen::Unix(socket) => vec![
+            quoted(&url_of("localhost", &path)),
+            format!("--unix-socket {}", quoted(&socket.display().to_string())),
         ],
     }
 }
@@ -79,30 +81,18 @@ fn as_event(detail: &Detail) -> Event {
 /// Short text that a terminal shows as it is; anything else would be changed on its way through a screen and a shell.
 fn as_argument(body: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(body).ok().filter(|text| text.len() <= MAX_ARGUMENT_BYTES)?;
-    let is_plain = text.chars().all(|c| c == '\n' || c == '\t' || !is_invisible(c));
-    is_plain.then_some(text)
+    (table::lines(text) == text).then_some(text)
 }
 
-/// One word of a shell, whatever is in it.
+/// A word that shows itself on a terminal as it is.
 fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace(is_invisible_in_a_word, "?").replace('\'', r"'\''"))
-}
-
-fn is_invisible_in_a_word(c: char) -> bool {
-    c != '\n' && c != '\t' && is_invisible(c)
+    shell::word(&table::lines(text))
 }
 
 fn base64_lines(bytes: &[u8]) -> String {
     let encoded = digest::base64(bytes);
-    let mut rest = encoded.as_str();
-    let mut lines = String::new();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(BASE64_COLUMNS));
-        lines.push_str(line);
-        lines.push('\n');
-        rest = after;
-    }
-    lines
+    let lines = encoded.as_bytes().chunks(BASE64_COLUMNS);
+    lines.map(|line| String::from_utf8_lossy(line) + "\n").collect()
 }
 
 #[cfg(test)]
@@ -110,8 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_stays_one_word() {
-        assert_eq!(quoted("it's $HOME `id` \\ \"x\" !"), r#"'it'\''s $HOME `id` \ "x" !'"#);
+    fn a_word_moves_no_cursor() {
         assert_eq!(quoted("a\r\u{1b}[2J"), "'a??[2J'");
     }
 
