@@ -94,14 +94,14 @@ impl Watchdog {
 
     /// One question may wait as long as there is patience: it is answered in turn, and a second one later than it.
     fn await_life(&self) -> Result<(), Unanswered> {
-        let before = self.liveness.beats();
+        let before = self.liveness.snapshot();
         let deadline = Instant::now() + self.patience;
         loop {
             match self.ask(deadline.saturating_duration_since(Instant::now())) {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.is_set() => return Ok(()),
                 Err(error) if Instant::now() + self.ask_again_after >= deadline => {
-                    let is_alive = has_life(before, self.liveness.beats(), waits_for_disk);
+                    let is_alive = has_life(before, self.liveness.snapshot(), waits_for_disk);
                     return if is_alive { Ok(()) } else { Err(Unanswered(self.patience, error)) };
                 }
                 Err(_) => self.waker.wait(self.ask_again_after),
@@ -123,7 +123,7 @@ impl Watchdog {
 
 /// The question itself beats once it is let in, and then somebody waits for the receiver: so nothing that hangs looks alive.
 fn has_life(before: Snapshot, now: Snapshot, waits_for_disk: impl FnOnce() -> bool) -> bool {
-    let is_door_open = now.local_address != before.local_address;
+    let is_door_open = now.accept_attempts != before.accept_attempts;
     let is_receiver_busy = now.answers != before.answers || !now.is_awaited;
     is_door_open && (is_receiver_busy || waits_for_disk())
 }
@@ -229,12 +229,12 @@ mod tests {
 
     #[test]
     fn what_shows_life_in_the_place_of_an_answer() {
-        let before = Snapshot { local_address: 1, answers: 1, is_awaited: false };
-        let silent = Snapshot { local_address: 2, is_awaited: true, ..before };
+        let before = Snapshot { accept_attempts: 1, answers: 1, is_awaited: false };
+        let silent = Snapshot { accept_attempts: 2, is_awaited: true, ..before };
         let table = [
             ("nobody was let in", before, true, false),
             ("only those are served who are in", Snapshot { answers: 9, ..before }, true, false),
-            ("a crowd that says nothing", Snapshot { local_address: 9, ..before }, false, true),
+            ("a crowd that says nothing", Snapshot { accept_attempts: 9, ..before }, false, true),
             ("a crowd that is answered", Snapshot { answers: 9, ..silent }, false, true),
             ("a receiver that hangs", silent, false, false),
             ("a slow disk", silent, true, true),
