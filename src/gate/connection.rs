@@ -11,20 +11,27 @@
 //! The end of input closes the connection while a request is read. Later it is ignored: a client that has shut down
 //! writing may still read.
 
-mod state;
-
 use super::blocks::{Blocks, Budget};
+use super::body::Decoder;
+use super::head::{self, Head, MAX_HEAD_BYTES};
 use super::limits::Timeouts;
-use super::refusal::Refusal;
+use super::refusal::{CONTINUE, Refusal};
 use super::traffic::Traffic;
 use super::upstream::response::Answer;
 use crate::listen::Stream;
+use crate::log::rate_limited;
+use log::Level;
 use rustix::event::PollFlags;
-use state::{Client, Next, ReadingHead, State};
-use std::io;
+use std::io::{self, Read, Write};
+use std::mem;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Closing with unread input resets the connection, and the reset destroys the response. As much as this is discarded to
+/// avoid that.
+const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
 /// Unique, so that a late response cannot reach another connection. In the order of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,14 +59,6 @@ pub struct Request {
     pub is_head: bool,
 }
 
-/// What one step of a connection has led to.
-#[derive(Debug)]
-pub enum Progress {
-    Pending,
-    Complete(Request),
-    Closed,
-}
-
 /// The order of eviction, least loss first; within a rank the oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EvictionRank {
@@ -76,14 +75,73 @@ pub struct Connection {
     state: Option<State>,
 }
 
+/// The part of a connection that outlives its states.
+struct Client {
+    id: ConnectionId,
+    stream: Stream,
+    peer: String,
+    /// Bytes that were read and belong to no request yet.
+    input: Vec<u8>,
+    /// When the current state was entered, or in [`ReadingHead`] the first byte of the request was read.
+    since: Instant,
+    deadline: Instant,
+}
+
+/// The state after a step; `None` closes the connection.
+type Next = Option<State>;
+
+enum State {
+    ReadingHead(ReadingHead),
+    ReadingBody(Box<ReadingBody>),
+    Waiting(Waiting),
+    Sending(Sending),
+    Lingering(Lingering),
+}
+
+/// Waiting for a request, or reading its head into [`Client::input`].
+#[derive(Default)]
+struct ReadingHead {
+    checked_bytes: usize,
+}
+
+struct ReadingBody {
+    head: Head,
+    decoder: Decoder,
+    blocks: Blocks,
+}
+
+/// The request is complete, and its response is not.
+struct Waiting {
+    /// Until the event loop takes it.
+    request: Option<Request>,
+    closes: bool,
+    has_body: bool,
+}
+
+struct Sending {
+    output: Vec<u8>,
+    sent_bytes: usize,
+    closes: bool,
+}
+
+/// The lingering close: writing is shut down, and input is discarded until the client closes.
+struct Lingering {
+    discarded_bytes: usize,
+}
+
 impl Connection {
     pub fn new(id: ConnectionId, stream: Stream, peer: String, context: &Context) -> Connection {
-        let state = Some(State::ReadingHead(ReadingHead::default()));
-        Connection { client: Client::new(id, stream, peer, context), state }
+        let (since, deadline) = (context.now, context.now + context.timeouts.request);
+        let client = Client { id, stream, peer, input: Vec::new(), since, deadline };
+        Connection { client, state: Some(State::ReadingHead(ReadingHead::default())) }
     }
 
     pub fn deadline(&self) -> Instant {
         self.client.deadline
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.state.is_none()
     }
 
     pub fn is_waiting(&self) -> bool {
@@ -99,6 +157,14 @@ impl Connection {
         match &self.state {
             Some(State::ReadingBody(body)) => body.blocks.held_bytes(),
             _ => 0,
+        }
+    }
+
+    /// The request, once, when it has become complete.
+    pub fn take_request(&mut self) -> Option<Request> {
+        match &mut self.state {
+            Some(State::Waiting(waiting)) => waiting.request.take(),
+            _ => None,
         }
     }
 
@@ -127,75 +193,216 @@ impl Connection {
     }
 
     /// The socket is ready for its [`Connection::interest`]. `scratch` has [`READ_BYTES`](super::body::READ_BYTES).
-    pub fn ready(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
-        self.step(|state, client| match state {
+    pub fn ready(&mut self, context: &Context, scratch: &mut [u8]) {
+        let client = &mut self.client;
+        self.state = self.state.take().and_then(|state| match state {
             State::ReadingHead(head) => head.read(client, context, scratch),
             State::ReadingBody(body) => body.read(client, context, scratch),
-            State::Waiting(_) => Next::Poll(state),
+            State::Waiting(_) => Some(state),
             State::Sending(response) => response.send(client, context),
             State::Lingering(linger) => linger.discard(client, scratch),
-        })
+        });
     }
 
     /// The deadline has passed. The event loop itself refuses a request that waits for its response.
-    pub fn expire(&mut self, context: &Context) -> Progress {
+    pub fn expire(&mut self, context: &Context) {
         if self.is_idle() || matches!(self.state, Some(State::Lingering(_))) {
-            return self.close();
+            self.state = None;
+            return;
         }
         context.traffic.late.add(1);
         match self.state {
             Some(State::ReadingHead(_) | State::ReadingBody(_)) => self.refuse(Refusal::NotInTime, context),
-            _ => self.close(),
+            _ => self.state = None,
         }
     }
 
     /// The gate is stopping: closes an idle connection, unless a request has just arrived. On a young connection a request
     /// may be on its way, so that it gets a short new deadline instead.
-    pub fn drain(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
+    pub fn drain(&mut self, context: &Context, scratch: &mut [u8]) {
+        if self.is_idle() {
+            self.ready(context, scratch);
+        }
         if !self.is_idle() {
-            return Progress::Pending;
+            return;
         }
-        let progress = self.ready(context, scratch);
-        if !self.is_idle() {
-            return progress;
+        if self.client.is_younger_than(context.timeouts.drain, context) {
+            self.client.deadline = context.now + context.timeouts.drain;
+        } else {
+            self.state = None;
         }
-        if !self.client.is_younger_than(context.timeouts.drain, context) {
-            return self.close();
+    }
+
+    /// Upstream has responded. Ignored unless the connection waits for that.
+    pub fn answer(&mut self, response: &Answer, context: &Context) {
+        self.state = match self.state.take() {
+            Some(State::Waiting(waiting)) => waiting.answer(response, &mut self.client, context),
+            other => other,
+        };
+    }
+
+    /// Responds without upstream, and closes. Further input is not parsed.
+    pub fn refuse(&mut self, refusal: Refusal, context: &Context) {
+        self.state = self.client.refuse(refusal, context);
+    }
+}
+
+impl Client {
+    fn has_begun_request(&self) -> bool {
+        head::has_begun(&self.input)
+    }
+
+    fn is_younger_than(&self, age: Duration, context: &Context) -> bool {
+        context.now < self.since + age
+    }
+
+    fn refuse(&mut self, refusal: Refusal, context: &Context) -> Next {
+        context.traffic.note_refusal(refusal);
+        let text = refusal.text();
+        rate_limited(Level::Warn, "", text, format_args!("refused a request from {}: {text}", self.peer));
+        self.input = Vec::new();
+        Sending::start(refusal.to_bytes(), true, self, context)
+    }
+
+    fn start_timeout(&mut self, timeout: Duration, context: &Context) {
+        self.since = context.now;
+        self.deadline = context.now + timeout;
+    }
+
+    /// The number of bytes read, 0 if there are none now. `None` at the end of input.
+    fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        match self.stream.read(buffer) {
+            Ok(0) => None,
+            result => transferred(result),
         }
-        self.client.deadline = context.now + context.timeouts.drain;
-        Progress::Pending
     }
 
-    /// Sends the upstream response. Ignored unless the connection waits for one.
-    pub fn answer(&mut self, response: &Answer, context: &Context) -> Progress {
-        self.step(|state, client| match state {
-            State::Waiting(waiting) => waiting.answer(response, client, context),
-            _ => Next::Poll(state),
-        })
+    /// The number of bytes written, 0 if there is no room now. `None` if the client is gone.
+    fn write(&mut self, bytes: &[u8]) -> Option<usize> {
+        transferred(self.stream.write(bytes))
+    }
+}
+
+fn transferred(result: io::Result<usize>) -> Option<usize> {
+    result.or_else(|error| if is_transient(&error) { Ok(0) } else { Err(error) }).ok()
+}
+
+impl ReadingHead {
+    /// After a response. The next request may have been read already (pipelining).
+    fn start(client: &mut Client, context: &Context) -> Next {
+        let timeouts = &context.timeouts;
+        client.start_timeout(if client.has_begun_request() { timeouts.request } else { timeouts.idle }, context);
+        ReadingHead::default().parse(client, context)
     }
 
-    /// Sends the gate's own response, and closes. Further input is not parsed.
-    pub fn refuse(&mut self, refusal: Refusal, context: &Context) -> Progress {
-        self.step(|_, client| client.refuse(refusal, context))
+    fn read(self, client: &mut Client, context: &Context, scratch: &mut [u8]) -> Next {
+        let room_bytes = MAX_HEAD_BYTES - client.input.len();
+        let read_bytes = client.read(&mut scratch[..room_bytes])?;
+        if read_bytes == 0 {
+            return Some(State::ReadingHead(self));
+        }
+        if !client.has_begun_request() {
+            client.start_timeout(context.timeouts.request, context);
+        }
+        client.input.extend_from_slice(&scratch[..read_bytes]);
+        self.parse(client, context)
     }
 
-    fn close(&mut self) -> Progress {
-        self.step(|_, _| Next::Close)
+    fn parse(mut self, client: &mut Client, context: &Context) -> Next {
+        match self.take_head(&mut client.input, context.max_body_bytes) {
+            Ok(Some(head)) => ReadingBody::start(head, client, context),
+            Ok(None) => Some(State::ReadingHead(self)),
+            Err(refusal) => client.refuse(refusal, context),
+        }
     }
 
-    fn step(&mut self, take: impl FnOnce(State, &mut Client) -> Next) -> Progress {
-        let Some(state) = self.state.take() else { return Progress::Closed };
-        match take(state, &mut self.client) {
-            Next::Poll(state) => {
-                self.state = Some(state);
-                Progress::Pending
+    fn take_head(&mut self, input: &mut Vec<u8>, max_body_bytes: u64) -> Result<Option<Head>, Refusal> {
+        let Some(head_bytes) = head::find_end(input, &mut self.checked_bytes)? else {
+            return if input.len() < MAX_HEAD_BYTES { Ok(None) } else { Err(Refusal::HeadTooLarge) };
+        };
+        let head = head::parse(&input[..head_bytes], max_body_bytes)?;
+        input.drain(..head_bytes);
+        Ok(Some(head))
+    }
+}
+
+impl ReadingBody {
+    fn start(head: Head, client: &mut Client, context: &Context) -> Next {
+        let early = mem::take(&mut client.input);
+        let decoder = Decoder::new(&head.framing, context.max_body_bytes);
+        let needs_continue = head.expects_continue && early.is_empty() && !decoder.is_done();
+        // Nothing else is in the socket's buffer, so that these few bytes fit, unless the client reads nothing at all.
+        if needs_continue && client.write(CONTINUE)? < CONTINUE.len() {
+            return None;
+        }
+        let body = ReadingBody { head, decoder, blocks: Blocks::new(&context.budget) };
+        Box::new(body).feed(&early, client, context)
+    }
+
+    fn read(self: Box<Self>, client: &mut Client, context: &Context, scratch: &mut [u8]) -> Next {
+        let read_bytes = client.read(&mut scratch[..self.decoder.read_bytes()])?;
+        self.feed(&scratch[..read_bytes], client, context)
+    }
+
+    fn feed(mut self: Box<Self>, bytes: &[u8], client: &mut Client, context: &Context) -> Next {
+        match self.decoder.feed(bytes, &mut self.blocks) {
+            Err(refusal) => client.refuse(refusal, context),
+            Ok(_) if !self.decoder.is_done() => Some(State::ReadingBody(self)),
+            Ok(used_bytes) => {
+                client.input = bytes[used_bytes..].to_vec();
+                self.complete(client, context)
             }
-            Next::Forward(request, waiting) => {
-                self.state = Some(State::Waiting(waiting));
-                Progress::Complete(request)
-            }
-            Next::Close => Progress::Closed,
         }
+    }
+
+    fn complete(self, client: &mut Client, context: &Context) -> Next {
+        let ReadingBody { head, mut blocks, .. } = self;
+        let (is_head, closes, has_body) = (head.is_head, head.closes, blocks.appended_bytes() > 0);
+        client.start_timeout(context.timeouts.response, context);
+        blocks.prepend(head.complete(blocks.appended_bytes(), &client.peer));
+        let request = Some(Request { owner: client.id, blocks, is_head });
+        Some(State::Waiting(Waiting { request, closes, has_body }))
+    }
+}
+
+impl Waiting {
+    fn answer(self, response: &Answer, client: &mut Client, context: &Context) -> Next {
+        if self.has_body && response.is_success() {
+            context.traffic.acknowledgement.observe_duration(context.now.saturating_duration_since(client.since));
+        }
+        let closes = self.closes || context.is_draining || context.is_crowded;
+        Sending::start(response.to_bytes(closes), closes, client, context)
+    }
+}
+
+impl Sending {
+    fn start(output: Vec<u8>, closes: bool, client: &mut Client, context: &Context) -> Next {
+        client.start_timeout(context.timeouts.send, context);
+        Sending { output, sent_bytes: 0, closes }.send(client, context)
+    }
+
+    fn send(mut self, client: &mut Client, context: &Context) -> Next {
+        self.sent_bytes += client.write(&self.output[self.sent_bytes..])?;
+        if self.sent_bytes < self.output.len() {
+            return Some(State::Sending(self));
+        }
+        if self.closes || (context.is_draining && !client.has_begun_request()) {
+            return Lingering::start(client, context);
+        }
+        ReadingHead::start(client, context)
+    }
+}
+
+impl Lingering {
+    fn start(client: &mut Client, context: &Context) -> Next {
+        client.stream.shutdown(Shutdown::Write).ok()?;
+        client.start_timeout(context.timeouts.linger, context);
+        Some(State::Lingering(Lingering { discarded_bytes: 0 }))
+    }
+
+    fn discard(mut self, client: &mut Client, scratch: &mut [u8]) -> Next {
+        self.discarded_bytes += client.read(scratch)?;
+        (self.discarded_bytes < MAX_LINGER_BYTES).then_some(State::Lingering(self))
     }
 }
 
@@ -208,7 +415,6 @@ pub fn is_transient(error: &io::Error) -> bool {
 mod tests {
     use super::super::body::READ_BYTES;
     use super::*;
-    use std::io::Write;
     use std::os::unix::net::UnixStream;
 
     #[test]
@@ -231,8 +437,9 @@ mod tests {
         while !connection.is_waiting() {
             connection.ready(&context, &mut scratch);
         }
+        drop(connection.take_request());
         let response = Answer::parse(b"HTTP/1.1 204 No Content\r\n\r\n", false).ok().flatten();
-        assert!(response.is_some_and(|response| matches!(connection.answer(&response, &context), Progress::Pending)));
+        connection.answer(&response.ok_or(io::ErrorKind::InvalidData)?, &context);
         assert!(connection.is_idle());
         assert_eq!((connection.client.input.capacity(), context.budget.held_bytes()), (0, 0));
         Ok(())

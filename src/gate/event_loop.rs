@@ -2,7 +2,7 @@
 
 use super::blocks::Budget;
 use super::body::READ_BYTES;
-use super::connection::{Connection, ConnectionId, Context, EvictionRank, Progress, Request};
+use super::connection::{Connection, ConnectionId, Context, EvictionRank, Request};
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::upstream::pool::{self, Outcome, Pool};
@@ -52,13 +52,6 @@ enum EventSource {
     Listener,
     Upstream(usize),
     Client(ConnectionId),
-}
-
-/// Whether one more connection may be accepted.
-enum Capacity {
-    Free,
-    AfterEvicting(ConnectionId),
-    Exhausted,
 }
 
 impl EventLoop {
@@ -225,13 +218,13 @@ impl EventLoop {
         }
     }
 
-    /// Steps a connection, unless it is closed, and acts on its progress.
-    fn step(&mut self, id: ConnectionId, take: impl FnOnce(&mut Connection, &Context, &mut [u8]) -> Progress) {
+    /// Steps a connection, unless it was closed, and takes note of what has come of it.
+    fn step(&mut self, id: ConnectionId, take: impl FnOnce(&mut Connection, &Context, &mut [u8])) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        match take(connection, &self.context, &mut self.scratch) {
-            Progress::Pending => {}
-            Progress::Complete(request) => self.queue.push_back(request),
-            Progress::Closed => self.close(id),
+        take(connection, &self.context, &mut self.scratch);
+        self.queue.extend(connection.take_request());
+        if connection.is_closed() {
+            self.close(id);
         }
     }
 
@@ -285,13 +278,13 @@ impl EventLoop {
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_ITERATION {
             let Some(listener) = &self.listener else { return };
-            let capacity = self.capacity();
-            if matches!(capacity, Capacity::Exhausted) {
+            let evicted = if self.is_full() { self.eviction_candidate() } else { None };
+            if self.is_full() && evicted.is_none() {
                 self.liveness.note_accept_attempt();
                 return self.pause_accepting();
             }
             match listener.accept() {
-                Ok((stream, peer)) => self.add(stream, peer, &capacity),
+                Ok((stream, peer)) => self.add(stream, peer, evicted),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => return self.handle_accept_error(&error),
@@ -299,16 +292,9 @@ impl EventLoop {
         }
     }
 
-    fn capacity(&self) -> Capacity {
-        if !self.is_full() {
-            return Capacity::Free;
-        }
-        self.eviction_candidate().map_or(Capacity::Exhausted, Capacity::AfterEvicting)
-    }
-
-    fn add(&mut self, stream: Stream, peer: String, capacity: &Capacity) {
-        if let Capacity::AfterEvicting(id) = capacity {
-            self.evict(*id);
+    fn add(&mut self, stream: Stream, peer: String, evicted: Option<ConnectionId>) {
+        if let Some(id) = evicted {
+            self.evict(id);
         }
         self.liveness.note_accept_attempt();
         let id = ConnectionId(self.next_id);
