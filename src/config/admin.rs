@@ -5,7 +5,7 @@ use std::str::FromStr;
 use toml::Value;
 
 use super::reader::{Parsed, Reader, parsed, text};
-use crate::listen::{Listen, ListenError};
+use crate::listen::{AddressError, Listen};
 use crate::secret::SecretRef;
 
 /// Only this machine, beside the public listener's default.
@@ -50,9 +50,9 @@ impl AdminListen {
 }
 
 impl FromStr for AdminListen {
-    type Err = ListenError;
+    type Err = AddressError;
 
-    fn from_str(text: &str) -> Result<AdminListen, ListenError> {
+    fn from_str(text: &str) -> Result<AdminListen, AddressError> {
         match text {
             OFF => Ok(AdminListen::Off),
             _ => text.parse().map(AdminListen::At),
