@@ -1,32 +1,39 @@
-//! The admission gate: the only part of the program that speaks to strangers.
+//! The gate: an in-process reverse proxy, and the only part of the program that talks to untrusted clients.
 //!
-//! tiny_http can be stopped or killed by a stranger: it allocates a declared length, waits for slow senders with a
-//! thread each, and goes deaf when it runs out of descriptors. So it listens on a private Unix socket, and this gate
-//! takes in requests under limits and deadlines and hands a request on only when it is complete and sane. The gate
-//! stores nothing and knows no paths.
+//! An untrusted client can stop or kill tiny_http, which allocates a body's declared length, waits for slow clients with
+//! a thread each, and stops accepting for good when descriptors run out. So tiny_http is the gate's upstream, on a
+//! private Unix socket. The gate reads requests under limits and timeouts, and forwards a request only when it is
+//! complete and well-formed. It stores nothing and knows no paths.
 //!
-//! One thread owns everything: the listener, the connections, a queue of complete requests, and a pool of connections
-//! to tiny_http with one request in flight on each. Each turn it hands over what is complete, polls until the nearest
-//! deadline, and serves what is ready. The list for poll(2) is made anew from the states each turn: to pause is to be
-//! left out, and nothing can go stale. An idle gate sleeps without a timeout.
+//! One thread runs an event loop on poll(2) and owns everything: the listener, the client connections, a queue of
+//! complete requests, and a pool of upstream connections with one request in flight on each. The poll list is built from
+//! the connections' states in each iteration: what has to wait is left out of it, and no registration can become stale.
+//! An idle gate sleeps without a timeout.
+//!
+//! - **Keep-alive**: a connection serves requests one after another, pipelined ones too, until the client, a refusal, an
+//!   idle timeout or a crowded gate ends it. Then follows a lingering close, so that the response arrives.
+//! - **Backpressure**: a connection is not read while its request waits for the response. Bodies share one budget of
+//!   memory; when it is used up, the largest unfinished one is refused.
+//! - **Eviction**: when every place is taken, the connection whose loss costs least makes room for a new one.
+//! - **Draining**: a stopping gate accepts nothing more, answers the requests that it has, and closes.
 
 mod blocks;
 mod body;
 mod connection;
+mod error;
+mod event_loop;
 mod head;
 mod limits;
-pub mod upstream;
 mod liveness;
 mod refusal;
 mod traffic;
-mod event_loop;
+pub mod upstream;
 
 use crate::listen::Listener;
+pub use error::GateError;
 use event_loop::EventLoop;
 pub use limits::Limits;
 pub use liveness::{Liveness, Snapshot};
-use std::fmt;
-use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +43,7 @@ use std::thread::{self, JoinHandle};
 pub use traffic::Traffic;
 use upstream::pool::Pool;
 
-/// What a running gate shares with others.
+/// What a running gate shares with other threads.
 #[derive(Debug)]
 pub struct Settings {
     /// May change while the gate runs.
@@ -48,76 +55,42 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Gate {
     address: String,
-    /// The thread stops when this end is closed.
+    /// Closing this end stops the thread.
     stop: UnixStream,
     thread: JoinHandle<()>,
     liveness: Arc<Liveness>,
 }
 
-#[derive(Debug)]
-pub enum GateError {
-    /// The receiver did not take the pool's connections, or did not answer on them.
-    ReceiverSilent,
-    /// The limit on descriptors is lower than what one delivery takes.
-    TooFewDescriptors {
-        descriptors: u64,
-        least: u64,
-        needed: u64,
-    },
-    Failed(io::Error),
-}
-
-impl fmt::Display for GateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            GateError::ReceiverSilent => write!(
-                f,
-                "the receiver did not answer the gate in time. Are there enough threads for it (ulimit -u, or TasksMax= in the \
-                 unit)?"
-            ),
-            GateError::TooFewDescriptors { descriptors, least, needed } => write!(
-                f,
-                "this process may have {descriptors} descriptors only: allow at least {least}, better {needed} (ulimit -n, or \
-                 LimitNOFILE= in the unit)"
-            ),
-            GateError::Failed(error) => write!(f, "cannot start the gate: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for GateError {}
-
-/// Starts the gate's thread in front of the tiny_http server that listens at `inner`, whose requests must be taken
-/// already. Returns once every inner connection is open and proven.
+/// Starts the gate's thread in front of the tiny_http server at the socket `upstream`, whose requests must be taken
+/// already. Returns once every upstream connection is open and has answered a probe.
 ///
-/// `on_end` is called when the thread ends for whatever reason, a panic and a failed start included.
+/// `on_end` is called when the thread ends for any reason, including a panic and a failed start.
 pub fn start(
     limits: Limits,
     listener: Listener,
-    inner: &Path,
+    upstream: &Path,
     settings: Arc<Settings>,
     on_end: impl FnOnce() + Send + 'static,
 ) -> Result<Gate, GateError> {
-    let (stop, stopped) = UnixStream::pair().map_err(GateError::Failed)?;
+    let (stop, stop_signal) = UnixStream::pair().map_err(GateError::Failed)?;
     let (ready, is_ready) = mpsc::sync_channel(1);
     let address = listener.address().to_string();
-    let inner = inner.to_path_buf();
+    let upstream = upstream.to_path_buf();
     let liveness = Arc::new(Liveness::default());
-    let beating = Arc::clone(&liveness);
-    let start_timeout = limits.deadlines.start;
+    let noted = Arc::clone(&liveness);
+    let start_timeout = limits.timeouts.start;
     let run = move || {
         let _on_end = OnDrop(Some(on_end));
-        let pool = Pool::new(inner, limits.slots);
-        EventLoop::new(limits, listener, stopped, pool, settings, beating, ready).run();
+        let pool = Pool::new(upstream, limits.upstream_connections);
+        EventLoop::new(limits, listener, stop_signal, pool, settings, noted, ready).run();
     };
     let thread = thread::Builder::new().name("gate".into()).spawn(run).map_err(GateError::Failed)?;
-    is_ready.recv_timeout(start_timeout).map_err(|_| GateError::ReceiverSilent)?;
+    is_ready.recv_timeout(start_timeout).map_err(|_| GateError::UpstreamSilent)?;
     Ok(Gate { address, stop, thread, liveness })
 }
 
 impl Gate {
-    /// Stops accepting, lets what has come be answered, and closes. Returns when no connection lives, or when
-    /// [`Deadlines::stop`](limits::Deadlines::stop) has passed.
+    /// Drains, and returns when every connection is closed, or when [`Timeouts::stop`](limits::Timeouts::stop) has passed.
     pub fn stop(self) {
         drop(self.stop);
         let _ = self.thread.join(); // a panic was reported by `on_end`
@@ -127,7 +100,7 @@ impl Gate {
         Arc::clone(&self.liveness)
     }
 
-    /// What a sender connects to, as [`Listener::address`] says it.
+    /// The address for clients, as [`Listener::address`] returns it.
     pub fn address(&self) -> &str {
         &self.address
     }

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::reader::Reader;
 use super::values::{Parsed, parsed, text};
-use crate::listen::{Listen, ListenError};
+use crate::listen::{AddressError, Listen};
 use crate::secret::{Env, Secret, SecretError, SecretRef};
 
 /// This machine only; the port after the public listener's default.
@@ -70,9 +70,9 @@ impl AdminListen {
 }
 
 impl FromStr for AdminListen {
-    type Err = ListenError;
+    type Err = AddressError;
 
-    fn from_str(text: &str) -> Result<AdminListen, ListenError> {
+    fn from_str(text: &str) -> Result<AdminListen, AddressError> {
         match text {
             OFF => Ok(AdminListen::Off),
             _ => text.parse().map(AdminListen::At),

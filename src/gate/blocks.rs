@@ -1,22 +1,23 @@
-//! Bytes on their way through the gate: lists of blocks under one budget.
+//! The bytes of requests, in lists of blocks under one budget.
 //!
-//! A single vector that doubles as it grows needs three times its length at the moment of growing; blocks never move,
-//! and each is freed as soon as it is sent.
+//! A single vector that doubles as it grows needs three times its length while it grows; blocks never move, and each is
+//! freed as soon as it is sent.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::rc::Rc;
 
-/// Holds most deliveries whole, and keeps small what a sender can make the gate reserve with a single byte.
+/// Holds most deliveries whole, and is not much for a client to occupy with a single byte.
 const FIRST_BLOCK_BYTES: usize = 16 * 1024;
 
+/// As much as one read returns at most.
 const NEXT_BLOCK_BYTES: usize = 64 * 1024;
 
 /// More than a Unix socket takes at once.
 const BLOCKS_PER_WRITE: usize = 8;
 
-/// What all blocks of one gate hold together, counted in capacities.
+/// The memory of all blocks of one gate, counted in capacities.
 #[derive(Clone, Debug, Default)]
 pub struct Budget {
     held_bytes: Rc<Cell<usize>>,
@@ -40,7 +41,7 @@ impl Budget {
 #[derive(Debug)]
 pub struct Blocks {
     list: VecDeque<Vec<u8>>,
-    /// How much of the first block is written already.
+    /// Of the first block.
     sent_bytes: usize,
     appended_bytes: u64,
     held_bytes: usize,
@@ -52,12 +53,12 @@ impl Blocks {
         Blocks { list: VecDeque::new(), sent_bytes: 0, appended_bytes: 0, held_bytes: 0, budget: budget.clone() }
     }
 
-    /// How much was appended, written or not.
+    /// The length of all that was appended, written or not.
     pub fn appended_bytes(&self) -> u64 {
         self.appended_bytes
     }
 
-    /// The capacity of the blocks, which is what they cost.
+    /// The blocks' capacity: the memory that they take.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
     }
@@ -66,7 +67,7 @@ impl Blocks {
         self.list.is_empty()
     }
 
-    /// Appends `bytes`. No block is larger than `expected_bytes`, which is what may still come, `bytes` included.
+    /// Appends `bytes`. No block is larger than `expected_bytes`, the length of `bytes` and of all that may follow.
     pub fn append(&mut self, mut bytes: &[u8], expected_bytes: u64) {
         self.appended_bytes += bytes.len() as u64;
         let mut expected_bytes = usize::try_from(expected_bytes).unwrap_or(usize::MAX).max(bytes.len());
@@ -80,7 +81,7 @@ impl Blocks {
         }
     }
 
-    /// The room in the last block, which is a new one if there was none.
+    /// The room in the last block, after adding one if that is full.
     fn room_bytes(&mut self, expected_bytes: usize) -> usize {
         match self.list.back() {
             Some(last) if last.len() < last.capacity() => last.capacity() - last.len(),
@@ -107,7 +108,7 @@ impl Blocks {
         self.budget.take(bytes);
     }
 
-    /// Writes once, and frees the blocks that are sent. Returns how many bytes went.
+    /// Writes once, and frees the blocks that were sent. Returns the number of bytes written.
     pub fn write_to(&mut self, stream: &mut impl Write) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); BLOCKS_PER_WRITE];
         let count = self.list.len().min(BLOCKS_PER_WRITE);
@@ -145,7 +146,7 @@ impl Drop for Blocks {
 mod tests {
     use super::*;
 
-    /// Takes `step_bytes` at a time, as a socket with a full buffer does.
+    /// Takes `step_bytes` at a time, like a socket whose buffer is almost full.
     struct Slow {
         step_bytes: usize,
         taken: Vec<u8>,
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_out_as_they_went_in_and_the_budget_is_level_again() -> io::Result<()> {
+    fn bytes_are_written_as_they_were_appended_and_free_their_budget() -> io::Result<()> {
         for (length, step_bytes) in [(0, 1), (1, 1), (16_384, 5_000), (16_385, 16_384), (300_000, 70_000)] {
             let budget = Budget::default();
             let mut blocks = Blocks::new(&budget);
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_close_to_what_is_there() {
+    fn the_capacity_is_close_to_the_length() {
         let budget = Budget::default();
         let mut blocks = Blocks::new(&budget);
         blocks.append(&pattern(10), 25_000_000);
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_known_length_holds_no_more_than_that() {
+    fn a_body_of_known_length_takes_no_more_than_that() {
         let budget = Budget::default();
         let mut blocks = Blocks::new(&budget);
         blocks.append(b"a", 3);

@@ -1,16 +1,16 @@
-//! The body of a request: where it ends, and what of it is content.
+//! Decoding a request's body: by its length, or by chunks.
 
 use super::blocks::Blocks;
 use super::head::{Framing, MAX_HEAD_BYTES};
 use super::refusal::Refusal;
 
-/// A chunk size has at most 16 digits; nobody knows an extension that is in use.
+/// A chunk size has at most 16 digits, and no chunk extension is known to be in use.
 const MAX_SIZE_LINE_BYTES: usize = 1024;
 
-/// Trailers are dropped, so that they may as well be short.
+/// Trailers are dropped, and need no room.
 const MAX_TRAILER_BYTES: usize = 8 * 1024;
 
-/// As much as one turn should spend on one sender.
+/// The most that one iteration of the event loop reads from one client.
 pub const READ_BYTES: usize = 64 * 1024;
 
 /// More digits do not fit into u64.
@@ -29,7 +29,7 @@ pub struct Decoder {
 /// RFC 9112, section 7.1.
 #[derive(Debug, PartialEq)]
 enum State {
-    /// A body by length, with what is still to come.
+    /// With the number of bytes still to come.
     Length(u64),
     ChunkSize,
     ChunkData(u64),
@@ -52,7 +52,7 @@ impl Decoder {
         self.state == State::Done
     }
 
-    /// How much to read at a time, so that no more is left over for the next request than a head may have.
+    /// How much to read at a time: beyond the body at most as much as the next head may have.
     pub fn read_bytes(&self) -> usize {
         match self.state {
             State::Length(expected) | State::ChunkData(expected) => {
@@ -80,9 +80,9 @@ impl Decoder {
         }
     }
 
-    fn take_content(&mut self, input: &[u8], expected: u64, expected_in_all: u64, body: &mut Blocks) -> usize {
+    fn take_content(&mut self, input: &[u8], expected: u64, expected_in_total: u64, body: &mut Blocks) -> usize {
         let taken = usize::try_from(expected).map_or(input.len(), |expected| input.len().min(expected));
-        body.append(&input[..taken], expected_in_all);
+        body.append(&input[..taken], expected_in_total);
         let remaining = expected - taken as u64;
         self.state = match self.state {
             State::Length(_) if remaining == 0 => State::Done,
@@ -102,7 +102,7 @@ impl Decoder {
         }
         if newline.is_some() {
             let line = std::mem::take(&mut self.line);
-            self.state = self.judge_line(&line, body_bytes)?;
+            self.state = self.parse_line(&line, body_bytes)?;
         }
         Ok(taken)
     }
@@ -115,7 +115,7 @@ impl Decoder {
         }
     }
 
-    fn judge_line(&mut self, line: &[u8], body_bytes: u64) -> Result<State, Refusal> {
+    fn parse_line(&mut self, line: &[u8], body_bytes: u64) -> Result<State, Refusal> {
         let content = line.strip_suffix(b"\r\n").ok_or(Refusal::Malformed)?;
         if !content.iter().all(|&byte| matches!(byte, b'\t' | b' '..=b'~')) {
             return Err(Refusal::Malformed);
@@ -126,11 +126,11 @@ impl Decoder {
             State::ChunkEnd => Err(Refusal::Malformed),
             State::Trailer if content.is_empty() => Ok(State::Done),
             State::Trailer => Ok(State::Trailer),
-            _ => self.judge_size(content, body_bytes),
+            _ => self.parse_size(content, body_bytes),
         }
     }
 
-    fn judge_size(&self, line: &[u8], body_bytes: u64) -> Result<State, Refusal> {
+    fn parse_size(&self, line: &[u8], body_bytes: u64) -> Result<State, Refusal> {
         let size = chunk_size(line)?;
         if size == 0 {
             return Ok(State::Trailer);
@@ -142,7 +142,7 @@ impl Decoder {
     }
 }
 
-/// Reads the size of `1a3;extension`. Padding, signs and prefixes, over which parsers differ, are refused.
+/// Parses the size in `1a3;extension`. Padding, signs and prefixes, on which parsers differ, are refused.
 fn chunk_size(line: &[u8]) -> Result<u64, Refusal> {
     let digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
     if digits.is_empty() || digits.len() > MAX_SIZE_DIGITS || !digits.iter().all(u8::is_ascii_hexdigit) {
@@ -159,7 +159,7 @@ mod tests {
 
     const MAX_BODY_BYTES: u64 = 20;
 
-    /// Feeds `input` in pieces; returns the content, whether it is complete, and what is left over.
+    /// Feeds `input` in pieces; returns the content, whether it is complete, and the rest of `input`.
     fn decode(framing: Framing, input: &[u8], piece_bytes: usize) -> Result<(Vec<u8>, bool, Vec<u8>), Refusal> {
         let mut decoder = Decoder::new(&framing, MAX_BODY_BYTES);
         let mut body = Blocks::new(&Budget::default());
@@ -169,7 +169,7 @@ mod tests {
         }
         let mut content = Vec::new();
         while !body.is_empty() {
-            body.write_to(&mut content).map_err(|_| Refusal::ReceiverLost)?;
+            body.write_to(&mut content).map_err(|_| Refusal::UpstreamLost)?;
         }
         Ok((content, decoder.is_done(), input[used..].to_vec()))
     }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_kept_exactly() {
+    fn a_body_by_length_ends_after_exactly_that_many_bytes() {
         for piece_bytes in [1, 2, 100] {
             let result = decode(Framing::Length(5), b"helloGET /", piece_bytes);
             assert_eq!(result, Ok((b"hello".to_vec(), true, b"GET /".to_vec())));
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_bounded() {
+    fn the_lines_of_a_chunked_body_are_limited() {
         assert_eq!(chunked(&[b'5'; MAX_SIZE_LINE_BYTES + 1]), Err(Refusal::Malformed));
         let extension = format!("5;{}\r\n", "e".repeat(MAX_SIZE_LINE_BYTES));
         assert_eq!(chunked(extension.as_bytes()), Err(Refusal::Malformed));

@@ -1,19 +1,20 @@
-//! One sender's connection as a state machine. It reads, judges and answers; it never waits.
+//! A client connection as the event loop sees it: one socket and a state machine that never blocks.
 //!
-//! | state | waits for | at its deadline |
+//! | state | polls for | at its deadline |
 //! |---|---|---|
-//! | Head | input; idle as long as no request has begun | 408, or closed if nothing came |
-//! | Body | input | 408 |
-//! | Waiting | the gate, which has the request in its queue or in flight | 503 or 504 (the gate knows which) |
-//! | Reply | the sender taking the answer | closed |
-//! | Linger | the sender's end; input is discarded | closed |
+//! | ReadingHead | input; idle (keep-alive) until the first byte of a request | 408, or closed if idle |
+//! | ReadingBody | input | 408 |
+//! | Waiting | nothing: the request is queued or in flight | 503 or 504, by the event loop |
+//! | Sending | room in the socket's buffer | closed |
+//! | Lingering | the end of input, which is discarded | closed |
 //!
-//! An end of input closes while reading. Afterwards it is not looked at: who has shut down writing may still read.
+//! The end of input closes the connection while a request is read. Later it is ignored: a client that has shut down
+//! writing may still read.
 
 use super::blocks::{Blocks, Budget};
 use super::body::Decoder;
 use super::head::{self, Head, MAX_HEAD_BYTES};
-use super::limits::Deadlines;
+use super::limits::Timeouts;
 use super::refusal::{CONTINUE, Refusal};
 use super::traffic::Traffic;
 use super::upstream::response::Response;
@@ -23,32 +24,35 @@ use crate::log::rate_limited;
 use log::Level;
 use rustix::event::PollFlags;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Closing with unread input resets the connection, and the reset destroys the answer: so much is discarded before.
-const LINGER_BYTES: usize = 1024 * 1024;
+/// Closing with unread input resets the connection, and the reset destroys the response. As much as this is discarded to
+/// avoid that.
+const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
-/// Never used twice, so that nothing can mistake one connection for another; in the order of acceptance.
+/// Unique, so that a late response cannot reach another connection. In the order of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
-/// What every step of a connection has to know.
+/// What every step of a connection needs to know.
 #[derive(Debug)]
 pub struct Context {
     pub now: Instant,
-    pub deadlines: Deadlines,
+    pub timeouts: Timeouts,
     pub budget: Budget,
     pub max_body_bytes: u64,
-    pub is_stopping: bool,
-    /// Every place is taken: who has been answered makes room, or a few that never pause would keep all others out.
+    pub is_draining: bool,
+    /// No place is free: keep-alive ends after the current response, or a few clients that never pause would keep out all
+    /// others.
     pub is_crowded: bool,
     pub traffic: Arc<Traffic>,
 }
 
-/// A complete request on its way to the receiver.
+/// A complete request, ready to be forwarded.
 #[derive(Debug)]
 pub struct Request {
     pub owner: ConnectionId,
@@ -56,316 +60,355 @@ pub struct Request {
     pub is_head: bool,
 }
 
-/// What became of a connection in one step.
-#[derive(Debug)]
-pub enum Progress {
-    Pending,
-    Complete(Request),
-    Closed,
-}
-
-/// Who goes first when there is no room, least loss first; among equals the oldest.
+/// The order of eviction, least loss first; within a rank the oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EvictionRank {
     Closing,
     Idle,
-    /// Asks for more than it reads: an answer that is read at all fits into what the kernel takes.
+    /// Does not read its response: one that is read at all fits into the socket's buffer.
     Stalled,
     Unfinished,
 }
 
 pub struct Connection {
+    client: Client,
+    /// `None` once closed.
+    state: Option<State>,
+}
+
+/// The part of a connection that outlives its states.
+struct Client {
     id: ConnectionId,
     stream: Stream,
     peer: Peer,
-    /// What was read and is not yet part of a request.
+    /// Bytes that were read and belong to no request yet.
     input: Vec<u8>,
-    state: State,
+    /// When the current state was entered, or in [`ReadingHead`] the first byte of the request was read.
     since: Instant,
     deadline: Instant,
 }
 
+/// The state after a step; `None` closes the connection.
+type Next = Option<State>;
+
 enum State {
-    Head { judged_bytes: usize },
-    Body(Box<Incoming>),
-    Waiting { closes: bool, has_body: bool },
-    Reply { output: Vec<u8>, sent_bytes: usize, closes: bool },
-    Linger { discarded_bytes: usize },
+    ReadingHead(ReadingHead),
+    ReadingBody(Box<ReadingBody>),
+    Waiting(Waiting),
+    Sending(Sending),
+    Lingering(Lingering),
 }
 
-struct Incoming {
+/// Waiting for a request, or reading its head into [`Client::input`].
+#[derive(Default)]
+struct ReadingHead {
+    checked_bytes: usize,
+}
+
+struct ReadingBody {
     head: Head,
     decoder: Decoder,
     blocks: Blocks,
 }
 
+/// The request is complete, and its response is not.
+struct Waiting {
+    /// Until the event loop takes it.
+    request: Option<Request>,
+    closes: bool,
+    has_body: bool,
+}
+
+struct Sending {
+    output: Vec<u8>,
+    sent_bytes: usize,
+    closes: bool,
+}
+
+/// The lingering close: writing is shut down, and input is discarded until the client closes.
+struct Lingering {
+    discarded_bytes: usize,
+}
+
 impl Connection {
     pub fn new(id: ConnectionId, stream: Stream, peer: Peer, context: &Context) -> Connection {
-        let (since, deadline) = (context.now, context.now + context.deadlines.request);
-        Connection { id, stream, peer, input: Vec::new(), state: State::Head { judged_bytes: 0 }, since, deadline }
+        let (since, deadline) = (context.now, context.now + context.timeouts.request);
+        let client = Client { id, stream, peer, input: Vec::new(), since, deadline };
+        Connection { client, state: Some(State::ReadingHead(ReadingHead::default())) }
     }
 
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.client.deadline
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.state.is_none()
     }
 
     pub fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Waiting { .. })
+        matches!(self.state, Some(State::Waiting(_)))
     }
 
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Head { .. }) && !head::has_begun(&self.input)
+        matches!(self.state, Some(State::ReadingHead(_))) && !self.client.has_begun_request()
     }
 
-    /// Bytes that a body in the making holds of the budget.
+    /// Bytes of the budget that an unfinished body holds.
     pub fn unfinished_bytes(&self) -> usize {
         match &self.state {
-            State::Body(incoming) => incoming.blocks.held_bytes(),
+            Some(State::ReadingBody(body)) => body.blocks.held_bytes(),
             _ => 0,
         }
     }
 
-    /// Whether this connection may be closed to make room. Never while its request waits for the answer.
-    pub fn dispensable(&self, context: &Context) -> Option<(EvictionRank, Instant)> {
-        match self.state {
-            State::Linger { .. } => Some((EvictionRank::Closing, self.since)),
-            State::Waiting { .. } => None,
-            _ if self.is_younger_than(context.deadlines.grace, context) => None,
-            State::Reply { .. } => Some((EvictionRank::Stalled, self.since)),
-            _ if self.is_idle() => Some((EvictionRank::Idle, self.since)),
-            _ => Some((EvictionRank::Unfinished, self.since)),
+    /// The request, once, when it has become complete.
+    pub fn take_request(&mut self) -> Option<Request> {
+        match &mut self.state {
+            Some(State::Waiting(waiting)) => waiting.request.take(),
+            _ => None,
         }
     }
 
-    /// What to poll for. `None` means: leave it out, since poll reports a hang-up even where nothing was asked.
+    /// `None` while the connection must not be evicted: a complete request is always answered.
+    pub fn eviction_rank(&self, context: &Context) -> Option<(EvictionRank, Instant)> {
+        let rank = match self.state.as_ref()? {
+            State::Lingering(_) => EvictionRank::Closing,
+            State::Waiting(_) => return None,
+            _ if self.client.is_younger_than(context.timeouts.min_age, context) => return None,
+            State::Sending(_) => EvictionRank::Stalled,
+            _ if self.is_idle() => EvictionRank::Idle,
+            _ => EvictionRank::Unfinished,
+        };
+        Some((rank, self.client.since))
+    }
+
+    /// What to poll for. `None` leaves the connection out, since poll reports a hang-up even where no event was
+    /// requested.
     pub fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        match self.state {
-            State::Waiting { .. } => None,
-            State::Reply { .. } => Some((self.stream.as_fd(), PollFlags::OUT)),
-            _ => Some((self.stream.as_fd(), PollFlags::IN)),
-        }
+        let flags = match self.state.as_ref()? {
+            State::Waiting(_) => return None,
+            State::Sending(_) => PollFlags::OUT,
+            _ => PollFlags::IN,
+        };
+        Some((self.client.stream.as_fd(), flags))
     }
 
-    /// The socket is ready for what [`Connection::interest`] asked. `scratch` has
-    /// [`READ_BYTES`](super::body::READ_BYTES).
-    pub fn ready(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
-        match self.state {
-            State::Head { .. } => self.read_head(context, scratch),
-            State::Body(_) => self.read_body(context, scratch),
-            State::Waiting { .. } => Progress::Pending,
-            State::Reply { .. } => self.send(context),
-            State::Linger { .. } => self.discard(scratch),
-        }
+    /// The socket is ready for its [`Connection::interest`]. `scratch` has [`READ_BYTES`](super::body::READ_BYTES).
+    pub fn ready(&mut self, context: &Context, scratch: &mut [u8]) {
+        let client = &mut self.client;
+        self.state = self.state.take().and_then(|state| match state {
+            State::ReadingHead(head) => head.read(client, context, scratch),
+            State::ReadingBody(body) => body.read(client, context, scratch),
+            State::Waiting(_) => Some(state),
+            State::Sending(response) => response.send(client, context),
+            State::Lingering(linger) => linger.discard(client, scratch),
+        });
     }
 
-    /// The deadline has passed. The gate itself answers for one that is waiting.
-    pub fn expire(&mut self, context: &Context) -> Progress {
-        if self.is_idle() || matches!(self.state, State::Linger { .. }) {
-            return Progress::Closed;
+    /// The deadline has passed. The event loop itself refuses a request that waits for its response.
+    pub fn expire(&mut self, context: &Context) {
+        if self.is_idle() || matches!(self.state, Some(State::Lingering(_))) {
+            self.state = None;
+            return;
         }
         context.traffic.late.add(1);
         match self.state {
-            State::Head { .. } | State::Body(_) => self.refuse(Refusal::NotInTime, context),
-            _ => Progress::Closed,
+            Some(State::ReadingHead(_) | State::ReadingBody(_)) => self.refuse(Refusal::NotInTime, context),
+            _ => self.state = None,
         }
     }
 
-    /// The gate stops: an idle connection is closed, unless a request has come just now, or is on its way: who has
-    /// connected a moment ago, or got an answer, gets another moment.
-    pub fn stop(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
+    /// The gate is stopping: closes an idle connection, unless a request has just arrived. On a young connection a request
+    /// may be on its way, so that it gets a short new deadline instead.
+    pub fn drain(&mut self, context: &Context, scratch: &mut [u8]) {
+        if self.is_idle() {
+            self.ready(context, scratch);
+        }
         if !self.is_idle() {
-            return Progress::Pending;
+            return;
         }
-        let farewell = context.deadlines.farewell;
-        match self.ready(context, scratch) {
-            Progress::Pending if self.is_idle() && !self.is_younger_than(farewell, context) => Progress::Closed,
-            Progress::Pending if self.is_idle() => {
-                self.deadline = context.now + farewell;
-                Progress::Pending
-            }
-            progress => progress,
+        if self.client.is_younger_than(context.timeouts.drain, context) {
+            self.client.deadline = context.now + context.timeouts.drain;
+        } else {
+            self.state = None;
         }
+    }
+
+    /// Upstream has responded. Ignored unless the connection waits for that.
+    pub fn answer(&mut self, response: &Response, context: &Context) {
+        self.state = match self.state.take() {
+            Some(State::Waiting(waiting)) => waiting.answer(response, &mut self.client, context),
+            other => other,
+        };
+    }
+
+    /// Responds without upstream, and closes. Further input is not parsed.
+    pub fn refuse(&mut self, refusal: Refusal, context: &Context) {
+        self.state = self.client.refuse(refusal, context);
+    }
+}
+
+impl Client {
+    fn has_begun_request(&self) -> bool {
+        head::has_begun(&self.input)
     }
 
     fn is_younger_than(&self, age: Duration, context: &Context) -> bool {
         context.now < self.since + age
     }
 
-    fn read_head(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
-        let room_bytes = MAX_HEAD_BYTES - self.input.len();
-        let read_bytes = match read(&mut self.stream, &mut scratch[..room_bytes]) {
-            Input::Bytes(read_bytes) => read_bytes,
-            Input::Nothing => return Progress::Pending,
-            Input::End => return Progress::Closed,
-        };
-        if self.is_idle() {
-            self.enter_at(context, context.deadlines.request);
-        }
-        self.input.extend_from_slice(&scratch[..read_bytes]);
-        self.judge_head(context)
-    }
-
-    fn judge_head(&mut self, context: &Context) -> Progress {
-        match self.take_head(context) {
-            Ok(Some(head)) => self.begin_body(head, context),
-            Ok(None) => Progress::Pending,
-            Err(refusal) => self.refuse(refusal, context),
-        }
-    }
-
-    fn take_head(&mut self, context: &Context) -> Result<Option<Head>, Refusal> {
-        let State::Head { judged_bytes } = &mut self.state else { return Ok(None) };
-        let Some(head_bytes) = head::find_end(&self.input, judged_bytes)? else {
-            let is_full = self.input.len() >= MAX_HEAD_BYTES;
-            return if is_full { Err(Refusal::HeadTooLarge) } else { Ok(None) };
-        };
-        let head = head::parse(&self.input[..head_bytes], context.max_body_bytes)?;
-        self.input.drain(..head_bytes);
-        Ok(Some(head))
-    }
-
-    fn begin_body(&mut self, head: Head, context: &Context) -> Progress {
-        let early = std::mem::take(&mut self.input);
-        let decoder = Decoder::new(&head.framing, context.max_body_bytes);
-        let waits_for_continue = head.expects_continue && early.is_empty() && !decoder.is_done();
-        self.state = State::Body(Box::new(Incoming { head, decoder, blocks: Blocks::new(&context.budget) }));
-        if waits_for_continue && !self.send_continue() {
-            return Progress::Closed;
-        }
-        self.feed(&early, context)
-    }
-
-    /// Everything before was sent, so that these few bytes fit, unless the sender reads nothing at all.
-    fn send_continue(&mut self) -> bool {
-        self.stream.write(CONTINUE).is_ok_and(|sent_bytes| sent_bytes == CONTINUE.len())
-    }
-
-    fn read_body(&mut self, context: &Context, scratch: &mut [u8]) -> Progress {
-        let State::Body(incoming) = &self.state else { return Progress::Pending };
-        let room_bytes = incoming.decoder.read_bytes();
-        match read(&mut self.stream, &mut scratch[..room_bytes]) {
-            Input::Bytes(read_bytes) => self.feed(&scratch[..read_bytes], context),
-            Input::Nothing => Progress::Pending,
-            Input::End => Progress::Closed,
-        }
-    }
-
-    fn feed(&mut self, bytes: &[u8], context: &Context) -> Progress {
-        let State::Body(incoming) = &mut self.state else { return Progress::Pending };
-        match incoming.decoder.feed(bytes, &mut incoming.blocks) {
-            Err(refusal) => self.refuse(refusal, context),
-            Ok(used_bytes) if incoming.decoder.is_done() => {
-                self.input = bytes[used_bytes..].to_vec();
-                self.complete(context)
-            }
-            Ok(_) => Progress::Pending,
-        }
-    }
-
-    fn complete(&mut self, context: &Context) -> Progress {
-        let waiting = State::Waiting { closes: false, has_body: false };
-        let State::Body(incoming) = std::mem::replace(&mut self.state, waiting) else {
-            return Progress::Pending;
-        };
-        let Incoming { head, mut blocks, .. } = *incoming;
-        let is_head = head.is_head;
-        self.state = State::Waiting { closes: head.closes, has_body: blocks.appended_bytes() > 0 };
-        self.enter_at(context, context.deadlines.answer);
-        blocks.prepend(head.complete(blocks.appended_bytes(), self.peer));
-        Progress::Complete(Request { owner: self.id, blocks, is_head })
-    }
-
-    /// The receiver has answered.
-    pub fn answer(&mut self, response: &Response, context: &Context) -> Progress {
-        let State::Waiting { closes, has_body } = self.state else { return Progress::Pending };
-        if has_body && response.is_success() {
-            context.traffic.acknowledgement.observe_duration(context.now.saturating_duration_since(self.since));
-        }
-        let closes = closes || context.is_stopping || context.is_crowded;
-        self.reply(response.to_bytes(closes), closes, context)
-    }
-
-    /// Answers in the receiver's place, and closes. What else the sender has sent is not read any more.
-    pub fn refuse(&mut self, refusal: Refusal, context: &Context) -> Progress {
+    fn refuse(&mut self, refusal: Refusal, context: &Context) -> Next {
         context.traffic.note_refusal(refusal);
         let text = refusal.text();
         rate_limited(Level::Warn, "", text, format_args!("refused a request from {}: {text}", self.peer));
         self.input = Vec::new();
-        self.reply(refusal.to_bytes(), true, context)
+        Sending::start(refusal.to_bytes(), true, self, context)
     }
 
-    fn reply(&mut self, output: Vec<u8>, closes: bool, context: &Context) -> Progress {
-        self.state = State::Reply { output, sent_bytes: 0, closes };
-        self.enter_at(context, context.deadlines.reply);
-        self.send(context)
-    }
-
-    fn send(&mut self, context: &Context) -> Progress {
-        let State::Reply { output, sent_bytes, closes } = &mut self.state else { return Progress::Pending };
-        let closes = *closes;
-        match self.stream.write(&output[*sent_bytes..]) {
-            Ok(written_bytes) => *sent_bytes += written_bytes,
-            Err(error) if is_not_now(&error) => return Progress::Pending,
-            Err(_) => return Progress::Closed,
-        }
-        if *sent_bytes < output.len() {
-            return Progress::Pending;
-        }
-        if closes || (context.is_stopping && !head::has_begun(&self.input)) {
-            return self.linger(context);
-        }
-        self.next_head(context)
-    }
-
-    fn next_head(&mut self, context: &Context) -> Progress {
-        self.state = State::Head { judged_bytes: 0 };
-        let is_idle = !head::has_begun(&self.input);
-        self.enter_at(context, if is_idle { context.deadlines.idle } else { context.deadlines.request });
-        self.judge_head(context)
-    }
-
-    fn linger(&mut self, context: &Context) -> Progress {
-        if self.stream.shutdown(Shutdown::Write).is_err() {
-            return Progress::Closed;
-        }
-        self.state = State::Linger { discarded_bytes: 0 };
-        self.enter_at(context, context.deadlines.linger);
-        Progress::Pending
-    }
-
-    fn discard(&mut self, scratch: &mut [u8]) -> Progress {
-        let State::Linger { discarded_bytes } = &mut self.state else { return Progress::Pending };
-        match read(&mut self.stream, scratch) {
-            Input::Bytes(read_bytes) => *discarded_bytes += read_bytes,
-            Input::Nothing => return Progress::Pending,
-            Input::End => return Progress::Closed,
-        }
-        if *discarded_bytes < LINGER_BYTES { Progress::Pending } else { Progress::Closed }
-    }
-
-    fn enter_at(&mut self, context: &Context, within: Duration) {
+    fn start_timeout(&mut self, timeout: Duration, context: &Context) {
         self.since = context.now;
-        self.deadline = context.now + within;
+        self.deadline = context.now + timeout;
+    }
+
+    /// The number of bytes read, 0 if there are none now. `None` at the end of input.
+    fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        match self.stream.read(buffer) {
+            Ok(0) => None,
+            result => transferred(result),
+        }
+    }
+
+    /// The number of bytes written, 0 if there is no room now. `None` if the client is gone.
+    fn write(&mut self, bytes: &[u8]) -> Option<usize> {
+        transferred(self.stream.write(bytes))
     }
 }
 
-enum Input {
-    Bytes(usize),
-    Nothing,
-    End,
+fn transferred(result: io::Result<usize>) -> Option<usize> {
+    result.or_else(|error| if is_transient(&error) { Ok(0) } else { Err(error) }).ok()
 }
 
-fn read(stream: &mut Stream, buffer: &mut [u8]) -> Input {
-    match stream.read(buffer) {
-        Ok(0) => Input::End,
-        Ok(read_bytes) => Input::Bytes(read_bytes),
-        Err(error) if is_not_now(&error) => Input::Nothing,
-        Err(_) => Input::End,
+impl ReadingHead {
+    /// After a response. The next request may have been read already (pipelining).
+    fn start(client: &mut Client, context: &Context) -> Next {
+        let timeouts = &context.timeouts;
+        client.start_timeout(if client.has_begun_request() { timeouts.request } else { timeouts.idle }, context);
+        ReadingHead::default().parse(client, context)
+    }
+
+    fn read(self, client: &mut Client, context: &Context, scratch: &mut [u8]) -> Next {
+        let room_bytes = MAX_HEAD_BYTES - client.input.len();
+        let read_bytes = client.read(&mut scratch[..room_bytes])?;
+        if read_bytes == 0 {
+            return Some(State::ReadingHead(self));
+        }
+        if !client.has_begun_request() {
+            client.start_timeout(context.timeouts.request, context);
+        }
+        client.input.extend_from_slice(&scratch[..read_bytes]);
+        self.parse(client, context)
+    }
+
+    fn parse(mut self, client: &mut Client, context: &Context) -> Next {
+        match self.take_head(&mut client.input, context.max_body_bytes) {
+            Ok(Some(head)) => ReadingBody::start(head, client, context),
+            Ok(None) => Some(State::ReadingHead(self)),
+            Err(refusal) => client.refuse(refusal, context),
+        }
+    }
+
+    fn take_head(&mut self, input: &mut Vec<u8>, max_body_bytes: u64) -> Result<Option<Head>, Refusal> {
+        let Some(head_bytes) = head::find_end(input, &mut self.checked_bytes)? else {
+            return if input.len() < MAX_HEAD_BYTES { Ok(None) } else { Err(Refusal::HeadTooLarge) };
+        };
+        let head = head::parse(&input[..head_bytes], max_body_bytes)?;
+        input.drain(..head_bytes);
+        Ok(Some(head))
     }
 }
 
-/// True for what the next turn repeats.
-pub fn is_not_now(error: &io::Error) -> bool {
+impl ReadingBody {
+    fn start(head: Head, client: &mut Client, context: &Context) -> Next {
+        let early = mem::take(&mut client.input);
+        let decoder = Decoder::new(&head.framing, context.max_body_bytes);
+        let needs_continue = head.expects_continue && early.is_empty() && !decoder.is_done();
+        // Nothing else is in the socket's buffer, so that these few bytes fit, unless the client reads nothing at all.
+        if needs_continue && client.write(CONTINUE)? < CONTINUE.len() {
+            return None;
+        }
+        let body = ReadingBody { head, decoder, blocks: Blocks::new(&context.budget) };
+        Box::new(body).feed(&early, client, context)
+    }
+
+    fn read(self: Box<Self>, client: &mut Client, context: &Context, scratch: &mut [u8]) -> Next {
+        let read_bytes = client.read(&mut scratch[..self.decoder.read_bytes()])?;
+        self.feed(&scratch[..read_bytes], client, context)
+    }
+
+    fn feed(mut self: Box<Self>, bytes: &[u8], client: &mut Client, context: &Context) -> Next {
+        match self.decoder.feed(bytes, &mut self.blocks) {
+            Err(refusal) => client.refuse(refusal, context),
+            Ok(_) if !self.decoder.is_done() => Some(State::ReadingBody(self)),
+            Ok(used_bytes) => {
+                client.input = bytes[used_bytes..].to_vec();
+                self.complete(client, context)
+            }
+        }
+    }
+
+    fn complete(self, client: &mut Client, context: &Context) -> Next {
+        let ReadingBody { head, mut blocks, .. } = self;
+        let (is_head, closes, has_body) = (head.is_head, head.closes, blocks.appended_bytes() > 0);
+        client.start_timeout(context.timeouts.response, context);
+        blocks.prepend(head.complete(blocks.appended_bytes(), client.peer));
+        let request = Some(Request { owner: client.id, blocks, is_head });
+        Some(State::Waiting(Waiting { request, closes, has_body }))
+    }
+}
+
+impl Waiting {
+    fn answer(self, response: &Response, client: &mut Client, context: &Context) -> Next {
+        if self.has_body && response.is_success() {
+            context.traffic.acknowledgement.observe_duration(context.now.saturating_duration_since(client.since));
+        }
+        let closes = self.closes || context.is_draining || context.is_crowded;
+        Sending::start(response.to_bytes(closes), closes, client, context)
+    }
+}
+
+impl Sending {
+    fn start(output: Vec<u8>, closes: bool, client: &mut Client, context: &Context) -> Next {
+        client.start_timeout(context.timeouts.send, context);
+        Sending { output, sent_bytes: 0, closes }.send(client, context)
+    }
+
+    fn send(mut self, client: &mut Client, context: &Context) -> Next {
+        self.sent_bytes += client.write(&self.output[self.sent_bytes..])?;
+        if self.sent_bytes < self.output.len() {
+            return Some(State::Sending(self));
+        }
+        if self.closes || (context.is_draining && !client.has_begun_request()) {
+            return Lingering::start(client, context);
+        }
+        ReadingHead::start(client, context)
+    }
+}
+
+impl Lingering {
+    fn start(client: &mut Client, context: &Context) -> Next {
+        client.stream.shutdown(Shutdown::Write).ok()?;
+        client.start_timeout(context.timeouts.linger, context);
+        Some(State::Lingering(Lingering { discarded_bytes: 0 }))
+    }
+
+    fn discard(mut self, client: &mut Client, scratch: &mut [u8]) -> Next {
+        self.discarded_bytes += client.read(scratch)?;
+        (self.discarded_bytes < MAX_LINGER_BYTES).then_some(State::Lingering(self))
+    }
+}
+
+/// True for errors after which the next poll tries again.
+pub fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
@@ -381,10 +424,10 @@ mod tests {
         ours.set_nonblocking(true)?;
         let context = Context {
             now: Instant::now(),
-            deadlines: Deadlines::default(),
+            timeouts: Timeouts::default(),
             budget: Budget::default(),
             max_body_bytes: 1_000_000,
-            is_stopping: false,
+            is_draining: false,
             is_crowded: false,
             traffic: Arc::default(),
         };
@@ -395,10 +438,11 @@ mod tests {
         while !connection.is_waiting() {
             connection.ready(&context, &mut scratch);
         }
+        drop(connection.take_request());
         let response = Response::parse(b"HTTP/1.1 204 No Content\r\n\r\n", false).ok().flatten();
-        assert!(response.is_some_and(|response| matches!(connection.answer(&response, &context), Progress::Pending)));
+        connection.answer(&response.ok_or(io::ErrorKind::InvalidData)?, &context);
         assert!(connection.is_idle());
-        assert_eq!((connection.input.capacity(), context.budget.held_bytes()), (0, 0));
+        assert_eq!((connection.client.input.capacity(), context.budget.held_bytes()), (0, 0));
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
-//! The gate's thread: what it owns, and what it does each turn.
+//! The gate's thread: what it owns, and what it does in each iteration.
 
 use super::blocks::Budget;
 use super::body::READ_BYTES;
-use super::connection::{Connection, ConnectionId, Context, EvictionRank, Progress, Request};
+use super::connection::{Connection, ConnectionId, Context, EvictionRank, Request};
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::upstream::pool::{self, Pool, UpstreamEvent};
@@ -22,21 +22,22 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-/// So that a flood of connections does not keep those that live from being served.
-const ACCEPTS_PER_TURN: usize = 64;
+/// Keeps a flood of new connections from delaying the existing ones.
+const ACCEPTS_PER_ITERATION: usize = 64;
 
 /// Everything that the gate's thread owns.
 pub struct EventLoop {
     limits: Limits,
-    /// Closed as soon as the gate stops.
+    /// `None` once draining.
     listener: Option<Listener>,
-    /// When to look at the listener again, if there is no room now.
+    /// When to poll the listener again, if there is no room now.
     accept_at: Option<Instant>,
-    stopped: UnixStream,
+    /// Readable once the gate is to stop.
+    stop_signal: UnixStream,
     stop_at: Option<Instant>,
     settings: Arc<Settings>,
     liveness: Arc<Liveness>,
-    /// Told once, when the pool is complete; until then nobody is accepted.
+    /// Notified once, when the pool is complete; nothing is accepted before.
     ready: Option<SyncSender<()>>,
     connections: BTreeMap<ConnectionId, Connection>,
     next_id: u64,
@@ -47,24 +48,18 @@ pub struct EventLoop {
 }
 
 #[derive(Clone, Copy)]
-enum Source {
+enum EventSource {
     Stop,
     Listener,
-    Slot(usize),
-    Connection(ConnectionId),
-}
-
-enum Room {
-    Free,
-    Evict(ConnectionId),
-    None,
+    Upstream(usize),
+    Client(ConnectionId),
 }
 
 impl EventLoop {
     pub fn new(
         limits: Limits,
         listener: Listener,
-        stopped: UnixStream,
+        stop_signal: UnixStream,
         pool: Pool,
         settings: Arc<Settings>,
         liveness: Arc<Liveness>,
@@ -72,10 +67,10 @@ impl EventLoop {
     ) -> EventLoop {
         let context = Context {
             now: Instant::now(),
-            deadlines: limits.deadlines,
+            timeouts: limits.timeouts,
             budget: Budget::default(),
             max_body_bytes: 0,
-            is_stopping: false,
+            is_draining: false,
             is_crowded: false,
             traffic: Arc::clone(&settings.traffic),
         };
@@ -83,7 +78,7 @@ impl EventLoop {
             limits,
             listener: Some(listener),
             accept_at: None,
-            stopped,
+            stop_signal,
             stop_at: None,
             settings,
             liveness,
@@ -97,10 +92,10 @@ impl EventLoop {
         }
     }
 
-    /// Returns when the gate was stopped and no connection lives, or time is up.
+    /// Returns when the gate has drained, or the time for that is up.
     pub fn run(mut self) {
         while !self.is_done() {
-            if let Err(error) = self.turn() {
+            if let Err(error) = self.run_once() {
                 log::error!("the gate cannot wait for its connections: {error}");
                 return;
             }
@@ -111,14 +106,14 @@ impl EventLoop {
         self.stop_at.is_some_and(|stop_at| self.connections.is_empty() || stop_at <= self.context.now)
     }
 
-    fn turn(&mut self) -> io::Result<()> {
+    fn run_once(&mut self) -> io::Result<()> {
         self.refresh();
         self.pool.open_one(&self.context);
-        self.hand_over();
+        self.forward_queued();
         let events = self.wait()?;
         self.refresh();
         for (source, flags) in events {
-            self.serve(source, flags);
+            self.handle(source, flags);
         }
         self.expire();
         Ok(())
@@ -127,7 +122,7 @@ impl EventLoop {
     fn refresh(&mut self) {
         self.context.now = Instant::now();
         self.accept_at = self.accept_at.filter(|accept_at| self.context.now < *accept_at);
-        self.context.is_crowded = self.connections.len() >= self.limits.connections(self.context.now);
+        self.context.is_crowded = self.is_full();
         self.context.max_body_bytes = self.settings.max_body_bytes.load(Ordering::Relaxed);
         if !self.queue.is_empty() || self.pool.has_request_in_flight() {
             self.liveness.note_waiting();
@@ -135,29 +130,34 @@ impl EventLoop {
         if self.pool.is_complete()
             && let Some(ready) = self.ready.take()
         {
-            let _ = ready.send(()); // whoever no longer waits has stopped the gate
+            let _ = ready.send(()); // fails after the start has timed out, and then the gate stops
         }
     }
 
-    fn hand_over(&mut self) {
+    fn is_full(&self) -> bool {
+        self.connections.len() >= self.limits.connections(self.context.now)
+    }
+
+    fn forward_queued(&mut self) {
         while self.pool.has_idle() {
             let Some(request) = self.next_request() else { return };
-            let event = self.pool.begin(request, &mut self.scratch);
-            self.settle(event);
+            let outcome = self.pool.begin(request, &mut self.scratch);
+            self.handle_upstream(outcome);
         }
     }
 
-    /// The oldest request that may go now: small ones pass the large ones, of which one at a time goes.
+    /// The oldest request that may be forwarded: one large request at a time, which small ones overtake.
     fn next_request(&mut self) -> Option<Request> {
         let must_be_small = self.pool.has_large_in_flight();
         let at = self.queue.iter().position(|request| !(must_be_small && pool::is_large(request)))?;
         self.queue.remove(at)
     }
 
-    /// Sleeps until something is ready or due. The listener comes last: what is ready may make room for it.
-    fn wait(&mut self) -> io::Result<Vec<(Source, PollFlags)>> {
-        let timeout = self.nearest_deadline().map(|deadline| timespec(deadline - self.context.now));
-        let (sources, mut list): (Vec<Source>, Vec<PollFd<'_>>) =
+    /// Sleeps until an event or the next deadline. The listener comes last: the other events may make room for what it
+    /// accepts.
+    fn wait(&mut self) -> io::Result<Vec<(EventSource, PollFlags)>> {
+        let timeout = self.next_deadline().map(|deadline| timespec(deadline - self.context.now));
+        let (sources, mut list): (Vec<EventSource>, Vec<PollFd<'_>>) =
             self.interests().map(|(source, fd, flags)| (source, PollFd::from_borrowed_fd(fd, flags))).unzip();
         match poll(&mut list, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -167,43 +167,43 @@ impl EventLoop {
         Ok(events.filter(|(_, flags)| !flags.is_empty()).collect())
     }
 
-    fn interests(&self) -> impl Iterator<Item = (Source, BorrowedFd<'_>, PollFlags)> {
-        let stop = (!self.context.is_stopping).then(|| (Source::Stop, self.stopped.as_fd(), PollFlags::IN));
-        let slots = self.pool.interest().map(|(at, fd, flags)| (Source::Slot(at), fd, flags));
-        let connections = self.connections.iter().filter_map(|(id, connection)| {
+    fn interests(&self) -> impl Iterator<Item = (EventSource, BorrowedFd<'_>, PollFlags)> {
+        let stop = (!self.context.is_draining).then(|| (EventSource::Stop, self.stop_signal.as_fd(), PollFlags::IN));
+        let upstream = self.pool.interest().map(|(at, fd, flags)| (EventSource::Upstream(at), fd, flags));
+        let clients = self.connections.iter().filter_map(|(id, connection)| {
             let (fd, flags) = connection.interest()?;
-            Some((Source::Connection(*id), fd, flags))
+            Some((EventSource::Client(*id), fd, flags))
         });
         let listener = self.listener.iter().filter(|_| self.is_accepting());
-        let listener = listener.map(|listener| (Source::Listener, listener.as_fd(), PollFlags::IN));
-        stop.into_iter().chain(slots).chain(connections).chain(listener)
+        let listener = listener.map(|listener| (EventSource::Listener, listener.as_fd(), PollFlags::IN));
+        stop.into_iter().chain(upstream).chain(clients).chain(listener)
     }
 
     fn is_accepting(&self) -> bool {
         self.ready.is_none() && self.accept_at.is_none()
     }
 
-    fn nearest_deadline(&self) -> Option<Instant> {
+    fn next_deadline(&self) -> Option<Instant> {
         let connections = self.connections.values().map(Connection::deadline);
         connections.chain(self.pool.deadline()).chain(self.accept_at).chain(self.stop_at).min()
     }
 
-    fn serve(&mut self, source: Source, flags: PollFlags) {
+    fn handle(&mut self, source: EventSource, flags: PollFlags) {
         match source {
-            Source::Stop => self.stop(),
-            Source::Listener => self.accept(),
-            Source::Slot(at) => {
-                let event = self.pool.ready(at, flags, &mut self.scratch);
-                self.settle(event);
+            EventSource::Stop => self.drain(),
+            EventSource::Listener => self.accept(),
+            EventSource::Upstream(at) => {
+                let outcome = self.pool.ready(at, flags, &mut self.scratch);
+                self.handle_upstream(outcome);
             }
-            Source::Connection(id) => {
+            EventSource::Client(id) => {
                 self.step(id, |connection, context, scratch| connection.ready(context, scratch));
-                self.keep_budget();
+                self.enforce_budget();
             }
         }
     }
 
-    fn settle(&mut self, event: UpstreamEvent) {
+    fn handle_upstream(&mut self, event: UpstreamEvent) {
         match event {
             UpstreamEvent::Pending => {}
             UpstreamEvent::Answered(owner, response) => {
@@ -213,19 +213,19 @@ impl EventLoop {
             UpstreamEvent::Lost(owner) => {
                 let line = format_args!("the receiver closed a connection without an answer");
                 rate_limited(Level::Warn, "", "connection lost by the receiver", line);
-                self.refuse(owner, Refusal::ReceiverLost);
+                self.refuse(owner, Refusal::UpstreamLost);
             }
             UpstreamEvent::Unsent(request) => self.queue.push_front(request),
         }
     }
 
-    /// Lets a connection take one step, and draws the conclusion. One that is gone takes none.
-    fn step(&mut self, id: ConnectionId, take: impl FnOnce(&mut Connection, &Context, &mut [u8]) -> Progress) {
+    /// Steps a connection, unless it was closed, and takes note of what has come of it.
+    fn step(&mut self, id: ConnectionId, take: impl FnOnce(&mut Connection, &Context, &mut [u8])) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        match take(connection, &self.context, &mut self.scratch) {
-            Progress::Pending => {}
-            Progress::Complete(request) => self.queue.push_back(request),
-            Progress::Closed => self.close(id),
+        take(connection, &self.context, &mut self.scratch);
+        self.queue.extend(connection.take_request());
+        if connection.is_closed() {
+            self.close(id);
         }
     }
 
@@ -239,9 +239,9 @@ impl EventLoop {
         self.accept_at = None; // there is room again
     }
 
-    /// To pause reading instead would let half-received bodies wait for each other. The largest one pays, so that small
-    /// deliveries never do.
-    fn keep_budget(&mut self) {
+    /// If reading were paused instead, unfinished bodies would wait for each other. The largest one is refused, so that
+    /// small deliveries never are.
+    fn enforce_budget(&mut self) {
         while self.context.budget.held_bytes() > self.budget_bytes() {
             let bodies = self.connections.iter().map(|(id, connection)| (connection.unfinished_bytes(), *id));
             let Some((_, largest)) = bodies.filter(|(bytes, _)| *bytes > 0).max() else { return };
@@ -249,7 +249,7 @@ impl EventLoop {
         }
     }
 
-    /// Whatever the operator allows for one body must fit, even while another one is being handed over.
+    /// A body of any allowed size must fit, even while another one is being forwarded.
     fn budget_bytes(&self) -> usize {
         let two_bodies = usize::try_from(self.context.max_body_bytes.saturating_mul(2)).unwrap_or(usize::MAX);
         self.limits.budget_bytes.max(two_bodies)
@@ -273,31 +273,31 @@ impl EventLoop {
             return self.refuse(id, Refusal::Overloaded);
         }
         self.pool.abandon(id);
-        self.refuse(id, Refusal::ReceiverTooSlow);
+        self.refuse(id, Refusal::UpstreamTooSlow);
     }
 
     fn accept(&mut self) {
-        for _ in 0..ACCEPTS_PER_TURN {
+        for _ in 0..ACCEPTS_PER_ITERATION {
             let Some(listener) = &self.listener else { return };
-            let room = self.room();
-            if matches!(room, Room::None) {
-                self.liveness.note_door();
+            let evicted = if self.is_full() { self.eviction_candidate() } else { None };
+            if self.is_full() && evicted.is_none() {
+                self.liveness.note_accept_attempt();
                 return self.pause_accepting();
             }
             match listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer, &room),
+                Ok((stream, peer)) => self.add(stream, peer, evicted),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => return self.cannot_accept(&error),
+                Err(error) => return self.handle_accept_error(&error),
             }
         }
     }
 
-    fn admit(&mut self, stream: Stream, peer: Peer, room: &Room) {
-        if let Room::Evict(id) = room {
-            self.shed_one(*id);
+    fn add(&mut self, stream: Stream, peer: Peer, evicted: Option<ConnectionId>) {
+        if let Some(id) = evicted {
+            self.evict(id);
         }
-        self.liveness.note_door();
+        self.liveness.note_accept_attempt();
         let id = ConnectionId(self.next_id);
         self.next_id += 1;
         self.connections.insert(id, Connection::new(id, stream, peer, &self.context));
@@ -309,31 +309,24 @@ impl EventLoop {
         self.context.traffic.open.set(self.connections.len() as u64);
     }
 
-    fn shed_one(&mut self, id: ConnectionId) {
+    fn evict(&mut self, id: ConnectionId) {
         self.context.traffic.shed.add(1);
         self.close(id);
     }
 
-    fn room(&self) -> Room {
-        if self.connections.len() < self.limits.connections(self.context.now) {
-            return Room::Free;
-        }
-        self.most_dispensable().map_or(Room::None, Room::Evict)
-    }
-
-    fn most_dispensable(&self) -> Option<ConnectionId> {
+    fn eviction_candidate(&self) -> Option<ConnectionId> {
         let rank = |(id, connection): (&ConnectionId, &Connection)| -> Option<((EvictionRank, Instant), ConnectionId)> {
-            Some((connection.dispensable(&self.context)?, *id))
+            Some((connection.eviction_rank(&self.context)?, *id))
         };
         self.connections.iter().filter_map(rank).min().map(|(_, id)| id)
     }
 
     fn pause_accepting(&mut self) {
-        self.accept_at = Some(self.context.now + self.context.deadlines.accept_pause);
+        self.accept_at = Some(self.context.now + self.context.timeouts.accept_pause);
     }
 
-    /// The connection stays in the backlog, so that poll would report it again at once: hence the pause.
-    fn cannot_accept(&mut self, error: &io::Error) {
+    /// The connection stays in the backlog, and poll would report it again immediately: hence the pause.
+    fn handle_accept_error(&mut self, error: &io::Error) {
         self.pause_accepting();
         if !is_shortage(error) {
             let line = format_args!("cannot accept a connection: {error}");
@@ -348,29 +341,29 @@ impl EventLoop {
 
     fn shed(&mut self) {
         while self.connections.len() > self.limits.connections(self.context.now) {
-            let Some(id) = self.most_dispensable() else { return };
-            self.shed_one(id);
+            let Some(id) = self.eviction_candidate() else { return };
+            self.evict(id);
         }
     }
 
-    fn stop(&mut self) {
-        self.context.is_stopping = true;
+    fn drain(&mut self) {
+        self.context.is_draining = true;
         self.listener = None;
-        self.stop_at = Some(self.context.now + self.context.deadlines.stop);
+        self.stop_at = Some(self.context.now + self.context.timeouts.stop);
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in ids {
-            self.step(id, |connection, context, scratch| connection.stop(context, scratch));
+            self.step(id, |connection, context, scratch| connection.drain(context, scratch));
         }
     }
 }
 
-/// Descriptors or memory for them ran out, here or in the whole machine.
+/// Descriptors, or memory for them, ran out in this process or in the whole system.
 fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
 }
 
-/// A deadline that has passed is no wait at all; one beyond what the kernel counts is for ever.
+/// A longer wait than the kernel can express is forever.
 fn timespec(wait: Duration) -> Timespec {
     Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(wait.subsec_nanos()) }
 }

@@ -1,5 +1,5 @@
-//! The head of a request: judged more strictly than RFC 9112 allows for, then written out anew, so that what stands
-//! behind the gate cannot understand it differently from the gate.
+//! Parsing a request's head, more strictly than RFC 9112 requires, and writing it again for upstream, which then cannot
+//! understand it differently.
 
 use super::refusal::Refusal;
 use crate::http::{PEER_HEADER, Peer};
@@ -11,9 +11,9 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Twice what a delivery through two proxies carries.
 const MAX_HEADERS: usize = 64;
 
-/// Hop-by-hop headers (RFC 9110, section 7.6.1), the lengths, which the gate writes by itself, and the header that
-/// only the gate may set. What `Connection` names beside them is passed on: otherwise a sender could take away, behind a
-/// careless proxy, the field by which the proxy tells that it passes on somebody else's request.
+/// Hop-by-hop headers (RFC 9110, section 7.6.1), the lengths, which the gate writes itself, and the header that only the
+/// gate may set. Other headers are forwarded even if `Connection` names them: otherwise a client could, through a careless
+/// proxy, remove the header in which the proxy says for whom it forwards.
 const DROPPED: [&str; 10] = [
     "Connection",
     "Keep-Alive",
@@ -27,17 +27,17 @@ const DROPPED: [&str; 10] = [
     PEER_HEADER,
 ];
 
-/// A head that was found good.
+/// A valid head.
 #[derive(Debug)]
 pub struct Head {
-    /// Request line and headers as they are handed over, without the lines that [`Head::complete`] adds.
+    /// Request line and headers for upstream, without the lines that [`Head::complete`] adds.
     forward: Vec<u8>,
     pub framing: Framing,
-    /// The sender waits for an interim answer before it sends the body.
+    /// The client waits for an interim response before it sends the body.
     pub expects_continue: bool,
-    /// The sender reads no second answer on this connection.
+    /// The client wants no keep-alive.
     pub closes: bool,
-    /// The method is HEAD: the answer has no body whatever its length says.
+    /// The method is HEAD, and the response has no body, even if it has a length.
     pub is_head: bool,
 }
 
@@ -60,18 +60,18 @@ enum Version {
     Http11,
 }
 
-/// True when a request has begun: one empty line before it means nothing (RFC 9112, section 2.2).
+/// True if `input` has the first byte of a request. One empty line before it is ignored (RFC 9112, section 2.2).
 pub fn has_begun(input: &[u8]) -> bool {
     !b"\r\n".starts_with(input)
 }
 
-/// The length in bytes of the head with its empty line, once all of it is there. `judged_bytes` remembers between
-/// calls how far `input` was looked at, so that a sender of single bytes costs no more than another.
+/// The length in bytes of the head with its empty line, once it is complete. `checked_bytes` keeps between calls how much
+/// of `input` was checked, so that a client that sends single bytes costs no more than another.
 ///
-/// Whatever parsers are known to disagree on (bare CR, bare LF, NUL, other controls, non-ASCII) is refused here.
-pub fn find_end(input: &[u8], judged_bytes: &mut usize) -> Result<Option<usize>, Refusal> {
+/// Bytes on which parsers are known to disagree (bare CR, bare LF, NUL, other controls, non-ASCII) are refused here.
+pub fn find_end(input: &[u8], checked_bytes: &mut usize) -> Result<Option<usize>, Refusal> {
     let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
-    for at in *judged_bytes..input.len() {
+    for at in *checked_bytes..input.len() {
         let after_cr = at > 0 && input[at - 1] == b'\r';
         if after_cr != (input[at] == b'\n') || !is_allowed(input[at]) {
             return Err(Refusal::Malformed);
@@ -80,7 +80,7 @@ pub fn find_end(input: &[u8], judged_bytes: &mut usize) -> Result<Option<usize>,
             return Ok(Some(at + 1));
         }
     }
-    *judged_bytes = input.len();
+    *checked_bytes = input.len();
     Ok(None)
 }
 
@@ -88,7 +88,7 @@ fn is_allowed(byte: u8) -> bool {
     matches!(byte, b'\t' | b'\r' | b'\n' | b' '..=b'~')
 }
 
-/// Judges a head that [`find_end`] has measured.
+/// Parses a head of the length that [`find_end`] has returned.
 pub fn parse(head: &[u8], max_body_bytes: u64) -> Result<Head, Refusal> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let line_end = head.windows(2).position(|pair| pair == b"\r\n").ok_or(Refusal::Malformed)?;
@@ -156,8 +156,7 @@ fn refuse_upgrade(headers: &[Header<'_>], options: &[&[u8]]) -> Result<(), Refus
     Ok(())
 }
 
-/// A message with two lengths is how requests are smuggled past each other (RFC 9112, section 11.2), so that even two
-/// equal ones are refused.
+/// Two lengths, even equal ones, are refused: they are the means of request smuggling (RFC 9112, section 11.2).
 fn framing(version: Version, headers: &[Header<'_>], max_body_bytes: u64) -> Result<Framing, Refusal> {
     match (only(headers, "Content-Length")?, only(headers, "Transfer-Encoding")?) {
         (None, None) => Ok(Framing::Length(0)),
@@ -173,7 +172,7 @@ fn content_length(value: &[u8], max_body_bytes: u64) -> Result<Framing, Refusal>
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(Refusal::Malformed);
     }
-    // Of nothing but digits only a number beyond u64 does not parse.
+    // A number of digits alone fails to parse only if it exceeds u64.
     let length = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
     match length {
         Some(length) if length <= max_body_bytes => Ok(Framing::Length(length)),
@@ -227,7 +226,7 @@ fn write_forward(line: &RequestLine<'_>, headers: &[Header<'_>]) -> Vec<u8> {
 }
 
 impl Head {
-    /// The head as it is handed over, now that the body's length is known.
+    /// The head for upstream, once the body's length is known.
     pub fn complete(mut self, body_bytes: u64, peer: Peer) -> Vec<u8> {
         let last = format!("Content-Length: {body_bytes}\r\n{PEER_HEADER}: {peer}\r\n\r\n");
         self.forward.extend_from_slice(last.as_bytes());

@@ -4,92 +4,94 @@ use super::GateError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
-/// A list of this many descriptors costs poll(2) nothing that could be measured.
+/// The cost of passing this many descriptors to poll(2) cannot be measured.
 const MAX_CONNECTIONS: u64 = 512;
 
-/// However few descriptors there are, the gate tries to serve.
+/// Allowed even if there are fewer descriptors than that takes.
 const MIN_CONNECTIONS: usize = 8;
 
-/// Database, workers and their children, log, and the private listener ([`Limits::of_private_listener`]).
-const RESERVED_DESCRIPTORS: u64 = 64 + PRIVATE_CONNECTIONS + PRIVATE_SLOTS * DESCRIPTORS_PER_SLOT;
+/// For database, workers and their children, log, and the private listener ([`Limits::of_private_listener`]).
+const RESERVED_DESCRIPTORS: u64 =
+    64 + PRIVATE_CONNECTIONS + PRIVATE_UPSTREAM_CONNECTIONS * DESCRIPTORS_PER_UPSTREAM_CONNECTION;
 
 /// A worker's connection to the database and its WAL, and what an attempt has open: a socket, or a command's pipes.
 const DESCRIPTORS_PER_WORKER: u64 = 6;
 
-/// What the program itself has open when nothing happens, and a little for what its actions start. With less, tiny_http
-/// would stop accepting the pool's connections, and the start would fail after a long wait and without its reason.
-const LEAST_DESCRIPTORS: u64 = 48;
+/// What an idle program has open, and a little for what its actions start. With less, tiny_http would stop accepting the
+/// pool's connections, and the start would fail after a long wait and without its reason.
+const MIN_RESERVED_DESCRIPTORS: u64 = 48;
 
-/// One end here, and tiny_http clones the other.
-const DESCRIPTORS_PER_SLOT: u64 = 3;
+/// The gate's end, and the other end, which tiny_http clones.
+const DESCRIPTORS_PER_UPSTREAM_CONNECTION: u64 = 3;
 
-/// Enough that a slow commit leaves none waiting; each costs a thread of tiny_http.
-const SLOTS: usize = 32;
+/// Enough that none is waited for during a slow commit; each costs a thread of tiny_http.
+const UPSTREAM_CONNECTIONS: usize = 32;
+const UPSTREAM_DESCRIPTORS: u64 = UPSTREAM_CONNECTIONS as u64 * DESCRIPTORS_PER_UPSTREAM_CONNECTION;
 
 /// Two of the largest bodies that are usual (25 MB) and many small ones, on a machine with 512 MB.
 const BUDGET_BYTES: usize = 64 * 1024 * 1024;
 
-/// When descriptors ran out all the same, so many are left to the rest of the program.
-const SHORTAGE_STEP: usize = 8;
+/// Left free for the rest of the program after descriptors have run out.
+const SHORTAGE_DESCRIPTORS: usize = 8;
 
-/// How long the limit stays down after descriptors ran out.
+/// How long fewer connections are allowed after descriptors have run out.
 const SHORTAGE: Duration = Duration::from_secs(10);
 
 /// Two people with a browser each, which opens six, a Prometheus, and a little.
 const PRIVATE_CONNECTIONS: u64 = 24;
 
 /// tiny_http has four threads in any case.
-const PRIVATE_SLOTS: u64 = 4;
+const PRIVATE_UPSTREAM_CONNECTIONS: u64 = 4;
 
-/// What is asked for has no body, so that only the mischievous send one.
+/// Requests to the private listener have no bodies, unless someone means harm.
 const PRIVATE_BUDGET_BYTES: usize = 256 * 1024;
 
-/// Nothing here is worth delaying the end of the process for.
+/// No response of the private listener is worth delaying the end of the process for.
 const PRIVATE_STOP: Duration = Duration::from_secs(1);
 
-/// How long each thing may take.
+/// How long each step may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Deadlines {
-    /// Until the pool is open. It takes milliseconds; a receiver that has not answered by then never will.
+pub struct Timeouts {
+    /// Until the pool is open. It takes milliseconds; an upstream that has not answered by then never will.
     pub start: Duration,
-    /// From the first byte of a request, or from the connection, to the last byte of its body.
+    /// From accepting the connection, or the first byte of a request, to the last byte of its body.
     pub request: Duration,
-    /// Between two requests on one connection.
+    /// Keep-alive: between two requests on one connection.
     pub idle: Duration,
-    /// From a complete request to the receiver's answer.
-    pub answer: Duration,
-    /// Until the sender has taken the answer.
-    pub reply: Duration,
-    /// Until the sender has noticed that the gate closes.
+    /// From the complete request to the upstream response.
+    pub response: Duration,
+    /// Until the client has taken the response.
+    pub send: Duration,
+    /// For the client to notice that the gate closes.
     pub linger: Duration,
-    /// For the answer that proves an inner connection.
+    /// For the response to a probe on a new upstream connection.
     pub probe: Duration,
-    /// Until a lost inner connection is tried again.
+    /// Between two attempts to open an upstream connection.
     pub reopen: Duration,
-    /// Younger ones are never closed to make room: a sender may connect a moment before it sends. Those who say nothing
-    /// hold their places for so long, and the next in the line waits for it.
-    pub grace: Duration,
-    /// At the stop, for a request that may be on its way over a connection as young as this.
-    pub farewell: Duration,
-    /// How long the listener is left alone when there is no room.
+    /// Younger connections are not evicted: a client may connect a moment before it sends. Silent clients keep their
+    /// places for this long, and the next in the backlog waits for one.
+    pub min_age: Duration,
+    /// While draining, for a request that may be on its way over a connection younger than this.
+    pub drain: Duration,
+    /// Until the listener is polled again after there was no room.
     pub accept_pause: Duration,
-    /// From the wish to stop until what lives is given up.
+    /// From the beginning of draining until the remaining connections are closed.
     pub stop: Duration,
 }
 
-impl Default for Deadlines {
-    fn default() -> Deadlines {
-        Deadlines {
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
             start: Duration::from_secs(10),
             request: Duration::from_secs(10),
             idle: Duration::from_secs(15),
-            answer: Duration::from_secs(30),
-            reply: Duration::from_secs(10),
+            response: Duration::from_secs(30),
+            send: Duration::from_secs(10),
             linger: Duration::from_secs(1),
             probe: Duration::from_secs(10),
             reopen: Duration::from_millis(100),
-            grace: Duration::from_millis(100),
-            farewell: Duration::from_millis(250),
+            min_age: Duration::from_millis(100),
+            drain: Duration::from_millis(250),
             accept_pause: Duration::from_millis(50),
             stop: Duration::from_secs(5),
         }
@@ -98,38 +100,38 @@ impl Default for Deadlines {
 
 #[derive(Clone, Debug)]
 pub struct Limits {
-    pub slots: usize,
+    pub upstream_connections: usize,
     pub budget_bytes: usize,
-    pub deadlines: Deadlines,
+    pub timeouts: Timeouts,
     connections: usize,
     /// A lower limit on connections, and until when it holds.
     shortage: Option<(usize, Instant)>,
 }
 
 impl Limits {
-    /// What the machine allows. Raises the soft limit on descriptors as far as the gate and so many workers have use for
-    /// them.
+    /// What the process may use. Raises the soft limit on descriptors as far as the gate and this many workers need.
     pub fn of_this_process(workers: u64) -> Result<Limits, GateError> {
-        // One is among what is reserved in any case.
+        // The first one's are among RESERVED_DESCRIPTORS.
         let of_workers = workers.saturating_sub(1).saturating_mul(DESCRIPTORS_PER_WORKER);
-        let needed = MAX_CONNECTIONS + SLOTS as u64 * DESCRIPTORS_PER_SLOT + RESERVED_DESCRIPTORS + of_workers;
+        let needed = MAX_CONNECTIONS + UPSTREAM_DESCRIPTORS + RESERVED_DESCRIPTORS + of_workers;
         let descriptors = raise_descriptors(needed);
-        let least = SLOTS as u64 * DESCRIPTORS_PER_SLOT + LEAST_DESCRIPTORS;
+        let least = UPSTREAM_DESCRIPTORS + MIN_RESERVED_DESCRIPTORS;
         if descriptors < least {
             return Err(GateError::TooFewDescriptors { descriptors, least, needed });
         }
-        Ok(Limits::new(SLOTS, connections_within(descriptors.saturating_sub(of_workers), SLOTS)))
+        Ok(Limits::new(UPSTREAM_CONNECTIONS, connections_within(descriptors.saturating_sub(of_workers))))
     }
 
     /// For the listener that only the operator uses.
     pub fn of_private_listener() -> Limits {
-        let limits = Limits::new(PRIVATE_SLOTS as usize, PRIVATE_CONNECTIONS as usize);
-        let deadlines = Deadlines { stop: PRIVATE_STOP, ..limits.deadlines };
-        Limits { budget_bytes: PRIVATE_BUDGET_BYTES, deadlines, ..limits }
+        let limits = Limits::new(PRIVATE_UPSTREAM_CONNECTIONS as usize, PRIVATE_CONNECTIONS as usize);
+        let timeouts = Timeouts { stop: PRIVATE_STOP, ..limits.timeouts };
+        Limits { budget_bytes: PRIVATE_BUDGET_BYTES, timeouts, ..limits }
     }
 
-    pub fn new(slots: usize, connections: usize) -> Limits {
-        Limits { slots, budget_bytes: BUDGET_BYTES, deadlines: Deadlines::default(), connections, shortage: None }
+    pub fn new(upstream_connections: usize, connections: usize) -> Limits {
+        let (budget_bytes, timeouts) = (BUDGET_BYTES, Timeouts::default());
+        Limits { upstream_connections, budget_bytes, timeouts, connections, shortage: None }
     }
 
     pub fn connections(&self, now: Instant) -> usize {
@@ -143,19 +145,19 @@ impl Limits {
         self.shortage.is_some_and(|(_, until)| now < until)
     }
 
-    /// Descriptors ran out while `live` connections existed.
-    pub fn note_shortage(&mut self, live: usize, now: Instant) {
-        let connections = live.saturating_sub(SHORTAGE_STEP).max(MIN_CONNECTIONS).min(self.connections);
+    /// Descriptors ran out while `open` connections existed.
+    pub fn note_shortage(&mut self, open: usize, now: Instant) {
+        let connections = open.saturating_sub(SHORTAGE_DESCRIPTORS).max(MIN_CONNECTIONS).min(self.connections);
         self.shortage = Some((connections, now + SHORTAGE));
     }
 }
 
-fn connections_within(descriptors: u64, slots: usize) -> usize {
-    let left = descriptors.saturating_sub(slots as u64 * DESCRIPTORS_PER_SLOT + RESERVED_DESCRIPTORS);
+fn connections_within(descriptors: u64) -> usize {
+    let left = descriptors.saturating_sub(UPSTREAM_DESCRIPTORS + RESERVED_DESCRIPTORS);
     usize::try_from(left.min(MAX_CONNECTIONS)).unwrap_or(0).max(MIN_CONNECTIONS)
 }
 
-/// Raises the soft limit towards `needed`, never beyond the hard limit, and never lowers it. Returns what holds.
+/// Raises the soft limit towards `needed`, never beyond the hard limit, and never lowers it. Returns the limit that now holds.
 fn raise_descriptors(needed: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let soft = limit.current.unwrap_or(u64::MAX);
@@ -165,7 +167,7 @@ fn raise_descriptors(needed: u64) -> u64 {
     }
     match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }) {
         Ok(()) => wanted,
-        Err(_) => soft, // the gate serves within what it has
+        Err(_) => soft, // fewer connections, then
     }
 }
 
@@ -174,22 +176,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_follow_from_descriptors() {
+    fn the_number_of_descriptors_limits_the_connections() {
         let table = [(u64::MAX, 512), (708, 512), (707, 511), (316, 120), (204, 8), (20, 8)];
         for (descriptors, connections) in table {
-            assert_eq!(connections_within(descriptors, SLOTS), connections, "{descriptors}");
+            assert_eq!(connections_within(descriptors), connections, "{descriptors}");
         }
     }
 
     #[test]
-    fn descriptors_are_never_lowered() {
+    fn the_limit_on_descriptors_is_never_lowered() {
         let before = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         assert_eq!(raise_descriptors(1), before);
         assert_eq!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), before);
     }
 
     #[test]
-    fn a_shortage_passes() {
+    fn a_shortage_of_descriptors_lowers_the_limit_for_a_while() {
         let now = Instant::now();
         let mut limits = Limits::new(1, 100);
         limits.note_shortage(50, now);

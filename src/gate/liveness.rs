@@ -1,29 +1,29 @@
-//! Signs of life, for whoever looks at the gate from outside.
+//! The gate's signs of life, read by the watchdog.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What the gate's thread notes, and others read.
+/// Written by the gate's thread, read by others.
 #[derive(Debug, Default)]
 pub struct Liveness {
-    local_address: AtomicU64,
+    accept_attempts: AtomicU64,
     answers: AtomicU64,
     is_awaited: AtomicBool,
 }
 
-/// The liveness at one moment, to compare with another one's.
+/// The state at one moment, to compare with another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// How often the listener was looked after: somebody was let in, or every place was taken.
-    pub local_address: u64,
-    /// The receiver's answers.
+    /// How often the listener was served: a connection was accepted, or there was no room for it.
+    pub accept_attempts: u64,
+    /// The responses from upstream.
     pub answers: u64,
-    /// Whether a request has waited for the receiver since it answered last; one that was given up is not forgotten.
+    /// Whether a request has waited for upstream since its last response. It stays so when that request times out.
     pub is_awaited: bool,
 }
 
 impl Liveness {
-    pub fn note_door(&self) {
-        self.local_address.fetch_add(1, Ordering::Relaxed);
+    pub fn note_accept_attempt(&self) {
+        self.accept_attempts.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn note_waiting(&self) {
@@ -35,9 +35,9 @@ impl Liveness {
         self.is_awaited.store(false, Ordering::Relaxed);
     }
 
-    pub fn beats(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot {
         Snapshot {
-            local_address: self.local_address.load(Ordering::Relaxed),
+            accept_attempts: self.accept_attempts.load(Ordering::Relaxed),
             answers: self.answers.load(Ordering::Relaxed),
             is_awaited: self.is_awaited.load(Ordering::Relaxed),
         }

@@ -1,12 +1,12 @@
-//! The gate's own answers, for what never reaches the receiver.
+//! The gate's own responses, to requests that are not forwarded or not answered.
 
-/// A budget that is used up is free again as soon as a few requests are stored.
+/// A budget that is used up is free again once a few requests are stored.
 const RETRY_AFTER_SECONDS: u32 = 10;
 
-/// The interim answer to `Expect: 100-continue` (RFC 9110, section 10.1.1).
+/// The interim response to `Expect: 100-continue` (RFC 9110, section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Why the gate answers a request by itself.
+/// Why the gate responds itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     Malformed,
@@ -14,10 +14,10 @@ pub enum Refusal {
     BodyTooLarge,
     UnknownExpectation,
     HeadTooLarge,
-    /// The receiver's connection was lost after the request may have reached it.
-    ReceiverLost,
+    /// The upstream connection was lost after the request may have reached the receiver.
+    UpstreamLost,
     Overloaded,
-    ReceiverTooSlow,
+    UpstreamTooSlow,
     UnsupportedVersion,
 }
 
@@ -28,9 +28,9 @@ impl Refusal {
         Refusal::BodyTooLarge,
         Refusal::UnknownExpectation,
         Refusal::HeadTooLarge,
-        Refusal::ReceiverLost,
+        Refusal::UpstreamLost,
         Refusal::Overloaded,
-        Refusal::ReceiverTooSlow,
+        Refusal::UpstreamTooSlow,
         Refusal::UnsupportedVersion,
     ];
 
@@ -39,7 +39,7 @@ impl Refusal {
         self.status_and_text().0.split(' ').next().unwrap_or_default()
     }
 
-    /// The whole answer, which always closes the connection: after a refusal nobody knows where the next request
+    /// The whole response. It always closes the connection: after a refused request it is unknown where the next one
     /// begins.
     pub fn to_bytes(self) -> Vec<u8> {
         let (status, text) = self.status_and_text();
@@ -55,7 +55,7 @@ impl Refusal {
         .into_bytes()
     }
 
-    /// What is told to the sender, and to the operator.
+    /// For the client and for the log.
     pub fn text(self) -> &'static str {
         self.status_and_text().1
     }
@@ -67,9 +67,9 @@ impl Refusal {
             Refusal::BodyTooLarge => ("413 Content Too Large", "body too large"),
             Refusal::UnknownExpectation => ("417 Expectation Failed", "unknown expectation"),
             Refusal::HeadTooLarge => ("431 Request Header Fields Too Large", "request head too large"),
-            Refusal::ReceiverLost => ("502 Bad Gateway", "no answer"),
+            Refusal::UpstreamLost => ("502 Bad Gateway", "no answer"),
             Refusal::Overloaded => ("503 Service Unavailable", "too busy, try again"),
-            Refusal::ReceiverTooSlow => ("504 Gateway Timeout", "no answer in time"),
+            Refusal::UpstreamTooSlow => ("504 Gateway Timeout", "no answer in time"),
             Refusal::UnsupportedVersion => ("505 HTTP Version Not Supported", "HTTP/1.0 and HTTP/1.1 only"),
         }
     }
@@ -80,23 +80,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_complete_and_short() {
+    fn a_refusal_is_a_complete_response_of_one_line() {
         let expected = "HTTP/1.1 413 Content Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n\
                         Content-Length: 15\r\nConnection: close\r\n\r\nbody too large\n";
         assert_eq!(String::from_utf8_lossy(&Refusal::BodyTooLarge.to_bytes()), expected);
     }
 
     #[test]
-    fn every_refusal_counts_for_itself() {
+    fn every_refusal_has_a_counter_and_a_status() {
         for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
             assert_eq!((refusal as usize, refusal.code().len()), (at, 3));
         }
     }
 
     #[test]
-    fn only_overload_asks_to_come_back() {
-        let asks = |refusal: Refusal| String::from_utf8_lossy(&refusal.to_bytes()).contains("Retry-After: ");
-        assert!(asks(Refusal::Overloaded));
-        assert!(!asks(Refusal::ReceiverTooSlow));
+    fn only_overload_has_retry_after() {
+        let has_retry_after = |refusal: Refusal| String::from_utf8_lossy(&refusal.to_bytes()).contains("Retry-After: ");
+        assert!(has_retry_after(Refusal::Overloaded));
+        assert!(!has_retry_after(Refusal::UpstreamTooSlow));
     }
 }

@@ -1,26 +1,28 @@
-//! The real gate in front of a real tiny_http, over real sockets.
+//! The gate in front of a real tiny_http, over real sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod crowd;
+mod capacity;
+mod client;
 mod faults;
+mod own_process;
 mod rig;
-mod shortage;
 
 use super::Snapshot;
-use rig::{Rig, Sender, limits, post, wait_until};
+use client::Client;
+use rig::{Rig, limits, post, wait_until};
 use std::thread;
 use std::time::Duration;
 
 #[test]
-fn a_request_arrives_whole_and_normalised() {
+fn a_request_is_forwarded_complete_and_normalised() {
     let rig = Rig::start(limits());
-    let mut sender = rig.connect();
-    sender.send(b"POST /a?b HTTP/1.1\r\nHost: h\r\nx-gate-peer: 6.6.6.6\r\nConnection: X-Hop\r\nX-Hop: 1\r\nTE: gzip\r\nA: b\r\n");
-    sender.send(b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n");
-    let answer = sender.answer();
+    let mut client = rig.connect();
+    client.send(b"POST /a?b HTTP/1.1\r\nHost: h\r\nx-gate-peer: 6.6.6.6\r\nConnection: X-Hop\r\nX-Hop: 1\r\nTE: gzip\r\nA: b\r\n");
+    client.send(b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n");
+    let answer = client.answer();
     assert_eq!(answer.status, 200);
-    let expected = format!("POST /a?b host=h x-hop=1 a=b content-length=5 x-gate-peer={}", sender.address());
+    let expected = format!("POST /a?b host=h x-hop=1 a=b content-length=5 x-gate-peer={}", client.address());
     assert_eq!(answer.header("x-request"), Some(expected.as_str()));
     assert_eq!(answer.header("x-body"), Some("5 532"));
     assert_eq!((answer.header("server"), answer.header("connection")), (None, None));
@@ -28,150 +30,152 @@ fn a_request_arrives_whole_and_normalised() {
 }
 
 #[test]
-fn a_request_of_single_bytes_is_a_request() {
+fn a_request_sent_byte_by_byte_is_answered() {
     let rig = Rig::start(limits());
-    let mut sender = rig.connect();
+    let mut client = rig.connect();
     for byte in post("/", b"slow") {
-        sender.send(&[byte]);
+        client.send(&[byte]);
         thread::sleep(Duration::from_millis(1));
     }
-    assert_eq!(sender.answer().header("x-body"), Some("4 453"));
+    assert_eq!(client.answer().header("x-body"), Some("4 453"));
 }
 
 #[test]
-fn large_bodies_arrive_by_length_and_in_chunks() {
+fn large_bodies_are_forwarded_by_length_and_in_chunks() {
     let rig = Rig::start(limits());
     let body: Vec<u8> = (0..5_000_000).map(|at: u32| (at % 251) as u8).collect();
     let sum: u64 = body.iter().map(|byte| u64::from(*byte)).sum();
     let expected = format!("{} {sum}", body.len());
-    let mut sender = rig.connect();
-    sender.send(&post("/", &body));
-    assert_eq!(sender.answer().header("x-body"), Some(expected.as_str()));
-    sender.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut client = rig.connect();
+    client.send(&post("/", &body));
+    assert_eq!(client.answer().header("x-body"), Some(expected.as_str()));
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
     for chunk in body.chunks(70_001) {
-        sender.send(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+        client.send(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
     }
-    sender.send(b"0\r\n\r\n");
-    assert_eq!(sender.answer().header("x-body"), Some(expected.as_str()));
+    client.send(b"0\r\n\r\n");
+    assert_eq!(client.answer().header("x-body"), Some(expected.as_str()));
 }
 
 #[test]
-fn an_early_answer_waits_for_the_rest_of_its_request() {
-    let rig = Rig::start(rig::with_slots(1));
-    let mut sender = rig.connect();
+fn an_early_response_is_sent_after_the_rest_of_its_request() {
+    let rig = Rig::start(rig::with_upstream_connections(1));
+    let mut client = rig.connect();
     for _ in 0..3 {
-        sender.send(&post("/early", &vec![b'a'; 900_000]));
-        assert_eq!(sender.answer().status, 401);
-        sender.send(&post("/", b""));
-        assert_eq!(sender.answer().status, 200);
+        client.send(&post("/early", &vec![b'a'; 900_000]));
+        assert_eq!(client.answer().status, 401);
+        client.send(&post("/", b""));
+        assert_eq!(client.answer().status, 200);
     }
 }
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     let rig = Rig::start(limits());
-    let mut sender = rig.connect();
+    let mut client = rig.connect();
     let requests: Vec<Vec<u8>> =
         (0..5).map(|at| post(&format!("/{at}"), &vec![b'a'; at * 7_000])).chain([b"\r\n".to_vec()]).collect();
-    sender.send(&requests.concat());
+    client.send(&requests.concat());
     for at in 0..5 {
-        let answer = sender.answer();
+        let answer = client.answer();
         assert!(answer.header("x-request").unwrap().starts_with(&format!("POST /{at} ")));
         assert!(answer.header("x-body").unwrap().starts_with(&format!("{} ", at * 7_000)));
     }
 }
 
 #[test]
-fn the_connection_is_closed_for_who_asked_and_for_http_1_0() {
+fn the_connection_is_closed_after_connection_close_and_after_http_1_0() {
     let rig = Rig::start(limits());
     for request in
         ["GET / HTTP/1.1\r\nHost: h\r\nConnection: Close\r\n\r\n", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"]
     {
-        let mut sender = rig.connect();
-        sender.send(request.as_bytes());
-        let answer = sender.answer();
+        let mut client = rig.connect();
+        client.send(request.as_bytes());
+        let answer = client.answer();
         assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{request}");
-        assert_eq!(sender.rest(), b"");
+        assert_eq!(client.rest(), b"");
     }
 }
 
 #[test]
-fn an_answer_to_head_has_no_body() {
+fn a_response_to_head_has_no_body() {
     let rig = Rig::start(limits());
-    let mut sender = rig.connect();
-    sender.send(b"HEAD /page HTTP/1.1\r\nHost: h\r\n\r\n");
-    let answer = sender.answer_to_head();
+    let mut client = rig.connect();
+    client.send(b"HEAD /page HTTP/1.1\r\nHost: h\r\n\r\n");
+    let answer = client.answer_to_head();
     assert_eq!((answer.status, answer.header("content-length")), (200, Some("900000")));
-    sender.send(b"GET /page HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert_eq!(sender.answer().body.len(), 900_000);
+    client.send(b"GET /page HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(client.answer().body.len(), 900_000);
 }
 
 #[test]
-fn the_body_is_asked_for_only_where_it_is_waited_for() {
+fn continue_is_sent_only_to_a_client_that_waits_for_it() {
     let rig = Rig::start(limits());
     let head = "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
-    let mut sender = rig.connect();
-    sender.send(head.as_bytes());
-    assert_eq!(sender.answer().status, 100);
-    sender.send(b"ab");
-    assert_eq!(sender.answer().status, 200);
-    sender.send(format!("{head}ab").as_bytes());
-    assert_eq!(sender.answer().status, 200, "the body was there already");
-    sender.send(head.replace(": 2", ": 0").as_bytes());
-    assert_eq!(sender.answer().status, 200, "there is no body");
-    sender.send(head.replace(": 2", ": 99000000").as_bytes());
-    assert_eq!(sender.answer().status, 413);
+    let mut client = rig.connect();
+    client.send(head.as_bytes());
+    assert_eq!(client.answer().status, 100);
+    client.send(b"ab");
+    assert_eq!(client.answer().status, 200);
+    client.send(format!("{head}ab").as_bytes());
+    assert_eq!(client.answer().status, 200, "the body was there already");
+    client.send(head.replace(": 2", ": 0").as_bytes());
+    assert_eq!(client.answer().status, 200, "there is no body");
+    client.send(head.replace(": 2", ": 99000000").as_bytes());
+    assert_eq!(client.answer().status, 413);
 }
 
 #[test]
-fn a_sender_that_has_shut_down_writing_gets_its_answer() {
+fn a_client_that_has_shut_down_writing_gets_its_response() {
     let rig = Rig::start(limits());
-    let mut sender = rig.connect();
-    sender.send(&post("/", b"x"));
-    sender.shut_down_writing();
-    assert_eq!(sender.answer().status, 200);
-    assert_eq!(sender.rest(), b"");
+    let mut client = rig.connect();
+    client.send(&post("/", b"x"));
+    client.shut_down_writing();
+    assert_eq!(client.answer().status, 200);
+    assert_eq!(client.rest(), b"");
 }
 
 #[test]
-fn a_unix_socket_serves_too() {
+fn a_gate_on_a_unix_socket_serves_requests() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
     let rig = Rig::start_at(&format!("unix:{}", path.display()), limits());
     assert_eq!(rig.address(), format!("unix:{}", path.display()));
-    let mut sender = Sender::unix(&path);
-    sender.send(&post("/", b""));
-    assert!(sender.answer().header("x-request").unwrap().ends_with("x-gate-peer=unix"));
+    let mut client = Client::unix(&path);
+    client.send(&post("/", b""));
+    assert!(client.answer().header("x-request").unwrap().ends_with("x-gate-peer=unix"));
     rig.stop();
     assert!(!path.exists());
 }
 
 #[test]
-fn a_new_limit_on_bodies_holds_at_once() {
+fn a_new_body_limit_applies_immediately() {
     let rig = Rig::start(limits());
-    let mut sender = rig.connect();
-    sender.send(&post("/", b"four"));
-    assert_eq!(sender.answer().status, 200);
+    let mut client = rig.connect();
+    client.send(&post("/", b"four"));
+    assert_eq!(client.answer().status, 200);
     rig.set_max_body_bytes(3);
-    sender.send(&post("/", b"four"));
-    assert_eq!(sender.answer().status, 413);
+    client.send(&post("/", b"four"));
+    assert_eq!(client.answer().status, 413);
 }
 
 #[test]
-fn the_pulse_tells_who_was_let_in_who_waits_and_who_was_answered() {
+fn liveness_shows_accepted_connections_waiting_requests_and_responses() {
     let rig = Rig::start(limits());
-    assert_eq!(rig.beats(), Snapshot { local_address: 0, answers: 0, is_awaited: false });
+    assert_eq!(rig.snapshot(), Snapshot { accept_attempts: 0, answers: 0, is_awaited: false });
     let mut held = rig.connect();
     held.send(&post("/hold", b""));
     rig.wait_for_held(1);
-    wait_until("somebody to wait", || rig.beats() == Snapshot { local_address: 1, answers: 0, is_awaited: true });
+    wait_until("a request to wait", || rig.snapshot() == Snapshot { accept_attempts: 1, answers: 0, is_awaited: true });
     rig.release_held();
     assert_eq!(held.answer().status, 200);
-    wait_until("nobody to wait", || rig.beats() == Snapshot { local_address: 1, answers: 1, is_awaited: false });
+    wait_until("no request to wait", || {
+        rig.snapshot() == Snapshot { accept_attempts: 1, answers: 1, is_awaited: false }
+    });
 }
 
 #[test]
-fn at_stop_what_is_complete_is_answered_and_nothing_else_is_waited_for() {
+fn a_stopping_gate_answers_complete_requests_and_closes_all_other_connections() {
     let rig = Rig::start(limits());
     let (mut idle, mut silent, mut held) = (rig.connect(), rig.connect(), rig.connect());
     idle.send(&post("/", b""));

@@ -148,14 +148,14 @@ impl Watchdog {
 
     /// A question may wait for the whole of the time: it is answered in turn, and a second one would be later.
     fn await_life(&self) -> Result<(), Unanswered> {
-        let before = self.liveness.beats();
+        let before = self.liveness.snapshot();
         let deadline = Instant::now() + self.patience;
         loop {
             match self.ask(deadline.saturating_duration_since(Instant::now())) {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.is_set() => return Ok(()),
                 Err(error) if Instant::now() + self.ask_again_after >= deadline => {
-                    let is_alive = is_alive(before, self.liveness.beats(), waits_for_disk);
+                    let is_alive = is_alive(before, self.liveness.snapshot(), waits_for_disk);
                     return if is_alive { Ok(()) } else { Err(Unanswered(self.patience, error)) };
                 }
                 Err(_) => self.waker.wait(self.ask_again_after),
@@ -178,7 +178,7 @@ impl Watchdog {
 /// The question itself counts as accepted once it is, and from then on it awaits the receiver: so nothing that hangs seems
 /// alive.
 fn is_alive(before: Snapshot, now: Snapshot, waits_for_disk: impl FnOnce() -> bool) -> bool {
-    let is_accepting = now.local_address != before.local_address;
+    let is_accepting = now.accept_attempts != before.accept_attempts;
     let is_receiver_busy = now.answers != before.answers || !now.is_awaited;
     is_accepting && (is_receiver_busy || waits_for_disk())
 }
@@ -272,12 +272,12 @@ mod tests {
 
     #[test]
     fn without_an_answer_other_signs_of_life_count() {
-        let before = Snapshot { local_address: 1, answers: 1, is_awaited: false };
-        let silent = Snapshot { local_address: 2, is_awaited: true, ..before };
+        let before = Snapshot { accept_attempts: 1, answers: 1, is_awaited: false };
+        let silent = Snapshot { accept_attempts: 2, is_awaited: true, ..before };
         let table = [
             ("no connection was accepted", before, true, false),
             ("only connections from before are served", Snapshot { answers: 9, ..before }, true, false),
-            ("a crowd that says nothing", Snapshot { local_address: 9, ..before }, false, true),
+            ("a crowd that says nothing", Snapshot { accept_attempts: 9, ..before }, false, true),
             ("a crowd that is answered", Snapshot { answers: 9, ..silent }, false, true),
             ("a receiver that hangs", silent, false, false),
             ("a slow disk", silent, true, true),

@@ -8,8 +8,7 @@ use crate::tidy::sources;
 const WRONG_ARROWS: &[(&str, &str)] = &[];
 
 /// Arrows between neighbours in a folder that close a circle and are still there: folder, from, to.
-const CIRCLES: &[(&str, &str, &str)] =
-    &[("cli", "args", "commands"), ("cli", "commands", "args"), ("gate", "upstream", "connection")];
+const CIRCLES: &[(&str, &str, &str)] = &[];
 
 /// One module uses another, with the first place where it does. Both are in `folder`, which is empty for `src`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

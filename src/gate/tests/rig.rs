@@ -1,34 +1,33 @@
-//! A gate, a tiny_http and a receiver, and senders that look closely.
+//! A gate with its upstream: tiny_http and a receiver that responds with what it was sent, or a scripted one.
 
-use super::super::limits::{Deadlines, Limits};
+use super::super::limits::{Limits, Timeouts};
 use super::super::upstream::socket::Upstream;
-use super::super::{Gate, Settings, Snapshot, start};
+use super::super::{Gate, Settings, Snapshot, Traffic, start};
+use super::client::Client;
 use crate::http::{Inbound, PEER_HEADER, Responder, Server};
 use crate::listen;
-use rustix::net::sockopt::set_socket_linger;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Ten times what anything here should take, on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Ten times longer than any wait here should take, on a machine that is busy with other tests.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub fn limits() -> Limits {
-    with_slots(4)
+    with_upstream_connections(4)
 }
 
-pub fn with_slots(slots: usize) -> Limits {
+pub fn with_upstream_connections(slots: usize) -> Limits {
     Limits::new(slots, 512)
 }
 
-pub fn with_deadlines(change: impl FnOnce(&mut Deadlines)) -> Limits {
+pub fn with_timeouts(change: impl FnOnce(&mut Timeouts)) -> Limits {
     let mut limits = limits();
-    change(&mut limits.deadlines);
+    change(&mut limits.timeouts);
     limits
 }
 
@@ -42,11 +41,20 @@ pub fn settings() -> Arc<Settings> {
 }
 
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Waits until two values with `interval` between them are equal.
+pub fn wait_until_steady<T: PartialEq>(what: &str, interval: Duration, mut value: impl FnMut() -> T) {
+    wait_until(what, || {
+        let before = value();
+        thread::sleep(interval);
+        value() == before
+    });
 }
 
 type Held = Arc<Mutex<Vec<(Inbound, Responder)>>>;
@@ -57,7 +65,7 @@ pub struct Rig {
     pub has_ended: Arc<AtomicBool>,
     held: Held,
     receiver: Option<JoinHandle<()>>,
-    private: Option<Upstream>,
+    upstream: Option<Upstream>,
 }
 
 impl Rig {
@@ -68,17 +76,17 @@ impl Rig {
     pub fn start_at(listen: &str, limits: Limits) -> Rig {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let hint = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let private = Upstream::create(&hint, &std::env::temp_dir()).unwrap();
+        let upstream = Upstream::create(&hint, &std::env::temp_dir()).unwrap();
         let held = Held::default();
-        let receiver = start_receiver(private.server(), held.clone());
+        let receiver = start_receiver(upstream.server(), held.clone());
         let listener = listen::bind(&listen.parse().unwrap()).unwrap();
         let (settings, has_ended) = (settings(), Arc::new(AtomicBool::new(false)));
         let on_end = {
             let has_ended = has_ended.clone();
             move || has_ended.store(true, Ordering::Relaxed)
         };
-        let gate = start(limits, listener, &private.path(), settings.clone(), on_end).unwrap();
-        Rig { gate: Some(gate), settings, has_ended, held, receiver: Some(receiver), private: Some(private) }
+        let gate = start(limits, listener, &upstream.path(), settings.clone(), on_end).unwrap();
+        Rig { gate: Some(gate), settings, has_ended, held, receiver: Some(receiver), upstream: Some(upstream) }
     }
 
     pub fn address(&self) -> &str {
@@ -89,12 +97,16 @@ impl Rig {
         self.address().trim_start_matches("http://").to_string()
     }
 
-    pub fn connect(&self) -> Sender {
-        Sender::tcp(&self.tcp_address())
+    pub fn connect(&self) -> Client {
+        Client::tcp(&self.tcp_address())
     }
 
-    pub fn beats(&self) -> Snapshot {
-        self.gate.as_ref().unwrap().liveness().beats()
+    pub fn snapshot(&self) -> Snapshot {
+        self.gate.as_ref().unwrap().liveness().snapshot()
+    }
+
+    pub fn traffic(&self) -> &Traffic {
+        &self.settings.traffic
     }
 
     pub fn set_max_body_bytes(&self, bytes: u64) {
@@ -103,9 +115,9 @@ impl Rig {
 
     /// The status of one small delivery.
     pub fn deliver(&self) -> u16 {
-        let mut sender = self.connect();
-        sender.send(&post("/", b"small"));
-        sender.answer().status
+        let mut client = self.connect();
+        client.send(&post("/", b"small"));
+        client.answer().status
     }
 
     pub fn held(&self) -> usize {
@@ -154,9 +166,9 @@ impl Drop for Rig {
     fn drop(&mut self) {
         self.release_held();
         drop(self.gate.take());
-        self.private.as_ref().unwrap().server().unblock();
+        self.upstream.as_ref().unwrap().server().unblock();
         let _ = self.receiver.take().unwrap().join();
-        drop(self.private.take());
+        drop(self.upstream.take());
     }
 }
 
@@ -180,7 +192,7 @@ fn start_receiver(server: Server, held: Held) -> JoinHandle<()> {
     })
 }
 
-/// An empty answer that tells in its headers what arrived.
+/// An empty response with the request in its headers.
 fn respond(inbound: &Inbound, responder: Responder) {
     let sum: u64 = inbound.body.iter().map(|byte| u64::from(*byte)).sum();
     let mut seen = format!("{} {} ", inbound.method, inbound.target);
@@ -191,122 +203,64 @@ fn respond(inbound: &Inbound, responder: Responder) {
     responder.respond(200, [("X-Request", &*seen), ("X-Body", &format!("{} {sum}", inbound.body.len()))], "");
 }
 
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+/// A gate whose upstream answers the probe on each connection, and then does `serve` with its number and socket.
+pub struct Scripted {
+    pub gate: Gate,
+    /// Upstream connections that `serve` has returned from.
+    pub closed: Arc<AtomicUsize>,
+    _directory: tempfile::TempDir,
 }
 
-pub struct Sender {
-    socket: Socket,
-    input: Vec<u8>,
-}
+impl Scripted {
+    pub fn start(limits: Limits, serve: impl Fn(usize, UnixStream) + Send + Sync + 'static) -> Scripted {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let closed = start_scripted_upstream(&path, serve);
+        let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let gate = start(limits, listener, &path, settings(), || {}).unwrap();
+        Scripted { gate, closed, _directory: directory }
+    }
 
-#[derive(Debug)]
-pub struct Received {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
-}
-
-impl Received {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let lines = self.head.lines().filter_map(|line| line.split_once(':'));
-        lines.filter(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+    /// The status of one request.
+    pub fn status(&self) -> u16 {
+        let mut client = Client::tcp(self.gate.address().trim_start_matches("http://"));
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        client.answer().status
     }
 }
 
-impl Sender {
-    pub fn tcp(address: &str) -> Sender {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Sender { socket: Socket::Tcp(stream), input: Vec::new() }
-    }
+fn start_scripted_upstream(path: &Path, serve: impl Fn(usize, UnixStream) + Send + Sync + 'static) -> Arc<AtomicUsize> {
+    let listener = UnixListener::bind(path).unwrap();
+    let (serve, closed) = (Arc::new(serve), Arc::new(AtomicUsize::new(0)));
+    let returned = closed.clone();
+    thread::spawn(move || {
+        let opened = Arc::new(AtomicUsize::new(0));
+        for mut stream in listener.incoming().flatten() {
+            let (serve, opened, closed) = (serve.clone(), opened.clone(), closed.clone());
+            thread::spawn(move || {
+                answer_probe(&mut stream);
+                serve(opened.fetch_add(1, Ordering::Relaxed), stream);
+                closed.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+    });
+    returned
+}
 
-    pub fn unix(path: &Path) -> Sender {
-        let stream = UnixStream::connect(path).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Sender { socket: Socket::Unix(stream), input: Vec::new() }
-    }
+pub fn answer_probe(stream: &mut UnixStream) {
+    assert!(read_request(stream));
+    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+}
 
-    pub fn address(&self) -> String {
-        match &self.socket {
-            Socket::Tcp(stream) => stream.local_addr().unwrap().to_string(),
-            Socket::Unix(_) => "unix".into(),
+/// Reads a request without a body. False at the end of input.
+pub fn read_request(stream: &mut UnixStream) -> bool {
+    let mut input = Vec::new();
+    let mut byte = [0];
+    while !input.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => input.push(byte[0]),
+            _ => return false,
         }
     }
-
-    pub fn send(&mut self, bytes: &[u8]) {
-        self.try_send(bytes).unwrap();
-    }
-
-    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => stream.write_all(bytes),
-            Socket::Unix(stream) => stream.write_all(bytes),
-        }
-    }
-
-    pub fn shut_down_writing(&self) {
-        match &self.socket {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
-        }
-    }
-
-    /// Ends the connection in a way that the other side's poll reports even where it asks for nothing.
-    pub fn reset(self) {
-        match &self.socket {
-            Socket::Tcp(stream) => set_socket_linger(stream, Some(Duration::ZERO)).unwrap(),
-            Socket::Unix(_) => {}
-        }
-    }
-
-    fn read_more(&mut self) -> std::io::Result<usize> {
-        let mut buffer = [0; 65536];
-        let read = match &mut self.socket {
-            Socket::Tcp(stream) => stream.read(&mut buffer),
-            Socket::Unix(stream) => stream.read(&mut buffer),
-        }?;
-        self.input.extend_from_slice(&buffer[..read]);
-        Ok(read)
-    }
-
-    pub fn answer(&mut self) -> Received {
-        self.receive(false)
-    }
-
-    pub fn answer_to_head(&mut self) -> Received {
-        self.receive(true)
-    }
-
-    fn receive(&mut self, is_to_head: bool) -> Received {
-        let head_bytes = loop {
-            if let Some(at) = self.input.windows(4).position(|it| it == b"\r\n\r\n") {
-                break at + 4;
-            }
-            assert_ne!(self.read_more().unwrap(), 0, "closed without an answer");
-        };
-        let head = String::from_utf8(self.input.drain(..head_bytes).collect()).unwrap();
-        let status = head[9..12].parse().unwrap();
-        let mut received = Received { status, head, body: Vec::new() };
-        let length: usize = received.header("content-length").map_or(0, |it| it.parse().unwrap());
-        let length = if is_to_head { 0 } else { length };
-        while self.input.len() < length {
-            assert_ne!(self.read_more().unwrap(), 0, "closed within an answer");
-        }
-        received.body = self.input.drain(..length).collect();
-        received
-    }
-
-    /// Everything up to the end that the gate makes.
-    pub fn rest(&mut self) -> Vec<u8> {
-        while self.read_more().unwrap() > 0 {}
-        std::mem::take(&mut self.input)
-    }
-
-    /// True once the gate has closed or reset the connection.
-    pub fn is_closed(&mut self) -> bool {
-        !matches!(self.read_more(), Ok(1..))
-    }
+    true
 }

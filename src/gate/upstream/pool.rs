@@ -3,7 +3,7 @@
 //! connections that stay open avoid both.
 
 use super::super::blocks::Blocks;
-use super::super::connection::{ConnectionId, Context, Request, is_not_now};
+use super::super::connection::{ConnectionId, Context, Request, is_transient};
 use super::response::Response;
 use crate::http::{self, PROBE};
 use rustix::event::PollFlags;
@@ -129,11 +129,11 @@ impl Pool {
             return;
         }
         // The next attempt keeps its distance unless this probe succeeds.
-        self.reopen_at = Some(context.now + context.deadlines.reopen);
+        self.reopen_at = Some(context.now + context.timeouts.reopen);
         let Ok(stream) = self.connect() else { return };
         let mut blocks = Blocks::new(&context.budget);
         blocks.prepend(PROBE.to_vec());
-        let in_flight = InFlight::Probe { deadline: context.now + context.deadlines.probe };
+        let in_flight = InFlight::Probe { deadline: context.now + context.timeouts.probe };
         self.connections[at] = UpstreamConnection::Busy(Exchange::new(stream, in_flight, blocks));
     }
 
@@ -228,7 +228,7 @@ impl Exchange {
         if flags.contains(PollFlags::OUT) && !self.blocks.is_empty() {
             match self.blocks.write_to(&mut self.stream) {
                 Ok(_) => self.was_written = true,
-                Err(error) if is_not_now(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 Err(_) => return Step::Broken,
             }
         }
@@ -236,7 +236,7 @@ impl Exchange {
             match self.stream.read(scratch) {
                 Ok(0) => return Step::Broken,
                 Ok(read_bytes) => self.input.extend_from_slice(&scratch[..read_bytes]),
-                Err(error) if is_not_now(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 Err(_) => return Step::Broken,
             }
         }
@@ -256,7 +256,7 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::super::super::blocks::Budget;
-    use super::super::super::limits::Deadlines;
+    use super::super::super::limits::Timeouts;
     use super::*;
 
     fn request(budget: &Budget) -> Request {
@@ -295,21 +295,21 @@ mod tests {
 
     #[test]
     fn a_missing_receiver_is_tried_again_after_a_while() {
-        let deadlines = Deadlines::default();
+        let timeouts = Timeouts::default();
         let mut context = Context {
             now: Instant::now(),
-            deadlines,
+            timeouts,
             budget: Budget::default(),
             max_body_bytes: 0,
-            is_stopping: false,
+            is_draining: false,
             is_crowded: false,
             traffic: Default::default(),
         };
         let mut pool = Pool::new(PathBuf::from("/nonexistent"), 1);
         pool.open_one(&context);
-        assert_eq!(pool.deadline(), Some(context.now + deadlines.reopen));
-        context.now += deadlines.reopen / 2;
+        assert_eq!(pool.deadline(), Some(context.now + timeouts.reopen));
+        context.now += timeouts.reopen / 2;
         pool.open_one(&context);
-        assert_eq!(pool.deadline(), Some(context.now + deadlines.reopen / 2));
+        assert_eq!(pool.deadline(), Some(context.now + timeouts.reopen / 2));
     }
 }

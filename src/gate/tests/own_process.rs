@@ -1,7 +1,7 @@
-//! What can only be seen in a process that has nothing but a gate: the tests start one, which is this test program
-//! again with another test.
+//! Measurements that need a process with nothing but a gate. The tests start one: this test program with another test.
 
-use super::rig::{Rig, Sender, post, wait_until};
+use super::client::Client;
+use super::rig::{Rig, post, wait_until_steady};
 use crate::gate::limits::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const DESCRIPTORS: &str = "HOOKBOX_TEST_DESCRIPTORS";
 
-/// Serves until its input ends, with as many descriptors as the variable says.
+/// Serves until its input ends, with the number of descriptors in the variable.
 #[test]
 #[ignore = "started by the other tests"]
 fn child() {
@@ -21,7 +21,7 @@ fn child() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: Some(descriptors), maximum }).unwrap();
     let mut limits = Limits::new(4, 512);
-    limits.deadlines.request *= 10; // no test waits until the silent go by themselves
+    limits.timeouts.request *= 10; // so that no silent client is closed by its timeout
     let rig = Rig::start(limits);
     writeln!(std::io::stderr(), "{}", rig.tcp_address()).unwrap();
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -35,7 +35,7 @@ struct Process {
 impl Process {
     fn start(descriptors: u64) -> Process {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "gate::tests::shortage::child", "--ignored", "--nocapture"])
+            .args(["--exact", "gate::tests::own_process::child", "--ignored", "--nocapture"])
             .env(DESCRIPTORS, descriptors.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -48,12 +48,12 @@ impl Process {
     }
 
     fn deliver(&self) -> u16 {
-        let mut sender = Sender::tcp(&self.address);
-        sender.send(&post("/", b""));
-        sender.answer().status
+        let mut client = Client::tcp(&self.address);
+        client.send(&post("/", b""));
+        client.answer().status
     }
 
-    /// How often the gate's thread went to sleep, and the time for which the process ran.
+    /// How often the gate's thread went to sleep, and the CPU time of the process.
     fn activity(&self) -> String {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let is_gate = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|it| it == "gate\n");
@@ -63,19 +63,19 @@ impl Process {
         format!("{sleeps} {}", self.ticks())
     }
 
-    /// The time for which the process ran, in hundredths of a second.
+    /// The CPU time of the process, in hundredths of a second.
     fn ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let user_and_system = stat.rsplit(')').next().unwrap().split(' ').skip(12).take(2);
         user_and_system.map(|it| it.parse::<u64>().unwrap()).sum()
     }
 
+    fn open_descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     fn wait_until_it_sleeps(&self) {
-        wait_until("quiet", || {
-            let before = self.activity();
-            thread::sleep(Duration::from_millis(500));
-            self.activity() == before
-        });
+        wait_until_steady("a sleeping gate", Duration::from_millis(500), || self.activity());
     }
 }
 
@@ -95,21 +95,21 @@ fn an_idle_gate_sleeps() {
 }
 
 #[test]
-fn a_sender_that_is_gone_while_its_request_waits_wakes_nobody() {
+fn a_reset_by_a_client_whose_request_waits_does_not_wake_the_gate() {
     let process = Process::start(256);
-    let mut sender = Sender::tcp(&process.address);
-    sender.send(&post("/hold", b""));
-    thread::sleep(Duration::from_millis(100)); // until it is in flight
-    sender.reset();
+    let mut client = Client::tcp(&process.address);
+    client.send(&post("/hold", b""));
+    process.wait_until_it_sleeps(); // the request is in flight
+    client.reset();
     process.wait_until_it_sleeps();
 }
 
 #[test]
-fn the_gate_recovers_when_descriptors_run_out() {
+fn the_gate_recovers_after_descriptors_ran_out() {
     let process = Process::start(90);
     assert_eq!(process.deliver(), 200);
-    let silent: Vec<Sender> = (0..150).map(|_| Sender::tcp(&process.address)).collect();
-    thread::sleep(Duration::from_millis(400));
+    let mut silent: Vec<Client> = (0..150).map(|_| Client::tcp(&process.address)).collect();
+    assert!(silent[0].is_closed(), "fewer connections are allowed than descriptors");
     for at in 0..5 {
         assert_eq!(process.deliver(), 200, "{at}");
     }
@@ -118,13 +118,14 @@ fn the_gate_recovers_when_descriptors_run_out() {
 }
 
 #[test]
-fn a_gate_without_room_waits_for_it_at_ease() {
+fn a_full_gate_uses_little_cpu_time_while_it_waits_for_room() {
     let process = Process::start(90);
-    let mut held: Vec<Sender> = (0..120).map(|_| Sender::tcp(&process.address)).collect();
-    for sender in &mut held {
-        sender.send(&post("/hold", b""));
+    let mut held: Vec<Client> = (0..120).map(|_| Client::tcp(&process.address)).collect();
+    for client in &mut held {
+        client.send(&post("/hold", b""));
     }
-    thread::sleep(Duration::from_millis(300)); // until descriptors are short, and none of the requests may go
+    // Until descriptors are short, and no request may be evicted.
+    wait_until_steady("used up descriptors", Duration::from_millis(200), || process.open_descriptors());
     let before = process.ticks();
     thread::sleep(Duration::from_millis(700));
     assert!(process.ticks() - before < 35, "it ran {} ticks of 70", process.ticks() - before);
