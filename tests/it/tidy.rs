@@ -166,7 +166,7 @@ fn nothing_is_unsafe_but_taking_what_systemd_passes() {
     assert_none("no unsafe code", &others, |_, line| has_word(line, "unsafe"));
 }
 
-/// A panic in one of tiny_http's threads is a stranger's doing and must not end the process.
+/// A panic in one of tiny_http's threads is an untrusted client's doing and must not end the process.
 #[test]
 fn a_panic_unwinds() {
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
@@ -179,6 +179,77 @@ fn no_file_is_longer_than_500_lines() {
         let lines = source.text.lines().count();
         assert!(lines <= 500, "src/{} has {lines} lines: what are its two subjects?", source.name);
     }
+}
+
+/// The longest function that still reads at one glance.
+const MAX_FUNCTION_LINES: usize = 50;
+
+#[test]
+fn no_function_is_longer_than_50_lines() {
+    let mut long = Vec::new();
+    for source in sources() {
+        let lines: Vec<&str> = source.code().map(|(_, line)| line).collect();
+        for (start, line) in lines.iter().enumerate().filter(|(_, line)| has_word(line, "fn") && line.ends_with('{')) {
+            let indent = &line[..line.len() - line.trim_start().len()];
+            let end = lines[start..].iter().position(|line| *line == format!("{indent}}}"));
+            if let Some(count) = end.map(|end| end + 1).filter(|count| *count > MAX_FUNCTION_LINES) {
+                long.push(format!("src/{}:{}: {count} lines: {}", source.name, start + 1, line.trim()));
+            }
+        }
+    }
+    assert!(long.is_empty(), "functions with more than {MAX_FUNCTION_LINES} lines\n{}", long.join("\n"));
+}
+
+/// Phrases that are not plain present-day English, or private metaphors, and what to write instead.
+const DIALECT: [(&str, &str); 12] = [
+    ("stranger", "untrusted client"),
+    ("strangers", "untrusted clients"),
+    ("whoever", "anyone who"),
+    ("whomever", "the one that"),
+    ("anew", "again"),
+    ("for ever", "forever"),
+    ("all the same", "still"),
+    ("is told of", "is reported"),
+    ("are told of", "are reported"),
+    ("nobody is told", "nothing is reported"),
+    ("ought to", "should"),
+    ("tells of", "reports"),
+];
+
+/// Everything that people read: code, tests, manual, scripts.
+fn texts() -> Vec<(String, String)> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut texts = Vec::new();
+    let mut directories: Vec<PathBuf> = ["src", "tests", ".ci", ".cargo", ".github"].map(|name| root.join(name)).into();
+    let mut files: Vec<PathBuf> =
+        ["README.md", "Cargo.toml", "cross.toml", ".clippy.toml"].map(|name| root.join(name)).into();
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { directories.push(path) } else { files.push(path) }
+        }
+    }
+    // Data of others, and this list.
+    files.retain(|path| !path.starts_with(root.join("tests/it/data")) && !path.ends_with("tidy.rs"));
+    for path in files {
+        if let Ok(text) = std::fs::read_to_string(&path) {
+            texts.push((path.strip_prefix(&root).unwrap().display().to_string(), text.to_lowercase()));
+        }
+    }
+    texts
+}
+
+#[test]
+fn the_words_are_plain_english() {
+    let mut found = Vec::new();
+    for (name, text) in texts() {
+        for (at, line) in text.lines().enumerate() {
+            for (phrase, instead) in DIALECT.iter().filter(|(phrase, _)| has_word(line, phrase)) {
+                found.push(format!("{name}:{}: {phrase:?}, write for example {instead:?}", at + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
