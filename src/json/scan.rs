@@ -108,7 +108,8 @@ fn unescaped(segment: &str) -> Cow<'_, str> {
     if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~").into() } else { segment.into() }
 }
 
-/// Every step is `None` where the text is not JSON.
+/// Every step is `None` where the text is not JSON. The smallest ones are always inlined: the program is optimised for size,
+/// and calls would double the time.
 struct Scanner<'j, 'q> {
     json: &'j [u8],
     at: usize,
@@ -313,6 +314,7 @@ impl<'j, 'q> Scanner<'j, 'q> {
         (self.at > start).then_some(())
     }
 
+    #[inline(always)]
     fn skip_string(&mut self) -> Option<()> {
         self.at += 1;
         loop {
@@ -335,6 +337,7 @@ impl<'j, 'q> Scanner<'j, 'q> {
     }
 
     /// Passes the characters of a string up to a quote, a backslash or a control character, eight at a time.
+    #[inline(always)]
     fn skip_plain(&mut self) {
         while let Some(bytes) = self.json[self.at..].first_chunk() {
             let special = special_bytes(u64::from_le_bytes(*bytes));
@@ -347,27 +350,32 @@ impl<'j, 'q> Scanner<'j, 'q> {
         while self.skip_if(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {}
     }
 
+    #[inline(always)]
     fn peek_token(&mut self) -> Option<u8> {
         self.skip_whitespace();
         self.peek()
     }
 
+    #[inline(always)]
     fn skip_whitespace(&mut self) {
         while self.skip_if(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')) {}
     }
 
+    #[inline(always)]
     fn skip_if(&mut self, is_it: impl Fn(u8) -> bool) -> bool {
         let is_there = self.peek().is_some_and(is_it);
         self.at += usize::from(is_there);
         is_there
     }
 
+    #[inline(always)]
     fn next(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.at += 1;
         Some(byte)
     }
 
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.json.get(self.at).copied()
     }
@@ -387,6 +395,7 @@ fn string(quoted: &[u8]) -> Option<Cow<'_, str>> {
 
 /// The highest bit of each byte that is a quote, a backslash or a control character. Above the first of them it may be set
 /// by mistake. <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>
+#[inline(always)]
 fn special_bytes(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     let less_than = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least)) & !word;
