@@ -51,7 +51,7 @@ fn a_restore_in_place_has_the_rows_of_the_backup_and_not_of_an_old_wal() {
     hookbox.deliver("push", "later", "{}");
     hookbox.wait_until_done();
     let home = hookbox.kill9();
-    // As the README says.
+    // As documented.
     fs::rename(home.path("copy.db"), home.path("webhooks.db")).unwrap();
     for name in ["webhooks.db-wal", "webhooks.db-shm"] {
         fs::remove_file(home.path(name)).unwrap();
