@@ -1,9 +1,10 @@
 //! `kill -9` at every point of a job's life: no job is lost or stuck, and no success is repeated.
 
 use std::collections::HashMap;
+use std::sync::mpsc::Sender;
 
-use super::{done, job, shell, wait_for_state, with};
-use crate::support::{Answer, Home, Signal, Stub, needs_no_turn, wait_for};
+use super::{JOB_DEADLINE, done, job, shell, wait_for_state, with};
+use crate::support::{Answer, Home, Hookbox, Signal, Stub, WriteLock, needs_no_turn, wait_for, wait_longer_for};
 
 fn to(stub: &Stub) -> Home {
     with("http", &format!("url = \"{}\"\nattempts = 3", stub.url("/")))
@@ -39,19 +40,24 @@ fn a_job_killed_while_it_runs_runs_again_after_the_restart() {
     assert_eq!((keys.len(), &keys[0]), (2, &keys[1]), "the destination can tell");
 }
 
+/// The only job has succeeded, and cannot record it until the lock is dropped. The stub answers once more for each `send`.
+fn succeeded_but_not_recorded(stub: &Stub) -> (Hookbox, WriteLock, Sender<()>) {
+    let answer = stub.answer_when_told(Answer::Status(200), Answer::Close);
+    let hookbox = to(stub).start();
+    hookbox.deliver("push", "d-1", "{}");
+    wait_for_state(&hookbox, 1, "it", "running");
+    let lock = hookbox.lock_database();
+    answer.send(()).unwrap();
+    hookbox.wait_for_stderr("outcomes cannot be recorded yet");
+    (hookbox, lock, answer)
+}
+
 #[test]
 fn a_job_killed_between_its_success_and_the_record_runs_again() {
     let stub = Stub::http();
-    let answer = stub.answer_when_told(Answer::Status(200), Answer::Close);
-    let hookbox = to(&stub).start();
-    hookbox.deliver("push", "d-1", "{}");
-    wait_for_state(&hookbox, 1, "it", "running");
-    // Another program holds the lock, so the success cannot be recorded.
-    let db = hookbox.lock_database();
-    answer.send(()).unwrap();
-    hookbox.wait_for_stderr("outcomes cannot be recorded yet");
+    let (hookbox, lock, answer) = succeeded_but_not_recorded(&stub);
     let home = hookbox.kill9();
-    drop(db);
+    drop(lock);
     answer.send(()).unwrap();
     let hookbox = home.start();
     wait_for_state(&hookbox, 1, "it", "succeeded");
@@ -62,20 +68,14 @@ fn a_job_killed_between_its_success_and_the_record_runs_again() {
 fn an_outcome_is_recorded_once_the_database_is_free_again() {
     needs_no_turn();
     let stub = Stub::http();
-    let answer = stub.answer_when_told(Answer::Status(200), Answer::Close);
-    let hookbox = to(&stub).start();
-    hookbox.deliver("push", "d-1", "{}");
-    wait_for_state(&hookbox, 1, "it", "running");
-    let db = hookbox.lock_database();
-    answer.send(()).unwrap();
-    hookbox.wait_for_stderr("outcomes cannot be recorded yet");
+    let (hookbox, lock, _answer) = succeeded_but_not_recorded(&stub);
     // A reload now must not leave the job running forever: the worker that it replaces tries again to record the outcome.
     hookbox.signal(Signal::HUP);
     hookbox.wait_for_stderr("configuration reloaded");
     let refusals = || hookbox.stderr().matches("outcomes cannot be recorded yet").count();
     let before = refusals();
-    wait_for("another try to record it", || (refusals() > before).then_some(()));
-    drop(db);
+    wait_longer_for("another try to record it", JOB_DEADLINE, || (refusals() > before).then_some(()));
+    drop(lock);
     wait_for_state(&hookbox, 1, "it", "succeeded");
     assert_eq!(stub.count(), 1);
 }

@@ -133,26 +133,24 @@ fn a_200_means_stored_whichever_write_or_sync_fails() {
     }
 }
 
-/// A database with some rows after a clean stop.
-fn made_before() -> Home {
+fn with_twenty_events() -> Hookbox {
     let hookbox = Home::new().start();
     for n in 0..20 {
         let id = format!("d-{n}");
         hookbox.deliver("push", &id, body_of(&id));
     }
     hookbox.wait_until_done();
-    hookbox.stop().0
+    hookbox
+}
+
+/// A database with some rows after a clean stop.
+fn made_before() -> Home {
+    with_twenty_events().stop().0
 }
 
 /// The same after a kill: some rows are only in the WAL.
 fn killed_before() -> Home {
-    let hookbox = Home::new().start();
-    for n in 0..20 {
-        let id = format!("d-{n}");
-        hookbox.deliver("push", &id, body_of(&id));
-    }
-    hookbox.wait_until_done();
-    hookbox.kill9()
+    with_twenty_events().kill9()
 }
 
 #[test]

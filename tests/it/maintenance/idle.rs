@@ -9,9 +9,6 @@ use crate::support::{Home, Hookbox, SOURCE, needs_no_turn, runner, wait_longer_f
 /// Longer than the poll interval, the watchdog's interval and two of the housekeeper's.
 const SPAN: Duration = Duration::from_secs(31);
 
-/// How many such spans are measured at most: beside other tests the program may take longer for the same work.
-const SPANS: usize = 4;
-
 /// After the last commit the router polls once more, within its interval of five seconds, and so writes a page.
 const LAST_POLL: Duration = Duration::from_secs(6);
 
@@ -67,17 +64,32 @@ fn an_idle_server_writes_nothing_and_wakes_less_than_once_a_second() {
         std::thread::sleep(LAST_POLL);
         (written_bytes() == before).then_some(())
     });
-    let is_idle = || {
-        let before = Usage::of(&hookbox);
-        std::thread::sleep(span());
-        let after = Usage::of(&hookbox);
-        let seconds = span().as_secs();
-        let (wake_ups, ticks) = (after.wake_ups - before.wake_ups, after.ticks - before.ticks);
-        println!("in {seconds} s: {wake_ups} wake-ups, {ticks} hundredths of a second of the processor");
-        assert_eq!(after.written_bytes, before.written_bytes, "bytes written");
-        assert!(wake_ups <= seconds, "{wake_ups} wake-ups in {seconds} s");
-        // A tick is a tenth of a percent of ten seconds; the kernel counts whole ones.
-        ticks <= seconds / 10 + 1
-    };
-    assert!((0..SPANS).any(|_| is_idle()), "it is busy in each of {SPANS} spans");
+    let before = (Usage::of(&hookbox), machine());
+    std::thread::sleep(span());
+    let after = (Usage::of(&hookbox), machine());
+    let seconds = span().as_secs();
+    let is_busy = (after.1.idle - before.1.idle) * 2 < after.1.all - before.1.all;
+    let (before, after) = (before.0, after.0);
+    let (wake_ups, ticks) = (after.wake_ups - before.wake_ups, after.ticks - before.ticks);
+    println!("in {seconds} s: {wake_ups} wake-ups, {ticks} hundredths of a second of the processor");
+    assert_eq!(after.written_bytes, before.written_bytes, "bytes written");
+    assert!(wake_ups <= seconds, "{wake_ups} wake-ups in {seconds} s");
+    // A tick is a tenth of a percent of ten seconds; the kernel counts whole ones. Beside other programs each wake-up finds
+    // empty caches and takes longer.
+    let allowed = (seconds / 10 + 1) * if is_busy { 10 } else { 1 };
+    assert!(ticks <= allowed, "{ticks} ticks in {seconds} s");
+}
+
+/// Ticks of all processors since the machine started.
+struct Machine {
+    idle: u64,
+    all: u64,
+}
+
+fn machine() -> Machine {
+    let stat = fs::read_to_string("/proc/stat").unwrap();
+    let ticks: Vec<u64> =
+        stat.lines().next().unwrap().split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    // The fourth is idle time, the fifth waits for a disk (proc(5)).
+    Machine { idle: ticks[3] + ticks[4], all: ticks.iter().take(8).sum() }
 }
