@@ -34,7 +34,7 @@ use crate::config::{ConfigError, SourceSecretError};
 use crate::service;
 use crate::store::{BackupError, OpenError, StorageError};
 
-/// How a command ends without a success: the exit code, and what is told on standard error.
+/// Why a command failed: the exit code, and the message for standard error.
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -42,12 +42,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// It did not work this time.
+    /// It may work another time.
     pub fn failed(message: impl Into<String>) -> Failure {
         Failure { code: 1, message: message.into() }
     }
 
-    /// It cannot work without a change of usage, config or database: the service manager does not try again.
+    /// It cannot work without a change of usage, config or database, so the service manager does not try again.
     pub fn usage(message: impl Into<String>) -> Failure {
         Failure { code: 2, message: message.into() }
     }
@@ -101,7 +101,7 @@ impl From<BackupError> for Failure {
     }
 }
 
-/// Whoever closed the pipe has read enough (`hookbox list | head`).
+/// A reader that closes the pipe has read enough (`hookbox list | head`).
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         match error.kind() {
@@ -111,7 +111,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Runs what the command line asks for.
+/// Runs the command line.
 pub fn main() -> ExitCode {
     let Err(failure) = run() else { return ExitCode::SUCCESS };
     if !failure.message.is_empty() {
@@ -137,7 +137,7 @@ fn run() -> Result<(), Failure> {
             drop(out);
             Ok(service::run(config()?, &env, config)?)
         }
-        Command::Check(what) => check::run(&config()?, what, &env, &mut out),
+        Command::Check(check) => check::run(&config()?, check, &env, &mut out),
         Command::List(list) => list::run(&config()?, list, &mut out),
         Command::Show(show) => show::run(&config()?, show, &mut out),
         Command::Stats { json } => stats::run(&config()?, *json, &env, &mut out),

@@ -1,5 +1,5 @@
-//! From the words of the command line to [`Args`], in two steps: raw arguments, of which only the spelling is known to be
-//! right, then valid ones, in which each option belongs to the command and has a value that makes sense.
+//! Makes the words of the command line [`Args`], in two steps: [`Raw`] has options and words that are spelled right, and
+//! `parse` takes the valid ones of each command out of it.
 
 mod error;
 pub mod parse;
@@ -21,10 +21,10 @@ use crate::secret::Env;
 pub use error::UsageError;
 pub use raw::Raw;
 
-/// For where there is no command line to write an option into. Empty is the same as unset.
+/// For services, which have no command line to add an option to. Empty is the same as unset.
 const LOG_VARIABLE: &str = "HOOKBOX_LOG";
 
-/// What was asked for.
+/// The command line, parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Args {
     pub config: Option<PathBuf>,
@@ -54,7 +54,6 @@ pub enum Command {
     },
     Replay(ReplayArgs),
     Cancel(CancelArgs),
-    /// No further job of this action is begun.
     Pause(String),
     Resume(String),
     Forward {
@@ -88,7 +87,7 @@ pub struct ListArgs {
     pub since: Option<Duration>,
     pub limit: u32,
     pub json: bool,
-    /// To go on with what happens from now on.
+    /// To continue with new events and changes.
     pub follow: bool,
 }
 
@@ -102,9 +101,9 @@ pub struct ShowArgs {
 pub enum ShowForm {
     Text,
     Json,
-    /// The exact bytes that were delivered, and nothing else.
+    /// Only the exact bytes of the delivery.
     Body,
-    /// A command that sends it again.
+    /// A shell command that sends it again.
     Curl,
 }
 
@@ -117,13 +116,13 @@ pub struct SendArgs {
     pub url: Option<String>,
 }
 
-/// What to try the actions with, beside checking the config.
+/// The event to try the actions with, beside checking the config.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CheckArgs {
     Config,
     /// A stored event.
     Event(EventId),
-    /// A payload as the source would deliver it.
+    /// The content of a file, as a delivery of the source.
     File {
         file: PathBuf,
         source: Option<String>,
@@ -144,7 +143,7 @@ pub struct CancelArgs {
     pub action: Option<String>,
 }
 
-/// Without an age the config's ages count; without a status all that it has ages for, or else the processed ones.
+/// Without an age, those of the config apply, to each status that has one. With an age and no status, processed events.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PruneArgs {
     pub older_than: Option<Duration>,
@@ -153,7 +152,7 @@ pub struct PruneArgs {
     pub vacuum: bool,
 }
 
-/// Events by their numbers, or by what they have in common.
+/// Events by ID, or by status and age.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SelectionArgs {
     pub ids: Vec<EventId>,
@@ -182,7 +181,7 @@ impl Args {
         })
     }
 
-    /// Loads the config that these arguments lead to, with their overrides.
+    /// Loads the config that the arguments and the environment lead to, with the overrides.
     pub fn load_config(&self, env: &Env) -> Result<Config, ConfigError> {
         let config = Config::load(self.config.as_deref(), env)?;
         Ok(Config {
@@ -193,7 +192,7 @@ impl Args {
         })
     }
 
-    /// What is to be logged: the option wins over the variable.
+    /// The log level: the option overrides the variable.
     pub fn log_level(&self, env: &Env) -> Result<LevelFilter, UsageError> {
         let named = || env(LOG_VARIABLE).filter(|level| !level.is_empty());
         match (self.log_level, named()) {

@@ -18,23 +18,23 @@ use crate::units::{duration_text, size_text};
 /// The labels' column: as wide as the longest of them and two spaces.
 const LABEL_COLUMNS: usize = 10;
 
-/// Prints the whole config, and fetches every secret to tell whether it is there.
+/// Prints the whole config, and fetches every secret to find those that are missing.
 pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut report = Report::default();
-    report.general(config);
-    report.admin(config, env);
+    let mut output = Output::default();
+    output.general(config);
+    output.admin(config, env);
     for source in config.sources.values() {
-        report.source(source, &config.listen, env);
+        output.source(source, &config.listen, env);
     }
     for action in config.actions.values() {
-        report.action(action, config, env);
+        output.action(action, config, env);
     }
     if config.actions.is_empty() {
-        report.line("action", "none: events are stored, and nothing is done with them");
+        output.line("action", "none: events are stored, and nothing is done with them");
     }
-    out.write_all(report.text.as_bytes())?;
+    out.write_all(output.text.as_bytes())?;
     preview::write(config, args, env, out)?;
-    match report.problems {
+    match output.problems {
         0 => Ok(writeln!(out, "\nno problem found")?),
         1 => Err(Failure::usage("the configuration has 1 problem")),
         several => Err(Failure::usage(format!("the configuration has {several} problems"))),
@@ -42,12 +42,12 @@ pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Wr
 }
 
 #[derive(Default)]
-struct Report {
+struct Output {
     text: String,
     problems: usize,
 }
 
-impl Report {
+impl Output {
     fn general(&mut self, config: &Config) {
         let origin = match &config.origin {
             Origin::File(path) => path.display().to_string(),
@@ -133,8 +133,8 @@ impl Report {
         if !matches!(action.kind, Kind::Log) {
             self.line("", &format!("timeout {}, concurrency {}", duration_text(action.timeout), action.concurrency));
         }
-        if let Some(told) = &action.on_dead {
-            self.line("", &format!("when a job dies: {told}"));
+        if let Some(notified) = &action.on_dead {
+            self.line("", &format!("when a job dies: {notified}"));
         }
         if let Err(error) = action.kind.prepare(env) {
             self.problem(&error);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_all_of_the_built_in_config() {
+    fn the_built_in_config_is_printed() {
         let (text, exit) = check("", &nothing_set);
         assert!(exit.is_ok());
         for part in [
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_told_of_but_not_told() {
+    fn a_secret_is_named_and_not_printed() {
         let toml = "[sources.a]\nprovider = 'github'\nsecret = ['env:A', 'hunter2']";
         let (text, exit) = check(toml, &|name| (name == "A").then(|| OsString::from("hunter2")));
         assert!(exit.is_ok());
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_not_there_is_a_problem() {
+    fn a_missing_secret_is_a_problem() {
         let toml = "[sources.a]\nprovider = 'github'\nsecret = ['env:A', 'file:/nonexistent/secret', 'hunter2']";
         let (text, exit) = check(toml, &nothing_set);
         assert_eq!(exit.expect_err("problems").to_string(), "the configuration has 2 problems");
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_an_action_would_do_but_no_secret() {
+    fn an_action_is_printed_without_secrets() {
         let toml = "[actions.a]\nkind = 'http'\non = '*'\nmethod = 'PUT'\nurl = 'http://me:hunter2@h.test:81/hunter2/{{ id }}'\n\
                     [actions.b]\nkind = 'slack'\non = '*'\nurl = 'env:HOOK'\n\
                     [actions.c]\nkind = 'command'\non = '*'\nrun = ['sh', 'hunter2']\n\
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_is_probably_not_meant() {
+    fn probable_mistakes_are_pointed_out() {
         let toml = "listen = 'unix:/run/h.sock'\n[sources.a]\nprovider = 'github'\nverify = 'none'\n\
                     [actions.x]\nkind = 'log'\non = ['a:push', 'b:push']";
         let (text, exit) = check(toml, &nothing_set);

@@ -1,4 +1,4 @@
-//! `hookbox doctor`: looks for what goes wrong in practice, and says what to do. It changes nothing.
+//! `hookbox doctor`: checks for common problems, and says what to do. It changes nothing.
 
 mod database;
 mod machine;
@@ -14,95 +14,95 @@ use crate::config::{Config, Origin};
 use crate::secret::Env;
 use crate::store;
 
-/// How bad it is.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+enum CheckResult {
     Ok,
-    /// It works, and may not for long, or not as somebody expects.
+    /// It works, but not as expected, or not for long.
     Warn,
     Fail,
 }
 
-/// The result of one check.
+/// A check and its result.
 #[derive(Debug, Serialize)]
 struct Finding {
-    result: Verdict,
+    result: CheckResult,
     check: String,
-    /// What was found and, where that is not well, what to do.
+    /// What the check found and, where that is a problem, what to do.
     text: String,
 }
 
-/// All results, in the order of the checks.
+/// All findings, in the order of the checks.
 #[derive(Debug, Default)]
-struct Report(Vec<Finding>);
+struct Findings(Vec<Finding>);
 
-/// What the checks go by.
+/// The input of the checks.
 struct Context<'a> {
     config: &'a Config,
     env: &'a Env<'a>,
-    /// The process that serves the database, if one does.
+    /// The process ID of the `hookbox serve` that has the database open.
     server: Option<String>,
 }
 
-/// Prints a line for each check. A config that cannot be read is one that fails; what needs none is checked all the same.
+/// Prints a line for each check. A config that cannot be read is a failed check; those that need none are made anyway.
 pub(super) fn run(
     config: Result<Config, Failure>,
     env: &Env<'_>,
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut report = Report::default();
-    machine::clock(&mut report);
+    let mut findings = Findings::default();
+    machine::clock(&mut findings);
     match config {
-        Err(failure) => report.fail("config", failure.to_string()),
+        Err(failure) => findings.fail("config", failure.to_string()),
         Ok(config) => {
             let server = store::server_of(&config.database);
-            run_checks(&Context { config: &config, env, server }, &mut report);
+            run_checks(&Context { config: &config, env, server }, &mut findings);
         }
     }
-    machine::certificates(&mut report);
-    report.write(json, out)?;
-    match report.0.iter().filter(|finding| finding.result == Verdict::Fail).count() {
+    machine::certificates(&mut findings);
+    findings.write(json, out)?;
+    match findings.0.iter().filter(|finding| finding.result == CheckResult::Fail).count() {
         0 => Ok(()),
         1 => Err(Failure::failed("1 check fails")),
         failed => Err(Failure::failed(format!("{failed} checks fail"))),
     }
 }
 
-fn run_checks(patient: &Context<'_>, report: &mut Report) {
-    report.ok(
+fn run_checks(context: &Context<'_>, findings: &mut Findings) {
+    findings.ok(
         "config",
-        match &patient.config.origin {
+        match &context.config.origin {
             Origin::File(path) => format!("{} is valid", path.display()),
             Origin::BuiltIn => "there is none: the defaults are used".to_owned(),
         },
     );
-    secrets::check(patient, report);
-    if machine::has_place(patient.config, report) {
-        machine::disk(patient.config, report);
-        machine::file_system(patient.config, report);
-        machine::permissions(patient.config, report);
-        database::check(patient, report);
+    secrets::check(context, findings);
+    if machine::has_directory(context.config, findings) {
+        machine::disk(context.config, findings);
+        machine::file_system(context.config, findings);
+        machine::permissions(context.config, findings);
+        database::check(context, findings);
     }
-    network::listening(patient, report);
-    network::local_names(patient, report);
+    network::check_listen(context, findings);
+    network::check_local_names(context, findings);
 }
 
-impl Report {
+impl Findings {
     fn ok(&mut self, check: impl Into<String>, text: impl Into<String>) {
-        self.add(Verdict::Ok, check.into(), text.into());
+        self.add(CheckResult::Ok, check.into(), text.into());
     }
 
     fn warn(&mut self, check: impl Into<String>, text: impl Into<String>) {
-        self.add(Verdict::Warn, check.into(), text.into());
+        self.add(CheckResult::Warn, check.into(), text.into());
     }
 
     fn fail(&mut self, check: impl Into<String>, text: impl Into<String>) {
-        self.add(Verdict::Fail, check.into(), text.into());
+        self.add(CheckResult::Fail, check.into(), text.into());
     }
 
-    fn add(&mut self, result: Verdict, check: String, text: String) {
+    fn add(&mut self, result: CheckResult, check: String, text: String) {
         self.0.push(Finding { result, check, text });
     }
 
@@ -110,15 +110,15 @@ impl Report {
         if json {
             return Ok(writeln!(out, "{}", serde_json::json!(self.0))?);
         }
-        let word = |verdict| match verdict {
-            Verdict::Ok => "ok",
-            Verdict::Warn => "warn",
-            Verdict::Fail => "FAIL",
+        let word = |result| match result {
+            CheckResult::Ok => "ok",
+            CheckResult::Warn => "warn",
+            CheckResult::Fail => "FAIL",
         };
         let row = |finding: &Finding| {
             [word(finding.result).to_owned(), table::one_line(&finding.check), table::one_line(&finding.text)]
         };
-        // Not cut where the terminal ends: what to do is at the end of the line.
+        // Not cut to fit the terminal: what to do is at the end of the line.
         Ok(table::write(out, table::Screen::default(), &self.0.iter().map(row).collect::<Vec<_>>())?)
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use super::Failure;
 use super::args::ListArgs;
-use super::table::{self, Colour, Column, Layout, Screen};
+use super::table::{self, Colour, Layout, Screen};
 use crate::clock;
 use crate::config::Config;
 use crate::event::Status;
@@ -14,15 +14,11 @@ use crate::store::{Filter, Reader, Summary};
 
 const HEADER: [&str; 6] = ["ID", "RECEIVED (UTC)", "STATUS", "SOURCE", "EVENT", "DELIVERY"];
 
-/// What is narrow first, where the terminal is: the delivery's id, which is long and says least.
-const COLUMNS: [Column; 6] = [
-    Column::fixed(4),
-    Column::shrinking(19, 5),
-    Column::shrinking(11, 5),
-    Column::shrinking(6, 6),
-    Column::shrinking(12, 6),
-    Column::shrinking(8, 4),
-];
+/// The least widths, so that `--follow` stays aligned.
+const LEAST: [usize; 6] = [4, 19, 11, 6, 12, 8];
+
+/// From the source on, columns become narrower where the terminal is.
+const SHRINKS_FROM: usize = 3;
 
 /// The column with the status.
 const STATUS: usize = 2;
@@ -62,7 +58,7 @@ impl Printer {
             return Printer::Json;
         }
         let rows: Vec<_> = std::iter::once(HEADER.map(str::to_owned)).chain(events.iter().map(row)).collect();
-        Printer::Table { layout: Layout::of(COLUMNS, &rows, Screen::of_stdout()), is_begun: false }
+        Printer::Table { layout: Layout::of(LEAST, SHRINKS_FROM, &rows, Screen::of_stdout()), is_begun: false }
     }
 
     fn print_all(&mut self, events: &[Summary], out: &mut dyn Write) -> Result<(), Failure> {

@@ -1,11 +1,11 @@
-//! Why a command line cannot be understood.
+//! Errors of the command line.
 
 use std::fmt::{self, Display};
 
 use crate::cli::commands;
 use crate::suggest::closest;
 
-/// Why the command line cannot be understood. Its text ends with where to look.
+/// Why the command line is wrong. Its text ends with the command that prints the help.
 #[derive(Debug, PartialEq, Eq)]
 pub enum UsageError {
     UnknownCommand {

@@ -1,4 +1,4 @@
-//! The words of a command line, taken apart and not yet understood.
+//! The words of a command line, split into options and arguments.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -94,7 +94,7 @@ impl Raw {
         (!self.words.is_empty()).then(|| self.words.remove(0))
     }
 
-    /// The next word. One that is not UTF-8 is no name of ours, and readable in the message about that.
+    /// The next word. One that is not UTF-8 names nothing; it is readable in the error about that.
     pub(super) fn word(&mut self) -> Option<String> {
         self.os_word().map(|word| word.to_string_lossy().into_owned())
     }

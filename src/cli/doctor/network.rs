@@ -1,4 +1,4 @@
-//! The public address, and names that only the local network knows.
+//! The public address, and `.local` names in the addresses of actions.
 
 use std::io::{self, ErrorKind};
 use std::net::ToSocketAddrs;
@@ -9,7 +9,7 @@ use rustix::fs::{Access, access};
 use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
-use super::{Context, Report};
+use super::{Context, Findings};
 use crate::action::Kind;
 use crate::ask::{self, Response};
 use crate::listen::{Listen, LocalAddress};
@@ -19,15 +19,16 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 const CHECK: &str = "listen";
 
-/// Is it we who listen? A socket that systemd holds is only asked while somebody serves: a question would start the unit.
-pub(super) fn listening(patient: &Context<'_>, report: &mut Report) {
-    match (&patient.server, &patient.config.listen) {
+/// Whether hookbox listens at the public address. A request to a socket of systemd would start the unit, so it is sent only
+/// while `hookbox serve` runs.
+pub(super) fn check_listen(context: &Context<'_>, findings: &mut Findings) {
+    match (&context.server, &context.config.listen) {
         (Some(pid), listen) => match LocalAddress::of(listen).and_then(|address| ask::health(&address, TIMEOUT)) {
-            Ok(response) => check_response(listen, pid, &response, report),
+            Ok(response) => check_response(listen, pid, &response, findings),
             Err(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
-                not_hookbox(listen, report);
+                not_hookbox(listen, findings);
             }
-            Err(error) => report.fail(
+            Err(error) => findings.fail(
                 CHECK,
                 format!(
                     "process {pid} serves the database, but {listen} does not answer ({error}): does it use this config? Where \
@@ -35,42 +36,42 @@ pub(super) fn listening(patient: &Context<'_>, report: &mut Report) {
                 ),
             ),
         },
-        (None, Listen::Tcp(address)) => try_to_bind(address, report),
-        (None, Listen::Unix(path)) => try_directory(path, report),
+        (None, Listen::Tcp(address)) => check_free_address(address, findings),
+        (None, Listen::Unix(path)) => check_directory(path, findings),
     }
 }
 
-fn check_response(listen: &Listen, pid: &str, response: &Response, report: &mut Report) {
+fn check_response(listen: &Listen, pid: &str, response: &Response, findings: &mut Findings) {
     match (response.status, response.line().as_str()) {
-        (200, "ok") => report.ok(CHECK, format!("process {pid} serves at {listen}")),
-        (503, reason) => report.fail(CHECK, format!("process {pid} refuses deliveries at {listen}: {reason}")),
-        _ => not_hookbox(listen, report),
+        (200, "ok") => findings.ok(CHECK, format!("process {pid} serves at {listen}")),
+        (503, reason) => findings.fail(CHECK, format!("process {pid} refuses deliveries at {listen}: {reason}")),
+        _ => not_hookbox(listen, findings),
     }
 }
 
-fn not_hookbox(listen: &Listen, report: &mut Report) {
-    report.fail(CHECK, format!("who answers at {listen} is not hookbox: ss -ltnp shows who it is"));
+fn not_hookbox(listen: &Listen, findings: &mut Findings) {
+    findings.fail(CHECK, format!("who answers at {listen} is not hookbox: ss -ltnp shows who it is"));
 }
 
-fn try_to_bind(address: &str, report: &mut Report) {
+fn check_free_address(address: &str, findings: &mut Findings) {
     match can_bind(address) {
-        Ok(()) => report.warn(CHECK, format!("{address} is free: hookbox serve does not run on this database")),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => report.warn(
+        Ok(()) => findings.warn(CHECK, format!("{address} is free: hookbox serve does not run on this database")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => findings.warn(
             CHECK,
             format!(
                 "{address} is in use, and hookbox serve does not run on this database. systemd's hookbox.socket may hold it; \
                  if not, ss -ltnp shows who does"
             ),
         ),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => report.fail(
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => findings.fail(
             CHECK,
             format!("this user may not listen on {address}: take a port from 1024 on, or let systemd's socket hold it"),
         ),
-        Err(error) => report.fail(CHECK, format!("nobody can listen on {address}: {error}")),
+        Err(error) => findings.fail(CHECK, format!("nobody can listen on {address}: {error}")),
     }
 }
 
-/// Takes the address without listening on it, so that nobody connects, and gives it back.
+/// Binds the address without listening, so that no client can connect, and releases it.
 fn can_bind(address: &str) -> io::Result<()> {
     let none = || io::Error::new(ErrorKind::NotFound, "the name has no address");
     let address = address.to_socket_addrs()?.next().ok_or_else(none)?;
@@ -80,32 +81,32 @@ fn can_bind(address: &str) -> io::Result<()> {
     Ok(bind(&socket, &address)?)
 }
 
-fn try_directory(path: &Path, report: &mut Report) {
+fn check_directory(path: &Path, findings: &mut Findings) {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match access(directory, Access::WRITE_OK) {
-        Ok(()) => report.warn(CHECK, "hookbox serve does not run on this database"),
+        Ok(()) => findings.warn(CHECK, "hookbox serve does not run on this database"),
         Err(error) => {
-            report.fail(CHECK, format!("the socket {} cannot be made: its directory: {error}", path.display()))
+            findings.fail(CHECK, format!("the socket {} cannot be made: its directory: {error}", path.display()))
         }
     }
 }
 
-/// Names that end in `.local` are asked for by multicast, which the C library of a static binary does not do.
-pub(super) fn local_names(patient: &Context<'_>, report: &mut Report) {
-    for action in patient.config.actions.values() {
+/// Names that end in `.local` are resolved by multicast, which the C library of a static binary does not do.
+pub(super) fn check_local_names(context: &Context<'_>, findings: &mut Findings) {
+    for action in context.config.actions.values() {
         let url = match &action.kind {
             Kind::Slack(slack) => &slack.url,
             Kind::Http(http) => &http.url,
             Kind::Log | Kind::Command(_) => continue,
         };
-        let Ok(url) = url.resolve(patient.env) else { continue };
+        let Ok(url) = url.resolve(context.env) else { continue };
         let text = String::from_utf8_lossy(url.as_bytes());
         let Some(host) = host_of(&text).filter(|host| host.ends_with(".local")) else { continue };
         let check = format!("name for {}", action.name);
-        // Any port will do.
+        // The port does not matter.
         match (host, 80).to_socket_addrs() {
-            Ok(_) => report.ok(check, format!("{host} has an address")),
-            Err(_) => report.fail(
+            Ok(_) => findings.ok(check, format!("{host} has an address")),
+            Err(_) => findings.fail(
                 check,
                 format!(
                     "{host} has no address here, and static binaries cannot look .local names up: write the address itself \
@@ -116,7 +117,7 @@ pub(super) fn local_names(patient: &Context<'_>, report: &mut Report) {
     }
 }
 
-/// Without the rest of the URL, which may be secret.
+/// The host alone: the rest of the URL may be secret.
 fn host_of(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_host_of_a_url_is_looked_at() {
+    fn only_the_host_of_a_url_is_read() {
         for url in [
             "http://homeassistant.local:8123/api/webhook/secret",
             "https://me:secret@homeassistant.local/",
