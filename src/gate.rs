@@ -26,6 +26,7 @@ mod head;
 mod limits;
 mod liveness;
 mod refusal;
+mod request;
 mod traffic;
 pub mod upstream;
 

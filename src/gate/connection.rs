@@ -11,12 +11,11 @@
 //! The end of input closes the connection while a request is read. Later it is ignored: a client that has shut down
 //! writing may still read.
 
-use super::blocks::{Blocks, Budget};
+use super::blocks::Blocks;
 use super::body::Decoder;
 use super::head::{self, Head, MAX_HEAD_BYTES};
-use super::limits::Timeouts;
 use super::refusal::{CONTINUE, Refusal};
-use super::traffic::Traffic;
+use super::request::{ConnectionId, Context, Request, is_transient};
 use super::upstream::response::Response;
 use crate::http::Peer;
 use crate::listen::Stream;
@@ -27,38 +26,11 @@ use std::io::{self, Read, Write};
 use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Closing with unread input resets the connection, and the reset destroys the response. As much as this is discarded to
 /// avoid that.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
-
-/// Unique, so that a late response cannot reach another connection. In the order of acceptance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ConnectionId(pub u64);
-
-/// What every step of a connection needs to know.
-#[derive(Debug)]
-pub struct Context {
-    pub now: Instant,
-    pub timeouts: Timeouts,
-    pub budget: Budget,
-    pub max_body_bytes: u64,
-    pub is_draining: bool,
-    /// No place is free: keep-alive ends after the current response, or a few clients that never pause would keep out all
-    /// others.
-    pub is_crowded: bool,
-    pub traffic: Arc<Traffic>,
-}
-
-/// A complete request, ready to be forwarded.
-#[derive(Debug)]
-pub struct Request {
-    pub owner: ConnectionId,
-    pub blocks: Blocks,
-    pub is_head: bool,
-}
 
 /// The order of eviction, least loss first; within a rank the oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -407,14 +379,11 @@ impl Lingering {
     }
 }
 
-/// True for errors after which the next poll tries again.
-pub fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::blocks::Budget;
     use super::super::body::READ_BYTES;
+    use super::super::limits::Timeouts;
     use super::*;
     use std::os::unix::net::UnixStream;
 
@@ -429,7 +398,7 @@ mod tests {
             max_body_bytes: 1_000_000,
             is_draining: false,
             is_crowded: false,
-            traffic: Arc::default(),
+            traffic: Default::default(),
         };
         let mut connection = Connection::new(ConnectionId(1), Stream::Unix(ours), Peer::Unix, &context);
         let body = "a".repeat(50_000);

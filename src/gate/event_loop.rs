@@ -2,9 +2,10 @@
 
 use super::blocks::Budget;
 use super::body::READ_BYTES;
-use super::connection::{Connection, ConnectionId, Context, EvictionRank, Request};
+use super::connection::{Connection, EvictionRank};
 use super::limits::Limits;
 use super::refusal::Refusal;
+use super::request::{ConnectionId, Context, Request};
 use super::upstream::pool::{self, Pool, UpstreamEvent};
 use super::{Liveness, Settings};
 use crate::http::Peer;

@@ -3,7 +3,7 @@
 //! connections that stay open avoid both.
 
 use super::super::blocks::Blocks;
-use super::super::connection::{ConnectionId, Context, Request, is_transient};
+use super::super::request::{ConnectionId, Context, Request, is_transient};
 use super::response::Response;
 use crate::http::{self, PROBE};
 use rustix::event::PollFlags;

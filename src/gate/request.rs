@@ -1,0 +1,39 @@
+//! What the event loop, client connections and upstream connections pass to each other.
+
+use super::blocks::{Blocks, Budget};
+use super::limits::Timeouts;
+use super::traffic::Traffic;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Unique, so that a late response cannot reach another connection. In the order of acceptance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// What every step of a connection needs to know.
+#[derive(Debug)]
+pub struct Context {
+    pub now: Instant,
+    pub timeouts: Timeouts,
+    pub budget: Budget,
+    pub max_body_bytes: u64,
+    pub is_draining: bool,
+    /// No place is free: keep-alive ends after the current response, or a few clients that never pause would keep out all
+    /// others.
+    pub is_crowded: bool,
+    pub traffic: Arc<Traffic>,
+}
+
+/// A complete request, ready to be forwarded.
+#[derive(Debug)]
+pub struct Request {
+    pub owner: ConnectionId,
+    pub blocks: Blocks,
+    pub is_head: bool,
+}
+
+/// True for errors after which the next poll tries again.
+pub fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
