@@ -1,5 +1,6 @@
 //! JSON as text, read without building a tree.
 
+mod cursor;
 mod scan;
 
 use std::borrow::Cow;

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::MAX_DEPTH;
+use super::cursor::Cursor;
 
 /// A value to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +39,12 @@ enum Found {
 /// Reads the text once. The bytes need not be UTF-8: only names and values that are looked up must be.
 pub fn scan<'q>(json: &[u8], lookups: impl IntoIterator<Item = Lookup<'q>>) -> Scan<'q> {
     let found = lookups.into_iter().map(|lookup| (lookup, Found::Nothing)).collect();
-    let mut scanner = Scanner { json, at: 0, depth: 0, deepest: 0, found };
+    let mut scanner = Scanner { cursor: Cursor::new(json), found };
     let targets: Vec<Target<'q>> =
         scanner.found.iter().enumerate().map(|(of, (lookup, _))| lookup.target(of)).collect();
     let value = scanner.value(&targets);
-    scanner.skip_whitespace();
-    let is_json = value.is_some() && scanner.at == json.len();
-    Scan { is_json, depth: scanner.deepest, found: scanner.found }
+    let is_json = value.is_some() && scanner.cursor.is_at_end();
+    Scan { is_json, depth: scanner.cursor.deepest(), found: scanner.found }
 }
 
 impl Scan<'_> {
@@ -108,22 +108,18 @@ fn unescaped(segment: &str) -> Cow<'_, str> {
     if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~").into() } else { segment.into() }
 }
 
-/// Every step is `None` where the text is not JSON. The smallest ones are always inlined: the program is optimised for size,
-/// and calls would double the time.
+/// Every step is `None` where the text is not JSON.
 struct Scanner<'j, 'q> {
-    json: &'j [u8],
-    at: usize,
-    depth: usize,
-    deepest: usize,
+    cursor: Cursor<'j>,
     found: Vec<(Lookup<'q>, Found)>,
 }
 
-impl<'j, 'q> Scanner<'j, 'q> {
+impl<'q> Scanner<'_, 'q> {
     fn value(&mut self, targets: &[Target<'q>]) -> Option<()> {
-        if targets.is_empty() || self.depth == MAX_DEPTH {
-            return self.skip_value();
+        if targets.is_empty() || self.cursor.depth() == MAX_DEPTH {
+            return self.cursor.skip_value();
         }
-        match self.peek_token()? {
+        match self.cursor.peek_token()? {
             b'{' => self.object(targets),
             b'[' => self.array(targets),
             _ => self.scalar(targets),
@@ -131,27 +127,26 @@ impl<'j, 'q> Scanner<'j, 'q> {
     }
 
     fn scalar(&mut self, targets: &[Target<'q>]) -> Option<()> {
-        let start = self.at;
-        self.skip_scalar()?;
+        let scalar = self.cursor.scalar()?;
         for target in targets.iter().filter(|target| matches!(target.rest, Rest::Pointer(""))) {
-            self.set(target.of, Found::of(&self.json[start..self.at]));
+            self.set(target.of, Found::of(scalar));
         }
         Some(())
     }
 
     fn object(&mut self, targets: &[Target<'q>]) -> Option<()> {
-        let mut is_open = self.open(b'}')?;
+        let mut is_open = self.cursor.open(b'}')?;
         while is_open {
             let inner = self.member(targets)?;
             self.value(&inner)?;
-            is_open = self.go_on(b'}')?;
+            is_open = self.cursor.go_on(b'}')?;
         }
         Some(())
     }
 
     /// Reads the name of a member, and returns the targets within it.
     fn member(&mut self, targets: &[Target<'q>]) -> Option<Vec<Target<'q>>> {
-        let quoted = self.name()?;
+        let quoted = self.cursor.name()?;
         let Some(name) = string(quoted) else {
             targets.iter().for_each(|target| self.set(target.of, Found::Unreadable));
             return Some(Vec::new());
@@ -180,12 +175,12 @@ impl<'j, 'q> Scanner<'j, 'q> {
                 segment.parse().ok().filter(|index: &usize| index.to_string() == segment).map(|index| (index, within)),
             );
         }
-        let (mut is_open, mut index) = (self.open(b']')?, 0);
+        let (mut is_open, mut index) = (self.cursor.open(b']')?, 0);
         while is_open {
             let inner: Vec<_> =
                 items.iter().filter(|(wanted, _)| *wanted == index).map(|(_, within)| *within).collect();
             self.value(&inner)?;
-            is_open = self.go_on(b']')?;
+            is_open = self.cursor.go_on(b']')?;
             index += 1;
         }
         Some(())
@@ -197,192 +192,6 @@ impl<'j, 'q> Scanner<'j, 'q> {
             *before = found;
         }
     }
-
-    /// Passes an opening bracket. False if the closing one follows at once.
-    fn open(&mut self, close: u8) -> Option<bool> {
-        self.at += 1;
-        self.depth += 1;
-        self.deepest = self.deepest.max(self.depth);
-        let is_empty = self.peek_token()? == close;
-        if is_empty {
-            self.close();
-        }
-        Some(!is_empty)
-    }
-
-    /// After a member or an item: true if another one follows, false if the bracket closes.
-    fn go_on(&mut self, close: u8) -> Option<bool> {
-        match self.peek_token()? {
-            b',' => {
-                self.at += 1;
-                Some(true)
-            }
-            byte if byte == close => {
-                self.close();
-                Some(false)
-            }
-            _ => None,
-        }
-    }
-
-    fn close(&mut self) {
-        self.at += 1;
-        self.depth -= 1;
-    }
-
-    /// Passes one value, however deep, without recursion.
-    fn skip_value(&mut self) -> Option<()> {
-        let mut brackets: Vec<u8> = Vec::new();
-        loop {
-            match self.peek_token()? {
-                bracket @ (b'{' | b'[') => {
-                    if self.open(closing(bracket))? {
-                        brackets.push(bracket);
-                        self.skip_name_in(bracket)?;
-                        continue;
-                    }
-                }
-                _ => self.skip_scalar()?,
-            }
-            loop {
-                let Some(bracket) = brackets.last().copied() else { return Some(()) };
-                if self.go_on(closing(bracket))? {
-                    self.skip_name_in(bracket)?;
-                    break;
-                }
-                brackets.pop();
-            }
-        }
-    }
-
-    fn skip_name_in(&mut self, bracket: u8) -> Option<()> {
-        if bracket == b'{' {
-            self.name()?;
-        }
-        Some(())
-    }
-
-    /// The name of a member with its quotes, of which the colon is passed too.
-    fn name(&mut self) -> Option<&'j [u8]> {
-        if self.peek_token()? != b'"' {
-            return None;
-        }
-        let start = self.at;
-        self.skip_string()?;
-        let name = &self.json[start..self.at];
-        if self.peek_token()? != b':' {
-            return None;
-        }
-        self.at += 1;
-        Some(name)
-    }
-
-    fn skip_scalar(&mut self) -> Option<()> {
-        match self.peek()? {
-            b'"' => self.skip_string(),
-            b'-' | b'0'..=b'9' => self.skip_number(),
-            b't' => self.skip_word(b"true"),
-            b'f' => self.skip_word(b"false"),
-            b'n' => self.skip_word(b"null"),
-            _ => None,
-        }
-    }
-
-    fn skip_word(&mut self, word: &[u8]) -> Option<()> {
-        self.json[self.at..].starts_with(word).then(|| self.at += word.len())
-    }
-
-    fn skip_number(&mut self) -> Option<()> {
-        self.skip_if(|byte| byte == b'-');
-        if !self.skip_if(|byte| byte == b'0') {
-            self.skip_digits()?;
-        }
-        if self.skip_if(|byte| byte == b'.') {
-            self.skip_digits()?;
-        }
-        if self.skip_if(|byte| matches!(byte, b'e' | b'E')) {
-            self.skip_if(|byte| matches!(byte, b'+' | b'-'));
-            self.skip_digits()?;
-        }
-        Some(())
-    }
-
-    /// One digit at least.
-    fn skip_digits(&mut self) -> Option<()> {
-        let start = self.at;
-        while self.skip_if(|byte| byte.is_ascii_digit()) {}
-        (self.at > start).then_some(())
-    }
-
-    #[inline(always)]
-    fn skip_string(&mut self) -> Option<()> {
-        self.at += 1;
-        loop {
-            self.skip_plain();
-            match self.next()? {
-                b'"' => return Some(()),
-                b'\\' => self.skip_escape()?,
-                // A control character.
-                _ => return None,
-            }
-        }
-    }
-
-    fn skip_escape(&mut self) -> Option<()> {
-        match self.next()? {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
-            b'u' => (0..4).all(|_| self.skip_if(|byte| byte.is_ascii_hexdigit())).then_some(()),
-            _ => None,
-        }
-    }
-
-    /// Passes the characters of a string up to a quote, a backslash or a control character, eight at a time.
-    #[inline(always)]
-    fn skip_plain(&mut self) {
-        while let Some(bytes) = self.json[self.at..].first_chunk() {
-            let special = special_bytes(u64::from_le_bytes(*bytes));
-            if special != 0 {
-                self.at += special.trailing_zeros() as usize / 8;
-                return;
-            }
-            self.at += size_of::<u64>();
-        }
-        while self.skip_if(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {}
-    }
-
-    #[inline(always)]
-    fn peek_token(&mut self) -> Option<u8> {
-        self.skip_whitespace();
-        self.peek()
-    }
-
-    #[inline(always)]
-    fn skip_whitespace(&mut self) {
-        while self.skip_if(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')) {}
-    }
-
-    #[inline(always)]
-    fn skip_if(&mut self, is_it: impl Fn(u8) -> bool) -> bool {
-        let is_there = self.peek().is_some_and(is_it);
-        self.at += usize::from(is_there);
-        is_there
-    }
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    #[inline(always)]
-    fn peek(&self) -> Option<u8> {
-        self.json.get(self.at).copied()
-    }
-}
-
-fn closing(bracket: u8) -> u8 {
-    if bracket == b'{' { b'}' } else { b']' }
 }
 
 /// The text of a string with its quotes. `None` if it is no text: half of a UTF-16 pair, or not UTF-8.
@@ -391,16 +200,6 @@ fn string(quoted: &[u8]) -> Option<Cow<'_, str>> {
         return serde_json::from_slice(quoted).ok().map(Cow::Owned);
     }
     std::str::from_utf8(&quoted[1..quoted.len() - 1]).ok().map(Cow::Borrowed)
-}
-
-/// The highest bit of each byte that is a quote, a backslash or a control character. Above the first of them it may be set
-/// by mistake. <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>
-#[inline(always)]
-fn special_bytes(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    let less_than = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least)) & !word;
-    let equal_to = |byte: u8| less_than(word ^ (ONES * u64::from(byte)), 1);
-    (less_than(word, b' ') | equal_to(b'"') | equal_to(b'\\')) & (ONES << 7)
 }
 
 #[cfg(test)]
