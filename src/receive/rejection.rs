@@ -48,77 +48,60 @@ pub(super) struct Row<'a> {
     pub(super) header: Option<(&'static str, &'a str)>,
 }
 
+impl<'a> Row<'a> {
+    /// A row whose texts are all `line`.
+    fn new(status: u16, reason: RejectReason, line: &'static str) -> Row<'a> {
+        Row { status, reason: Some(reason), line, kind: line, detail: line.into(), header: None }
+    }
+
+    /// A row for trouble on our side.
+    fn retry_later(line: &'static str) -> Row<'a> {
+        Row { status: 503, reason: None, line, kind: line, detail: line.into(), header: Some(RETRY_AFTER) }
+    }
+
+    fn logged(self, kind: &'static str, detail: impl Into<Cow<'a, str>>) -> Row<'a> {
+        Row { kind, detail: detail.into(), ..self }
+    }
+}
+
 impl Rejection {
     pub(super) fn row(&self) -> Row<'_> {
         use RejectReason as Reason;
-        let row = |status, reason, line, kind, detail: Cow<'static, str>| Row {
-            status,
-            reason,
-            line,
-            kind,
-            detail,
-            header: (status == 503).then_some(RETRY_AFTER),
-        };
-        let same = |status, reason, line: &'static str| row(status, Some(reason), line, line, line.into());
         match self {
-            Rejection::NoSuchSource => same(404, Reason::NoSuchSource, "no such source"),
+            Rejection::NoSuchSource => Row::new(404, Reason::NoSuchSource, "no such source"),
             Rejection::WrongMethod { allow } => {
-                Row { header: Some(("Allow", allow)), ..same(405, Reason::WrongMethod, "wrong method") }
+                Row { header: Some(("Allow", allow)), ..Row::new(405, Reason::WrongMethod, "wrong method") }
             }
-            Rejection::Malformed(what) => same(400, Reason::Malformed, what),
-            Rejection::TooLarge => row(
-                413,
-                Some(Reason::TooLarge),
-                "too large",
-                "too large",
-                "the body is larger than max_body when decompressed".into(),
-            ),
-            // Our clock cannot check its timestamp: the provider is to send it again.
-            Rejection::Unverified(refusal @ VerifyError::ClockNotSet) => {
-                row(503, None, "cannot be judged now", refusal.kind(), refusal.to_string().into())
+            Rejection::Malformed(what) => Row::new(400, Reason::Malformed, what),
+            Rejection::TooLarge => Row::new(413, Reason::TooLarge, "too large")
+                .logged("too large", "the body is larger than max_body when decompressed"),
+            Rejection::Unverified(error @ VerifyError::ClockNotSet) => {
+                Row::retry_later("cannot be judged now").logged(error.kind(), error.to_string())
             }
-            Rejection::Unverified(refusal) => {
-                row(401, Some(reason_of(refusal)), UNVERIFIED, refusal.kind(), refusal.to_string().into())
+            Rejection::Unverified(error) => {
+                Row::new(401, reason_of(error), UNVERIFIED).logged(error.kind(), error.to_string())
             }
-            Rejection::HandshakeRefused => row(
-                403,
-                Some(Reason::Handshake),
-                "refused",
+            Rejection::HandshakeRefused => Row::new(403, Reason::Handshake, "refused").logged(
                 "handshake refused",
-                "it is not a handshake as it should be: see verify_token and allowed_origins in [sources.NAME]".into(),
+                "it is not a handshake as it should be: see verify_token and allowed_origins in [sources.NAME]",
             ),
-            Rejection::NoSecretYet => row(
-                401,
-                Some(Reason::NoSecret),
-                UNVERIFIED,
+            Rejection::NoSecretYet => Row::new(401, Reason::NoSecret, UNVERIFIED).logged(
                 "no secret yet",
-                "the source has no secret yet: set it to the token that the provider has sent".into(),
+                "the source has no secret yet: set it to the token that the provider has sent",
             ),
-            Rejection::NotLocal => row(
-                403,
-                Some(Reason::Forwarded),
-                "this source takes no forwarded deliveries",
-                "forwarded",
-                "it came from elsewhere, and this source verifies nothing: give it a secret".into(),
-            ),
-            Rejection::NotAllowed => row(
-                403,
-                Some(Reason::NotAllowed),
-                "forbidden",
+            Rejection::NotLocal => Row::new(403, Reason::Forwarded, "this source takes no forwarded deliveries")
+                .logged("forwarded", "it came from elsewhere, and this source verifies nothing: give it a secret"),
+            Rejection::NotAllowed => Row::new(403, Reason::NotAllowed, "forbidden").logged(
                 "address not allowed",
-                "this address is not in the source's allow (behind a proxy, trusted_proxies must name the proxy)"
-                    .into(),
+                "this address is not in the source's allow (behind a proxy, trusted_proxies must name the proxy)",
             ),
-            Rejection::NotStored => {
-                let line = "cannot be stored now";
-                row(503, None, line, line, line.into())
-            }
+            Rejection::NotStored => Row::retry_later("cannot be stored now"),
         }
     }
 }
 
-fn reason_of(refusal: &VerifyError) -> RejectReason {
-    match refusal {
+fn reason_of(error: &VerifyError) -> RejectReason {
+    match error {
         VerifyError::Missing(_) => RejectReason::SignatureMissing,
         VerifyError::NoTimestamp(_)
         | VerifyError::BadTimestamp(_)
@@ -133,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_was_not_set_lets_the_sender_come_again_and_does_not_call_it_a_forger() {
+    fn while_the_clock_is_not_set_the_sender_is_told_to_retry_and_not_called_a_forger() {
         let rejection = Rejection::Unverified(VerifyError::ClockNotSet);
         assert_eq!(rejection.row().status, 503);
         assert!(rejection.row().header.is_some_and(|(name, _)| name == "Retry-After"));
