@@ -21,7 +21,8 @@ pub(super) fn command(config: &Config, event: &Detail) -> String {
     let event = as_event(event);
     let mut notes = String::new();
     for name in redacted_names(&event) {
-        notes.push_str(&format!("# missing: {} carried a secret and was not stored\n", quoted(&name)));
+        // In a comment only a line break would be read by the shell.
+        notes.push_str(&format!("# missing: '{}' carried a secret and was not stored\n", table::one_line(&name)));
     }
     let mut words = destination(&config.listen, &event.source);
     let mut has_type = false;
