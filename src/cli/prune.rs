@@ -22,7 +22,7 @@ const MAX_SERVED_BYTES: u64 = 8 << 20;
 
 const NO_AGE: &str = "prune needs an age: write [retention] into the config, or --older-than";
 
-const CLOCK_NOT_SET: &str = "the clock has not been set, so that nobody knows how old an event is: set it first";
+const CLOCK_NOT_SET: &str = "the clock has not been set, so the age of events is unknown: set it first";
 
 /// The events found or deleted.
 #[derive(Default)]

@@ -105,7 +105,7 @@ fn name(job: &JobDetail) -> String {
     if job.dead_action.is_empty() {
         action
     } else {
-        format!("{action} (tells of {})", table::one_line(&job.dead_action))
+        format!("{action} (reports {})", table::one_line(&job.dead_action))
     }
 }
 

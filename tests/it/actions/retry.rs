@@ -104,7 +104,7 @@ fn on_dead_tells_once_and_says_what_and_why() {
     assert_eq!(text, expected);
     wait_for("the record", || (word(&hookbox, 1, "team", "it")["state"] == "succeeded").then_some(()));
     assert_eq!((slack.count(), status(&hookbox, 1).as_str()), (1, "error"));
-    assert!(done(&hookbox, "show 1").contains("action team (tells of it): succeeded"));
+    assert!(done(&hookbox, "show 1").contains("action team (reports it): succeeded"));
     // It dies again, and is told of again: that is another death.
     done(&hookbox, "replay 1");
     wait_for_attempts(&hookbox, 1, "it", 4);

@@ -97,7 +97,7 @@ fn it_tells_whether_it_is_hookbox_that_listens() {
     assert_finds(&home, &["--listen", &taken], "listen", "warn", &["in use", "hookbox.socket", "ss -ltnp"]);
     other.set_nonblocking(true).unwrap();
     assert!(other.accept().is_err(), "a question would start what systemd starts when it is asked");
-    assert_finds(&home, &["--listen", "192.0.2.1:80"], "listen", "fail", &["nobody can listen"]);
+    assert_finds(&home, &["--listen", "192.0.2.1:80"], "listen", "fail", &["no program can listen"]);
 }
 
 #[test]
