@@ -59,8 +59,8 @@ impl Output {
         let (max_body, reserve) = (size_text(config.max_body_bytes), size_text(config.disk_reserve_bytes));
         self.line("limits", &format!("bodies up to {max_body}; refuses (503) with less than {reserve} of disk free"));
         match config.trusted_proxies.as_slice() {
-            [] => self.line("proxies", "none trusted: X-Forwarded-For is not believed"),
-            trusted => self.line("proxies", &format!("believes X-Forwarded-For of {}", list(trusted))),
+            [] => self.line("proxies", "none trusted: X-Forwarded-For is ignored"),
+            trusted => self.line("proxies", &format!("trusts X-Forwarded-For of {}", list(trusted))),
         }
         self.line("keeps", &keeps(&config.retention));
         self.line("poll", &format!("every {}", duration_text(config.poll_interval)));
@@ -156,7 +156,7 @@ fn list(networks: &[Cidr]) -> String {
 }
 
 fn keeps(retention: &Retention) -> String {
-    let age = |age: Option<Duration>| age.map_or("for ever".to_owned(), |age| format!("for {}", duration_text(age)));
+    let age = |age: Option<Duration>| age.map_or("forever".to_owned(), |age| format!("for {}", duration_text(age)));
     format!("processed events {}, those in error {}", age(retention.processed), age(retention.error))
 }
 
@@ -198,7 +198,7 @@ mod tests {
             "bodies up to 25MiB",
             "less than 64MiB",
             "every 5s",
-            "keeps     processed events for ever, those in error for ever\n",
+            "keeps     processed events forever, those in error forever\n",
             "POST http://127.0.0.1:5000/webhooks/github\n",
             "provider github\n",
             "NOT verified, and accepted from this machine only",

@@ -305,7 +305,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             OptionSpec::with_value(
                 "older-than",
                 Value::Duration,
-                "Events that have been done for longer, such as 90d, whatever the config says",
+                "Events that have been done for longer, such as 90d, instead of the ages in the config",
             ),
             OptionSpec::with_value(
                 "status",

@@ -1,4 +1,4 @@
-//! `hookbox forward`: a stored event, byte for byte, to somewhere else.
+//! `hookbox forward`: sends a stored event, byte for byte, to another address.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::config::Config;
 use crate::event::EventId;
 use crate::store::Reader;
 
-/// A person looks on.
+/// A person is waiting.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A developer's error page is worth reading; a download is not.
+/// Enough for an error page.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) -> Result<(), Failure> {
@@ -31,7 +31,7 @@ pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) 
     let response = agent.run(request).map_err(|error| Failure::failed(format!("{url}: {error}")))?;
     let status = response.status();
     let mut answer = Vec::new();
-    // An answer that breaks off is worth reading as far as it goes.
+    // An answer that breaks off is printed as far as it goes.
     let _ = response.into_body().into_reader().take(MAX_ANSWER_BYTES).read_to_end(&mut answer);
     writeln!(out, "{status}")?;
     for line in String::from_utf8_lossy(&answer).lines() {

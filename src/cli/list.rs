@@ -39,8 +39,8 @@ pub(super) fn run(config: &Config, args: &ListArgs, out: &mut dyn Write) -> Resu
     Printer::new(args.json, &events).print_all(&events, out)
 }
 
-fn oldest_first(inspector: &Reader, filter: &Filter) -> Result<Vec<Summary>, Failure> {
-    let mut events = inspector.list(filter)?;
+fn oldest_first(reader: &Reader, filter: &Filter) -> Result<Vec<Summary>, Failure> {
+    let mut events = reader.list(filter)?;
     events.reverse();
     Ok(events)
 }
@@ -52,7 +52,7 @@ enum Printer {
 }
 
 impl Printer {
-    /// With columns as wide as these events need.
+    /// Of a table with columns as wide as these events need.
     fn new(json: bool, events: &[Summary]) -> Printer {
         if json {
             return Printer::Json;

@@ -18,7 +18,7 @@ pub(super) fn pause(config: &Config, action: &str, out: &mut dyn Write) -> Resul
     Ok(writeln!(out, "{action} {}", if paused { "is paused" } else { "was paused already" })?)
 }
 
-/// For an action that is not configured any more, too: its pause would come back with it.
+/// Also takes an action that is no longer configured: its pause would otherwise return with it.
 pub(super) fn resume(config: &Config, action: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let resumed = Commands::open(&config.database)?.resume(action)?;
     Ok(writeln!(out, "{action} {}", if resumed { "goes on" } else { "was not paused" })?)

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::args::CheckArgs;
 use super::{Failure, table};
-use crate::action::{Action, Call, Kind};
+use crate::action::Action;
+use crate::action::{Call, Kind};
 use crate::clock;
 use crate::config::{Config, Source};
 use crate::event::{Event, EventId, Job};
@@ -28,19 +29,19 @@ pub(super) fn write(config: &Config, args: &CheckArgs, env: &Env<'_>, out: &mut 
     };
     writeln!(out, "\nan event {} from {}", table::one_line(&event.event_type), table::one_line(&event.source))?;
     for action in config.actions.values() {
-        // Templates put into it what a sender wrote.
-        let verdict = table::lines(&verdict(action, &event, env)?);
-        writeln!(out, "\naction {}: {}", action.name, verdict.trim_end())?;
+        // Templates insert text of untrusted senders.
+        let outcome = table::lines(&outcome(action, &event, env)?);
+        writeln!(out, "\naction {}: {}", action.name, outcome.trim_end())?;
     }
     Ok(())
 }
 
-fn verdict(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Failure> {
+fn outcome(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Failure> {
     if !action.matches(&event.source, &event.event_type) {
         return Ok("no, by on".to_owned());
     }
-    let runner = action.kind.prepare(env);
-    let runner = runner.map_err(|error| Failure::usage(format!("actions.{}.{error}", action.name)))?;
+    let prepared = action.kind.prepare(env);
+    let prepared = prepared.map_err(|error| Failure::usage(format!("actions.{}.{error}", action.name)))?;
     let preview = || -> Result<String, TemplateError> {
         let job = Job {
             event: event.id,
@@ -65,12 +66,12 @@ fn verdict(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
             stop,
             grace,
         };
-        Ok(format!("yes\n{}{}", time_limit(action), runner.preview(&call)?))
+        Ok(format!("yes\n{}{}", time_limit(action), prepared.preview(&call)?))
     };
     Ok(preview().unwrap_or_else(|error| format!("its job would be dead at once: {error}")))
 }
 
-/// Printing takes no time that could be limited.
+/// A `log` action has no timeout.
 fn time_limit(action: &Action) -> String {
     match action.kind {
         Kind::Log => String::new(),

@@ -1,4 +1,4 @@
-//! `hookbox providers`: what is known of the senders.
+//! `hookbox providers`: the supported providers and their contracts.
 
 use std::io::{self, Write};
 

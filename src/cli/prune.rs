@@ -1,4 +1,4 @@
-//! `hookbox prune`: old events are forgotten.
+//! `hookbox prune`: deletes old events.
 
 use std::io::Write;
 use std::thread;
@@ -12,20 +12,20 @@ use crate::config::Config;
 use crate::event::Status;
 use crate::store::{self, Cursor, Disk, Expired, Pruner, Rule};
 
-/// After each step, which takes a millisecond, the others have the database: long enough for a receiver that SQLite has put
-/// to sleep to wake up.
+/// After each batch, which takes a millisecond, other processes can write. Long enough for a receiver that waits in SQLite's
+/// busy handler to wake up.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What can be rewritten while `serve` runs: the receiver waits a second for the lock, and a card writes 10 MiB in one.
+/// Rewritten at most while `serve` runs: the receiver waits a second for the lock, and an SD card writes 10 MiB in one.
 const MAX_SERVED_BYTES: u64 = 8 << 20;
 
 const NO_AGE: &str = "prune needs an age: write [retention] into the config, or --older-than";
 
-const CLOCK_NOT_SET: &str = "the clock has not been set, so that nobody knows how old an event is: set it first";
+const CLOCK_NOT_SET: &str = "the clock has not been set, so the age of events is unknown: set it first";
 
-/// What was found, or forgotten.
+/// The events found or deleted.
 #[derive(Default)]
-struct Tally {
+struct Pruned {
     events: usize,
     bytes: i64,
 }
@@ -39,15 +39,15 @@ pub(super) fn run(config: &Config, args: &PruneArgs, out: &mut dyn Write) -> Res
     }
     let pruner = Pruner::open(&config.database)?;
     let is_served = store::server_of(&config.database).is_some();
-    let forgotten = walk(&pruner, &rules, |search, batch| {
-        let forgotten = pruner.delete(search, batch)?;
+    let pruned = walk(&pruner, &rules, |cursor, batch| {
+        let deleted = pruner.delete(cursor, batch)?;
         pruner.checkpoint();
         if is_served {
             thread::sleep(PAUSE);
         }
-        Ok(forgotten)
+        Ok(deleted)
     })?;
-    writeln!(out, "pruned {}", forgotten.text())?;
+    writeln!(out, "pruned {}", pruned.text())?;
     if args.vacuum { vacuum(config, &pruner, is_served, out) } else { Ok(()) }
 }
 
@@ -69,30 +69,30 @@ fn rules_of(config: &Config, args: &PruneArgs, now: Timestamp) -> Result<Vec<Rul
     Ok(rules)
 }
 
-/// Does `step` with every batch that the rules are for; it says how many of its events count.
+/// Calls `step` with every batch of events that the rules match. It returns how many events of the batch count.
 fn walk(
     pruner: &Pruner,
     rules: &[Rule],
     step: impl Fn(&Cursor, &store::PruneBatch) -> store::Result<usize>,
-) -> store::Result<Tally> {
-    let mut tally = Tally::default();
+) -> store::Result<Pruned> {
+    let mut pruned = Pruned::default();
     let mut progress = Progress::new();
     for rule in rules {
-        let mut search = Cursor::new(*rule);
+        let mut cursor = Cursor::new(*rule);
         loop {
-            let batch = pruner.find(&mut search)?;
+            let batch = pruner.find(&mut cursor)?;
             if batch.events.is_empty() {
                 break;
             }
-            let events = step(&search, &batch)?;
+            let events = step(&cursor, &batch)?;
             if rule.what != Expired::Duplicates {
-                tally.events += events;
-                tally.bytes += batch.bytes;
+                pruned.events += events;
+                pruned.bytes += batch.bytes;
             }
-            progress.show(|| tally.text());
+            progress.show(|| pruned.text());
         }
     }
-    Ok(tally)
+    Ok(pruned)
 }
 
 fn vacuum(config: &Config, pruner: &Pruner, is_served: bool, out: &mut dyn Write) -> Result<(), Failure> {
@@ -119,7 +119,7 @@ fn vacuum(config: &Config, pruner: &Pruner, is_served: bool, out: &mut dyn Write
     Ok(writeln!(out, "gave {} KiB back to the file system", given_bytes >> 10)?)
 }
 
-impl Tally {
+impl Pruned {
     fn text(&self) -> String {
         format!("{} events, {} KiB", self.events, self.bytes >> 10)
     }

@@ -17,10 +17,10 @@ use crate::listen::Listen;
 use crate::provider::{TestDelivery, Verification};
 use crate::secret::{Env, Secret};
 
-/// Longer than any provider waits for its answer.
+/// Longer than any provider waits.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Our own answers are one line; somebody else's page need not scroll the terminal.
+/// Our own answers have one line; a page of another server need not fill the terminal.
 const MAX_ANSWER_BYTES: u64 = 4 << 10;
 
 pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
@@ -43,7 +43,7 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
         request = request.header(name, value);
     }
     let request = request.body(built.body).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
-    // To our own listener, and to nobody between: ureq would ask the proxy that the environment names.
+    // Directly to our own listener: ureq would use the proxy that the environment names.
     let agent = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
     let agent = agent.timeout_global(Some(TIMEOUT));
     let answered = agent.build().new_agent().run(request);
@@ -58,7 +58,7 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
     if status.is_success() { Ok(()) } else { Err(Failure::failed("the delivery was not accepted")) }
 }
 
-/// The first secret, as a provider would have it after a rotation; none where nothing is verified.
+/// The first secret, with which the provider signs after a rotation; none where nothing is verified.
 fn key_of(source: &Source, env: &Env<'_>) -> Result<Option<Secret>, Failure> {
     match &source.verification {
         Verification::Secrets(references) => {

@@ -29,26 +29,26 @@ pub(super) fn run(config: &Config, args: &ShowArgs, out: &mut dyn Write) -> Resu
     Ok(out.flush()?)
 }
 
-/// The payload's own text is kept, so that no number or order of keys is lost on the way.
+/// The text of the payload is kept, so that numbers and the order of keys do not change.
 fn as_json(event: &Detail) -> Result<String, Failure> {
     #[derive(serde::Serialize)]
-    struct Whole<'a> {
+    struct EventJson<'a> {
         #[serde(flatten)]
         summary: &'a Summary,
         headers: Box<RawValue>,
         payload: Box<RawValue>,
         jobs: &'a [JobDetail],
     }
-    let whole = Whole {
+    let event = EventJson {
         summary: &event.summary,
         headers: raw(&event.headers_json),
         payload: raw(&event.payload_json),
         jobs: &event.jobs,
     };
-    serde_json::to_string(&whole).map_err(|error| Failure::failed(error.to_string()))
+    serde_json::to_string(&event).map_err(|error| Failure::failed(error.to_string()))
 }
 
-/// Another program may have stored what is no JSON: that becomes a string.
+/// Another program may have stored text that is not JSON: it becomes a string.
 fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap_or_else(|_| {
         // A string is always JSON.
@@ -99,17 +99,17 @@ fn write_jobs(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
     event.jobs.iter().try_for_each(|job| writeln!(out, "action {}: {}", name(job), state(job)))
 }
 
-/// What is done, and where that is to tell of another action's death, of which.
+/// The action, and for a job that reports a dead job, the action of that.
 fn name(job: &JobDetail) -> String {
     let action = table::one_line(&job.action);
     if job.dead_action.is_empty() {
         action
     } else {
-        format!("{action} (tells of {})", table::one_line(&job.dead_action))
+        format!("{action} (reports {})", table::one_line(&job.dead_action))
     }
 }
 
-/// A job's state, and what it waits for.
+/// A job's state, and until when it waits.
 fn state(job: &JobDetail) -> String {
     let due = job.due_at_ms.map(Timestamp::from_unix_ms).filter(|due| *due > clock::now());
     match (due, job.state.as_str()) {
@@ -119,7 +119,7 @@ fn state(job: &JobDetail) -> String {
     }
 }
 
-/// Indented for a person's eyes, as it came for a program's.
+/// Indented on a terminal, as it was received elsewhere.
 fn payload(json: &str, screen: Screen) -> String {
     if !screen.is_terminal {
         return json.to_owned();

@@ -1,4 +1,4 @@
-//! `hookbox stats`: how many of what, and since when it waits.
+//! `hookbox stats`: counts by source and action, and the age of what waits.
 
 mod running;
 
@@ -16,9 +16,9 @@ use crate::store::{ActionStats, HourStats, Reader, SourceStats, Stats};
 use crate::units::round_size_text;
 use running::Running;
 
-/// What is printed for programs.
+/// The output of `--json`.
 #[derive(Serialize)]
-struct Whole<'a> {
+struct StatsJson<'a> {
     #[serde(flatten)]
     stats: &'a Stats,
     hours: &'a [HourStats],
@@ -28,14 +28,14 @@ struct Whole<'a> {
 }
 
 pub(super) fn run(config: &Config, json: bool, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    let inspector = Reader::open(&config.database)?;
-    let (stats, hours) = (inspector.stats()?, inspector.hours(clock::now())?);
+    let reader = Reader::open(&config.database)?;
+    let (stats, hours) = (reader.stats()?, reader.hours(clock::now())?);
     let running = running::ask(config, env);
     if json {
         let running = running.as_ref().ok();
         let (rejected, rejects) = (running.map(|it| &it.rejected), running.map(|it| &it.rejects));
-        let whole = serde_json::json!(Whole { stats: &stats, hours: &hours, rejected, rejects });
-        return Ok(writeln!(out, "{}", table::json_line(&whole.to_string()))?);
+        let stats = serde_json::json!(StatsJson { stats: &stats, hours: &hours, rejected, rejects });
+        return Ok(writeln!(out, "{}", table::json_line(&stats.to_string()))?);
     }
     let screen = Screen::of_stdout();
     write_sources(out, screen, config, &stats)?;
@@ -44,7 +44,7 @@ pub(super) fn run(config: &Config, json: bool, env: &Env<'_>, out: &mut dyn Writ
     Ok(write_rejects(out, running)?)
 }
 
-/// Those that are configured, and those of which there are events.
+/// Configured sources, and others that have events.
 fn write_sources(out: &mut dyn Write, screen: Screen, config: &Config, stats: &Stats) -> io::Result<()> {
     let header = ["SOURCE", "RECEIVED", "DUPLICATES", "PENDING", "ERROR", "OLDEST PENDING", "LAST RECEIVED (UTC)"];
     let mut rows = vec![header.map(str::to_owned)];
@@ -104,7 +104,7 @@ fn write_rest(
     table::write(out, Screen { columns: None, ..screen }, &rows.map(|row| row.map(one_line)))
 }
 
-/// Only the server knows them: a reject is never stored.
+/// Rejects are not stored: only the server knows them.
 fn write_rejects(out: &mut dyn Write, running: Result<Running, String>) -> io::Result<()> {
     let running = match running {
         Ok(running) => running,

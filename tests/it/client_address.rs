@@ -98,7 +98,7 @@ fn an_invalid_network_is_refused_with_its_key() {
 fn check_shows_trusted_proxies_and_allowed_networks() {
     let home = Home::with_config(&config("trusted_proxies = [\"127.0.0.1\", \"::1\"]", "allow = \"203.0.113.0/24\""));
     let text = home.run(["check"]).ok().text();
-    assert!(text.contains("believes X-Forwarded-For of 127.0.0.1/32, ::1/128\n"), "{text}");
+    assert!(text.contains("trusts X-Forwarded-For of 127.0.0.1/32, ::1/128\n"), "{text}");
     assert!(text.contains("takes deliveries from 203.0.113.0/24 only"), "{text}");
     home.write("hookbox.toml", SOURCE);
     assert!(home.run(["check"]).ok().text().contains("none trusted"));

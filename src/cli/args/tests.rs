@@ -90,7 +90,7 @@ fn send_takes_a_source_and_what_to_send() {
 }
 
 #[test]
-fn a_replay_needs_to_know_of_what() {
+fn a_replay_needs_events() {
     let selection =
         |ids: &[i64], status, since| SelectionArgs { ids: ids.iter().copied().map(EventId).collect(), status, since };
     let expected = ReplayArgs { selection: selection(&[7, 8], None, None), action: None, dry_run: false };
@@ -141,14 +141,14 @@ fn help_is_about_a_command_or_a_chapter() {
 }
 
 #[test]
-fn the_version_is_told() {
+fn the_version_is_printed() {
     assert_eq!(command("--version"), Command::Version);
     assert_eq!(command("-V"), Command::Version);
     assert_eq!(command("list -V"), Command::Version);
 }
 
 #[test]
-fn what_is_unknown_is_answered_with_what_is_near() {
+fn an_unknown_word_is_answered_with_the_nearest() {
     assert_error("lst", "unknown command \"lst\"; did you mean list?\nsee hookbox --help");
     assert_error("frobnicate", "unknown command \"frobnicate\"\nsee hookbox --help");
     assert_error("list --limt 5", "unknown option --limt; did you mean --limit?");

@@ -47,7 +47,7 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
     let (headers, latest) = diagnostics.recent()?;
     let ahead = latest.and_then(|at| Timestamp::parse(&at)).filter(|at| *at > clock::now().plus(CLOCK_SLACK));
     if let Some(at) = ahead {
-        findings.warn("clock", format!("the latest event is of {at}: the clock was ahead then, or is behind now"));
+        findings.warn("clock", format!("the latest event is from {at}: the clock was ahead then, or is behind now"));
     }
     check_proxy(&headers, context, findings);
     Ok(())
@@ -62,7 +62,7 @@ fn check_waiting(waiting: &Waiting, context: &Context<'_>, findings: &mut Findin
             let age = duration_text(Duration::from_secs(age.as_secs() / 60 * 60));
             let why = match (&context.server, waiting.paused.as_slice()) {
                 (None, _) => "hookbox serve does not run".to_owned(),
-                (_, []) => "hookbox show tells what its jobs wait for".to_owned(),
+                (_, []) => "hookbox show prints what its jobs wait for".to_owned(),
                 (_, paused) => format!("paused: {} (hookbox resume)", paused.join(", ")),
             };
             findings.warn(check, format!("{text}, the oldest for {age}: {why}"));

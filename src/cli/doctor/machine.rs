@@ -31,7 +31,7 @@ const STICKY: u32 = 0o1000;
 pub(super) fn clock(findings: &mut Findings) {
     let now = clock::now();
     if !now.is_plausible() {
-        return findings.fail("clock", format!("it says {now}: let it be set by NTP: sudo timedatectl set-ntp true"));
+        return findings.fail("clock", format!("it says {now}: set it by NTP: sudo timedatectl set-ntp true"));
     }
     match is_synchronised() {
         Some(true) => findings.ok("clock", format!("synchronised, {now}")),
@@ -41,7 +41,7 @@ pub(super) fn clock(findings: &mut Findings) {
                 "not synchronised, {now}: signed timestamps are refused when it is wrong. sudo timedatectl set-ntp true"
             ),
         ),
-        None => findings.warn("clock", format!("{now}; whether it is synchronised cannot be told without timedatectl")),
+        None => findings.warn("clock", format!("{now}; whether it is synchronised is unknown without timedatectl")),
     }
 }
 
@@ -68,13 +68,13 @@ pub(super) fn has_directory(config: &Config, findings: &mut Findings) -> bool {
         io::ErrorKind::NotFound => "make it, or start the systemd unit, whose StateDirectory= makes it",
         _ => "run this as the user who runs hookbox, or as root (sudo)",
     };
-    findings.fail("directory", format!("that of the database, {shown}, cannot be looked at: {error}: {what_to_do}"));
+    findings.fail("directory", format!("that of the database, {shown}, cannot be read: {error}: {what_to_do}"));
     false
 }
 
 pub(super) fn disk(config: &Config, findings: &mut Findings) {
     let Some(disk) = Disk::of(&config.database) else {
-        return findings.warn("disk", "how much of it is free cannot be told");
+        return findings.warn("disk", "how much of it is free is unknown");
     };
     let (free_mib, total_mib) = (disk.free_bytes >> 20, disk.total_bytes >> 20);
     let room = format!("{free_mib} of {total_mib} MiB free");
@@ -90,30 +90,30 @@ pub(super) fn disk(config: &Config, findings: &mut Findings) {
         Some(age) => findings.ok("retention", format!("processed events are kept for {}", duration_text(age))),
         None if disk.total_bytes <= SMALL_DISK_BYTES => findings.warn(
             "retention",
-            "events are kept for ever, and the disk is small: write processed = \"90d\" into [retention]",
+            "events are kept forever, and the disk is small: write processed = \"90d\" into [retention]",
         ),
-        None => findings.ok("retention", "processed events are kept for ever"),
+        None => findings.ok("retention", "processed events are kept forever"),
     }
 }
 
 pub(super) fn file_system(config: &Config, findings: &mut Findings) {
     let check = "file system";
     match FileSystem::of(&config.database) {
-        None => findings.fail(check, format!("the directory of {} cannot be looked at", config.database.display())),
+        None => findings.fail(check, format!("the directory of {} cannot be read", config.database.display())),
         Some(FileSystem::Local) => findings.ok(check, "a disk of this machine"),
         Some(FileSystem::Network(name)) => findings.fail(
             check,
             format!(
-                "of another machine ({name}), where a database would be damaged: keep it on a disk of this machine"
+                "on another machine ({name}), where a database would be damaged: keep it on a disk of this machine"
             ),
         ),
         Some(FileSystem::Memory) => {
-            findings.warn(check, "in memory: what was acknowledged is gone after a restart of the machine");
+            findings.warn(check, "in memory: acknowledged deliveries are lost when the machine restarts");
         }
         Some(FileSystem::Overlay) => {
             findings.warn(
                 check,
-                "a container's own layer, which goes with it: mount a volume, and keep the database there",
+                "a container's own layer, which is deleted with it: mount a volume, and keep the database there",
             );
         }
     }
@@ -125,7 +125,7 @@ pub(super) fn permissions(config: &Config, findings: &mut Findings) {
     let shown = path.display();
     if fs::metadata(directory).is_ok_and(|is| is.mode() & OTHERS_WRITE != 0 && is.mode() & STICKY == 0) {
         let directory = directory.display();
-        return findings.fail(check, format!("everybody may replace files in {directory}: chmod o-w {directory}"));
+        return findings.fail(check, format!("other users may replace files in {directory}: chmod o-w {directory}"));
     }
     let places: &[&Path] = if path.exists() { &[path, directory] } else { &[directory] };
     if let Some(place) = places.iter().find(|place| access(**place, Access::WRITE_OK).is_err()) {
@@ -135,10 +135,10 @@ pub(super) fn permissions(config: &Config, findings: &mut Findings) {
     }
     match fs::metadata(path) {
         Ok(file) if file.mode() & OTHERS_WRITE != 0 => {
-            findings.fail(check, format!("everybody may change {shown}: chmod 600 {shown}"));
+            findings.fail(check, format!("other users may change {shown}: chmod 600 {shown}"));
         }
         Ok(file) if file.mode() & OTHERS_READ != 0 => {
-            findings.warn(check, format!("everybody may read the payloads in {shown}: chmod 600 {shown}"));
+            findings.warn(check, format!("other users may read the payloads in {shown}: chmod 600 {shown}"));
         }
         _ => findings.ok(check, format!("{shown} and its directory")),
     }
@@ -148,15 +148,15 @@ pub(super) fn permissions(config: &Config, findings: &mut Findings) {
 pub(super) fn exposed(path: &Path) -> Option<String> {
     let mode = fs::metadata(path).ok()?.mode();
     let path = path.display();
-    (mode & (OTHERS_READ | OTHERS_WRITE) != 0).then(|| format!("everybody may read {path}: chmod o-rw {path}"))
+    (mode & (OTHERS_READ | OTHERS_WRITE) != 0).then(|| format!("other users may read {path}: chmod o-rw {path}"))
 }
 
 pub(super) fn certificates(findings: &mut Findings) {
     match client::system_bundle() {
-        Some(path) => findings.ok("certificates", format!("those in {} are believed", path.display())),
+        Some(path) => findings.ok("certificates", format!("those in {} are trusted", path.display())),
         None => findings.warn(
             "certificates",
-            "the system has no bundle, so that those that were built in are believed: install ca-certificates",
+            "the system has no bundle, so the built-in ones are trusted: install ca-certificates",
         ),
     }
 }

@@ -50,7 +50,7 @@ fn check_response(listen: &Listen, pid: &str, response: &Response, findings: &mu
 }
 
 fn not_hookbox(listen: &Listen, findings: &mut Findings) {
-    findings.fail(CHECK, format!("who answers at {listen} is not hookbox: ss -ltnp shows who it is"));
+    findings.fail(CHECK, format!("another program than hookbox answers at {listen}: ss -ltnp shows which"));
 }
 
 fn check_free_address(address: &str, findings: &mut Findings) {
@@ -60,14 +60,14 @@ fn check_free_address(address: &str, findings: &mut Findings) {
             CHECK,
             format!(
                 "{address} is in use, and hookbox serve does not run on this database. systemd's hookbox.socket may hold it; \
-                 if not, ss -ltnp shows who does"
+                 if not, ss -ltnp shows which program does"
             ),
         ),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => findings.fail(
             CHECK,
             format!("this user may not listen on {address}: take a port from 1024 on, or let systemd's socket hold it"),
         ),
-        Err(error) => findings.fail(CHECK, format!("nobody can listen on {address}: {error}")),
+        Err(error) => findings.fail(CHECK, format!("no program can listen on {address}: {error}")),
     }
 }
 
@@ -109,7 +109,7 @@ pub(super) fn check_local_names(context: &Context<'_>, findings: &mut Findings) 
             Err(_) => findings.fail(
                 check,
                 format!(
-                    "{host} has no address here, and static binaries cannot look .local names up: write the address itself \
+                    "{host} has no address here, and static binaries cannot resolve .local names: write the address itself \
                      (192.168.1.2), the name that the router gives it, or a line in /etc/hosts"
                 ),
             ),

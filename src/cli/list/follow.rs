@@ -1,6 +1,6 @@
-//! `hookbox list --follow`: goes on with what happens.
+//! `hookbox list --follow`: continues with new events and changes.
 //!
-//! It holds no transaction open between two looks, which would keep the WAL from being emptied, and takes no lock.
+//! It polls. Between two polls it holds no transaction open, which would keep the WAL from being emptied, and takes no lock.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -12,24 +12,24 @@ use super::{Printer, oldest_first};
 use crate::cli::Failure;
 use crate::store::{ChangeFeed, Filter, OpenError, Reader, StorageError};
 
-/// Soon enough for a person who looks on. Where nothing was written, a look costs some microseconds.
+/// Fast enough for a person who watches. Where nothing was written, a poll costs some microseconds.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// While there is no database, or it cannot be read now.
+/// While there is no database, or it cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Prints the list, then what is new or changes, until whoever reads it is gone.
+/// Prints the list, then new events and changes, until the reader of standard output is gone.
 pub(super) fn run(database: &Path, filter: &Filter, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut follower = Follower { filter, json, place: None, told: None };
+    let mut follower = Follower { filter, json, position: None, warned: None };
     loop {
         match follower.follow(database, out) {
             Ok(()) => return Ok(()),
-            Err(Stopped::Replaced) => follower.place = None,
-            Err(Stopped::Store(error)) if is_worth_waiting_for(&error) => follower.tell_once(&error),
+            Err(Stopped::Replaced) => follower.position = None,
+            Err(Stopped::Store(error)) if is_worth_waiting_for(&error) => follower.warn_once(&error),
             Err(Stopped::Store(error)) => return Err(error.into()),
             Err(Stopped::Other(failure)) => return Err(failure),
         }
-        if is_unread_after(RETRY)? {
+        if is_reader_gone_after(RETRY)? {
             return Ok(());
         }
     }
@@ -38,15 +38,15 @@ pub(super) fn run(database: &Path, filter: &Filter, json: bool, out: &mut dyn Wr
 struct Follower<'a> {
     filter: &'a Filter,
     json: bool,
-    /// How far it has come in this database; kept while that cannot be read for a time.
-    place: Option<(ChangeFeed, Printer)>,
-    /// The trouble that was told of last.
-    told: Option<String>,
+    /// How much of this database is printed; kept while it cannot be read.
+    position: Option<(ChangeFeed, Printer)>,
+    /// The last warning.
+    warned: Option<String>,
 }
 
-/// Why a look-out ended before the reader has gone.
+/// Why following ended before the reader was gone.
 enum Stopped {
-    /// Another file has taken the database's place.
+    /// The database was replaced by another file.
     Replaced,
     Store(OpenError),
     Other(Failure),
@@ -71,56 +71,55 @@ impl From<Failure> for Stopped {
 }
 
 impl Follower<'_> {
-    /// Looks on for as long as the database is the same and somebody reads.
+    /// Ends without an error when the reader of standard output is gone.
     fn follow(&mut self, database: &Path, out: &mut dyn Write) -> Result<(), Stopped> {
-        let inspector = Reader::open(database)?;
+        let reader = Reader::open(database)?;
         let mut listed = Vec::new();
-        let (watch, printer) = match &mut self.place {
-            Some((watch, printer)) => {
-                watch.reconnect();
-                (watch, printer)
+        let (feed, printer) = match &mut self.position {
+            Some((feed, printer)) => {
+                feed.reconnect();
+                (feed, printer)
             }
             none => {
-                // Before the list is read, so that nothing falls between the two.
-                let watch = inspector.change_feed()?;
-                listed = oldest_first(&inspector, self.filter)?;
+                // Before the list is read, so that no change between the two is missed.
+                let feed = reader.change_feed()?;
+                listed = oldest_first(&reader, self.filter)?;
                 let mut printer = Printer::new(self.json, &listed);
                 printer.print_all(&listed, out)?;
-                let (watch, printer) = none.insert((watch, printer));
-                (watch, printer)
+                let (feed, printer) = none.insert((feed, printer));
+                (feed, printer)
             }
         };
-        while inspector.is_current() {
-            let mut events = inspector.changes(watch)?;
+        while reader.is_current() {
+            let mut events = reader.changes(feed)?;
             events.retain(|event| self.filter.passes(event) && !listed.contains(event));
             listed.clear();
             printer.print_all(&events, out)?;
-            if is_unread_after(EVERY)? {
+            if is_reader_gone_after(EVERY)? {
                 return Ok(());
             }
         }
         Err(Stopped::Replaced)
     }
 
-    fn tell_once(&mut self, error: &OpenError) {
+    fn warn_once(&mut self, error: &OpenError) {
         let message = error.to_string();
-        if self.told.as_ref() != Some(&message) {
+        if self.warned.as_ref() != Some(&message) {
             log::warn!("waiting: {message}");
-            self.told = Some(message);
+            self.warned = Some(message);
         }
     }
 }
 
-/// A database that `serve` has yet to make or to bring up to date, and what passes by itself.
+/// True if `serve` will create or migrate the database, or if the error is temporary.
 fn is_worth_waiting_for(error: &OpenError) -> bool {
     matches!(error, OpenError::Missing(_) | OpenError::TooOld(_)) || !error.needs_a_person()
 }
 
-/// Waits, and tells whether whoever reads standard output has gone meanwhile: a reader of a quiet list would otherwise leave
-/// this running for ever.
-fn is_unread_after(wait: Duration) -> Result<bool, Failure> {
+/// Waits. True if the reader of standard output is gone: without new events this would otherwise run forever.
+fn is_reader_gone_after(wait: Duration) -> Result<bool, Failure> {
     let stdout = io::stdout();
-    // No event is asked for: the end of a pipe is told all the same.
+    // Even without any requested event, poll(2) reports the end of a pipe.
     let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
     let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
     match poll(&mut ends, Some(&timeout)) {

@@ -1,4 +1,4 @@
-//! An event as a command that sends it again.
+//! An event as a shell command that sends it again.
 
 use crate::cli::send::url_of;
 use crate::cli::table;
@@ -10,19 +10,19 @@ use crate::listen::Listen;
 use crate::shell;
 use crate::store::Detail;
 
-/// The longest body that is written as an argument: Linux takes 128 KiB of one, and each quote in it takes four bytes.
+/// The longest body that is written as an argument: Linux allows 128 KiB, and each quote takes four bytes.
 const MAX_ARGUMENT_BYTES: usize = 32 << 10;
 
-/// A line of base64, as `base64` writes it.
+/// The length of a line that `base64` writes.
 const BASE64_COLUMNS: usize = 76;
 
-/// A command for a shell that sends the event to where this config listens: the exact bytes, and the header fields that are
-/// still known.
+/// A command that sends the event to the address of this config, with the exact body and the stored header fields.
 pub(super) fn command(config: &Config, event: &Detail) -> String {
     let event = as_event(event);
     let mut notes = String::new();
     for name in redacted_names(&event) {
-        notes.push_str(&format!("# missing: {} carried a secret and was not stored\n", quoted(&name)));
+        // In a comment only a line break would be read by the shell.
+        notes.push_str(&format!("# missing: '{}' carried a secret and was not stored\n", table::one_line(&name)));
     }
     let mut words = destination(&config.listen, &event.source);
     let mut has_type = false;
@@ -32,12 +32,12 @@ pub(super) fn command(config: &Config, event: &Detail) -> String {
             continue;
         };
         has_type |= name == "content-type";
-        // An empty field is written with a semicolon.
+        // curl writes an empty field with a semicolon.
         let field = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
         words.push(format!("--header {}", quoted(&field)));
     }
     if !has_type {
-        // Without this, curl adds one of its own.
+        // Without this, curl adds its own.
         words.push("--header 'content-type:'".to_owned());
     }
     match as_argument(event.bytes()) {
@@ -78,13 +78,13 @@ fn as_event(detail: &Detail) -> Event {
     }
 }
 
-/// Short text that a terminal shows as it is; anything else would be changed on its way through a screen and a shell.
+/// Short text that a terminal shows as it is; other bytes would not survive copying from a terminal.
 fn as_argument(body: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(body).ok().filter(|text| text.len() <= MAX_ARGUMENT_BYTES)?;
     (table::lines(text) == text).then_some(text)
 }
 
-/// A word that shows itself on a terminal as it is.
+/// A word of a shell without invisible characters.
 fn quoted(text: &str) -> String {
     shell::word(&table::lines(text))
 }
@@ -100,12 +100,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_moves_no_cursor() {
+    fn a_word_has_no_invisible_characters() {
         assert_eq!(quoted("a\r\u{1b}[2J"), "'a??[2J'");
     }
 
     #[test]
-    fn what_a_screen_would_change_is_no_argument() {
+    fn a_body_that_a_terminal_would_change_is_no_argument() {
         assert_eq!(as_argument(b"{\"a\":\n\t1}"), Some("{\"a\":\n\t1}"));
         for body in [&b"\xff"[..], b"a\r\n", b"\0", "\u{202e}".as_bytes(), &[b'x'; MAX_ARGUMENT_BYTES + 1]] {
             assert_eq!(as_argument(body), None, "{:?}", &body[..body.len().min(9)]);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_in_lines_that_a_terminal_takes() {
+    fn base64_has_short_lines() {
         assert_eq!(base64_lines(b""), "");
         let lines = base64_lines(&[7; 58]);
         assert_eq!(lines.lines().map(str::len).collect::<Vec<_>>(), [76, 4]);

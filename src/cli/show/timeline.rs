@@ -1,4 +1,4 @@
-//! What happened to an event, in the order of time.
+//! What happened to an event, in order of time.
 
 use std::io::{self, Write};
 
@@ -22,7 +22,7 @@ pub(super) fn write(out: &mut dyn Write, event: &Detail, screen: Screen) -> io::
     Ok(())
 }
 
-/// Sorted by time, as all times of the database are written alike; what is of the same second stays in its order.
+/// Sorted as text: all times in the database have the same format. Those of the same second keep their order.
 fn moments(event: &Detail) -> Vec<Moment> {
     let summary = &event.summary;
     let plain = |at: &str, text: &str| Moment { at: table::one_line(at), text: text.to_owned(), outcome: None };

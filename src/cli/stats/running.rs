@@ -1,4 +1,4 @@
-//! What only the running server knows, asked of its admin listener.
+//! Counts that only the running server has, read from its admin listener.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::secret::Env;
 /// The server is on this machine, and a person waits.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is of interest in the answer.
+/// The part of the overview that is printed.
 #[derive(Debug)]
 pub(super) struct Running {
     /// Source to count.
@@ -21,7 +21,7 @@ pub(super) struct Running {
     pub(super) rejects: Value,
 }
 
-/// Asks the server of this config. `Err` says why there is nothing to tell.
+/// Asks the server of this config. `Err` is the reason why the counts are unknown.
 pub(super) fn ask(config: &Config, env: &Env<'_>) -> Result<Running, String> {
     let Some(place) = config.admin.listen.place() else {
         return Err("there is no admin listener ([admin] listen is off)".to_owned());
@@ -44,21 +44,21 @@ fn overview(response: &Response) -> Result<Value, String> {
     }
 }
 
-/// Nobody may have chosen where the listener is, and another server may be there: that has other sources.
+/// False if another server listens there, which has other sources: the address may be the default one.
 fn is_of(overview: &Value, config: &Config) -> bool {
     let sources = overview["sources"].as_array().into_iter().flatten();
     sources.filter_map(|source| source["name"].as_str()).eq(config.sources.keys())
 }
 
 impl Running {
-    /// Rejects by source, where there are any.
+    /// The number of rejects by source, without zeros.
     pub(super) fn counts(&self) -> Vec<(String, u64)> {
         let counts = self.rejected.as_object().into_iter().flatten();
         let counts = counts.map(|(source, count)| (source.clone(), count.as_u64().unwrap_or_default()));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// The latest rejects, each in a line.
+    /// The latest rejects, one a line.
     pub(super) fn reasons(&self) -> Vec<String> {
         let rejects = self.rejects.as_array().into_iter().flatten();
         let text = |reject: &Value, key: &str| reject[key].as_str().unwrap_or("?").to_owned();
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_read_leniently() {
+    fn missing_and_odd_values_are_no_error() {
         let body =
             r#"{"rejected":{"a":2,"b":0,"c":"?"},"rejects":[{"source":"a","text":"no signature","count":2},{}]}"#;
         let overview = overview(&Response { status: 200, body: body.into() }).unwrap();

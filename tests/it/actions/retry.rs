@@ -104,7 +104,7 @@ fn on_dead_runs_once_and_names_the_action_and_the_error() {
     assert_eq!(text, expected);
     wait_for("the record", || (on_dead_job(&hookbox, 1, "team", "it")["state"] == "succeeded").then_some(()));
     assert_eq!((slack.count(), status(&hookbox, 1).as_str()), (1, "error"));
-    assert!(done(&hookbox, "show 1").contains("action team (tells of it): succeeded"));
+    assert!(done(&hookbox, "show 1").contains("action team (reports it): succeeded"));
     // When it is dead again, `on_dead` runs again.
     done(&hookbox, "replay 1");
     wait_for_attempts(&hookbox, 1, "it", 4);

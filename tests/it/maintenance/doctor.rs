@@ -92,7 +92,7 @@ fn doctor_finds_out_whether_hookbox_listens() {
     assert_finds(&home, &["--listen", &taken], "listen", "warn", &["in use", "hookbox.socket", "ss -ltnp"]);
     other.set_nonblocking(true).unwrap();
     assert!(other.accept().is_err(), "a request would start the service of a systemd socket");
-    assert_finds(&home, &["--listen", "192.0.2.1:80"], "listen", "fail", &["nobody can listen"]);
+    assert_finds(&home, &["--listen", "192.0.2.1:80"], "listen", "fail", &["no program can listen"]);
 }
 
 #[test]
