@@ -31,6 +31,7 @@ mod summary;
 mod filter;
 mod partitions;
 mod list;
+mod sizes;
 mod stats;
 mod detail;
 mod change_feed;

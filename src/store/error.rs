@@ -251,32 +251,20 @@ pub enum BackupError {
     NoRoom { path: PathBuf, free_bytes: u64, needed_bytes: u64 },
     /// The copy differs from what was to be copied.
     BadCopy { path: PathBuf, reason: String },
-    /// The database cannot be opened.
+    /// The database, or its copy, cannot be opened or does not work.
     Open(OpenError),
-    /// The database, or its copy, does not work.
-    Storage(StorageError),
 }
 
 impl BackupError {
     /// True where a retry cannot succeed until someone has acted.
     pub fn needs_a_person(&self) -> bool {
-        match self {
-            BackupError::Open(error) => error.needs_a_person(),
-            BackupError::Storage(error) => error.needs_a_person(),
-            _ => false,
-        }
+        matches!(self, BackupError::Open(error) if error.needs_a_person())
     }
 }
 
-impl From<OpenError> for BackupError {
-    fn from(error: OpenError) -> BackupError {
-        BackupError::Open(error)
-    }
-}
-
-impl From<StorageError> for BackupError {
-    fn from(error: StorageError) -> BackupError {
-        BackupError::Storage(error)
+impl<E: Into<OpenError>> From<E> for BackupError {
+    fn from(error: E) -> BackupError {
+        BackupError::Open(error.into())
     }
 }
 
@@ -306,7 +294,6 @@ impl fmt::Display for BackupError {
                 path.display()
             ),
             BackupError::Open(error) => error.fmt(f),
-            BackupError::Storage(error) => error.fmt(f),
         }
     }
 }
