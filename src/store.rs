@@ -58,7 +58,7 @@ pub use backup::backup;
 pub use change_feed::ChangeFeed;
 pub use commands::{Commands, Selection};
 pub use detail::{AttemptDetail, Detail, JobDetail};
-pub use diagnostics::{Diagnostics, Waiting};
+pub use diagnostics::Diagnostics;
 pub use error::{BackupError, OpenError, Result, StorageError, WriteError};
 pub use filesystem::{Disk, FileSystem};
 pub use filter::Filter;

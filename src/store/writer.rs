@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::connection::{open_for_writing, open_read_only, require};
+use super::connection::{open_read_only, open_read_write, require};
 use super::error::{OpenError, Result, StorageError, is_busy};
 use super::write_lock::{Priority, WriteGuard, WriteLock};
 use super::{migrate, wal};
@@ -40,30 +40,34 @@ impl Writer {
         priority: Priority,
         busy_timeout: Duration,
     ) -> Result<Writer> {
-        let connection = open_for_writing(path, GUARD_BUSY).map_err(StorageError::at(path))?;
-        let write_lock = Arc::clone(write_lock);
-        Ok(Writer { path: path.to_owned(), connection, write_lock, priority, busy_timeout })
+        let connection = open_read_write(path).map_err(StorageError::at(path))?;
+        Writer { write_lock: Arc::clone(write_lock), priority, ..Writer::new(path, connection, busy_timeout) }
+            .with_short_waits()
     }
 
     /// For a command, beside a `serve` that may run. The database must exist.
     pub(super) fn open_for_command(path: &Path, busy_timeout: Duration) -> Result<Writer, OpenError> {
         require(path)?;
-        let connection = open_for_writing(path, WORKER_BUSY).map_err(StorageError::at(path))?;
+        let connection = open_read_write(path).map_err(StorageError::at(path))?;
         migrate::require_current(&connection, path)?;
-        // In many short waits: SQLite asks for a lock less and less often, and a `serve` under load leaves it free for
-        // moments only.
-        connection.busy_timeout(GUARD_BUSY).map_err(StorageError::at(path))?;
-        Ok(Writer::alone(path, connection, busy_timeout))
+        Ok(Writer::new(path, connection, busy_timeout).with_short_waits()?)
     }
 
-    /// For a command that reads what another run of it would write.
+    /// For a command that only reads what it would write otherwise.
     pub(super) fn open_read_only(path: &Path) -> Result<Writer, OpenError> {
-        Ok(Writer::alone(path, open_read_only(path)?, WORKER_BUSY))
+        Ok(Writer::new(path, open_read_only(path)?, WORKER_BUSY))
     }
 
-    fn alone(path: &Path, connection: Connection, busy_timeout: Duration) -> Writer {
+    fn new(path: &Path, connection: Connection, busy_timeout: Duration) -> Writer {
         let write_lock = Arc::default();
         Writer { path: path.to_owned(), connection, write_lock, priority: Priority::Other, busy_timeout }
+    }
+
+    /// SQLite retries less and less often during one long wait, and a `serve` under load leaves its lock free for moments
+    /// only: [`Writer::begin`] waits many times instead.
+    fn with_short_waits(self) -> Result<Writer> {
+        self.connection.busy_timeout(GUARD_BUSY).map_err(StorageError::at(&self.path))?;
+        Ok(self)
     }
 
     /// Reads outside of a transaction.
