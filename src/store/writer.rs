@@ -125,7 +125,7 @@ impl Writer {
     /// what is wrong with the disk.
     pub(super) fn checkpoint(&self) {
         if let Err(error) = wal::shorten(&self.connection, &self.write_lock) {
-            log::debug!("the WAL stays as long as it is: {error}");
+            log::debug!("the WAL cannot be shortened yet: {error}");
         }
     }
 }
