@@ -67,7 +67,7 @@ pub(super) fn claim(
     Ok(jobs)
 }
 
-/// Not an attempt at a job that is gone: the event was deleted while it ran, and nothing would ever delete this.
+/// Records an attempt, unless the event was deleted while it ran: nothing would ever delete the record.
 pub(super) fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
     let duration_ms = i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX);
     transaction

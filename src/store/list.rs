@@ -1,4 +1,4 @@
-//! The ids of events, and of the newest a summary, found without reading the events that do not pass.
+//! Lists of events, found without reading the events that do not pass.
 //!
 //! The index has few [`partitions`]; the newest events of each are a seek away, and the newest of all are among them. That
 //! holds for every combination of filters, also for one that a single event in a million passes.

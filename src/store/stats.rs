@@ -13,7 +13,7 @@ use super::sizes::Sizes;
 use crate::clock::Timestamp;
 use crate::event::Status;
 
-/// What [`hours`] returns, the current hour among them: as many as are kept.
+/// Hours that are shown, with the current one: as many as the database keeps.
 const HOURS: u32 = 24;
 
 #[derive(Debug, Serialize)]

@@ -11,11 +11,11 @@ use super::error::{OpenError, Result, StorageError, is_busy};
 use super::write_lock::{Priority, WriteGuard, WriteLock};
 use super::{migrate, wal};
 
-/// How long the receiver waits for another program that holds SQLite's lock, before the sender is told to come again.
-/// Providers give up after a few seconds.
+/// How long the receiver waits for another program that holds SQLite's lock, before the sender gets a 503: providers give up
+/// after a few seconds.
 pub(super) const RECEIVER_BUSY: Duration = Duration::from_secs(1);
 
-/// How long the other writers of `serve` wait: nothing but their own work is delayed.
+/// How long the other writers of `serve` wait: only their own work is delayed.
 pub(super) const WORKER_BUSY: Duration = Duration::from_secs(5);
 
 /// How long of its wait a writer keeps the write lock, before it queues for it again: while another program holds SQLite's
@@ -108,8 +108,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The write lock, and a write transaction. While another program holds SQLite's lock, the write lock is released to
-    /// the next in the queue again and again.
+    /// The write lock, and a write transaction. While another program holds SQLite's lock, the write lock is passed on to
+    /// the next in the queue after each short wait.
     fn begin(&self) -> rusqlite::Result<(WriteGuard<'_>, Transaction<'_>)> {
         let begun = Instant::now();
         loop {
