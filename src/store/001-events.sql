@@ -1,4 +1,8 @@
--- The contract with other programs, which insert into this table and read from it.
+-- The contract with other programs, which insert into this table, read from it, and set the status.
+--
+--   unprocessed  its jobs are open, or not made yet. The last job that ends moves it to processed or error.
+--   processed    every job has succeeded or was cancelled, or there was none. Final, until it is replayed.
+--   error        a job is dead. Final, until it is replayed, or delivered again.
 CREATE TABLE webhook_events (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     source        TEXT NOT NULL,

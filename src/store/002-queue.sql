@@ -1,13 +1,14 @@
--- One job is one action for one event; or, where dead_action is not empty, an action that tells of the death of another
--- action's job for that event. The latter has no say in the event's status: a message that cannot be delivered must not
--- make what it tells of look worse, nor hide it.
+-- One job is one action for one event; or, where dead_action is not empty, an action that reports the dead job of
+-- another action for that event. A report does not change the event's status: one that cannot be delivered must not
+-- make what it reports worse, nor hide it.
 --
 --   queued     waits until due_at_ms. A worker's claim moves it to running.
---   running    an attempt is being made. Its record moves it to succeeded, dead, or back to queued; the next start of
---              `serve` moves it back to queued if the attempt never came to its end.
---   succeeded  final, until somebody replays the event.
---   dead       the attempts are used up. Final, until the event is replayed or delivered again.
---   cancelled  given up by a person, or the event was marked as done by another program. Final, until it is replayed.
+--   running    an attempt is under way. The worker's record moves it to succeeded, dead, or back to queued; if `serve` ends
+--              before the attempt does, its end or its next start moves it back to queued.
+--   succeeded  final, until a replay of the event moves it to queued.
+--   dead       no attempt is left. Final, until a replay, or the same delivery again, moves it to queued.
+--   cancelled  by a command, or because another program has marked the event as done. Final, until a replay, or the same
+--              delivery of an event in error, moves it to queued.
 CREATE TABLE jobs (
     event_id    INTEGER NOT NULL,
     action      TEXT    NOT NULL,
@@ -38,14 +39,15 @@ CREATE TABLE attempts (
     PRIMARY KEY (event_id, action, dead_action, number)
 ) WITHOUT ROWID;
 
--- Actions of which no job is claimed until somebody resumes them.
+-- Actions of which no job is claimed until they are resumed.
 CREATE TABLE paused (
     action  TEXT PRIMARY KEY,
     since   TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Events whose jobs are to be made. Triggers keep the list, because other programs insert events too and set them back
--- to unprocessed; and because looking for such events behind a million others that wait for a dead destination is slow.
+-- Events that have yet to be routed. Triggers maintain the list, because other programs insert events too and set them
+-- back to unprocessed; and because a search for such events among a million others that wait for a dead destination is
+-- slow.
 CREATE TABLE unrouted (
     event_id INTEGER PRIMARY KEY
 );
@@ -66,7 +68,7 @@ BEGIN
     INSERT OR IGNORE INTO unrouted VALUES (NEW.id);
 END;
 
--- A word about a death is still to be said when the event has long been in error.
+-- Not the jobs that report a dead one: they run when the event is in error.
 CREATE TRIGGER webhook_event_done AFTER UPDATE OF status ON webhook_events
 WHEN NEW.status <> 'unprocessed'
 BEGIN

@@ -1,4 +1,4 @@
--- How events came in, beside the table that is shared with other programs. Events that those have inserted have no row.
+-- How events came in. The table of events is shared with other programs; events that these inserted have no row here.
 CREATE TABLE provenance (
     event_id         INTEGER PRIMARY KEY,
     secret_position  INTEGER,                     -- which of the source's secrets matched, from 0; NULL: none was asked for
@@ -8,7 +8,7 @@ CREATE TABLE provenance (
     CHECK (duplicates >= 0)
 );
 
--- To count duplicates without reading every row.
+-- For counting duplicates without reading every row.
 CREATE INDEX provenance_duplicates ON provenance (duplicates) WHERE duplicates > 0;
 
 CREATE TRIGGER webhook_event_forgotten AFTER DELETE ON webhook_events

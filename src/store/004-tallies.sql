@@ -1,16 +1,16 @@
--- What the commands and pages that look at the database stand on, so that none of them reads a million rows. The receiver
--- pays for it with pages written to the card, hence one table for all counts: most of them share a page, which a commit
--- writes once for all its deliveries.
+-- An index and counts for the commands and pages that show the database, so that none of them reads a million rows. The
+-- receiver pays for them with pages written to the card, hence one table for all counts: most of them share a page,
+-- which a commit writes once for all its deliveries.
 
--- One index for every combination of filters: there are few kinds of (status, source, event_type), each is found by one
--- seek, and the rows of each are in the order of their ids. An index for each filter would be written to thrice as often.
+-- One index for every combination of filters: there are few partitions of the same (status, source, event_type), each
+-- is found by one seek, and its rows are in the order of their ids. An index for each filter would triple the writes.
 DROP INDEX webhook_events_status;
 CREATE INDEX webhook_events_kind ON webhook_events (status, source, event_type);
 
--- Counts, kept by triggers because other programs write here too.
+-- Counts, maintained by triggers because other programs write here too.
 --
 --   about    name        what
---   source   the source  received, duplicates: ever since; never less when events are deleted
+--   source   the source  received, duplicates: since the beginning, also of events that were deleted
 --   status   the source  unprocessed, processed, error: the events there are
 --   action   the action  open (queued or running), succeeded, dead, cancelled: the jobs there are
 --   hour     2025-01-31T12 (UTC)  received, duplicates, failed: of all sources in that hour, of the last day
@@ -33,9 +33,10 @@ INSERT INTO tallies
 -- Only the sum of all duplicates was read from it.
 DROP INDEX provenance_duplicates;
 
--- By block of 1,024 ids: the minute of the latest reception in it. Ids are nearly in the order of time, but not for certain
--- (clocks jump, other programs import): what was received since a time is in these blocks, and in no other. Written when
--- the minute changes, and not with each event. What has no readable time (of other programs) is in none.
+-- The minute of the latest reception in each block of 1,024 ids. Ids are nearly in the order of time, but not always
+-- (clocks jump, other programs import): all events received since a time are in the blocks that have it or a later one.
+-- Written when the minute changes, and not with each event. Events of other programs without a readable time are not
+-- counted.
 CREATE TABLE blocks (
     block   INTEGER PRIMARY KEY,
     latest  TEXT NOT NULL      -- 2025-01-31T12:00
@@ -45,8 +46,8 @@ INSERT INTO blocks
     SELECT id >> 10 AS block, max(strftime('%Y-%m-%dT%H:%M', received_at)) AS minute FROM webhook_events
     GROUP BY block HAVING minute IS NOT NULL;
 
--- Four statements for each row would take longer than the row itself. The receiver sets this for the length of its
--- transaction, in which nobody else can write, and counts its batch at once.
+-- Suspends the trigger below: its four statements for each row would take longer than the row itself. The receiver sets
+-- it within its transaction, in which nothing else can write, and counts the whole batch at the end.
 CREATE TABLE counting (
     by_hand  INTEGER NOT NULL CHECK (by_hand IN (0, 1))
 );
@@ -98,7 +99,7 @@ BEGIN
     DELETE FROM tallies WHERE about = 'hour' AND name < strftime('%Y-%m-%dT%H', NEW.name || ':00', '-1 day');
 END;
 
--- A claim and a retry leave a job open: they count nothing, and write no page here.
+-- A claim and a retry leave a job open: they change no count, and write no page here.
 CREATE TRIGGER job_counted AFTER INSERT ON jobs
 BEGIN
     INSERT INTO tallies

@@ -13,8 +13,8 @@ use super::migrate;
 use super::path::sibling;
 use super::wal::JOURNAL_LIMIT_BYTES;
 
-/// How long a command that only reads waits for the recovery that is due after a crash.
-const READER_BUSY: Duration = Duration::from_secs(5);
+/// How long a new connection waits for another program's lock: also for the recovery that is due after a crash.
+const OPEN_BUSY: Duration = Duration::from_secs(5);
 
 /// Page cache of each connection. Rows are written once and read once; the operating system caches the rest.
 const CACHE_KIB: i64 = 512;
@@ -22,7 +22,10 @@ const CACHE_KIB: i64 = 512;
 /// Each connection stays in one thread, so SQLite need not lock it. The directory is added because SQLite takes a name that
 /// begins with `file:` for a URI.
 pub(super) fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
-    Connection::open_with_flags(Path::new(".").join(path), mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    let path = Path::new(".").join(path);
+    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(OPEN_BUSY)?;
+    Ok(connection)
 }
 
 /// Opens the database for `serve`, creates it where there is none, and brings its schema up to date.
@@ -39,20 +42,14 @@ pub(super) fn open_or_create(path: &Path) -> Result<Connection, OpenError> {
 /// Opens a database that exists, for a command that only reads.
 pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
     require(path)?;
-    let open = || {
-        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.busy_timeout(READER_BUSY)?;
-        Ok(connection)
-    };
-    let connection = open().map_err(StorageError::at(path))?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(StorageError::at(path))?;
     migrate::require_current(&connection, path)?;
     Ok(connection)
 }
 
-/// Opens a database that exists for writing, with all settings, and as long a wait for other programs' locks.
-pub(super) fn open_for_writing(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+/// Opens a database that exists, for writing.
+pub(super) fn open_read_write(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.busy_timeout(busy_timeout)?;
     configure(&connection)?;
     Ok(connection)
 }
@@ -78,7 +75,6 @@ fn refuse_emptied(path: &Path) -> Result<(), StorageError> {
 
 /// Settings that are kept in the file.
 fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(READER_BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     configure(connection)
 }

@@ -10,7 +10,7 @@ use super::error::{OpenError, Result, StorageError};
 use super::migrate;
 use super::path::{resolved, sibling};
 use super::row::string;
-use crate::event::Status;
+use super::stats::{self, Stats};
 
 /// How many of the latest events show what comes in at present.
 const RECENT: u32 = 50;
@@ -19,18 +19,6 @@ const RECENT: u32 = 50;
 pub struct Diagnostics {
     path: PathBuf,
     connection: Connection,
-}
-
-/// What waits, and what has failed.
-#[derive(Debug)]
-pub struct Waiting {
-    pub unprocessed: i64,
-    pub failed: i64,
-    pub open_jobs: i64,
-    pub dead_jobs: i64,
-    /// When the oldest unprocessed event was received.
-    pub oldest: Option<String>,
-    pub paused: Vec<String>,
 }
 
 impl Diagnostics {
@@ -56,23 +44,9 @@ impl Diagnostics {
         })
     }
 
-    pub fn waiting(&self) -> Result<Waiting> {
-        self.read(|connection| {
-            let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-            let with_status = |status: Status| {
-                let sql = "SELECT count(*) FROM webhook_events WHERE status = ?1";
-                connection.query_row(sql, [status.as_str()], |row| row.get(0))
-            };
-            let oldest = "SELECT received_at FROM webhook_events WHERE status = 'unprocessed' ORDER BY id LIMIT 1";
-            Ok(Waiting {
-                unprocessed: with_status(Status::Unprocessed)?,
-                failed: with_status(Status::Error)?,
-                open_jobs: count("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')")?,
-                dead_jobs: count("SELECT count(*) FROM jobs WHERE state = 'dead'")?,
-                oldest: texts(connection, oldest)?.pop(),
-                paused: texts(connection, "SELECT action FROM paused ORDER BY action")?,
-            })
-        })
+    /// Counts by source and by action. The schema must be current.
+    pub fn stats(&self) -> Result<Stats> {
+        self.read(stats::stats)
     }
 
     /// The header fields of the latest events, each a JSON object, and when they were received; the latest first.

@@ -78,7 +78,7 @@ impl fmt::Display for StorageError {
             ),
             StorageError::ReadOnly(path) => write!(
                 f,
-                "the database {} may not be written: the file, its -wal and -shm files and their directory must be \
+                "the database {} is not writable: the file, its -wal and -shm files and their directory must be \
                  writable for the user that runs hookbox",
                 path.display()
             ),
@@ -93,8 +93,7 @@ impl fmt::Display for StorageError {
             }
             StorageError::Failing { path, error } => write!(
                 f,
-                "the disk that holds the database {} does not read or write what it should ({error}): look into the \
-                 kernel's log (dmesg)",
+                "the disk that holds the database {} fails to read or write ({error}): check the kernel's log (dmesg)",
                 path.display()
             ),
             StorageError::Other { path, error } => write!(f, "the database {}: {error}", path.display()),
@@ -148,13 +147,13 @@ impl fmt::Display for OpenError {
             ),
             OpenError::Hidden { path, error } => write!(
                 f,
-                "the database {} cannot be looked into: {error}. Run this as the user who runs hookbox, or as root (sudo)",
+                "the database {} cannot be read: {error}. Run this as the user who runs hookbox, or as root (sudo)",
                 path.display()
             ),
             OpenError::Network { path, name } => write!(
                 f,
                 "the database {} is on a file system of another machine ({name}): SQLite's locks and shared memory do not \
-                 reach over a network, so that it would be damaged one day. Keep it on a disk of this machine (database, or \
+                 work over a network, so that it would be damaged sooner or later. Keep it on a disk of this machine (database, or \
                  --database), and copy it there with hookbox backup",
                 path.display()
             ),
@@ -229,8 +228,8 @@ impl fmt::Display for WriteError {
             ),
             WriteError::Moved(path) => write!(
                 f,
-                "the database {path} or its -wal or -shm file was moved, replaced or deleted by somebody else while hookbox \
-                 works with it: put it back as it was, or restart hookbox to work with what is there now",
+                "the database {path} or its -wal or -shm file was moved, replaced or deleted by another program while \
+                 hookbox uses it: put it back as it was, or restart hookbox to use the file that is there now",
                 path = path.display()
             ),
             WriteError::Storage(error) => error.fmt(f),
@@ -251,32 +250,20 @@ pub enum BackupError {
     NoRoom { path: PathBuf, free_bytes: u64, needed_bytes: u64 },
     /// The copy differs from what was to be copied.
     BadCopy { path: PathBuf, reason: String },
-    /// The database cannot be opened.
+    /// The database, or its copy, cannot be opened or does not work.
     Open(OpenError),
-    /// The database, or its copy, does not work.
-    Storage(StorageError),
 }
 
 impl BackupError {
     /// True where a retry cannot succeed until someone has acted.
     pub fn needs_a_person(&self) -> bool {
-        match self {
-            BackupError::Open(error) => error.needs_a_person(),
-            BackupError::Storage(error) => error.needs_a_person(),
-            _ => false,
-        }
+        matches!(self, BackupError::Open(error) if error.needs_a_person())
     }
 }
 
-impl From<OpenError> for BackupError {
-    fn from(error: OpenError) -> BackupError {
-        BackupError::Open(error)
-    }
-}
-
-impl From<StorageError> for BackupError {
-    fn from(error: StorageError) -> BackupError {
-        BackupError::Storage(error)
+impl<E: Into<OpenError>> From<E> for BackupError {
+    fn from(error: E) -> BackupError {
+        BackupError::Open(error.into())
     }
 }
 
@@ -284,7 +271,7 @@ impl fmt::Display for BackupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BackupError::Exists(path) => {
-                write!(f, "{} is there already, and a backup overwrites nothing: name another file", path.display())
+                write!(f, "{} exists already, and a backup overwrites nothing: name another file", path.display())
             }
             BackupError::Unwritable { path, error } => write!(
                 f,
@@ -301,12 +288,11 @@ impl fmt::Display for BackupError {
             ),
             BackupError::BadCopy { path, reason } => write!(
                 f,
-                "the copy for the backup {} is not sound ({reason}), and was deleted: look at the database with hookbox \
-                 doctor, and at the disk",
+                "the copy for the backup {} is not sound ({reason}), and was deleted: check the database with hookbox \
+                 doctor, and the disk",
                 path.display()
             ),
             BackupError::Open(error) => error.fmt(f),
-            BackupError::Storage(error) => error.fmt(f),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) type FileId = (u64, u64);
 type FileIds = [FileId; 3];
 
 impl FileIdentity {
-    /// Of the files as they are now. A connection must be open, and have read: SQLite keeps them only for that.
+    /// Of the files as they are now. A connection must be open and have read: that creates the WAL and the index.
     pub(super) fn of(path: &Path) -> Result<FileIdentity, StorageError> {
         let paths = [path.to_owned(), sibling(path, "-wal"), sibling(path, "-shm")];
         let opened = identify(&paths).map_err(|error| StorageError::Unusable { path: path.to_owned(), error })?;

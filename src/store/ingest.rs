@@ -11,8 +11,10 @@ use super::error::{Result, StorageError, WriteError};
 use super::file_identity::FileIdentity;
 use super::filesystem::Disk;
 use super::writer::Writer;
-use crate::event::{Delivery, EventId};
-use insert::insert;
+use crate::event::Delivery;
+use insert::{InsertResult, insert};
+
+pub use insert::Ingested;
 
 /// A delivery takes its bytes on the disk twice, in the WAL and in the database, until the WAL is cut back.
 const COPIES: u64 = 2;
@@ -23,20 +25,6 @@ pub struct Ingest {
     files: FileIdentity,
     /// Whether the last commit failed for a reason that concerns every delivery.
     has_failed: bool,
-}
-
-/// What became of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ingested {
-    /// A new event.
-    New(EventId),
-    /// This event already; nothing was stored.
-    Duplicate(EventId),
-    /// This event already, which had failed: its dead jobs are queued again. A provider's Redeliver button is pressed
-    /// for nothing else.
-    Requeued(EventId),
-    /// This event already, but so long ago that the sender means it again: it is processed as if it were new.
-    Replayed(EventId),
 }
 
 /// A delivery that is safe on disk, with what the caller attached. Only this module can make one, and only after its
@@ -59,9 +47,6 @@ pub struct NotStored<T> {
     pub carried: T,
     pub error: Arc<WriteError>,
 }
-
-/// Of one delivery: the inner error is its own fault, and leaves the others of the batch as they are.
-type InsertResult = rusqlite::Result<Ingested>;
 
 impl Ingest {
     pub(super) fn new(writer: Writer, files: FileIdentity) -> Ingest {
@@ -130,7 +115,7 @@ impl Ingest {
     /// For the benchmark that measures what storing costs; `cargo bench` alone builds it.
     #[cfg(hookbox_store_nothing)]
     fn commit(&self, deliveries: &[Delivery]) -> Result<Vec<InsertResult>> {
-        Ok(deliveries.iter().map(|_| Ok(Ingested::New(EventId(0)))).collect())
+        Ok(deliveries.iter().map(|_| Ok(Ingested::New(crate::event::EventId(0)))).collect())
     }
 
     #[cfg(not(hookbox_store_nothing))]

@@ -1,6 +1,6 @@
 //! The life of a job: each transition of its state, as 002-queue.sql has them, is one statement here.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
+use rusqlite::{Connection, Row, Transaction, named_params};
 
 use crate::clock::Timestamp;
 use crate::event::{Attempt, EventId, Job};
@@ -67,7 +67,7 @@ pub(super) fn claim(
     Ok(jobs)
 }
 
-/// Not an attempt at a job that is gone: the event was deleted while it ran, and nothing would ever delete this.
+/// Records an attempt, unless the event was deleted while it ran: nothing would ever delete the record.
 pub(super) fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
     let duration_ms = i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX);
     transaction
@@ -171,43 +171,4 @@ pub(super) fn requeue(
              WHERE event_id = ?1 AND dead_action = '' AND (?2 IS NULL OR action = ?2) AND state IN ({states})"
         ))?
         .execute((event.0, action))
-}
-
-/// Makes the queued jobs of an action due that are due after `latest`.
-pub(super) fn expedite(transaction: &Transaction<'_>, action: &str, latest: Timestamp) -> rusqlite::Result<usize> {
-    transaction
-        .prepare_cached("UPDATE jobs SET due_at_ms = 0 WHERE state = 'queued' AND action = ?1 AND due_at_ms > ?2")?
-        .execute((action, latest.unix_ms()))
-}
-
-/// Deletes the jobs of an event that is gone.
-pub(super) fn delete_orphans(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<()> {
-    let orphans = "DELETE FROM jobs WHERE event_id = ?1 AND NOT EXISTS (SELECT 1 FROM webhook_events WHERE id = ?1)";
-    transaction.prepare_cached(orphans)?.execute([event.0]).map(drop)
-}
-
-/// When the first queued job of an action is due; `None` while the action is paused.
-pub(super) fn first_due(connection: &Connection, action: &str) -> rusqlite::Result<Option<Timestamp>> {
-    connection
-        .prepare_cached(
-            "SELECT min(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1
-             AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)",
-        )?
-        .query_row([action], |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp::from_unix_ms)))
-}
-
-/// When the last queued job of an action is due.
-pub(super) fn last_due(connection: &Connection, action: &str) -> rusqlite::Result<Option<Timestamp>> {
-    connection
-        .prepare_cached("SELECT max(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1")?
-        .query_row([action], |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp::from_unix_ms)))
-}
-
-/// The last error of an action's job for an event.
-pub(super) fn last_error(connection: &Connection, event: EventId, action: &str) -> rusqlite::Result<Option<String>> {
-    connection
-        .prepare_cached("SELECT last_error FROM jobs WHERE event_id = ?1 AND action = ?2 AND dead_action = ''")?
-        .query_row((event.0, action), |row| row.get(0))
-        .optional()
-        .map(Option::flatten)
 }

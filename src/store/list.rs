@@ -1,11 +1,11 @@
-//! The ids of events, and of the newest a summary, found without reading the events that do not pass.
+//! Lists of events, found without reading the events that do not pass.
 //!
 //! The index has few [`partitions`]; the newest events of each are a seek away, and the newest of all are among them. That
 //! holds for every combination of filters, also for one that a single event in a million passes.
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params_from_iter};
 
 use super::blocks::{Span, spans};
 use super::filter::Filter;
@@ -140,13 +140,7 @@ fn oldest_of_partitions(
     after: EventId,
     limit: u32,
 ) -> rusqlite::Result<Vec<i64>> {
-    let mut statement = connection.prepare_cached(OLDEST_OF_PARTITION)?;
-    let mut ids: Vec<i64> = Vec::new();
-    for Partition { status, source, event_type } in partitions {
-        for id in statement.query_map((status, source, event_type, after.0, limit), |row| row.get(0))? {
-            ids.push(id?);
-        }
-    }
+    let mut ids = ids_of_partitions(connection, OLDEST_OF_PARTITION, partitions, &[after.0, limit.into()])?;
     ids.sort_unstable();
     ids.truncate(limit as usize);
     Ok(ids)
@@ -189,16 +183,29 @@ fn newest_of_partitions(
     span: &Span,
     limit: u32,
 ) -> rusqlite::Result<Vec<i64>> {
-    let mut statement = connection.prepare_cached(NEWEST_OF_PARTITION)?;
-    let mut ids: Vec<i64> = Vec::new();
+    let range = [span.from, span.before, limit.into()];
+    let mut ids = ids_of_partitions(connection, NEWEST_OF_PARTITION, partitions, &range)?;
+    ids.sort_unstable_by(|a, b| b.cmp(a));
+    ids.truncate(limit as usize);
+    Ok(ids)
+}
+
+/// The ids that `sql` finds in each of these partitions; `range` are its parameters after those of the partition.
+fn ids_of_partitions(
+    connection: &Connection,
+    sql: &str,
+    partitions: &[Partition],
+    range: &[i64],
+) -> rusqlite::Result<Vec<i64>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut ids = Vec::new();
     for Partition { status, source, event_type } in partitions {
-        let named = (status, source, event_type, span.from, span.before, limit);
-        for id in statement.query_map(named, |row| row.get(0))? {
+        let key: [&dyn ToSql; 3] = [status, source, event_type];
+        let parameters = params_from_iter(key.into_iter().chain(range.iter().map(|id| id as &dyn ToSql)));
+        for id in statement.query_map(parameters, |row| row.get(0))? {
             ids.push(id?);
         }
     }
-    ids.sort_unstable_by(|a, b| b.cmp(a));
-    ids.truncate(limit as usize);
     Ok(ids)
 }
 

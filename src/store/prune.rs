@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use super::error::{OpenError, Result, StorageError, is_row_error};
+use super::sizes::Sizes;
 use super::wal;
 use super::writer::{WORKER_BUSY, Writer};
 use crate::event::EventId;
@@ -22,13 +23,6 @@ const COMMAND_BUSY: Duration = Duration::from_secs(60);
 /// A connection for deleting.
 pub struct Pruner {
     writer: Writer,
-}
-
-/// How large the database file is, and how much of it is free for new events.
-#[derive(Clone, Copy, Debug)]
-pub struct Space {
-    pub file_bytes: u64,
-    pub free_bytes: u64,
 }
 
 impl Pruner {
@@ -94,15 +88,9 @@ impl Pruner {
         let _ = self.writer.connection.execute_batch("PRAGMA shrink_memory");
     }
 
-    pub fn space(&self) -> Result<Space> {
-        self.writer.read(|connection| {
-            let space = "SELECT page_count * page_size, freelist_count * page_size
-                 FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
-            connection.query_row(space, [], |row| {
-                let bytes = |column| row.get(column).map(i64::unsigned_abs);
-                Ok(Space { file_bytes: bytes(0)?, free_bytes: bytes(1)? })
-            })
-        })
+    /// How large the database file is, and how much of it is free.
+    pub fn sizes(&self) -> Result<Sizes> {
+        self.writer.read(Sizes::of)
     }
 
     /// Rewrites the database without its free pages, and makes the file shorter. Nothing else can write meanwhile.

@@ -1,6 +1,8 @@
 //! What workers and the router do with the database after a delivery is acknowledged: each step is one method, and one
 //! transaction.
 
+use rusqlite::OptionalExtension;
+
 use super::error::Result;
 use super::jobs::{self, Next};
 use super::row::string;
@@ -58,23 +60,41 @@ impl Queue {
     /// When the first queued job of an action is due; `None` while the action is paused. Asked before a claim, so that an
     /// idle queue writes nothing.
     pub fn next_due(&self, action: &str) -> Result<Option<Timestamp>> {
-        self.writer.read(|connection| jobs::first_due(connection, action))
+        self.writer.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT min(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1
+                     AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)",
+                )?
+                .query_row([action], |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp::from_unix_ms)))
+        })
     }
 
     /// The last error of an action's job for an event.
     pub fn last_error(&self, event: EventId, action: &str) -> Result<Option<String>> {
-        self.writer.read(|connection| jobs::last_error(connection, event, action))
+        self.writer.read(|connection| {
+            connection
+                .prepare_cached("SELECT last_error FROM jobs WHERE event_id = ?1 AND action = ?2 AND dead_action = ''")?
+                .query_row((event.0, action), |row| row.get(0))
+                .optional()
+                .map(Option::flatten)
+        })
     }
 
     /// Makes the queued jobs of an action due that are due after `latest`; true if there were any.
     ///
     /// No job is postponed for that long: the clock was ahead when it was, and has been set back since.
     pub fn expedite(&mut self, action: &str, latest: Timestamp) -> Result<bool> {
-        let last_due = self.writer.read(|connection| jobs::last_due(connection, action))?;
-        if last_due.is_none_or(|due| due <= latest) {
+        let last_due: Option<i64> = self.writer.read(|connection| {
+            connection
+                .prepare_cached("SELECT max(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1")?
+                .query_row([action], |row| row.get(0))
+        })?;
+        if last_due.is_none_or(|due_at_ms| due_at_ms <= latest.unix_ms()) {
             return Ok(false);
         }
-        self.writer.write(|transaction| jobs::expedite(transaction, action, latest))?;
+        let expedite = "UPDATE jobs SET due_at_ms = 0 WHERE state = 'queued' AND action = ?1 AND due_at_ms > ?2";
+        self.writer.write(|transaction| transaction.prepare_cached(expedite)?.execute((action, latest.unix_ms())))?;
         Ok(true)
     }
 
@@ -118,7 +138,8 @@ impl Queue {
 
     /// Deletes a job whose event is gone.
     pub fn delete_orphan(&self, job: &Job) -> Result<()> {
-        self.writer.write(|transaction| jobs::delete_orphans(transaction, job.event))
+        let orphan = "DELETE FROM jobs WHERE event_id = ?1 AND NOT EXISTS (SELECT 1 FROM webhook_events WHERE id = ?1)";
+        self.writer.write(|transaction| transaction.prepare_cached(orphan)?.execute([job.event.0]).map(drop))
     }
 
     /// Keeps the WAL short. For every thread but the receiver to call when it, or another, has written.

@@ -3,19 +3,17 @@
 mod times;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use serde::Serialize;
 
 use super::counters::{self, hour};
-use super::filesystem::Disk;
-use super::path::sibling;
+use super::sizes::Sizes;
 use crate::clock::Timestamp;
 use crate::event::Status;
 
-/// What [`hours`] returns, the current hour among them: as many as are kept.
+/// Hours that are shown, with the current one: as many as the database keeps.
 const HOURS: u32 = 24;
 
 #[derive(Debug, Serialize)]
@@ -69,16 +67,6 @@ pub struct ActionStats {
     pub paused: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Sizes {
-    pub database_bytes: u64,
-    /// The part of the database file that is free for new events.
-    pub reusable_bytes: u64,
-    pub wal_bytes: u64,
-    /// On the disk of the database; `None` where the file system cannot be asked.
-    pub disk_free_bytes: Option<u64>,
-}
-
 /// One hour of the past day, over all sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HourStats {
@@ -102,7 +90,7 @@ pub(super) fn hours(connection: &Connection, now: Timestamp) -> rusqlite::Result
     Ok((0..HOURS).rev().map(hour_of).collect())
 }
 
-/// Without the sizes that only the file system knows.
+/// Without the sizes of other files than the database.
 pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
     let sources = sources(connection)?;
     let sum = |count: fn(&SourceStats) -> i64| sources.iter().map(count).sum();
@@ -117,7 +105,7 @@ pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
         duplicates: sum(|source| source.duplicates),
         oldest_unprocessed: oldest.cloned(),
         actions: actions(connection)?,
-        sizes: sizes(connection)?,
+        sizes: Sizes::of(connection)?,
         sources,
     })
 }
@@ -170,26 +158,4 @@ fn actions(connection: &Connection) -> rusqlite::Result<Vec<ActionStats>> {
         action.oldest_pending = times::oldest_pending(connection, &action.action)?;
     }
     Ok(actions)
-}
-
-fn sizes(connection: &Connection) -> rusqlite::Result<Sizes> {
-    let pragma = |name: &str| -> rusqlite::Result<u64> {
-        let value: i64 = connection.pragma_query_value(None, name, |row| row.get(0))?;
-        Ok(value.unsigned_abs())
-    };
-    let page_bytes = pragma("page_size")?;
-    Ok(Sizes {
-        database_bytes: pragma("page_count")? * page_bytes,
-        reusable_bytes: pragma("freelist_count")? * page_bytes,
-        ..Sizes::default()
-    })
-}
-
-impl Sizes {
-    /// Adds what the file system knows of the database at `path`, with all links resolved. The database file itself is not
-    /// opened: closing it would drop SQLite's locks.
-    pub(super) fn add_files(&mut self, path: &Path) {
-        self.wal_bytes = std::fs::metadata(sibling(path, "-wal")).map_or(0, |file| file.len());
-        self.disk_free_bytes = Disk::of(path).map(|disk| disk.free_bytes);
-    }
 }

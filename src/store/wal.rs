@@ -3,7 +3,7 @@
 //! SQLite's automatic checkpoint runs within a commit, under the write lock, so that the receiver would wait for two more
 //! syncs of the disk. It is off; instead every thread but the receiver calls [`shorten`] after it has written.
 
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 
 use super::write_lock::{Priority, WriteLock};
 
@@ -20,22 +20,10 @@ const RESTART_PAGES: i64 = 2000;
 /// From this length on the receiver, too, waits for that: while it writes without a pause, there is no other moment.
 const MAX_PAGES: i64 = 2 * RESTART_PAGES;
 
-/// The length of the WAL, and how much of it is in the database file.
-struct Wal {
-    pages: i64,
-    checkpointed: i64,
-}
-
-impl Wal {
-    fn waiting_pages(&self) -> i64 {
-        self.pages - self.checkpointed
-    }
-}
-
 /// Copies the pages in the WAL into the database file, if they are many. Others write meanwhile; only the last pages, which
 /// keep the WAL from restarting, are copied under the write lock.
 pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> rusqlite::Result<()> {
-    if checkpoint(connection, "NOOP")?.waiting_pages() < CHECKPOINT_PAGES {
+    if checkpoint(connection, "NOOP")?.waiting_pages < CHECKPOINT_PAGES {
         return Ok(());
     }
     if checkpoint(connection, "PASSIVE")?.pages < RESTART_PAGES {
@@ -45,7 +33,7 @@ pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> rusqli
     checkpoint(connection, "PASSIVE")?;
     let wal = checkpoint(connection, "NOOP")?;
     drop(others);
-    if wal.waiting_pages() > 0 && wal.pages >= MAX_PAGES {
+    if wal.waiting_pages > 0 && wal.pages >= MAX_PAGES {
         let _guard = write_lock.acquire(Priority::Other);
         checkpoint(connection, "PASSIVE")?;
     }
@@ -57,7 +45,14 @@ pub(super) fn truncate(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
+/// How long the WAL is, and how much of it is not in the database file.
+struct Wal {
+    pages: i64,
+    waiting_pages: i64,
+}
+
 fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Wal> {
-    let wal = |row: &Row<'_>| Ok(Wal { pages: row.get(1)?, checkpointed: row.get(2)? });
-    connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], wal)
+    let mut statement = connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
+    let (pages, copied_pages): (i64, i64) = statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+    Ok(Wal { pages, waiting_pages: pages - copied_pages })
 }

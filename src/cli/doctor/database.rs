@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Context, Findings};
 use crate::clock::{self, Timestamp};
-use crate::store::{Diagnostics, OpenError, StorageError, Waiting};
+use crate::store::{ActionStats, Diagnostics, OpenError, Stats, StorageError};
 use crate::units::duration_text;
 
 /// An event that is processed without problems takes less.
@@ -43,7 +43,7 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
         return Err(StorageError::Damaged { path, reason: damage }.into());
     }
     findings.ok("database", format!("{} is sound", context.config.database.display()));
-    check_waiting(&diagnostics.waiting()?, context, findings);
+    check_waiting(&diagnostics.stats()?, context, findings);
     let (headers, latest) = diagnostics.recent()?;
     let ahead = latest.and_then(|at| Timestamp::parse(&at)).filter(|at| *at > clock::now().plus(CLOCK_SLACK));
     if let Some(at) = ahead {
@@ -53,14 +53,18 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
     Ok(())
 }
 
-fn check_waiting(waiting: &Waiting, context: &Context<'_>, findings: &mut Findings) {
+fn check_waiting(stats: &Stats, context: &Context<'_>, findings: &mut Findings) {
     let check = "unprocessed";
-    let text = format!("{} events, {} open jobs", waiting.unprocessed, waiting.open_jobs);
-    let age = waiting.oldest.as_deref().and_then(Timestamp::parse).map(|oldest| oldest.distance(clock::now()));
+    let jobs = |count: fn(&ActionStats) -> i64| stats.actions.iter().map(count).sum::<i64>();
+    let text = format!("{} events, {} open jobs", stats.events.unprocessed, jobs(|action| action.pending));
+    let paused: Vec<&str> =
+        stats.actions.iter().filter(|action| action.paused).map(|action| action.action.as_str()).collect();
+    let age =
+        stats.oldest_unprocessed.as_deref().and_then(Timestamp::parse).map(|oldest| oldest.distance(clock::now()));
     match age {
         Some(age) if age > LONG_UNPROCESSED => {
             let age = duration_text(Duration::from_secs(age.as_secs() / 60 * 60));
-            let why = match (&context.server, waiting.paused.as_slice()) {
+            let why = match (&context.server, paused.as_slice()) {
                 (None, _) => "hookbox serve does not run".to_owned(),
                 (_, []) => "hookbox show prints what its jobs wait for".to_owned(),
                 (_, paused) => format!("paused: {} (hookbox resume)", paused.join(", ")),
@@ -69,8 +73,8 @@ fn check_waiting(waiting: &Waiting, context: &Context<'_>, findings: &mut Findin
         }
         _ => findings.ok(check, text),
     }
-    if waiting.dead_jobs > 0 || waiting.failed > 0 {
-        let (failed, dead) = (waiting.failed, waiting.dead_jobs);
+    let (failed, dead) = (stats.events.error, jobs(|action| action.dead));
+    if dead > 0 || failed > 0 {
         findings.warn("failed", format!("{failed} events, {dead} dead jobs: hookbox list --status error"));
     } else {
         findings.ok("failed", "nothing");

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, named_params};
 
-use super::{Ingested, InsertResult};
 use crate::clock::Timestamp;
 use crate::event::{Delivery, DeliveryId, EventId, Status};
 use crate::store::error::is_row_error;
@@ -15,7 +14,24 @@ use crate::store::{counters, events, replay};
 /// after a lost answer, short enough that a message which is meant again is a new event.
 const CONTENT_WINDOW: Duration = Duration::from_secs(5 * 60);
 
-/// The inner error is the delivery's own fault.
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ingested {
+    /// A new event.
+    New(EventId),
+    /// This event already; nothing was stored.
+    Duplicate(EventId),
+    /// This event already, which had failed: its dead jobs are queued again. A provider's Redeliver button is pressed
+    /// for nothing else.
+    Requeued(EventId),
+    /// This event already, but so long ago that the sender means it again: it is processed as if it were new.
+    Replayed(EventId),
+}
+
+/// Of one delivery: the inner error is its own fault, and leaves the others of the batch as they are.
+pub(super) type InsertResult = rusqlite::Result<Ingested>;
+
+/// Stores a delivery, or recognises it.
 pub(super) fn insert(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<InsertResult> {
     match insert_or_recognise(transaction, delivery) {
         // Once all is rolled back, the rest of the batch would run outside of a transaction.

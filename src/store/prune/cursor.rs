@@ -22,15 +22,15 @@ const YOUNG_RUN: u32 = 64;
 /// Ids that are read at once.
 const PAGE: u32 = 256;
 
-/// True for an event that has an open job; also one that is to report a dead job.
+/// True for an event that has an open job, be it one that reports a dead job.
 pub(super) const HAS_OPEN_JOB: &str =
     "EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND state IN ('queued', 'running'))";
 
-/// What is kept for how long.
+/// What is deleted at what age.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     pub what: Expired,
-    /// Deleted is what has been so since before then.
+    /// Events that got their status before then are deleted, and the counts of events that came before then.
     pub before: Timestamp,
     pub now: Timestamp,
 }
