@@ -372,7 +372,7 @@ function showEvent(event) {
 const list_of = (pairs) => pairs.flatMap(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]);
 
 function jobItem(event, job) {
-  const name = job.dead_action ? `${job.action} (tells of the death of ${job.dead_action})` : job.action;
+  const name = job.dead_action ? `${job.action} (reports the dead job of ${job.dead_action})` : job.action;
   const due = job.state === 'queued' && job.due_at_ms ? [', again at ', when(new Date(job.due_at_ms).toISOString())] : [];
   const again = job.state === 'dead' && event.jobs.length > 1
     ? act('Replay', `Replay ${job.action} of event ${event.id}`, `/api/events/${event.id}/replay?action=${encodeURIComponent(job.action)}`, 'Queued again.') : '';

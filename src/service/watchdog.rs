@@ -69,7 +69,7 @@ pub(super) fn start(
         move || waker.wake(),
         report_end("watchdog", messages),
         move || {
-            // At once: whoever has just started the service looks at its status before the first question.
+            // Immediately: after a start, its status is read before the first check.
             report_counts(queue.as_ref());
             let watched = watchdog.run(|| report_life(queue.as_ref()));
             if let Err(unanswered) = watched
