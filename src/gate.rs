@@ -7,7 +7,7 @@
 //!
 //! One thread runs an event loop on poll(2) and owns everything: the listener, the client connections, a queue of
 //! complete requests, and a pool of upstream connections with one request in flight on each. The poll list is built from
-//! the connections' states in each iteration: what has to wait is left out of it, and no registration can become stale.
+//! the connections' states in each iteration: a connection that has to wait is left out, and no registration becomes stale.
 //! An idle gate sleeps without a timeout.
 //!
 //! - **Keep-alive**: a connection serves requests one after another, pipelined ones too, until the client, a refusal, an

@@ -26,7 +26,7 @@ impl fmt::Display for GateError {
             ),
             GateError::TooFewDescriptors { descriptors, least, needed } => write!(
                 f,
-                "this process may have {descriptors} descriptors only: allow at least {least}, better {needed} (ulimit -n, or \
+                "this process may open only {descriptors} descriptors: allow at least {least}, better {needed} (ulimit -n, or \
                  LimitNOFILE= in the unit)"
             ),
             GateError::Failed(error) => write!(f, "cannot start the gate: {error}"),

@@ -97,7 +97,7 @@ impl EventLoop {
     pub fn run(mut self) {
         while !self.is_done() {
             if let Err(error) = self.run_once() {
-                log::error!("the gate cannot wait for its connections: {error}");
+                log::error!("the gate cannot poll its connections: {error}");
                 return;
             }
         }

@@ -54,11 +54,12 @@ const PRIVATE_STOP: Duration = Duration::from_secs(1);
 pub struct Timeouts {
     /// Until the pool is open. It takes milliseconds; an upstream that has not answered by then never will.
     pub start: Duration,
-    /// From accepting the connection, or the first byte of a request, to the last byte of its body.
+    /// From accepting the connection, or the first byte of a request, to the last byte of its body. The most patient
+    /// providers wait as long for the whole delivery.
     pub request: Duration,
-    /// Keep-alive: between two requests on one connection.
+    /// Keep-alive: between two requests on one connection. The proxies' settings in the README stay below it.
     pub idle: Duration,
-    /// From the complete request to the upstream response.
+    /// From the complete request to the upstream response. No provider waits as long.
     pub response: Duration,
     /// Until the client has taken the response.
     pub send: Duration,

@@ -21,8 +21,8 @@ pub fn limits() -> Limits {
     with_upstream_connections(4)
 }
 
-pub fn with_upstream_connections(slots: usize) -> Limits {
-    Limits::new(slots, 512)
+pub fn with_upstream_connections(count: usize) -> Limits {
+    Limits::new(count, 512)
 }
 
 pub fn with_timeouts(change: impl FnOnce(&mut Timeouts)) -> Limits {
