@@ -248,7 +248,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .arguments(&[optional(Value::Provider)])
         .description("It lists the providers that can be configured. Of one it prints what to enter there, what is \
             verified, where ids and types come from, how soon it wants an answer, and how it retries.")
-        .examples(&["hookbox providers", "hookbox providers stripe"]),
+        .examples(&["hookbox providers", "hookbox providers github"]),
     command("systemd", "Print the units with which it runs as a service", parse::systemd)
         .arguments(&[optional(Value::Unit)])
         .description("UNIT is service or socket; without it, both are printed. Their comments say where they go and what to change.")
