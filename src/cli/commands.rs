@@ -3,7 +3,8 @@
 
 mod spec;
 
-pub use spec::{ArgumentSpec, CommandSpec, Count, Example, OptionSpec, Value};
+pub use spec::{CommandSpec, Count, OptionSpec, Value};
+use spec::{command, once, option, optional, several, switch};
 
 use super::args::parse;
 
@@ -12,30 +13,22 @@ pub const ABOUT: &str = "Receives webhooks, stores them in SQLite before it answ
 
 /// Options of every command.
 pub const COMMON_OPTIONS: [OptionSpec; 7] = [
-    OptionSpec::with_value(
+    option(
         "config",
         Value::File,
         "Read this config. Without it: $HOOKBOX_CONFIG, else ./hookbox.toml, else /etc/hookbox/hookbox.toml, else the \
          defaults",
     ),
-    OptionSpec::with_value(
-        "listen",
-        Value::Address,
-        "Overrides the config's listen: 127.0.0.1:5000, or unix:/run/hookbox/http.sock",
-    ),
-    OptionSpec::with_value(
-        "admin",
-        Value::Address,
-        "Overrides the config's admin.listen, where the page is; off for none",
-    ),
-    OptionSpec::with_value("database", Value::File, "Overrides the config's database"),
-    OptionSpec::with_value(
+    option("listen", Value::Address, "Overrides the config's listen: 127.0.0.1:5000, or unix:/run/hookbox/http.sock"),
+    option("admin", Value::Address, "Overrides the config's admin.listen, where the page is; off for none"),
+    option("database", Value::File, "Overrides the config's database"),
+    option(
         "log-level",
         Value::LogLevel,
         "What is logged to stderr: error, warn, info or debug. Without it: $HOOKBOX_LOG, else info",
     ),
-    OptionSpec { short: Some('h'), ..OptionSpec::switch("help", "Print the help, of the command if one is given") },
-    OptionSpec { short: Some('V'), ..OptionSpec::switch("version", "Print the version") },
+    OptionSpec { short: Some('h'), ..switch("help", "Print the help, of the command if one is given") },
+    OptionSpec { short: Some('V'), ..switch("version", "Print the version") },
 ];
 
 pub const EXIT_CODES: [(&str, &str); 3] = [("0", "done"), ("1", "failed"), ("2", "wrong usage or config")];
@@ -57,18 +50,16 @@ pub const FILES: [(&str, &str); 2] = [
     ),
 ];
 
-/// Of the program as a whole.
-pub const EXAMPLES: [Example; 3] = [
+/// Of the program as a whole, each with its purpose.
+pub const EXAMPLES: [(&str, &str); 3] = [
     ("hookbox", "Try it, without any config"),
     ("hookbox check --config my.toml", "See what a config would do"),
     ("hookbox list --status error", "See what could not be processed"),
 ];
 
-const JSON_OBJECT: OptionSpec = OptionSpec::switch("json", "Print one JSON object");
-const SINCE: OptionSpec =
-    OptionSpec::with_value("since", Value::Duration, "Only events received at most this long ago, such as 2h");
-const STATUS: OptionSpec =
-    OptionSpec::with_value("status", Value::Status, "All events that are unprocessed, processed or error");
+const JSON_OBJECT: OptionSpec = switch("json", "Print one JSON object");
+const SINCE: OptionSpec = option("since", Value::Duration, "Only events received at most this long ago, such as 2h");
+const STATUS: OptionSpec = option("status", Value::Status, "All events that are unprocessed, processed or error");
 
 /// The command of this name.
 pub fn find(name: &str) -> Option<&'static CommandSpec> {
@@ -82,345 +73,203 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> {
 
 /// In the order of the help.
 pub static COMMANDS: [CommandSpec; 19] = [
-    CommandSpec {
-        name: "serve",
-        summary: "Receive and process deliveries (the default command)",
-        arguments: &[],
-        also: &[],
-        options: &[],
-        description: "It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the config \
+    command("serve", "Receive and process deliveries (the default command)", parse::serve)
+        .description("It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the config \
             again; a config with a problem is reported, and the one before stays in force.\n\n\
             Without any config it listens on 127.0.0.1:5000, stores in webhooks.db, takes POST /webhooks/github and \
             prints each event. It verifies the deliveries if GITHUB_WEBHOOK_SECRET is set. A browser on the same machine \
-            sees everything on http://127.0.0.1:5001/.",
-        examples: &[("GITHUB_WEBHOOK_SECRET=s3cret hookbox serve --listen 127.0.0.1:8080", "")],
-        parse: parse::serve,
-    },
-    CommandSpec {
-        name: "check",
-        summary: "Validate the config and print what it would do",
-        arguments: &[],
-        also: &[],
-        options: &[
-            OptionSpec::with_value(
+            sees everything on http://127.0.0.1:5001/.")
+        .examples(&["GITHUB_WEBHOOK_SECRET=s3cret hookbox serve --listen 127.0.0.1:8080"]),
+    command("check", "Validate the config and print what it would do", parse::check)
+        .options(&[
+            option(
                 "event",
                 Value::EventId,
                 "Also say which actions this stored event would trigger, and what each would send, without doing it",
             ),
-            OptionSpec::with_value("file", Value::File, "The same for the content of this file, as a delivery of JSON"),
-            OptionSpec::with_value(
-                "source",
-                Value::Source,
-                "The source that delivers the file; if not given, the first",
-            ),
-            OptionSpec::with_value(
-                "type",
-                Value::EventType,
-                "Its event type; if not given, that of the provider's example",
-            ),
-        ],
-        description: "It prints the address of each source, how its deliveries are verified, the database, the limits, \
+            option("file", Value::File, "The same for the content of this file, as a delivery of JSON"),
+            option("source", Value::Source, "The source that delivers the file; if not given, the first"),
+            option("type", Value::EventType, "Its event type; if not given, that of the provider's example"),
+        ])
+        .description("It prints the address of each source, how its deliveries are verified, the database, the limits, \
             and what is done with which events. It fetches each secret and says whether it could, but never shows it. \
-            It opens no socket. It ends with 2 if the config or a secret has a problem.",
-        examples: &[
-            ("hookbox check --config /etc/hookbox/hookbox.toml", ""),
-            ("hookbox check --event 7", ""),
-            ("hookbox check --file issue.json --source github --type issues", ""),
-        ],
-        parse: parse::check,
-    },
-    CommandSpec {
-        name: "list",
-        summary: "List stored events",
-        arguments: &[],
-        also: &[],
-        options: &[
-            OptionSpec::with_value("status", Value::Status, "Only those that are unprocessed, processed or error"),
-            OptionSpec::with_value("source", Value::Source, "Only those of this source"),
-            OptionSpec::with_value("event", Value::EventType, "Only those of this event type, such as push"),
-            OptionSpec::with_value("since", Value::Duration, "Only those received at most this long ago, such as 2h"),
-            OptionSpec::with_value("limit", Value::Count, "At most so many, the newest ones; 50 if not given"),
-            OptionSpec::switch(
+            It opens no socket. It ends with 2 if the config or a secret has a problem.")
+        .examples(&[
+            "hookbox check --config /etc/hookbox/hookbox.toml",
+            "hookbox check --event 7",
+            "hookbox check --file issue.json --source github --type issues",
+        ]),
+    command("list", "List stored events", parse::list)
+        .options(&[
+            option("status", Value::Status, "Only those that are unprocessed, processed or error"),
+            option("source", Value::Source, "Only those of this source"),
+            option("event", Value::EventType, "Only those of this event type, such as push"),
+            option("since", Value::Duration, "Only those received at most this long ago, such as 2h"),
+            option("limit", Value::Count, "At most so many, the newest ones; 50 if not given"),
+            switch(
                 "follow",
                 "Continue with new events and changes of status, until Ctrl-C; also over restarts of hookbox serve, and \
                  before there is a database",
             ),
-            OptionSpec::switch("json", "Print one JSON object a line"),
-        ],
-        description: "The newest come last. On a terminal, columns are cut to fit; COLUMNS=200 asks for another width, \
-            and NO_COLOR=1 for no colours. In texts from senders, characters that cannot be seen are shown as ?.",
-        examples: &[
-            ("hookbox list --status error --since 1d", ""),
-            ("hookbox list --source github --event push --limit 5 --json", ""),
-            ("hookbox list --follow", ""),
-        ],
-        parse: parse::list,
-    },
-    CommandSpec {
-        name: "show",
-        summary: "Show one stored event",
-        arguments: &[ArgumentSpec::once(Value::EventId, "the ID of an event")],
-        also: &[],
-        options: &[
-            OptionSpec::switch("json", "Print it as one JSON object"),
-            OptionSpec::switch("body", "Print the body of the delivery and nothing else, byte for byte"),
-            OptionSpec::switch(
+            switch("json", "Print one JSON object a line"),
+        ])
+        .description("The newest come last. On a terminal, columns are cut to fit; COLUMNS=200 asks for another width, \
+            and NO_COLOR=1 for no colours. In texts from senders, characters that cannot be seen are shown as ?.")
+        .examples(&[
+            "hookbox list --status error --since 1d",
+            "hookbox list --source github --event push --limit 5 --json",
+            "hookbox list --follow",
+        ]),
+    command("show", "Show one stored event", parse::show)
+        .arguments(&[once(Value::EventId, "the ID of an event")])
+        .options(&[
+            switch("json", "Print it as one JSON object"),
+            switch("body", "Print the body of the delivery and nothing else, byte for byte"),
+            switch(
                 "curl",
                 "Print a command for a shell that sends it again, with the exact body and the headers. Headers that \
                  carried a secret were not stored, and are named as missing. A signature with a time in it is soon too \
                  old",
             ),
-        ],
-        description: "It prints the headers of the event, its jobs, what happened when, and its payload. The ID is the \
-            number that hookbox list prints first.",
-        examples: &[
-            ("hookbox show 7", ""),
-            ("hookbox show 7 --body > delivery.json", ""),
-            ("hookbox show 7 --curl", ""),
-        ],
-        parse: parse::show,
-    },
-    CommandSpec {
-        name: "stats",
-        summary: "Count by source and action",
-        arguments: &[],
-        also: &[],
-        options: &[JSON_OBJECT],
-        description: "It prints how many events came, how many wait and since when, how many failed, and how large the \
+        ])
+        .description("It prints the headers of the event, its jobs, what happened when, and its payload. The ID is the \
+            number that hookbox list prints first.")
+        .examples(&["hookbox show 7", "hookbox show 7 --body > delivery.json", "hookbox show 7 --curl"]),
+    command("stats", "Count by source and action", parse::stats)
+        .options(&[JSON_OBJECT])
+        .description("It prints how many events came, how many wait and since when, how many failed, and how large the \
             database is.\n\n\
             Received and duplicates are counted forever, also when events are deleted. What was rejected, and why, only \
-            a running hookbox serve knows: it is asked at its admin listener.",
-        examples: &[("hookbox stats", ""), ("hookbox stats --json", "")],
-        parse: parse::stats,
-    },
-    CommandSpec {
-        name: "send",
-        summary: "Sign a test delivery and send it",
-        arguments: &[ArgumentSpec::once(Value::Source, "the SOURCE to send to")],
-        also: &[],
-        options: &[
-            OptionSpec::with_value(
-                "event",
-                Value::EventType,
-                "The event type; if not given, that of the provider's example",
-            ),
-            OptionSpec::with_value(
+            a running hookbox serve knows: it is asked at its admin listener.")
+        .examples(&["hookbox stats", "hookbox stats --json"]),
+    command("send", "Sign a test delivery and send it", parse::send)
+        .arguments(&[once(Value::Source, "the SOURCE to send to")])
+        .options(&[
+            option("event", Value::EventType, "The event type; if not given, that of the provider's example"),
+            option(
                 "file",
                 Value::File,
                 "Send the content of this file, or of standard input for -; if not given, the provider's example. Its \
                  content type follows from its content: JSON, a form, other text, other bytes",
             ),
-            OptionSpec::with_value("id", Value::DeliveryId, "The delivery id; if not given, a new one"),
-            OptionSpec::with_value("url", Value::Url, "Send it there; if not given, to where this config listens"),
-        ],
-        description: "It signs with the secret of the source, as the provider would.",
-        examples: &[
-            ("hookbox send github", ""),
-            ("hookbox send github --event issues --file issue.json --id again-and-again", ""),
-        ],
-        parse: parse::send,
-    },
-    CommandSpec {
-        name: "replay",
-        summary: "Queue the jobs of events again",
-        arguments: &[ArgumentSpec::several(Value::EventId, "the ID of an event, or --status or --since")],
-        also: &["--status error"],
-        options: &[
+            option("id", Value::DeliveryId, "The delivery id; if not given, a new one"),
+            option("url", Value::Url, "Send it there; if not given, to where this config listens"),
+        ])
+        .description("It signs with the secret of the source, as the provider would.")
+        .examples(&["hookbox send github", "hookbox send github --event issues --file issue.json --id again-and-again"]),
+    command("replay", "Queue the jobs of events again", parse::replay)
+        .arguments(&[several(Value::EventId, "the ID of an event, or --status or --since")])
+        .also(&["--status error"])
+        .options(&[
             STATUS,
             SINCE,
-            OptionSpec::with_value("action", Value::Action, "Only the jobs of this action"),
-            OptionSpec::switch("dry-run", "Only say which events it would be"),
-        ],
-        description: "Of each event the dead jobs are queued; where none is dead, all of them. With --status error and \
+            option("action", Value::Action, "Only the jobs of this action"),
+            switch("dry-run", "Only say which events it would be"),
+        ])
+        .description("Of each event the dead jobs are queued; where none is dead, all of them. With --status error and \
             --action, jobs that succeeded are left as they are. A running hookbox serve takes them up within its poll \
-            interval.",
-        examples: &[
-            ("hookbox replay 7", ""),
-            ("hookbox replay --status error --since 1d --action deploy --dry-run", ""),
-        ],
-        parse: parse::replay,
-    },
-    CommandSpec {
-        name: "cancel",
-        summary: "Cancel the open jobs of events",
-        arguments: &[ArgumentSpec::several(Value::EventId, "the ID of an event, or --action, --status or --since")],
-        also: &["--action ACTION"],
-        options: &[
-            OptionSpec::with_value(
-                "action",
-                Value::Action,
-                "Only the jobs of this action, which need not be configured any more",
-            ),
+            interval.")
+        .examples(&["hookbox replay 7", "hookbox replay --status error --since 1d --action deploy --dry-run"]),
+    command("cancel", "Cancel the open jobs of events", parse::cancel)
+        .arguments(&[several(Value::EventId, "the ID of an event, or --action, --status or --since")])
+        .also(&["--action ACTION"])
+        .options(&[
+            option("action", Value::Action, "Only the jobs of this action, which need not be configured any more"),
             STATUS,
             SINCE,
-        ],
-        description: "Open jobs are those that wait for their first or next attempt. An attempt that is under way goes \
+        ])
+        .description("Open jobs are those that wait for their first or next attempt. An attempt that is under way goes \
             on, but is not repeated. An event without open jobs is processed then, or in error if a job of it is dead. \
-            Cancelled jobs can be queued again with hookbox replay.",
-        examples: &[("hookbox cancel 7", ""), ("hookbox cancel --action an-action-that-was-removed", "")],
-        parse: parse::cancel,
-    },
-    CommandSpec {
-        name: "pause",
-        summary: "Let no further job of an action begin",
-        arguments: &[ArgumentSpec::once(Value::Action, "the name of an ACTION")],
-        also: &[],
-        options: &[],
-        description: "Its jobs are kept and wait until hookbox resume, over restarts too. hookbox stats shows which \
-            actions are paused.",
-        examples: &[("hookbox pause deploy", "")],
-        parse: parse::pause,
-    },
-    CommandSpec {
-        name: "resume",
-        summary: "End the pause of an action",
-        arguments: &[ArgumentSpec::once(Value::Action, "the name of an ACTION")],
-        also: &[],
-        options: &[],
-        description: "A running hookbox serve takes its jobs up within its poll interval.",
-        examples: &[("hookbox resume deploy", "")],
-        parse: parse::resume,
-    },
-    CommandSpec {
-        name: "forward",
-        summary: "Send a stored event somewhere else",
-        arguments: &[
-            ArgumentSpec::once(Value::EventId, "the ID of an event and a URL"),
-            ArgumentSpec::once(Value::Url, "a URL after the ID"),
-        ],
-        also: &[],
-        options: &[],
-        description: "It sends the event byte for byte and with its headers, so that a signature of the provider can be \
+            Cancelled jobs can be queued again with hookbox replay.")
+        .examples(&["hookbox cancel 7", "hookbox cancel --action an-action-that-was-removed"]),
+    command("pause", "Let no further job of an action begin", parse::pause)
+        .arguments(&[once(Value::Action, "the name of an ACTION")])
+        .description("Its jobs are kept and wait until hookbox resume, over restarts too. hookbox stats shows which \
+            actions are paused.")
+        .examples(&["hookbox pause deploy"]),
+    command("resume", "End the pause of an action", parse::resume)
+        .arguments(&[once(Value::Action, "the name of an ACTION")])
+        .description("A running hookbox serve takes its jobs up within its poll interval.")
+        .examples(&["hookbox resume deploy"]),
+    command("forward", "Send a stored event somewhere else", parse::forward)
+        .arguments(&[once(Value::EventId, "the ID of an event and a URL"), once(Value::Url, "a URL after the ID")])
+        .description("It sends the event byte for byte and with its headers, so that a signature of the provider can be \
             verified again there. Headers that carried a secret were not stored, so they are missing. It prints the \
-            answer. Nothing is changed in the database.",
-        examples: &[("hookbox forward 7 http://127.0.0.1:3000/webhooks", "")],
-        parse: parse::forward,
-    },
-    CommandSpec {
-        name: "prune",
-        summary: "Delete old events, with their jobs and attempts",
-        arguments: &[],
-        also: &[],
-        options: &[
-            OptionSpec::with_value(
+            answer. Nothing is changed in the database.")
+        .examples(&["hookbox forward 7 http://127.0.0.1:3000/webhooks"]),
+    command("prune", "Delete old events, with their jobs and attempts", parse::prune)
+        .options(&[
+            option(
                 "older-than",
                 Value::Duration,
                 "Events that have been done for longer, such as 90d, instead of the ages in the config",
             ),
-            OptionSpec::with_value(
+            option(
                 "status",
                 Value::FinalStatus,
                 "Only those that are processed or error. With --older-than alone: those that are processed",
             ),
-            OptionSpec::switch("dry-run", "Only say how many events it would be"),
-            OptionSpec::switch("vacuum", "Make the file smaller afterwards"),
-        ],
-        description: "Without options it does what hookbox serve does by itself: it deletes events that are older than \
+            switch("dry-run", "Only say how many events it would be"),
+            switch("vacuum", "Make the file smaller afterwards"),
+        ])
+        .description("Without options it does what hookbox serve does by itself: it deletes events that are older than \
             [retention] in the config says. The age of an event counts from when it was processed. An event that is \
             unprocessed, or has an open job, is never deleted. If a provider delivers a pruned event again, it is a new \
             event.\n\n\
             It works while hookbox serve runs, in small steps. The freed pages are used for new events; --vacuum gives \
             them back to the file system. That rewrites the database, so where more than 8 MiB are left in it, hookbox \
-            serve must be stopped for it.",
-        examples: &[
-            ("hookbox prune --dry-run", ""),
-            ("hookbox prune --older-than 30d", ""),
-            ("hookbox prune --older-than 1y --status error --vacuum", ""),
-        ],
-        parse: parse::prune,
-    },
-    CommandSpec {
-        name: "backup",
-        summary: "Write a copy of the database, while it is in use",
-        arguments: &[ArgumentSpec::once(Value::File, "the FILE to write")],
-        also: &[],
-        options: &[],
-        description: "It works whether hookbox serve runs or not. Everything that was acknowledged before the backup \
+            serve must be stopped for it.")
+        .examples(&[
+            "hookbox prune --dry-run",
+            "hookbox prune --older-than 30d",
+            "hookbox prune --older-than 1y --status error --vacuum",
+        ]),
+    command("backup", "Write a copy of the database, while it is in use", parse::backup)
+        .arguments(&[once(Value::File, "the FILE to write")])
+        .description("It works whether hookbox serve runs or not. Everything that was acknowledged before the backup \
             began is in it. It is read in one step, so that deliveries cannot delay it, and delays none of them. The \
             copy is checked page by page, and compared with the original, before it gets its name; a file that exists \
             already is never overwritten.\n\n\
             To restore it: stop hookbox, move the database and the -wal and -shm files beside it aside, put the copy in \
-            its place, and start hookbox.",
-        examples: &[
-            ("hookbox backup /mnt/usb/webhooks-$(date +%F).db", ""),
-            ("hookbox list --database /mnt/usb/webhooks-2025-01-31.db", ""),
-        ],
-        parse: parse::backup,
-    },
-    CommandSpec {
-        name: "doctor",
-        summary: "Check for common problems, and say what to do",
-        arguments: &[],
-        also: &[],
-        options: &[OptionSpec::switch("json", "Print a JSON array of objects")],
-        description: "It prints a line for each check: ok, warn or FAIL. It checks the clock, the config, the secrets \
+            its place, and start hookbox.")
+        .examples(&[
+            "hookbox backup /mnt/usb/webhooks-$(date +%F).db",
+            "hookbox list --database /mnt/usb/webhooks-2025-01-31.db",
+        ]),
+    command("doctor", "Check for common problems, and say what to do", parse::doctor)
+        .options(&[switch("json", "Print a JSON array of objects")])
+        .description("It prints a line for each check: ok, warn or FAIL. It checks the clock, the config, the secrets \
             (without printing any), the disk and its file system, permissions, the database and what waits in it, the \
             address to listen on, what a proxy passes on, and what actions need. It changes nothing, and works whether \
             hookbox serve runs or not. Run it as the user that runs hookbox, or as root.\n\n\
-            Exit codes: 0 nothing fails, 1 something does.",
-        examples: &[("sudo hookbox doctor", ""), ("hookbox doctor --json | jq '.[] | select(.result != \"ok\")'", "")],
-        parse: parse::doctor,
-    },
-    CommandSpec {
-        name: "providers",
-        summary: "Print what each provider sends and expects",
-        arguments: &[ArgumentSpec::optional(Value::Provider)],
-        also: &[],
-        options: &[],
-        description: "It lists the providers that can be configured. Of one it prints what to enter there, what is \
-            verified, where ids and types come from, how soon it wants an answer, and how it retries.",
-        examples: &[("hookbox providers", ""), ("hookbox providers github", "")],
-        parse: parse::providers,
-    },
-    CommandSpec {
-        name: "systemd",
-        summary: "Print the units with which it runs as a service",
-        arguments: &[ArgumentSpec::optional(Value::Unit)],
-        also: &[],
-        options: &[],
-        description: "UNIT is service or socket; without it, both are printed. Their comments say where they go and what to change.",
-        examples: &[
-            ("hookbox systemd service | sudo tee /etc/systemd/system/hookbox.service", ""),
-            ("hookbox systemd socket | sudo tee /etc/systemd/system/hookbox.socket", ""),
-        ],
-        parse: parse::systemd,
-    },
-    CommandSpec {
-        name: "completions",
-        summary: "Print the completions for a shell",
-        arguments: &[ArgumentSpec::once(Value::Shell, "the SHELL: bash, zsh or fish")],
-        also: &[],
-        options: &[],
-        description: "SHELL is bash, zsh or fish. The script completes commands, options, files, and values of which there \
-            is a list. Its comment says where it goes.",
-        examples: &[
-            ("source <(hookbox completions bash)", ""),
-            ("hookbox completions fish > ~/.config/fish/completions/hookbox.fish", ""),
-        ],
-        parse: parse::completions,
-    },
-    CommandSpec {
-        name: "man",
-        summary: "Print the man page hookbox(1)",
-        arguments: &[],
-        also: &[],
-        options: &[],
-        description: "It is made of all of this help, in roff.",
-        examples: &[
-            ("hookbox man | man -l -", ""),
-            ("hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null", ""),
-        ],
-        parse: parse::man,
-    },
-    CommandSpec {
-        name: "help",
-        summary: "Print the help of a command, or a chapter of the manual",
-        arguments: &[ArgumentSpec::optional(Value::Topic)],
-        also: &[],
-        options: &[],
-        description: "TOPIC is the name of a command or of a chapter; without it, both are listed. On a terminal the text \
-            is shown by $PAGER, else by less or more. An empty PAGER prints it as it is.",
-        examples: &[("hookbox help", ""), ("hookbox help recipes", "")],
-        parse: parse::help,
-    },
+            Exit codes: 0 nothing fails, 1 something does.")
+        .examples(&["sudo hookbox doctor", "hookbox doctor --json | jq '.[] | select(.result != \"ok\")'"]),
+    command("providers", "Print what each provider sends and expects", parse::providers)
+        .arguments(&[optional(Value::Provider)])
+        .description("It lists the providers that can be configured. Of one it prints what to enter there, what is \
+            verified, where ids and types come from, how soon it wants an answer, and how it retries.")
+        .examples(&["hookbox providers", "hookbox providers github"]),
+    command("systemd", "Print the units with which it runs as a service", parse::systemd)
+        .arguments(&[optional(Value::Unit)])
+        .description("UNIT is service or socket; without it, both are printed. Their comments say where they go and what to change.")
+        .examples(&[
+            "hookbox systemd service | sudo tee /etc/systemd/system/hookbox.service",
+            "hookbox systemd socket | sudo tee /etc/systemd/system/hookbox.socket",
+        ]),
+    command("completions", "Print the completions for a shell", parse::completions)
+        .arguments(&[once(Value::Shell, "the SHELL: bash, zsh or fish")])
+        .description("SHELL is bash, zsh or fish. The script completes commands, options, files, and values of which there \
+            is a list. Its comment says where it goes.")
+        .examples(&[
+            "source <(hookbox completions bash)",
+            "hookbox completions fish > ~/.config/fish/completions/hookbox.fish",
+        ]),
+    command("man", "Print the man page hookbox(1)", parse::man)
+        .description("It is made of all of this help, in roff.")
+        .examples(&["hookbox man | man -l -", "hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null"]),
+    command("help", "Print the help of a command, or a chapter of the manual", parse::help)
+        .arguments(&[optional(Value::Topic)])
+        .description("TOPIC is the name of a command or of a chapter; without it, both are listed. On a terminal the text \
+            is shown by $PAGER, else by less or more. An empty PAGER prints it as it is.")
+        .examples(&["hookbox help", "hookbox help recipes"]),
 ];

@@ -1,6 +1,6 @@
 //! The help of the program and of each command, made from the table of commands, and the chapters of the manual.
 
-use super::commands::{self, ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, EXAMPLES, EXIT_CODES, Example, OptionSpec};
+use super::commands::{self, ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, EXAMPLES, EXIT_CODES, OptionSpec};
 use crate::manual::{self, CHAPTERS};
 
 /// What every terminal has.
@@ -38,7 +38,7 @@ fn of_program() -> String {
         format!("Commands:\n{}", list(&commands)),
         format!("Options, before or after the command:\n{}", options(&COMMON_OPTIONS)),
         format!("Exit codes:\n{}", list(&codes)),
-        examples(&EXAMPLES),
+        format!("Examples:\n{}", list(&EXAMPLES.map(|(line, purpose)| (line.to_owned(), purpose)))),
     ];
     parts.join("\n")
 }
@@ -52,19 +52,13 @@ fn of_command(command: &CommandSpec) -> String {
     };
     let mut parts = vec![format!("{}.\n", command.summary), format!("Usage: {usage}")];
     parts.extend(command.description.split("\n\n").map(|paragraph| wrap(paragraph, 0)));
-    parts.extend([options, examples(command.examples)]);
+    let examples: String = command.examples.iter().map(|example| format!("  {example}\n")).collect();
+    parts.extend([options, format!("Examples:\n{examples}")]);
     parts.join("\n")
 }
 
 fn options(options: &[OptionSpec]) -> String {
     list(&options.iter().map(|option| (option.usage(), option.help)).collect::<Vec<_>>())
-}
-
-/// What each command line is for stands beside it, where that is said.
-fn examples(examples: &[Example]) -> String {
-    let title = if examples.len() == 1 { "Example" } else { "Examples" };
-    let examples: Vec<_> = examples.iter().map(|(line, purpose)| ((*line).to_owned(), *purpose)).collect();
-    format!("{title}:\n{}", list(&examples))
 }
 
 /// Two columns, the second of which is wrapped.

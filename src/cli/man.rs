@@ -1,7 +1,7 @@
 //! `hookbox man`: the man page hookbox(1), made from the table of commands. The macros are those of man(7).
 
 use super::commands::{
-    ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, ENVIRONMENT, EXAMPLES, EXIT_CODES, Example, FILES, OptionSpec,
+    ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, ENVIRONMENT, EXAMPLES, EXIT_CODES, FILES, OptionSpec,
 };
 use super::help::wrap;
 use crate::manual::CHAPTERS;
@@ -40,7 +40,7 @@ fn command(command: &CommandSpec) -> String {
     let summary = format!("{}.\n", escaped(command.summary));
     let paragraphs = command.description.split("\n\n").map(|paragraph| format!(".PP\n{}", filled(paragraph)));
     let options = command.options.iter().map(option);
-    let examples = command.examples.iter().map(|(line, _)| escaped(line) + "\n").collect();
+    let examples = command.examples.iter().map(|line| escaped(line) + "\n").collect();
     let examples = format!(".PP\nExamples:\n{}", literal(examples));
     usages.chain([summary]).chain(paragraphs).chain(options).chain([examples]).collect()
 }
@@ -54,7 +54,7 @@ fn row(name: &str, text: &str) -> String {
     format!(".TP\n.B {}\n{}", escaped(name), filled(text))
 }
 
-fn explained((line, purpose): &Example) -> String {
+fn explained((line, purpose): &(&str, &str)) -> String {
     format!(".TP\n{}\n{}\n", escaped(purpose), escaped(line))
 }
 

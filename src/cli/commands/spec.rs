@@ -20,7 +20,7 @@ pub struct CommandSpec {
     pub options: &'static [OptionSpec],
     /// Paragraphs, with an empty line between two.
     pub description: &'static str,
-    pub examples: &'static [Example],
+    pub examples: &'static [&'static str],
     /// Takes its options and arguments out of the words of the command line.
     pub parse: fn(&mut Raw) -> Result<Command, UsageError>,
 }
@@ -52,9 +52,6 @@ pub struct OptionSpec {
     pub help: &'static str,
 }
 
-/// A command line, and what it is for where that is not obvious.
-pub type Example = (&'static str, &'static str);
-
 /// What an option or an argument takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -78,15 +75,38 @@ pub enum Value {
     Url,
 }
 
+/// The start of a row: a command without arguments, options and description.
+pub const fn command(
+    name: &'static str,
+    summary: &'static str,
+    parse: fn(&mut Raw) -> Result<Command, UsageError>,
+) -> CommandSpec {
+    CommandSpec { name, summary, arguments: &[], also: &[], options: &[], description: "", examples: &[], parse }
+}
+
+/// An option with a value.
+pub const fn option(long: &'static str, value: Value, help: &'static str) -> OptionSpec {
+    OptionSpec { long, short: None, value: Some(value), help }
+}
+
+/// An option without a value.
+pub const fn switch(long: &'static str, help: &'static str) -> OptionSpec {
+    OptionSpec { long, short: None, value: None, help }
+}
+
+pub const fn once(value: Value, missing: &'static str) -> ArgumentSpec {
+    ArgumentSpec { value, count: Count::Once, missing }
+}
+
+pub const fn optional(value: Value) -> ArgumentSpec {
+    ArgumentSpec { value, count: Count::AtMostOnce, missing: "" }
+}
+
+pub const fn several(value: Value, missing: &'static str) -> ArgumentSpec {
+    ArgumentSpec { value, count: Count::Several, missing }
+}
+
 impl OptionSpec {
-    pub const fn switch(long: &'static str, help: &'static str) -> OptionSpec {
-        OptionSpec { long, short: None, value: None, help }
-    }
-
-    pub const fn with_value(long: &'static str, value: Value, help: &'static str) -> OptionSpec {
-        OptionSpec { long, short: None, value: Some(value), help }
-    }
-
     /// `-h, --help` or `--limit N`
     pub fn usage(&self) -> String {
         let short = self.short.map_or(String::new(), |short| format!("-{short}, "));
@@ -96,18 +116,6 @@ impl OptionSpec {
 }
 
 impl ArgumentSpec {
-    pub const fn once(value: Value, missing: &'static str) -> ArgumentSpec {
-        ArgumentSpec { value, count: Count::Once, missing }
-    }
-
-    pub const fn optional(value: Value) -> ArgumentSpec {
-        ArgumentSpec { value, count: Count::AtMostOnce, missing: "" }
-    }
-
-    pub const fn several(value: Value, missing: &'static str) -> ArgumentSpec {
-        ArgumentSpec { value, count: Count::Several, missing }
-    }
-
     fn usage(&self) -> String {
         let name = self.value.name();
         match self.count {
@@ -119,6 +127,26 @@ impl ArgumentSpec {
 }
 
 impl CommandSpec {
+    pub const fn arguments(self, arguments: &'static [ArgumentSpec]) -> CommandSpec {
+        CommandSpec { arguments, ..self }
+    }
+
+    pub const fn also(self, also: &'static [&'static str]) -> CommandSpec {
+        CommandSpec { also, ..self }
+    }
+
+    pub const fn options(self, options: &'static [OptionSpec]) -> CommandSpec {
+        CommandSpec { options, ..self }
+    }
+
+    pub const fn description(self, description: &'static str) -> CommandSpec {
+        CommandSpec { description, ..self }
+    }
+
+    pub const fn examples(self, examples: &'static [&'static str]) -> CommandSpec {
+        CommandSpec { examples, ..self }
+    }
+
     /// `show ID`
     pub fn usage(&self) -> String {
         let arguments = self.arguments.iter().map(|argument| format!(" {}", argument.usage()));
