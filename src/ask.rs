@@ -104,7 +104,7 @@ mod tests {
     /// Answers one request with this, and closes the connection if that is asked for.
     fn ask(answer: &'static str, closes: bool) -> io::Result<Response> {
         let listener: Listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_address().unwrap();
+        let address = listener.local_address();
         std::thread::spawn(move || {
             let mut stream = loop {
                 match listener.accept() {

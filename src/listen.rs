@@ -1,4 +1,4 @@
-//! The public sockets: binding, accepting, and one accepted connection.
+//! The public sockets: binding, accepting, and connecting to one's own.
 
 mod address;
 
@@ -8,10 +8,9 @@ pub use address::{AddressError, Listen};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Shutdown, TcpListener, TcpStream, ToSocketAddrs};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -23,6 +22,11 @@ const BACKLOG: i32 = 4096;
 
 /// Owner and group may connect: a proxy gets access by being in the group.
 const SOCKET_MODE: u32 = 0o660;
+
+const ACCEPTED: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
+/// An accepted connection, non-blocking; without Nagle's delay on TCP, since a response is one write.
+pub type Stream = File;
 
 /// Why listening failed. Written for the operator.
 #[derive(Debug)]
@@ -57,16 +61,12 @@ impl std::error::Error for ListenError {}
 /// A bound public socket, non-blocking and close-on-exec.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Socket,
+    socket: OwnedFd,
+    local_address: LocalAddress,
+    /// [`Listener::address`]
     address: String,
     /// `None` for TCP, and for a socket that the service manager has bound.
     _file: Option<SocketFile>,
-}
-
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 /// The file of a Unix socket, removed on drop unless another program has replaced it.
@@ -94,9 +94,7 @@ pub fn bind(listen: &Listen) -> Result<Listener, ListenError> {
 fn bind_tcp(address: &str) -> io::Result<Listener> {
     let listener = TcpListener::bind(address)?;
     rustix::net::listen(&listener, BACKLOG)?;
-    listener.set_nonblocking(true)?;
-    let address = format!("http://{}", listener.local_addr()?);
-    Ok(Listener { socket: Socket::Tcp(listener), address, _file: None })
+    Listener::new(listener.into(), None)
 }
 
 fn bind_unix(path: &Path) -> io::Result<Listener> {
@@ -104,45 +102,22 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     let file = SocketFile { path: path.into(), device_and_inode: device_and_inode(path)? };
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
     rustix::net::listen(&listener, BACKLOG)?;
-    listener.set_nonblocking(true)?;
-    let address = format!("{UNIX_PREFIX}{}", path.display());
-    Ok(Listener { socket: Socket::Unix(listener), address, _file: Some(file) })
+    Listener::new(listener.into(), Some(file))
 }
 
 /// Takes over a listening socket from the service manager, which owns its file and has set its backlog.
 pub fn adopt(socket: OwnedFd) -> Result<Listener, ListenError> {
-    adopt_listening(socket)
-        .map_err(|error| ListenError::Failed("the socket passed by the service manager".into(), error))?
-        .ok_or(ListenError::NotListening)
-}
-
-fn adopt_listening(socket: OwnedFd) -> io::Result<Option<Listener>> {
-    let is_listening =
-        matches!(sockopt::socket_type(&socket), Ok(SocketType::STREAM)) && sockopt::socket_acceptconn(&socket)?;
+    let is_listening = matches!(sockopt::socket_type(&socket), Ok(SocketType::STREAM))
+        && matches!(sockopt::socket_acceptconn(&socket), Ok(true))
+        && matches!(
+            sockopt::socket_domain(&socket),
+            Ok(AddressFamily::UNIX | AddressFamily::INET | AddressFamily::INET6)
+        );
     if !is_listening {
-        return Ok(None);
+        return Err(ListenError::NotListening);
     }
-    rustix::io::ioctl_fionbio(&socket, true)?;
-    match sockopt::socket_domain(&socket)? {
-        AddressFamily::UNIX => {
-            let listener = UnixListener::from(socket);
-            let address = unix_address(&listener.local_addr()?);
-            Ok(Some(Listener { socket: Socket::Unix(listener), address, _file: None }))
-        }
-        AddressFamily::INET | AddressFamily::INET6 => {
-            let listener = TcpListener::from(socket);
-            let address = format!("http://{}", listener.local_addr()?);
-            Ok(Some(Listener { socket: Socket::Tcp(listener), address, _file: None }))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// An abstract name is written with `@`, as the system's tools do.
-fn unix_address(address: &std::os::unix::net::SocketAddr) -> String {
-    let abstract_name = address.as_abstract_name().map(|name| format!("@{}", String::from_utf8_lossy(name)));
-    let path = address.as_pathname().map(|path| path.display().to_string());
-    format!("{UNIX_PREFIX}{}", path.or(abstract_name).unwrap_or_default())
+    Listener::new(socket, None)
+        .map_err(|error| ListenError::Failed("the socket passed by the service manager".into(), error))
 }
 
 /// A killed process leaves its socket's file behind, and bind refuses any existing file. Only a refused connection proves
@@ -175,21 +150,28 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
+    fn new(socket: OwnedFd, file: Option<SocketFile>) -> io::Result<Listener> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let local_address = LocalAddress(rustix::net::getsockname(&socket)?);
+        let address = match local_address.tcp() {
+            Some(address) => format!("http://{address}"),
+            None => format!("{UNIX_PREFIX}{}", local_address.unix_name()),
+        };
+        Ok(Listener { socket, local_address, address, _file: file })
+    }
+
     /// The next connection and its peer. `WouldBlock` if none waits.
     pub fn accept(&self) -> io::Result<(Stream, Peer)> {
-        match &self.socket {
-            Socket::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), peer.into()))
+        let accept = || rustix::net::acceptfrom_with(&self.socket, ACCEPTED);
+        let (socket, peer) = rustix::io::retry_on_intr(accept)?;
+        let peer = match peer.and_then(|address| SocketAddr::try_from(address).ok()) {
+            Some(address) => {
+                sockopt::set_tcp_nodelay(&socket, true)?;
+                address.into()
             }
-            Socket::Unix(listener) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok((Stream::Unix(stream), Peer::Unix))
-            }
-        }
+            None => Peer::Unix,
+        };
+        Ok((socket.into(), peer))
     }
 
     /// The address for clients: `http://127.0.0.1:5000`, with the real port if it was bound to port 0, or `unix:/path`.
@@ -199,25 +181,27 @@ impl Listener {
 
     /// The IP address that it listens on; `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
-        match &self.socket {
-            Socket::Tcp(listener) => listener.local_addr().ok().map(|address| address.ip().to_canonical()),
-            Socket::Unix(_) => None,
-        }
+        self.local_address.tcp().map(|address| address.ip().to_canonical())
     }
 
     /// True if only this machine can connect.
     pub fn is_local(&self) -> bool {
-        matches!(self.socket, Socket::Unix(_)) || self.ip().is_some_and(|ip| ip.is_loopback())
+        self.ip().is_none_or(|ip| ip.is_loopback())
     }
 
     /// The address for this process itself.
-    pub fn local_address(&self) -> Result<LocalAddress, ListenError> {
-        let address = rustix::net::getsockname(self);
-        address.map(LocalAddress).map_err(|error| ListenError::Failed(self.address.clone(), error.into()))
+    pub fn local_address(&self) -> LocalAddress {
+        self.local_address.clone()
     }
 }
 
-/// The address of a listener of this process. One on `0.0.0.0` or `[::]` is reached on the loopback: Linux takes the
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The address of a listener on this machine. One on `0.0.0.0` or `[::]` is reached on the loopback: Linux takes the
 /// unspecified address for that.
 #[derive(Clone, Debug)]
 pub struct LocalAddress(SocketAddrAny);
@@ -245,74 +229,23 @@ impl LocalAddress {
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(non_zero(left)))?;
         Ok(socket.into())
     }
+
+    fn tcp(&self) -> Option<SocketAddr> {
+        self.0.clone().try_into().ok()
+    }
+
+    /// The path of a Unix socket. An abstract name is written with `@`, as the system's tools do.
+    fn unix_name(&self) -> String {
+        let Ok(address) = SocketAddrUnix::try_from(self.0.clone()) else { return String::new() };
+        let abstract_name = address.abstract_name().map(|name| format!("@{}", String::from_utf8_lossy(name)));
+        let path = address.path_bytes().map(|path| String::from_utf8_lossy(path).into_owned());
+        path.or(abstract_name).unwrap_or_default()
+    }
 }
 
 /// Zero would mean no timeout.
 fn non_zero(timeout: Duration) -> Duration {
     timeout.max(Duration::from_millis(1))
-}
-
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.socket {
-            Socket::Tcp(listener) => listener.as_fd(),
-            Socket::Unix(listener) => listener.as_fd(),
-        }
-    }
-}
-
-/// An accepted connection, non-blocking; without Nagle's delay on TCP, since a response is one write.
-#[derive(Debug)]
-pub enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.shutdown(how),
-            Stream::Unix(stream) => stream.shutdown(how),
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.read(buffer),
-            Stream::Unix(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write_vectored(slices),
-            Stream::Unix(stream) => stream.write_vectored(slices),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(()) // nothing is buffered here
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
-        }
-    }
 }
 
 #[cfg(test)]

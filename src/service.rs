@@ -75,7 +75,7 @@ impl Service {
         let limits = Limits::of_this_process(worker_count(&config))?;
         let database = Database::open(&config.database)?;
         let listener = passed.public.map_or_else(|| listen::bind(&config.listen), Ok)?;
-        let local_address = listener.local_address()?;
+        let local_address = listener.local_address();
         let admin_listener = admin::listener(&config, passed.admin, secrets.admin_token.is_some())?;
         let upstream = upstream("", &config.database)?;
         let shared = Shared::new(config, secrets.endpoints, database, metrics, messages);

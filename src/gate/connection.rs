@@ -22,9 +22,9 @@ use crate::listen::Stream;
 use crate::log::rate_limited;
 use log::Level;
 use rustix::event::PollFlags;
+use rustix::net::{Shutdown, shutdown};
 use std::io::{self, Read, Write};
 use std::mem;
-use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -368,7 +368,7 @@ impl Sending {
 
 impl Lingering {
     fn start(client: &mut Client, context: &Context) -> Next {
-        client.stream.shutdown(Shutdown::Write).ok()?;
+        shutdown(&client.stream, Shutdown::Write).ok()?;
         client.start_timeout(context.timeouts.linger, context);
         Some(State::Lingering(Lingering { discarded_bytes: 0 }))
     }
@@ -385,6 +385,7 @@ mod tests {
     use super::super::body::READ_BYTES;
     use super::super::limits::Timeouts;
     use super::*;
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
 
     #[test]
@@ -400,7 +401,7 @@ mod tests {
             is_crowded: false,
             traffic: Default::default(),
         };
-        let mut connection = Connection::new(ConnectionId(1), Stream::Unix(ours), Peer::Unix, &context);
+        let mut connection = Connection::new(ConnectionId(1), OwnedFd::from(ours).into(), Peer::Unix, &context);
         let body = "a".repeat(50_000);
         theirs.write_all(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n{body}").as_bytes())?;
         let mut scratch = vec![0; READ_BYTES];

@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_listener_that_never_answers_ends_it_in_time() {
         let listener = listener();
-        let (watchdog, _) = watchdog(listener.local_address().unwrap());
+        let (watchdog, _) = watchdog(listener.local_address());
         let start = Instant::now();
         let error = watchdog.run(|| panic!("no answer was given")).unwrap_err();
         assert!(start.elapsed() >= PATIENCE, "{:?}", start.elapsed());
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_socket_that_refuses_connections_is_tried_several_times() {
         let listener = listener();
-        let (watchdog, _) = watchdog(listener.local_address().unwrap());
+        let (watchdog, _) = watchdog(listener.local_address());
         drop(listener);
         let start = Instant::now();
         assert!(watchdog.run(|| ()).is_err());
@@ -258,7 +258,7 @@ mod tests {
     fn any_answer_of_the_receiver_is_life() {
         for text in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 503 Service Unavailable\r\n\r\n"] {
             let listener = listener();
-            let (watchdog, stop) = watchdog(listener.local_address().unwrap());
+            let (watchdog, stop) = watchdog(listener.local_address());
             answer(listener, text, stop.clone());
             let answers = AtomicUsize::new(0);
             let on_answer = || {
@@ -293,7 +293,7 @@ mod tests {
             ["HTTP/1.1 502 Bad Gateway\r\n\r\n", "HTTP/1.1 504 Gateway Timeout\r\n\r\n", "220 smtp ready, go\r\n"]
         {
             let listener = listener();
-            let (watchdog, stop) = watchdog(listener.local_address().unwrap());
+            let (watchdog, stop) = watchdog(listener.local_address());
             answer(listener, text, stop.clone());
             assert!(watchdog.run(|| ()).is_err(), "{text}");
             stop.set();
@@ -306,7 +306,7 @@ mod tests {
         let path = directory.path().join("s");
         let listener = listen::bind(&listen::Listen::Unix(path.clone())).unwrap();
         rustix::net::listen(&listener, 1).unwrap();
-        let local_address = listener.local_address().unwrap();
+        let local_address = listener.local_address();
         let waiting: Vec<_> = (0..8).map_while(|_| local_address.connect(Duration::from_millis(20)).ok()).collect();
         assert!(waiting.len() < 8, "the backlog is not full");
         let (watchdog, _) = watchdog(local_address);
