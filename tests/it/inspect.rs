@@ -307,7 +307,7 @@ fn the_printed_curl_command_names_redacted_headers() {
     deliver(&hookbox, "d-1");
     hookbox.db().execute("UPDATE webhook_events SET headers_json = '{\"X-Token\":\"[redacted]\"}'", []).unwrap();
     let command = hookbox.run(["show", "1", "--curl"]).ok().text();
-    assert!(command.starts_with("# missing: X-Token"), "{command}");
+    assert!(command.starts_with("# missing: 'X-Token'"), "{command}");
     assert!(!command.contains("[redacted]") && command.contains("--header 'content-type:'"), "{command}");
 }
 
