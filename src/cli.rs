@@ -3,7 +3,6 @@
 mod args;
 mod backup;
 mod check;
-mod commands;
 mod completions;
 mod doctor;
 mod forward;
@@ -128,7 +127,7 @@ fn run() -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match &args.command {
         Command::Usage(command) => Ok(out.write_all(help::of(*command).as_bytes())?),
-        Command::Help { topic } => Ok(pager::show(&help::about(*topic), &mut out)?),
+        Command::Help { topic } => Ok(pager::show(&help::about(topic.as_deref())?, &mut out)?),
         Command::Completions(shell) => Ok(out.write_all(completions::script(*shell).as_bytes())?),
         Command::Man => Ok(out.write_all(man::page().as_bytes())?),
         Command::Version => Ok(writeln!(out, "hookbox {}", env!("CARGO_PKG_VERSION"))?),

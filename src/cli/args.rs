@@ -1,8 +1,10 @@
 //! Makes the words of the command line [`Args`], in two steps: [`Raw`] has options and words that are spelled right, and
 //! `parse` takes the valid ones of each command out of it.
 
+pub mod commands;
 mod error;
-pub mod parse;
+pub mod option;
+mod parse;
 mod raw;
 
 use std::ffi::OsString;
@@ -12,14 +14,16 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::completions::Shell;
 use crate::config::{Admin, AdminListen, Config, ConfigError, database_path};
 use crate::event::{EventId, Status};
 use crate::listen::Listen;
 use crate::secret::Env;
+use crate::suggest::closest;
 
+use commands::{COMMANDS, CommandSpec};
 pub use error::UsageError;
-pub use raw::Raw;
+pub use option::Shell;
+use raw::Raw;
 
 /// For services, which have no command line to add an option to. Empty is the same as unset.
 const LOG_VARIABLE: &str = "HOOKBOX_LOG";
@@ -73,7 +77,7 @@ pub enum Command {
     Usage(Option<&'static str>),
     /// The name of a command or of a chapter of the manual.
     Help {
-        topic: Option<&'static str>,
+        topic: Option<String>,
     },
     Version,
 }
@@ -164,9 +168,9 @@ pub struct SelectionArgs {
 impl Args {
     /// Reads the words after the program's name.
     pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, UsageError> {
-        let mut raw = Raw::read(words)?;
+        let mut raw = Raw::read(words, commands::options())?;
         if raw.switch("help") {
-            return Ok(Args::only(parse::usage(&mut raw)?));
+            return Ok(Args::only(usage(&mut raw)?));
         }
         if raw.switch("version") {
             return Ok(Args::only(Command::Version));
@@ -177,7 +181,7 @@ impl Args {
             admin: raw.parsed("admin", FromStr::from_str)?,
             database: database(&mut raw)?,
             log_level: raw.parsed("log-level", parse::log_level)?,
-            command: parse::command(&mut raw)?,
+            command: command(&mut raw)?,
         })
     }
 
@@ -212,6 +216,29 @@ impl SelectionArgs {
     fn is_empty(&self) -> bool {
         self.ids.is_empty() && self.status.is_none() && self.since.is_none()
     }
+}
+
+/// The command that the next word names; without a word it is `serve`.
+fn command(raw: &mut Raw) -> Result<Command, UsageError> {
+    let spec = raw.word().map_or(Ok(&COMMANDS[0]), |word| named(&word))?;
+    raw.command = spec.name;
+    let command = (spec.parse)(raw)?;
+    raw.check_nothing_is_left()?;
+    Ok(command)
+}
+
+/// `--help`, beside a command or alone.
+fn usage(raw: &mut Raw) -> Result<Command, UsageError> {
+    let command = raw.word().map(|word| named(&word)).transpose()?;
+    Ok(Command::Usage(command.map(|command| command.name)))
+}
+
+fn named(word: &str) -> Result<&'static CommandSpec, UsageError> {
+    let unknown = || UsageError::UnknownCommand {
+        word: word.to_owned(),
+        closest: closest(word, COMMANDS.iter().map(|command| command.name)),
+    };
+    commands::find(word).ok_or_else(unknown)
 }
 
 fn database(raw: &mut Raw) -> Result<Option<PathBuf>, UsageError> {

@@ -4,24 +4,7 @@ mod bash;
 mod fish;
 mod zsh;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shell {
-    Bash,
-    Zsh,
-    Fish,
-}
-
-impl Shell {
-    pub(super) const ALL: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Shell::Bash => "bash",
-            Shell::Zsh => "zsh",
-            Shell::Fish => "fish",
-        }
-    }
-}
+use super::args::Shell;
 
 /// The script for this shell. It completes without running the program.
 pub(super) fn script(shell: Shell) -> String {
@@ -45,7 +28,7 @@ fn filled(template: &str, parts: &[(&str, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::commands::{COMMANDS, options};
+    use crate::cli::args::commands::{COMMANDS, options};
 
     #[test]
     fn every_script_has_all_commands_and_options_and_no_placeholder() {

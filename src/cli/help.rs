@@ -1,7 +1,10 @@
 //! The help of the program and of each command, made from the table of commands, and the chapters of the manual.
 
-use super::commands::{self, ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, EXAMPLES, EXIT_CODES, OptionSpec};
+use super::args::UsageError;
+use super::args::commands::{self, ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, EXAMPLES, EXIT_CODES};
+use super::args::option::{OptionSpec, Value};
 use crate::manual::{self, CHAPTERS};
+use crate::suggest::closest;
 
 /// What every terminal has.
 const COLUMNS: usize = 80;
@@ -19,14 +22,18 @@ pub fn of(command: Option<&str>) -> String {
 
 /// What `hookbox help TOPIC` prints: the help of a command, a chapter of the manual, or both where they have the same name.
 /// Without a topic, the help of the program and the list of chapters.
-pub fn about(topic: Option<&str>) -> String {
+pub fn about(topic: Option<&str>) -> Result<String, UsageError> {
     let Some(topic) = topic else {
         let chapters = CHAPTERS.each_ref().map(|chapter| (chapter.name.to_owned(), chapter.summary));
-        return format!("{}\nThe manual, with hookbox help CHAPTER:\n{}", of_program(), list(&chapters));
+        return Ok(format!("{}\nThe manual, with hookbox help CHAPTER:\n{}", of_program(), list(&chapters)));
     };
     let command = commands::find(topic).map(of_command);
     let chapter = manual::find(topic).map(|chapter| chapter.text.to_owned());
-    command.into_iter().chain(chapter).collect::<Vec<_>>().join("\n")
+    if command.is_none() && chapter.is_none() {
+        let closest = closest(topic, commands::choices(Value::Topic));
+        return Err(UsageError::UnknownTopic { word: topic.to_owned(), closest });
+    }
+    Ok(command.into_iter().chain(chapter).collect::<Vec<_>>().join("\n"))
 }
 
 fn of_program() -> String {

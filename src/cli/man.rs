@@ -1,8 +1,7 @@
 //! `hookbox man`: the man page hookbox(1), made from the table of commands. The macros are those of man(7).
 
-use super::commands::{
-    ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, ENVIRONMENT, EXAMPLES, EXIT_CODES, FILES, OptionSpec,
-};
+use super::args::commands::{ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, ENVIRONMENT, EXAMPLES, EXIT_CODES, FILES};
+use super::args::option::OptionSpec;
 use super::help::wrap;
 use crate::manual::CHAPTERS;
 
@@ -92,7 +91,7 @@ mod tests {
     #[test]
     fn the_page_has_every_command_and_option() {
         let page = page();
-        let options = crate::cli::commands::options().map(OptionSpec::usage);
+        let options = crate::cli::args::commands::options().map(OptionSpec::usage);
         for text in COMMANDS.iter().map(CommandSpec::usage).chain(options) {
             assert!(page.contains(&escaped(&text)), "{text}");
         }

@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Display};
 
-use crate::cli::commands;
 use crate::suggest::closest;
 
 /// Why the command line is wrong. Its text ends with the command that prints the help.
@@ -52,9 +51,8 @@ pub enum UsageError {
 }
 
 impl UsageError {
-    pub(super) fn unknown_option(spelling: String) -> UsageError {
-        let known = || commands::options().map(|option| option.long);
-        let closest = spelling.strip_prefix("--").and_then(|name| closest(name, known()));
+    pub(super) fn unknown_option(spelling: String, known: impl Iterator<Item = &'static str>) -> UsageError {
+        let closest = spelling.strip_prefix("--").and_then(|name| closest(name, known));
         UsageError::UnknownOption { spelling, closest }
     }
 

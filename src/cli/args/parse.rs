@@ -4,35 +4,17 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
+use super::error::UsageError;
+use super::option::{Shell, Value};
+use super::raw::Raw;
 use super::{
-    CancelArgs, CheckArgs, Command, ListArgs, PruneArgs, Raw, ReplayArgs, SelectionArgs, SendArgs, ShowArgs, ShowForm,
-    UsageError,
+    CancelArgs, CheckArgs, Command, ListArgs, PruneArgs, ReplayArgs, SelectionArgs, SendArgs, ShowArgs, ShowForm,
 };
-use crate::cli::commands::{self, COMMANDS, CommandSpec, Value};
-use crate::cli::completions::Shell;
 use crate::event::{EventId, Status};
-use crate::suggest::closest;
 use crate::units::parse_duration;
 
 /// A screenful or two.
 const DEFAULT_LIST_LIMIT: u32 = 50;
-
-/// The command that the next word names; without a word it is `serve`.
-pub(super) fn command(raw: &mut Raw) -> Result<Command, UsageError> {
-    if let Some(word) = raw.word() {
-        raw.command = named(&word)?;
-    }
-    let command = (raw.command.parse)(raw)?;
-    raw.check_nothing_is_left()?;
-    Ok(command)
-}
-
-fn named(word: &str) -> Result<&'static CommandSpec, UsageError> {
-    commands::find(word).ok_or_else(|| UsageError::UnknownCommand {
-        word: word.to_owned(),
-        closest: closest(word, COMMANDS.iter().map(|command| command.name)),
-    })
-}
 
 pub fn serve(_: &mut Raw) -> Result<Command, UsageError> {
     Ok(Command::Serve)
@@ -64,7 +46,7 @@ pub fn list(raw: &mut Raw) -> Result<Command, UsageError> {
 }
 
 pub fn show(raw: &mut Raw) -> Result<Command, UsageError> {
-    let id = event_argument(raw)?;
+    let id = event_argument(raw, "the ID of an event")?;
     let forms = [("json", ShowForm::Json), ("body", ShowForm::Body), ("curl", ShowForm::Curl)];
     let asked: Vec<_> = forms.into_iter().filter(|(name, _)| raw.switch(name)).collect();
     let form = match asked[..] {
@@ -81,7 +63,7 @@ pub fn stats(raw: &mut Raw) -> Result<Command, UsageError> {
 
 pub fn send(raw: &mut Raw) -> Result<Command, UsageError> {
     Ok(Command::Send(SendArgs {
-        source: raw.argument()?,
+        source: raw.argument("the SOURCE to send to")?,
         event_type: raw.parsed("event", any_text)?,
         file: raw.value("file").map(PathBuf::from),
         delivery_id: raw.parsed("id", any_text)?,
@@ -92,7 +74,7 @@ pub fn send(raw: &mut Raw) -> Result<Command, UsageError> {
 pub fn replay(raw: &mut Raw) -> Result<Command, UsageError> {
     let (action, selection) = (raw.parsed("action", any_text)?, selection(raw)?);
     if selection.is_empty() {
-        return Err(raw.missing());
+        return Err(raw.missing("the ID of an event, or --status or --since"));
     }
     Ok(Command::Replay(ReplayArgs { selection, action, dry_run: raw.switch("dry-run") }))
 }
@@ -101,7 +83,7 @@ pub fn replay(raw: &mut Raw) -> Result<Command, UsageError> {
 pub fn cancel(raw: &mut Raw) -> Result<Command, UsageError> {
     let (action, selection) = (raw.parsed("action", any_text)?, selection(raw)?);
     if selection.is_empty() && action.is_none() {
-        return Err(raw.missing());
+        return Err(raw.missing("the ID of an event, or --action, --status or --since"));
     }
     Ok(Command::Cancel(CancelArgs { selection, action }))
 }
@@ -115,15 +97,16 @@ fn selection(raw: &mut Raw) -> Result<SelectionArgs, UsageError> {
 }
 
 pub fn pause(raw: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Pause(raw.argument()?))
+    Ok(Command::Pause(raw.argument("the name of an ACTION")?))
 }
 
 pub fn resume(raw: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Resume(raw.argument()?))
+    Ok(Command::Resume(raw.argument("the name of an ACTION")?))
 }
 
 pub fn forward(raw: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Forward { id: event_argument(raw)?, url: raw.argument()? })
+    let id = event_argument(raw, "the ID of an event and a URL")?;
+    Ok(Command::Forward { id, url: raw.argument("a URL after the ID")? })
 }
 
 pub fn prune(raw: &mut Raw) -> Result<Command, UsageError> {
@@ -136,7 +119,7 @@ pub fn prune(raw: &mut Raw) -> Result<Command, UsageError> {
 }
 
 pub fn backup(raw: &mut Raw) -> Result<Command, UsageError> {
-    let file = raw.os_word().filter(|file| !file.is_empty()).ok_or_else(|| raw.missing())?;
+    let file = raw.os_word().filter(|file| !file.is_empty()).ok_or_else(|| raw.missing("the FILE to write"))?;
     Ok(Command::Backup { file: PathBuf::from(file) })
 }
 
@@ -153,7 +136,7 @@ pub fn systemd(raw: &mut Raw) -> Result<Command, UsageError> {
 }
 
 pub fn completions(raw: &mut Raw) -> Result<Command, UsageError> {
-    let word = raw.argument()?;
+    let word = raw.argument("the SHELL: bash, zsh or fish")?;
     let shell = Shell::ALL.into_iter().find(|shell| shell.as_str() == word);
     let unknown = || raw.bad_argument(none_of("shell", &word, Value::Shell));
     Ok(Command::Completions(shell.ok_or_else(unknown)?))
@@ -164,21 +147,11 @@ pub fn man(_: &mut Raw) -> Result<Command, UsageError> {
 }
 
 pub fn help(raw: &mut Raw) -> Result<Command, UsageError> {
-    let Some(word) = raw.word() else { return Ok(Command::Help { topic: None }) };
-    let topics = Value::Topic.choices();
-    let topic = topics.iter().copied().find(|topic| *topic == word);
-    let topic = topic.ok_or_else(|| UsageError::UnknownTopic { closest: closest(&word, topics), word })?;
-    Ok(Command::Help { topic: Some(topic) })
+    Ok(Command::Help { topic: raw.word() })
 }
 
-/// `--help`, beside a command or alone.
-pub(super) fn usage(raw: &mut Raw) -> Result<Command, UsageError> {
-    let command = raw.word().map(|word| named(&word)).transpose()?;
-    Ok(Command::Usage(command.map(|command| command.name)))
-}
-
-fn event_argument(raw: &mut Raw) -> Result<EventId, UsageError> {
-    event_id(&raw.argument()?).map_err(|reason| raw.bad_argument(reason))
+fn event_argument(raw: &mut Raw, what: &'static str) -> Result<EventId, UsageError> {
+    event_id(&raw.argument(what)?).map_err(|reason| raw.bad_argument(reason))
 }
 
 fn any_text(text: &str) -> Result<String, &'static str> {

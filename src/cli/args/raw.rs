@@ -6,25 +6,25 @@ use std::fmt::Display;
 
 use lexopt::Arg;
 
-use super::UsageError;
-use crate::cli::commands::{self, COMMANDS, CommandSpec, OptionSpec};
+use super::error::UsageError;
+use super::option::OptionSpec;
 
 /// Options that exist, each at most once, and the words between them in their order. Each is taken out where it is read, so
 /// that what is left at the end does not belong to the command.
 pub struct Raw {
-    pub(super) command: &'static CommandSpec,
+    pub(super) command: &'static str,
     words: Vec<OsString>,
     switches: Vec<&'static str>,
     values: BTreeMap<&'static str, OsString>,
-    /// How many arguments of the command have been taken.
-    taken: usize,
 }
 
 impl Raw {
-    /// An unknown option is no error where help is asked for, so it waits until everything is read.
-    pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Raw, UsageError> {
-        let (values, serve) = (BTreeMap::new(), &COMMANDS[0]);
-        let mut raw = Raw { command: serve, words: Vec::new(), switches: Vec::new(), values, taken: 0 };
+    /// `options` are all that exist. An unknown one is no error where help is asked for, so it waits until everything is read.
+    pub(super) fn read(
+        words: impl IntoIterator<Item = OsString>,
+        options: impl Iterator<Item = &'static OptionSpec> + Clone,
+    ) -> Result<Raw, UsageError> {
+        let mut raw = Raw { command: "", words: Vec::new(), switches: Vec::new(), values: BTreeMap::new() };
         let mut unknown = None;
         let mut parser = lexopt::Parser::from_args(words);
         while let Some(arg) = parser.next().map_err(UsageError::from_lexopt)? {
@@ -33,8 +33,8 @@ impl Raw {
                     raw.words.push(word);
                     continue;
                 }
-                Arg::Short(letter) => (format!("-{letter}"), find(|option| option.short == Some(letter))),
-                Arg::Long(name) => (format!("--{name}"), find(|option| option.long == name)),
+                Arg::Short(letter) => (format!("-{letter}"), options.clone().find(|one| one.short == Some(letter))),
+                Arg::Long(name) => (format!("--{name}"), options.clone().find(|one| one.long == name)),
             };
             match found {
                 Some(OptionSpec { long, value: Some(_), .. }) => {
@@ -43,7 +43,7 @@ impl Raw {
                 Some(OptionSpec { long, value: None, .. }) => raw.add_switch(long)?,
                 None => {
                     parser.optional_value();
-                    unknown.get_or_insert(UsageError::unknown_option(spelling));
+                    unknown.get_or_insert(UsageError::unknown_option(spelling, options.clone().map(|one| one.long)));
                 }
             }
         }
@@ -99,26 +99,22 @@ impl Raw {
         self.os_word().map(|word| word.to_string_lossy().into_owned())
     }
 
-    /// The next argument of the command, which it needs.
-    pub(super) fn argument(&mut self) -> Result<String, UsageError> {
-        let word = self.word().ok_or_else(|| self.missing())?;
-        self.taken += 1;
-        Ok(word)
+    /// The next argument of the command, which needs `what`.
+    pub(super) fn argument(&mut self, what: &'static str) -> Result<String, UsageError> {
+        self.word().ok_or_else(|| self.missing(what))
     }
 
-    /// The error for the next argument that is not given.
-    pub(super) fn missing(&self) -> UsageError {
-        let what = self.command.arguments.get(self.taken).map_or("no argument", |argument| argument.missing);
-        UsageError::MissingArgument { command: self.command.name, what }
+    pub(super) fn missing(&self, what: &'static str) -> UsageError {
+        UsageError::MissingArgument { command: self.command, what }
     }
 
     pub(super) fn bad_argument(&self, reason: String) -> UsageError {
-        UsageError::BadArgument { command: self.command.name, reason }
+        UsageError::BadArgument { command: self.command, reason }
     }
 
     /// Errs with the first word or option that the command has not taken.
     pub(super) fn check_nothing_is_left(&mut self) -> Result<(), UsageError> {
-        let command = self.command.name;
+        let command = self.command;
         if let Some(word) = self.word() {
             return Err(UsageError::ExtraWord { command, word });
         }
@@ -127,8 +123,4 @@ impl Raw {
             None => Ok(()),
         }
     }
-}
-
-fn find(is_meant: impl Fn(&OptionSpec) -> bool) -> Option<&'static OptionSpec> {
-    commands::options().find(|option| is_meant(option))
 }

@@ -1,7 +1,8 @@
 //! For bash from version 4 on.
 
 use super::filled;
-use crate::cli::commands::{self, COMMANDS, COMMON_OPTIONS, CommandSpec, OptionSpec, Value};
+use crate::cli::args::commands::{self, COMMANDS, COMMON_OPTIONS, CommandSpec};
+use crate::cli::args::option::{OptionSpec, Value};
 
 const TEMPLATE: &str = r#"# Completions of hookbox for bash: put this into /etc/bash_completion.d/hookbox, or write into ~/.bashrc:
 #   source <(hookbox completions bash)
@@ -91,8 +92,8 @@ fn value(command: &str, option: &OptionSpec) -> Option<String> {
 fn complete(value: Value) -> Option<String> {
     match value {
         Value::File => Some("_hookbox_files \"$current\"".to_owned()),
-        _ if value.choices().is_empty() => None,
-        _ => Some(format!("_hookbox_words '{}' \"$current\"", value.choices().join(" "))),
+        _ if commands::choices(value).is_empty() => None,
+        _ => Some(format!("_hookbox_words '{}' \"$current\"", commands::choices(value).join(" "))),
     }
 }
 

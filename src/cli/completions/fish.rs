@@ -1,7 +1,8 @@
 //! For fish: one `complete` for each command, option and argument.
 
 use super::{brief, filled};
-use crate::cli::commands::{self, COMMANDS, COMMON_OPTIONS, OptionSpec, Value};
+use crate::cli::args::commands::{self, COMMANDS, COMMON_OPTIONS};
+use crate::cli::args::option::{OptionSpec, Value};
 
 const TEMPLATE: &str = r#"# Completions of hookbox for fish:
 #   hookbox completions fish > ~/.config/fish/completions/hookbox.fish
@@ -53,7 +54,7 @@ fn option(when: &str, option: &OptionSpec) -> String {
 fn value(value: Value) -> String {
     match value {
         Value::File => "-F".to_owned(),
-        _ => format!("-f -a '{}'", value.choices().join(" ")),
+        _ => format!("-f -a '{}'", commands::choices(value).join(" ")),
     }
 }
 

@@ -1,7 +1,8 @@
 //! For zsh: one `_arguments` for what stands before the command, and one for each command.
 
 use super::{brief, filled};
-use crate::cli::commands::{COMMANDS, COMMON_OPTIONS, CommandSpec, Count, OptionSpec, Value};
+use crate::cli::args::commands::{self, COMMANDS, COMMON_OPTIONS, CommandSpec};
+use crate::cli::args::option::{Count, OptionSpec, Value};
 use crate::shell::word;
 
 const TEMPLATE: &str = r#"#compdef hookbox
@@ -74,8 +75,8 @@ fn option(option: &OptionSpec) -> String {
 fn value(value: Value) -> String {
     let action = match value {
         Value::File => "_files".to_owned(),
-        _ if value.choices().is_empty() => " ".to_owned(),
-        _ => format!("({})", value.choices().join(" ")),
+        _ if commands::choices(value).is_empty() => " ".to_owned(),
+        _ => format!("({})", commands::choices(value).join(" ")),
     };
     format!("{}:{action}", value.name())
 }

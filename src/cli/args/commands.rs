@@ -1,12 +1,13 @@
 //! The table of commands and options. The parser, `--help`, the completions and the man page all come from it: a new command
-//! is a row here and a function in `args/parse.rs`, a new option a line here and one there.
+//! is a row here and a function in `parse.rs`, a new option a line here and one there.
 
 mod spec;
 
-pub use spec::{CommandSpec, Count, OptionSpec, Value};
-use spec::{command, once, option, optional, several, switch};
-
-use super::args::parse;
+use super::option::{OptionSpec, Value, once, option, optional, several, switch};
+use super::parse;
+use crate::manual::CHAPTERS;
+pub use spec::CommandSpec;
+use spec::command;
 
 /// What the program is, in a sentence.
 pub const ABOUT: &str = "Receives webhooks, stores them in SQLite before it answers, and processes them afterwards.";
@@ -66,8 +67,23 @@ pub fn find(name: &str) -> Option<&'static CommandSpec> {
     COMMANDS.iter().find(|command| command.name == name)
 }
 
+/// All that a value can be, where that is known; else none.
+pub fn choices(value: Value) -> Vec<&'static str> {
+    match value {
+        Value::Topic => topics(),
+        _ => value.choices(),
+    }
+}
+
+/// A name may be both that of a command and that of a chapter.
+fn topics() -> Vec<&'static str> {
+    let chapters = CHAPTERS.iter().map(|chapter| chapter.name);
+    let chapters = chapters.filter(|name| COMMANDS.iter().all(|command| command.name != *name));
+    COMMANDS.iter().map(|command| command.name).chain(chapters).collect()
+}
+
 /// Every option of every command, some of them several times.
-pub fn options() -> impl Iterator<Item = &'static OptionSpec> {
+pub fn options() -> impl Iterator<Item = &'static OptionSpec> + Clone {
     COMMON_OPTIONS.iter().chain(COMMANDS.iter().flat_map(|command| command.options))
 }
 
@@ -121,7 +137,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             "hookbox list --follow",
         ]),
     command("show", "Show one stored event", parse::show)
-        .arguments(&[once(Value::EventId, "the ID of an event")])
+        .arguments(&[once(Value::EventId)])
         .options(&[
             switch("json", "Print it as one JSON object"),
             switch("body", "Print the body of the delivery and nothing else, byte for byte"),
@@ -143,7 +159,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             a running hookbox serve knows: it is asked at its admin listener.")
         .examples(&["hookbox stats", "hookbox stats --json"]),
     command("send", "Sign a test delivery and send it", parse::send)
-        .arguments(&[once(Value::Source, "the SOURCE to send to")])
+        .arguments(&[once(Value::Source)])
         .options(&[
             option("event", Value::EventType, "The event type; if not given, that of the provider's example"),
             option(
@@ -158,7 +174,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .description("It signs with the secret of the source, as the provider would.")
         .examples(&["hookbox send github", "hookbox send github --event issues --file issue.json --id again-and-again"]),
     command("replay", "Queue the jobs of events again", parse::replay)
-        .arguments(&[several(Value::EventId, "the ID of an event, or --status or --since")])
+        .arguments(&[several(Value::EventId)])
         .also(&["--status error"])
         .options(&[
             STATUS,
@@ -171,7 +187,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             interval.")
         .examples(&["hookbox replay 7", "hookbox replay --status error --since 1d --action deploy --dry-run"]),
     command("cancel", "Cancel the open jobs of events", parse::cancel)
-        .arguments(&[several(Value::EventId, "the ID of an event, or --action, --status or --since")])
+        .arguments(&[several(Value::EventId)])
         .also(&["--action ACTION"])
         .options(&[
             option("action", Value::Action, "Only the jobs of this action, which need not be configured any more"),
@@ -183,16 +199,16 @@ pub static COMMANDS: [CommandSpec; 19] = [
             Cancelled jobs can be queued again with hookbox replay.")
         .examples(&["hookbox cancel 7", "hookbox cancel --action an-action-that-was-removed"]),
     command("pause", "Let no further job of an action begin", parse::pause)
-        .arguments(&[once(Value::Action, "the name of an ACTION")])
+        .arguments(&[once(Value::Action)])
         .description("Its jobs are kept and wait until hookbox resume, over restarts too. hookbox stats shows which \
             actions are paused.")
         .examples(&["hookbox pause deploy"]),
     command("resume", "End the pause of an action", parse::resume)
-        .arguments(&[once(Value::Action, "the name of an ACTION")])
+        .arguments(&[once(Value::Action)])
         .description("A running hookbox serve takes its jobs up within its poll interval.")
         .examples(&["hookbox resume deploy"]),
     command("forward", "Send a stored event somewhere else", parse::forward)
-        .arguments(&[once(Value::EventId, "the ID of an event and a URL"), once(Value::Url, "a URL after the ID")])
+        .arguments(&[once(Value::EventId), once(Value::Url)])
         .description("It sends the event byte for byte and with its headers, so that a signature of the provider can be \
             verified again there. Headers that carried a secret were not stored, so they are missing. It prints the \
             answer. Nothing is changed in the database.")
@@ -225,7 +241,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             "hookbox prune --older-than 1y --status error --vacuum",
         ]),
     command("backup", "Write a copy of the database, while it is in use", parse::backup)
-        .arguments(&[once(Value::File, "the FILE to write")])
+        .arguments(&[once(Value::File)])
         .description("It works whether hookbox serve runs or not. Everything that was acknowledged before the backup \
             began is in it. It is read in one step, so that deliveries cannot delay it, and delays none of them. The \
             copy is checked page by page, and compared with the original, before it gets its name; a file that exists \
@@ -257,7 +273,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             "hookbox systemd socket | sudo tee /etc/systemd/system/hookbox.socket",
         ]),
     command("completions", "Print the completions for a shell", parse::completions)
-        .arguments(&[once(Value::Shell, "the SHELL: bash, zsh or fish")])
+        .arguments(&[once(Value::Shell)])
         .description("SHELL is bash, zsh or fish. The script completes commands, options, files, and values of which there \
             is a list. Its comment says where it goes.")
         .examples(&[

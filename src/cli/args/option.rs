@@ -1,0 +1,149 @@
+//! Options and arguments, and the values that they take.
+
+use crate::event::Status;
+use crate::provider;
+
+/// A word after the command.
+#[derive(Debug)]
+pub struct ArgumentSpec {
+    pub value: Value,
+    pub count: Count,
+}
+
+/// How often an argument is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    Once,
+    AtMostOnce,
+    Several,
+}
+
+/// An option, given at most once.
+#[derive(Debug)]
+pub struct OptionSpec {
+    pub long: &'static str,
+    pub short: Option<char>,
+    /// `None` for a switch.
+    pub value: Option<Value>,
+    pub help: &'static str,
+}
+
+/// What an option or an argument takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    Action,
+    Address,
+    Count,
+    DeliveryId,
+    Duration,
+    EventId,
+    EventType,
+    File,
+    /// Of an event that is done.
+    FinalStatus,
+    LogLevel,
+    Provider,
+    Shell,
+    Source,
+    Status,
+    Topic,
+    Unit,
+    Url,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+impl Shell {
+    pub const ALL: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Shell::Bash => "bash",
+            Shell::Zsh => "zsh",
+            Shell::Fish => "fish",
+        }
+    }
+}
+
+/// An option with a value.
+pub const fn option(long: &'static str, value: Value, help: &'static str) -> OptionSpec {
+    OptionSpec { long, short: None, value: Some(value), help }
+}
+
+/// An option without a value.
+pub const fn switch(long: &'static str, help: &'static str) -> OptionSpec {
+    OptionSpec { long, short: None, value: None, help }
+}
+
+pub const fn once(value: Value) -> ArgumentSpec {
+    ArgumentSpec { value, count: Count::Once }
+}
+
+pub const fn optional(value: Value) -> ArgumentSpec {
+    ArgumentSpec { value, count: Count::AtMostOnce }
+}
+
+pub const fn several(value: Value) -> ArgumentSpec {
+    ArgumentSpec { value, count: Count::Several }
+}
+
+impl OptionSpec {
+    /// `-h, --help` or `--limit N`
+    pub fn usage(&self) -> String {
+        let short = self.short.map_or(String::new(), |short| format!("-{short}, "));
+        let value = self.value.map_or(String::new(), |value| format!(" {}", value.name()));
+        format!("{short}--{}{value}", self.long)
+    }
+}
+
+impl ArgumentSpec {
+    pub fn usage(&self) -> String {
+        let name = self.value.name();
+        match self.count {
+            Count::Once => name.to_owned(),
+            Count::AtMostOnce => format!("[{name}]"),
+            Count::Several => format!("{name}..."),
+        }
+    }
+}
+
+impl Value {
+    /// As it stands in a usage line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Value::Action => "ACTION",
+            Value::Address => "ADDRESS",
+            Value::Count => "N",
+            Value::DeliveryId | Value::EventId => "ID",
+            Value::Duration => "DURATION",
+            Value::EventType => "TYPE",
+            Value::File => "FILE",
+            Value::FinalStatus | Value::Status => "STATUS",
+            Value::LogLevel => "LEVEL",
+            Value::Provider => "PROVIDER",
+            Value::Shell => "SHELL",
+            Value::Source => "SOURCE",
+            Value::Topic => "TOPIC",
+            Value::Unit => "UNIT",
+            Value::Url => "URL",
+        }
+    }
+
+    /// All that it can be, where that is known; else none. Those of a topic are in the table of commands.
+    pub fn choices(self) -> Vec<&'static str> {
+        match self {
+            Value::Status => Status::ALL.map(Status::as_str).to_vec(),
+            Value::FinalStatus => [Status::Processed, Status::Error].map(Status::as_str).to_vec(),
+            Value::LogLevel => vec!["error", "warn", "info", "debug"],
+            Value::Provider => provider::presets().map(|preset| preset.name).collect(),
+            Value::Shell => Shell::ALL.map(Shell::as_str).to_vec(),
+            Value::Unit => vec!["service", "socket"],
+            _ => Vec::new(),
+        }
+    }
+}
