@@ -10,14 +10,12 @@ mod log;
 mod pattern;
 mod slack;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::TlsError;
 use crate::event::{Event, Outcome};
 use crate::retry::Policy;
-use crate::secret::{Env, SecretError};
+use crate::secret::Env;
 use crate::stop::Stop;
 use crate::template::{Expression, Scope, TemplateError};
 
@@ -65,7 +63,7 @@ pub enum Runner {
     Log,
     Slack(slack::SlackRunner),
     Http(http::HttpRunner),
-    Command(command::CommandRunner),
+    Command(Command),
 }
 
 /// One attempt: the event, and the limits of the run.
@@ -98,25 +96,6 @@ pub struct Report {
     pub outcome: Outcome,
     /// The destination's answer or the reason, for the operator.
     pub detail: String,
-}
-
-/// How a run ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Completion {
-    Finished(Report),
-    /// The process stops and the run was cut short: it does not count as an attempt.
-    Interrupted,
-}
-
-/// Why an action cannot be prepared.
-#[derive(Debug)]
-pub enum PrepareError {
-    Secret { key: &'static str, error: SecretError },
-    NotText { key: &'static str },
-    NotUrl,
-    NotKey,
-    Template { key: &'static str, error: TemplateError },
-    Certificates(TlsError),
 }
 
 impl Action {
@@ -168,25 +147,25 @@ impl Kind {
         }
     }
 
-    /// Fetches secrets and certificates.
-    pub fn prepare(&self, env: &Env<'_>) -> Result<Arc<Runner>, PrepareError> {
+    /// Fetches secrets and certificates. `Err` has the key of the action that is wrong, and why.
+    pub fn prepare(&self, env: &Env<'_>) -> Result<Arc<Runner>, String> {
         let runner = match self {
             Kind::Log => Runner::Log,
             Kind::Slack(slack) => Runner::Slack(slack.prepare(env)?),
             Kind::Http(http) => Runner::Http(http.prepare(env)?),
-            Kind::Command(command) => Runner::Command(command.prepare()),
+            Kind::Command(command) => Runner::Command(command.clone()),
         };
         Ok(Arc::new(runner))
     }
 }
 
 impl Runner {
-    /// Makes one attempt.
-    pub fn run(&self, call: &Call<'_>) -> Completion {
+    /// Makes one attempt. `None`: the process stops and the run was cut short, which does not count as an attempt.
+    pub fn run(&self, call: &Call<'_>) -> Option<Report> {
         match self {
-            Runner::Log => Completion::Finished(log::run(call.event)),
-            Runner::Slack(slack) => Completion::Finished(slack.run(call)),
-            Runner::Http(http) => Completion::Finished(http.run(call)),
+            Runner::Log => Some(log::run(call.event)),
+            Runner::Slack(slack) => Some(slack.run(call)),
+            Runner::Http(http) => Some(http.run(call)),
             Runner::Command(command) => command.run(call),
         }
     }
@@ -216,29 +195,6 @@ impl Report {
     /// A failure that no further attempt can change.
     pub fn give_up(detail: impl Into<String>) -> Report {
         Report { outcome: Outcome::GiveUp, detail: detail.into() }
-    }
-}
-
-impl fmt::Display for PrepareError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PrepareError::Secret { key, error } => write!(f, "{key}: {error}"),
-            PrepareError::NotText { key } => {
-                write!(f, "{key}: the secret is not text, which a URL or a header must be")
-            }
-            PrepareError::NotUrl => write!(f, "url: the secret does not begin with http:// or https://"),
-            PrepareError::NotKey => {
-                write!(f, "sign: the text after whsec_ is not base64; copy the secret again")
-            }
-            PrepareError::Template { key, error } => write!(f, "{key}: {error}"),
-            PrepareError::Certificates(error) => write!(f, "ca_file: {error}"),
-        }
-    }
-}
-
-impl From<TlsError> for PrepareError {
-    fn from(error: TlsError) -> PrepareError {
-        PrepareError::Certificates(error)
     }
 }
 

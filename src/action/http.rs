@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
 
-use super::{Call, MAX_DETAIL_BYTES, PrepareError, Report, excerpt};
+use super::{Call, MAX_DETAIL_BYTES, Report, excerpt};
 use crate::client;
 use crate::clock::{self, Timestamp};
 use crate::digest::{self, Hash};
@@ -61,13 +61,13 @@ struct Rendered<'a> {
 }
 
 impl Http {
-    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<HttpRunner, PrepareError> {
+    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<HttpRunner, String> {
         let headers = self.headers.iter().map(|(name, value)| Field::of(name, value, env));
         Ok(HttpRunner {
-            agent: client::agent(self.ca_file.as_deref())?,
+            agent: agent(self.ca_file.as_deref())?,
             method: self.method.clone(),
             url: url(&self.url, env)?,
-            headers: headers.collect::<Result<_, PrepareError>>()?,
+            headers: headers.collect::<Result<_, String>>()?,
             body: self.body.clone(),
             signing_key: self.sign.as_ref().map(|secret| signing_key(secret, env)).transpose()?,
         })
@@ -131,13 +131,18 @@ impl HttpRunner {
 }
 
 impl Field {
-    fn of(name: &HeaderName, value: &SecretRef, env: &Env<'_>) -> Result<Field, PrepareError> {
+    fn of(name: &HeaderName, value: &SecretRef, env: &Env<'_>) -> Result<Field, String> {
         let template = template(value, "headers", env)?;
         // A literal that contains a part of the event is text, not a secret.
         let is_text = matches!(value, SecretRef::Literal(_)) && template.source().contains("{{");
         let is_secret = !is_text || provider::is_secret_header(name.as_str());
         Ok(Field { name: name.clone(), value: template, is_secret })
     }
+}
+
+/// A client that trusts the certificates in `ca_file`.
+pub(super) fn agent(ca_file: Option<&Path>) -> Result<Agent, String> {
+    client::agent(ca_file).map_err(|error| format!("ca_file: {error}"))
 }
 
 /// Sends one request and reports what its answer means. `timeout` bounds all of it.
@@ -178,17 +183,18 @@ pub(super) fn displayed_url(url: &SecretRef) -> String {
 }
 
 /// A fetched URL as a template. A literal one was checked when the configuration was read.
-pub(super) fn url(value: &SecretRef, env: &Env<'_>) -> Result<Template, PrepareError> {
+pub(super) fn url(value: &SecretRef, env: &Env<'_>) -> Result<Template, String> {
     let url = template(value, "url", env)?;
     let is_url = url.source().starts_with("http://") || url.source().starts_with("https://");
-    if is_url { Ok(url) } else { Err(PrepareError::NotUrl) }
+    if is_url { Ok(url) } else { Err("url: the secret does not begin with http:// or https://".to_owned()) }
 }
 
 /// A fetched secret as a template; a literal one was checked when the configuration was read.
-fn template(value: &SecretRef, key: &'static str, env: &Env<'_>) -> Result<Template, PrepareError> {
-    let secret = value.resolve(env).map_err(|error| PrepareError::Secret { key, error })?;
-    let text = std::str::from_utf8(secret.as_bytes()).map_err(|_| PrepareError::NotText { key })?;
-    text.trim().parse().map_err(|error| PrepareError::Template { key, error })
+fn template(value: &SecretRef, key: &'static str, env: &Env<'_>) -> Result<Template, String> {
+    let secret = value.resolve(env).map_err(|error| format!("{key}: {error}"))?;
+    let text = std::str::from_utf8(secret.as_bytes())
+        .map_err(|_| format!("{key}: the secret is not text, which a URL or a header must be"))?;
+    text.trim().parse().map_err(|error| format!("{key}: {error}"))
 }
 
 fn report(response: Response<ureq::Body>) -> Report {
@@ -245,15 +251,11 @@ fn put(fields: &mut Vec<(HeaderName, HeaderValue)>, name: HeaderName, value: Hea
 }
 
 /// The key in a secret for signing: its text, or what the base64 after the scheme's prefix encodes.
-fn signing_key(value: &SecretRef, env: &Env<'_>) -> Result<Secret, PrepareError> {
-    let secret = value.resolve(env).map_err(|error| PrepareError::Secret { key: "sign", error })?;
-    match secret.as_bytes().strip_prefix(KEY_PREFIX.as_bytes()) {
-        None => Ok(secret),
-        Some(text) => {
-            let key = std::str::from_utf8(text).ok().and_then(digest::unbase64_key);
-            key.and_then(Secret::new).ok_or(PrepareError::NotKey)
-        }
-    }
+fn signing_key(value: &SecretRef, env: &Env<'_>) -> Result<Secret, String> {
+    let secret = value.resolve(env).map_err(|error| format!("sign: {error}"))?;
+    let Some(text) = secret.as_bytes().strip_prefix(KEY_PREFIX.as_bytes()) else { return Ok(secret) };
+    let key = std::str::from_utf8(text).ok().and_then(digest::unbase64_key).and_then(Secret::new);
+    key.ok_or_else(|| "sign: the text after whsec_ is not base64; copy the secret again".to_owned())
 }
 
 /// The header fields with which a receiver verifies our request.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Method};
 
-use super::{Call, PrepareError, Report, http};
+use super::{Call, Report, http};
 use crate::client;
 use crate::provider;
 use crate::secret::{Env, SecretRef};
@@ -44,9 +44,9 @@ enum MessageError {
 }
 
 impl Slack {
-    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<SlackRunner, PrepareError> {
+    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<SlackRunner, String> {
         Ok(SlackRunner {
-            agent: client::agent(self.ca_file.as_deref())?,
+            agent: http::agent(self.ca_file.as_deref())?,
             url: http::url(&self.url, env)?,
             text: self.text.clone(),
             blocks: self.blocks.clone(),
