@@ -1,6 +1,6 @@
 //! What is done with an event. An action gets an event and returns a report; it never sees the store.
 //!
-//! In the configuration an action is a [`Kind`] with references to its secrets; [`Kind::prepare`] fetches them and makes a
+//! In the configuration an action is a [`ActionKind`] with references to its secrets; [`ActionKind::prepare`] fetches them and makes a
 //! [`Runner`].
 
 mod child;
@@ -35,7 +35,7 @@ const LOG_BATCH: u32 = 32;
 #[derive(Clone, Debug)]
 pub struct Action {
     pub name: String,
-    pub kind: Kind,
+    pub kind: ActionKind,
     /// Empty where it only reports dead jobs of other actions.
     pub on: Vec<Pattern>,
     /// The condition that an event which a pattern matches must meet too.
@@ -51,7 +51,7 @@ pub struct Action {
 
 /// What an action does, as configured.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum ActionKind {
     Log,
     Slack(Slack),
     Http(Http),
@@ -92,7 +92,7 @@ pub struct DeadJob {
 
 /// The result of one attempt.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct ActionReport {
     pub outcome: Outcome,
     /// The destination's answer or the reason, for the operator.
     pub detail: String,
@@ -110,23 +110,23 @@ impl Action {
     }
 }
 
-impl Kind {
+impl ActionKind {
     pub fn as_str(&self) -> &'static str {
         match self {
-            Kind::Log => "log",
-            Kind::Slack(_) => "slack",
-            Kind::Http(_) => "http",
-            Kind::Command(_) => "command",
+            ActionKind::Log => "log",
+            ActionKind::Slack(_) => "slack",
+            ActionKind::Http(_) => "http",
+            ActionKind::Command(_) => "command",
         }
     }
 
     /// What it does, without an event and without secrets.
     pub fn summary(&self) -> Option<String> {
         match self {
-            Kind::Log => None,
-            Kind::Slack(slack) => Some(format!("POST {}", http::displayed_url(&slack.url))),
-            Kind::Http(http) => Some(format!("{} {}", http.method, http::displayed_url(&http.url))),
-            Kind::Command(command) => Some(command.summary()),
+            ActionKind::Log => None,
+            ActionKind::Slack(slack) => Some(format!("POST {}", http::displayed_url(&slack.url))),
+            ActionKind::Http(http) => Some(format!("{} {}", http.method, http::displayed_url(&http.url))),
+            ActionKind::Command(command) => Some(command.summary()),
         }
     }
 
@@ -134,26 +134,26 @@ impl Kind {
     /// between the two, all of them run again: it is more than one only where a repeat does no harm.
     pub fn batch(&self) -> u32 {
         match self {
-            Kind::Log => LOG_BATCH,
-            Kind::Slack(_) | Kind::Http(_) | Kind::Command(_) => 1,
+            ActionKind::Log => LOG_BATCH,
+            ActionKind::Slack(_) | ActionKind::Http(_) | ActionKind::Command(_) => 1,
         }
     }
 
     /// How long an attempt may take after its grace to end its child processes.
     pub fn clean_up(&self) -> Duration {
         match self {
-            Kind::Command(_) => child::CLEAN_UP,
-            Kind::Log | Kind::Slack(_) | Kind::Http(_) => Duration::ZERO,
+            ActionKind::Command(_) => child::CLEAN_UP,
+            ActionKind::Log | ActionKind::Slack(_) | ActionKind::Http(_) => Duration::ZERO,
         }
     }
 
     /// Fetches secrets and certificates. `Err` has the key of the action that is wrong, and why.
     pub fn prepare(&self, env: &Env<'_>) -> Result<Arc<Runner>, String> {
         let runner = match self {
-            Kind::Log => Runner::Log,
-            Kind::Slack(slack) => Runner::Slack(slack.prepare(env)?),
-            Kind::Http(http) => Runner::Http(http.prepare(env)?),
-            Kind::Command(command) => Runner::Command(command.clone()),
+            ActionKind::Log => Runner::Log,
+            ActionKind::Slack(slack) => Runner::Slack(slack.prepare(env)?),
+            ActionKind::Http(http) => Runner::Http(http.prepare(env)?),
+            ActionKind::Command(command) => Runner::Command(command.clone()),
         };
         Ok(Arc::new(runner))
     }
@@ -161,7 +161,7 @@ impl Kind {
 
 impl Runner {
     /// Makes one attempt. `None`: the process stops and the run was cut short, which does not count as an attempt.
-    pub fn run(&self, call: &Call<'_>) -> Option<Report> {
+    pub fn run(&self, call: &Call<'_>) -> Option<ActionReport> {
         match self {
             Runner::Log => Some(log::run(call.event)),
             Runner::Slack(slack) => Some(slack.run(call)),
@@ -181,20 +181,20 @@ impl Runner {
     }
 }
 
-impl Report {
+impl ActionReport {
     /// The action's condition does not hold for the event.
-    pub fn not_applicable() -> Report {
-        Report { outcome: Outcome::Success, detail: "not for this event".to_owned() }
+    pub fn not_applicable() -> ActionReport {
+        ActionReport { outcome: Outcome::Success, detail: "not for this event".to_owned() }
     }
 
     /// A failure that may pass.
-    pub fn retry(detail: impl Into<String>) -> Report {
-        Report { outcome: Outcome::Retry { after: None }, detail: detail.into() }
+    pub fn retry(detail: impl Into<String>) -> ActionReport {
+        ActionReport { outcome: Outcome::Retry { after: None }, detail: detail.into() }
     }
 
     /// A failure that no further attempt can change.
-    pub fn give_up(detail: impl Into<String>) -> Report {
-        Report { outcome: Outcome::GiveUp, detail: detail.into() }
+    pub fn give_up(detail: impl Into<String>) -> ActionReport {
+        ActionReport { outcome: Outcome::GiveUp, detail: detail.into() }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use crate::action::{Action, Call, DeadJob, Report, Runner};
+use crate::action::{Action, ActionReport, Call, DeadJob, Runner};
 use crate::clock::{self, Timestamp};
 use crate::digest;
 use crate::event::{Attempt, Event, Job, Outcome};
@@ -135,7 +135,8 @@ impl Worker {
     fn attempt(&self, job: &Job, event: &Event) -> Option<(Attempt, Next)> {
         let (started_at, started) = (clock::now(), Instant::now());
         let report = catch_panic(|| self.run_action(job, event));
-        let Report { outcome, detail } = report.unwrap_or_else(|error| Some(Report::give_up(error.to_string())))?;
+        let ActionReport { outcome, detail } =
+            report.unwrap_or_else(|error| Some(ActionReport::give_up(error.to_string())))?;
         let attempt = Attempt { job: job.clone(), started_at, duration: started.elapsed(), outcome, detail };
         self.count(&attempt, event);
         let next = self.next(&attempt, clock::now());
@@ -155,9 +156,9 @@ impl Worker {
 
     /// Runs the action; `None` if a stop of the process cut it short. `Err` is a fault of the configuration or the payload: the
     /// job is dead, with the reason.
-    fn run_action(&self, job: &Job, event: &Event) -> Result<Option<Report>, TemplateError> {
+    fn run_action(&self, job: &Job, event: &Event) -> Result<Option<ActionReport>, TemplateError> {
         if job.attempts_since_queued > self.action.policy.attempts {
-            return Ok(Some(Report::give_up(
+            return Ok(Some(ActionReport::give_up(
                 "no attempts are left: the last one did not finish, or fewer are configured now",
             )));
         }
@@ -169,7 +170,7 @@ impl Worker {
         }
         // The router has evaluated the condition, but makes a job where it could not.
         if dead_job.is_none() && !self.action.applies_to(&scope)? {
-            return Ok(Some(Report::not_applicable()));
+            return Ok(Some(ActionReport::not_applicable()));
         }
         Ok(self.runner.run(&Call {
             event,
@@ -239,10 +240,11 @@ impl Worker {
 }
 
 /// Turns a panic into a failed attempt, so that a defect that one event triggers does not end the process.
-fn catch_panic<E>(run: impl FnOnce() -> Result<Option<Report>, E>) -> Result<Option<Report>, E> {
+fn catch_panic<E>(run: impl FnOnce() -> Result<Option<ActionReport>, E>) -> Result<Option<ActionReport>, E> {
     // Sound, because a run changes nothing that outlives it.
-    catch_unwind(AssertUnwindSafe(run))
-        .unwrap_or_else(|panic| Ok(Some(Report::retry(format!("a defect in hookbox: {}", panic_message(&panic))))))
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        Ok(Some(ActionReport::retry(format!("a defect in hookbox: {}", panic_message(&panic)))))
+    })
 }
 
 fn panic_message(panic: &Box<dyn Any + Send>) -> &str {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use super::child::{self, Exit};
-use super::{Call, Report, excerpt};
+use super::{ActionReport, Call, excerpt};
 use crate::event::Outcome;
 use crate::template::{Template, TemplateError};
 
@@ -35,19 +35,19 @@ impl Command {
         format!("run {program}{note}")
     }
 
-    pub(super) fn run(&self, call: &Call<'_>) -> Option<Report> {
+    pub(super) fn run(&self, call: &Call<'_>) -> Option<ActionReport> {
         let arguments = match self.arguments(call) {
             Ok(arguments) => arguments,
-            Err(reason) => return Some(Report::give_up(reason)),
+            Err(reason) => return Some(ActionReport::give_up(reason)),
         };
         let command = self.command(&arguments, call);
         match child::run(command, call.event.bytes(), call.timeout, call.stop, call.grace) {
             Ok(finished) => self.report(&finished),
             // Every attempt has the same arguments.
             Err(error) if error.kind() == ErrorKind::ArgumentListTooLong => {
-                Some(Report::give_up(self.cannot_run(&arguments[0], &error)))
+                Some(ActionReport::give_up(self.cannot_run(&arguments[0], &error)))
             }
-            Err(error) => Some(Report::retry(self.cannot_run(&arguments[0], &error))),
+            Err(error) => Some(ActionReport::retry(self.cannot_run(&arguments[0], &error))),
         }
     }
 
@@ -102,7 +102,7 @@ impl Command {
         command
     }
 
-    fn report(&self, finished: &child::Finished) -> Option<Report> {
+    fn report(&self, finished: &child::Finished) -> Option<ActionReport> {
         let (outcome, what) = match finished.exit {
             Exit::Interrupted => return None,
             Exit::Code(0) => (Outcome::Success, "exit 0".to_owned()),
@@ -113,7 +113,7 @@ impl Command {
             Exit::Signal(signal) => (Outcome::Retry { after: None }, format!("killed by signal {signal}")),
             Exit::TimedOut => (Outcome::Retry { after: None }, "not done in time".to_owned()),
         };
-        Some(Report { outcome, detail: format!("{what} {}", excerpt(&finished.output)).trim_end().to_owned() })
+        Some(ActionReport { outcome, detail: format!("{what} {}", excerpt(&finished.output)).trim_end().to_owned() })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
 
-use super::{Call, MAX_DETAIL_BYTES, Report, excerpt};
+use super::{ActionReport, Call, MAX_DETAIL_BYTES, excerpt};
 use crate::client;
 use crate::clock::{self, Timestamp};
 use crate::digest::{self, Hash};
@@ -75,10 +75,10 @@ impl Http {
 }
 
 impl HttpRunner {
-    pub(super) fn run(&self, call: &Call<'_>) -> Report {
+    pub(super) fn run(&self, call: &Call<'_>) -> ActionReport {
         match self.render(call) {
             Ok(Rendered { url, fields, body }) => send(&self.agent, &self.method, &url, fields, &body, call.timeout),
-            Err(error) => Report::give_up(error.to_string()),
+            Err(error) => ActionReport::give_up(error.to_string()),
         }
     }
 
@@ -153,20 +153,20 @@ pub(super) fn send(
     fields: Vec<(HeaderName, HeaderValue)>,
     body: &[u8],
     timeout: Duration,
-) -> Report {
+) -> ActionReport {
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in fields {
         request = request.header(name, value);
     }
     let request = match request.body(body) {
         Ok(request) => request,
-        Err(error) => return Report::give_up(format!("the request cannot be made: {error}")),
+        Err(error) => return ActionReport::give_up(format!("the request cannot be made: {error}")),
     };
     let timed = agent.configure_request(request).timeout_global(Some(timeout)).build();
     match agent.run(timed) {
         Ok(response) => report(response),
-        Err(error) if is_configuration_error(&error) => Report::give_up(error.to_string()),
-        Err(error) => Report::retry(error.to_string()),
+        Err(error) if is_configuration_error(&error) => ActionReport::give_up(error.to_string()),
+        Err(error) => ActionReport::retry(error.to_string()),
     }
 }
 
@@ -197,14 +197,14 @@ fn template(value: &SecretRef, key: &'static str, env: &Env<'_>) -> Result<Templ
     text.trim().parse().map_err(|error| format!("{key}: {error}"))
 }
 
-fn report(response: Response<ureq::Body>) -> Report {
+fn report(response: Response<ureq::Body>) -> ActionReport {
     let status = response.status();
     let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let outcome = outcome_of_status(status.as_u16(), retry_after.as_deref(), clock::now());
     let mut answer = Vec::new();
     // The status decides: a body that breaks off or never ends changes nothing.
     let _ = response.into_body().into_reader().take(MAX_DETAIL_BYTES as u64).read_to_end(&mut answer);
-    Report { outcome, detail: format!("{status} {}", excerpt(&answer)).trim_end().to_owned() }
+    ActionReport { outcome, detail: format!("{status} {}", excerpt(&answer)).trim_end().to_owned() }
 }
 
 /// What the status of an answer means (RFC 9110, section 15). `retry_after` is the value of that header field.

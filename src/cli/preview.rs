@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::args::CheckArgs;
 use super::{Failure, table};
-use crate::action::{Action, Call, Kind};
+use crate::action::{Action, ActionKind, Call};
 use crate::clock;
 use crate::config::{Config, Source};
 use crate::event::{Event, EventId, Job};
@@ -73,7 +73,7 @@ fn verdict(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
 /// Printing takes no time that could be limited.
 fn time_limit(action: &Action) -> String {
     match action.kind {
-        Kind::Log => String::new(),
+        ActionKind::Log => String::new(),
         _ => format!("timeout {}\n", duration_text(action.timeout)),
     }
 }

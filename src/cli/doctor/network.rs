@@ -10,7 +10,7 @@ use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use super::{Context, Report};
-use crate::action::Kind;
+use crate::action::ActionKind;
 use crate::ask::{self, Response};
 use crate::listen::{Listen, LocalAddress};
 
@@ -94,9 +94,9 @@ fn try_directory(path: &Path, report: &mut Report) {
 pub(super) fn local_names(patient: &Context<'_>, report: &mut Report) {
     for action in patient.config.actions.values() {
         let url = match &action.kind {
-            Kind::Slack(slack) => &slack.url,
-            Kind::Http(http) => &http.url,
-            Kind::Log | Kind::Command(_) => continue,
+            ActionKind::Slack(slack) => &slack.url,
+            ActionKind::Http(http) => &http.url,
+            ActionKind::Log | ActionKind::Command(_) => continue,
         };
         let Ok(url) = url.resolve(patient.env) else { continue };
         let text = String::from_utf8_lossy(url.as_bytes());

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Context, Report, machine};
 use crate::action::Action;
-use crate::action::Kind;
+use crate::action::ActionKind;
 use crate::config::{Origin, Source};
 use crate::secret::SecretRef;
 
@@ -35,12 +35,12 @@ fn check_source(source: &Source, patient: &Context<'_>, report: &mut Report) {
 
 fn check_action(action: &Action, patient: &Context<'_>, report: &mut Report) {
     let references: Vec<&SecretRef> = match &action.kind {
-        Kind::Slack(slack) => vec![&slack.url],
-        Kind::Http(http) => {
+        ActionKind::Slack(slack) => vec![&slack.url],
+        ActionKind::Http(http) => {
             let headers = http.headers.iter().map(|(_, value)| value);
             headers.chain([&http.url]).chain(&http.sign).collect()
         }
-        Kind::Log | Kind::Command(_) => return,
+        ActionKind::Log | ActionKind::Command(_) => return,
     };
     let problems: Vec<String> =
         action.kind.prepare(patient.env).err().map(|error| error.to_string()).into_iter().collect();
