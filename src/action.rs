@@ -1,6 +1,6 @@
 //! What is done with an event. An action gets an event and returns a report; it never sees the store.
 //!
-//! In the configuration an action is a [`Kind`] with references to its secrets; [`Kind::prepare`] fetches them and makes a
+//! In the configuration an action is a [`ActionKind`] with references to its secrets; [`ActionKind::prepare`] fetches them and makes a
 //! [`Runner`].
 
 mod child;
@@ -10,14 +10,12 @@ mod log;
 mod pattern;
 mod slack;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::TlsError;
 use crate::event::{Event, Outcome};
 use crate::retry::Policy;
-use crate::secret::{Env, SecretError};
+use crate::secret::Env;
 use crate::stop::Stop;
 use crate::template::{Expression, Scope, TemplateError};
 
@@ -37,7 +35,7 @@ const LOG_BATCH: u32 = 32;
 #[derive(Clone, Debug)]
 pub struct Action {
     pub name: String,
-    pub kind: Kind,
+    pub kind: ActionKind,
     /// Empty where it only reports dead jobs of other actions.
     pub on: Vec<Pattern>,
     /// The condition that an event which a pattern matches must meet too.
@@ -53,7 +51,7 @@ pub struct Action {
 
 /// What an action does, as configured.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum ActionKind {
     Log,
     Slack(Slack),
     Http(Http),
@@ -65,7 +63,7 @@ pub enum Runner {
     Log,
     Slack(slack::SlackRunner),
     Http(http::HttpRunner),
-    Command(command::CommandRunner),
+    Command(Command),
 }
 
 /// One attempt: the event, and the limits of the run.
@@ -94,29 +92,10 @@ pub struct DeadJob {
 
 /// The result of one attempt.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct ActionReport {
     pub outcome: Outcome,
     /// The destination's answer or the reason, for the operator.
     pub detail: String,
-}
-
-/// How a run ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Completion {
-    Finished(Report),
-    /// The process stops and the run was cut short: it does not count as an attempt.
-    Interrupted,
-}
-
-/// Why an action cannot be prepared.
-#[derive(Debug)]
-pub enum PrepareError {
-    Secret { key: &'static str, error: SecretError },
-    NotText { key: &'static str },
-    NotUrl,
-    NotKey,
-    Template { key: &'static str, error: TemplateError },
-    Certificates(TlsError),
 }
 
 impl Action {
@@ -131,23 +110,23 @@ impl Action {
     }
 }
 
-impl Kind {
+impl ActionKind {
     pub fn as_str(&self) -> &'static str {
         match self {
-            Kind::Log => "log",
-            Kind::Slack(_) => "slack",
-            Kind::Http(_) => "http",
-            Kind::Command(_) => "command",
+            ActionKind::Log => "log",
+            ActionKind::Slack(_) => "slack",
+            ActionKind::Http(_) => "http",
+            ActionKind::Command(_) => "command",
         }
     }
 
     /// What it does, without an event and without secrets.
     pub fn summary(&self) -> Option<String> {
         match self {
-            Kind::Log => None,
-            Kind::Slack(slack) => Some(format!("POST {}", http::displayed_url(&slack.url))),
-            Kind::Http(http) => Some(format!("{} {}", http.method, http::displayed_url(&http.url))),
-            Kind::Command(command) => Some(command.summary()),
+            ActionKind::Log => None,
+            ActionKind::Slack(slack) => Some(format!("POST {}", http::displayed_url(&slack.url))),
+            ActionKind::Http(http) => Some(format!("{} {}", http.method, http::displayed_url(&http.url))),
+            ActionKind::Command(command) => Some(command.summary()),
         }
     }
 
@@ -155,38 +134,38 @@ impl Kind {
     /// between the two, all of them run again: it is more than one only where a repeat does no harm.
     pub fn batch(&self) -> u32 {
         match self {
-            Kind::Log => LOG_BATCH,
-            Kind::Slack(_) | Kind::Http(_) | Kind::Command(_) => 1,
+            ActionKind::Log => LOG_BATCH,
+            ActionKind::Slack(_) | ActionKind::Http(_) | ActionKind::Command(_) => 1,
         }
     }
 
     /// How long an attempt may take after its grace to end its child processes.
     pub fn clean_up(&self) -> Duration {
         match self {
-            Kind::Command(_) => child::CLEAN_UP,
-            Kind::Log | Kind::Slack(_) | Kind::Http(_) => Duration::ZERO,
+            ActionKind::Command(_) => child::CLEAN_UP,
+            ActionKind::Log | ActionKind::Slack(_) | ActionKind::Http(_) => Duration::ZERO,
         }
     }
 
-    /// Fetches secrets and certificates.
-    pub fn prepare(&self, env: &Env<'_>) -> Result<Arc<Runner>, PrepareError> {
+    /// Fetches secrets and certificates. `Err` has the key of the action that is wrong, and why.
+    pub fn prepare(&self, env: &Env<'_>) -> Result<Arc<Runner>, String> {
         let runner = match self {
-            Kind::Log => Runner::Log,
-            Kind::Slack(slack) => Runner::Slack(slack.prepare(env)?),
-            Kind::Http(http) => Runner::Http(http.prepare(env)?),
-            Kind::Command(command) => Runner::Command(command.prepare()),
+            ActionKind::Log => Runner::Log,
+            ActionKind::Slack(slack) => Runner::Slack(slack.prepare(env)?),
+            ActionKind::Http(http) => Runner::Http(http.prepare(env)?),
+            ActionKind::Command(command) => Runner::Command(command.clone()),
         };
         Ok(Arc::new(runner))
     }
 }
 
 impl Runner {
-    /// Makes one attempt.
-    pub fn run(&self, call: &Call<'_>) -> Completion {
+    /// Makes one attempt. `None`: the process stops and the run was cut short, which does not count as an attempt.
+    pub fn run(&self, call: &Call<'_>) -> Option<ActionReport> {
         match self {
-            Runner::Log => Completion::Finished(log::run(call.event)),
-            Runner::Slack(slack) => Completion::Finished(slack.run(call)),
-            Runner::Http(http) => Completion::Finished(http.run(call)),
+            Runner::Log => Some(log::run(call.event)),
+            Runner::Slack(slack) => Some(slack.run(call)),
+            Runner::Http(http) => Some(http.run(call)),
             Runner::Command(command) => command.run(call),
         }
     }
@@ -202,43 +181,20 @@ impl Runner {
     }
 }
 
-impl Report {
+impl ActionReport {
     /// The action's condition does not hold for the event.
-    pub fn not_applicable() -> Report {
-        Report { outcome: Outcome::Success, detail: "not for this event".to_owned() }
+    pub fn not_applicable() -> ActionReport {
+        ActionReport { outcome: Outcome::Success, detail: "not for this event".to_owned() }
     }
 
     /// A failure that may pass.
-    pub fn retry(detail: impl Into<String>) -> Report {
-        Report { outcome: Outcome::Retry { after: None }, detail: detail.into() }
+    pub fn retry(detail: impl Into<String>) -> ActionReport {
+        ActionReport { outcome: Outcome::Retry { after: None }, detail: detail.into() }
     }
 
     /// A failure that no further attempt can change.
-    pub fn give_up(detail: impl Into<String>) -> Report {
-        Report { outcome: Outcome::GiveUp, detail: detail.into() }
-    }
-}
-
-impl fmt::Display for PrepareError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PrepareError::Secret { key, error } => write!(f, "{key}: {error}"),
-            PrepareError::NotText { key } => {
-                write!(f, "{key}: the secret is not text, which a URL or a header must be")
-            }
-            PrepareError::NotUrl => write!(f, "url: the secret does not begin with http:// or https://"),
-            PrepareError::NotKey => {
-                write!(f, "sign: the text after whsec_ is not base64; copy the secret again")
-            }
-            PrepareError::Template { key, error } => write!(f, "{key}: {error}"),
-            PrepareError::Certificates(error) => write!(f, "ca_file: {error}"),
-        }
-    }
-}
-
-impl From<TlsError> for PrepareError {
-    fn from(error: TlsError) -> PrepareError {
-        PrepareError::Certificates(error)
+    pub fn give_up(detail: impl Into<String>) -> ActionReport {
+        ActionReport { outcome: Outcome::GiveUp, detail: detail.into() }
     }
 }
 

@@ -4,40 +4,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+const NO_NETWORK: &str = "not a network; write one such as \"10.0.0.0/8\" or \"2001:db8::/32\", or an address";
+
 /// A network: all addresses that share their first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     address: IpAddr,
     prefix_bits: u32,
 }
-
-#[derive(Debug, PartialEq, Eq)]
-pub enum CidrError {
-    NotANetwork,
-    /// With the number of bits of such an address.
-    TooManyBits(u32),
-    /// Bits are set beyond the prefix: the address or the prefix is wrong. With the network of that prefix.
-    BitsBeyondPrefix(Cidr),
-    /// Clients with such addresses are treated as IPv4.
-    MappedIpv4,
-}
-
-impl fmt::Display for CidrError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CidrError::NotANetwork => {
-                f.write_str("not a network; write one such as \"10.0.0.0/8\" or \"2001:db8::/32\", or an address")
-            }
-            CidrError::TooManyBits(most) => write!(f, "such an address has {most} bits; write /0 to /{most}"),
-            CidrError::BitsBeyondPrefix(meant) => {
-                write!(f, "the address has bits set beyond the prefix; write {meant}, or the address alone")
-            }
-            CidrError::MappedIpv4 => f.write_str("this is IPv4 written as IPv6; write it as IPv4"),
-        }
-    }
-}
-
-impl std::error::Error for CidrError {}
 
 impl Cidr {
     /// An IPv4 address within an IPv6 one (`::ffff:10.0.0.1`) counts as the IPv4 address.
@@ -64,25 +38,29 @@ fn network(address: IpAddr, prefix_bits: u32) -> IpAddr {
 }
 
 impl FromStr for Cidr {
-    type Err = CidrError;
+    /// What to write instead.
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Cidr, CidrError> {
+    fn from_str(text: &str) -> Result<Cidr, String> {
         let (address, prefix) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let address: IpAddr = address.parse().map_err(|_| CidrError::NotANetwork)?;
+        let address: IpAddr = address.parse().map_err(|_| NO_NETWORK)?;
         if address.to_canonical() != address {
-            return Err(CidrError::MappedIpv4);
+            return Err("this is IPv4 written as IPv6; write it as IPv4".to_owned());
         }
         let most_bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix_bits = prefix.map_or(Ok(most_bits), |digits| prefix_bits(digits, most_bits))?;
         let meant = Cidr { address: network(address, prefix_bits), prefix_bits };
-        if meant.address == address { Ok(meant) } else { Err(CidrError::BitsBeyondPrefix(meant)) }
+        if meant.address != address {
+            return Err(format!("the address has bits set beyond the prefix; write {meant}, or the address alone"));
+        }
+        Ok(meant)
     }
 }
 
-fn prefix_bits(digits: &str, most: u32) -> Result<u32, CidrError> {
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let bits = digits.parse().ok().filter(|_| is_number).ok_or(CidrError::NotANetwork)?;
-    if bits <= most { Ok(bits) } else { Err(CidrError::TooManyBits(most)) }
+fn prefix_bits(digits: &str, most: u32) -> Result<u32, String> {
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let bits = digits.parse().ok().filter(|_| is_number).ok_or(NO_NETWORK)?;
+    if bits <= most { Ok(bits) } else { Err(format!("such an address has {most} bits; write /0 to /{most}")) }
 }
 
 impl fmt::Display for Cidr {
@@ -136,14 +114,14 @@ mod tests {
         let nothing =
             ["", "/", "10.0.0.0/", "10.0.0.0/+8", "10.0.0.0/x", "10.0/8", "localhost", "fe80::1%eth0", " ::1"];
         for text in nothing {
-            assert_eq!(refused(text), CidrError::NotANetwork, "{text}");
+            assert_eq!(refused(text), NO_NETWORK, "{text}");
         }
-        assert_eq!(refused("10.0.0.0/33"), CidrError::TooManyBits(32));
-        assert_eq!(refused("::/129"), CidrError::TooManyBits(128));
-        assert_eq!(refused("::ffff:10.0.0.0/104"), CidrError::MappedIpv4);
-        assert!(refused("10.1.2.3/8").to_string().contains("write 10.0.0.0/8,"));
-        assert!(refused("2001:db8::1/64").to_string().contains("write 2001:db8::/64,"));
-        assert!(refused("1.2.3.4/0").to_string().contains("write 0.0.0.0/0,"));
+        assert_eq!(refused("10.0.0.0/33"), "such an address has 32 bits; write /0 to /32");
+        assert_eq!(refused("::/129"), "such an address has 128 bits; write /0 to /128");
+        assert_eq!(refused("::ffff:10.0.0.0/104"), "this is IPv4 written as IPv6; write it as IPv4");
+        assert!(refused("10.1.2.3/8").contains("write 10.0.0.0/8,"));
+        assert!(refused("2001:db8::1/64").contains("write 2001:db8::/64,"));
+        assert!(refused("1.2.3.4/0").contains("write 0.0.0.0/0,"));
     }
 
     #[test]

@@ -29,7 +29,8 @@ use std::process::ExitCode;
 
 use args::{Args, Command, UsageError};
 
-use crate::config::{ConfigError, SourceSecretError};
+use crate::config::ConfigError;
+use crate::secret::SecretError;
 use crate::service;
 use crate::store::{BackupError, OpenError, StorageError};
 
@@ -70,8 +71,8 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl From<SourceSecretError> for Failure {
-    fn from(error: SourceSecretError) -> Failure {
+impl From<SecretError> for Failure {
+    fn from(error: SecretError) -> Failure {
         Failure::usage(error.to_string())
     }
 }

@@ -11,7 +11,7 @@ use ureq::http::Uri;
 use ureq::tls::TlsConfig;
 
 pub use forwarding::{forwarded_fields, redacted_names};
-pub use tls::{TlsError, system_bundle};
+pub use tls::system_bundle;
 
 /// An address that refuses connections or cannot be reached answers at once or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,7 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client that trusts the certificates in `ca_file`, or else the system's.
 ///
 /// It follows no redirect, because requests carry secrets. Every status is an answer, not an error.
-pub fn agent(ca_file: Option<&Path>) -> Result<Agent, TlsError> {
+/// `Err` says why `ca_file` cannot be used.
+pub fn agent(ca_file: Option<&Path>) -> Result<Agent, String> {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)

@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-pub use self::admin::{Admin, AdminListen, AdminTokenError};
+pub use self::admin::{Admin, AdminListen};
 pub use self::file::{ConfigError, Origin, SYSTEM_CONFIG};
 use self::reader::{Reader, read_root};
 pub use self::retention::Retention;
-pub use self::source::{PATH_PREFIX, Source, SourceSecretError};
+pub use self::source::{PATH_PREFIX, Source};
 use self::values::{Parsed, duration, parsed, size, text};
 use crate::action::Action;
 use crate::cidr::Cidr;

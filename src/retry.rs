@@ -27,30 +27,18 @@ impl Default for Policy {
     }
 }
 
-/// What becomes of a job after an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    Succeeded,
-    RetryIn(Duration),
-    Dead,
-}
-
-/// Decides what follows the attempt with the number `attempt` (counted from 1). `random` lies between 0 and 1.
-pub fn next(policy: &Policy, attempt: u32, outcome: Outcome, random: f64) -> Next {
-    match outcome {
-        Outcome::Success => Next::Succeeded,
-        Outcome::GiveUp => Next::Dead,
-        Outcome::Retry { .. } if attempt >= policy.attempts => Next::Dead,
-        Outcome::Retry { after } => Next::RetryIn(delay(policy, attempt, after, random)),
-    }
-}
-
+/// How long to wait after the attempt with the number `attempt` (counted from 1); `None`: there is no further one. `random`
+/// lies between 0 and 1.
+///
 /// Full jitter: a random part of the doubled backoff, so that jobs that failed together do not retry together. The wait
 /// that the destination asks for is the minimum, up to `backoff_max`.
-fn delay(policy: &Policy, attempt: u32, after: Option<Duration>, random: f64) -> Duration {
+pub fn delay(policy: &Policy, attempt: u32, outcome: Outcome, random: f64) -> Option<Duration> {
+    let Outcome::Retry { after } = outcome else { return None };
+    if attempt >= policy.attempts {
+        return None;
+    }
     let jittered = longest_delay(policy, attempt).mul_f64(random.clamp(0.0, 1.0));
-    let asked = after.unwrap_or_default();
-    jittered.max(asked).min(policy.backoff_max)
+    Some(jittered.max(after.unwrap_or_default()).min(policy.backoff_max))
 }
 
 fn longest_delay(policy: &Policy, attempt: u32) -> Duration {
@@ -79,17 +67,17 @@ mod tests {
     #[test]
     fn success_and_give_up_are_final_at_any_attempt() {
         let policy = Policy::default();
-        assert_eq!(next(&policy, 1, Outcome::Success, 0.5), Next::Succeeded);
-        assert_eq!(next(&policy, policy.attempts, Outcome::Success, 0.5), Next::Succeeded);
-        assert_eq!(next(&policy, 1, Outcome::GiveUp, 0.5), Next::Dead);
+        assert_eq!(delay(&policy, 1, Outcome::Success, 0.5), None);
+        assert_eq!(delay(&policy, policy.attempts, Outcome::Success, 0.5), None);
+        assert_eq!(delay(&policy, 1, Outcome::GiveUp, 0.5), None);
     }
 
     #[test]
     fn a_failure_of_the_last_attempt_is_dead() {
         let policy = Policy { attempts: 3, ..thirty() };
-        assert_eq!(next(&policy, 2, RETRY, 1.0), Next::RetryIn(seconds(60)));
-        assert_eq!(next(&policy, 3, RETRY, 1.0), Next::Dead);
-        assert_eq!(next(&policy, 4, RETRY, 1.0), Next::Dead);
+        assert_eq!(delay(&policy, 2, RETRY, 1.0), Some(seconds(60)));
+        assert_eq!(delay(&policy, 3, RETRY, 1.0), None);
+        assert_eq!(delay(&policy, 4, RETRY, 1.0), None);
     }
 
     #[test]
@@ -110,22 +98,22 @@ mod tests {
     #[test]
     fn no_attempt_number_overflows() {
         for attempt in [32, 33, 64, 1000, u32::MAX - 1] {
-            assert_eq!(next(&patient(), attempt, RETRY, 1.0), Next::RetryIn(seconds(21_600)));
+            assert_eq!(delay(&patient(), attempt, RETRY, 1.0), Some(seconds(21_600)));
         }
     }
 
     #[test]
     fn the_jitter_is_full() {
-        assert_eq!(next(&patient(), 1, RETRY, 0.0), Next::RetryIn(Duration::ZERO));
-        assert_eq!(next(&patient(), 1, RETRY, 0.5), Next::RetryIn(seconds(15)));
-        assert_eq!(next(&patient(), 1, RETRY, 7.0), Next::RetryIn(seconds(30)));
+        assert_eq!(delay(&patient(), 1, RETRY, 0.0), Some(Duration::ZERO));
+        assert_eq!(delay(&patient(), 1, RETRY, 0.5), Some(seconds(15)));
+        assert_eq!(delay(&patient(), 1, RETRY, 7.0), Some(seconds(30)));
     }
 
     #[test]
     fn the_destinations_wait_is_the_minimum_up_to_backoff_max() {
-        let asked = |after, random| next(&patient(), 1, Outcome::Retry { after: Some(seconds(after)) }, random);
-        assert_eq!(asked(20, 0.1), Next::RetryIn(seconds(20)));
-        assert_eq!(asked(20, 1.0), Next::RetryIn(seconds(30)));
-        assert_eq!(asked(1_000_000, 1.0), Next::RetryIn(seconds(21_600)));
+        let asked = |after, random| delay(&patient(), 1, Outcome::Retry { after: Some(seconds(after)) }, random);
+        assert_eq!(asked(20, 0.1), Some(seconds(20)));
+        assert_eq!(asked(20, 1.0), Some(seconds(30)));
+        assert_eq!(asked(1_000_000, 1.0), Some(seconds(21_600)));
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -52,50 +52,50 @@ pub enum SecretRef {
 }
 
 impl SecretRef {
-    /// Fetches the secret. Only commands that verify or sign call this.
-    pub fn resolve(&self, env: &Env) -> Result<Secret, SecretError> {
-        match self {
+    /// Fetches the secret. Only commands that verify or sign call this. `Err` says how to fix it.
+    pub fn resolve(&self, env: &Env) -> Result<Secret, String> {
+        let secret = match self {
             SecretRef::Env(name) => read_env(name, env),
-            SecretRef::File(path) => self.read_file(path),
-            SecretRef::Credential(name) => self.read_file(&credential_path(name, env)?),
+            SecretRef::File(path) => read_file(path),
+            SecretRef::Credential(name) => credential_path(name, env).and_then(|path| read_file(&path)),
             SecretRef::Literal(secret) => Ok(secret.clone()),
-        }
-    }
-
-    fn read_file(&self, path: &Path) -> Result<Secret, SecretError> {
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|error| SecretError::Unreadable { secret: self.to_string(), path: path.to_owned(), error })?;
-        if bytes.len() as u64 > MAX_SECRET_BYTES {
-            return Err(SecretError::TooLarge { secret: self.to_string() });
-        }
-        strip_newline(&mut bytes);
-        Secret::new(bytes).ok_or_else(|| SecretError::EmptyFile { secret: self.to_string(), path: path.to_owned() })
+        };
+        secret.map_err(|reason| format!("{self}: {reason}"))
     }
 }
 
-fn read_env(name: &str, env: &Env) -> Result<Secret, SecretError> {
-    let mut value = env(name).ok_or_else(|| SecretError::Unset { name: name.to_owned() })?.into_vec();
-    strip_newline(&mut value);
-    Secret::new(value).ok_or_else(|| SecretError::SetButEmpty { name: name.to_owned() })
+fn read_env(name: &str, env: &Env) -> Result<Secret, String> {
+    let value = env(name).ok_or_else(|| format!("the variable is not set; set {name} to the secret"))?;
+    without_newline(value.into_vec()).ok_or_else(|| format!("the variable is set but empty; set {name} to the secret"))
 }
 
-fn credential_path(name: &str, env: &Env) -> Result<PathBuf, SecretError> {
-    match env(CREDENTIALS_DIRECTORY) {
-        Some(directory) => Ok(Path::new(&directory).join(name)),
-        None => Err(SecretError::NoCredentials { name: name.to_owned() }),
+fn read_file(path: &Path) -> Result<Secret, String> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot read {}: {error}; put the secret there", path.display()))?;
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
+        let limit = MAX_SECRET_BYTES / 1024;
+        return Err(format!("larger than {limit} KiB, which cannot be a secret; name another file"));
     }
+    without_newline(bytes).ok_or_else(|| format!("{} is empty; put the secret into it", path.display()))
 }
 
-/// Removes one newline, which editors and `echo` append. Only one, so that a secret that ends with a newline can be written.
-fn strip_newline(bytes: &mut Vec<u8>) {
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
+fn credential_path(name: &str, env: &Env) -> Result<PathBuf, String> {
+    let directory = env(CREDENTIALS_DIRECTORY).ok_or_else(|| {
+        format!(
+            "{CREDENTIALS_DIRECTORY} is not set; \
+             start this under systemd, in a unit with LoadCredential={name}:/path/to/secret"
+        )
+    })?;
+    Ok(Path::new(&directory).join(name))
+}
+
+/// The secret without one newline at its end, which editors and `echo` append. Only one, so that a secret that ends with a
+/// newline can be written.
+fn without_newline(bytes: Vec<u8>) -> Option<Secret> {
+    let line = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n"));
+    Secret::new(line.unwrap_or(&bytes).to_vec())
 }
 
 impl FromStr for SecretRef {
@@ -134,47 +134,19 @@ impl fmt::Display for SecretRef {
     }
 }
 
-/// Why a secret could not be fetched, and how to fix it; never the value.
+/// A secret of the config that cannot be used: why, and how to fix it; never the value.
 #[derive(Debug)]
-pub enum SecretError {
-    Unset { name: String },
-    SetButEmpty { name: String },
-    NoCredentials { name: String },
-    Unreadable { secret: String, path: PathBuf, error: io::Error },
-    TooLarge { secret: String },
-    EmptyFile { secret: String, path: PathBuf },
+pub struct SecretError {
+    /// `sources.github.secret`
+    pub key: String,
+    pub reason: String,
 }
 
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SecretError::Unset { name } => write!(f, "env:{name}: the variable is not set; set {name} to the secret"),
-            SecretError::SetButEmpty { name } => {
-                write!(f, "env:{name}: the variable is set but empty; set {name} to the secret")
-            }
-            SecretError::NoCredentials { name } => write!(
-                f,
-                "credential:{name}: {CREDENTIALS_DIRECTORY} is not set; \
-                 start this under systemd, in a unit with LoadCredential={name}:/path/to/secret"
-            ),
-            SecretError::Unreadable { secret, path, error } => {
-                write!(f, "{secret}: cannot read {}: {error}; put the secret there", path.display())
-            }
-            SecretError::TooLarge { secret } => {
-                write!(
-                    f,
-                    "{secret}: larger than {} KiB, which cannot be a secret; name another file",
-                    MAX_SECRET_BYTES / 1024
-                )
-            }
-            SecretError::EmptyFile { secret, path } => {
-                write!(f, "{secret}: {} is empty; put the secret into it", path.display())
-            }
-        }
+        write!(f, "{}: {}", self.key, self.reason)
     }
 }
-
-impl std::error::Error for SecretError {}
 
 #[cfg(test)]
 mod tests {
@@ -194,7 +166,7 @@ mod tests {
     }
 
     fn unresolved(text: &str, env: &Env) -> String {
-        secret_ref(text).resolve(env).expect_err("no secret").to_string()
+        secret_ref(text).resolve(env).expect_err("no secret")
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use crate::action::{Action, Call, Completion, DeadJob, Report, Runner};
+use crate::action::{Action, ActionReport, Call, DeadJob, Runner};
 use crate::clock::{self, Timestamp};
 use crate::digest;
 use crate::event::{Attempt, Event, Job, Outcome};
@@ -134,9 +134,9 @@ impl Worker {
     /// Makes one attempt; `None` if a stop of the process cut it short.
     fn attempt(&self, job: &Job, event: &Event) -> Option<(Attempt, Next)> {
         let (started_at, started) = (clock::now(), Instant::now());
-        let completion = catch_panic(|| self.run_action(job, event));
-        let completion = completion.unwrap_or_else(|error| Completion::Finished(Report::give_up(error.to_string())));
-        let Completion::Finished(Report { outcome, detail }) = completion else { return None };
+        let report = catch_panic(|| self.run_action(job, event));
+        let ActionReport { outcome, detail } =
+            report.unwrap_or_else(|error| Some(ActionReport::give_up(error.to_string())))?;
         let attempt = Attempt { job: job.clone(), started_at, duration: started.elapsed(), outcome, detail };
         self.count(&attempt, event);
         let next = self.next(&attempt, clock::now());
@@ -154,10 +154,11 @@ impl Worker {
         }
     }
 
-    /// Runs the action. `Err` is a fault of the configuration or the payload: the job is dead, with the reason.
-    fn run_action(&self, job: &Job, event: &Event) -> Result<Completion, TemplateError> {
+    /// Runs the action; `None` if a stop of the process cut it short. `Err` is a fault of the configuration or the payload: the
+    /// job is dead, with the reason.
+    fn run_action(&self, job: &Job, event: &Event) -> Result<Option<ActionReport>, TemplateError> {
         if job.attempts_since_queued > self.action.policy.attempts {
-            return Ok(Completion::Finished(Report::give_up(
+            return Ok(Some(ActionReport::give_up(
                 "no attempts are left: the last one did not finish, or fewer are configured now",
             )));
         }
@@ -169,7 +170,7 @@ impl Worker {
         }
         // The router has evaluated the condition, but makes a job where it could not.
         if dead_job.is_none() && !self.action.applies_to(&scope)? {
-            return Ok(Completion::Finished(Report::not_applicable()));
+            return Ok(Some(ActionReport::not_applicable()));
         }
         Ok(self.runner.run(&Call {
             event,
@@ -196,10 +197,11 @@ impl Worker {
     }
 
     fn next(&self, attempt: &Attempt, now: Timestamp) -> Next {
-        match retry::next(&self.action.policy, attempt.job.attempts_since_queued, attempt.outcome, random()) {
-            retry::Next::Succeeded => Next::Succeeded,
-            retry::Next::RetryIn(delay) => Next::Queued(now.plus(delay)),
-            retry::Next::Dead => Next::Dead { tell: self.action.on_dead.clone() },
+        let number = attempt.job.attempts_since_queued;
+        match retry::delay(&self.action.policy, number, attempt.outcome, random()) {
+            Some(delay) => Next::Queued(now.plus(delay)),
+            None if attempt.outcome == Outcome::Success => Next::Succeeded,
+            None => Next::Dead { tell: self.action.on_dead.clone() },
         }
     }
 
@@ -238,11 +240,10 @@ impl Worker {
 }
 
 /// Turns a panic into a failed attempt, so that a defect that one event triggers does not end the process.
-fn catch_panic(run: impl FnOnce() -> Result<Completion, TemplateError>) -> Result<Completion, TemplateError> {
+fn catch_panic<E>(run: impl FnOnce() -> Result<Option<ActionReport>, E>) -> Result<Option<ActionReport>, E> {
     // Sound, because a run changes nothing that outlives it.
-    let completion = catch_unwind(AssertUnwindSafe(run));
-    completion.unwrap_or_else(|panic| {
-        Ok(Completion::Finished(Report::retry(format!("a defect in hookbox: {}", panic_message(&panic)))))
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        Ok(Some(ActionReport::retry(format!("a defect in hookbox: {}", panic_message(&panic)))))
     })
 }
 
@@ -269,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_attempt_that_failed() {
-        let Ok(Completion::Finished(report)) = catch_panic(|| panic!("out of {}", "luck")) else { panic!("no report") };
+        let report = catch_panic::<()>(|| panic!("out of {}", "luck")).unwrap().unwrap();
         assert_eq!(report.outcome, Outcome::Retry { after: None });
         assert_eq!(report.detail, "a defect in hookbox: out of luck");
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use super::child::{self, Exit};
-use super::{Call, Completion, Report, excerpt};
+use super::{ActionReport, Call, excerpt};
 use crate::event::Outcome;
 use crate::template::{Template, TemplateError};
 
@@ -27,8 +27,6 @@ pub struct Command {
     pub give_up: BTreeSet<i32>,
 }
 
-pub struct CommandRunner(Command);
-
 impl Command {
     /// The program, and whether it exists.
     pub(super) fn summary(&self) -> String {
@@ -37,28 +35,20 @@ impl Command {
         format!("run {program}{note}")
     }
 
-    pub(super) fn prepare(&self) -> CommandRunner {
-        CommandRunner(self.clone())
-    }
-}
-
-impl CommandRunner {
-    pub(super) fn run(&self, call: &Call<'_>) -> Completion {
+    pub(super) fn run(&self, call: &Call<'_>) -> Option<ActionReport> {
         let arguments = match self.arguments(call) {
             Ok(arguments) => arguments,
-            Err(reason) => return Completion::Finished(Report::give_up(reason)),
+            Err(reason) => return Some(ActionReport::give_up(reason)),
         };
-        let finished =
-            child::run(self.command(&arguments, call), call.event.bytes(), call.timeout, call.stop, call.grace);
-        Completion::Finished(match finished {
-            Ok(finished) if finished.exit == Exit::Interrupted => return Completion::Interrupted,
+        let command = self.command(&arguments, call);
+        match child::run(command, call.event.bytes(), call.timeout, call.stop, call.grace) {
             Ok(finished) => self.report(&finished),
             // Every attempt has the same arguments.
             Err(error) if error.kind() == ErrorKind::ArgumentListTooLong => {
-                Report::give_up(self.cannot_run(&arguments[0], &error))
+                Some(ActionReport::give_up(self.cannot_run(&arguments[0], &error)))
             }
-            Err(error) => Report::retry(self.cannot_run(&arguments[0], &error)),
-        })
+            Err(error) => Some(ActionReport::retry(self.cannot_run(&arguments[0], &error))),
+        }
     }
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
@@ -73,16 +63,16 @@ impl CommandRunner {
     /// The program and its arguments, rendered.
     fn arguments(&self, call: &Call<'_>) -> Result<Vec<String>, String> {
         let arguments: Vec<String> =
-            self.0.run.iter().map(|template| argument(template, call)).collect::<Result<_, _>>()?;
+            self.run.iter().map(|template| argument(template, call)).collect::<Result<_, _>>()?;
         if arguments[0].is_empty() {
-            return Err(format!("the program {:?} is empty when rendered", self.0.run[0].source()));
+            return Err(format!("the program {:?} is empty when rendered", self.run[0].source()));
         }
         Ok(arguments)
     }
 
     /// The kernel has one error for a missing program and for a missing directory.
     fn cannot_run(&self, program: &str, error: &io::Error) -> String {
-        match &self.0.directory {
+        match &self.directory {
             Some(directory) if !directory.is_dir() => {
                 format!("cannot run {program} in {}: there is no such directory", directory.display())
             }
@@ -106,23 +96,24 @@ impl CommandRunner {
         if let Some(dead) = call.dead_job {
             command.env("HOOKBOX_DEAD_ACTION", text(&dead.action)).env("HOOKBOX_ERROR", text(&dead.error));
         }
-        if let Some(directory) = &self.0.directory {
+        if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
         command
     }
 
-    fn report(&self, finished: &child::Finished) -> Report {
+    fn report(&self, finished: &child::Finished) -> Option<ActionReport> {
         let (outcome, what) = match finished.exit {
+            Exit::Interrupted => return None,
             Exit::Code(0) => (Outcome::Success, "exit 0".to_owned()),
-            Exit::Code(code) if code != EX_TEMPFAIL && self.0.give_up.contains(&code) => {
+            Exit::Code(code) if code != EX_TEMPFAIL && self.give_up.contains(&code) => {
                 (Outcome::GiveUp, format!("exit {code}"))
             }
             Exit::Code(code) => (Outcome::Retry { after: None }, format!("exit {code}")),
             Exit::Signal(signal) => (Outcome::Retry { after: None }, format!("killed by signal {signal}")),
-            Exit::TimedOut | Exit::Interrupted => (Outcome::Retry { after: None }, "not done in time".to_owned()),
+            Exit::TimedOut => (Outcome::Retry { after: None }, "not done in time".to_owned()),
         };
-        Report { outcome, detail: format!("{what} {}", excerpt(&finished.output)).trim_end().to_owned() }
+        Some(ActionReport { outcome, detail: format!("{what} {}", excerpt(&finished.output)).trim_end().to_owned() })
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
 
-use super::{Call, MAX_DETAIL_BYTES, PrepareError, Report, excerpt};
+use super::{ActionReport, Call, MAX_DETAIL_BYTES, excerpt};
 use crate::client;
 use crate::clock::{self, Timestamp};
 use crate::digest::{self, Hash};
@@ -61,13 +61,13 @@ struct Rendered<'a> {
 }
 
 impl Http {
-    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<HttpRunner, PrepareError> {
+    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<HttpRunner, String> {
         let headers = self.headers.iter().map(|(name, value)| Field::of(name, value, env));
         Ok(HttpRunner {
-            agent: client::agent(self.ca_file.as_deref())?,
+            agent: agent(self.ca_file.as_deref())?,
             method: self.method.clone(),
             url: url(&self.url, env)?,
-            headers: headers.collect::<Result<_, PrepareError>>()?,
+            headers: headers.collect::<Result<_, String>>()?,
             body: self.body.clone(),
             signing_key: self.sign.as_ref().map(|secret| signing_key(secret, env)).transpose()?,
         })
@@ -75,10 +75,10 @@ impl Http {
 }
 
 impl HttpRunner {
-    pub(super) fn run(&self, call: &Call<'_>) -> Report {
+    pub(super) fn run(&self, call: &Call<'_>) -> ActionReport {
         match self.render(call) {
             Ok(Rendered { url, fields, body }) => send(&self.agent, &self.method, &url, fields, &body, call.timeout),
-            Err(error) => Report::give_up(error.to_string()),
+            Err(error) => ActionReport::give_up(error.to_string()),
         }
     }
 
@@ -131,13 +131,18 @@ impl HttpRunner {
 }
 
 impl Field {
-    fn of(name: &HeaderName, value: &SecretRef, env: &Env<'_>) -> Result<Field, PrepareError> {
+    fn of(name: &HeaderName, value: &SecretRef, env: &Env<'_>) -> Result<Field, String> {
         let template = template(value, "headers", env)?;
         // A literal that contains a part of the event is text, not a secret.
         let is_text = matches!(value, SecretRef::Literal(_)) && template.source().contains("{{");
         let is_secret = !is_text || provider::is_secret_header(name.as_str());
         Ok(Field { name: name.clone(), value: template, is_secret })
     }
+}
+
+/// A client that trusts the certificates in `ca_file`.
+pub(super) fn agent(ca_file: Option<&Path>) -> Result<Agent, String> {
+    client::agent(ca_file).map_err(|error| format!("ca_file: {error}"))
 }
 
 /// Sends one request and reports what its answer means. `timeout` bounds all of it.
@@ -148,20 +153,20 @@ pub(super) fn send(
     fields: Vec<(HeaderName, HeaderValue)>,
     body: &[u8],
     timeout: Duration,
-) -> Report {
+) -> ActionReport {
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in fields {
         request = request.header(name, value);
     }
     let request = match request.body(body) {
         Ok(request) => request,
-        Err(error) => return Report::give_up(format!("the request cannot be made: {error}")),
+        Err(error) => return ActionReport::give_up(format!("the request cannot be made: {error}")),
     };
     let timed = agent.configure_request(request).timeout_global(Some(timeout)).build();
     match agent.run(timed) {
         Ok(response) => report(response),
-        Err(error) if is_configuration_error(&error) => Report::give_up(error.to_string()),
-        Err(error) => Report::retry(error.to_string()),
+        Err(error) if is_configuration_error(&error) => ActionReport::give_up(error.to_string()),
+        Err(error) => ActionReport::retry(error.to_string()),
     }
 }
 
@@ -178,27 +183,28 @@ pub(super) fn displayed_url(url: &SecretRef) -> String {
 }
 
 /// A fetched URL as a template. A literal one was checked when the configuration was read.
-pub(super) fn url(value: &SecretRef, env: &Env<'_>) -> Result<Template, PrepareError> {
+pub(super) fn url(value: &SecretRef, env: &Env<'_>) -> Result<Template, String> {
     let url = template(value, "url", env)?;
     let is_url = url.source().starts_with("http://") || url.source().starts_with("https://");
-    if is_url { Ok(url) } else { Err(PrepareError::NotUrl) }
+    if is_url { Ok(url) } else { Err("url: the secret does not begin with http:// or https://".to_owned()) }
 }
 
 /// A fetched secret as a template; a literal one was checked when the configuration was read.
-fn template(value: &SecretRef, key: &'static str, env: &Env<'_>) -> Result<Template, PrepareError> {
-    let secret = value.resolve(env).map_err(|error| PrepareError::Secret { key, error })?;
-    let text = std::str::from_utf8(secret.as_bytes()).map_err(|_| PrepareError::NotText { key })?;
-    text.trim().parse().map_err(|error| PrepareError::Template { key, error })
+fn template(value: &SecretRef, key: &'static str, env: &Env<'_>) -> Result<Template, String> {
+    let secret = value.resolve(env).map_err(|error| format!("{key}: {error}"))?;
+    let text = std::str::from_utf8(secret.as_bytes())
+        .map_err(|_| format!("{key}: the secret is not text, which a URL or a header must be"))?;
+    text.trim().parse().map_err(|error| format!("{key}: {error}"))
 }
 
-fn report(response: Response<ureq::Body>) -> Report {
+fn report(response: Response<ureq::Body>) -> ActionReport {
     let status = response.status();
     let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let outcome = outcome_of_status(status.as_u16(), retry_after.as_deref(), clock::now());
     let mut answer = Vec::new();
     // The status decides: a body that breaks off or never ends changes nothing.
     let _ = response.into_body().into_reader().take(MAX_DETAIL_BYTES as u64).read_to_end(&mut answer);
-    Report { outcome, detail: format!("{status} {}", excerpt(&answer)).trim_end().to_owned() }
+    ActionReport { outcome, detail: format!("{status} {}", excerpt(&answer)).trim_end().to_owned() }
 }
 
 /// What the status of an answer means (RFC 9110, section 15). `retry_after` is the value of that header field.
@@ -245,15 +251,11 @@ fn put(fields: &mut Vec<(HeaderName, HeaderValue)>, name: HeaderName, value: Hea
 }
 
 /// The key in a secret for signing: its text, or what the base64 after the scheme's prefix encodes.
-fn signing_key(value: &SecretRef, env: &Env<'_>) -> Result<Secret, PrepareError> {
-    let secret = value.resolve(env).map_err(|error| PrepareError::Secret { key: "sign", error })?;
-    match secret.as_bytes().strip_prefix(KEY_PREFIX.as_bytes()) {
-        None => Ok(secret),
-        Some(text) => {
-            let key = std::str::from_utf8(text).ok().and_then(digest::unbase64_key);
-            key.and_then(Secret::new).ok_or(PrepareError::NotKey)
-        }
-    }
+fn signing_key(value: &SecretRef, env: &Env<'_>) -> Result<Secret, String> {
+    let secret = value.resolve(env).map_err(|error| format!("sign: {error}"))?;
+    let Some(text) = secret.as_bytes().strip_prefix(KEY_PREFIX.as_bytes()) else { return Ok(secret) };
+    let key = std::str::from_utf8(text).ok().and_then(digest::unbase64_key).and_then(Secret::new);
+    key.ok_or_else(|| "sign: the text after whsec_ is not base64; copy the secret again".to_owned())
 }
 
 /// The header fields with which a receiver verifies our request.

@@ -5,18 +5,18 @@ use std::io::{self, Write};
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::Report;
+use super::ActionReport;
 use crate::event::{Event, Outcome};
 use crate::json;
 
-pub(super) fn run(event: &Event) -> Report {
+pub(super) fn run(event: &Event) -> ActionReport {
     let keys = match top_level_keys(&json::replace_lone_surrogates(&event.payload_json)) {
         Ok(keys) => keys,
-        Err(error) => return Report::give_up(format!("the payload is not JSON: {error}")),
+        Err(error) => return ActionReport::give_up(format!("the payload is not JSON: {error}")),
     };
     match io::stdout().lock().write_all(lines(event, &keys).as_bytes()) {
-        Ok(()) => Report { outcome: Outcome::Success, detail: String::new() },
-        Err(error) => Report::retry(format!("cannot write to stdout: {error}")),
+        Ok(()) => ActionReport { outcome: Outcome::Success, detail: String::new() },
+        Err(error) => ActionReport::retry(format!("cannot write to stdout: {error}")),
     }
 }
 

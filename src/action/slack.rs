@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Method};
 
-use super::{Call, PrepareError, Report, http};
+use super::{ActionReport, Call, http};
 use crate::client;
 use crate::provider;
 use crate::secret::{Env, SecretRef};
@@ -44,9 +44,9 @@ enum MessageError {
 }
 
 impl Slack {
-    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<SlackRunner, PrepareError> {
+    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<SlackRunner, String> {
         Ok(SlackRunner {
-            agent: client::agent(self.ca_file.as_deref())?,
+            agent: http::agent(self.ca_file.as_deref())?,
             url: http::url(&self.url, env)?,
             text: self.text.clone(),
             blocks: self.blocks.clone(),
@@ -55,10 +55,10 @@ impl Slack {
 }
 
 impl SlackRunner {
-    pub(super) fn run(&self, call: &Call<'_>) -> Report {
+    pub(super) fn run(&self, call: &Call<'_>) -> ActionReport {
         let (url, message) = match self.render(call) {
             Ok(rendered) => rendered,
-            Err(error) => return Report::give_up(error.to_string()),
+            Err(error) => return ActionReport::give_up(error.to_string()),
         };
         let json = (HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
         http::send(&self.agent, &Method::POST, &url, vec![json], message.to_string().as_bytes(), call.timeout)

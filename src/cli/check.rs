@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::args::CheckArgs;
 use super::{Failure, preview};
 use crate::action::Action;
-use crate::action::Kind;
+use crate::action::ActionKind;
 use crate::cidr::Cidr;
 use crate::config::{Config, Origin, Retention, Source};
 use crate::listen::Listen;
@@ -130,7 +130,7 @@ impl Output {
         let policy = &action.policy;
         let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
         self.line("", &format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
-        if !matches!(action.kind, Kind::Log) {
+        if !matches!(action.kind, ActionKind::Log) {
             self.line("", &format!("timeout {}, concurrency {}", duration_text(action.timeout), action.concurrency));
         }
         if let Some(notified) = &action.on_dead {

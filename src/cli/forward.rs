@@ -26,7 +26,7 @@ pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) 
         request = request.header(name, value);
     }
     let request = request.body(event.bytes()).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
-    let agent = client::agent(None).map_err(|error| Failure::failed(error.to_string()))?;
+    let agent = client::agent(None).map_err(Failure::failed)?;
     let request = agent.configure_request(request).timeout_global(Some(TIMEOUT)).build();
     let response = agent.run(request).map_err(|error| Failure::failed(format!("{url}: {error}")))?;
     let status = response.status();

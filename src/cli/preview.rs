@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use super::args::CheckArgs;
 use super::{Failure, table};
-use crate::action::Action;
-use crate::action::{Call, Kind};
+use crate::action::{Action, ActionKind, Call};
 use crate::clock;
 use crate::config::{Config, Source};
 use crate::event::{Event, EventId, Job};
@@ -74,7 +73,7 @@ fn outcome(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
 /// A `log` action has no timeout.
 fn time_limit(action: &Action) -> String {
     match action.kind {
-        Kind::Log => String::new(),
+        ActionKind::Log => String::new(),
         _ => format!("timeout {}\n", duration_text(action.timeout)),
     }
 }

@@ -1,8 +1,6 @@
 //! Which certificates the client trusts.
 
-use std::fmt;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -23,16 +21,9 @@ const BUNDLE_VARIABLE: &str = "SSL_CERT_FILE";
 static SYSTEM: LazyLock<RootCerts> =
     LazyLock::new(|| bundles().find_map(|path| read(&path).ok()).unwrap_or(RootCerts::WebPki));
 
-/// Why a `ca_file` cannot be used.
-#[derive(Debug)]
-pub enum TlsError {
-    Unreadable(PathBuf, io::Error),
-    Empty(PathBuf),
-}
-
 /// The certificates in `ca_file`; without one the system's, which the operator updates; where the system has none, the
-/// built-in ones.
-pub fn roots(ca_file: Option<&Path>) -> Result<RootCerts, TlsError> {
+/// built-in ones. `Err` says why the file cannot be used.
+pub fn roots(ca_file: Option<&Path>) -> Result<RootCerts, String> {
     ca_file.map_or_else(|| Ok(SYSTEM.clone()), read)
 }
 
@@ -47,8 +38,8 @@ fn bundles() -> impl Iterator<Item = PathBuf> {
     named.into_iter().chain(SYSTEM_BUNDLES.iter().map(PathBuf::from))
 }
 
-fn read(path: &Path) -> Result<RootCerts, TlsError> {
-    let pem = fs::read(path).map_err(|error| TlsError::Unreadable(path.to_owned(), error))?;
+fn read(path: &Path) -> Result<RootCerts, String> {
+    let pem = fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -56,16 +47,7 @@ fn read(path: &Path) -> Result<RootCerts, TlsError> {
         })
         .collect();
     if certificates.is_empty() {
-        return Err(TlsError::Empty(path.to_owned()));
+        return Err(format!("there is no certificate in {}: it must be a PEM file", path.display()));
     }
     Ok(RootCerts::Specific(Arc::new(certificates)))
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TlsError::Unreadable(path, error) => write!(f, "cannot read {}: {error}", path.display()),
-            TlsError::Empty(path) => write!(f, "there is no certificate in {}: it must be a PEM file", path.display()),
-        }
-    }
 }

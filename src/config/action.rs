@@ -13,7 +13,7 @@ use ureq::http::{HeaderName, Method};
 
 use super::reader::Reader;
 use super::values::{Parsed, count, duration, expected, owned_text, parsed, text};
-use crate::action::{Action, Command, Http, Kind, Pattern, Slack};
+use crate::action::{Action, ActionKind, Command, Http, Pattern, Slack};
 use crate::retry::Policy;
 use crate::secret::SecretRef;
 use crate::suggest::hint;
@@ -74,7 +74,7 @@ pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Action>> {
 pub(super) fn built_in() -> BTreeMap<String, Action> {
     let action = Action {
         name: BUILT_IN.to_owned(),
-        kind: Kind::Log,
+        kind: ActionKind::Log,
         on: vec![Pattern::everything()],
         when: None,
         policy: Policy::default(),
@@ -97,13 +97,13 @@ fn read(name: &str, keys: &mut Reader) -> Option<Action> {
         return None;
     };
     let (kind, mut timeout) = match kind {
-        "slack" => (read_slack(keys).map(Kind::Slack), DEFAULT_HTTP_TIMEOUT),
-        "http" => (read_http(keys).map(Kind::Http), DEFAULT_HTTP_TIMEOUT),
-        "command" => (read_command(keys).map(Kind::Command), DEFAULT_COMMAND_TIMEOUT),
-        _ => (Some(Kind::Log), DEFAULT_COMMAND_TIMEOUT),
+        "slack" => (read_slack(keys).map(ActionKind::Slack), DEFAULT_HTTP_TIMEOUT),
+        "http" => (read_http(keys).map(ActionKind::Http), DEFAULT_HTTP_TIMEOUT),
+        "command" => (read_command(keys).map(ActionKind::Command), DEFAULT_COMMAND_TIMEOUT),
+        _ => (Some(ActionKind::Log), DEFAULT_COMMAND_TIMEOUT),
     };
     let mut concurrency = 1;
-    if !matches!(kind, Some(Kind::Log)) {
+    if !matches!(kind, Some(ActionKind::Log)) {
         timeout = keys.get("timeout", |v| duration(v, &TIMEOUT)).unwrap_or(timeout);
         concurrency = keys.get("concurrency", |v| count(v, &CONCURRENCY)).unwrap_or(concurrency);
     }

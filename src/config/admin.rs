@@ -1,6 +1,5 @@
 //! `[admin]`: the private listener, and who can use it.
 
-use std::fmt;
 use std::str::FromStr;
 
 use toml::Value;
@@ -34,22 +33,11 @@ pub enum AdminListen {
     At(Listen),
 }
 
-/// Why the token cannot be fetched.
-#[derive(Debug)]
-pub struct AdminTokenError(SecretError);
-
-impl fmt::Display for AdminTokenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "admin.token: {}", self.0)
-    }
-}
-
-impl std::error::Error for AdminTokenError {}
-
 impl Admin {
     /// The token, if one is configured.
-    pub fn fetch_token(&self, env: &Env<'_>) -> Result<Option<Secret>, AdminTokenError> {
-        self.token.as_ref().map(|reference| reference.resolve(env)).transpose().map_err(AdminTokenError)
+    pub fn fetch_token(&self, env: &Env<'_>) -> Result<Option<Secret>, SecretError> {
+        let token = self.token.as_ref().map(|reference| reference.resolve(env)).transpose();
+        token.map_err(|reason| SecretError { key: "admin.token".to_owned(), reason })
     }
 }
 

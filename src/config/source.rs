@@ -1,7 +1,6 @@
 //! `[sources.NAME]`: who sends, how deliveries are verified, and where their ids and event types are.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::values::{Parsed, count, duration, expected, owned_text, parsed, text}
 use crate::cidr::Cidr;
 use crate::provider::handshake::HandshakeConfig;
 use crate::provider::{self, Format, Keyword, Preset, Scheme, Variable, Verification, Verifier};
-use crate::secret::{Env, Secret, SecretRef};
+use crate::secret::{Env, Secret, SecretError, SecretRef};
 
 /// The clocks of two machines differ by up to a second. A century allows replaying recorded deliveries.
 const TOLERANCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -65,20 +64,19 @@ impl Source {
     }
 
     /// Fetches one of its secrets, and decodes it as its provider writes it.
-    pub fn key(&self, reference: &SecretRef, env: &Env<'_>) -> Result<Secret, SourceSecretError> {
-        let secret = reference.resolve(env).map_err(|error| self.secret_error("secret", error.to_string()))?;
-        let key = self.verifier.scheme.key(&secret);
-        key.map_err(|why| self.secret_error("secret", format!("{reference}: {why}")))
+    pub fn key(&self, reference: &SecretRef, env: &Env<'_>) -> Result<Secret, SecretError> {
+        let decode = |secret| self.verifier.scheme.key(&secret).map_err(|why| format!("{reference}: {why}"));
+        reference.resolve(env).and_then(decode).map_err(|reason| self.secret_error("secret", reason))
     }
 
     /// Fetches its `verify_token`, if it has one.
-    pub fn fetch_verify_token(&self, env: &Env<'_>) -> Result<Option<Secret>, SourceSecretError> {
+    pub fn fetch_verify_token(&self, env: &Env<'_>) -> Result<Option<Secret>, SecretError> {
         let token = self.verify_token.as_ref().map(|reference| reference.resolve(env)).transpose();
-        token.map_err(|error| self.secret_error("verify_token", error.to_string()))
+        token.map_err(|reason| self.secret_error("verify_token", reason))
     }
 
-    fn secret_error(&self, key: &str, reason: String) -> SourceSecretError {
-        SourceSecretError { key: format!("sources.{}.{key}", self.name), reason }
+    fn secret_error(&self, key: &str, reason: String) -> SecretError {
+        SecretError { key: format!("sources.{}.{key}", self.name), reason }
     }
 
     /// Whether it accepts deliveries from an address; `is_in` says whether that is in any of the networks.
@@ -100,22 +98,6 @@ impl Source {
         HandshakeConfig { verify_token, allowed_origins: self.allowed_origins.clone() }
     }
 }
-
-/// A secret of a source that cannot be fetched or decoded. Never shows the secret.
-#[derive(Debug)]
-pub struct SourceSecretError {
-    /// The config's key: `sources.NAME.secret`
-    key: String,
-    pub reason: String,
-}
-
-impl fmt::Display for SourceSecretError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.reason)
-    }
-}
-
-impl std::error::Error for SourceSecretError {}
 
 /// `None` where there is no `[sources]`.
 ///

@@ -4,7 +4,7 @@ use super::action::{ATTEMPTS, BACKOFF};
 use super::reader::Problem;
 use super::source::BUILT_IN_SECRET;
 use super::*;
-use crate::action::{Kind, Pattern};
+use crate::action::{ActionKind, Pattern};
 use crate::provider::Verification;
 use crate::retry::Policy;
 use crate::secret::SecretRef;
@@ -59,7 +59,7 @@ fn an_empty_config_has_the_defaults() {
     assert_eq!(config.disk_reserve_bytes, 64 * 1024 * 1024);
     assert_eq!(config.sources["github"].verifier.preset.name, "github");
     let log = &config.actions["log"];
-    assert!(matches!(log.kind, Kind::Log));
+    assert!(matches!(log.kind, ActionKind::Log));
     assert_eq!((&log.on, log.policy), (&vec![Pattern::everything()], Policy::default()));
     assert_eq!((config.sources.len(), config.actions.len()), (1, 1));
 }

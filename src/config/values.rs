@@ -32,7 +32,7 @@ pub fn table(value: &Value) -> Parsed<Table> {
 pub fn size(value: &Value, bounds: &RangeInclusive<u64>) -> Parsed<u64> {
     let bytes = match value {
         Value::Integer(bytes) => u64::try_from(*bytes).map_err(|_| "a size is not negative".to_owned())?,
-        Value::String(text) => parse_size(text).map_err(|error| error.to_string())?,
+        Value::String(text) => parse_size(text)?,
         other => return Err(expected("a size such as \"25MiB\"", other)),
     };
     within(bytes, bounds, |bytes| size_text(*bytes))
@@ -42,8 +42,7 @@ pub fn duration(value: &Value, bounds: &RangeInclusive<Duration>) -> Parsed<Dura
     let Value::String(text) = value else {
         return Err(expected("a duration with its unit, such as \"30s\"", value));
     };
-    let duration = parse_duration(text).map_err(|error| error.to_string())?;
-    within(duration, bounds, |duration| duration_text(*duration))
+    within(parse_duration(text)?, bounds, |duration| duration_text(*duration))
 }
 
 pub fn count(value: &Value, bounds: &RangeInclusive<u32>) -> Parsed<u32> {

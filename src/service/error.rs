@@ -2,11 +2,10 @@
 
 use std::{fmt, io};
 
-use crate::action::PrepareError;
-use crate::config::{AdminTokenError, SourceSecretError};
 use crate::gate::GateError;
 use crate::gate::upstream::socket::UpstreamError;
 use crate::listen::ListenError;
+use crate::secret::SecretError;
 use crate::store::{OpenError, StorageError};
 use crate::systemd::PassedError;
 
@@ -15,12 +14,11 @@ pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why the service cannot start, or cannot go on. Written for the operator.
 #[derive(Debug)]
 pub enum Error {
-    SourceSecret(SourceSecretError),
+    Secret(SecretError),
     Action {
         name: String,
-        error: PrepareError,
+        error: String,
     },
-    AdminToken(AdminTokenError),
     /// The private listener, at this address, can be reached from other machines and asks for no token.
     AdminExposed(String),
     Passed(PassedError),
@@ -41,8 +39,7 @@ impl Error {
     /// True if it cannot work without a change of config, environment or database; otherwise it did not work this time.
     pub fn needs_a_person(&self) -> bool {
         match self {
-            Error::SourceSecret(_) | Error::Action { .. } | Error::Passed(_) => true,
-            Error::AdminToken(_) | Error::AdminExposed(_) => true,
+            Error::Secret(_) | Error::Action { .. } | Error::AdminExposed(_) | Error::Passed(_) => true,
             Error::Store(error) => error.needs_a_person(),
             _ => false,
         }
@@ -52,9 +49,8 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::SourceSecret(error) => error.fmt(f),
+            Error::Secret(error) => error.fmt(f),
             Error::Action { name, error } => write!(f, "actions.{name}.{error}"),
-            Error::AdminToken(error) => error.fmt(f),
             Error::AdminExposed(address) => write!(
                 f,
                 "{address} can be reached from other machines, and anyone who reaches it sees every payload: write \

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::error::Result;
 use super::secrets::Runners;
 use super::thread::{Message, Thread, lower_priority, report_end};
-use crate::action::{Action, Kind};
+use crate::action::{Action, ActionKind};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::stop::{Stop, Waker};
@@ -163,7 +163,7 @@ impl PendingWorker {
 /// The thread of a worker.
 fn run(worker: Worker, predecessors: Receiver<Vec<WorkerHandle>>) {
     // A command would inherit the priority, for good.
-    if !matches!(worker.action.kind, Kind::Command(_)) {
+    if !matches!(worker.action.kind, ActionKind::Command(_)) {
         lower_priority();
     }
     let Ok(predecessors) = predecessors.recv() else {

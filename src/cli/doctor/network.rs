@@ -10,7 +10,7 @@ use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use super::{Context, Findings};
-use crate::action::Kind;
+use crate::action::ActionKind;
 use crate::ask::{self, Response};
 use crate::listen::{Listen, LocalAddress};
 
@@ -95,9 +95,9 @@ fn check_directory(path: &Path, findings: &mut Findings) {
 pub(super) fn check_local_names(context: &Context<'_>, findings: &mut Findings) {
     for action in context.config.actions.values() {
         let url = match &action.kind {
-            Kind::Slack(slack) => &slack.url,
-            Kind::Http(http) => &http.url,
-            Kind::Log | Kind::Command(_) => continue,
+            ActionKind::Slack(slack) => &slack.url,
+            ActionKind::Http(http) => &http.url,
+            ActionKind::Log | ActionKind::Command(_) => continue,
         };
         let Ok(url) = url.resolve(context.env) else { continue };
         let text = String::from_utf8_lossy(url.as_bytes());

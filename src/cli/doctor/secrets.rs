@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Context, Findings, machine};
 use crate::action::Action;
-use crate::action::Kind;
+use crate::action::ActionKind;
 use crate::config::{Origin, Source};
 use crate::secret::SecretRef;
 
@@ -35,12 +35,12 @@ fn check_source(source: &Source, context: &Context<'_>, findings: &mut Findings)
 
 fn check_action(action: &Action, context: &Context<'_>, findings: &mut Findings) {
     let references: Vec<&SecretRef> = match &action.kind {
-        Kind::Slack(slack) => vec![&slack.url],
-        Kind::Http(http) => {
+        ActionKind::Slack(slack) => vec![&slack.url],
+        ActionKind::Http(http) => {
             let headers = http.headers.iter().map(|(_, value)| value);
             headers.chain([&http.url]).chain(&http.sign).collect()
         }
-        Kind::Log | Kind::Command(_) => return,
+        ActionKind::Log | ActionKind::Command(_) => return,
     };
     let problems: Vec<String> =
         action.kind.prepare(context.env).err().map(|error| error.to_string()).into_iter().collect();
