@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-pub use self::admin::{Admin, AdminListen, AdminTokenError};
+pub use self::admin::{Admin, AdminListen};
 pub use self::file::{ConfigError, Origin, SYSTEM_CONFIG};
 use self::reader::{Reader, read_root};
 pub use self::retention::Retention;
