@@ -1,30 +1,40 @@
 //! The private listener: the page, the JSON API behind it, metrics.
 //!
-//! It stands behind a gate and a tiny_http of its own, with small limits, and one thread answers. Whatever is done to it, the
-//! way of a delivery is another one: nothing here is waited for by the receiver, and if it ends, deliveries go on.
+//! It stands behind a gate and a tiny_http of its own, with small limits, and one thread answers. The receiver waits for
+//! nothing here, and if this ends, deliveries go on.
 
 pub mod access;
 mod answer;
 mod api;
-mod assets;
-mod health;
 mod config_view;
 mod prometheus;
 
 use crate::current::Current;
-use crate::http::{FORWARDING_HEADERS, Inbound, Server};
+use crate::http::{Inbound, Server};
 use crate::stop::Stop;
-use access::{Access, CSRF_HEADER, Credentials, Denial};
+use access::{Access, Credentials};
 use answer::Answer;
 pub use api::Api;
-pub use config_view::ConfigView;
-pub use health::HealthProbe;
 pub use prometheus::GateMetrics;
 
 /// Requests here have no body worth the name.
 pub const MAX_BODY_BYTES: u64 = 4 * 1024;
 
-/// The thread's all.
+/// The files of the page.
+const ASSETS: [Asset; 4] = [
+    Asset { path: "/", content_type: "text/html; charset=utf-8", text: include_str!("admin/page.html") },
+    Asset { path: "/page.css", content_type: "text/css; charset=utf-8", text: include_str!("admin/page.css") },
+    Asset { path: "/page.js", content_type: "text/javascript; charset=utf-8", text: include_str!("admin/page.js") },
+    Asset { path: "/icon.svg", content_type: "image/svg+xml", text: include_str!("admin/icon.svg") },
+];
+
+struct Asset {
+    path: &'static str,
+    content_type: &'static str,
+    text: &'static str,
+}
+
+/// The state of the thread.
 pub struct Admin {
     pub server: Server,
     pub access: Current<Access>,
@@ -39,34 +49,36 @@ impl Admin {
             let Some(mut responder) = self.server.recv() else { return };
             let answer = match responder.is_probe() {
                 true => Answer::line(200, "here"),
-                false => self.answer(&responder.read()),
+                false => self.answer(&responder.read()).unwrap_or_else(|refusal| refusal),
             };
             answer.send(responder);
         }
     }
 
-    fn answer(&mut self, request: &Inbound) -> Answer {
+    /// `Err` is an answer too.
+    fn answer(&mut self, request: &Inbound) -> Result<Answer, Answer> {
         let access = self.access.get();
-        let credentials = credentials(request);
-        if let Err(denial) = access.check_host(&credentials) {
-            return Answer::denied(denial);
-        }
+        let credentials = Credentials::of(request);
+        access.check_host(&credentials)?;
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-        let Some(wish) = Route::of(path) else { return Answer::not_found() };
-        if !wish.methods().split(", ").any(|allowed| allowed == request.method) {
-            return Answer::wrong_method(wish.methods());
+        let route = Route::of(path).ok_or_else(Answer::not_found)?;
+        if !route.methods().split(", ").any(|allowed| allowed == request.method) {
+            return Err(Answer::wrong_method(route.methods()));
         }
-        if let Err(denial) = authorize(&access, &wish, &credentials) {
-            return Answer::denied(denial);
+        if !route.is_open() {
+            access.authorize_read(&credentials)?;
         }
-        let has = request.headers.get("If-None-Match");
-        match wish {
-            Route::Asset(asset) => asset.answer(),
-            Route::Health => self.api.health(),
+        if route.is_change() {
+            access.authorize_write(&credentials)?;
+        }
+        let known_tag = request.headers.get("If-None-Match");
+        match route {
+            Route::Asset(asset) => Ok(Answer::new(200, asset.content_type, asset.text)),
+            Route::Health => Ok(self.api.health()),
             Route::Metrics => self.api.metrics(),
-            Route::Events => self.api.events(query, has),
-            Route::Event(id) => self.api.event(id, has),
-            Route::Stats => self.api.stats(has),
+            Route::Events => self.api.events(query, known_tag),
+            Route::Event(id) => self.api.event(id, known_tag),
+            Route::Stats => self.api.stats(known_tag),
             Route::Replay(id) => self.api.replay(id, query),
             Route::Cancel(id) => self.api.cancel(id, query),
             Route::Pause(action) => self.api.pause(action),
@@ -77,7 +89,7 @@ impl Admin {
 
 /// What a path stands for.
 enum Route<'a> {
-    Asset(&'static assets::Asset),
+    Asset(&'static Asset),
     Health,
     Metrics,
     Events,
@@ -102,7 +114,7 @@ impl Route<'_> {
             ["api", "events", id, "cancel"] => Some(Route::Cancel(id.parse().ok()?)),
             ["api", "actions", name, "pause"] => Some(Route::Pause(name)),
             ["api", "actions", name, "resume"] => Some(Route::Resume(name)),
-            _ => assets::find(path).map(Route::Asset),
+            _ => ASSETS.iter().find(|asset| asset.path == path).map(Route::Asset),
         }
     }
 
@@ -110,29 +122,12 @@ impl Route<'_> {
         matches!(self, Route::Replay(_) | Route::Cancel(_) | Route::Pause(_) | Route::Resume(_))
     }
 
-    /// The page asks for the token, so that it must come without; whether all is well, the public listener tells anybody.
+    /// True if no token is needed: the page itself asks for it, and the public listener shows its health to anyone.
     fn is_open(&self) -> bool {
         matches!(self, Route::Asset(_) | Route::Health)
     }
 
     fn methods(&self) -> &'static str {
         if self.is_change() { "POST" } else { "GET, HEAD" }
-    }
-}
-
-fn authorize(access: &Access, wish: &Route<'_>, credentials: &Credentials<'_>) -> Result<(), Denial> {
-    if !wish.is_open() {
-        access.authorize_read(credentials)?;
-    }
-    if wish.is_change() { access.authorize_write(credentials) } else { Ok(()) }
-}
-
-fn credentials(request: &Inbound) -> Credentials<'_> {
-    let headers = &request.headers;
-    Credentials {
-        host: headers.get("Host"),
-        authorization: headers.get("Authorization"),
-        csrf: headers.get(CSRF_HEADER.0),
-        is_forwarded: FORWARDING_HEADERS.iter().any(|name| headers.has(name)),
     }
 }

@@ -18,7 +18,7 @@ use std::sync::mpsc::{self, Receiver as Inbox, Sender};
 use log::{error, info, warn};
 use sd_notify::NotifyState;
 
-use crate::admin::{Api, ConfigView, GateMetrics, HealthProbe};
+use crate::admin::{Api, GateMetrics};
 use crate::clock;
 use crate::config::Config;
 use crate::current::Current;
@@ -36,9 +36,8 @@ use crate::systemd;
 use admin::AdminHandle;
 pub use error::Error;
 use error::Result;
-use housekeeping::{Policy, start_housekeeper};
 use secrets::Secrets;
-use thread::{Message, Thread, lower_priority, report_end};
+use thread::{Message, Thread, in_background, report_end};
 use workers::WorkerPool;
 
 /// Serves until SIGTERM or SIGINT. `read_config` reads the configuration again, for SIGHUP.
@@ -69,30 +68,33 @@ impl Service {
     fn start(config: Config, env: &Env<'_>, messages: Sender<Message>) -> Result<Service> {
         let metrics = Arc::new(Metrics::default());
         let secrets = Secrets::fetch(&config, env, &metrics)?;
-        let passed = PassedListeners::take(env)?;
+        // They win over the config, because they are what senders connect to.
+        let passed = systemd::passed_sockets(env).map_err(Error::refused)?;
+        let passed_listener = passed.public.map(listen::adopt).transpose()?;
+        let passed_admin_listener = passed.admin.map(listen::adopt).transpose()?;
         signals::watch(messages.clone())?;
         // Before anything opens files: its error names the limit that is too low.
         let limits = Limits::of_this_process(worker_count(&config))?;
         let database = Database::open(&config.database)?;
-        let listener = passed.public.map_or_else(|| listen::bind(&config.listen), Ok)?;
+        let listener = passed_listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let local_address = listener.local_address();
-        let admin_listener = admin::listener(&config, passed.admin, secrets.admin_token.is_some())?;
+        let admin_listener = admin::listener(&config, passed_admin_listener, secrets.admin_token.is_some())?;
         let upstream = upstream("", &config.database)?;
-        let shared = Shared::new(config, secrets.endpoints, database, metrics, messages);
+        let shared = Shared::new(&config, secrets.endpoints, database, metrics, messages);
 
         let receiver = shared.start_receiver(&upstream)?;
         let gate = shared.start_gate(limits, listener, &upstream)?;
         let watchdog = watchdog::start(local_address.clone(), gate.liveness(), &shared.database, &shared.messages)?;
         let api = shared.api(local_address)?;
-        let admin = admin_listener.and_then(|it| admin::start(&shared.config, it, secrets.admin_token, api));
-        let housekeeper = start_housekeeper(&shared.database, shared.policy.clone(), &shared.messages)?;
+        let admin = admin_listener.and_then(|it| admin::start(it, secrets.admin_token, api, &shared.messages));
+        let housekeeper = housekeeping::start(&shared.database, shared.config.clone(), &shared.messages)?;
         // Jobs begin last, because their commands would outlive a start that fails.
         let mut workers = WorkerPool::new(Arc::clone(&shared.metrics), shared.messages.clone());
-        workers.reconfigure(&shared.config, &secrets.runners, &shared.database)?;
-        shared.routing.replace(routing(&shared.config, workers.wakers()));
+        workers.reconfigure(&config, &secrets.runners, &shared.database)?;
+        shared.routing.replace(routing(&config, workers.wakers()));
         let router = shared.start_router()?;
 
-        log_startup(&shared.config, gate.address());
+        log_startup(&config, gate.address());
         systemd::notify(&[NotifyState::Ready]);
         Ok(Service { shared, _upstream: upstream, receiver, gate, watchdog, admin, housekeeper, workers, router })
     }
@@ -112,7 +114,13 @@ impl Service {
                     systemd::notify(&[NotifyState::Ready]);
                 }
                 Ok(Message::Stop) | Err(_) => return Ok(()),
-                Ok(Message::Ended(name)) => return Err(Error::Ended(name)),
+                Ok(Message::Ended(name)) if name == admin::THREAD => {
+                    error!("the page and the metrics have ended; deliveries go on. A restart brings them back");
+                }
+                Ok(Message::Ended(name)) => {
+                    let text = format!("the thread {name} has ended; the service manager should restart me");
+                    return Err(Error::failed(text));
+                }
             }
         }
     }
@@ -128,7 +136,8 @@ impl Service {
     /// Takes over everything that can change while serving. If this fails, nothing has changed.
     fn reconfigure(&mut self, config: Config, env: &Env<'_>) -> Result<()> {
         let secrets = Secrets::fetch(&config, env, &self.shared.metrics)?;
-        if config.listen != self.shared.config.listen || config.database != self.shared.config.database {
+        let current = self.shared.config.get();
+        if config.listen != current.listen || config.database != current.database {
             warn!("listen and database change only at a restart");
         }
         if let Some(admin) = &self.admin {
@@ -140,6 +149,7 @@ impl Service {
         if let Some(admin) = &self.admin {
             admin.reconfigure(&config, secrets.admin_token);
         }
+        let config = Config { listen: current.listen.clone(), database: current.database.clone(), ..config };
         self.shared.replace(config, secrets.endpoints, self.workers.wakers());
         self.router.wake();
         self.housekeeper.wake();
@@ -151,18 +161,17 @@ impl Service {
     fn stop(self) {
         info!("stopping");
         systemd::notify(&[NotifyState::Stopping]);
-        // From now on silence is no reason to end the process. It is not awaited: its question may take as long as its
-        // patience.
+        // From now on silence is no reason to end the process. Not awaited: a question of it may take seconds.
         self.watchdog.request_stop();
         if let Some(admin) = self.admin {
             admin.stop();
         }
         self.housekeeper.stop();
-        let workers = self.workers.shut_down();
+        let workers_told_at = self.workers.request_stop();
         self.gate.stop();
         self.receiver.stop();
         self.router.stop();
-        if !workers.join() {
+        if !self.workers.join(workers_told_at) {
             warn!("some actions did not finish in time: they run again at the next start");
             if let Err(error) = self.shared.database.interrupt() {
                 warn!("{error}");
@@ -178,21 +187,21 @@ impl Service {
 
 /// What the threads share.
 struct Shared {
-    config: Config,
     database: Database,
     metrics: Arc<Metrics>,
     messages: Sender<Message>,
     router_waker: Waker,
-    /// What a new configuration replaces.
+    settings: Arc<Settings>,
+    /// In effect: a new configuration replaces it, but not where it listens and stores.
+    config: Current<Config>,
+    /// What is made of it.
     intake: Current<Intake>,
     routing: Current<Routing>,
-    policy: Current<Policy>,
-    settings: Arc<Settings>,
 }
 
 impl Shared {
     fn new(
-        config: Config,
+        config: &Config,
         endpoints: Vec<Endpoint>,
         database: Database,
         metrics: Arc<Metrics>,
@@ -204,21 +213,18 @@ impl Shared {
             metrics,
             messages,
             router_waker: Waker::default(),
-            intake: Current::new(intake(&config, endpoints)),
-            routing: Current::new(routing(&config, Vec::new())),
-            policy: Current::new(Policy::of(&config)),
             settings: Arc::new(settings),
-            config,
+            config: Current::new(config.clone()),
+            intake: Current::new(intake(config, endpoints)),
+            routing: Current::new(routing(config, Vec::new())),
         }
     }
 
-    fn replace(&mut self, config: Config, endpoints: Vec<Endpoint>, wakers: Vec<Waker>) {
+    fn replace(&self, config: Config, endpoints: Vec<Endpoint>, wakers: Vec<Waker>) {
         self.routing.replace(routing(&config, wakers));
         self.intake.replace(intake(&config, endpoints));
-        self.policy.replace(Policy::of(&config));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
-        let (listen, database) = (self.config.listen.clone(), self.config.database.clone());
-        self.config = Config { listen, database, ..config };
+        self.config.replace(config);
     }
 
     fn start_receiver(&self, upstream: &Upstream) -> Result<Thread> {
@@ -232,8 +238,7 @@ impl Shared {
             metrics: Arc::clone(&self.metrics),
             in_trouble: false,
         };
-        let on_end = report_end("receiver", &self.messages);
-        Thread::spawn("receiver", stop, move || server.unblock(), on_end, move || receiver.run())
+        Thread::spawn("receiver", &stop, move || server.unblock(), &self.messages, || receiver.run())
     }
 
     fn start_gate(&self, limits: Limits, listener: Listener, upstream: &Upstream) -> Result<Gate> {
@@ -250,44 +255,21 @@ impl Shared {
             stop: stop.clone(),
             version: 0,
         };
-        Thread::spawn(
-            "router",
-            stop,
-            move || waker.wake(),
-            report_end("router", &self.messages),
-            move || {
-                lower_priority();
-                router.run();
-            },
-        )
+        Thread::spawn("router", &stop, move || waker.wake(), &self.messages, in_background(|| router.run()))
     }
 
     fn api(&self, local_address: LocalAddress) -> Result<Api> {
         Ok(Api {
-            reader: Reader::open(&self.config.database)?,
+            reader: Reader::open(&self.config.get().database)?,
             commands: self.database.commands()?,
             metrics: Arc::clone(&self.metrics),
             traffic: GateMetrics { public: Arc::clone(&self.settings.traffic), admin: Arc::default() },
-            config_view: Current::new(ConfigView::of(&self.config)),
-            health: HealthProbe::new(local_address),
+            config: self.config.clone(),
+            local_address,
             started_at: clock::now(),
             routing: self.routing.clone(),
             router: self.router_waker.clone(),
         })
-    }
-}
-
-/// Sockets that the service manager has passed. They win over the config, because they are what senders connect to.
-struct PassedListeners {
-    public: Option<Listener>,
-    admin: Option<Listener>,
-}
-
-impl PassedListeners {
-    fn take(env: &Env<'_>) -> Result<PassedListeners> {
-        let passed = systemd::passed_sockets(env).map_err(Error::Passed)?;
-        let adopt = |socket: Option<_>| socket.map(listen::adopt).transpose();
-        Ok(PassedListeners { public: adopt(passed.public)?, admin: adopt(passed.admin)? })
     }
 }
 
@@ -312,7 +294,7 @@ fn routing(config: &Config, workers: Vec<Waker>) -> Routing {
 fn upstream(prefix: &str, database: &Path) -> Result<Upstream> {
     let path = std::path::absolute(database).unwrap_or_else(|_| PathBuf::from(database));
     let name = digest::hex(&digest::sha256(&[path.as_os_str().as_encoded_bytes()])[..8]);
-    Upstream::create(&format!("{prefix}{name}"), path.parent().unwrap_or(&path)).map_err(Error::Upstream)
+    Upstream::create(&format!("{prefix}{name}"), path.parent().unwrap_or(&path)).map_err(Error::failed)
 }
 
 /// A configuration may have several problems, and a line of the log has one.

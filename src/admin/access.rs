@@ -6,13 +6,14 @@
 use std::net::IpAddr;
 
 use crate::digest;
+use crate::http::{FORWARDING_HEADERS, Inbound};
 use crate::secret::Secret;
 
 /// The names by which a machine reaches itself.
 const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// Name and value of the header field that a request for a change must have (a custom header protects against CSRF).
-pub const CSRF_HEADER: (&str, &str) = ("X-Hookbox", "1");
+const CSRF_HEADER: (&str, &str) = ("X-Hookbox", "1");
 
 const SCHEME: &str = "Bearer ";
 
@@ -44,6 +45,18 @@ pub enum Denial {
     NoToken,
     WrongToken,
     NoCsrfHeader,
+}
+
+impl Credentials<'_> {
+    pub fn of(request: &Inbound) -> Credentials<'_> {
+        let headers = &request.headers;
+        Credentials {
+            host: headers.get("Host"),
+            authorization: headers.get("Authorization"),
+            csrf: headers.get(CSRF_HEADER.0),
+            is_forwarded: FORWARDING_HEADERS.iter().any(|name| headers.has(name)),
+        }
+    }
 }
 
 impl Access {

@@ -1,10 +1,11 @@
-//! Answers of the private listener, each with the headers that keep a browser from more than showing them.
+//! Responses of the private listener, each with the headers that keep a browser from more than showing them.
 
 use serde::Serialize;
 
 use super::access::Denial;
 use crate::digest;
 use crate::http::{MAX_RESPONSE_BYTES, Responder};
+use crate::store::StorageError;
 
 /// What the gate passes on, less than the headers take.
 const MAX_BODY_BYTES: usize = MAX_RESPONSE_BYTES - 16 * 1024;
@@ -26,9 +27,7 @@ const HEADERS: [(&str, &str); 7] = [
     ("Cache-Control", "no-store"),
 ];
 
-pub const TEXT: &str = "text/plain; charset=utf-8";
-
-/// What is said to a request.
+/// A response, but for the headers that all have.
 #[derive(Debug)]
 pub struct Answer {
     status: u16,
@@ -48,7 +47,7 @@ impl Answer {
 
     /// One line of text.
     pub fn line(status: u16, line: &str) -> Answer {
-        Answer::new(status, TEXT, format!("{line}\n"))
+        Answer::new(status, "text/plain; charset=utf-8", format!("{line}\n"))
     }
 
     pub fn json(value: &impl Serialize) -> Answer {
@@ -56,11 +55,6 @@ impl Answer {
             Ok(body) => Answer::new(200, "application/json", body),
             Err(error) => Answer::line(500, &error.to_string()),
         }
-    }
-
-    pub fn denied(denial: Denial) -> Answer {
-        let answer = Answer::line(denial.status(), denial.line());
-        if denial.status() == 401 { answer.with("WWW-Authenticate", "Bearer") } else { answer }
     }
 
     pub fn not_found() -> Answer {
@@ -71,13 +65,12 @@ impl Answer {
         Answer::line(405, "wrong method").with("Allow", allow)
     }
 
-    /// Nothing is said to one who has it already.
-    pub fn tagged(self, has: Option<&str>) -> Answer {
+    /// Adds a tag of the body, and leaves the body out where the client knows it already.
+    pub fn tagged(self, known_tag: Option<&str>) -> Answer {
         let tag = format!("\"{}\"", digest::base64url(&digest::sha256(&[&self.body])[..TAG_BYTES]));
-        if self.status == 200 && has == Some(&tag) {
-            return Answer { status: 304, body: Vec::new(), ..self }.with("ETag", &tag);
-        }
-        self.with("ETag", &tag)
+        let is_known = self.status == 200 && known_tag == Some(&tag);
+        let answer = if is_known { Answer { status: 304, body: Vec::new(), ..self } } else { self };
+        answer.with("ETag", &tag)
     }
 
     fn with(self, name: &'static str, value: &str) -> Answer {
@@ -88,5 +81,18 @@ impl Answer {
         let own = self.header.as_ref().map(|(name, value)| (*name, value.as_str()));
         let headers = [("Content-Type", self.content_type)].into_iter().chain(HEADERS).chain(own);
         responder.respond(self.status, headers, self.body);
+    }
+}
+
+impl From<Denial> for Answer {
+    fn from(denial: Denial) -> Answer {
+        let answer = Answer::line(denial.status(), denial.line());
+        if denial.status() == 401 { answer.with("WWW-Authenticate", "Bearer") } else { answer }
+    }
+}
+
+impl From<StorageError> for Answer {
+    fn from(error: StorageError) -> Answer {
+        Answer::line(503, &error.to_string())
     }
 }

@@ -3,20 +3,23 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::answer::{Answer, TEXT};
+use super::answer::Answer;
 use super::config_view::ConfigView;
-use super::health::{Health, HealthProbe};
 use super::prometheus::{self, GateMetrics};
+use crate::ask;
 use crate::clock::{self, Timestamp};
+use crate::config::Config;
 use crate::current::Current;
 use crate::event::{EventId, Status};
+use crate::listen::LocalAddress;
 use crate::metrics::{Metrics, Reject, exposition};
 use crate::route::Routing;
 use crate::stop::Waker;
-use crate::store::{self, Commands, Detail, Filter, HourStats, JobDetail, Reader, ReplayOptions, Stats, Summary};
+use crate::store::{Commands, Detail, Filter, HourStats, JobDetail, Reader, ReplayOptions, Stats, Summary};
 use crate::units::parse_duration;
 
 /// Events in a response: a screen of them, and the most that `limit` may be.
@@ -29,14 +32,18 @@ const MAX_SHOWN_BYTES: usize = 256 * 1024;
 /// Attempts of each job: each may have 4 KiB of output.
 const MAX_ATTEMPTS: usize = 20;
 
+/// Longer than the second after which the receiver reports that another program holds the lock.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What the API reads from, and acts on.
 pub struct Api {
     pub reader: Reader,
     pub commands: Commands,
     pub metrics: Arc<Metrics>,
     pub traffic: GateMetrics,
-    pub config_view: Current<ConfigView>,
-    pub health: HealthProbe,
+    pub config: Current<Config>,
+    /// The public listener, which is asked for its health.
+    pub local_address: LocalAddress,
     pub started_at: Timestamp,
     /// Its workers are woken when jobs were queued.
     pub routing: Current<Routing>,
@@ -73,7 +80,7 @@ struct Overview<'a> {
     started_at: String,
     health: Health,
     #[serde(flatten)]
-    config_view: &'a ConfigView,
+    config_view: ConfigView,
     stats: &'a Stats,
     hours: Vec<FullHour>,
     /// By source, since the start.
@@ -89,6 +96,14 @@ struct FullHour {
     rejected: u64,
 }
 
+/// The receiver's answer to `GET /healthz`.
+#[derive(Serialize)]
+struct Health {
+    is_well: bool,
+    /// `ok`, or what is wrong.
+    line: String,
+}
+
 /// The result of a change.
 #[derive(Serialize)]
 struct Change {
@@ -96,119 +111,103 @@ struct Change {
 }
 
 impl Api {
-    pub fn events(&self, query: &str, has: Option<&str>) -> Answer {
-        let filter = match filter(query) {
-            Ok(filter) => filter,
-            Err(line) => return Answer::line(400, &line),
-        };
+    pub fn events(&self, query: &str, known_tag: Option<&str>) -> Result<Answer, Answer> {
+        let filter = filter(query).map_err(|line| Answer::line(400, &line))?;
         // One more than asked for, to tell whether there are more.
         let wanted = filter.limit as usize;
-        let listed = self.reader.list(&Filter { limit: filter.limit + 1, ..filter });
-        answered(listed, |mut events| {
-            let more = events.len() > wanted;
-            events.truncate(wanted);
-            Answer::json(&Events { events, more }).tagged(has)
-        })
+        let mut events = self.reader.list(&Filter { limit: filter.limit + 1, ..filter })?;
+        let more = events.len() > wanted;
+        events.truncate(wanted);
+        Ok(Answer::json(&Events { events, more }).tagged(known_tag))
     }
 
-    pub fn event(&self, id: i64, has: Option<&str>) -> Answer {
-        answered(self.reader.detail(EventId(id)), |detail| match detail {
-            Some(mut detail) => event_answer(&mut detail).tagged(has),
-            None => Answer::not_found(),
-        })
+    pub fn event(&self, id: i64, known_tag: Option<&str>) -> Result<Answer, Answer> {
+        let mut detail = self.reader.detail(EventId(id))?.ok_or_else(Answer::not_found)?;
+        Ok(event_answer(&mut detail).tagged(known_tag))
     }
 
-    pub fn stats(&mut self, has: Option<&str>) -> Answer {
-        let now = clock::now();
-        let health = self.health.check();
-        let read = self.reader.stats().and_then(|stats| Ok((stats, self.reader.hours(now)?)));
-        answered(read, |(stats, hours)| {
-            let full = |hour: HourStats| {
-                let rejected = Timestamp::parse(&hour.hour).map_or(0, |at| self.metrics.hours.get(at));
-                FullHour { hour, rejected }
-            };
-            let sources = self.metrics.sources();
-            let overview = Overview {
-                version: env!("CARGO_PKG_VERSION"),
-                started_at: self.started_at.to_string(),
-                health,
-                config_view: &self.config_view.get(),
-                stats: &stats,
-                hours: hours.into_iter().map(full).collect(),
-                rejected: sources.into_iter().map(|(name, counts)| (name, counts.rejects.total())).collect(),
-                rejects: self.metrics.rejects.latest(),
-            };
-            Answer::json(&overview).tagged(has)
-        })
+    pub fn stats(&self, known_tag: Option<&str>) -> Result<Answer, Answer> {
+        let full = |hour: HourStats| {
+            let rejected = Timestamp::parse(&hour.hour).map_or(0, |at| self.metrics.hours.get(at));
+            FullHour { hour, rejected }
+        };
+        let sources = self.metrics.sources().into_iter();
+        let overview = Overview {
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: self.started_at.to_string(),
+            health: self.check_health(),
+            config_view: ConfigView::of(&self.config.get()),
+            stats: &self.reader.stats()?,
+            hours: self.reader.hours(clock::now())?.into_iter().map(full).collect(),
+            rejected: sources.map(|(name, counts)| (name, counts.rejects.total())).collect(),
+            rejects: self.metrics.rejects.latest(),
+        };
+        Ok(Answer::json(&overview).tagged(known_tag))
     }
 
-    pub fn health(&mut self) -> Answer {
-        let health = self.health.check();
+    pub fn health(&self) -> Answer {
+        let health = self.check_health();
         Answer::line(if health.is_well { 200 } else { 503 }, &health.line)
     }
 
-    pub fn metrics(&mut self) -> Answer {
-        let is_well = self.health.check().is_well;
-        answered(self.reader.stats(), |stats| {
-            let readings = prometheus::Readings {
-                metrics: &self.metrics,
-                traffic: &self.traffic,
-                stats: &stats,
-                is_well,
-                disk_reserve_bytes: self.config_view.get().disk_reserve_bytes(),
-                started_at: self.started_at,
-            };
-            Answer::new(200, exposition::CONTENT_TYPE, prometheus::page(&readings))
-        })
+    pub fn metrics(&self) -> Result<Answer, Answer> {
+        let readings = prometheus::Readings {
+            metrics: &self.metrics,
+            traffic: &self.traffic,
+            stats: &self.reader.stats()?,
+            is_well: self.check_health().is_well,
+            disk_reserve_bytes: self.config.get().disk_reserve_bytes,
+            started_at: self.started_at,
+        };
+        Ok(Answer::new(200, exposition::CONTENT_TYPE, prometheus::page(&readings)))
     }
 
-    pub fn replay(&mut self, id: i64, query: &str) -> Answer {
+    pub fn replay(&mut self, id: i64, query: &str) -> Result<Answer, Answer> {
         let action = argument(query, "action");
         let options = ReplayOptions { action: action.as_deref(), ..ReplayOptions::default() };
         let replayed = self.commands.replay(&[EventId(id)], &options);
-        self.changed(id, replayed.map(|opened| opened > 0), "there is nothing to do again")
+        self.changed(id, replayed? > 0, "there is nothing to do again")
     }
 
-    pub fn cancel(&mut self, id: i64, query: &str) -> Answer {
+    pub fn cancel(&mut self, id: i64, query: &str) -> Result<Answer, Answer> {
         let action = argument(query, "action");
         let cancelled = self.commands.cancel(&[EventId(id)], action.as_deref(), clock::now());
-        self.changed(id, cancelled.map(|events| events > 0), "there is no open job")
+        self.changed(id, cancelled? > 0, "there is no open job")
     }
 
-    pub fn pause(&mut self, action: &str) -> Answer {
-        if !self.config_view.get().has_action(action) {
-            return Answer::not_found();
+    pub fn pause(&mut self, action: &str) -> Result<Answer, Answer> {
+        if !self.config.get().actions.contains_key(action) {
+            return Err(Answer::not_found());
         }
-        answered(self.commands.pause(action, clock::now()), |changed| Answer::json(&Change { changed }))
+        Ok(Answer::json(&Change { changed: self.commands.pause(action, clock::now())? }))
     }
 
-    pub fn resume(&mut self, action: &str) -> Answer {
-        let resumed = self.commands.resume(action);
+    pub fn resume(&mut self, action: &str) -> Result<Answer, Answer> {
+        let changed = self.commands.resume(action)?;
         self.wake();
-        answered(resumed, |changed| Answer::json(&Change { changed }))
+        Ok(Answer::json(&Change { changed }))
     }
 
-    fn changed(&self, id: i64, changed: store::Result<bool>, otherwise: &str) -> Answer {
-        self.wake();
-        answered(changed, |changed| match changed {
-            true => Answer::json(&Change { changed }),
-            false => answered(self.reader.event(EventId(id)), |event| match event {
-                Some(_) => Answer::line(409, otherwise),
-                None => Answer::not_found(),
-            }),
-        })
+    fn changed(&self, id: i64, changed: bool, otherwise: &str) -> Result<Answer, Answer> {
+        if changed {
+            self.wake();
+            return Ok(Answer::json(&Change { changed }));
+        }
+        self.reader.event(EventId(id))?.ok_or_else(Answer::not_found)?;
+        Err(Answer::line(409, otherwise))
     }
 
     fn wake(&self) {
         self.router.wake();
         self.routing.get().workers.iter().for_each(Waker::wake);
     }
-}
 
-fn answered<T>(result: store::Result<T>, answer: impl FnOnce(T) -> Answer) -> Answer {
-    match result {
-        Ok(value) => answer(value),
-        Err(error) => Answer::new(503, TEXT, format!("{error}\n")),
+    /// Asks at the public address, as a sender would.
+    fn check_health(&self) -> Health {
+        match ask::health(&self.local_address, HEALTH_TIMEOUT) {
+            Ok(response) => Health { is_well: response.status == 200, line: response.line() },
+            Err(error) => Health { is_well: false, line: format!("the receiver does not answer: {error}") },
+        }
     }
 }
 
@@ -259,8 +258,6 @@ fn argument(query: &str, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

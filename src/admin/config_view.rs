@@ -61,24 +61,16 @@ impl ConfigView {
         let disk_reserve_bytes = config.disk_reserve_bytes;
         ConfigView { sources: sources.collect(), actions: actions.collect(), disk_reserve_bytes }
     }
-
-    pub fn disk_reserve_bytes(&self) -> u64 {
-        self.disk_reserve_bytes
-    }
-
-    pub fn has_action(&self, name: &str) -> bool {
-        self.actions.iter().any(|action| action.name == name)
-    }
 }
 
 /// The program as a shell finds it: by name, or by path where it is not in `PATH`.
 fn program() -> String {
     let Ok(here) = env::current_exe() else { return PROGRAM.to_owned() };
-    let is_here = |directory: PathBuf| fs::canonicalize(directory.join(PROGRAM)).is_ok_and(|found| found == here);
-    let is_on_path = env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(is_here));
     // After an upgrade the running file is deleted, and the new one has its path.
     let here = here.to_string_lossy();
     let here = here.trim_end_matches(" (deleted)");
+    let is_here = |directory: PathBuf| fs::canonicalize(directory.join(PROGRAM)).is_ok_and(|it| it == Path::new(here));
+    let is_on_path = env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(is_here));
     if is_on_path { PROGRAM.to_owned() } else { word(here) }
 }
 

@@ -1,19 +1,11 @@
 //! Prometheus' text format 0.0.4: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
 
 use super::Histogram;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// The type of a metric.
-#[derive(Clone, Copy)]
-pub enum MetricType {
-    Counter,
-    Gauge,
-    Histogram,
-}
 
 /// The unit of a histogram's whole numbers.
 #[derive(Clone, Copy)]
@@ -30,58 +22,56 @@ pub type Label<'a> = (&'a str, &'a str);
 #[derive(Default)]
 pub struct Page(String);
 
+/// One metric of the page, to which samples are added.
+pub struct Metric<'a> {
+    page: &'a mut Page,
+    name: &'a str,
+}
+
 impl Page {
-    /// Starts a metric; its samples follow.
-    pub fn metric(&mut self, name: &str, kind: MetricType, help: &str) {
-        let kind = match kind {
-            MetricType::Counter => "counter",
-            MetricType::Gauge => "gauge",
-            MetricType::Histogram => "histogram",
-        };
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}"); // writing to a String cannot fail
+    pub fn counter<'a>(&'a mut self, name: &'a str, help: &str) -> Metric<'a> {
+        self.metric(name, "counter", help)
     }
 
-    pub fn sample(&mut self, name: &str, labels: &[Label<'_>], value: u64) {
-        self.line(name, labels, &value.to_string());
+    pub fn gauge<'a>(&'a mut self, name: &'a str, help: &str) -> Metric<'a> {
+        self.metric(name, "gauge", help)
     }
 
-    /// A sample that is not a whole number, such as a time.
-    pub fn sample_f64(&mut self, name: &str, labels: &[Label<'_>], value: f64) {
-        self.line(name, labels, &value.to_string());
-    }
-
-    /// A metric of one sample.
-    pub fn single(&mut self, name: &str, kind: MetricType, help: &str, value: u64) {
-        self.metric(name, kind, help);
-        self.sample(name, &[], value);
-    }
-
-    /// Counts may grow while this reads them: the total is the sum of those read, so that it matches the buckets.
-    pub fn histogram(&mut self, name: &str, labels: &[Label<'_>], unit: Unit, histogram: &Histogram) {
-        let bucket = format!("{name}_bucket");
-        let mut count = 0;
-        let bounds = histogram.bounds.iter().map(|bound| unit.text(*bound)).chain(["+Inf".to_owned()]);
-        for (bound, counted) in bounds.zip(&histogram.counts) {
-            count += counted.load(Ordering::Relaxed);
-            let mut labels = labels.to_vec();
-            labels.push(("le", &bound));
-            self.sample(&bucket, &labels, count);
-        }
-        self.line(&format!("{name}_sum"), labels, &unit.text(histogram.sum.load(Ordering::Relaxed)));
-        self.sample(&format!("{name}_count"), labels, count);
+    pub fn histogram<'a>(&'a mut self, name: &'a str, help: &str) -> Metric<'a> {
+        self.metric(name, "histogram", help)
     }
 
     pub fn into_text(self) -> String {
         self.0
     }
 
-    fn line(&mut self, name: &str, labels: &[Label<'_>], value: &str) {
-        self.0.push_str(name);
-        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
-        if !labels.is_empty() {
-            let _ = write!(self.0, "{{{}}}", labels.join(","));
+    fn metric<'a>(&'a mut self, name: &'a str, kind: &str, help: &str) -> Metric<'a> {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}"); // writing to a String cannot fail
+        Metric { page: self, name }
+    }
+}
+
+impl Metric<'_> {
+    pub fn sample(&mut self, labels: &[Label<'_>], value: impl Display) {
+        self.line("", labels, value);
+    }
+
+    /// Counts may grow while this reads them: the total is the sum of those read, so that it matches the buckets.
+    pub fn distribution(&mut self, labels: &[Label<'_>], unit: Unit, histogram: &Histogram) {
+        let mut count = 0;
+        let bounds = histogram.bounds.iter().map(|bound| unit.text(*bound)).chain(["+Inf".to_owned()]);
+        for (bound, counted) in bounds.zip(&histogram.counts) {
+            count += counted.load(Ordering::Relaxed);
+            self.line("_bucket", &[labels, &[("le", &bound)]].concat(), count);
         }
-        let _ = writeln!(self.0, " {value}");
+        self.line("_sum", labels, unit.text(histogram.sum.load(Ordering::Relaxed)));
+        self.line("_count", labels, count);
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[Label<'_>], value: impl Display) {
+        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.page.0, "{}{suffix}{labels} {value}", self.name);
     }
 }
 
@@ -109,11 +99,9 @@ mod tests {
             histogram.observe(value);
         }
         let mut page = Page::default();
-        page.metric("a_total", MetricType::Counter, "What it is.");
-        page.sample("a_total", &[("x", "a\"b\\c\nd"), ("y", "")], 3);
-        page.metric("b_seconds", MetricType::Histogram, "How long.");
-        page.histogram("b_seconds", &[("x", "y")], Unit::Microseconds, &histogram);
-        page.single("c", MetricType::Gauge, "One.", 7);
+        page.counter("a_total", "What it is.").sample(&[("x", "a\"b\\c\nd"), ("y", "")], 3);
+        page.histogram("b_seconds", "How long.").distribution(&[("x", "y")], Unit::Microseconds, &histogram);
+        page.gauge("c", "One.").sample(&[], 7);
         let expected = "# HELP a_total What it is.\n# TYPE a_total counter\n\
                         a_total{x=\"a\\\"b\\\\c\\nd\",y=\"\"} 3\n\
                         # HELP b_seconds How long.\n# TYPE b_seconds histogram\n\

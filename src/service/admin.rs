@@ -1,15 +1,16 @@
-//! The private listener while hookbox serves. What goes wrong with it is logged, and deliveries are still received; only a
+//! The private listener while hookbox serves. A failure of it is logged, and deliveries are still received; only a
 //! configuration that cannot be met refuses the start.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use log::{error, info, warn};
 
 use super::error::{Error, Result};
-use super::thread::Thread;
+use super::thread::{Message, Thread, report_end};
 use crate::admin::access::Access;
-use crate::admin::{Admin, Api, ConfigView, MAX_BODY_BYTES};
+use crate::admin::{Admin, Api, MAX_BODY_BYTES};
 use crate::config::{AdminListen, Config};
 use crate::current::Current;
 use crate::gate::upstream::socket::Upstream;
@@ -18,14 +19,14 @@ use crate::listen::{self, Listener};
 use crate::secret::Secret;
 use crate::stop::Stop;
 
+/// The name of its thread and its gate: the service goes on without them.
+pub(super) const THREAD: &str = "admin";
+
 /// The running private listener, from outside.
 pub(super) struct AdminHandle {
     gate: Gate,
-    /// Set before the gate is stopped.
-    stopping: Stop,
     thread: Thread,
     access: Current<Access>,
-    config_view: Current<ConfigView>,
     ip: Option<IpAddr>,
     is_local: bool,
     /// Removes the private socket when it is dropped.
@@ -52,13 +53,24 @@ pub(super) fn listener(config: &Config, passed: Option<Listener>, has_token: boo
 }
 
 fn check_exposure(is_local: bool, has_token: bool, address: &str) -> Result<()> {
-    if is_local || has_token { Ok(()) } else { Err(Error::AdminExposed(address.to_owned())) }
+    if is_local || has_token {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "{address} can be reached from other machines, and anyone who reaches it sees every payload: write token = \
+         \"env:NAME\" or \"file:/path\" into [admin], or let it listen on 127.0.0.1 or a Unix socket"
+    )))
 }
 
 /// Starts the thread and its gate. `None`, and an error in the log, where that does not work.
-pub(super) fn start(config: &Config, listener: Listener, token: Option<Secret>, api: Api) -> Option<AdminHandle> {
+pub(super) fn start(
+    listener: Listener,
+    token: Option<Secret>,
+    api: Api,
+    messages: &Sender<Message>,
+) -> Option<AdminHandle> {
     let address = listener.address().to_owned();
-    let started = AdminHandle::start(config, listener, token, api);
+    let started = AdminHandle::start(listener, token, api, messages);
     match &started {
         Ok(_) => info!("page and metrics: {address}"),
         Err(error) => error!("there is no page and there are no metrics: {error}"),
@@ -67,26 +79,18 @@ pub(super) fn start(config: &Config, listener: Listener, token: Option<Secret>, 
 }
 
 impl AdminHandle {
-    fn start(config: &Config, listener: Listener, token: Option<Secret>, api: Api) -> Result<AdminHandle> {
+    fn start(listener: Listener, token: Option<Secret>, api: Api, messages: &Sender<Message>) -> Result<AdminHandle> {
+        let config = api.config.get();
         let upstream = super::upstream("admin-", &config.database)?;
         let (ip, is_local) = (listener.ip(), listener.is_local());
         let access = Current::new(Access::new(token, &config.admin.hosts, ip));
-        let config_view = api.config_view.clone();
         let settings = Settings { max_body_bytes: MAX_BODY_BYTES.into(), traffic: Arc::clone(&api.traffic.admin) };
         let (stop, server) = (Stop::default(), upstream.server());
         let admin = Admin { server: server.clone(), access: access.clone(), api, stop: stop.clone() };
-        let thread = Thread::spawn("admin", stop, move || server.unblock(), log_end, move || admin.run())?;
-        let stopping = Stop::default();
-        let is_stopping = stopping.clone();
-        let on_end = move || {
-            if !is_stopping.is_set() {
-                log_end();
-            }
-        };
+        let thread = Thread::spawn(THREAD, &stop, move || server.unblock(), messages, || admin.run())?;
+        let on_end = report_end(THREAD, messages);
         match gate::start(Limits::of_private_listener(), listener, &upstream.path(), Arc::new(settings), on_end) {
-            Ok(gate) => {
-                Ok(AdminHandle { gate, stopping, thread, access, config_view, ip, is_local, _upstream: upstream })
-            }
+            Ok(gate) => Ok(AdminHandle { gate, thread, access, ip, is_local, _upstream: upstream }),
             Err(error) => {
                 thread.stop();
                 Err(error.into())
@@ -102,16 +106,10 @@ impl AdminHandle {
     /// Takes over what can change.
     pub(super) fn reconfigure(&self, config: &Config, token: Option<Secret>) {
         self.access.replace(Access::new(token, &config.admin.hosts, self.ip));
-        self.config_view.replace(ConfigView::of(config));
     }
 
     pub(super) fn stop(self) {
-        self.stopping.set();
         self.gate.stop();
         self.thread.stop();
     }
-}
-
-fn log_end() {
-    error!("the page and the metrics have ended; deliveries go on. A restart brings them back");
 }

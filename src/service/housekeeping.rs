@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use super::error::Result;
-use super::thread::{Message, Thread, lower_priority, report_end};
+use super::thread::{Message, Thread, in_background};
 use crate::clock::{self, ClockStepDetector, Timestamp};
 use crate::config::{Config, Retention};
 use crate::current::Current;
@@ -29,28 +29,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The pause while events are processed. Pruning never stops altogether: a machine that is never idle fills its disk too.
 const PAUSE_WHILE_BUSY: Duration = Duration::from_secs(1);
 
-/// What a configuration says about housekeeping.
-#[derive(Debug)]
-pub(super) struct Policy {
-    retention: Retention,
-    disk_reserve_bytes: u64,
-}
-
-impl Policy {
-    pub(super) fn of(config: &Config) -> Policy {
-        Policy { retention: config.retention.clone(), disk_reserve_bytes: config.disk_reserve_bytes }
-    }
-}
-
-pub(super) fn start_housekeeper(
-    database: &Database,
-    policy: Current<Policy>,
-    messages: &Sender<Message>,
-) -> Result<Thread> {
+pub(super) fn start(database: &Database, config: Current<Config>, messages: &Sender<Message>) -> Result<Thread> {
     let (stop, waker) = (Stop::default(), Waker::default());
     let housekeeper = Housekeeper {
         pruner: database.pruner()?,
-        policy,
+        config,
         waker: waker.clone(),
         stop: stop.clone(),
         started: Instant::now(),
@@ -58,21 +41,12 @@ pub(super) fn start_housekeeper(
         was_clock_trusted: true,
         is_disk_low: false,
     };
-    Thread::spawn(
-        "housekeeper",
-        stop,
-        move || waker.wake(),
-        report_end("housekeeper", messages),
-        move || {
-            lower_priority();
-            housekeeper.run();
-        },
-    )
+    Thread::spawn("housekeeper", &stop, move || waker.wake(), messages, in_background(|| housekeeper.run()))
 }
 
 struct Housekeeper {
     pruner: Pruner,
-    policy: Current<Policy>,
+    config: Current<Config>,
     waker: Waker,
     stop: Stop,
     started: Instant,
@@ -86,7 +60,7 @@ impl Housekeeper {
         self.is_clock_trusted(clock::now());
         self.check_disk();
         loop {
-            self.waker.wait(interval(&self.policy.get().retention));
+            self.waker.wait(interval(&self.config.get().retention));
             if self.stop.is_set() {
                 return;
             }
@@ -97,7 +71,7 @@ impl Housekeeper {
 
     fn prune(&mut self) {
         let now = clock::now();
-        let rules = self.policy.get().retention.rules(now);
+        let rules = self.config.get().retention.rules(now);
         let is_trusted = self.is_clock_trusted(now);
         if !is_trusted && self.was_clock_trusted && !rules.is_empty() {
             warn!("the clock was set, or is not set: nothing is pruned until it has been right for an hour");
@@ -146,7 +120,7 @@ impl Housekeeper {
     /// Warns once when the disk fills up, and again when it has been emptied and fills up again.
     fn check_disk(&mut self) {
         let Some(disk) = Disk::of(self.pruner.path()) else { return };
-        let is_low = disk.is_nearly_full(self.policy.get().disk_reserve_bytes);
+        let is_low = disk.is_nearly_full(self.config.get().disk_reserve_bytes);
         if is_low && !self.is_disk_low {
             warn!(
                 "the disk that holds the database is nearly full, with {} MiB free: make room, or let [retention] do so",

@@ -23,23 +23,21 @@ impl Secrets {
     pub(super) fn fetch(config: &Config, env: &Env<'_>, metrics: &Metrics) -> Result<Secrets> {
         let endpoints = config.sources.values().map(|source| endpoint(source, env, metrics)).collect::<Result<_>>()?;
         let runners = config.actions.values().map(|action| runner(action, env)).collect::<Result<_>>()?;
-        let admin_token = config.admin.fetch_token(env).map_err(Error::Secret)?;
+        let admin_token = config.admin.fetch_token(env).map_err(Error::refused)?;
         Ok(Secrets { endpoints, runners, admin_token })
     }
 }
 
 fn endpoint(source: &Source, env: &Env<'_>, metrics: &Metrics) -> Result<Endpoint> {
     let key = |reference: &_| source.key(reference, env);
-    let verification = source.verification.try_map(key).map_err(Error::Secret)?;
-    let verify_token = source.fetch_verify_token(env).map_err(Error::Secret)?;
+    let verification = source.verification.try_map(key).map_err(Error::refused)?;
+    let verify_token = source.fetch_verify_token(env).map_err(Error::refused)?;
     let known = source.handshake_config(verify_token);
     Ok(Endpoint { source: source.clone(), verification, known, counts: metrics.source(&source.name) })
 }
 
 fn runner(action: &Action, env: &Env<'_>) -> Result<(String, Arc<Runner>)> {
-    let name = action.name.clone();
-    match action.kind.prepare(env) {
-        Ok(runner) => Ok((name, runner)),
-        Err(error) => Err(Error::Action { name, error }),
-    }
+    let name = &action.name;
+    let runner = action.kind.prepare(env).map_err(|error| Error::refused(format!("actions.{name}.{error}")))?;
+    Ok((name.clone(), runner))
 }

@@ -12,11 +12,12 @@ use super::thread::Message;
 
 /// Starts a thread that passes signals on. It is never stopped: a second SIGTERM changes nothing.
 pub(super) fn watch(messages: Sender<Message>) -> Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(Error::Signals)?;
+    let failed = |error| Error::failed(format!("signals cannot be watched: {error}"));
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
     // Any handler will do. If SIGCHLD is inherited as ignored, the kernel discards the exit codes of commands. SIGXFSZ ends
     // a process that writes beyond its limit on file sizes; with a handler the write fails instead.
     for signal in [SIGCHLD, SIGXFSZ] {
-        signal_hook::flag::register(signal, Arc::default()).map_err(Error::Signals)?;
+        signal_hook::flag::register(signal, Arc::default()).map_err(failed)?;
     }
     let watch = move || {
         for signal in signals.forever() {
@@ -26,6 +27,6 @@ pub(super) fn watch(messages: Sender<Message>) -> Result<()> {
             }
         }
     };
-    Builder::new().name("signals".to_owned()).spawn(watch).map_err(Error::Signals)?;
+    Builder::new().name("signals".to_owned()).spawn(watch).map_err(failed)?;
     Ok(())
 }

@@ -28,25 +28,25 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    /// Runs `body`, which returns soon after `stop` is set and `wake` was called. If it returns earlier, or panics,
-    /// `on_end` is called.
+    /// Runs `body`, which returns soon after `stop` is set and `wake` was called. If it returns earlier, or panics, the
+    /// main thread is told.
     pub(super) fn spawn(
         name: &str,
-        stop: Stop,
+        stop: &Stop,
         wake: impl Fn() + Send + 'static,
-        on_end: impl FnOnce() + Send + 'static,
+        messages: &Sender<Message>,
         body: impl FnOnce() + Send + 'static,
     ) -> Result<Thread> {
-        let is_stopping = stop.clone();
+        let (is_stopping, report_end) = (stop.clone(), report_end(name, messages));
         let run = move || {
             let ended = catch_unwind(AssertUnwindSafe(body));
             if ended.is_err() || !is_stopping.is_set() {
-                on_end();
+                report_end();
             }
         };
-        let failed = |error| Error::Thread { name: name.to_owned(), error };
+        let failed = |error| Error::failed(format!("the thread {name} cannot be started: {error}"));
         let handle = Builder::new().name(name.to_owned()).spawn(run).map_err(failed)?;
-        Ok(Thread { stop, wake: Box::new(wake), handle })
+        Ok(Thread { stop: stop.clone(), wake: Box::new(wake), handle })
     }
 
     pub(super) fn wake(&self) {
@@ -74,11 +74,19 @@ impl Thread {
     }
 }
 
-/// For [`Thread::spawn`]: ends the process in order, because half a service that looks whole is worse than a restart.
+/// Tells the main thread that a thread has ended: half a service that looks whole is worse than a restart.
 pub(super) fn report_end(name: &str, messages: &Sender<Message>) -> impl FnOnce() + Send + 'static {
     let (name, messages) = (name.to_owned(), messages.clone());
     move || {
         let _ = messages.send(Message::Ended(name)); // without a receiver the process is already stopping
+    }
+}
+
+/// The body of a background thread.
+pub(super) fn in_background(body: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
+    || {
+        lower_priority();
+        body();
     }
 }
 

@@ -5,7 +5,6 @@
 //! the public socket, in which the question is not accepted while others are answered; a slow disk, because nothing can
 //! end a thread that waits for one, and the next process would wait for the same.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -16,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 
 use super::error::Result;
-use super::thread::{Message, Thread, report_end};
+use super::thread::{Message, Thread};
 use crate::ask;
 use crate::gate::{Liveness, Snapshot};
 use crate::listen::LocalAddress;
@@ -63,22 +62,16 @@ pub(super) fn start(
     };
     // Only a service manager shows the counts; without one the memory of a connection is saved.
     let queue = systemd::is_managed().then(|| database.queue()).transpose()?;
-    Thread::spawn(
-        "watchdog",
-        stop,
-        move || waker.wake(),
-        report_end("watchdog", messages),
-        move || {
-            // Immediately: after a start, its status is read before the first check.
-            report_counts(queue.as_ref());
-            let watched = watchdog.run(|| report_life(queue.as_ref()));
-            if let Err(unanswered) = watched
-                && !watchdog.stop.is_set()
-            {
-                end_process(&unanswered);
-            }
-        },
-    )
+    let watch = move || {
+        // At once: `systemctl start` is often followed by `systemctl status`, before the first question.
+        report_counts(queue.as_ref());
+        if let Err(why) = watchdog.run(|| report_life(queue.as_ref()))
+            && !watchdog.stop.is_set()
+        {
+            end_process(&why);
+        }
+    };
+    Thread::spawn("watchdog", &stop, move || waker.wake(), messages, watch)
 }
 
 fn report_life(queue: Option<&Queue>) {
@@ -100,7 +93,7 @@ fn report_counts(queue: Option<&Queue>) {
 
 /// Ends the process at once, because an orderly end would wait for what hangs; without a line in the log if that would wait
 /// too.
-fn end_process(why: &Unanswered) {
+fn end_process(why: &str) {
     let stderr = io::stderr();
     let mut list = [PollFd::new(&stderr, PollFlags::OUT)];
     if poll(&mut list, Some(&LAST_LINE_TIMEOUT)).is_ok_and(|writable| writable > 0) {
@@ -119,23 +112,9 @@ struct Watchdog {
     ask_again_after: Duration,
 }
 
-/// There was no sign of life for this long, and the error of the last attempt.
-#[derive(Debug)]
-struct Unanswered(Duration, io::Error);
-
-impl fmt::Display for Unanswered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "no answer at my own public socket for {:?} ({}); the service manager should restart me",
-            self.0, self.1
-        )
-    }
-}
-
 impl Watchdog {
-    /// Watches until it is stopped, and calls `on_life` after each sign of life. Errs when there is none.
-    fn run(&self, on_life: impl Fn()) -> Result<(), Unanswered> {
+    /// Watches until it is stopped, and calls `on_life` after each sign of life. Errs with a text when there is none.
+    fn run(&self, on_life: impl Fn()) -> Result<(), String> {
         loop {
             self.waker.wait(self.ask_every);
             if self.stop.is_set() {
@@ -147,7 +126,7 @@ impl Watchdog {
     }
 
     /// A question may wait for the whole of the time: it is answered in turn, and a second one would be later.
-    fn await_life(&self) -> Result<(), Unanswered> {
+    fn await_life(&self) -> Result<(), String> {
         let before = self.liveness.snapshot();
         let deadline = Instant::now() + self.patience;
         loop {
@@ -156,7 +135,7 @@ impl Watchdog {
                 Err(_) if self.stop.is_set() => return Ok(()),
                 Err(error) if Instant::now() + self.ask_again_after >= deadline => {
                     let is_alive = is_alive(before, self.liveness.snapshot(), waits_for_disk);
-                    return if is_alive { Ok(()) } else { Err(Unanswered(self.patience, error)) };
+                    return if is_alive { Ok(()) } else { Err(self.unanswered(&error)) };
                 }
                 Err(_) => self.waker.wait(self.ask_again_after),
             }
@@ -164,6 +143,11 @@ impl Watchdog {
                 return Ok(());
             }
         }
+    }
+
+    fn unanswered(&self, error: &io::Error) -> String {
+        let patience = self.patience;
+        format!("no answer at my own public socket for {patience:?} ({error}); the service manager should restart me")
     }
 
     fn ask(&self, timeout: Duration) -> io::Result<()> {

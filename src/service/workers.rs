@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Result;
 use super::secrets::Runners;
-use super::thread::{Message, Thread, lower_priority, report_end};
+use super::thread::{Message, Thread, lower_priority};
 use crate::action::{Action, ActionKind};
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -30,20 +30,13 @@ pub(super) struct WorkerPool {
     ending: Stop,
 }
 
-/// All workers once they have been told that the process ends.
-pub(super) struct EndingWorkers {
-    workers: Vec<WorkerHandle>,
-    told_at: Instant,
-}
-
 /// A running worker, from outside.
 struct WorkerHandle {
     action: String,
     waker: Waker,
-    /// How long an attempt may go on at a stop, and how long its cleaning up may take after that. Of a worker that waits
-    /// for predecessors, the longest of all.
+    /// How long an attempt may go on at a stop, and its cleaning up after that. Of a worker that waits for predecessors,
+    /// the longest of all.
     stop_timeout: Duration,
-    clean_up: Duration,
     thread: Thread,
 }
 
@@ -73,7 +66,6 @@ impl WorkerPool {
             let predecessors: Vec<_> = old.extract_if(.., |old| old.action == worker.action).take(count).collect();
             for predecessor in &predecessors {
                 worker.stop_timeout = worker.stop_timeout.max(predecessor.stop_timeout);
-                worker.clean_up = worker.clean_up.max(predecessor.clean_up);
             }
             let _ = begin.send(predecessors); // it is waiting for exactly this
             self.workers.push(worker);
@@ -116,11 +108,23 @@ impl WorkerPool {
         self.workers.iter().map(|worker| worker.waker.clone()).collect()
     }
 
-    /// Tells all workers that the process ends, and does not wait for them.
-    pub(super) fn shut_down(self) -> EndingWorkers {
+    /// Tells all workers that the process ends, and does not wait for them. Returns when that was, for `join`.
+    pub(super) fn request_stop(&self) -> Instant {
         self.ending.set();
         self.stop_claiming();
-        EndingWorkers { workers: self.workers.into_iter().chain(self.draining).collect(), told_at: Instant::now() }
+        Instant::now()
+    }
+
+    /// Waits until all have ended. False if some have not when their time is over.
+    pub(super) fn join(self, told_at: Instant) -> bool {
+        let mut have_ended = true;
+        for worker in self.workers.into_iter().chain(self.draining) {
+            while !worker.thread.has_ended() && told_at.elapsed() < worker.stop_timeout {
+                thread::sleep(TICK);
+            }
+            have_ended &= worker.thread.has_ended();
+        }
+        have_ended
     }
 
     /// Tells all workers to begin nothing more. Attempts under way go on to their end.
@@ -129,34 +133,15 @@ impl WorkerPool {
     }
 }
 
-impl EndingWorkers {
-    /// Waits until all have ended. False if some have not when their time is over.
-    pub(super) fn join(self) -> bool {
-        let mut have_ended = true;
-        for worker in self.workers {
-            let timeout = worker.stop_timeout + worker.clean_up;
-            while !worker.thread.has_ended() && self.told_at.elapsed() < timeout {
-                thread::sleep(TICK);
-            }
-            have_ended &= worker.thread.has_ended();
-        }
-        have_ended
-    }
-}
-
 impl PendingWorker {
     fn spawn(worker: Worker, messages: &Sender<Message>) -> Result<PendingWorker> {
         let action = worker.action.name.clone();
-        let (waker, stop) = (worker.waker.clone(), worker.stop.clone());
-        let (stop_timeout, clean_up) = (worker.grace, worker.action.kind.clean_up());
+        let (stop, waker, wake) = (worker.stop.clone(), worker.waker.clone(), worker.waker.clone());
+        let stop_timeout = worker.grace + worker.action.kind.clean_up();
         let (begin, predecessors) = mpsc::channel();
-        let wake = {
-            let waker = waker.clone();
-            move || waker.wake()
-        };
-        let name = format!("action {action}");
-        let thread = Thread::spawn(&name, stop, wake, report_end(&name, messages), || run(worker, predecessors))?;
-        Ok(PendingWorker { worker: WorkerHandle { action, waker, stop_timeout, clean_up, thread }, begin })
+        let run = || run(worker, predecessors);
+        let thread = Thread::spawn(&format!("action {action}"), &stop, move || wake.wake(), messages, run)?;
+        Ok(PendingWorker { worker: WorkerHandle { action, waker, stop_timeout, thread }, begin })
     }
 }
 
