@@ -13,9 +13,8 @@ pub const MAX_DEPTH: usize = 128;
 /// `\ud83d`
 const ESCAPED_UNIT_BYTES: usize = 6;
 
-/// The deepest nesting of brackets, up to where the text stops being JSON.
-pub fn depth(json: &[u8]) -> usize {
-    scan(json, []).depth
+pub fn begins_object_or_array(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start().first(), Some(b'{' | b'['))
 }
 
 /// The same JSON with U+FFFD, the replacement character, for each escape of a UTF-16 surrogate without its other half. The

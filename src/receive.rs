@@ -14,7 +14,6 @@
 
 mod answer;
 mod client;
-mod early;
 mod payload;
 mod rejection;
 
@@ -39,11 +38,10 @@ use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResu
 use crate::provider::{self, Parts, Verification, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
-use crate::store::{Ingest, NotStored, Stored, WriteError};
+use crate::store::{Ingest, NotStored, Stored};
 
-use answer::{Receipt, Unanswered};
+use answer::{Early, Ending, Receipt, Unanswered};
 use client::{Client, FORWARDED_FOR};
-use early::{Early, Ending};
 use payload::Content;
 use rejection::Rejection;
 
@@ -103,7 +101,7 @@ impl Receiver {
     /// Receives everything that waits together. A large delivery has a transaction of its own, after the small ones.
     fn receive(&mut self, requests: Vec<Unanswered>) {
         let intake = self.intake.get();
-        let deliveries = self.answer_checks(requests);
+        let deliveries = self.answer_checks(requests, &intake);
         let (large, small): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|request| request.is_large());
         let mut transaction = Transaction::default();
         for request in small {
@@ -155,13 +153,12 @@ impl Receiver {
             // Near the disk's reserve, large and small ones may take turns.
             rate_limited(Level::Error, "", "refused", format_args!("deliveries are refused: {error}"));
         }
-        let (request, receipt) = carried;
-        request.refuse(&receipt);
+        answer::refuse(carried);
     }
 
     /// Answers the gate's probes and health checks, and returns the other requests. Health checks that wait together share
     /// one check of the database: anyone may send them, and while another program holds the lock a check takes a second.
-    fn answer_checks(&mut self, requests: Vec<Unanswered>) -> Vec<Unanswered> {
+    fn answer_checks(&mut self, requests: Vec<Unanswered>, intake: &Intake) -> Vec<Unanswered> {
         let mut health = None;
         let mut others = Vec::with_capacity(requests.len());
         for request in requests {
@@ -170,16 +167,12 @@ impl Receiver {
             } else if request.path() != HEALTH_PATH {
                 others.push(request);
             } else if ["GET", "HEAD"].contains(&request.method()) {
-                request.report_health(health.get_or_insert_with(|| self.check_health()));
+                request.report_health(health.get_or_insert_with(|| self.ingest.probe(intake.disk_reserve_bytes)));
             } else {
                 request.reject(&Rejection::WrongMethod { allow: "GET, HEAD".to_owned() }.row());
             }
         }
         others
-    }
-
-    fn check_health(&mut self) -> Result<(), WriteError> {
-        self.ingest.probe(self.intake.get().disk_reserve_bytes)
     }
 }
 
@@ -341,14 +334,14 @@ impl Verified<'_> {
             (None, WithoutId::Content) => DeliveryId::OfContent(content_id(&source.name, content.received())),
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
         };
-        let representation = payload::represent(&parts, form_payload, &scan).map_err(Rejection::Malformed)?;
-        let payload = content.into_payload(representation, &scan).map_err(Rejection::Malformed)?;
+        let json = payload::represent(&parts, form_payload, &scan).map_err(Rejection::Malformed)?;
+        let (payload_json, body) = content.into_stored(json, &scan).map_err(Rejection::Malformed)?;
         Ok(Delivery {
             source: source.name.clone(),
             event_type: event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned()),
             id,
-            payload_json: payload.json,
-            body: payload.body,
+            payload_json,
+            body,
             headers_json: payload::headers_json(headers, |name| verifier.is_secret_header(name)),
             secret_position: self.secret_position,
             dedup_window: source.dedup_window,

@@ -134,7 +134,7 @@ impl Object for Scope {
 fn read_payload(json: &str) -> Value {
     let unreadable =
         |reason: String| Value::from(Error::new(ErrorKind::BadSerialization, format!("payload: {reason}")));
-    if json::depth(json.as_bytes()) > json::MAX_DEPTH {
+    if json::scan(json.as_bytes(), []).depth > json::MAX_DEPTH {
         return unreadable(format!("it is nested deeper than {} levels", json::MAX_DEPTH));
     }
     let json = json::replace_lone_surrogates(json);

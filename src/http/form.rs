@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::Headers;
+use crate::json;
 
 /// The media type of a form without files.
 pub const FORM: &str = "application/x-www-form-urlencoded";
@@ -31,8 +32,8 @@ impl<'a> Form<'a> {
             return is_url_encoded(body).then_some(Form::UrlEncoded(body));
         }
         let content_type = headers.get("Content-Type").filter(|_| media_type.eq_ignore_ascii_case(MULTIPART))?;
-        let boundary = boundary_of(content_type).filter(|boundary| begins_with(boundary, body))?;
-        Some(Form::Multipart { boundary, body })
+        let boundary = parameter(content_type, "boundary").filter(|boundary| !boundary.is_empty())?;
+        begins_with(boundary, body).then_some(Form::Multipart { boundary, body })
     }
 
     /// The fields in their order; of a form with files, those that are text.
@@ -54,14 +55,7 @@ impl<'a> Form<'a> {
 
 /// A form writes braces and brackets as `%7B` and `%5B`. Bytes that are not UTF-8 would be read as three bytes each.
 fn is_url_encoded(body: &[u8]) -> bool {
-    let is_like_json = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
-    !is_like_json && std::str::from_utf8(body).is_ok()
-}
-
-/// The parameter `boundary` of a `Content-Type`, with or without its quotes.
-fn boundary_of(content_type: &str) -> Option<&str> {
-    let boundary = parameter(content_type, "boundary")?;
-    (!boundary.is_empty()).then_some(boundary)
+    !json::begins_object_or_array(body) && std::str::from_utf8(body).is_ok()
 }
 
 /// Whether the body is one with that boundary. Before it there might be a preamble (RFC 2046), which no sender writes.
@@ -94,7 +88,7 @@ fn field(part: &[u8]) -> Option<Field<'_>> {
     Some((Cow::Borrowed(name), Cow::Borrowed(std::str::from_utf8(value).ok()?)))
 }
 
-/// A parameter of a header's value. Escapes within quotes stay as they are: no provider's field names have any.
+/// A parameter of a header's value, without its quotes. Escapes within quotes stay as they are: no provider's field names have any.
 fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
     value.split(';').skip(1).find_map(|parameter| {
         let (have, value) = parameter.split_once('=')?;
@@ -147,8 +141,11 @@ mod tests {
 
     #[test]
     fn the_boundary_is_a_parameter() {
-        assert_eq!(boundary_of("multipart/form-data; charset=x; Boundary=\"a b\""), Some("a b"));
-        assert_eq!(boundary_of("multipart/form-data; boundary="), None);
-        assert_eq!(boundary_of("multipart/form-data"), None);
+        let finds = |content_type: &str, body: &[u8]| {
+            Form::find(&Headers::new(vec![("Content-Type".into(), content_type.into())]), body).is_some()
+        };
+        assert!(finds("multipart/form-data; charset=x; Boundary=\"a b\"", b"--a b\r\n"));
+        assert!(!finds("multipart/form-data; boundary=", b"--\r\n"));
+        assert!(!finds("multipart/form-data", b"--\r\n"));
     }
 }

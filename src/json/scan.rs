@@ -38,10 +38,9 @@ enum Found {
 
 /// Reads the text once. The bytes need not be UTF-8: only names and values that are looked up must be.
 pub fn scan<'q>(json: &[u8], lookups: impl IntoIterator<Item = Lookup<'q>>) -> Scan<'q> {
-    let found = lookups.into_iter().map(|lookup| (lookup, Found::Nothing)).collect();
+    let found: Vec<_> = lookups.into_iter().map(|lookup| (lookup, Found::Nothing)).collect();
+    let targets: Vec<_> = found.iter().enumerate().map(|(of, (lookup, _))| Target { of, rest: *lookup }).collect();
     let mut scanner = Scanner { cursor: Cursor::new(json), found };
-    let targets: Vec<Target<'q>> =
-        scanner.found.iter().enumerate().map(|(of, (lookup, _))| lookup.target(of)).collect();
     let value = scanner.value(&targets);
     let is_json = value.is_some() && scanner.cursor.is_at_end();
     Scan { is_json, depth: scanner.cursor.deepest(), found: scanner.found }
@@ -54,15 +53,6 @@ impl Scan<'_> {
         match found {
             Found::Text(text) if self.is_json => Some(Some(text)),
             _ => Some(None),
-        }
-    }
-}
-
-impl<'q> Lookup<'q> {
-    fn target(self, of: usize) -> Target<'q> {
-        match self {
-            Lookup::Pointer(pointer) => Target { of, rest: Rest::Pointer(pointer) },
-            Lookup::Beside(name) => Target { of, rest: Rest::Beside(name) },
         }
     }
 }
@@ -84,23 +74,17 @@ impl Found {
 struct Target<'q> {
     /// Its position among the lookups.
     of: usize,
-    rest: Rest<'q>,
-}
-
-#[derive(Clone, Copy)]
-enum Rest<'q> {
-    /// The rest of the pointer; empty for the value itself.
-    Pointer(&'q str),
-    Beside(&'q str),
+    /// Of a pointer, what is left of it; empty for the value itself.
+    rest: Lookup<'q>,
 }
 
 impl<'q> Target<'q> {
     /// The first segment of the rest of the pointer, and the target within the member or item of that name.
     fn split(self) -> Option<(Cow<'q, str>, Target<'q>)> {
-        let Rest::Pointer(pointer) = self.rest else { return None };
+        let Lookup::Pointer(pointer) = self.rest else { return None };
         let pointer = pointer.strip_prefix('/')?;
         let (segment, rest) = pointer.split_at(pointer.find('/').unwrap_or(pointer.len()));
-        Some((unescaped(segment), Target { rest: Rest::Pointer(rest), ..self }))
+        Some((unescaped(segment), Target { rest: Lookup::Pointer(rest), ..self }))
     }
 }
 
@@ -128,7 +112,7 @@ impl<'q> Scanner<'_, 'q> {
 
     fn scalar(&mut self, targets: &[Target<'q>]) -> Option<()> {
         let scalar = self.cursor.scalar()?;
-        for target in targets.iter().filter(|target| matches!(target.rest, Rest::Pointer(""))) {
+        for target in targets.iter().filter(|target| target.rest == Lookup::Pointer("")) {
             self.set(target.of, Found::of(scalar));
         }
         Some(())
@@ -158,7 +142,7 @@ impl<'q> Scanner<'_, 'q> {
                     self.set(target.of, Found::Nothing);
                     inner.push(within);
                 }
-                (Rest::Beside(known), _) if known != name && self.found[target.of].1 == Found::Nothing => {
+                (Lookup::Beside(known), _) if known != name && self.found[target.of].1 == Found::Nothing => {
                     self.set(target.of, Found::Text(name.to_string()));
                 }
                 _ => {}
@@ -168,17 +152,10 @@ impl<'q> Scanner<'_, 'q> {
     }
 
     fn array(&mut self, targets: &[Target<'q>]) -> Option<()> {
-        let mut items: Vec<(usize, Target<'q>)> = Vec::new();
-        for (segment, within) in targets.iter().filter_map(|target| target.split()) {
-            // `01` is no index.
-            items.extend(
-                segment.parse().ok().filter(|index: &usize| index.to_string() == segment).map(|index| (index, within)),
-            );
-        }
+        let items: Vec<_> = targets.iter().filter_map(|target| target.split()).filter_map(item).collect();
         let (mut is_open, mut index) = (self.cursor.open(b']')?, 0);
         while is_open {
-            let inner: Vec<_> =
-                items.iter().filter(|(wanted, _)| *wanted == index).map(|(_, within)| *within).collect();
+            let inner: Vec<_> = items.iter().filter(|(wanted, _)| *wanted == index).map(|(_, inner)| *inner).collect();
             self.value(&inner)?;
             is_open = self.cursor.go_on(b']')?;
             index += 1;
@@ -192,6 +169,12 @@ impl<'q> Scanner<'_, 'q> {
             *before = found;
         }
     }
+}
+
+/// The index that a segment is; `01` is none.
+fn item<'q>((segment, within): (Cow<'q, str>, Target<'q>)) -> Option<(usize, Target<'q>)> {
+    let index: usize = segment.parse().ok()?;
+    (index.to_string() == segment).then_some((index, within))
 }
 
 /// The text of a string with its quotes. `None` if it is no text: half of a UTF-16 pair, or not UTF-8.

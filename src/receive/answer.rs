@@ -1,21 +1,128 @@
-//! The receiver's answers. No other file can send one, and this one acknowledges only what is [`Stored`].
+//! The receiver's answers, with what is counted and logged of each. No other file can send one, and this one acknowledges
+//! only what is [`Stored`].
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use log::{Level, debug, info};
 
+use super::client::Client;
 use super::rejection::{RETRY_AFTER, Rejection, Row};
-use crate::http::Responder;
+use crate::clock::Timestamp;
+use crate::http::{Inbound, Responder};
 use crate::log::rate_limited;
-use crate::metrics::SourceCounts;
+use crate::metrics::{Metrics, Reject, SourceCounts};
 use crate::provider::handshake::Reply;
 use crate::store::{Ingested, Stored, WriteError};
 
 const TEXT: (&str, &str) = ("Content-Type", "text/plain; charset=UTF-8");
 
+/// The sender chooses the path; this much of it is worth a line of the log.
+const MAX_LOGGED_CHARS: usize = 80;
+
 /// A [`Responder`] with which only this file can respond.
 pub(super) struct Unanswered(Responder);
+
+impl Deref for Unanswered {
+    type Target = Responder;
+
+    fn deref(&self) -> &Responder {
+        &self.0
+    }
+}
+
+impl Unanswered {
+    pub(super) fn new(responder: Responder) -> Unanswered {
+        Unanswered(responder)
+    }
+
+    pub(super) fn read(&mut self) -> Inbound {
+        self.0.read()
+    }
+
+    pub(super) fn reject(self, row: &Row<'_>) {
+        self.0.respond(row.status, [TEXT].into_iter().chain(row.header), format!("{}\n", row.line));
+    }
+
+    pub(super) fn answer_probe(self) {
+        self.0.respond(200, [], "");
+    }
+
+    pub(super) fn report_health(self, health: &Result<(), WriteError>) {
+        match health {
+            Ok(()) => self.0.respond(200, [TEXT], "ok\n"),
+            Err(error) => self.0.respond(503, [TEXT, RETRY_AFTER], format!("{}\n", error.summary())),
+        }
+    }
+}
+
+/// Why a request ends before anything is stored.
+pub(super) enum Ending {
+    Rejected(Rejection),
+    /// Boxed, because it is large and rare.
+    Handshake(Box<Reply>),
+}
+
+impl From<Rejection> for Ending {
+    fn from(rejection: Rejection) -> Ending {
+        Ending::Rejected(rejection)
+    }
+}
+
+/// The end of a request of which nothing is stored.
+pub(super) struct Early {
+    pub(super) ending: Ending,
+    pub(super) client: Client,
+    /// `None` where there is no source at the path.
+    pub(super) source: Option<Arc<SourceCounts>>,
+}
+
+impl Early {
+    /// Counts and logs the request, and answers it.
+    pub(super) fn finish(self, request: Unanswered, metrics: &Metrics, now: Timestamp) {
+        // The query may have a token in it.
+        let path: String = request.path().chars().take(MAX_LOGGED_CHARS).collect();
+        match &self.ending {
+            Ending::Rejected(rejection) => {
+                let row = rejection.row();
+                self.count_rejection(&row, &path, metrics, now);
+                let line = format_args!("rejected {path} from {}: {}", self.client, row.detail);
+                rate_limited(Level::Warn, self.source_name(), row.kind, line);
+                request.reject(&row);
+            }
+            Ending::Handshake(reply) => {
+                self.note_handshake(reply, &path);
+                let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str()));
+                request.0.respond(reply.status, headers, reply.body.as_bytes());
+            }
+        }
+    }
+
+    fn source_name(&self) -> &str {
+        self.source.as_ref().map_or("", |source| &source.name)
+    }
+
+    fn count_rejection(&self, row: &Row<'_>, path: &str, metrics: &Metrics, now: Timestamp) {
+        let source = self.source.as_deref();
+        let Some(reason) = row.reason else {
+            source.inspect(|source| source.refused.add(1));
+            return;
+        };
+        source.map_or(&metrics.unmatched, |source| &source.rejects).of(reason).add(1);
+        metrics.hours.add(now);
+        let (name, client) = (source.map(|source| source.name.clone()), self.client.to_string());
+        metrics.rejects.push(Reject::new(name, path, reason, &row.detail, &client, now));
+    }
+
+    fn note_handshake(&self, reply: &Reply, path: &str) {
+        self.source.as_ref().inspect(|source| source.handshakes.add(1));
+        let line = format_args!("answered a handshake at {path} from {}", self.client);
+        rate_limited(Level::Info, self.source_name(), "handshake", line);
+        if let Some(notice) = &reply.notice {
+            rate_limited(Level::Warn, self.source_name(), "told in a handshake", format_args!("{path}: {notice}"));
+        }
+    }
+}
 
 /// The answer to a delivery, its log line and its counters, for when it is stored.
 pub(super) struct Receipt {
@@ -28,61 +135,19 @@ pub(super) struct Receipt {
     pub(super) is_proven: bool,
 }
 
-impl Deref for Unanswered {
-    type Target = Responder;
-
-    fn deref(&self) -> &Responder {
-        &self.0
-    }
-}
-
-impl DerefMut for Unanswered {
-    fn deref_mut(&mut self) -> &mut Responder {
-        &mut self.0
-    }
-}
-
-impl Unanswered {
-    pub(super) fn new(responder: Responder) -> Unanswered {
-        Unanswered(responder)
-    }
-
-    pub(super) fn reject(self, row: &Row<'_>) {
-        self.0.respond(row.status, [TEXT].into_iter().chain(row.header), format!("{}\n", row.line));
-    }
-
-    pub(super) fn answer_handshake(self, reply: &Reply) {
-        let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str()));
-        self.0.respond(reply.status, headers, reply.body.as_bytes());
-    }
-
-    /// Answers the gate's probe.
-    pub(super) fn answer_probe(self) {
-        self.0.respond(200, [], "");
-    }
-
-    /// Answers `GET /healthz`.
-    pub(super) fn report_health(self, health: &Result<(), WriteError>) {
-        match health {
-            Ok(()) => self.0.respond(200, [TEXT], "ok\n"),
-            Err(error) => self.0.respond(503, [TEXT, RETRY_AFTER], format!("{}\n", error.summary())),
-        }
-    }
-
-    /// Answers a delivery that could not be stored. It is not counted as a reject: its sender did nothing wrong.
-    pub(super) fn refuse(self, receipt: &Receipt) {
-        receipt.source.refused.add(1);
-        debug!("refused {}: not stored", self.path());
-        self.reject(&Rejection::NotStored.row());
-    }
-}
-
 /// Answers with an empty body, which every provider understands.
 pub(super) fn acknowledge(stored: Stored<(Unanswered, Receipt)>) {
-    let (ingested, (unanswered, receipt)) = stored.into_parts();
+    let (ingested, (request, receipt)) = stored.into_parts();
     receipt.count(ingested);
-    unanswered.0.respond(receipt.status, [], "");
+    request.0.respond(receipt.status, [], "");
     receipt.log(ingested);
+}
+
+/// Answers a delivery that could not be stored. It is not counted as a reject: its sender did nothing wrong.
+pub(super) fn refuse((request, receipt): (Unanswered, Receipt)) {
+    receipt.source.refused.add(1);
+    debug!("refused {}: not stored", request.path());
+    request.reject(&Rejection::NotStored.row());
 }
 
 impl Receipt {

@@ -19,26 +19,11 @@ const TEXT_TYPES: [&str; 3] = ["", "text/plain", FORM];
 /// to a source that verifies nothing anyone can send one.
 const MAX_FORM_FIELDS: usize = 10_000;
 
-/// A body as it is stored.
-#[derive(Debug, PartialEq)]
-pub(super) struct Payload {
-    pub(super) json: String,
-    /// The exact bytes, unless `json` is them.
-    pub(super) body: Option<Vec<u8>>,
-}
-
 /// A body as received and as decompressed.
 pub(super) struct Content {
     received: Vec<u8>,
     /// `None` if it was not compressed.
     decompressed: Option<Vec<u8>>,
-}
-
-/// The JSON that stands for a body.
-pub(super) enum Representation {
-    /// The body itself, if it is JSON.
-    Body,
-    Other(String),
 }
 
 impl Content {
@@ -62,19 +47,21 @@ impl Content {
         self.decompressed.as_deref().unwrap_or(&self.received)
     }
 
-    /// The exact bytes of a compressed body are the compressed ones. `Err` is for the sender.
-    pub(super) fn into_payload(self, representation: Representation, scan: &Scan<'_>) -> Result<Payload, &'static str> {
-        let Content { received, decompressed } = self;
-        if let Representation::Other(json) = representation {
-            return Ok(Payload { json, body: Some(received) });
-        }
-        let (json, body) = match decompressed {
-            Some(json) => (json, Some(received)),
-            None => (received, None),
+    /// The body as it is stored: the JSON that [`represent`] has returned, or else the body itself; and the bytes as
+    /// received, unless they are that JSON. `Err` is for the sender.
+    pub(super) fn into_stored(
+        self,
+        json: Option<String>,
+        scan: &Scan<'_>,
+    ) -> Result<(String, Option<Vec<u8>>), &'static str> {
+        let (json, body) = match (json, self.decompressed) {
+            (Some(json), _) => return Ok((json, Some(self.received))),
+            (None, Some(json)) => (json, Some(self.received)),
+            (None, None) => (self.received, None),
         };
         let json = String::from_utf8(json).map_err(|_| "the body is not UTF-8")?;
         check(scan)?;
-        Ok(Payload { json, body })
+        Ok((json, body))
     }
 }
 
@@ -93,8 +80,8 @@ fn gunzip(received: &[u8], max_bytes: u64) -> Result<Vec<u8>, Rejection> {
     Ok(body)
 }
 
-/// Represents a body by its `Content-Type`. `scan` is that of the `form_payload`, or of the body if there is none. `Err` is
-/// for the sender.
+/// The JSON that represents a body, by its `Content-Type`; `None` where the body itself is JSON. `scan` is that of the
+/// `form_payload`, or of the body if there is none. `Err` is for the sender.
 ///
 /// JSON is stored as received. Where the source takes forms, a form becomes an object of strings; if its first field is
 /// `payload` and holds JSON, that JSON. Other text becomes a string, other bytes `null`. Text that is a JSON object or array
@@ -103,37 +90,33 @@ pub(super) fn represent(
     parts: &Parts<'_>,
     form_payload: Option<Cow<'_, str>>,
     scan: &Scan<'_>,
-) -> Result<Representation, &'static str> {
+) -> Result<Option<String>, &'static str> {
     let media_type = parts.headers.media_type().to_ascii_lowercase();
     if is_json(&media_type) {
-        return Ok(Representation::Body);
+        return Ok(None);
     }
     if let Some(form) = parts.form() {
         return match form_payload {
-            _ if form.fields().nth(MAX_FORM_FIELDS).is_some() => Ok(text(parts.body)),
-            Some(payload) if scan.is_json => check(scan).map(|()| Representation::Other(payload.into_owned())),
-            _ => Ok(fields_json(form)),
+            _ if form.fields().nth(MAX_FORM_FIELDS).is_some() => Ok(Some(text_json(parts.body))),
+            Some(payload) if scan.is_json => check(scan).map(|()| Some(payload.into_owned())),
+            _ => Ok(Some(fields_json(form))),
         };
     }
-    let is_like_json = matches!(parts.body.trim_ascii_start().first(), Some(b'{' | b'['));
-    if TEXT_TYPES.contains(&media_type.as_str())
-        && is_like_json
+    let is_json = TEXT_TYPES.contains(&media_type.as_str())
+        && json::begins_object_or_array(parts.body)
         && check(scan).is_ok()
-        && std::str::from_utf8(parts.body).is_ok()
-    {
-        return Ok(Representation::Body);
-    }
-    Ok(text(parts.body))
+        && std::str::from_utf8(parts.body).is_ok();
+    Ok((!is_json).then(|| text_json(parts.body)))
 }
 
-fn text(body: &[u8]) -> Representation {
+fn text_json(body: &[u8]) -> String {
     let json = std::str::from_utf8(body).ok().and_then(|text| serde_json::to_string(text).ok());
-    Representation::Other(json.unwrap_or_else(|| "null".to_owned()))
+    json.unwrap_or_else(|| "null".to_owned())
 }
 
-fn fields_json(form: Form<'_>) -> Representation {
+fn fields_json(form: Form<'_>) -> String {
     let fields: Map<String, Value> = form.fields().map(|(name, value)| (name.into_owned(), value.into())).collect();
-    Representation::Other(Value::Object(fields).to_string())
+    Value::Object(fields).to_string()
 }
 
 fn check(scan: &Scan<'_>) -> Result<(), &'static str> {
@@ -171,15 +154,15 @@ mod tests {
     fn of(content_type: &str, body: &[u8]) -> Result<(String, bool), &'static str> {
         let headers = Headers::new(vec![("content-type".into(), content_type.into())]);
         let content = Content { received: body.to_vec(), decompressed: None };
-        payload(content, &headers, true).map(|payload| (payload.json, payload.body.is_some()))
+        stored(content, &headers, true).map(|(json, body)| (json, body.is_some()))
     }
 
-    fn payload(content: Content, headers: &Headers, forms: bool) -> Result<Payload, &'static str> {
+    fn stored(content: Content, headers: &Headers, forms: bool) -> Result<(String, Option<Vec<u8>>), &'static str> {
         let parts = Parts { method: "POST", target: "", headers, body: content.decoded(), forms, scan: None };
         let form_payload = parts.form().and_then(Form::payload);
         let scan = json::scan(form_payload.as_deref().map_or(parts.body, str::as_bytes), []);
-        let representation = represent(&parts, form_payload, &scan)?;
-        content.into_payload(representation, &scan)
+        let json = represent(&parts, form_payload, &scan)?;
+        content.into_stored(json, &scan)
     }
 
     #[test]
@@ -238,8 +221,8 @@ mod tests {
         assert_eq!(multipart.0, serde_json::Value::from(issue).to_string());
         let headers = Headers::new(vec![("content-type".into(), form.into())]);
         let content = Content { received: b"payload=%7B%7D".to_vec(), decompressed: None };
-        let payload = payload(content, &headers, false).unwrap();
-        assert_eq!(payload.json, "\"payload=%7B%7D\"", "of a provider that sends no forms");
+        let (json, _) = stored(content, &headers, false).unwrap();
+        assert_eq!(json, "\"payload=%7B%7D\"", "of a provider that sends no forms");
     }
 
     #[test]
@@ -271,8 +254,8 @@ mod tests {
             Headers::new(vec![field("Content-Encoding", encoding), field("Content-Type", "application/json")])
         };
         let decode = |encoding, body: &[u8], max| Content::decode(&headers(encoding), body.to_vec(), max);
-        let payload = payload(decode("GZIP", &zipped, 1002).ok().unwrap(), &headers("gzip"), true).unwrap();
-        assert_eq!((payload.json.len(), payload.body.as_deref()), (1002, Some(&zipped[..])));
+        let (json, body) = stored(decode("GZIP", &zipped, 1002).ok().unwrap(), &headers("gzip"), true).unwrap();
+        assert_eq!((json.len(), body.as_deref()), (1002, Some(&zipped[..])));
         assert!(matches!(decode("gzip", &zipped, 1001), Err(Rejection::TooLarge)));
         assert!(matches!(decode("gzip", &zipped[..30], 1002), Err(Rejection::Malformed(_))));
         assert!(matches!(decode("gzip", b"{}", 1002), Err(Rejection::Malformed(_))));
