@@ -19,7 +19,7 @@ use toml::{Table, Value};
 
 pub use self::admin::{Admin, AdminListen};
 pub use self::file::{ConfigError, Origin, SYSTEM_CONFIG};
-use self::reader::{Reader, read_root};
+use self::reader::{Reader, read_table};
 pub use self::retention::Retention;
 pub use self::source::{PATH_PREFIX, Source};
 use self::values::{Parsed, duration, parsed, size, text};
@@ -93,15 +93,11 @@ impl Config {
 
     fn from_table(origin: Origin, table: &Table, env: &Env) -> Result<Config, ConfigError> {
         let mut problems = Vec::new();
-        let config = read_root(table, &mut problems, |keys| read_config(&origin, keys, env));
-        if problems.is_empty() {
-            return Ok(config);
+        let config = read_table("", table, &mut problems, |keys| read_config(&origin, keys, env));
+        match origin {
+            Origin::File(path) if !problems.is_empty() => Err(ConfigError::of_keys(&path, &problems)),
+            _ => Ok(config),
         }
-        let path = match origin {
-            Origin::File(path) => path,
-            Origin::BuiltIn => PathBuf::from("(built-in config)"),
-        };
-        Err(ConfigError::Problems { path, problems })
     }
 }
 

@@ -13,22 +13,15 @@ const LENIENT: GeneralPurposeConfig = NO_PAD.with_decode_allow_trailing_bits(tru
 const KEY: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 
 /// The hash under an HMAC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hash {
-    /// For providers that still use it. It is not broken as a MAC.
-    Sha1,
-    Sha256,
-    Sha512,
-}
+pub type Hash = hmac::Algorithm;
+/// For providers that still use it. It is not broken as a MAC.
+pub const SHA1: Hash = hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY;
+pub const SHA256: Hash = hmac::HMAC_SHA256;
+pub const SHA512: Hash = hmac::HMAC_SHA512;
 
 /// The HMAC (RFC 2104) of the parts one after another.
 pub fn hmac(hash: Hash, key: &[u8], parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
-    let algorithm = match hash {
-        Hash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-        Hash::Sha256 => hmac::HMAC_SHA256,
-        Hash::Sha512 => hmac::HMAC_SHA512,
-    };
-    let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hash, key));
     for part in parts {
         context.update(part.as_ref());
     }
@@ -38,7 +31,7 @@ pub fn hmac(hash: Hash, key: &[u8], parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
 /// Compares a secret or a signature with an untrusted one in constant time. Both are hashed under a random key first, so
 /// that the time does not depend on their lengths either.
 pub fn equal(ours: &[u8], theirs: &[u8]) -> bool {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>());
+    let key = hmac::Key::new(SHA256, &random::<32>());
     hmac::verify(&key, theirs, hmac::sign(&key, ours).as_ref()).is_ok()
 }
 
@@ -127,12 +120,12 @@ mod tests {
     fn the_published_example_of_github_is_reproduced() {
         // https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
         let tag = unhex("757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17").unwrap();
-        assert_eq!(hmac(Hash::Sha256, b"It's a Secret to Everybody", &["Hello, ", "World!"]), tag);
+        assert_eq!(hmac(SHA256, b"It's a Secret to Everybody", &["Hello, ", "World!"]), tag);
     }
 
     #[test]
     fn only_identical_bytes_are_equal() {
-        let tag = hmac(Hash::Sha256, b"key", &["message"]);
+        let tag = hmac(SHA256, b"key", &["message"]);
         assert!(equal(&tag, &tag.clone()));
         assert!(!equal(&tag, &tag[..31]) && !equal(&tag, b"") && !equal(&tag, &[&tag[..], b"\0"].concat()));
         let mut other = tag.clone();

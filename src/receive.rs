@@ -239,7 +239,7 @@ impl Received {
         let Some(endpoint) = endpoints.iter().find(|endpoint| Some(endpoint.source.name.as_str()) == name) else {
             return Err(self.early(None, Rejection::NoSuchSource));
         };
-        if !endpoint.source.takes_from(|networks| self.client.is_in(networks)) {
+        if endpoint.source.allow.as_ref().is_some_and(|networks| !self.client.is_in(networks)) {
             return Err(self.early(Some(endpoint), Rejection::NotAllowed));
         }
         Ok(Routed { received: self, endpoint })
@@ -329,7 +329,7 @@ impl Verified<'_> {
         let scan = json::scan(form_payload.as_deref().map_or(parts.body, str::as_bytes), verifier.lookups());
         let parts = Parts { scan: Some(&scan), ..parts };
         let event_type = identifier(verifier.event_type(&parts))?;
-        let id = match (identifier(verifier.delivery_id(&parts))?, verifier.without_id) {
+        let id = match (identifier(verifier.delivery_id(&parts))?, verifier.preset.without_id) {
             (Some(id), _) => DeliveryId::Given(id),
             (None, WithoutId::Content) => DeliveryId::OfContent(content_id(&source.name, content.received())),
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),

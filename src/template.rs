@@ -247,8 +247,6 @@ impl fmt::Display for TemplateError {
     }
 }
 
-impl std::error::Error for TemplateError {}
-
 /// A misspelt name would be undefined, which is empty and false, so that the action would never run.
 fn refuse_unknown_variables(source: &str, named: HashSet<String>) -> Result<(), TemplateError> {
     let functions: Vec<&str> = TEMPLATES.globals().map(|(name, _)| name).collect();

@@ -1,7 +1,7 @@
 //! A child process in a process group of its own. Writing to it, reading from it and waiting for it happen in one loop, so
 //! that no full pipe blocks the run.
 
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -51,9 +51,12 @@ pub(super) fn run(
     stop: &Stop,
     grace: Duration,
 ) -> io::Result<Finished> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let (output, childs_end) = io::pipe()?;
+    command.stdin(Stdio::piped()).stdout(childs_end.try_clone()?).stderr(childs_end).process_group(0);
     let mut group = Group { child: command.spawn()?, is_reaped: false };
-    let mut pipes = Pipes::of(&mut group.child, input)?;
+    // It has ends of the pipe too, and the output ends with the last of them.
+    drop(command);
+    let mut pipes = Pipes::of(group.child.stdin.take(), input, output)?;
     let mut deadline = Deadline { at: Instant::now() + timeout, is_stopping: false, cause: None };
     while !group.leader_has_ended()? {
         pipes.exchange(TICK)?;
@@ -61,10 +64,10 @@ pub(super) fn run(
     }
     let status = group.end()?;
     let drained_by = Instant::now() + DRAIN;
-    while pipes.is_open() && Instant::now() < drained_by {
+    while pipes.output.is_some() && Instant::now() < drained_by {
         pipes.exchange(TICK)?;
     }
-    Ok(Finished { exit: deadline.cause.unwrap_or_else(|| exit_of(status)), output: pipes.output })
+    Ok(Finished { exit: deadline.cause.unwrap_or_else(|| exit_of(status)), output: pipes.received })
 }
 
 /// When the group gets its next signal, and why it got the first.
@@ -127,39 +130,23 @@ impl Drop for Group {
     }
 }
 
-/// Our ends of the child's three pipes, as far as they are open.
+/// Our ends of the child's two pipes, as far as they are open.
 struct Pipes<'a> {
     input: Option<(ChildStdin, &'a [u8])>,
-    outputs: Vec<Box<dyn ReadFd>>,
-    output: Vec<u8>,
+    output: Option<PipeReader>,
+    received: Vec<u8>,
 }
 
-trait ReadFd: Read + AsFd {}
-impl<T: Read + AsFd> ReadFd for T {}
-
 impl<'a> Pipes<'a> {
-    fn of(child: &mut Child, input: &'a [u8]) -> io::Result<Pipes<'a>> {
-        let mut outputs: Vec<Box<dyn ReadFd>> = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            outputs.push(Box::new(stdout));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            outputs.push(Box::new(stderr));
-        }
-        let input = child.stdin.take().map(|stdin| (stdin, input));
-        let fds = outputs.iter().map(|output| output.as_fd()).chain(input.iter().map(|(stdin, _)| stdin.as_fd()));
-        fds.into_iter().try_for_each(set_nonblocking)?;
-        Ok(Pipes { input, outputs, output: Vec::new() })
-    }
-
-    fn is_open(&self) -> bool {
-        !self.outputs.is_empty()
+    fn of(stdin: Option<ChildStdin>, input: &'a [u8], output: PipeReader) -> io::Result<Pipes<'a>> {
+        stdin.iter().map(AsFd::as_fd).chain([output.as_fd()]).try_for_each(set_nonblocking)?;
+        Ok(Pipes { input: stdin.map(|stdin| (stdin, input)), output: Some(output), received: Vec::new() })
     }
 
     /// Writes and reads what is ready; waits for it, `timeout` at most.
     fn exchange(&mut self, timeout: Duration) -> io::Result<()> {
         let writes = self.input.iter().map(|(stdin, _)| PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::OUT));
-        let reads = self.outputs.iter().map(|output| PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN));
+        let reads = self.output.iter().map(|output| PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN));
         let mut fds: Vec<PollFd<'_>> = writes.chain(reads).collect();
         let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
         match poll(&mut fds, Some(&timeout)) {
@@ -187,17 +174,16 @@ impl<'a> Pipes<'a> {
 
     /// Keeps the beginning and discards the rest: a child that writes endlessly neither blocks nor fills memory.
     fn drain(&mut self) {
+        let Some(output) = &mut self.output else { return };
         let mut buffer = [0; 16 << 10];
-        let output = &mut self.output;
-        self.outputs.retain_mut(|pipe| match pipe.read(&mut buffer) {
-            Ok(0) => false,
-            Ok(read_bytes) => {
-                let room_bytes = MAX_DETAIL_BYTES - output.len();
-                output.extend_from_slice(&buffer[..read_bytes.min(room_bytes)]);
-                true
+        match output.read(&mut buffer) {
+            Ok(read_bytes) if read_bytes > 0 => {
+                let room_bytes = MAX_DETAIL_BYTES - self.received.len();
+                self.received.extend_from_slice(&buffer[..read_bytes.min(room_bytes)]);
             }
-            Err(error) => is_not_now(&error),
-        });
+            Err(error) if is_not_now(&error) => {}
+            Ok(_) | Err(_) => self.output = None,
+        }
     }
 }
 

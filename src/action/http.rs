@@ -11,7 +11,7 @@ use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
 use super::{ActionReport, Call, MAX_DETAIL_BYTES, excerpt};
 use crate::client;
 use crate::clock::{self, Timestamp};
-use crate::digest::{self, Hash};
+use crate::digest;
 use crate::event::Outcome;
 use crate::provider;
 use crate::secret::{Env, Secret, SecretRef};
@@ -263,7 +263,7 @@ fn signing_key(value: &SecretRef, env: &Env<'_>) -> Result<Secret, String> {
 fn standard_webhooks(key: &Secret, id: &str, now_unix_s: i64, body: &[u8]) -> [(HeaderName, HeaderValue); 3] {
     let timestamp = now_unix_s.to_string();
     let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
-    let signature = format!("v1,{}", digest::base64(&digest::hmac(Hash::Sha256, key.as_bytes(), &signed)));
+    let signature = format!("v1,{}", digest::base64(&digest::hmac(digest::SHA256, key.as_bytes(), &signed)));
     let value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
     [
         (HeaderName::from_static("webhook-id"), value(id)),

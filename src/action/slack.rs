@@ -1,7 +1,6 @@
 //! `kind = "slack"`: a message to a Slack incoming webhook.
 //! Source: <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>
 
-use std::fmt;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -37,12 +36,6 @@ pub struct SlackRunner {
     blocks: Option<Template>,
 }
 
-/// Why a message cannot be rendered.
-enum MessageError {
-    Template(TemplateError),
-    Blocks(serde_json::Error),
-}
-
 impl Slack {
     pub(super) fn prepare(&self, env: &Env<'_>) -> Result<SlackRunner, String> {
         Ok(SlackRunner {
@@ -57,7 +50,8 @@ impl Slack {
 impl SlackRunner {
     pub(super) fn run(&self, call: &Call<'_>) -> ActionReport {
         let (url, message) = match self.render(call) {
-            Ok(rendered) => rendered,
+            Ok((url, Ok(message))) => (url, message),
+            Ok((_, Err(reason))) => return ActionReport::give_up(reason),
             Err(error) => return ActionReport::give_up(error.to_string()),
         };
         let json = (HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
@@ -65,24 +59,23 @@ impl SlackRunner {
     }
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        match self.render(call) {
-            Ok((url, message)) => Ok(format!("POST {}\n\n{message}\n", client::origin(&url))),
-            Err(MessageError::Template(error)) => Err(error),
-            Err(error @ MessageError::Blocks(_)) => Ok(format!("nothing: {error}\n")),
-        }
+        let (url, message) = self.render(call)?;
+        Ok(match message {
+            Ok(message) => format!("POST {}\n\n{message}\n", client::origin(&url)),
+            Err(reason) => format!("nothing: {reason}\n"),
+        })
     }
 
-    /// The URL and the message.
-    fn render(&self, call: &Call<'_>) -> Result<(String, Value), MessageError> {
-        let message = self.message(call)?;
-        Ok((self.url.render(call.scope)?, message))
-    }
-
-    fn message(&self, call: &Call<'_>) -> Result<Value, MessageError> {
+    /// The URL, and the message or why there is none.
+    fn render(&self, call: &Call<'_>) -> Result<(String, Result<Value, String>), TemplateError> {
         let text: String = self.text(call)?.chars().take(MAX_TEXT_CHARS).collect();
-        let Some(blocks) = applicable(&self.blocks, call) else { return Ok(json!({ "text": text })) };
-        let blocks: Value = serde_json::from_str(&blocks.render(call.scope)?).map_err(MessageError::Blocks)?;
-        Ok(json!({ "text": text, "blocks": blocks }))
+        let message = match applicable(&self.blocks, call) {
+            None => Ok(json!({ "text": text })),
+            Some(blocks) => serde_json::from_str::<Value>(&blocks.render(call.scope)?)
+                .map(|blocks| json!({ "text": text, "blocks": blocks }))
+                .map_err(|error| format!("blocks is not JSON: {error}")),
+        };
+        Ok((self.url.render(call.scope)?, message))
     }
 
     fn text(&self, call: &Call<'_>) -> Result<String, TemplateError> {
@@ -94,21 +87,6 @@ impl SlackRunner {
             None => provider::text(&call.event.event_type, &call.event.payload_json),
         };
         Template::mrkdwn(built_in)?.render(call.scope)
-    }
-}
-
-impl From<TemplateError> for MessageError {
-    fn from(error: TemplateError) -> MessageError {
-        MessageError::Template(error)
-    }
-}
-
-impl fmt::Display for MessageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            MessageError::Template(error) => error.fmt(f),
-            MessageError::Blocks(error) => write!(f, "blocks is not JSON: {error}"),
-        }
     }
 }
 

@@ -30,55 +30,30 @@ pub enum Origin {
     BuiltIn,
 }
 
-/// Why there is no config: what is wrong, where, and how to fix it.
+/// Why there is no config: what is wrong, where, and how to fix it; a line for each problem.
 #[derive(Debug)]
-pub enum ConfigError {
+pub struct ConfigError(String);
+
+impl ConfigError {
+    /// All problems of the keys of a file.
+    pub fn of_keys(path: &Path, problems: &[Problem]) -> ConfigError {
+        let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
+        ConfigError(lines.join("\n"))
+    }
+
     /// A file that was named does not exist, or one that exists cannot be read.
-    Unreadable {
-        path: PathBuf,
-        error: io::Error,
-    },
-    TooLarge {
-        path: PathBuf,
-    },
-    /// Lines and columns count from 1.
-    Syntax {
-        path: PathBuf,
-        line: usize,
-        column: usize,
-        message: String,
-    },
-    /// The file is valid TOML; these are all problems of its keys.
-    Problems {
-        path: PathBuf,
-        problems: Vec<Problem>,
-    },
+    fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
+        let path = path.display();
+        let advice = "make it readable, or name another with --config";
+        ConfigError(format!("cannot read the config file {path}: {error}; {advice}"))
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConfigError::Unreadable { path, error } => write!(
-                f,
-                "cannot read the config file {}: {error}; make it readable, or name another with --config",
-                path.display()
-            ),
-            ConfigError::TooLarge { path } => {
-                let limit = MAX_CONFIG_BYTES / 1024;
-                write!(f, "{}: larger than {limit} KiB, which cannot be a config file; name another", path.display())
-            }
-            ConfigError::Syntax { path, line, column, message } => {
-                write!(f, "{}:{line}:{column}: {message}", path.display())
-            }
-            ConfigError::Problems { path, problems } => {
-                let problems: Vec<String> = problems.iter().map(|p| format!("{}: {p}", path.display())).collect();
-                f.write_str(&problems.join("\n"))
-            }
-        }
+        f.write_str(&self.0)
     }
 }
-
-impl std::error::Error for ConfigError {}
 
 /// The file to read: the one named on the command line, else by the environment, else the first on the search path.
 pub fn find(named: Option<&Path>, env: &Env) -> Result<Origin, ConfigError> {
@@ -97,7 +72,7 @@ fn first_existing(paths: &[&Path]) -> Result<Origin, ConfigError> {
     for path in paths {
         match path.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(ConfigError::Unreadable { path: path.to_path_buf(), error }),
+            Err(error) => return Err(ConfigError::unreadable(path, &error)),
             Ok(_) => return Ok(Origin::File(path.to_path_buf())),
         }
     }
@@ -109,9 +84,12 @@ pub fn read(path: &Path) -> Result<Table, ConfigError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+        .map_err(|error| ConfigError::unreadable(path, &error))?;
     if bytes.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(ConfigError::TooLarge { path: path.to_owned() });
+        let (path, limit) = (path.display(), MAX_CONFIG_BYTES / 1024);
+        return Err(ConfigError(format!(
+            "{path}: larger than {limit} KiB, which cannot be a config file; name another"
+        )));
     }
     parse(path, &bytes)
 }
@@ -119,7 +97,7 @@ pub fn read(path: &Path) -> Result<Table, ConfigError> {
 fn parse(path: &Path, bytes: &[u8]) -> Result<Table, ConfigError> {
     let syntax = |offset: usize, message: &str| {
         let (line, column) = position(&bytes[..offset.min(bytes.len())]);
-        ConfigError::Syntax { path: path.to_owned(), line, column, message: message.to_owned() }
+        ConfigError(format!("{}:{line}:{column}: {message}", path.display()))
     };
     let text =
         str::from_utf8(bytes).map_err(|error| syntax(error.valid_up_to(), "not UTF-8; save the file as UTF-8"))?;
@@ -127,7 +105,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Table, ConfigError> {
     text.parse::<Table>().map_err(|error| syntax(error.span().map_or(0, |span| span.start), error.message()))
 }
 
-/// The line and column, counted from 1, of the byte after `before`.
+/// The line and column, both counted from 1, of the byte after `before`.
 fn position(before: &[u8]) -> (usize, usize) {
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;

@@ -35,13 +35,10 @@ pub struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
-/// Reads the table of the whole file with `read`. Keys that `read` does not read are unknown, which is a problem.
-pub fn read_root<T>(table: &Table, problems: &mut Vec<Problem>, read: impl FnOnce(&mut Reader) -> T) -> T {
-    read_table(String::new(), table, problems, read)
-}
-
-fn read_table<T>(path: String, table: &Table, problems: &mut Vec<Problem>, read: impl FnOnce(&mut Reader) -> T) -> T {
-    let mut reader = Reader { path, table, known: Vec::new(), ignores_unknown: false, problems };
+/// Reads a table with `read`; `path` is empty for that of the whole file. Keys that `read` does not read are unknown, which
+/// is a problem.
+pub fn read_table<T>(path: &str, table: &Table, problems: &mut Vec<Problem>, read: impl FnOnce(&mut Reader) -> T) -> T {
+    let mut reader = Reader { path: path.to_owned(), table, known: Vec::new(), ignores_unknown: false, problems };
     let result = read(&mut reader);
     reader.refuse_unknown_keys();
     result
@@ -63,7 +60,7 @@ impl<'a> Reader<'a> {
     /// Reads a table of keys with `read`.
     pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Reader) -> T) -> Option<T> {
         let child = self.get(key, table)?;
-        Some(read_table(self.path_of(key), &child, self.problems, read))
+        Some(read_table(&self.path_of(key), &child, self.problems, read))
     }
 
     /// The value of an optional key.
@@ -124,7 +121,7 @@ impl<'a> Reader<'a> {
             let path = join(&self.path_of(key), name);
             self.record(path.clone(), check_name(name));
             let Some(child) = self.record(path.clone(), table(value)) else { continue };
-            if let Some(item) = read_table(path, &child, self.problems, |keys| read(name, keys)) {
+            if let Some(item) = read_table(&path, &child, self.problems, |keys| read(name, keys)) {
                 found.insert(name.clone(), item);
             }
         }
@@ -208,7 +205,7 @@ mod tests {
     fn problems<T>(toml: &str, read: impl FnOnce(&mut Reader) -> T) -> Vec<String> {
         let table: Table = toml.parse().expect("TOML");
         let mut problems = Vec::new();
-        read_root(&table, &mut problems, read);
+        read_table("", &table, &mut problems, read);
         problems.iter().map(Problem::to_string).collect()
     }
 

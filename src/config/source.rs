@@ -9,7 +9,7 @@ use toml::Value;
 use super::reader::Reader;
 use super::values::{Parsed, count, duration, expected, owned_text, parsed, text};
 use crate::cidr::Cidr;
-use crate::provider::handshake::HandshakeConfig;
+use crate::provider::handshake::Condition;
 use crate::provider::{self, Format, Keyword, Preset, Scheme, Variable, Verification, Verifier};
 use crate::secret::{Env, Secret, SecretError, SecretRef};
 
@@ -79,23 +79,13 @@ impl Source {
         SecretError { key: format!("sources.{}.{key}", self.name), reason }
     }
 
-    /// Whether it accepts deliveries from an address; `is_in` says whether that is in any of the networks.
-    pub fn takes_from(&self, is_in: impl FnOnce(&[Cidr]) -> bool) -> bool {
-        self.allow.as_deref().is_none_or(is_in)
-    }
-
     /// The unset keys without which a handshake of its provider is refused.
     pub fn keys_for_handshakes(&self) -> impl Iterator<Item = &'static str> {
         let keys = [
-            ("verify_token", self.verifier.needs_verify_token() && self.verify_token.is_none()),
-            ("allowed_origins", self.verifier.needs_allowed_origins() && self.allowed_origins.is_empty()),
+            ("verify_token", self.verifier.requires(Condition::VerifyToken) && self.verify_token.is_none()),
+            ("allowed_origins", self.verifier.requires(Condition::AllowedOrigin) && self.allowed_origins.is_empty()),
         ];
         keys.into_iter().filter(|(_, is_missing)| *is_missing).map(|(key, _)| key)
-    }
-
-    /// What handshakes need, with the `verify_token` that was fetched.
-    pub fn handshake_config(&self, verify_token: Option<Secret>) -> HandshakeConfig {
-        HandshakeConfig { verify_token, allowed_origins: self.allowed_origins.clone() }
     }
 }
 

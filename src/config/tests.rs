@@ -1,7 +1,6 @@
 use std::ffi::OsString;
 
 use super::action::{ATTEMPTS, BACKOFF};
-use super::reader::Problem;
 use super::source::BUILT_IN_SECRET;
 use super::*;
 use crate::action::{ActionKind, Pattern};
@@ -28,8 +27,7 @@ fn config(toml: &str) -> Config {
 
 fn problems(toml: &str) -> Vec<String> {
     match load(toml, &nothing_set) {
-        Err(ConfigError::Problems { problems, .. }) => problems.iter().map(Problem::to_string).collect(),
-        Err(other) => vec![other.to_string()],
+        Err(error) => error.to_string().lines().map(|line| line.replacen("hookbox.toml: ", "", 1)).collect(),
         Ok(_) => Vec::new(),
     }
 }

@@ -12,7 +12,7 @@ use super::error::VerifyError;
 use super::format::Inputs;
 use super::preset::CustomScheme;
 use super::request::{RequestBuilder, SignError};
-use crate::digest::{self, Hash};
+use crate::digest;
 use crate::secret::Secret;
 
 const SIGNATURE: &str = "additionalData/hmacSignature";
@@ -97,7 +97,8 @@ impl Item<'_> {
         }
         let tag = digest::unbase64(&signature).ok_or_else(unreadable)?;
         let signed = self.signed().ok_or(VerifyError::Mismatch)?;
-        let matches = |secret: &Secret| digest::equal(&digest::hmac(Hash::Sha256, secret.as_bytes(), &[&signed]), &tag);
+        let matches =
+            |secret: &Secret| digest::equal(&digest::hmac(digest::SHA256, secret.as_bytes(), &[&signed]), &tag);
         secrets.iter().position(matches).ok_or(VerifyError::Mismatch)
     }
 
@@ -140,7 +141,7 @@ fn sign(secret: &Secret, request: &mut RequestBuilder) -> Result<(), SignError> 
             let Some(signed) = serde_json::from_str(&text).ok().and_then(|item: Item<'_>| item.signed()) else {
                 continue;
             };
-            let tag = digest::hmac(Hash::Sha256, secret.as_bytes(), &[signed]);
+            let tag = digest::hmac(digest::SHA256, secret.as_bytes(), &[signed]);
             if let Some(fields) = item.as_object_mut() {
                 fields.insert("additionalData".to_owned(), json!({ "hmacSignature": digest::base64(&tag) }));
                 is_signed = true;

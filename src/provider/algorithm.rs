@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::keyword::Keyword;
-use crate::digest::{self, Hash};
+use crate::digest;
 
 /// How many public-key signatures of one delivery are tried: each is checked over the whole message.
 const MAX_PUBLIC_KEY_CANDIDATES: usize = 4;
@@ -37,9 +37,9 @@ impl Algorithm {
     /// The signature of the message. `None` where signing takes the provider's private key.
     pub fn tag(self, key: &[u8], message: &[Cow<'_, [u8]>]) -> Option<Vec<u8>> {
         match self {
-            Algorithm::HmacSha1 => Some(digest::hmac(Hash::Sha1, key, message)),
-            Algorithm::HmacSha256 => Some(digest::hmac(Hash::Sha256, key, message)),
-            Algorithm::HmacSha512 => Some(digest::hmac(Hash::Sha512, key, message)),
+            Algorithm::HmacSha1 => Some(digest::hmac(digest::SHA1, key, message)),
+            Algorithm::HmacSha256 => Some(digest::hmac(digest::SHA256, key, message)),
+            Algorithm::HmacSha512 => Some(digest::hmac(digest::SHA512, key, message)),
             Algorithm::Sha256 => Some(digest::sha256(message)),
             Algorithm::Token => Some(key.to_vec()),
             Algorithm::Ed25519 | Algorithm::EcdsaP256Sha256 => None,

@@ -117,9 +117,9 @@ fn values(values: &[Format], none: &str) -> String {
 }
 
 fn id(verifier: &Verifier) -> String {
-    let text = values(&verifier.id, without_id(verifier.without_id));
+    let text = values(&verifier.id, without_id(verifier.preset.without_id));
     // Some kinds of deliveries of a provider may lack the id.
-    let may_lack = !verifier.id.is_empty() && verifier.without_id == WithoutId::Content;
+    let may_lack = !verifier.id.is_empty() && verifier.preset.without_id == WithoutId::Content;
     if may_lack { format!("{text}, else the body, for 5 minutes") } else { text }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::selector::{Absent, Parts, Selector};
+use crate::clock::millis;
 use crate::units::duration_text;
 
 /// Why a delivery is not genuine, for the operator's log; the sender learns only that it was refused. Texts are selectors.
@@ -84,7 +85,7 @@ impl fmt::Display for VerifyError {
 }
 
 fn write_age(f: &mut fmt::Formatter<'_>, ms: i64, side: &str, tolerance: Duration, key: &str) -> fmt::Result {
-    let excess_ms = ms.saturating_sub(i64::try_from(tolerance.as_millis()).unwrap_or(i64::MAX));
+    let excess_ms = ms.saturating_sub(millis(tolerance));
     write!(
         f,
         "the timestamp is {} {side}, {} more than the tolerance ({}): is the clock right? ({key} in \

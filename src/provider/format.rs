@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use super::keyword::Keyword;
 use super::selector::{Absent, Parts, Selector};
-use crate::digest::{self, Hash};
+use crate::digest;
 
 /// What a format can name besides variables.
 const SELECTORS: &str = "{form:NAME} {json:/POINTER} {header:NAME} {query:NAME} {hmac_hex:SELECTOR}";
@@ -146,11 +146,6 @@ impl Format {
         self.has(Variable::Url) || self.has(Variable::UrlDecoded)
     }
 
-    /// Whether each secret gives another text.
-    pub fn depends_on_secret(&self) -> bool {
-        self.has(Variable::Secret) || self.0.iter().any(|piece| matches!(piece, Piece::HmacHex(_)))
-    }
-
     pub fn is_constant(&self) -> bool {
         self.0.iter().all(|piece| matches!(piece, Piece::Text(_)))
     }
@@ -208,7 +203,7 @@ impl Piece {
             Piece::Variable(variable) => variable.bytes(inputs),
             Piece::HmacHex(selector) => {
                 let value = inputs.parts.only(selector)?;
-                let tag = digest::hmac(Hash::Sha256, inputs.secret.ok_or(Absent::Missing)?, &[value.as_bytes()]);
+                let tag = digest::hmac(digest::SHA256, inputs.secret.ok_or(Absent::Missing)?, &[value.as_bytes()]);
                 Ok(Cow::Owned(digest::hex(&tag).into_bytes()))
             }
             Piece::Value(selector) => inputs.parts.only(selector).map(into_bytes),

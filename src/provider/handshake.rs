@@ -88,7 +88,7 @@ pub struct PreparedHandshake {
     when: Vec<(Selector, Condition)>,
     reply: Format,
     headers: Vec<(&'static str, Format)>,
-    notice: Option<Format>,
+    notice: Format,
 }
 
 /// What the source's config adds to its provider's handshakes.
@@ -131,13 +131,12 @@ impl Handshake {
     pub(super) fn prepare(&'static self) -> Result<PreparedHandshake, String> {
         let when = self.when.iter().map(|(selector, condition)| Ok((selector.parse()?, *condition)));
         let headers = self.headers.iter().map(|(name, value)| Ok((*name, value.parse()?)));
-        let notice = Some(self.notice).filter(|notice| !notice.is_empty());
         Ok(PreparedHandshake {
             handshake: self,
             when: when.collect::<Result<_, String>>()?,
             reply: self.reply.parse()?,
             headers: headers.collect::<Result<_, String>>()?,
-            notice: notice.map(str::parse).transpose()?,
+            notice: self.notice.parse()?,
         })
     }
 }
@@ -155,7 +154,8 @@ pub fn answer_handshake(
     };
     let candidates: Vec<&PreparedHandshake> = handshakes.iter().filter(is_candidate).collect();
     let matching: Vec<_> = candidates.iter().filter(|candidate| candidate.matches(parts, config)).collect();
-    let inputs = Inputs { secret: state.key().map(Secret::as_bytes), ..Inputs::of(*parts) };
+    let key = if let AuthState::Verified(key) = state { key } else { None };
+    let inputs = Inputs { secret: key.map(Secret::as_bytes), ..Inputs::of(*parts) };
     if let Some(reply) = matching.iter().find_map(|handshake| handshake.reply(&inputs)) {
         return HandshakeResult::Handshake(reply);
     }
@@ -192,15 +192,6 @@ impl Signing {
     }
 }
 
-impl<'a> AuthState<'a> {
-    fn key(self) -> Option<&'a Secret> {
-        match self {
-            AuthState::Unverified { .. } => None,
-            AuthState::Verified(key) => key,
-        }
-    }
-}
-
 impl PreparedHandshake {
     pub fn has(&self, condition: Condition) -> bool {
         self.when.iter().any(|(_, required)| *required == condition)
@@ -220,10 +211,7 @@ impl PreparedHandshake {
             _ => printable(text),
         };
         let body = self.reply.text(inputs, escape)?;
-        let notice = match &self.notice {
-            Some(notice) => Some(notice.text(inputs, printable)?),
-            None => None,
-        };
+        let notice = Some(self.notice.text(inputs, printable)?).filter(|notice| !notice.is_empty());
         Some(Reply { status: self.handshake.status, headers: self.reply_headers(inputs), body, notice })
     }
 

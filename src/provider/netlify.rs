@@ -6,7 +6,7 @@ use super::format::Inputs;
 use super::preset::CustomScheme;
 use super::request::{RequestBuilder, SignError};
 use super::selector::{Selector, scalar};
-use crate::digest::{self, Hash};
+use crate::digest;
 use crate::secret::Secret;
 
 const SIGNATURE: &str = "X-Webhook-Signature";
@@ -31,7 +31,7 @@ fn verify(secrets: &[Secret], inputs: &Inputs<'_>) -> Result<usize, VerifyError>
     if scalar(&header, "/alg").as_deref() != Some(ALGORITHM) {
         return Err(unreadable());
     }
-    let matches = |secret: &Secret| digest::equal(&digest::hmac(Hash::Sha256, secret.as_bytes(), &[signed]), &tag);
+    let matches = |secret: &Secret| digest::equal(&digest::hmac(digest::SHA256, secret.as_bytes(), &[signed]), &tag);
     let position = secrets.iter().position(matches).ok_or(VerifyError::Mismatch)?;
     if scalar(&claims, "/iss").as_deref() != Some(ISSUER) {
         return Err(VerifyError::WrongClaim("the signature is not by Netlify (claim iss)"));
@@ -48,7 +48,7 @@ fn sign(secret: &Secret, request: &mut RequestBuilder) -> Result<(), SignError> 
     let part = |json: String| digest::base64url(json.as_bytes());
     let header = part(format!(r#"{{"alg":"{ALGORITHM}","typ":"JWT"}}"#));
     let signed = format!("{header}.{}", part(format!(r#"{{"iss":"{ISSUER}","sha256":"{hash}"}}"#)));
-    let tag = digest::hmac(Hash::Sha256, secret.as_bytes(), &[&signed]);
+    let tag = digest::hmac(digest::SHA256, secret.as_bytes(), &[&signed]);
     request.set_header(SIGNATURE, &format!("{signed}.{}", digest::base64url(&tag)));
     Ok(())
 }

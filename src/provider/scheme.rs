@@ -1,6 +1,5 @@
 //! Verification by a declarative scheme: where the signature is, what it signs, and how old it may be.
 
-use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use super::format::{Format, Inputs, Variable};
 use super::key::KeyEncoding;
 use super::selector::{Absent, Parts, Selector};
 use super::timestamp::TimestampFormat;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::secret::Secret;
 
 /// How many signatures of one delivery are tried. During a change of secrets, providers send two or three.
@@ -137,32 +136,15 @@ impl Scheme {
         // HubSpot's documentation decodes the URL, and its libraries do not.
         let with_raw_url = self.signed.with_raw_url();
         for signed in std::iter::once(&self.signed).chain(&with_raw_url) {
-            if let Some(position) = self.position(signed, keys, inputs, candidates)? {
-                return Ok(position);
+            for (position, key) in keys.iter().enumerate() {
+                let inputs = Inputs { secret: Some(key.as_bytes()), ..*inputs };
+                let message = signed.bytes(&inputs).map_err(|(name, absent)| VerifyError::absent(name, absent))?;
+                if self.alg.accepts(key.as_bytes(), &message, candidates) {
+                    return Ok(position);
+                }
             }
         }
         Err(VerifyError::Mismatch)
-    }
-
-    fn position(
-        &self,
-        signed: &Format,
-        keys: &[Secret],
-        inputs: &Inputs<'_>,
-        candidates: &[Vec<u8>],
-    ) -> Result<Option<usize>, VerifyError> {
-        if !signed.depends_on_secret() {
-            let message = message(signed, inputs)?;
-            let accepts = |key: &Secret| self.alg.accepts(key.as_bytes(), &message, candidates);
-            return Ok(keys.iter().position(accepts));
-        }
-        for (position, key) in keys.iter().enumerate() {
-            let message = message(signed, &Inputs { secret: Some(key.as_bytes()), ..*inputs })?;
-            if self.alg.accepts(key.as_bytes(), &message, candidates) {
-                return Ok(Some(position));
-            }
-        }
-        Ok(None)
     }
 
     /// A signed timestamp must be valid, and of fixed length where only its length tells where it ends.
@@ -225,12 +207,4 @@ impl Scheme {
             _ => Ok(()),
         }
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn message<'a>(signed: &'a Format, inputs: &Inputs<'a>) -> Result<Vec<Cow<'a, [u8]>>, VerifyError> {
-    signed.bytes(inputs).map_err(|(name, absent)| VerifyError::absent(name, absent))
 }

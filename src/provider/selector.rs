@@ -138,6 +138,14 @@ pub fn scalar(json: &[u8], pointer: &str) -> Option<String> {
     look_up(json, Lookup::Pointer(pointer))
 }
 
+/// The values of the fields of that name.
+fn named<'s, 'a: 's>(
+    fields: impl Iterator<Item = Field<'a>> + 's,
+    name: &'s str,
+) -> Box<dyn Iterator<Item = Cow<'a, str>> + 's> {
+    Box::new(fields.filter(move |(field, _)| field == name).map(|(_, value)| value))
+}
+
 fn look_up(json: &[u8], lookup: Lookup<'_>) -> Option<String> {
     json::scan(json, [lookup]).get(lookup).flatten().map(str::to_owned)
 }
@@ -159,27 +167,16 @@ impl<'a> Parts<'a> {
         self.all(selector).next().filter(|value| !value.is_empty())
     }
 
-    fn all(&self, selector: &Selector) -> Box<dyn Iterator<Item = Cow<'a, str>> + 'a> {
+    fn all<'s>(&'s self, selector: &'s Selector) -> Box<dyn Iterator<Item = Cow<'a, str>> + 's> {
         match selector.chosen(self) {
             Selector::Header(name) => {
-                let name = name.clone();
-                let of_that_name = move |(field, _): &(&str, &str)| field.eq_ignore_ascii_case(&name);
-                Box::new(self.headers.iter().filter(of_that_name).map(|(_, value)| Cow::Borrowed(value)))
+                let fields = self.headers.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
+                Box::new(fields.map(|(_, value)| Cow::Borrowed(value)))
             }
-            Selector::Json(pointer) => Box::new(self.look_up(Lookup::Pointer(pointer)).map(Cow::Owned).into_iter()),
-            Selector::Beside(name) => Box::new(self.look_up(Lookup::Beside(name)).map(Cow::Owned).into_iter()),
-            Selector::Form(name) => {
-                let name = name.clone();
-                let fields = self.form().map(Form::fields).into_iter().flatten();
-                Box::new(fields.filter(move |(field, _)| *field == name).map(|(_, value)| value))
-            }
-            Selector::Query(name) => {
-                let name = name.clone();
-                let pairs = form_urlencoded::parse(self.query().as_bytes());
-                Box::new(pairs.filter(move |(field, _)| *field == name).map(|(_, value)| value))
-            }
-            // An item is a part of the signature, and is looked for there.
-            Selector::Item(_) | Selector::Any(_) => Box::new(std::iter::empty()),
+            Selector::Form(name) => named(self.form().map(Form::fields).into_iter().flatten(), name),
+            Selector::Query(name) => named(form_urlencoded::parse(self.query().as_bytes()), name),
+            // Of the others only those in the JSON: an item is a part of the signature, and is searched for there.
+            place => Box::new(place.lookups().filter_map(|lookup| self.look_up(lookup)).map(Cow::Owned)),
         }
     }
 

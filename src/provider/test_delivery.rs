@@ -43,7 +43,7 @@ impl TestDelivery {
         let id = self.id.as_deref().unwrap_or(&self.new_id);
         let may_edit_id = is_sample || self.id.is_some() || lacks_signed_id(verifier, &request);
         identify(&mut request, &verifier.id, id, may_edit_id)?;
-        if is_sample && verifier.id.is_empty() && verifier.without_id == WithoutId::Content {
+        if is_sample && verifier.id.is_empty() && verifier.preset.without_id == WithoutId::Content {
             // Its body identifies it: two test deliveries must differ.
             request.set_member(PLACEHOLDER, id.into());
         }

@@ -7,7 +7,7 @@ use super::format::{Inputs, form_sorted};
 use super::preset::CustomScheme;
 use super::request::{RequestBuilder, SignError};
 use super::selector::{Parts, Selector};
-use crate::digest::{self, Hash};
+use crate::digest;
 use crate::secret::Secret;
 
 const SIGNATURE: &str = "X-Twilio-Signature";
@@ -28,7 +28,7 @@ fn verify(secrets: &[Secret], inputs: &Inputs<'_>) -> Result<usize, VerifyError>
     let fields = signed_fields(&url, &inputs.parts)?;
     let urls = with_and_without_port(&url);
     let matches = |secret: &Secret| {
-        let sign = |url: &String| digest::hmac(Hash::Sha1, secret.as_bytes(), &[url, &fields]);
+        let sign = |url: &String| digest::hmac(digest::SHA1, secret.as_bytes(), &[url, &fields]);
         urls.iter().any(|url| digest::equal(&sign(url), &tag))
     };
     secrets.iter().position(matches).ok_or(VerifyError::Mismatch)
@@ -81,7 +81,7 @@ fn sign(secret: &Secret, request: &mut RequestBuilder) -> Result<(), SignError> 
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&request.query).finish();
     let url = called_url(&url, &query);
     let fields = signed_fields(&url, &request.parts()).map_err(|_| SignError::NoPlace(format!("query:{BODY_HASH}")))?;
-    let tag = digest::hmac(Hash::Sha1, secret.as_bytes(), &[url, fields]);
+    let tag = digest::hmac(digest::SHA1, secret.as_bytes(), &[url, fields]);
     request.set_header(SIGNATURE, &digest::base64(&tag));
     Ok(())
 }

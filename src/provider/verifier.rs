@@ -6,8 +6,8 @@ use super::algorithm::Algorithm;
 use super::error::VerifyError;
 use super::format::{Format, Inputs, Variable};
 use super::handshake::{Condition, Handshake, PreparedHandshake};
-use super::preset::{Preset, WithoutId};
-use super::redact;
+use super::preset::Preset;
+use super::presets::presets;
 use super::scheme::Scheme;
 use super::selector::{Parts, Selector};
 use crate::clock::Timestamp;
@@ -16,6 +16,21 @@ use crate::event::MAX_IDENTIFIER_BYTES;
 use crate::json::Lookup;
 use crate::secret::Secret;
 
+/// Headers whose values are secrets rather than signatures: those of the web in general, and those that providers send
+/// beside a signature.
+const SECRET_HEADERS: [&str; 7] = [
+    "Authorization",
+    "Cookie",
+    "Proxy-Authorization",
+    "X-Api-Key",
+    "Api-Key",
+    "X-Auth-Token",
+    "X-GitHub-Encoded-Secret",
+];
+
+/// Stored in place of a secret.
+pub const REDACTED: &str = "[redacted]";
+
 /// A preset with what a source's config overrides.
 #[derive(Clone, Debug)]
 pub struct Verifier {
@@ -23,7 +38,6 @@ pub struct Verifier {
     pub scheme: Scheme,
     pub id: Vec<Format>,
     pub event: Vec<Format>,
-    pub without_id: WithoutId,
     pub forms: bool,
     pub status: u16,
     /// The address of the source as it was entered at the provider.
@@ -42,6 +56,17 @@ pub fn verify(verifier: &Verifier, keys: &[Secret], parts: &Parts<'_>, now: Time
         Some(custom) => (custom.verify)(keys, &inputs),
         None => verifier.scheme.verify(keys, &inputs, now),
     }
+}
+
+/// Whether the value of a header of that name must not be stored or shown, for any source: it is one of those above, or one
+/// in which a provider of the table sends the secret itself.
+pub fn is_secret_header(name: &str) -> bool {
+    let is_token = |preset: &Preset| preset.alg == Algorithm::Token && preset.custom.is_none();
+    SECRET_HEADERS.iter().any(|secret| secret.eq_ignore_ascii_case(name))
+        || presets().filter(|preset| is_token(preset)).any(|preset| {
+            let mut headers = preset.sig.split('|').filter_map(|place| place.strip_prefix("header:"));
+            headers.any(|header| header.eq_ignore_ascii_case(name))
+        })
 }
 
 impl Preset {
@@ -69,7 +94,6 @@ impl Preset {
             },
             id: self.id.iter().map(|text| Format::parse_value(text)).collect::<Result<_, _>>()?,
             event: self.event.iter().map(|text| Format::parse_value(text)).collect::<Result<_, _>>()?,
-            without_id: self.without_id,
             forms: self.forms,
             status: self.status,
             public_url: None,
@@ -86,14 +110,9 @@ impl Verifier {
         }
     }
 
-    /// Whether a handshake is authenticated by the source's `verify_token`.
-    pub fn needs_verify_token(&self) -> bool {
-        self.handshakes.iter().any(|handshake| handshake.has(Condition::VerifyToken))
-    }
-
-    /// Whether a handshake is authenticated by the source's `allowed_origins`.
-    pub fn needs_allowed_origins(&self) -> bool {
-        self.handshakes.iter().any(|handshake| handshake.has(Condition::AllowedOrigin))
+    /// Whether a handshake needs a value that meets this condition.
+    pub fn requires(&self, condition: Condition) -> bool {
+        self.handshakes.iter().any(|handshake| handshake.has(condition))
     }
 
     /// Whether any value that it reads is a field of a form.
@@ -110,8 +129,9 @@ impl Verifier {
 
     /// Whether the value of a header of that name must not be stored or shown.
     pub fn is_secret_header(&self, name: &str) -> bool {
-        let is_token = self.scheme.alg == Algorithm::Token;
-        redact::is_secret_header(name) || is_token && redact::is_in_header(&self.scheme.sig, name)
+        let is_sig = |place: &Selector| matches!(place, Selector::Header(sig) if sig.eq_ignore_ascii_case(name));
+        let is_token = self.scheme.alg == Algorithm::Token && self.scheme.sig.places().iter().any(is_sig);
+        is_token || is_secret_header(name)
     }
 
     /// The provider's id of a delivery, if it has one.

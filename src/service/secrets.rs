@@ -7,6 +7,7 @@ use super::error::{Error, Result};
 use crate::action::{Action, Runner};
 use crate::config::{Config, Source};
 use crate::metrics::Metrics;
+use crate::provider::handshake::HandshakeConfig;
 use crate::receive::Endpoint;
 use crate::secret::{Env, Secret};
 
@@ -32,7 +33,7 @@ fn endpoint(source: &Source, env: &Env<'_>, metrics: &Metrics) -> Result<Endpoin
     let key = |reference: &_| source.key(reference, env);
     let verification = source.verification.try_map(key).map_err(Error::refused)?;
     let verify_token = source.fetch_verify_token(env).map_err(Error::refused)?;
-    let known = source.handshake_config(verify_token);
+    let known = HandshakeConfig { verify_token, allowed_origins: source.allowed_origins.clone() };
     Ok(Endpoint { source: source.clone(), verification, known, counts: metrics.source(&source.name) })
 }
 
