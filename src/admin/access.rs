@@ -86,10 +86,11 @@ impl Access {
         let Some(token) = &self.token else { return Ok(()) };
         let field = credentials.authorization.and_then(|field| field.split_at_checked(SCHEME.len()));
         match field {
-            Some((scheme, _)) if !scheme.eq_ignore_ascii_case(SCHEME) => Err(Denial::NoToken),
-            Some((_, sent)) if digest::equal(token.as_bytes(), sent.trim().as_bytes()) => Ok(()),
-            Some(_) => Err(Denial::WrongToken),
-            None => Err(Denial::NoToken),
+            Some((scheme, sent)) if scheme.eq_ignore_ascii_case(SCHEME) => {
+                let is_right = digest::equal(token.as_bytes(), sent.trim().as_bytes());
+                if is_right { Ok(()) } else { Err(Denial::WrongToken) }
+            }
+            _ => Err(Denial::NoToken),
         }
     }
 
@@ -100,21 +101,14 @@ impl Access {
 }
 
 impl Denial {
-    pub fn status(self) -> u16 {
+    /// Status and text of the response, most likely for the operator.
+    pub fn response(self) -> (u16, &'static str) {
         match self {
-            Denial::NoToken | Denial::WrongToken => 401,
-            Denial::UnknownHost | Denial::Forwarded | Denial::NoCsrfHeader => 403,
-        }
-    }
-
-    /// The text of the response, most likely for the operator.
-    pub fn line(self) -> &'static str {
-        match self {
-            Denial::UnknownHost => "unknown host: if this is a name of this machine, add it to hosts in [admin]",
-            Denial::Forwarded => "came through a proxy: set token in [admin]",
-            Denial::NoToken => "the token is missing",
-            Denial::WrongToken => "the token is wrong",
-            Denial::NoCsrfHeader => "changes need the header X-Hookbox: 1",
+            Denial::UnknownHost => (403, "unknown host: if this is a name of this machine, add it to hosts in [admin]"),
+            Denial::Forwarded => (403, "came through a proxy: set token in [admin]"),
+            Denial::NoToken => (401, "the token is missing"),
+            Denial::WrongToken => (401, "the token is wrong"),
+            Denial::NoCsrfHeader => (403, "changes need the header X-Hookbox: 1"),
         }
     }
 }

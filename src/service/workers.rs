@@ -38,11 +38,7 @@ struct WorkerHandle {
     /// the longest of all.
     stop_timeout: Duration,
     thread: Thread,
-}
-
-/// A worker that is idle until it is sent the predecessors to wait for.
-struct PendingWorker {
-    worker: WorkerHandle,
+    /// The worker is idle until it is sent the predecessors to wait for.
     begin: Sender<Vec<WorkerHandle>>,
 }
 
@@ -55,19 +51,18 @@ impl WorkerPool {
     /// doing, so that no action exceeds its concurrency across a change of configuration. If this fails, nothing has
     /// changed.
     pub(super) fn reconfigure(&mut self, config: &Config, runners: &Runners, database: &Database) -> Result<()> {
-        let mut pending = self.spawn_idle(config, runners, database)?.into_iter().peekable();
+        let mut idle = self.spawn_idle(config, runners, database)?.into_iter().peekable();
         self.stop_claiming();
         let mut old = std::mem::take(&mut self.workers);
         old.append(&mut self.draining);
-        while let Some(PendingWorker { mut worker, begin }) = pending.next() {
+        while let Some(mut worker) = idle.next() {
             // One predecessor each, and the rest for the last, so that together they never exceed the concurrency.
-            let is_last = pending.peek().is_none_or(|next| next.worker.action != worker.action);
+            let is_last = idle.peek().is_none_or(|next| next.action != worker.action);
             let count = if is_last { usize::MAX } else { 1 };
             let predecessors: Vec<_> = old.extract_if(.., |old| old.action == worker.action).take(count).collect();
-            for predecessor in &predecessors {
-                worker.stop_timeout = worker.stop_timeout.max(predecessor.stop_timeout);
-            }
-            let _ = begin.send(predecessors); // it is waiting for exactly this
+            let stop_timeouts = predecessors.iter().map(|old| old.stop_timeout);
+            worker.stop_timeout = stop_timeouts.fold(worker.stop_timeout, Duration::max);
+            let _ = worker.begin.send(predecessors); // it is waiting for exactly this
             self.workers.push(worker);
         }
         self.draining = old;
@@ -76,11 +71,11 @@ impl WorkerPool {
     }
 
     /// Starts the threads, which do nothing until they are sent their predecessors, and end if that never happens.
-    fn spawn_idle(&self, config: &Config, runners: &Runners, database: &Database) -> Result<Vec<PendingWorker>> {
+    fn spawn_idle(&self, config: &Config, runners: &Runners, database: &Database) -> Result<Vec<WorkerHandle>> {
         let wakers_of = |action: &Action| (0..action.concurrency).map(|_| Waker::default()).collect::<Vec<_>>();
         let wakers: BTreeMap<&str, Vec<Waker>> =
             config.actions.values().map(|action| (action.name.as_str(), wakers_of(action))).collect();
-        let mut pending = Vec::new();
+        let mut idle = Vec::new();
         for (name, runner) in runners {
             let Some(action) = config.actions.get(name) else { continue };
             let on_dead = action.on_dead.as_deref().and_then(|name| wakers.get(name)).cloned().unwrap_or_default();
@@ -97,10 +92,10 @@ impl WorkerPool {
                     stop: Stop::default(),
                     ending: self.ending.clone(),
                 };
-                pending.push(PendingWorker::spawn(worker, &self.messages)?);
+                idle.push(WorkerHandle::spawn(worker, &self.messages)?);
             }
         }
-        Ok(pending)
+        Ok(idle)
     }
 
     /// What to wake when there may be new jobs.
@@ -133,15 +128,15 @@ impl WorkerPool {
     }
 }
 
-impl PendingWorker {
-    fn spawn(worker: Worker, messages: &Sender<Message>) -> Result<PendingWorker> {
+impl WorkerHandle {
+    fn spawn(worker: Worker, messages: &Sender<Message>) -> Result<WorkerHandle> {
         let action = worker.action.name.clone();
         let (stop, waker, wake) = (worker.stop.clone(), worker.waker.clone(), worker.waker.clone());
         let stop_timeout = worker.grace + worker.action.kind.clean_up();
         let (begin, predecessors) = mpsc::channel();
         let run = || run(worker, predecessors);
         let thread = Thread::spawn(&format!("action {action}"), &stop, move || wake.wake(), messages, run)?;
-        Ok(PendingWorker { worker: WorkerHandle { action, waker, stop_timeout, thread }, begin })
+        Ok(WorkerHandle { action, waker, stop_timeout, thread, begin })
     }
 }
 
