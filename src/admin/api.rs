@@ -151,15 +151,10 @@ impl Api {
     }
 
     pub fn metrics(&self) -> Result<Answer, Answer> {
-        let readings = prometheus::Readings {
-            metrics: &self.metrics,
-            traffic: &self.traffic,
-            stats: &self.reader.stats()?,
-            is_well: self.check_health().is_well,
-            disk_reserve_bytes: self.config.get().disk_reserve_bytes,
-            started_at: self.started_at,
-        };
-        Ok(Answer::new(200, exposition::CONTENT_TYPE, prometheus::page(&readings)))
+        let (stats, is_well) = (self.reader.stats()?, self.check_health().is_well);
+        let reserve_bytes = self.config.get().disk_reserve_bytes;
+        let page = prometheus::page(&self.metrics, &self.traffic, &stats, is_well, reserve_bytes, self.started_at);
+        Ok(Answer::new(200, exposition::CONTENT_TYPE, page))
     }
 
     pub fn replay(&mut self, id: i64, query: &str) -> Result<Answer, Answer> {

@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Runners;
 use super::error::Result;
-use super::secrets::Runners;
 use super::thread::{Message, Thread, lower_priority};
 use crate::action::{Action, Kind};
 use crate::config::Config;
@@ -19,7 +19,6 @@ use crate::worker::Worker;
 /// How often to check whether the last workers have ended.
 const TICK: Duration = Duration::from_millis(10);
 
-/// All workers.
 pub(super) struct WorkerPool {
     metrics: Arc<Metrics>,
     messages: Sender<Message>,
@@ -72,19 +71,18 @@ impl WorkerPool {
 
     /// Starts the threads, which do nothing until they are sent their predecessors, and end if that never happens.
     fn spawn_idle(&self, config: &Config, runners: &Runners, database: &Database) -> Result<Vec<WorkerHandle>> {
-        let wakers_of = |action: &Action| (0..action.concurrency).map(|_| Waker::default()).collect::<Vec<_>>();
+        let wakers_of = |action: &Action| (0..action.concurrency).map(|_| Waker::default()).collect();
         let wakers: BTreeMap<&str, Vec<Waker>> =
-            config.actions.values().map(|action| (action.name.as_str(), wakers_of(action))).collect();
+            runners.iter().map(|(action, _)| (action.name.as_str(), wakers_of(action))).collect();
         let mut idle = Vec::new();
-        for (name, runner) in runners {
-            let Some(action) = config.actions.get(name) else { continue };
+        for (action, runner) in runners {
             let on_dead = action.on_dead.as_deref().and_then(|name| wakers.get(name)).cloned().unwrap_or_default();
-            for waker in wakers.get(name.as_str()).into_iter().flatten() {
+            for waker in &wakers[action.name.as_str()] {
                 let worker = Worker {
                     action: action.clone(),
                     runner: Arc::clone(runner),
                     queue: database.queue()?,
-                    counts: self.metrics.action(name),
+                    counts: self.metrics.action(&action.name),
                     poll_interval: config.poll_interval,
                     grace: config.stop_timeout,
                     waker: waker.clone(),
