@@ -85,7 +85,11 @@ impl Service {
         let gate = shared.start_gate(limits, listener, &upstream)?;
         let watchdog = watchdog::start(local_address.clone(), gate.liveness(), &shared.database, &shared.messages)?;
         let api = shared.api(local_address)?;
-        let admin = admin_listener.and_then(|it| admin::start(it, secrets.admin_token, api, &shared.messages));
+        let start_admin = |listener| AdminHandle::start(listener, secrets.admin_token, api, &shared.messages);
+        let admin = admin_listener.map(start_admin).transpose().unwrap_or_else(|error| {
+            error!("there is no page and there are no metrics: {error}");
+            None
+        });
         let housekeeper = housekeeping::start(&shared.database, shared.config.clone(), &shared.messages)?;
         // Jobs begin last, because their commands would outlive a start that fails.
         let mut workers = WorkerPool::new(Arc::clone(&shared.metrics), shared.messages.clone());

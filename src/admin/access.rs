@@ -22,9 +22,8 @@ const SCHEME: &str = "Bearer ";
 pub struct Access {
     token: Option<Secret>,
     hosts: Vec<String>,
-    /// It listens on every address of this machine, so any address in `Host` is one of its own: a browser loads no other
-    /// server's page from it.
-    accepts_any_address: bool,
+    /// Where it listens; `None` for a Unix socket.
+    ip: Option<IpAddr>,
 }
 
 /// The fields of a request that decide on access.
@@ -62,17 +61,18 @@ impl Credentials<'_> {
 impl Access {
     /// `ip` is where it listens; `None` for a Unix socket. `hosts` are in lower case.
     pub fn new(token: Option<Secret>, hosts: &[String], ip: Option<IpAddr>) -> Access {
-        let own = ip.map(host_of_ip);
-        let hosts = LOCAL_HOSTS.into_iter().map(str::to_owned).chain(own).chain(hosts.iter().cloned());
-        Access { token, hosts: hosts.collect(), accepts_any_address: ip.is_some_and(|ip| ip.is_unspecified()) }
+        let hosts = LOCAL_HOSTS.into_iter().map(str::to_owned).chain(hosts.iter().cloned());
+        Access { token, hosts: hosts.collect(), ip }
     }
 
     /// Checks that every request must pass first.
     pub fn check_host(&self, credentials: &Credentials<'_>) -> Result<(), Denial> {
         let host = without_port(credentials.host.unwrap_or_default()).to_ascii_lowercase();
-        let is_address = || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-        let is_known = self.hosts.contains(&host) || self.accepts_any_address && is_address();
-        if !is_known {
+        let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        // Where it listens on every address of this machine, any address is one of its own: a browser loads no other
+        // server's page from it.
+        let is_own = address.is_some() && (address == self.ip || self.ip.is_some_and(|ip| ip.is_unspecified()));
+        if !is_own && !self.hosts.contains(&host) {
             return Err(Denial::UnknownHost);
         }
         if credentials.is_forwarded && self.token.is_none() {
@@ -110,14 +110,6 @@ impl Denial {
             Denial::WrongToken => (401, "the token is wrong"),
             Denial::NoCsrfHeader => (403, "changes need the header X-Hookbox: 1"),
         }
-    }
-}
-
-/// An address as a URL spells it.
-fn host_of_ip(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
     }
 }
 
