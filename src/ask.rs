@@ -78,8 +78,8 @@ fn response(received: &[u8], is_all: bool) -> io::Result<Option<Response>> {
     let head_bytes = match head.parse(received) {
         Ok(Status::Complete(bytes)) => bytes,
         Ok(Status::Partial) if !is_all => return Ok(None),
-        _ if received.is_empty() => return Err(error(ErrorKind::UnexpectedEof, "closed without an answer")),
-        _ => return Err(error(ErrorKind::InvalidData, "it is not HTTP")),
+        _ if received.is_empty() => return Err(io::Error::new(ErrorKind::UnexpectedEof, "closed without an answer")),
+        _ => return Err(io::Error::new(ErrorKind::InvalidData, "it is not HTTP")),
     };
     let body = &received[head_bytes..];
     let length = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
@@ -88,10 +88,6 @@ fn response(received: &[u8], is_all: bool) -> io::Result<Option<Response>> {
         return Ok(None);
     }
     Ok(Some(Response { status: head.code.unwrap_or_default(), body: body.to_vec() }))
-}
-
-fn error(kind: ErrorKind, text: &str) -> io::Error {
-    io::Error::new(kind, text)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 mod address;
 
 use crate::http::Peer;
+pub use address::Listen;
 use address::UNIX_PREFIX;
-pub use address::{AddressError, Listen};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::fmt;
 use std::fs::{self, File};

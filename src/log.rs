@@ -4,7 +4,7 @@ mod rate_limit;
 
 use std::fmt;
 use std::io::Write;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -54,10 +54,10 @@ pub fn rate_limited(level: Level, source: &str, what: &'static str, line: fmt::A
         return;
     }
     let now = Instant::now();
-    let mut untrusted = UNTRUSTED.lock().unwrap_or_else(PoisonError::into_inner);
-    let summary = untrusted.summary(now);
-    let is_within_limit = untrusted.admit(source, what, now);
-    drop(untrusted);
+    let mut limiter = limiter();
+    let summary = limiter.summary(now);
+    let is_within_limit = limiter.admit(source, what, now);
+    drop(limiter);
     log_summary(summary);
     if is_within_limit {
         log::log!(level, "{line}");
@@ -66,14 +66,18 @@ pub fn rate_limited(level: Level, source: &str, what: &'static str, line: fmt::A
 
 /// Logs the number of suppressed lines, if that is due. Called by a thread that wakes up anyway.
 pub fn flush_suppressed() {
-    let summary = UNTRUSTED.lock().unwrap_or_else(PoisonError::into_inner).summary(Instant::now());
+    let summary = limiter().summary(Instant::now());
     log_summary(summary);
 }
 
 /// Logs the number of suppressed lines now, because the process ends.
 pub fn flush_suppressed_at_end() {
-    let summary = UNTRUSTED.lock().unwrap_or_else(PoisonError::into_inner).close(Instant::now());
+    let summary = limiter().close(Instant::now());
     log_summary(summary);
+}
+
+fn limiter() -> MutexGuard<'static, RateLimiter> {
+    UNTRUSTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn log_summary(summary: Option<String>) {

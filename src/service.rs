@@ -3,7 +3,6 @@
 mod admin;
 mod error;
 mod housekeeping;
-mod secrets;
 mod signals;
 mod thread;
 mod watchdog;
@@ -18,25 +17,26 @@ use std::sync::mpsc::{self, Receiver as Inbox, Sender};
 use log::{error, info, warn};
 use sd_notify::NotifyState;
 
+use crate::action::{Action, Runner};
 use crate::admin::{Api, GateMetrics};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::current::Current;
 use crate::digest;
 use crate::gate::upstream::socket::Upstream;
 use crate::gate::{self, Gate, Limits, Settings};
 use crate::listen::{self, Listener, LocalAddress};
 use crate::metrics::Metrics;
+use crate::provider::handshake::HandshakeConfig;
 use crate::receive::{Endpoint, Intake, Receiver};
 use crate::route::{Router, Routing};
-use crate::secret::Env;
+use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker};
 use crate::store::{Database, Reader};
 use crate::systemd;
 use admin::AdminHandle;
 pub use error::Error;
 use error::Result;
-use secrets::Secrets;
 use thread::{Message, Thread, in_background, report_end};
 use workers::WorkerPool;
 
@@ -86,7 +86,11 @@ impl Service {
         let gate = shared.start_gate(limits, listener, &upstream)?;
         let watchdog = watchdog::start(local_address.clone(), gate.liveness(), &shared.database, &shared.messages)?;
         let api = shared.api(local_address)?;
-        let admin = admin_listener.and_then(|it| admin::start(it, secrets.admin_token, api, &shared.messages));
+        let start_admin = |listener| AdminHandle::start(listener, secrets.admin_token, api, &shared.messages);
+        let admin = admin_listener.map(start_admin).transpose().unwrap_or_else(|error| {
+            error!("there is no page and there are no metrics: {error}");
+            None
+        });
         let housekeeper = housekeeping::start(&shared.database, shared.config.clone(), &shared.messages)?;
         // Jobs begin last, because their commands would outlive a start that fails.
         let mut workers = WorkerPool::new(Arc::clone(&shared.metrics), shared.messages.clone());
@@ -110,7 +114,7 @@ impl Service {
             match inbox.recv() {
                 Ok(Message::Reload) => {
                     systemd::notify_reloading();
-                    self.reload(read_config(), env);
+                    self.reload(read_config().map_err(Error::failed), env);
                     systemd::notify(&[NotifyState::Ready]);
                 }
                 Ok(Message::Stop) | Err(_) => return Ok(()),
@@ -125,11 +129,11 @@ impl Service {
         }
     }
 
-    fn reload<E: Display>(&mut self, config: Result<Config, E>, env: &Env<'_>) {
-        let config = config.map_err(|error| error.to_string());
-        match config.and_then(|config| self.reconfigure(config, env).map_err(|error| error.to_string())) {
+    fn reload(&mut self, config: Result<Config>, env: &Env<'_>) {
+        match config.and_then(|config| self.reconfigure(config, env)) {
             Ok(()) => info!("configuration reloaded"),
-            Err(problems) => log_each_line("keeping the old configuration", &problems),
+            // A configuration may have several problems, and a line of the log has one.
+            Err(error) => error.to_string().lines().for_each(|line| error!("keeping the old configuration: {line}")),
         }
     }
 
@@ -183,6 +187,37 @@ impl Service {
         crate::log::flush_suppressed_at_end();
         info!("stopped");
     }
+}
+
+/// The actions of a configuration, each with what runs it.
+type Runners = Vec<(Action, Arc<Runner>)>;
+
+/// What a configuration only refers to: keys, tokens, certificates.
+struct Secrets {
+    endpoints: Vec<Endpoint>,
+    runners: Runners,
+    admin_token: Option<Secret>,
+}
+
+impl Secrets {
+    fn fetch(config: &Config, env: &Env<'_>, metrics: &Metrics) -> Result<Secrets> {
+        let endpoints = config.sources.values().map(|source| endpoint(source, env, metrics)).collect::<Result<_>>()?;
+        let runners = config.actions.values().map(|action| Ok((action.clone(), runner(action, env)?)));
+        let admin_token = config.admin.fetch_token(env).map_err(Error::refused)?;
+        Ok(Secrets { endpoints, runners: runners.collect::<Result<_>>()?, admin_token })
+    }
+}
+
+fn endpoint(source: &Source, env: &Env<'_>, metrics: &Metrics) -> Result<Endpoint> {
+    let key = |reference: &_| source.key(reference, env);
+    let verification = source.verification.try_map(key).map_err(Error::refused)?;
+    let verify_token = source.fetch_verify_token(env).map_err(Error::refused)?;
+    let known = HandshakeConfig { verify_token, allowed_origins: source.allowed_origins.clone() };
+    Ok(Endpoint { source: source.clone(), verification, known, counts: metrics.source(&source.name) })
+}
+
+fn runner(action: &Action, env: &Env<'_>) -> Result<Arc<Runner>> {
+    action.kind.prepare(env).map_err(|error| Error::refused(format!("actions.{}.{error}", action.name)))
 }
 
 /// What the threads share.
@@ -295,11 +330,6 @@ fn upstream(prefix: &str, database: &Path) -> Result<Upstream> {
     let path = std::path::absolute(database).unwrap_or_else(|_| PathBuf::from(database));
     let name = digest::hex(&digest::sha256(&[path.as_os_str().as_encoded_bytes()])[..8]);
     Upstream::create(&format!("{prefix}{name}"), path.parent().unwrap_or(&path)).map_err(Error::failed)
-}
-
-/// A configuration may have several problems, and a line of the log has one.
-fn log_each_line(prefix: &str, problems: &str) {
-    problems.lines().for_each(|line| error!("{prefix}: {line}"));
 }
 
 /// Logs what is served, and what is questionable about it.

@@ -3,13 +3,13 @@
 //! The manager passes sockets that it has bound and keeps open, so that a restart refuses no connection (sd_listen_fds(3)).
 //! The service notifies the manager of its state (sd_notify(3)). `hookbox systemd` prints units that use both.
 
-use std::ffi::OsString;
-use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use sd_notify::NotifyState;
+
+use crate::secret::Env;
 
 /// `SD_LISTEN_FDS_START`: after standard input, output and error.
 const FIRST_FD: RawFd = 3;
@@ -47,30 +47,6 @@ pub fn notify_reloading() {
     }
 }
 
-/// Why passed sockets cannot be used. Written for the operator.
-#[derive(Debug)]
-pub enum PassedError {
-    BadCount(String),
-    NoneIsPublic(Vec<String>),
-    NotOpen(RawFd, io::Error),
-}
-
-impl fmt::Display for PassedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PassedError::BadCount(text) => write!(f, "LISTEN_FDS={text} is not a number of sockets"),
-            PassedError::NoneIsPublic(names) => write!(
-                f,
-                "none of the sockets passed ({}) is the public one: write FileDescriptorName={PUBLIC} into its unit",
-                names.join(", ")
-            ),
-            PassedError::NotOpen(fd, error) => write!(f, "LISTEN_FDS names the descriptor {fd}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for PassedError {}
-
 /// The sockets that were passed to this process.
 #[derive(Debug, Default)]
 pub struct Passed {
@@ -80,38 +56,38 @@ pub struct Passed {
     pub admin: Option<OwnedFd>,
 }
 
-/// Takes over what the service manager has passed.
+/// Takes over what the service manager has passed. An error is written for the operator.
 ///
 /// They are described by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. Children may inherit these variables: the process
 /// id in them is not theirs, and the sockets are closed in them.
-pub fn passed_sockets(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Passed, PassedError> {
+pub fn passed_sockets(env: &Env<'_>) -> Result<Passed, String> {
     let names = passed_names(std::process::id(), env)?;
-    let mut fds: Vec<Option<OwnedFd>> = names
-        .iter()
-        .zip(FIRST_FD..)
-        .map(|(_, fd)| take(fd).map(Some).map_err(|error| PassedError::NotOpen(fd, error)))
-        .collect::<Result<_, _>>()?;
+    let take = |fd| take(fd).map(Some).map_err(|error| format!("LISTEN_FDS names the descriptor {fd}: {error}"));
+    let mut fds: Vec<Option<OwnedFd>> = (FIRST_FD..).take(names.len()).map(take).collect::<Result<_, _>>()?;
     let (public, admin) = (public_among(&names), names.iter().position(|name| name == ADMIN));
     if public.is_none() && names.iter().any(|name| name != ADMIN) {
-        return Err(PassedError::NoneIsPublic(names));
+        return Err(format!(
+            "none of the sockets passed ({}) is the public one: write FileDescriptorName={PUBLIC} into its unit",
+            names.join(", ")
+        ));
     }
     let mut pick = |at: Option<usize>| fds.get_mut(at?)?.take();
     Ok(Passed { public: pick(public), admin: pick(admin) })
 }
 
 /// The name of each socket that was passed to the process `pid`, in their order; those without a name are `unknown`.
-fn passed_names(pid: u32, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Vec<String>, PassedError> {
-    let text = |name: &str| env(name).map(|value| value.to_string_lossy().into_owned());
-    if text("LISTEN_PID").is_none_or(|it| it != pid.to_string()) {
+fn passed_names(pid: u32, env: &Env<'_>) -> Result<Vec<String>, String> {
+    let text = |name: &str| env(name).unwrap_or_default().to_string_lossy().into_owned();
+    if text("LISTEN_PID") != pid.to_string() {
         return Ok(Vec::new());
     }
-    let count = text("LISTEN_FDS").unwrap_or_default();
+    let count = text("LISTEN_FDS");
     let Some(count) = count.parse().ok().filter(|count| *count <= MAX_FDS) else {
-        return Err(PassedError::BadCount(count));
+        return Err(format!("LISTEN_FDS={count} is not a number of sockets"));
     };
-    let names = text("LISTEN_FDNAMES").unwrap_or_default();
-    let names = names.split(':').map(str::to_owned).chain(std::iter::repeat(String::new()));
-    Ok(names.take(count).map(|name| if name.is_empty() { "unknown".to_owned() } else { name }).collect())
+    let names = text("LISTEN_FDNAMES");
+    let names = names.split(':').chain(std::iter::repeat("")).take(count);
+    Ok(names.map(|name| if name.is_empty() { "unknown" } else { name }.to_owned()).collect())
 }
 
 fn public_among(names: &[String]) -> Option<usize> {
@@ -135,6 +111,7 @@ fn take(fd: RawFd) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsString;
 
     fn names(pid: &str, fds: &str, fd_names: Option<&str>) -> Result<Vec<String>, String> {
         let env = |name: &str| match name {
@@ -143,7 +120,7 @@ mod tests {
             "LISTEN_FDNAMES" => fd_names.map(OsString::from),
             _ => None,
         };
-        passed_names(7, &env).map_err(|error| error.to_string())
+        passed_names(7, &env)
     }
 
     #[test]

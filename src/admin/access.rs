@@ -22,9 +22,8 @@ const SCHEME: &str = "Bearer ";
 pub struct Access {
     token: Option<Secret>,
     hosts: Vec<String>,
-    /// It listens on every address of this machine, so any address in `Host` is one of its own: a browser loads no other
-    /// server's page from it.
-    accepts_any_address: bool,
+    /// Where it listens; `None` for a Unix socket.
+    ip: Option<IpAddr>,
 }
 
 /// The fields of a request that decide on access.
@@ -62,17 +61,18 @@ impl Credentials<'_> {
 impl Access {
     /// `ip` is where it listens; `None` for a Unix socket. `hosts` are in lower case.
     pub fn new(token: Option<Secret>, hosts: &[String], ip: Option<IpAddr>) -> Access {
-        let own = ip.map(host_of_ip);
-        let hosts = LOCAL_HOSTS.into_iter().map(str::to_owned).chain(own).chain(hosts.iter().cloned());
-        Access { token, hosts: hosts.collect(), accepts_any_address: ip.is_some_and(|ip| ip.is_unspecified()) }
+        let hosts = LOCAL_HOSTS.into_iter().map(str::to_owned).chain(hosts.iter().cloned());
+        Access { token, hosts: hosts.collect(), ip }
     }
 
     /// Checks that every request must pass first.
     pub fn check_host(&self, credentials: &Credentials<'_>) -> Result<(), Denial> {
         let host = without_port(credentials.host.unwrap_or_default()).to_ascii_lowercase();
-        let is_address = || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-        let is_known = self.hosts.contains(&host) || self.accepts_any_address && is_address();
-        if !is_known {
+        let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        // Where it listens on every address of this machine, any address is one of its own: a browser loads no other
+        // server's page from it.
+        let is_own = address.is_some() && (address == self.ip || self.ip.is_some_and(|ip| ip.is_unspecified()));
+        if !is_own && !self.hosts.contains(&host) {
             return Err(Denial::UnknownHost);
         }
         if credentials.is_forwarded && self.token.is_none() {
@@ -86,10 +86,11 @@ impl Access {
         let Some(token) = &self.token else { return Ok(()) };
         let field = credentials.authorization.and_then(|field| field.split_at_checked(SCHEME.len()));
         match field {
-            Some((scheme, _)) if !scheme.eq_ignore_ascii_case(SCHEME) => Err(Denial::NoToken),
-            Some((_, sent)) if digest::equal(token.as_bytes(), sent.trim().as_bytes()) => Ok(()),
-            Some(_) => Err(Denial::WrongToken),
-            None => Err(Denial::NoToken),
+            Some((scheme, sent)) if scheme.eq_ignore_ascii_case(SCHEME) => {
+                let is_right = digest::equal(token.as_bytes(), sent.trim().as_bytes());
+                if is_right { Ok(()) } else { Err(Denial::WrongToken) }
+            }
+            _ => Err(Denial::NoToken),
         }
     }
 
@@ -100,30 +101,15 @@ impl Access {
 }
 
 impl Denial {
-    pub fn status(self) -> u16 {
+    /// Status and text of the response, most likely for the operator.
+    pub fn response(self) -> (u16, &'static str) {
         match self {
-            Denial::NoToken | Denial::WrongToken => 401,
-            Denial::UnknownHost | Denial::Forwarded | Denial::NoCsrfHeader => 403,
+            Denial::UnknownHost => (403, "unknown host: if this is a name of this machine, add it to hosts in [admin]"),
+            Denial::Forwarded => (403, "came through a proxy: set token in [admin]"),
+            Denial::NoToken => (401, "the token is missing"),
+            Denial::WrongToken => (401, "the token is wrong"),
+            Denial::NoCsrfHeader => (403, "changes need the header X-Hookbox: 1"),
         }
-    }
-
-    /// The text of the response, most likely for the operator.
-    pub fn line(self) -> &'static str {
-        match self {
-            Denial::UnknownHost => "unknown host: if this is a name of this machine, add it to hosts in [admin]",
-            Denial::Forwarded => "came through a proxy: set token in [admin]",
-            Denial::NoToken => "the token is missing",
-            Denial::WrongToken => "the token is wrong",
-            Denial::NoCsrfHeader => "changes need the header X-Hookbox: 1",
-        }
-    }
-}
-
-/// An address as a URL spells it.
-fn host_of_ip(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
     }
 }
 

@@ -86,8 +86,9 @@ impl Answer {
 
 impl From<Denial> for Answer {
     fn from(denial: Denial) -> Answer {
-        let answer = Answer::line(denial.status(), denial.line());
-        if denial.status() == 401 { answer.with("WWW-Authenticate", "Bearer") } else { answer }
+        let (status, line) = denial.response();
+        let answer = Answer::line(status, line);
+        if status == 401 { answer.with("WWW-Authenticate", "Bearer") } else { answer }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::answer::Answer;
 use super::config_view::ConfigView;
@@ -48,15 +49,6 @@ pub struct Api {
     /// Its workers are woken when jobs were queued.
     pub routing: Current<Routing>,
     pub router: Waker,
-}
-
-/// `/api/events`
-#[derive(Serialize)]
-struct Events {
-    /// The newest first.
-    events: Vec<Summary>,
-    /// Whether there are older ones.
-    more: bool,
 }
 
 /// `/api/events/{id}`
@@ -104,13 +96,8 @@ struct Health {
     line: String,
 }
 
-/// The result of a change.
-#[derive(Serialize)]
-struct Change {
-    changed: bool,
-}
-
 impl Api {
+    /// The newest events that pass the filter, and whether there are older ones.
     pub fn events(&self, query: &str, known_tag: Option<&str>) -> Result<Answer, Answer> {
         let filter = filter(query).map_err(|line| Answer::line(400, &line))?;
         // One more than asked for, to tell whether there are more.
@@ -118,7 +105,7 @@ impl Api {
         let mut events = self.reader.list(&Filter { limit: filter.limit + 1, ..filter })?;
         let more = events.len() > wanted;
         events.truncate(wanted);
-        Ok(Answer::json(&Events { events, more }).tagged(known_tag))
+        Ok(Answer::json(&json!({ "events": events, "more": more })).tagged(known_tag))
     }
 
     pub fn event(&self, id: i64, known_tag: Option<&str>) -> Result<Answer, Answer> {
@@ -151,15 +138,10 @@ impl Api {
     }
 
     pub fn metrics(&self) -> Result<Answer, Answer> {
-        let readings = prometheus::Readings {
-            metrics: &self.metrics,
-            traffic: &self.traffic,
-            stats: &self.reader.stats()?,
-            is_well: self.check_health().is_well,
-            disk_reserve_bytes: self.config.get().disk_reserve_bytes,
-            started_at: self.started_at,
-        };
-        Ok(Answer::new(200, exposition::CONTENT_TYPE, prometheus::page(&readings)))
+        let (stats, is_well) = (self.reader.stats()?, self.check_health().is_well);
+        let reserve_bytes = self.config.get().disk_reserve_bytes;
+        let page = prometheus::page(&self.metrics, &self.traffic, &stats, is_well, reserve_bytes, self.started_at);
+        Ok(Answer::new(200, exposition::CONTENT_TYPE, page))
     }
 
     pub fn replay(&mut self, id: i64, query: &str) -> Result<Answer, Answer> {
@@ -179,19 +161,20 @@ impl Api {
         if !self.config.get().actions.contains_key(action) {
             return Err(Answer::not_found());
         }
-        Ok(Answer::json(&Change { changed: self.commands.pause(action, clock::now())? }))
+        let changed = self.commands.pause(action, clock::now())?;
+        Ok(Answer::json(&json!({ "changed": changed })))
     }
 
     pub fn resume(&mut self, action: &str) -> Result<Answer, Answer> {
         let changed = self.commands.resume(action)?;
         self.wake();
-        Ok(Answer::json(&Change { changed }))
+        Ok(Answer::json(&json!({ "changed": changed })))
     }
 
     fn changed(&self, id: i64, changed: bool, otherwise: &str) -> Result<Answer, Answer> {
         if changed {
             self.wake();
-            return Ok(Answer::json(&Change { changed }));
+            return Ok(Answer::json(&json!({ "changed": changed })));
         }
         self.reader.event(EventId(id))?.ok_or_else(Answer::not_found)?;
         Err(Answer::line(409, otherwise))

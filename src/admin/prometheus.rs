@@ -14,19 +14,15 @@ pub struct GateMetrics {
     pub admin: Arc<Traffic>,
 }
 
-/// Everything that the page shows.
-pub struct Readings<'a> {
-    pub metrics: &'a Metrics,
-    pub traffic: &'a GateMetrics,
-    pub stats: &'a Stats,
-    pub is_well: bool,
-    pub disk_reserve_bytes: u64,
-    pub started_at: Timestamp,
-}
-
 /// The whole page.
-pub fn page(readings: &Readings<'_>) -> String {
-    let Readings { metrics, traffic, stats, is_well, disk_reserve_bytes, started_at } = *readings;
+pub fn page(
+    metrics: &Metrics,
+    traffic: &GateMetrics,
+    stats: &Stats,
+    is_well: bool,
+    disk_reserve_bytes: u64,
+    started_at: Timestamp,
+) -> String {
     let mut page = Page::default();
     page.gauge("hookbox_healthy", "1 where /healthz says that all is well.").sample(&[], u64::from(is_well));
     page.gauge("hookbox_disk_reserve_bytes", "What is to stay free on the disk.").sample(&[], disk_reserve_bytes);

@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::reader::Reader;
 use super::values::{Parsed, parsed, text};
-use crate::listen::{AddressError, Listen};
+use crate::listen::Listen;
 use crate::secret::{Env, Secret, SecretError, SecretRef};
 
 /// This machine only; the port after the public listener's default.
@@ -58,9 +58,9 @@ impl AdminListen {
 }
 
 impl FromStr for AdminListen {
-    type Err = AddressError;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<AdminListen, AddressError> {
+    fn from_str(text: &str) -> Result<AdminListen, String> {
         match text {
             OFF => Ok(AdminListen::Off),
             _ => text.parse().map(AdminListen::At),

@@ -14,29 +14,22 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
-/// Why a text is not an address. Written for the operator.
-#[derive(Debug)]
-pub enum AddressError {
-    NoHost(String),
-    Invalid(String),
-    NoPath,
-}
-
 impl FromStr for Listen {
-    type Err = AddressError;
+    /// Why the text is not an address. Written for the operator.
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Listen, AddressError> {
+    fn from_str(text: &str) -> Result<Listen, String> {
         if let Some(path) = text.strip_prefix(UNIX_PREFIX) {
-            return if path.is_empty() { Err(AddressError::NoPath) } else { Ok(Listen::Unix(path.into())) };
+            let missing = || format!("the path after {UNIX_PREFIX} is missing");
+            return if path.is_empty() { Err(missing()) } else { Ok(Listen::Unix(path.into())) };
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::Invalid(text.into()))?;
-        if host.is_empty() {
-            return Err(AddressError::NoHost(port.into()));
+        match text.rsplit_once(':') {
+            Some(("", port)) => Err(format!(
+                "which address? write 127.0.0.1:{port} for this machine only, or 0.0.0.0:{port} for every network"
+            )),
+            Some((host, port)) if is_host(host) && is_port(port) => Ok(Listen::Tcp(text.into())),
+            _ => Err(format!("{text:?} is neither host:port (127.0.0.1:5000, [::1]:5000) nor unix:/path/of/socket")),
         }
-        if !is_host(host) || !is_port(port) {
-            return Err(AddressError::Invalid(text.into()));
-        }
-        Ok(Listen::Tcp(text.into()))
     }
 }
 
@@ -71,29 +64,12 @@ impl fmt::Display for Listen {
     }
 }
 
-impl fmt::Display for AddressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AddressError::NoHost(port) => write!(
-                f,
-                "which address? write 127.0.0.1:{port} for this machine only, or 0.0.0.0:{port} for every network"
-            ),
-            AddressError::Invalid(text) => {
-                write!(f, "{text:?} is neither host:port (127.0.0.1:5000, [::1]:5000) nor unix:/path/of/socket")
-            }
-            AddressError::NoPath => write!(f, "the path after {UNIX_PREFIX} is missing"),
-        }
-    }
-}
-
-impl std::error::Error for AddressError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_printed_as_it_was_written() -> Result<(), AddressError> {
+    fn an_address_is_printed_as_it_was_written() -> Result<(), String> {
         for text in ["127.0.0.1:5000", "[::1]:5000", "localhost:0", "unix:/run/hookbox/http.sock"] {
             assert_eq!(text.parse::<Listen>()?.to_string(), text);
         }
@@ -111,7 +87,6 @@ mod tests {
 
     #[test]
     fn a_port_without_a_host_is_refused_with_advice() {
-        let error = ":5000".parse::<Listen>().map_err(|error| error.to_string());
-        assert!(error.is_err_and(|text| text.contains("127.0.0.1:5000")));
+        assert!(":5000".parse::<Listen>().is_err_and(|text| text.contains("127.0.0.1:5000")));
     }
 }

@@ -15,15 +15,10 @@ const MAX_NAMED_KINDS: usize = 10;
 
 /// The lines of each kind in the current interval. There are a few kinds for each configured source.
 pub struct RateLimiter {
-    kinds: BTreeMap<LineKind, Count>,
+    /// By source and message.
+    kinds: BTreeMap<(String, &'static str), Count>,
     /// The start of the interval; `None` without lines.
     since: Option<Instant>,
-}
-
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct LineKind {
-    source: String,
-    what: &'static str,
 }
 
 #[derive(Default)]
@@ -40,7 +35,7 @@ impl RateLimiter {
     /// Counts a line of this kind; true if it is to be written.
     pub fn admit(&mut self, source: &str, what: &'static str, now: Instant) -> bool {
         self.since.get_or_insert(now);
-        let count = self.kinds.entry(LineKind { source: source.to_owned(), what }).or_default();
+        let count = self.kinds.entry((source.to_owned(), what)).or_default();
         let is_admitted = count.written < MAX_LINES;
         let counter = if is_admitted { &mut count.written } else { &mut count.suppressed };
         *counter += 1;
@@ -68,23 +63,19 @@ impl RateLimiter {
     }
 
     fn report(&self, interval: Duration) -> String {
-        let mut kinds: Vec<(&LineKind, u64)> =
-            self.kinds.iter().map(|(kind, count)| (kind, count.suppressed)).collect();
-        kinds.sort_by_key(|(_, suppressed)| std::cmp::Reverse(*suppressed));
+        let mut kinds: Vec<_> = self.kinds.iter().map(|(kind, count)| (count.suppressed, kind)).collect();
+        kinds.sort_by_key(|(suppressed, _)| std::cmp::Reverse(*suppressed));
         let (named, others) = kinds.split_at(kinds.len().min(MAX_NAMED_KINDS));
-        let mut parts: Vec<String> =
-            named.iter().map(|(kind, suppressed)| format!("{suppressed} x {}", kind.name())).collect();
+        let part = |(suppressed, (source, what)): &(u64, &(String, &str))| match source.as_str() {
+            "" => format!("{suppressed} x {what}"),
+            source => format!("{suppressed} x {source}: {what}"),
+        };
+        let mut parts: Vec<String> = named.iter().map(part).collect();
         if !others.is_empty() {
-            let suppressed: u64 = others.iter().map(|(_, suppressed)| suppressed).sum();
+            let suppressed: u64 = others.iter().map(|(suppressed, _)| suppressed).sum();
             parts.push(format!("{suppressed} of {} other kinds", others.len()));
         }
         format!("in the last {} s, similar lines suppressed: {}", interval.as_secs(), parts.join(", "))
-    }
-}
-
-impl LineKind {
-    fn name(&self) -> String {
-        if self.source.is_empty() { self.what.to_owned() } else { format!("{}: {}", self.source, self.what) }
     }
 }
 

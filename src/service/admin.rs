@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use log::{error, info, warn};
+use log::{info, warn};
 
 use super::error::{Error, Result};
 use super::thread::{Message, Thread, report_end};
@@ -62,24 +62,14 @@ fn check_exposure(is_local: bool, has_token: bool, address: &str) -> Result<()> 
     )))
 }
 
-/// Starts the thread and its gate. `None`, and an error in the log, where that does not work.
-pub(super) fn start(
-    listener: Listener,
-    token: Option<Secret>,
-    api: Api,
-    messages: &Sender<Message>,
-) -> Option<AdminHandle> {
-    let address = listener.address().to_owned();
-    let started = AdminHandle::start(listener, token, api, messages);
-    match &started {
-        Ok(_) => info!("page and metrics: {address}"),
-        Err(error) => error!("there is no page and there are no metrics: {error}"),
-    }
-    started.ok()
-}
-
 impl AdminHandle {
-    fn start(listener: Listener, token: Option<Secret>, api: Api, messages: &Sender<Message>) -> Result<AdminHandle> {
+    /// Starts the thread and its gate.
+    pub(super) fn start(
+        listener: Listener,
+        token: Option<Secret>,
+        api: Api,
+        messages: &Sender<Message>,
+    ) -> Result<AdminHandle> {
         let config = api.config.get();
         let upstream = super::upstream("admin-", &config.database)?;
         let (ip, is_local) = (listener.ip(), listener.is_local());
@@ -90,7 +80,10 @@ impl AdminHandle {
         let thread = Thread::spawn(THREAD, &stop, move || server.unblock(), messages, || admin.run())?;
         let on_end = report_end(THREAD, messages);
         match gate::start(Limits::of_private_listener(), listener, &upstream.path(), Arc::new(settings), on_end) {
-            Ok(gate) => Ok(AdminHandle { gate, thread, access, ip, is_local, _upstream: upstream }),
+            Ok(gate) => {
+                info!("page and metrics: {}", gate.address());
+                Ok(AdminHandle { gate, thread, access, ip, is_local, _upstream: upstream })
+            }
             Err(error) => {
                 thread.stop();
                 Err(error.into())

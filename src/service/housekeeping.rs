@@ -90,27 +90,22 @@ impl Housekeeper {
 
     /// Returns how many events were deleted.
     fn delete(&self, rules: &[Rule]) -> store::Result<usize> {
-        let mut deleted = 0;
-        for rule in rules {
-            let count = self.delete_by(*rule)?;
-            deleted += if rule.what == Expired::Duplicates { 0 } else { count };
-        }
-        Ok(deleted)
-    }
-
-    fn delete_by(&self, rule: Rule) -> store::Result<usize> {
         let pruner = &self.pruner;
-        let mut cursor = Cursor::new(rule);
-        let mut deleted = 0;
-        loop {
-            let batch = pruner.find(&mut cursor)?;
-            if batch.events.is_empty() || self.stop.is_set() {
-                return Ok(deleted);
+        let mut deleted_events = 0;
+        for rule in rules {
+            let mut cursor = Cursor::new(*rule);
+            loop {
+                let batch = pruner.find(&mut cursor)?;
+                if batch.events.is_empty() || self.stop.is_set() {
+                    break;
+                }
+                let deleted = pruner.delete(&cursor, &batch)?;
+                deleted_events += if rule.what == Expired::Duplicates { 0 } else { deleted };
+                pruner.checkpoint();
+                self.waker.wait(if pruner.is_busy()? { PAUSE_WHILE_BUSY } else { PAUSE });
             }
-            deleted += pruner.delete(&cursor, &batch)?;
-            pruner.checkpoint();
-            self.waker.wait(if pruner.is_busy()? { PAUSE_WHILE_BUSY } else { PAUSE });
         }
+        Ok(deleted_events)
     }
 
     fn is_clock_trusted(&mut self, now: Timestamp) -> bool {

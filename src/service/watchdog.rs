@@ -130,18 +130,15 @@ impl Watchdog {
         let before = self.liveness.snapshot();
         let deadline = Instant::now() + self.patience;
         loop {
-            match self.ask(deadline.saturating_duration_since(Instant::now())) {
-                Ok(()) => return Ok(()),
-                Err(_) if self.stop.is_set() => return Ok(()),
-                Err(error) if Instant::now() + self.ask_again_after >= deadline => {
-                    let is_alive = is_alive(before, self.liveness.snapshot(), waits_for_disk);
-                    return if is_alive { Ok(()) } else { Err(self.unanswered(&error)) };
-                }
-                Err(_) => self.waker.wait(self.ask_again_after),
+            let error = match self.ask(deadline.saturating_duration_since(Instant::now())) {
+                Err(error) if !self.stop.is_set() => error,
+                _ => return Ok(()),
+            };
+            if Instant::now() + self.ask_again_after >= deadline {
+                let is_alive = is_alive(before, self.liveness.snapshot(), waits_for_disk);
+                return if is_alive { Ok(()) } else { Err(self.unanswered(&error)) };
             }
-            if self.stop.is_set() {
-                return Ok(());
-            }
+            self.waker.wait(self.ask_again_after);
         }
     }
 

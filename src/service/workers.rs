@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Runners;
 use super::error::Result;
-use super::secrets::Runners;
 use super::thread::{Message, Thread, lower_priority};
 use crate::action::{Action, ActionKind};
 use crate::config::Config;
@@ -19,7 +19,6 @@ use crate::worker::Worker;
 /// How often to check whether the last workers have ended.
 const TICK: Duration = Duration::from_millis(10);
 
-/// All workers.
 pub(super) struct WorkerPool {
     metrics: Arc<Metrics>,
     messages: Sender<Message>,
@@ -38,11 +37,7 @@ struct WorkerHandle {
     /// the longest of all.
     stop_timeout: Duration,
     thread: Thread,
-}
-
-/// A worker that is idle until it is sent the predecessors to wait for.
-struct PendingWorker {
-    worker: WorkerHandle,
+    /// The worker is idle until it is sent the predecessors to wait for.
     begin: Sender<Vec<WorkerHandle>>,
 }
 
@@ -55,19 +50,18 @@ impl WorkerPool {
     /// doing, so that no action exceeds its concurrency across a change of configuration. If this fails, nothing has
     /// changed.
     pub(super) fn reconfigure(&mut self, config: &Config, runners: &Runners, database: &Database) -> Result<()> {
-        let mut pending = self.spawn_idle(config, runners, database)?.into_iter().peekable();
+        let mut idle = self.spawn_idle(config, runners, database)?.into_iter().peekable();
         self.stop_claiming();
         let mut old = std::mem::take(&mut self.workers);
         old.append(&mut self.draining);
-        while let Some(PendingWorker { mut worker, begin }) = pending.next() {
+        while let Some(mut worker) = idle.next() {
             // One predecessor each, and the rest for the last, so that together they never exceed the concurrency.
-            let is_last = pending.peek().is_none_or(|next| next.worker.action != worker.action);
+            let is_last = idle.peek().is_none_or(|next| next.action != worker.action);
             let count = if is_last { usize::MAX } else { 1 };
             let predecessors: Vec<_> = old.extract_if(.., |old| old.action == worker.action).take(count).collect();
-            for predecessor in &predecessors {
-                worker.stop_timeout = worker.stop_timeout.max(predecessor.stop_timeout);
-            }
-            let _ = begin.send(predecessors); // it is waiting for exactly this
+            let stop_timeouts = predecessors.iter().map(|old| old.stop_timeout);
+            worker.stop_timeout = stop_timeouts.fold(worker.stop_timeout, Duration::max);
+            let _ = worker.begin.send(predecessors); // it is waiting for exactly this
             self.workers.push(worker);
         }
         self.draining = old;
@@ -76,20 +70,19 @@ impl WorkerPool {
     }
 
     /// Starts the threads, which do nothing until they are sent their predecessors, and end if that never happens.
-    fn spawn_idle(&self, config: &Config, runners: &Runners, database: &Database) -> Result<Vec<PendingWorker>> {
-        let wakers_of = |action: &Action| (0..action.concurrency).map(|_| Waker::default()).collect::<Vec<_>>();
+    fn spawn_idle(&self, config: &Config, runners: &Runners, database: &Database) -> Result<Vec<WorkerHandle>> {
+        let wakers_of = |action: &Action| (0..action.concurrency).map(|_| Waker::default()).collect();
         let wakers: BTreeMap<&str, Vec<Waker>> =
-            config.actions.values().map(|action| (action.name.as_str(), wakers_of(action))).collect();
-        let mut pending = Vec::new();
-        for (name, runner) in runners {
-            let Some(action) = config.actions.get(name) else { continue };
+            runners.iter().map(|(action, _)| (action.name.as_str(), wakers_of(action))).collect();
+        let mut idle = Vec::new();
+        for (action, runner) in runners {
             let on_dead = action.on_dead.as_deref().and_then(|name| wakers.get(name)).cloned().unwrap_or_default();
-            for waker in wakers.get(name.as_str()).into_iter().flatten() {
+            for waker in &wakers[action.name.as_str()] {
                 let worker = Worker {
                     action: action.clone(),
                     runner: Arc::clone(runner),
                     queue: database.queue()?,
-                    counts: self.metrics.action(name),
+                    counts: self.metrics.action(&action.name),
                     poll_interval: config.poll_interval,
                     grace: config.stop_timeout,
                     waker: waker.clone(),
@@ -97,10 +90,10 @@ impl WorkerPool {
                     stop: Stop::default(),
                     ending: self.ending.clone(),
                 };
-                pending.push(PendingWorker::spawn(worker, &self.messages)?);
+                idle.push(WorkerHandle::spawn(worker, &self.messages)?);
             }
         }
-        Ok(pending)
+        Ok(idle)
     }
 
     /// What to wake when there may be new jobs.
@@ -133,15 +126,15 @@ impl WorkerPool {
     }
 }
 
-impl PendingWorker {
-    fn spawn(worker: Worker, messages: &Sender<Message>) -> Result<PendingWorker> {
+impl WorkerHandle {
+    fn spawn(worker: Worker, messages: &Sender<Message>) -> Result<WorkerHandle> {
         let action = worker.action.name.clone();
         let (stop, waker, wake) = (worker.stop.clone(), worker.waker.clone(), worker.waker.clone());
         let stop_timeout = worker.grace + worker.action.kind.clean_up();
         let (begin, predecessors) = mpsc::channel();
         let run = || run(worker, predecessors);
         let thread = Thread::spawn(&format!("action {action}"), &stop, move || wake.wake(), messages, run)?;
-        Ok(PendingWorker { worker: WorkerHandle { action, waker, stop_timeout, thread }, begin })
+        Ok(WorkerHandle { action, waker, stop_timeout, thread, begin })
     }
 }
 
