@@ -82,7 +82,8 @@ impl Service {
 
         let receiver = shared.start_receiver(&upstream)?;
         let gate = shared.start_gate(limits, listener, &upstream)?;
-        let watchdog = watchdog::start(local_address.clone(), gate.liveness(), &shared.database, &shared.messages)?;
+        let traffic = Arc::clone(&shared.settings.traffic);
+        let watchdog = watchdog::start(local_address.clone(), traffic, &shared.database, &shared.messages)?;
         let api = shared.api(local_address)?;
         let admin = admin_listener.and_then(|it| admin::start(&shared.config, it, secrets.admin_token, api));
         let housekeeper = start_housekeeper(&shared.database, shared.policy.clone(), &shared.messages)?;

@@ -15,14 +15,14 @@ use super::blocks::Blocks;
 use super::body::Decoder;
 use super::head::{self, Head, MAX_HEAD_BYTES};
 use super::refusal::{CONTINUE, Refusal};
-use super::request::{ConnectionId, Context, Request, is_transient};
+use super::request::{self, ConnectionId, Context, Request};
 use super::upstream::response::Response;
 use crate::http::Peer;
 use crate::listen::Stream;
 use crate::log::rate_limited;
 use log::Level;
 use rustix::event::PollFlags;
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -142,7 +142,7 @@ impl Connection {
     }
 
     /// `None` while the connection must not be evicted: a complete request is always answered.
-    pub fn eviction_rank(&self, context: &Context) -> Option<(EvictionRank, Instant)> {
+    pub fn eviction_rank(&self, context: &Context) -> Option<(EvictionRank, Instant, ConnectionId)> {
         let rank = match self.state.as_ref()? {
             State::Lingering(_) => EvictionRank::Closing,
             State::Waiting(_) => return None,
@@ -151,7 +151,7 @@ impl Connection {
             _ if self.is_idle() => EvictionRank::Idle,
             _ => EvictionRank::Unfinished,
         };
-        Some((rank, self.client.since))
+        Some((rank, self.client.since, self.client.id))
     }
 
     /// What to poll for. `None` leaves the connection out, since poll reports a hang-up even where no event was
@@ -242,22 +242,13 @@ impl Client {
         self.deadline = context.now + timeout;
     }
 
-    /// The number of bytes read, 0 if there are none now. `None` at the end of input.
     fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        match self.stream.read(buffer) {
-            Ok(0) => None,
-            result => transferred(result),
-        }
+        request::read(&mut self.stream, buffer)
     }
 
-    /// The number of bytes written, 0 if there is no room now. `None` if the client is gone.
     fn write(&mut self, bytes: &[u8]) -> Option<usize> {
-        transferred(self.stream.write(bytes))
+        request::transferred(self.stream.write(bytes))
     }
-}
-
-fn transferred(result: io::Result<usize>) -> Option<usize> {
-    result.or_else(|error| if is_transient(&error) { Ok(0) } else { Err(error) }).ok()
 }
 
 impl ReadingHead {
@@ -340,7 +331,7 @@ impl ReadingBody {
 
 impl Waiting {
     fn answer(self, response: &Response, client: &mut Client, context: &Context) -> Next {
-        if self.has_body && response.is_success() {
+        if self.has_body && (200..300).contains(&response.status) {
             context.traffic.acknowledgement.observe_duration(context.now.saturating_duration_since(client.since));
         }
         let closes = self.closes || context.is_draining || context.is_crowded;
@@ -385,6 +376,7 @@ mod tests {
     use super::super::body::READ_BYTES;
     use super::super::limits::Timeouts;
     use super::*;
+    use std::io;
     use std::os::unix::net::UnixStream;
 
     #[test]

@@ -3,12 +3,12 @@
 //! connections that stay open avoid both.
 
 use super::super::blocks::Blocks;
-use super::super::request::{ConnectionId, Context, Request, is_transient};
-use super::response::Response;
+use super::super::request::{self, ConnectionId, Context, Request};
+use super::response::{Broken, Response};
 use crate::http::{self, PROBE};
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -52,13 +52,6 @@ pub enum UpstreamEvent {
     Unsent(Request),
 }
 
-/// The state of one exchange.
-enum Step {
-    Pending,
-    Done(Response),
-    Broken,
-}
-
 pub fn is_large(request: &Request) -> bool {
     http::is_large(request.blocks.appended_bytes())
 }
@@ -72,7 +65,7 @@ impl Pool {
     /// True once every connection is open and its probe answered.
     pub fn is_complete(&self) -> bool {
         !self.connections.iter().any(|connection| matches!(connection, UpstreamConnection::Closed))
-            && !self.is_probing()
+            && self.probe_deadline().is_none()
     }
 
     pub fn has_large_in_flight(&self) -> bool {
@@ -99,10 +92,6 @@ impl Pool {
         self.connections.iter().position(|connection| matches!(connection, UpstreamConnection::Idle(_)))
     }
 
-    fn is_probing(&self) -> bool {
-        self.probe_deadline().is_some()
-    }
-
     fn probe_deadline(&self) -> Option<Instant> {
         self.exchanges().find_map(|exchange| match exchange.in_flight {
             InFlight::Probe { deadline } => Some(deadline),
@@ -125,7 +114,7 @@ impl Pool {
         else {
             return;
         };
-        if self.is_probing() || self.reopen_at.is_some_and(|at| context.now < at) {
+        if self.probe_deadline().is_some() || self.reopen_at.is_some_and(|at| context.now < at) {
             return;
         }
         // The next attempt keeps its distance unless this probe succeeds.
@@ -172,30 +161,35 @@ impl Pool {
         match std::mem::replace(&mut self.connections[at], UpstreamConnection::Closed) {
             UpstreamConnection::Closed | UpstreamConnection::Idle(_) => UpstreamEvent::Pending,
             UpstreamConnection::Busy(mut exchange) => {
-                let step = exchange.advance(flags, scratch);
-                self.finish_step(at, exchange, step)
+                let result = exchange.advance(flags, scratch);
+                self.finish_step(at, exchange, result)
             }
         }
     }
 
-    fn finish_step(&mut self, at: usize, exchange: Exchange, step: Step) -> UpstreamEvent {
-        match (step, exchange.in_flight) {
-            (Step::Pending, _) => {
+    fn finish_step(
+        &mut self,
+        at: usize,
+        exchange: Exchange,
+        result: Result<Option<Response>, Broken>,
+    ) -> UpstreamEvent {
+        match (result, exchange.in_flight) {
+            (Ok(None), _) => {
                 self.connections[at] = UpstreamConnection::Busy(exchange);
                 UpstreamEvent::Pending
             }
-            (Step::Done(response), InFlight::Probe { .. }) if response.proves_connection() => {
+            (Ok(Some(response)), InFlight::Probe { .. }) if matches!(response.status, 200 | 204) => {
                 self.connections[at] = UpstreamConnection::Idle(exchange.stream);
                 self.reopen_at = None;
                 UpstreamEvent::Pending
             }
             (_, InFlight::Probe { .. }) => UpstreamEvent::Pending,
-            (Step::Done(response), InFlight::Request { owner, .. }) => {
+            (Ok(Some(response)), InFlight::Request { owner, .. }) => {
                 self.connections[at] = UpstreamConnection::Idle(exchange.stream);
                 UpstreamEvent::Answered(owner, response)
             }
-            (Step::Broken, InFlight::Request { owner, .. }) if exchange.was_written => UpstreamEvent::Lost(owner),
-            (Step::Broken, InFlight::Request { owner, is_head }) => {
+            (Err(Broken), InFlight::Request { owner, .. }) if exchange.was_written => UpstreamEvent::Lost(owner),
+            (Err(Broken), InFlight::Request { owner, is_head }) => {
                 UpstreamEvent::Unsent(Request { owner, blocks: exchange.blocks, is_head })
             }
         }
@@ -224,32 +218,18 @@ impl Exchange {
         if self.blocks.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
     }
 
-    fn advance(&mut self, flags: PollFlags, scratch: &mut [u8]) -> Step {
+    /// The response, once it is there and the request is written.
+    fn advance(&mut self, flags: PollFlags, scratch: &mut [u8]) -> Result<Option<Response>, Broken> {
         if flags.contains(PollFlags::OUT) && !self.blocks.is_empty() {
-            match self.blocks.write_to(&mut self.stream) {
-                Ok(_) => self.was_written = true,
-                Err(error) if is_transient(&error) => {}
-                Err(_) => return Step::Broken,
-            }
+            let written_bytes = request::transferred(self.blocks.write_to(&mut self.stream)).ok_or(Broken)?;
+            self.was_written |= written_bytes > 0;
         }
         if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-            match self.stream.read(scratch) {
-                Ok(0) => return Step::Broken,
-                Ok(read_bytes) => self.input.extend_from_slice(&scratch[..read_bytes]),
-                Err(error) if is_transient(&error) => {}
-                Err(_) => return Step::Broken,
-            }
+            let read_bytes = request::read(&mut self.stream, scratch).ok_or(Broken)?;
+            self.input.extend_from_slice(&scratch[..read_bytes]);
         }
-        self.check_response()
-    }
-
-    fn check_response(&self) -> Step {
         let is_to_head = matches!(self.in_flight, InFlight::Request { is_head: true, .. });
-        match Response::parse(&self.input, is_to_head) {
-            Ok(Some(response)) if self.blocks.is_empty() => Step::Done(response),
-            Ok(_) => Step::Pending,
-            Err(_) => Step::Broken,
-        }
+        Ok(Response::parse(&self.input, is_to_head)?.filter(|_| self.blocks.is_empty()))
     }
 }
 
