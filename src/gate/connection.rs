@@ -15,7 +15,7 @@ use super::blocks::Blocks;
 use super::body::Decoder;
 use super::head::{self, Head, MAX_HEAD_BYTES};
 use super::refusal::{CONTINUE, Refusal};
-use super::request::{self, ConnectionId, Context, Request};
+use super::request::{ConnectionId, Context, Request, read, transferred};
 use super::upstream::response::Response;
 use crate::http::Peer;
 use crate::listen::Stream;
@@ -241,14 +241,6 @@ impl Client {
         self.since = context.now;
         self.deadline = context.now + timeout;
     }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        request::read(&mut self.stream, buffer)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Option<usize> {
-        request::transferred(self.stream.write(bytes))
-    }
 }
 
 impl ReadingHead {
@@ -261,7 +253,7 @@ impl ReadingHead {
 
     fn read(self, client: &mut Client, context: &Context, scratch: &mut [u8]) -> Next {
         let room_bytes = MAX_HEAD_BYTES - client.input.len();
-        let read_bytes = client.read(&mut scratch[..room_bytes])?;
+        let read_bytes = read(&mut client.stream, &mut scratch[..room_bytes])?;
         if read_bytes == 0 {
             return Some(State::ReadingHead(self));
         }
@@ -296,7 +288,7 @@ impl ReadingBody {
         let decoder = Decoder::new(&head.framing, context.max_body_bytes);
         let needs_continue = head.expects_continue && early.is_empty() && !decoder.is_done();
         // Nothing else is in the socket's buffer, so that these few bytes fit, unless the client reads nothing at all.
-        if needs_continue && client.write(CONTINUE)? < CONTINUE.len() {
+        if needs_continue && transferred(client.stream.write(CONTINUE))? < CONTINUE.len() {
             return None;
         }
         let body = ReadingBody { head, decoder, blocks: Blocks::new(&context.budget) };
@@ -304,7 +296,7 @@ impl ReadingBody {
     }
 
     fn read(self: Box<Self>, client: &mut Client, context: &Context, scratch: &mut [u8]) -> Next {
-        let read_bytes = client.read(&mut scratch[..self.decoder.read_bytes()])?;
+        let read_bytes = read(&mut client.stream, &mut scratch[..self.decoder.read_bytes()])?;
         self.feed(&scratch[..read_bytes], client, context)
     }
 
@@ -346,7 +338,7 @@ impl Sending {
     }
 
     fn send(mut self, client: &mut Client, context: &Context) -> Next {
-        self.sent_bytes += client.write(&self.output[self.sent_bytes..])?;
+        self.sent_bytes += transferred(client.stream.write(&self.output[self.sent_bytes..]))?;
         if self.sent_bytes < self.output.len() {
             return Some(State::Sending(self));
         }
@@ -365,7 +357,7 @@ impl Lingering {
     }
 
     fn discard(mut self, client: &mut Client, scratch: &mut [u8]) -> Next {
-        self.discarded_bytes += client.read(scratch)?;
+        self.discarded_bytes += read(&mut client.stream, scratch)?;
         (self.discarded_bytes < MAX_LINGER_BYTES).then_some(State::Lingering(self))
     }
 }

@@ -7,8 +7,8 @@ use super::connection::Connection;
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::request::{ConnectionId, Context, Request};
-use super::upstream::pool::{self, Pool, UpstreamEvent};
-use crate::http::Peer;
+use super::upstream::pool::{Pool, UpstreamEvent};
+use crate::http::{self, Peer};
 use crate::listen::{Listener, Stream};
 use crate::log::rate_limited;
 use log::Level;
@@ -137,9 +137,10 @@ impl EventLoop {
     }
 
     fn forward_queued(&mut self) {
-        while self.pool.has_idle() {
-            let Some(request) = self.next_request() else { return };
-            let outcome = self.pool.begin(request, &mut self.scratch);
+        while let Some(at) = self.pool.idle()
+            && let Some(request) = self.next_request()
+        {
+            let outcome = self.pool.begin(at, request, &mut self.scratch);
             self.handle_upstream(outcome);
         }
     }
@@ -147,7 +148,8 @@ impl EventLoop {
     /// The oldest request that may be forwarded: one large request at a time, which small ones overtake.
     fn next_request(&mut self) -> Option<Request> {
         let must_be_small = self.pool.has_large_in_flight();
-        let at = self.queue.iter().position(|request| !(must_be_small && pool::is_large(request)))?;
+        let is_large = |request: &Request| http::is_large(request.blocks.appended_bytes());
+        let at = self.queue.iter().position(|request| !(must_be_small && is_large(request)))?;
         self.queue.remove(at)
     }
 
@@ -328,14 +330,9 @@ impl EventLoop {
             let line = format_args!("cannot accept a connection: {error}");
             return rate_limited(Level::Warn, "", "connection not accepted", line);
         }
-        if !self.limits.is_short(self.context.now) {
+        if self.limits.note_shortage(self.connections.len(), self.context.now) {
             log::warn!("descriptors ran out ({error}): fewer connections for a while");
         }
-        self.limits.note_shortage(self.connections.len(), self.context.now);
-        self.shed();
-    }
-
-    fn shed(&mut self) {
         while self.connections.len() > self.limits.connections(self.context.now) {
             let Some(id) = self.eviction_candidate() else { return };
             self.evict(id);

@@ -70,10 +70,10 @@ fn one(text: &str) -> Result<Selector, String> {
 impl Selector {
     /// Of several places the one that has a value; if none has, the first.
     pub fn chosen(&self, parts: &Parts<'_>) -> &Selector {
-        let has_value = |selector: &&Selector| parts.only(selector) != Err(Absent::Missing);
-        match self {
-            Selector::Any(any) => any.iter().find(has_value).unwrap_or(self.main()),
-            one => one,
+        let has_value = |place: &&Selector| parts.only(place) != Err(Absent::Missing);
+        match self.places() {
+            [one] => one,
+            any => any.iter().find(has_value).unwrap_or(self.main()),
         }
     }
 
@@ -88,10 +88,7 @@ impl Selector {
 
     /// Of several places the usual one.
     pub fn main(&self) -> &Selector {
-        match self {
-            Selector::Any(any) => any.first().unwrap_or(self),
-            one => one,
-        }
+        self.places().first().unwrap_or(self)
     }
 
     /// Of several places each.
@@ -159,24 +156,21 @@ impl<'a> Parts<'a> {
         self.all(selector).next().filter(|value| !value.is_empty())
     }
 
-    fn all(&self, selector: &Selector) -> Box<dyn Iterator<Item = Cow<'a, str>> + 'a> {
+    fn all<'s>(&self, selector: &'s Selector) -> Box<dyn Iterator<Item = Cow<'a, str>> + 's>
+    where
+        'a: 's,
+    {
         match selector.chosen(self) {
-            Selector::Header(name) => {
-                let name = name.clone();
-                let of_that_name = move |(field, _): &(&str, &str)| field.eq_ignore_ascii_case(&name);
-                Box::new(self.headers.iter().filter(of_that_name).map(|(_, value)| Cow::Borrowed(value)))
-            }
+            Selector::Header(name) => Box::new(self.headers.all(name).map(Cow::Borrowed)),
             Selector::Json(pointer) => Box::new(self.look_up(Lookup::Pointer(pointer)).map(Cow::Owned).into_iter()),
             Selector::Beside(name) => Box::new(self.look_up(Lookup::Beside(name)).map(Cow::Owned).into_iter()),
             Selector::Form(name) => {
-                let name = name.clone();
                 let fields = self.form().map(Form::fields).into_iter().flatten();
-                Box::new(fields.filter(move |(field, _)| *field == name).map(|(_, value)| value))
+                Box::new(fields.filter(move |(field, _)| field == name).map(|(_, value)| value))
             }
             Selector::Query(name) => {
-                let name = name.clone();
                 let pairs = form_urlencoded::parse(self.query().as_bytes());
-                Box::new(pairs.filter(move |(field, _)| *field == name).map(|(_, value)| value))
+                Box::new(pairs.filter(move |(field, _)| field == name).map(|(_, value)| value))
             }
             // An item is a part of the signature, and is looked for there.
             Selector::Item(_) | Selector::Any(_) => Box::new(std::iter::empty()),

@@ -3,7 +3,7 @@
 //! connections that stay open avoid both.
 
 use super::super::blocks::Blocks;
-use super::super::request::{self, ConnectionId, Context, Request};
+use super::super::request::{ConnectionId, Context, Request, read, transferred};
 use super::response::{Broken, Response};
 use crate::http::{self, PROBE};
 use rustix::event::PollFlags;
@@ -52,10 +52,6 @@ pub enum UpstreamEvent {
     Unsent(Request),
 }
 
-pub fn is_large(request: &Request) -> bool {
-    http::is_large(request.blocks.appended_bytes())
-}
-
 impl Pool {
     pub fn new(socket: PathBuf, size: usize) -> Pool {
         let connections = (0..size).map(|_| UpstreamConnection::Closed).collect();
@@ -84,11 +80,8 @@ impl Pool {
         })
     }
 
-    pub fn has_idle(&self) -> bool {
-        self.idle().is_some()
-    }
-
-    fn idle(&self) -> Option<usize> {
+    /// An idle connection, for [`Pool::begin`].
+    pub fn idle(&self) -> Option<usize> {
         self.connections.iter().position(|connection| matches!(connection, UpstreamConnection::Idle(_)))
     }
 
@@ -134,9 +127,8 @@ impl Pool {
         Ok(socket.into())
     }
 
-    /// Gives `request` to an idle connection and begins to write it.
-    pub fn begin(&mut self, request: Request, scratch: &mut [u8]) -> UpstreamEvent {
-        let Some(at) = self.idle() else { return UpstreamEvent::Unsent(request) };
+    /// Begins to write a request to an idle connection.
+    pub fn begin(&mut self, at: usize, request: Request, scratch: &mut [u8]) -> UpstreamEvent {
         let UpstreamConnection::Idle(stream) = std::mem::replace(&mut self.connections[at], UpstreamConnection::Closed)
         else {
             return UpstreamEvent::Unsent(request);
@@ -221,11 +213,11 @@ impl Exchange {
     /// The response, once it is there and the request is written.
     fn advance(&mut self, flags: PollFlags, scratch: &mut [u8]) -> Result<Option<Response>, Broken> {
         if flags.contains(PollFlags::OUT) && !self.blocks.is_empty() {
-            let written_bytes = request::transferred(self.blocks.write_to(&mut self.stream)).ok_or(Broken)?;
+            let written_bytes = transferred(self.blocks.write_to(&mut self.stream)).ok_or(Broken)?;
             self.was_written |= written_bytes > 0;
         }
         if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-            let read_bytes = request::read(&mut self.stream, scratch).ok_or(Broken)?;
+            let read_bytes = read(&mut self.stream, scratch).ok_or(Broken)?;
             self.input.extend_from_slice(&scratch[..read_bytes]);
         }
         let is_to_head = matches!(self.in_flight, InFlight::Request { is_head: true, .. });
@@ -254,12 +246,12 @@ mod tests {
         let (ours, theirs) = UnixStream::pair()?;
         drop(theirs);
         let mut pool = pool_of(UpstreamConnection::Idle(ours));
-        let outcome = pool.begin(request(&Budget::default()), &mut [0; 16]);
+        let outcome = pool.begin(0, request(&Budget::default()), &mut [0; 16]);
         let UpstreamEvent::Unsent(mut request) = outcome else { return Err(io::ErrorKind::InvalidData.into()) };
         let mut bytes = Vec::new();
         request.blocks.write_to(&mut bytes)?;
         assert_eq!((request.owner, bytes.as_slice()), (ConnectionId(7), &b"GET / HTTP/1.1\r\n\r\n"[..]));
-        assert!(!pool.has_idle() && !pool.is_complete());
+        assert!(pool.idle().is_none() && !pool.is_complete());
         Ok(())
     }
 
@@ -267,7 +259,7 @@ mod tests {
     fn a_request_that_was_begun_is_lost_with_its_connection() -> io::Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut pool = pool_of(UpstreamConnection::Idle(ours));
-        assert!(matches!(pool.begin(request(&Budget::default()), &mut [0; 16]), UpstreamEvent::Pending));
+        assert!(matches!(pool.begin(0, request(&Budget::default()), &mut [0; 16]), UpstreamEvent::Pending));
         drop(theirs);
         assert!(matches!(pool.ready(0, PollFlags::IN, &mut [0; 16]), UpstreamEvent::Lost(ConnectionId(7))));
         Ok(())
