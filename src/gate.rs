@@ -24,7 +24,6 @@ mod error;
 mod event_loop;
 mod head;
 mod limits;
-mod liveness;
 mod refusal;
 mod request;
 mod traffic;
@@ -34,14 +33,14 @@ use crate::listen::Listener;
 pub use error::GateError;
 use event_loop::EventLoop;
 pub use limits::Limits;
-pub use liveness::{Liveness, Snapshot};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-pub use traffic::Traffic;
+pub use traffic::{Liveness, Traffic};
 use upstream::pool::Pool;
 
 /// What a running gate shares with other threads.
@@ -59,7 +58,6 @@ pub struct Gate {
     /// Closing this end stops the thread.
     stop: UnixStream,
     thread: JoinHandle<()>,
-    liveness: Arc<Liveness>,
 }
 
 /// Starts the gate's thread in front of the tiny_http server at the socket `upstream`, whose requests must be taken
@@ -77,28 +75,21 @@ pub fn start(
     let (ready, is_ready) = mpsc::sync_channel(1);
     let address = listener.address().to_string();
     let upstream = upstream.to_path_buf();
-    let liveness = Arc::new(Liveness::default());
-    let noted = Arc::clone(&liveness);
     let start_timeout = limits.timeouts.start;
     let run = move || {
-        let _on_end = OnDrop(Some(on_end));
         let pool = Pool::new(upstream, limits.upstream_connections);
-        EventLoop::new(limits, listener, stop_signal, pool, settings, noted, ready).run();
+        run_then(|| EventLoop::new(limits, listener, stop_signal, pool, settings, ready).run(), on_end);
     };
     let thread = thread::Builder::new().name("gate".into()).spawn(run).map_err(GateError::Failed)?;
     is_ready.recv_timeout(start_timeout).map_err(|_| GateError::UpstreamSilent)?;
-    Ok(Gate { address, stop, thread, liveness })
+    Ok(Gate { address, stop, thread })
 }
 
 impl Gate {
     /// Drains, and returns when every connection is closed, or when [`Timeouts::stop`](limits::Timeouts::stop) has passed.
     pub fn stop(self) {
         drop(self.stop);
-        let _ = self.thread.join(); // a panic was reported by `on_end`
-    }
-
-    pub fn liveness(&self) -> Arc<Liveness> {
-        Arc::clone(&self.liveness)
+        let _ = self.thread.join(); // a panic was caught
     }
 
     /// The address for clients, as [`Listener::address`] returns it.
@@ -107,15 +98,10 @@ impl Gate {
     }
 }
 
-/// Runs even when the thread unwinds.
-struct OnDrop<F: FnOnce()>(Option<F>);
-
-impl<F: FnOnce()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        if let Some(run) = self.0.take() {
-            run();
-        }
-    }
+/// Runs `body`, and `on_end` even after a panic.
+fn run_then(body: impl FnOnce(), on_end: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(body)); // the panic hook has logged it
+    on_end();
 }
 
 #[cfg(test)]

@@ -123,12 +123,12 @@ impl Server {
 
     /// Waits for the next request. `None` after [`Server::unblock`], unless [`Server::try_recv`] has consumed it.
     pub fn recv(&self) -> Option<Responder> {
-        self.0.recv().ok().map(Responder::new)
+        self.0.recv().ok().map(|request| Responder(Box::new(request)))
     }
 
     /// The next request, if one waits.
     pub fn try_recv(&self) -> Option<Responder> {
-        self.0.try_recv().ok().flatten().map(Responder::new)
+        self.0.try_recv().ok().flatten().map(|request| Responder(Box::new(request)))
     }
 
     /// Makes one [`Server::recv`] return.
@@ -159,27 +159,22 @@ impl Inbound {
 }
 
 /// The right to answer one request once. Its body waits in the connection until [`Responder::read`].
-pub struct Responder {
-    /// Boxed, because it is large and often moved.
-    request: Box<tiny_http::Request>,
-}
+///
+/// Boxed, because a request is large and often moved.
+pub struct Responder(Box<tiny_http::Request>);
 
 impl Responder {
-    fn new(request: tiny_http::Request) -> Responder {
-        Responder { request: Box::new(request) }
-    }
-
     pub fn method(&self) -> &str {
-        self.request.method().as_str()
+        self.0.method().as_str()
     }
 
     pub fn path(&self) -> &str {
-        path_of(self.request.url())
+        path_of(self.0.url())
     }
 
     /// Whether this is the [`PROBE`].
     pub fn is_probe(&self) -> bool {
-        self.method() == PROBE_METHOD && self.request.url() == PROBE_TARGET
+        self.method() == PROBE_METHOD && self.0.url() == PROBE_TARGET
     }
 
     /// Whether the body is large, or may be when it is decompressed.
@@ -187,23 +182,23 @@ impl Responder {
         let is_compressed = |header: &tiny_http::Header| {
             header.field.equiv("Content-Encoding") && !header.value.as_str().eq_ignore_ascii_case("identity")
         };
-        is_large(self.body_bytes() as u64) || self.request.headers().iter().any(is_compressed)
+        is_large(self.body_bytes() as u64) || self.0.headers().iter().any(is_compressed)
     }
 
     fn body_bytes(&self) -> usize {
-        self.request.body_length().unwrap_or(0)
+        self.0.body_length().unwrap_or(0)
     }
 
     /// Reads the request. A second call finds no body.
     pub fn read(&mut self) -> Inbound {
         let mut body = Vec::with_capacity(self.body_bytes());
-        let read = self.request.as_reader().read_to_end(&mut body);
+        let read = self.0.as_reader().read_to_end(&mut body);
         let (peer, fields): (Vec<_>, Vec<_>) =
-            self.request.headers().iter().partition(|header| header.field.equiv(PEER_HEADER));
+            self.0.headers().iter().partition(|header| header.field.equiv(PEER_HEADER));
         let field = |header: &tiny_http::Header| (header.field.as_str().to_string(), header.value.to_string());
         Inbound {
             method: self.method().to_owned(),
-            target: self.request.url().to_owned(),
+            target: self.0.url().to_owned(),
             headers: Headers(fields.into_iter().map(field).collect()),
             peer: peer.first().and_then(|header| Peer::parse(header.value.as_str())),
             // tiny_http reports the end of a connection as the end of the body.
@@ -225,7 +220,7 @@ impl Responder {
         let length = Some(body.len());
         let response = tiny_http::Response::new(status.into(), headers, Cursor::new(body), length, None);
         // The gate takes no chunks.
-        if let Err(error) = self.request.respond(response.with_chunked_threshold(usize::MAX)) {
+        if let Err(error) = self.0.respond(response.with_chunked_threshold(usize::MAX)) {
             debug!("the answer did not reach the gate: {error}");
         }
     }

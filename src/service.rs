@@ -84,7 +84,8 @@ impl Service {
 
         let receiver = shared.start_receiver(&upstream)?;
         let gate = shared.start_gate(limits, listener, &upstream)?;
-        let watchdog = watchdog::start(local_address.clone(), gate.liveness(), &shared.database, &shared.messages)?;
+        let traffic = Arc::clone(&shared.settings.traffic);
+        let watchdog = watchdog::start(local_address.clone(), traffic, &shared.database, &shared.messages)?;
         let api = shared.api(local_address)?;
         let start_admin = |listener| AdminHandle::start(listener, secrets.admin_token, api, &shared.messages);
         let admin = admin_listener.map(start_admin).transpose().unwrap_or_else(|error| {

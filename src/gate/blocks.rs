@@ -44,13 +44,12 @@ pub struct Blocks {
     /// Of the first block.
     sent_bytes: usize,
     appended_bytes: u64,
-    held_bytes: usize,
     budget: Budget,
 }
 
 impl Blocks {
     pub fn new(budget: &Budget) -> Blocks {
-        Blocks { list: VecDeque::new(), sent_bytes: 0, appended_bytes: 0, held_bytes: 0, budget: budget.clone() }
+        Blocks { list: VecDeque::new(), sent_bytes: 0, appended_bytes: 0, budget: budget.clone() }
     }
 
     /// The length of all that was appended, written or not.
@@ -60,7 +59,7 @@ impl Blocks {
 
     /// The blocks' capacity: the memory that they take.
     pub fn held_bytes(&self) -> usize {
-        self.held_bytes
+        self.list.iter().map(Vec::capacity).sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -92,20 +91,15 @@ impl Blocks {
 
     fn push(&mut self, block: Vec<u8>) -> usize {
         let capacity = block.capacity();
-        self.hold(capacity);
+        self.budget.take(capacity);
         self.list.push_back(block);
         capacity
     }
 
     /// Puts `head` before everything else. Only before the first write.
     pub fn prepend(&mut self, head: Vec<u8>) {
-        self.hold(head.capacity());
+        self.budget.take(head.capacity());
         self.list.push_front(head);
-    }
-
-    fn hold(&mut self, bytes: usize) {
-        self.held_bytes += bytes;
-        self.budget.take(bytes);
     }
 
     /// Writes once, and frees the blocks that were sent. Returns the number of bytes written.
@@ -129,7 +123,6 @@ impl Blocks {
             && self.sent_bytes >= first.len()
         {
             self.sent_bytes -= first.len();
-            self.held_bytes -= first.capacity();
             self.budget.give_back(first.capacity());
             self.list.pop_front();
         }
@@ -138,7 +131,7 @@ impl Blocks {
 
 impl Drop for Blocks {
     fn drop(&mut self) {
-        self.budget.give_back(self.held_bytes);
+        self.budget.give_back(self.held_bytes());
     }
 }
 

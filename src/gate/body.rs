@@ -126,19 +126,12 @@ impl Decoder {
             State::ChunkEnd => Err(Refusal::Malformed),
             State::Trailer if content.is_empty() => Ok(State::Done),
             State::Trailer => Ok(State::Trailer),
-            _ => self.parse_size(content, body_bytes),
+            _ => match chunk_size(content)? {
+                0 => Ok(State::Trailer),
+                size if body_bytes.saturating_add(size) > self.max_body_bytes => Err(Refusal::BodyTooLarge),
+                size => Ok(State::ChunkData(size)),
+            },
         }
-    }
-
-    fn parse_size(&self, line: &[u8], body_bytes: u64) -> Result<State, Refusal> {
-        let size = chunk_size(line)?;
-        if size == 0 {
-            return Ok(State::Trailer);
-        }
-        if body_bytes.saturating_add(size) > self.max_body_bytes {
-            return Err(Refusal::BodyTooLarge);
-        }
-        Ok(State::ChunkData(size))
     }
 }
 

@@ -15,7 +15,7 @@ use super::blocks::Blocks;
 use super::body::Decoder;
 use super::head::{self, Head, MAX_HEAD_BYTES};
 use super::refusal::{CONTINUE, Refusal};
-use super::request::{ConnectionId, Context, Request, is_transient};
+use super::request::{ConnectionId, Context, Request, read, transferred};
 use super::upstream::response::Response;
 use crate::http::Peer;
 use crate::listen::Stream;
@@ -23,7 +23,7 @@ use crate::log::rate_limited;
 use log::Level;
 use rustix::event::PollFlags;
 use rustix::net::{Shutdown, shutdown};
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -142,7 +142,7 @@ impl Connection {
     }
 
     /// `None` while the connection must not be evicted: a complete request is always answered.
-    pub fn eviction_rank(&self, context: &Context) -> Option<(EvictionRank, Instant)> {
+    pub fn eviction_rank(&self, context: &Context) -> Option<(EvictionRank, Instant, ConnectionId)> {
         let rank = match self.state.as_ref()? {
             State::Lingering(_) => EvictionRank::Closing,
             State::Waiting(_) => return None,
@@ -151,7 +151,7 @@ impl Connection {
             _ if self.is_idle() => EvictionRank::Idle,
             _ => EvictionRank::Unfinished,
         };
-        Some((rank, self.client.since))
+        Some((rank, self.client.since, self.client.id))
     }
 
     /// What to poll for. `None` leaves the connection out, since poll reports a hang-up even where no event was
@@ -241,23 +241,6 @@ impl Client {
         self.since = context.now;
         self.deadline = context.now + timeout;
     }
-
-    /// The number of bytes read, 0 if there are none now. `None` at the end of input.
-    fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        match self.stream.read(buffer) {
-            Ok(0) => None,
-            result => transferred(result),
-        }
-    }
-
-    /// The number of bytes written, 0 if there is no room now. `None` if the client is gone.
-    fn write(&mut self, bytes: &[u8]) -> Option<usize> {
-        transferred(self.stream.write(bytes))
-    }
-}
-
-fn transferred(result: io::Result<usize>) -> Option<usize> {
-    result.or_else(|error| if is_transient(&error) { Ok(0) } else { Err(error) }).ok()
 }
 
 impl ReadingHead {
@@ -270,7 +253,7 @@ impl ReadingHead {
 
     fn read(self, client: &mut Client, context: &Context, scratch: &mut [u8]) -> Next {
         let room_bytes = MAX_HEAD_BYTES - client.input.len();
-        let read_bytes = client.read(&mut scratch[..room_bytes])?;
+        let read_bytes = read(&mut client.stream, &mut scratch[..room_bytes])?;
         if read_bytes == 0 {
             return Some(State::ReadingHead(self));
         }
@@ -305,7 +288,7 @@ impl ReadingBody {
         let decoder = Decoder::new(&head.framing, context.max_body_bytes);
         let needs_continue = head.expects_continue && early.is_empty() && !decoder.is_done();
         // Nothing else is in the socket's buffer, so that these few bytes fit, unless the client reads nothing at all.
-        if needs_continue && client.write(CONTINUE)? < CONTINUE.len() {
+        if needs_continue && transferred(client.stream.write(CONTINUE))? < CONTINUE.len() {
             return None;
         }
         let body = ReadingBody { head, decoder, blocks: Blocks::new(&context.budget) };
@@ -313,7 +296,7 @@ impl ReadingBody {
     }
 
     fn read(self: Box<Self>, client: &mut Client, context: &Context, scratch: &mut [u8]) -> Next {
-        let read_bytes = client.read(&mut scratch[..self.decoder.read_bytes()])?;
+        let read_bytes = read(&mut client.stream, &mut scratch[..self.decoder.read_bytes()])?;
         self.feed(&scratch[..read_bytes], client, context)
     }
 
@@ -340,7 +323,7 @@ impl ReadingBody {
 
 impl Waiting {
     fn answer(self, response: &Response, client: &mut Client, context: &Context) -> Next {
-        if self.has_body && response.is_success() {
+        if self.has_body && (200..300).contains(&response.status) {
             context.traffic.acknowledgement.observe_duration(context.now.saturating_duration_since(client.since));
         }
         let closes = self.closes || context.is_draining || context.is_crowded;
@@ -355,7 +338,7 @@ impl Sending {
     }
 
     fn send(mut self, client: &mut Client, context: &Context) -> Next {
-        self.sent_bytes += client.write(&self.output[self.sent_bytes..])?;
+        self.sent_bytes += transferred(client.stream.write(&self.output[self.sent_bytes..]))?;
         if self.sent_bytes < self.output.len() {
             return Some(State::Sending(self));
         }
@@ -374,7 +357,7 @@ impl Lingering {
     }
 
     fn discard(mut self, client: &mut Client, scratch: &mut [u8]) -> Next {
-        self.discarded_bytes += client.read(scratch)?;
+        self.discarded_bytes += read(&mut client.stream, scratch)?;
         (self.discarded_bytes < MAX_LINGER_BYTES).then_some(State::Lingering(self))
     }
 }
@@ -385,6 +368,7 @@ mod tests {
     use super::super::body::READ_BYTES;
     use super::super::limits::Timeouts;
     use super::*;
+    use std::io;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
 

@@ -1,14 +1,14 @@
 //! The gate's thread: what it owns, and what it does in each iteration.
 
+use super::Settings;
 use super::blocks::Budget;
 use super::body::READ_BYTES;
-use super::connection::{Connection, EvictionRank};
+use super::connection::Connection;
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::request::{ConnectionId, Context, Request};
-use super::upstream::pool::{self, Pool, UpstreamEvent};
-use super::{Liveness, Settings};
-use crate::http::Peer;
+use super::upstream::pool::{Pool, UpstreamEvent};
+use crate::http::{self, Peer};
 use crate::listen::{Listener, Stream};
 use crate::log::rate_limited;
 use log::Level;
@@ -37,7 +37,6 @@ pub struct EventLoop {
     stop_signal: UnixStream,
     stop_at: Option<Instant>,
     settings: Arc<Settings>,
-    liveness: Arc<Liveness>,
     /// Notified once, when the pool is complete; nothing is accepted before.
     ready: Option<SyncSender<()>>,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -63,7 +62,6 @@ impl EventLoop {
         stop_signal: UnixStream,
         pool: Pool,
         settings: Arc<Settings>,
-        liveness: Arc<Liveness>,
         ready: SyncSender<()>,
     ) -> EventLoop {
         let context = Context {
@@ -82,7 +80,6 @@ impl EventLoop {
             stop_signal,
             stop_at: None,
             settings,
-            liveness,
             ready: Some(ready),
             connections: BTreeMap::new(),
             next_id: 0,
@@ -126,7 +123,7 @@ impl EventLoop {
         self.context.is_crowded = self.is_full();
         self.context.max_body_bytes = self.settings.max_body_bytes.load(Ordering::Relaxed);
         if !self.queue.is_empty() || self.pool.has_request_in_flight() {
-            self.liveness.note_waiting();
+            self.context.traffic.note_waiting();
         }
         if self.pool.is_complete()
             && let Some(ready) = self.ready.take()
@@ -140,9 +137,10 @@ impl EventLoop {
     }
 
     fn forward_queued(&mut self) {
-        while self.pool.has_idle() {
-            let Some(request) = self.next_request() else { return };
-            let outcome = self.pool.begin(request, &mut self.scratch);
+        while let Some(at) = self.pool.idle()
+            && let Some(request) = self.next_request()
+        {
+            let outcome = self.pool.begin(at, request, &mut self.scratch);
             self.handle_upstream(outcome);
         }
     }
@@ -150,7 +148,8 @@ impl EventLoop {
     /// The oldest request that may be forwarded: one large request at a time, which small ones overtake.
     fn next_request(&mut self) -> Option<Request> {
         let must_be_small = self.pool.has_large_in_flight();
-        let at = self.queue.iter().position(|request| !(must_be_small && pool::is_large(request)))?;
+        let is_large = |request: &Request| http::is_large(request.blocks.appended_bytes());
+        let at = self.queue.iter().position(|request| !(must_be_small && is_large(request)))?;
         self.queue.remove(at)
     }
 
@@ -208,7 +207,7 @@ impl EventLoop {
         match event {
             UpstreamEvent::Pending => {}
             UpstreamEvent::Answered(owner, response) => {
-                self.liveness.note_answer();
+                self.context.traffic.note_answer();
                 self.step(owner, |connection, context, _| connection.answer(&response, context));
             }
             UpstreamEvent::Lost(owner) => {
@@ -282,7 +281,7 @@ impl EventLoop {
             let Some(listener) = &self.listener else { return };
             let evicted = if self.is_full() { self.eviction_candidate() } else { None };
             if self.is_full() && evicted.is_none() {
-                self.liveness.note_accept_attempt();
+                self.context.traffic.accept_attempts.add(1);
                 return self.pause_accepting();
             }
             match listener.accept() {
@@ -298,7 +297,7 @@ impl EventLoop {
         if let Some(id) = evicted {
             self.evict(id);
         }
-        self.liveness.note_accept_attempt();
+        self.context.traffic.accept_attempts.add(1);
         let id = ConnectionId(self.next_id);
         self.next_id += 1;
         self.connections.insert(id, Connection::new(id, stream, peer, &self.context));
@@ -316,10 +315,8 @@ impl EventLoop {
     }
 
     fn eviction_candidate(&self) -> Option<ConnectionId> {
-        let rank = |(id, connection): (&ConnectionId, &Connection)| -> Option<((EvictionRank, Instant), ConnectionId)> {
-            Some((connection.eviction_rank(&self.context)?, *id))
-        };
-        self.connections.iter().filter_map(rank).min().map(|(_, id)| id)
+        let ranks = self.connections.values().filter_map(|connection| connection.eviction_rank(&self.context));
+        ranks.min().map(|(_, _, id)| id)
     }
 
     fn pause_accepting(&mut self) {
@@ -333,14 +330,9 @@ impl EventLoop {
             let line = format_args!("cannot accept a connection: {error}");
             return rate_limited(Level::Warn, "", "connection not accepted", line);
         }
-        if !self.limits.is_short(self.context.now) {
+        if self.limits.note_shortage(self.connections.len(), self.context.now) {
             log::warn!("descriptors ran out ({error}): fewer connections for a while");
         }
-        self.limits.note_shortage(self.connections.len(), self.context.now);
-        self.shed();
-    }
-
-    fn shed(&mut self) {
         while self.connections.len() > self.limits.connections(self.context.now) {
             let Some(id) = self.eviction_candidate() else { return };
             self.evict(id);

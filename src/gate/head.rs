@@ -51,13 +51,8 @@ pub enum Framing {
 struct RequestLine<'a> {
     method: &'a [u8],
     target: &'a [u8],
-    version: Version,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
-    Http10,
-    Http11,
+    /// Otherwise HTTP/1.0.
+    is_http_1_1: bool,
 }
 
 /// True if `input` has the first byte of a request. One empty line before it is ignored (RFC 9112, section 2.2).
@@ -100,18 +95,18 @@ pub fn parse(head: &[u8], max_body_bytes: u64) -> Result<Head, Refusal> {
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
         _ => return Err(Refusal::Malformed),
     };
-    require_host(line.version, headers)?;
-    let options = connection_options(headers);
-    refuse_upgrade(headers, &options)?;
-    let framing = framing(line.version, headers, max_body_bytes)?;
-    let expects_continue = expects_continue(line.version, headers)?;
-    Ok(Head {
-        forward: write_forward(&line, headers),
-        framing,
-        expects_continue,
-        closes: line.version == Version::Http10 || has_option(&options, "close"),
-        is_head: line.method == b"HEAD",
-    })
+    // RFC 9112, section 3.2.
+    let lacks_host = only(headers, "Host")?.is_none() && line.is_http_1_1;
+    let asks_for_upgrade = values(headers, "Upgrade").next().is_some() || has_option(headers, "upgrade");
+    if lacks_host || asks_for_upgrade {
+        return Err(Refusal::Malformed);
+    }
+    let framing = framing(line.is_http_1_1, headers, max_body_bytes)?;
+    let expects_continue = expects_continue(headers)? && line.is_http_1_1;
+    let mut forward = [line.method, b" ", line.target, b" HTTP/1.1\r\n"].concat();
+    write_headers(&mut forward, headers, &DROPPED);
+    let closes = !line.is_http_1_1 || has_option(headers, "close");
+    Ok(Head { forward, framing, expects_continue, closes, is_head: line.method == b"HEAD" })
 }
 
 fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
@@ -121,9 +116,9 @@ fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
     if parts.next().is_some() || method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
         return Err(Refusal::Malformed);
     }
-    let version = match version {
-        Some(b"HTTP/1.1") => Version::Http11,
-        Some(b"HTTP/1.0") => Version::Http10,
+    let is_http_1_1 = match version {
+        Some(b"HTTP/1.1") => true,
+        Some(b"HTTP/1.0") => false,
         Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']) => {
             return Err(Refusal::UnsupportedVersion);
         }
@@ -133,7 +128,7 @@ fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
     if !target.starts_with(b"/") || target.contains(&b'\t') {
         return Err(Refusal::Malformed);
     }
-    Ok(RequestLine { method, target, version })
+    Ok(RequestLine { method, target, is_http_1_1 })
 }
 
 /// A character of a token (RFC 9110, section 5.6.2).
@@ -141,29 +136,12 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// RFC 9112, section 3.2.
-fn require_host(version: Version, headers: &[Header<'_>]) -> Result<(), Refusal> {
-    match (version, only(headers, "Host")?) {
-        (Version::Http11, None) => Err(Refusal::Malformed),
-        _ => Ok(()),
-    }
-}
-
-fn refuse_upgrade(headers: &[Header<'_>], options: &[&[u8]]) -> Result<(), Refusal> {
-    if values(headers, "Upgrade").next().is_some() || has_option(options, "upgrade") {
-        return Err(Refusal::Malformed);
-    }
-    Ok(())
-}
-
 /// Two lengths, even equal ones, are refused: they are the means of request smuggling (RFC 9112, section 11.2).
-fn framing(version: Version, headers: &[Header<'_>], max_body_bytes: u64) -> Result<Framing, Refusal> {
+fn framing(is_http_1_1: bool, headers: &[Header<'_>], max_body_bytes: u64) -> Result<Framing, Refusal> {
     match (only(headers, "Content-Length")?, only(headers, "Transfer-Encoding")?) {
         (None, None) => Ok(Framing::Length(0)),
         (Some(length), None) => content_length(length, max_body_bytes),
-        (None, Some(coding)) if version == Version::Http11 && coding.eq_ignore_ascii_case(b"chunked") => {
-            Ok(Framing::Chunked)
-        }
+        (None, Some(coding)) if is_http_1_1 && coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
         _ => Err(Refusal::Malformed),
     }
 }
@@ -181,15 +159,15 @@ fn content_length(value: &[u8], max_body_bytes: u64) -> Result<Framing, Refusal>
 }
 
 /// RFC 9110, section 10.1.1; HTTP/1.0 has no expectations.
-fn expects_continue(version: Version, headers: &[Header<'_>]) -> Result<bool, Refusal> {
-    let Some(expectation) = only(headers, "Expect")? else { return Ok(false) };
-    if !expectation.eq_ignore_ascii_case(b"100-continue") {
-        return Err(Refusal::UnknownExpectation);
+fn expects_continue(headers: &[Header<'_>]) -> Result<bool, Refusal> {
+    match only(headers, "Expect")? {
+        Some(expectation) if !expectation.eq_ignore_ascii_case(b"100-continue") => Err(Refusal::UnknownExpectation),
+        expectation => Ok(expectation.is_some()),
     }
-    Ok(version == Version::Http11)
 }
 
-fn values<'a>(headers: &'a [Header<'_>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+/// The values of the headers of that name.
+pub fn values<'a>(headers: &'a [Header<'_>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value.trim_ascii())
 }
 
@@ -202,27 +180,21 @@ fn only<'a>(headers: &'a [Header<'_>], name: &'a str) -> Result<Option<&'a [u8]>
     }
 }
 
-fn connection_options<'a>(headers: &'a [Header<'_>]) -> Vec<&'a [u8]> {
-    values(headers, "Connection").flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii).collect()
+/// Whether `Connection` has this option.
+fn has_option(headers: &[Header<'_>], name: &str) -> bool {
+    let mut options = values(headers, "Connection").flat_map(|value| value.split(|&byte| byte == b','));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
 }
 
-fn has_option(options: &[&[u8]], name: &str) -> bool {
-    options.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
-}
-
-fn is_dropped(name: &str) -> bool {
-    DROPPED.iter().any(|dropped| dropped.eq_ignore_ascii_case(name))
-}
-
-fn write_forward(line: &RequestLine<'_>, headers: &[Header<'_>]) -> Vec<u8> {
-    let mut forward = [line.method, b" ", line.target, b" HTTP/1.1\r\n"].concat();
+/// Writes the headers whose names are not `dropped`.
+pub fn write_headers(output: &mut Vec<u8>, headers: &[Header<'_>], dropped: &[&str]) {
+    let is_dropped = |name: &str| dropped.iter().any(|dropped| dropped.eq_ignore_ascii_case(name));
     for header in headers.iter().filter(|header| !is_dropped(header.name)) {
-        forward.extend_from_slice(header.name.as_bytes());
-        forward.extend_from_slice(b": ");
-        forward.extend_from_slice(header.value.trim_ascii());
-        forward.extend_from_slice(b"\r\n");
+        output.extend_from_slice(header.name.as_bytes());
+        output.extend_from_slice(b": ");
+        output.extend_from_slice(header.value.trim_ascii());
+        output.extend_from_slice(b"\r\n");
     }
-    forward
 }
 
 impl Head {

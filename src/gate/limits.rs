@@ -142,14 +142,11 @@ impl Limits {
         }
     }
 
-    pub fn is_short(&self, now: Instant) -> bool {
-        self.shortage.is_some_and(|(_, until)| now < until)
-    }
-
-    /// Descriptors ran out while `open` connections existed.
-    pub fn note_shortage(&mut self, open: usize, now: Instant) {
+    /// Descriptors ran out while `open` connections existed. Returns whether that is new.
+    pub fn note_shortage(&mut self, open: usize, now: Instant) -> bool {
         let connections = open.saturating_sub(SHORTAGE_DESCRIPTORS).max(MIN_CONNECTIONS).min(self.connections);
-        self.shortage = Some((connections, now + SHORTAGE));
+        let before = self.shortage.replace((connections, now + SHORTAGE));
+        before.is_none_or(|(_, until)| until <= now)
     }
 }
 

@@ -22,27 +22,36 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub const ALL: [Refusal; 9] = [
-        Refusal::Malformed,
-        Refusal::NotInTime,
-        Refusal::BodyTooLarge,
-        Refusal::UnknownExpectation,
-        Refusal::HeadTooLarge,
-        Refusal::UpstreamLost,
-        Refusal::Overloaded,
-        Refusal::UpstreamTooSlow,
-        Refusal::UnsupportedVersion,
+    /// Each with its status, and its text for the client and the log; in the order of their declaration.
+    pub const TABLE: [(Refusal, &str, &str); 9] = [
+        (Refusal::Malformed, "400 Bad Request", "malformed request"),
+        (Refusal::NotInTime, "408 Request Timeout", "request not complete in time"),
+        (Refusal::BodyTooLarge, "413 Content Too Large", "body too large"),
+        (Refusal::UnknownExpectation, "417 Expectation Failed", "unknown expectation"),
+        (Refusal::HeadTooLarge, "431 Request Header Fields Too Large", "request head too large"),
+        (Refusal::UpstreamLost, "502 Bad Gateway", "no answer"),
+        (Refusal::Overloaded, "503 Service Unavailable", "too busy, try again"),
+        (Refusal::UpstreamTooSlow, "504 Gateway Timeout", "no answer in time"),
+        (Refusal::UnsupportedVersion, "505 HTTP Version Not Supported", "HTTP/1.0 and HTTP/1.1 only"),
     ];
+
+    fn status(self) -> &'static str {
+        Refusal::TABLE[self as usize].1
+    }
 
     /// The status as a number: `413`.
     pub fn code(self) -> &'static str {
-        self.status_and_text().0.split(' ').next().unwrap_or_default()
+        self.status().split(' ').next().unwrap_or_default()
+    }
+
+    pub fn text(self) -> &'static str {
+        Refusal::TABLE[self as usize].2
     }
 
     /// The whole response. It always closes the connection: after a refused request it is unknown where the next one
     /// begins.
     pub fn to_bytes(self) -> Vec<u8> {
-        let (status, text) = self.status_and_text();
+        let (status, text) = (self.status(), self.text());
         let length = text.len() + 1;
         let retry = match self {
             Refusal::Overloaded => format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n"),
@@ -53,25 +62,6 @@ impl Refusal {
              {retry}Connection: close\r\n\r\n{text}\n"
         )
         .into_bytes()
-    }
-
-    /// For the client and for the log.
-    pub fn text(self) -> &'static str {
-        self.status_and_text().1
-    }
-
-    fn status_and_text(self) -> (&'static str, &'static str) {
-        match self {
-            Refusal::Malformed => ("400 Bad Request", "malformed request"),
-            Refusal::NotInTime => ("408 Request Timeout", "request not complete in time"),
-            Refusal::BodyTooLarge => ("413 Content Too Large", "body too large"),
-            Refusal::UnknownExpectation => ("417 Expectation Failed", "unknown expectation"),
-            Refusal::HeadTooLarge => ("431 Request Header Fields Too Large", "request head too large"),
-            Refusal::UpstreamLost => ("502 Bad Gateway", "no answer"),
-            Refusal::Overloaded => ("503 Service Unavailable", "too busy, try again"),
-            Refusal::UpstreamTooSlow => ("504 Gateway Timeout", "no answer in time"),
-            Refusal::UnsupportedVersion => ("505 HTTP Version Not Supported", "HTTP/1.0 and HTTP/1.1 only"),
-        }
     }
 }
 
@@ -88,7 +78,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_a_counter_and_a_status() {
-        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
+        for (at, (refusal, ..)) in Refusal::TABLE.into_iter().enumerate() {
             assert_eq!((refusal as usize, refusal.code().len()), (at, 3));
         }
     }

@@ -3,7 +3,7 @@
 use super::blocks::{Blocks, Budget};
 use super::limits::Timeouts;
 use super::traffic::Traffic;
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,7 +33,18 @@ pub struct Request {
     pub is_head: bool,
 }
 
-/// True for errors after which the next poll tries again.
-pub fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+/// Reads once from a non-blocking socket: the number of bytes, 0 if there are none now. `None` at the end of input.
+pub fn read(stream: &mut impl Read, buffer: &mut [u8]) -> Option<usize> {
+    match stream.read(buffer) {
+        Ok(0) => None,
+        result => transferred(result),
+    }
+}
+
+/// The number of bytes read or written, 0 if the next poll is to try again. `None` if the connection is lost.
+pub fn transferred(result: io::Result<usize>) -> Option<usize> {
+    match result {
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Some(0),
+        result => result.ok(),
+    }
 }

@@ -8,7 +8,7 @@ mod faults;
 mod own_process;
 mod rig;
 
-use super::Snapshot;
+use super::Liveness;
 use client::Client;
 use rig::{Rig, limits, post, wait_until};
 use std::thread;
@@ -162,15 +162,17 @@ fn a_new_body_limit_applies_immediately() {
 #[test]
 fn liveness_shows_accepted_connections_waiting_requests_and_responses() {
     let rig = Rig::start(limits());
-    assert_eq!(rig.snapshot(), Snapshot { accept_attempts: 0, answers: 0, is_awaited: false });
+    assert_eq!(rig.traffic().liveness(), Liveness { accept_attempts: 0, answers: 0, is_awaited: false });
     let mut held = rig.connect();
     held.send(&post("/hold", b""));
     rig.wait_for_held(1);
-    wait_until("a request to wait", || rig.snapshot() == Snapshot { accept_attempts: 1, answers: 0, is_awaited: true });
+    wait_until("a request to wait", || {
+        rig.traffic().liveness() == Liveness { accept_attempts: 1, answers: 0, is_awaited: true }
+    });
     rig.release_held();
     assert_eq!(held.answer().status, 200);
     wait_until("no request to wait", || {
-        rig.snapshot() == Snapshot { accept_attempts: 1, answers: 1, is_awaited: false }
+        rig.traffic().liveness() == Liveness { accept_attempts: 1, answers: 1, is_awaited: false }
     });
 }
 

@@ -1,7 +1,8 @@
-//! A gate's counters.
+//! What a gate counts, and its signs of life. Written by its thread, read by others.
 
 use super::refusal::Refusal;
 use crate::metrics::{Counter, Gauge, Histogram};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// From the fastest commit on a good disk to the time after which providers give up.
 const RESPONSE_BOUNDS_US: [u64; 13] =
@@ -17,7 +18,21 @@ pub struct Traffic {
     pub late: Counter,
     /// From the last byte of a request with a body to its response, if that is a success.
     pub acknowledgement: Histogram,
-    refused: [Counter; Refusal::ALL.len()],
+    refused: [Counter; Refusal::TABLE.len()],
+    pub(super) accept_attempts: Counter,
+    answers: Counter,
+    is_awaited: AtomicBool,
+}
+
+/// The signs of life at one moment, to compare with another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// How often the listener was served: a connection was accepted, or there was no room for it.
+    pub accept_attempts: u64,
+    /// The responses from upstream.
+    pub answers: u64,
+    /// Whether a request has waited for upstream since its last response. It stays so when that request times out.
+    pub is_awaited: bool,
 }
 
 impl Default for Traffic {
@@ -29,6 +44,9 @@ impl Default for Traffic {
             late: Counter::default(),
             acknowledgement: Histogram::new(&RESPONSE_BOUNDS_US),
             refused: Default::default(),
+            accept_attempts: Counter::default(),
+            answers: Counter::default(),
+            is_awaited: AtomicBool::default(),
         }
     }
 }
@@ -38,8 +56,25 @@ impl Traffic {
         self.refused[refusal as usize].add(1);
     }
 
+    pub(super) fn note_waiting(&self) {
+        self.is_awaited.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_answer(&self) {
+        self.answers.add(1);
+        self.is_awaited.store(false, Ordering::Relaxed);
+    }
+
     /// How often the gate itself responded, by status.
     pub fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Refusal::ALL.into_iter().map(|refusal| (refusal.code(), self.refused[refusal as usize].get()))
+        Refusal::TABLE.iter().zip(&self.refused).map(|((refusal, ..), count)| (refusal.code(), count.get()))
+    }
+
+    pub fn liveness(&self) -> Liveness {
+        Liveness {
+            accept_attempts: self.accept_attempts.get(),
+            answers: self.answers.get(),
+            is_awaited: self.is_awaited.load(Ordering::Relaxed),
+        }
     }
 }

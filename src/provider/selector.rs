@@ -70,10 +70,10 @@ fn one(text: &str) -> Result<Selector, String> {
 impl Selector {
     /// Of several places the one that has a value; if none has, the first.
     pub fn chosen(&self, parts: &Parts<'_>) -> &Selector {
-        let has_value = |selector: &&Selector| parts.only(selector) != Err(Absent::Missing);
-        match self {
-            Selector::Any(any) => any.iter().find(has_value).unwrap_or(self.main()),
-            one => one,
+        let has_value = |place: &&Selector| parts.only(place) != Err(Absent::Missing);
+        match self.places() {
+            [one] => one,
+            any => any.iter().find(has_value).unwrap_or(self.main()),
         }
     }
 
@@ -88,10 +88,7 @@ impl Selector {
 
     /// Of several places the usual one.
     pub fn main(&self) -> &Selector {
-        match self {
-            Selector::Any(any) => any.first().unwrap_or(self),
-            one => one,
-        }
+        self.places().first().unwrap_or(self)
     }
 
     /// Of several places each.

@@ -17,7 +17,7 @@ use sd_notify::NotifyState;
 use super::error::Result;
 use super::thread::{Message, Thread};
 use crate::ask;
-use crate::gate::{Liveness, Snapshot};
+use crate::gate::{Liveness, Traffic};
 use crate::listen::LocalAddress;
 use crate::stop::{Stop, Waker};
 use crate::store::{Database, Queue};
@@ -44,7 +44,7 @@ const LAST_LINE_TIMEOUT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Starts a watchdog that asks at `local_address`. It ends the process when there is no sign of life.
 pub(super) fn start(
     local_address: LocalAddress,
-    liveness: Arc<Liveness>,
+    traffic: Arc<Traffic>,
     database: &Database,
     messages: &Sender<Message>,
 ) -> Result<Thread> {
@@ -53,7 +53,7 @@ pub(super) fn start(
     let ask_every = sd_notify::watchdog_enabled().map_or(ASK_EVERY, |limit| ASK_EVERY.min(limit / 2));
     let watchdog = Watchdog {
         local_address,
-        liveness,
+        traffic,
         waker: waker.clone(),
         stop: stop.clone(),
         ask_every,
@@ -104,7 +104,7 @@ fn end_process(why: &str) {
 
 struct Watchdog {
     local_address: LocalAddress,
-    liveness: Arc<Liveness>,
+    traffic: Arc<Traffic>,
     waker: Waker,
     stop: Stop,
     ask_every: Duration,
@@ -127,7 +127,7 @@ impl Watchdog {
 
     /// A question may wait for the whole of the time: it is answered in turn, and a second one would be later.
     fn await_life(&self) -> Result<(), String> {
-        let before = self.liveness.snapshot();
+        let before = self.traffic.liveness();
         let deadline = Instant::now() + self.patience;
         loop {
             let error = match self.ask(deadline.saturating_duration_since(Instant::now())) {
@@ -135,7 +135,7 @@ impl Watchdog {
                 _ => return Ok(()),
             };
             if Instant::now() + self.ask_again_after >= deadline {
-                let is_alive = is_alive(before, self.liveness.snapshot(), waits_for_disk);
+                let is_alive = is_alive(before, self.traffic.liveness(), waits_for_disk);
                 return if is_alive { Ok(()) } else { Err(self.unanswered(&error)) };
             }
             self.waker.wait(self.ask_again_after);
@@ -158,7 +158,7 @@ impl Watchdog {
 
 /// The question itself counts as accepted once it is, and from then on it awaits the receiver: so nothing that hangs seems
 /// alive.
-fn is_alive(before: Snapshot, now: Snapshot, waits_for_disk: impl FnOnce() -> bool) -> bool {
+fn is_alive(before: Liveness, now: Liveness, waits_for_disk: impl FnOnce() -> bool) -> bool {
     let is_accepting = now.accept_attempts != before.accept_attempts;
     let is_receiver_busy = now.answers != before.answers || !now.is_awaited;
     is_accepting && (is_receiver_busy || waits_for_disk())
@@ -188,7 +188,7 @@ mod tests {
         let stop = Stop::default();
         let watchdog = Watchdog {
             local_address,
-            liveness: Arc::default(),
+            traffic: Arc::default(),
             waker: Waker::default(),
             stop: stop.clone(),
             ask_every: Duration::from_millis(5),
@@ -253,13 +253,13 @@ mod tests {
 
     #[test]
     fn without_an_answer_other_signs_of_life_count() {
-        let before = Snapshot { accept_attempts: 1, answers: 1, is_awaited: false };
-        let silent = Snapshot { accept_attempts: 2, is_awaited: true, ..before };
+        let before = Liveness { accept_attempts: 1, answers: 1, is_awaited: false };
+        let silent = Liveness { accept_attempts: 2, is_awaited: true, ..before };
         let table = [
             ("no connection was accepted", before, true, false),
-            ("only connections from before are served", Snapshot { answers: 9, ..before }, true, false),
-            ("a crowd that says nothing", Snapshot { accept_attempts: 9, ..before }, false, true),
-            ("a crowd that is answered", Snapshot { answers: 9, ..silent }, false, true),
+            ("only connections from before are served", Liveness { answers: 9, ..before }, true, false),
+            ("a crowd that says nothing", Liveness { accept_attempts: 9, ..before }, false, true),
+            ("a crowd that is answered", Liveness { answers: 9, ..silent }, false, true),
             ("a receiver that hangs", silent, false, false),
             ("a slow disk", silent, true, true),
         ];

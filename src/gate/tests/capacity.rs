@@ -65,7 +65,7 @@ fn clients_that_do_not_read_their_responses_are_evicted() {
             let _ = client.try_send(b"GET /page HTTP/1.1\r\nHost: h\r\n\r\n");
         }
     }
-    wait_until_steady("full buffers", 4 * MIN_AGE, || rig.snapshot().answers);
+    wait_until_steady("full buffers", 4 * MIN_AGE, || rig.traffic().liveness().answers);
     let _silent: Vec<Client> = (0..60).map(|_| rig.connect()).collect();
     let start = Instant::now();
     assert_eq!(rig.deliver(), 200);
@@ -83,7 +83,7 @@ fn complete_requests_are_never_evicted() {
     rig.wait_for_held(4); // as many as upstream connections; the others are queued
     let mut waiting = rig.connect();
     waiting.send(&post("/", b""));
-    wait_until("attempts to accept it", || rig.snapshot().accept_attempts >= 8 + 4);
+    wait_until("attempts to accept it", || rig.traffic().liveness().accept_attempts >= 8 + 4);
     rig.release_held();
     rig.wait_for_held(4);
     rig.release_held();

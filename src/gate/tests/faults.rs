@@ -5,7 +5,7 @@ use super::rig::{
     Rig, Scripted, answer_probe, limits, post, read_request, settings, wait_until, with_timeouts,
     with_upstream_connections,
 };
-use crate::gate::{GateError, OnDrop, start};
+use crate::gate::{GateError, run_then, start};
 use crate::listen;
 use std::io::Write;
 use std::os::unix::net::UnixListener;
@@ -120,12 +120,13 @@ fn a_slow_upstream_means_503_for_queued_and_504_for_in_flight_requests() {
     let mut limits = with_upstream_connections(1);
     limits.timeouts.response = Duration::from_millis(200);
     let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
-    let gate = start(limits, listener, &path, settings(), || {}).unwrap();
+    let settings = settings();
+    let gate = start(limits, listener, &path, settings.clone(), || {}).unwrap();
     let _receiver = thread.join().unwrap(); // stays open and reads nothing more
     let address = gate.address().trim_start_matches("http://");
     let (mut in_flight, mut queued) = (Client::tcp(address), Client::tcp(address));
     in_flight.send(&post("/", b""));
-    wait_until("the first request in flight", || gate.liveness().snapshot().is_awaited);
+    wait_until("the first request in flight", || settings.traffic.liveness().is_awaited);
     queued.send(&post("/", b""));
     let (in_flight, queued) = (in_flight.answer(), queued.answer());
     assert_eq!((in_flight.status, queued.status), (504, 503));
@@ -170,7 +171,7 @@ fn an_invalid_upstream_response_means_502() {
             }
         });
         assert_eq!(upstream.status(), 502, "{answer}");
-        assert!(upstream.gate.liveness().snapshot().is_awaited, "that is no sign of life");
+        assert!(upstream.settings.traffic.liveness().is_awaited, "that is no sign of life");
     }
 }
 
@@ -210,14 +211,7 @@ fn a_silent_upstream_is_an_error_at_start() {
 
 #[test]
 fn on_end_is_called_even_after_a_panic() {
-    let has_ended = Arc::new(AtomicUsize::new(0));
-    let inside = has_ended.clone();
-    let thread = thread::spawn(move || {
-        let _on_end = OnDrop(Some(move || {
-            inside.fetch_add(1, Ordering::Relaxed);
-        }));
-        panic!("as a test");
-    });
-    assert!(thread.join().is_err());
-    assert_eq!(has_ended.load(Ordering::Relaxed), 1);
+    let mut has_ended = false;
+    run_then(|| panic!("as a test"), || has_ended = true);
+    assert!(has_ended);
 }

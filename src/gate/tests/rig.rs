@@ -2,7 +2,7 @@
 
 use super::super::limits::{Limits, Timeouts};
 use super::super::upstream::socket::Upstream;
-use super::super::{Gate, Settings, Snapshot, Traffic, start};
+use super::super::{Gate, Settings, Traffic, start};
 use super::client::Client;
 use crate::http::{Inbound, PEER_HEADER, Responder, Server};
 use crate::listen;
@@ -99,10 +99,6 @@ impl Rig {
 
     pub fn connect(&self) -> Client {
         Client::tcp(&self.tcp_address())
-    }
-
-    pub fn snapshot(&self) -> Snapshot {
-        self.gate.as_ref().unwrap().liveness().snapshot()
     }
 
     pub fn traffic(&self) -> &Traffic {
@@ -206,6 +202,7 @@ fn respond(inbound: &Inbound, responder: Responder) {
 /// A gate whose upstream answers the probe on each connection, and then does `serve` with its number and socket.
 pub struct Scripted {
     pub gate: Gate,
+    pub settings: Arc<Settings>,
     /// Upstream connections that `serve` has returned from.
     pub closed: Arc<AtomicUsize>,
     _directory: tempfile::TempDir,
@@ -217,8 +214,9 @@ impl Scripted {
         let path = directory.path().join("s");
         let closed = start_scripted_upstream(&path, serve);
         let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
-        let gate = start(limits, listener, &path, settings(), || {}).unwrap();
-        Scripted { gate, closed, _directory: directory }
+        let settings = settings();
+        let gate = start(limits, listener, &path, settings.clone(), || {}).unwrap();
+        Scripted { gate, settings, closed, _directory: directory }
     }
 
     /// The status of one request.

@@ -3,12 +3,12 @@
 //! connections that stay open avoid both.
 
 use super::super::blocks::Blocks;
-use super::super::request::{ConnectionId, Context, Request, is_transient};
-use super::response::Response;
+use super::super::request::{ConnectionId, Context, Request, read, transferred};
+use super::response::{Broken, Response};
 use crate::http::{self, PROBE};
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -52,17 +52,6 @@ pub enum UpstreamEvent {
     Unsent(Request),
 }
 
-/// The state of one exchange.
-enum Step {
-    Pending,
-    Done(Response),
-    Broken,
-}
-
-pub fn is_large(request: &Request) -> bool {
-    http::is_large(request.blocks.appended_bytes())
-}
-
 impl Pool {
     pub fn new(socket: PathBuf, size: usize) -> Pool {
         let connections = (0..size).map(|_| UpstreamConnection::Closed).collect();
@@ -72,7 +61,7 @@ impl Pool {
     /// True once every connection is open and its probe answered.
     pub fn is_complete(&self) -> bool {
         !self.connections.iter().any(|connection| matches!(connection, UpstreamConnection::Closed))
-            && !self.is_probing()
+            && self.probe_deadline().is_none()
     }
 
     pub fn has_large_in_flight(&self) -> bool {
@@ -91,16 +80,9 @@ impl Pool {
         })
     }
 
-    pub fn has_idle(&self) -> bool {
-        self.idle().is_some()
-    }
-
-    fn idle(&self) -> Option<usize> {
+    /// An idle connection, for [`Pool::begin`].
+    pub fn idle(&self) -> Option<usize> {
         self.connections.iter().position(|connection| matches!(connection, UpstreamConnection::Idle(_)))
-    }
-
-    fn is_probing(&self) -> bool {
-        self.probe_deadline().is_some()
     }
 
     fn probe_deadline(&self) -> Option<Instant> {
@@ -125,7 +107,7 @@ impl Pool {
         else {
             return;
         };
-        if self.is_probing() || self.reopen_at.is_some_and(|at| context.now < at) {
+        if self.probe_deadline().is_some() || self.reopen_at.is_some_and(|at| context.now < at) {
             return;
         }
         // The next attempt keeps its distance unless this probe succeeds.
@@ -145,9 +127,8 @@ impl Pool {
         Ok(socket.into())
     }
 
-    /// Gives `request` to an idle connection and begins to write it.
-    pub fn begin(&mut self, request: Request, scratch: &mut [u8]) -> UpstreamEvent {
-        let Some(at) = self.idle() else { return UpstreamEvent::Unsent(request) };
+    /// Begins to write a request to an idle connection.
+    pub fn begin(&mut self, at: usize, request: Request, scratch: &mut [u8]) -> UpstreamEvent {
         let UpstreamConnection::Idle(stream) = std::mem::replace(&mut self.connections[at], UpstreamConnection::Closed)
         else {
             return UpstreamEvent::Unsent(request);
@@ -172,30 +153,35 @@ impl Pool {
         match std::mem::replace(&mut self.connections[at], UpstreamConnection::Closed) {
             UpstreamConnection::Closed | UpstreamConnection::Idle(_) => UpstreamEvent::Pending,
             UpstreamConnection::Busy(mut exchange) => {
-                let step = exchange.advance(flags, scratch);
-                self.finish_step(at, exchange, step)
+                let result = exchange.advance(flags, scratch);
+                self.finish_step(at, exchange, result)
             }
         }
     }
 
-    fn finish_step(&mut self, at: usize, exchange: Exchange, step: Step) -> UpstreamEvent {
-        match (step, exchange.in_flight) {
-            (Step::Pending, _) => {
+    fn finish_step(
+        &mut self,
+        at: usize,
+        exchange: Exchange,
+        result: Result<Option<Response>, Broken>,
+    ) -> UpstreamEvent {
+        match (result, exchange.in_flight) {
+            (Ok(None), _) => {
                 self.connections[at] = UpstreamConnection::Busy(exchange);
                 UpstreamEvent::Pending
             }
-            (Step::Done(response), InFlight::Probe { .. }) if response.proves_connection() => {
+            (Ok(Some(response)), InFlight::Probe { .. }) if matches!(response.status, 200 | 204) => {
                 self.connections[at] = UpstreamConnection::Idle(exchange.stream);
                 self.reopen_at = None;
                 UpstreamEvent::Pending
             }
             (_, InFlight::Probe { .. }) => UpstreamEvent::Pending,
-            (Step::Done(response), InFlight::Request { owner, .. }) => {
+            (Ok(Some(response)), InFlight::Request { owner, .. }) => {
                 self.connections[at] = UpstreamConnection::Idle(exchange.stream);
                 UpstreamEvent::Answered(owner, response)
             }
-            (Step::Broken, InFlight::Request { owner, .. }) if exchange.was_written => UpstreamEvent::Lost(owner),
-            (Step::Broken, InFlight::Request { owner, is_head }) => {
+            (Err(Broken), InFlight::Request { owner, .. }) if exchange.was_written => UpstreamEvent::Lost(owner),
+            (Err(Broken), InFlight::Request { owner, is_head }) => {
                 UpstreamEvent::Unsent(Request { owner, blocks: exchange.blocks, is_head })
             }
         }
@@ -224,32 +210,18 @@ impl Exchange {
         if self.blocks.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
     }
 
-    fn advance(&mut self, flags: PollFlags, scratch: &mut [u8]) -> Step {
+    /// The response, once it is there and the request is written.
+    fn advance(&mut self, flags: PollFlags, scratch: &mut [u8]) -> Result<Option<Response>, Broken> {
         if flags.contains(PollFlags::OUT) && !self.blocks.is_empty() {
-            match self.blocks.write_to(&mut self.stream) {
-                Ok(_) => self.was_written = true,
-                Err(error) if is_transient(&error) => {}
-                Err(_) => return Step::Broken,
-            }
+            let written_bytes = transferred(self.blocks.write_to(&mut self.stream)).ok_or(Broken)?;
+            self.was_written |= written_bytes > 0;
         }
         if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-            match self.stream.read(scratch) {
-                Ok(0) => return Step::Broken,
-                Ok(read_bytes) => self.input.extend_from_slice(&scratch[..read_bytes]),
-                Err(error) if is_transient(&error) => {}
-                Err(_) => return Step::Broken,
-            }
+            let read_bytes = read(&mut self.stream, scratch).ok_or(Broken)?;
+            self.input.extend_from_slice(&scratch[..read_bytes]);
         }
-        self.check_response()
-    }
-
-    fn check_response(&self) -> Step {
         let is_to_head = matches!(self.in_flight, InFlight::Request { is_head: true, .. });
-        match Response::parse(&self.input, is_to_head) {
-            Ok(Some(response)) if self.blocks.is_empty() => Step::Done(response),
-            Ok(_) => Step::Pending,
-            Err(_) => Step::Broken,
-        }
+        Ok(Response::parse(&self.input, is_to_head)?.filter(|_| self.blocks.is_empty()))
     }
 }
 
@@ -274,12 +246,12 @@ mod tests {
         let (ours, theirs) = UnixStream::pair()?;
         drop(theirs);
         let mut pool = pool_of(UpstreamConnection::Idle(ours));
-        let outcome = pool.begin(request(&Budget::default()), &mut [0; 16]);
+        let outcome = pool.begin(0, request(&Budget::default()), &mut [0; 16]);
         let UpstreamEvent::Unsent(mut request) = outcome else { return Err(io::ErrorKind::InvalidData.into()) };
         let mut bytes = Vec::new();
         request.blocks.write_to(&mut bytes)?;
         assert_eq!((request.owner, bytes.as_slice()), (ConnectionId(7), &b"GET / HTTP/1.1\r\n\r\n"[..]));
-        assert!(!pool.has_idle() && !pool.is_complete());
+        assert!(pool.idle().is_none() && !pool.is_complete());
         Ok(())
     }
 
@@ -287,7 +259,7 @@ mod tests {
     fn a_request_that_was_begun_is_lost_with_its_connection() -> io::Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut pool = pool_of(UpstreamConnection::Idle(ours));
-        assert!(matches!(pool.begin(request(&Budget::default()), &mut [0; 16]), UpstreamEvent::Pending));
+        assert!(matches!(pool.begin(0, request(&Budget::default()), &mut [0; 16]), UpstreamEvent::Pending));
         drop(theirs);
         assert!(matches!(pool.ready(0, PollFlags::IN, &mut [0; 16]), UpstreamEvent::Lost(ConnectionId(7))));
         Ok(())

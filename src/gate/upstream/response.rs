@@ -1,5 +1,6 @@
 //! The receiver's response, read from tiny_http and written for the client.
 
+use super::super::head::{values, write_headers};
 use crate::http::MAX_RESPONSE_BYTES;
 use httparse::Header;
 
@@ -12,47 +13,40 @@ const DROPPED: [&str; 2] = ["Server", "Connection"];
 /// One complete response.
 #[derive(Debug, PartialEq)]
 pub struct Response {
+    pub status: u16,
     /// Status line and headers, without the empty line that ends them.
     head: Vec<u8>,
     body: Vec<u8>,
 }
 
-/// The input is not one response with a known length. The upstream connection it came on cannot be used again.
+/// The connection is lost, or its input is not one response of a known length: it cannot be used again.
 #[derive(Debug, PartialEq)]
-pub struct InvalidResponse;
+pub struct Broken;
 
 impl Response {
     /// Reads a response; `None` while it is incomplete. A response to HEAD, a 204 and a 304 have no body regardless of
     /// their declared length (RFC 9112, section 6.3). Chunks are refused: [`crate::http::Responder`] sends none.
-    pub fn parse(input: &[u8], is_to_head: bool) -> Result<Option<Response>, InvalidResponse> {
+    pub fn parse(input: &[u8], is_to_head: bool) -> Result<Option<Response>, Broken> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
         let head_bytes = match response.parse(input) {
             Ok(httparse::Status::Complete(head_bytes)) => head_bytes,
             Ok(httparse::Status::Partial) if input.len() < MAX_RESPONSE_BYTES => return Ok(None),
-            _ => return Err(InvalidResponse),
+            _ => return Err(Broken),
         };
-        let status = response.code.filter(|status| *status >= 200).ok_or(InvalidResponse)?;
+        let status = response.code.filter(|status| *status >= 200).ok_or(Broken)?;
         let has_no_body = is_to_head || matches!(status, 204 | 304);
         let body_bytes = if has_no_body { 0 } else { content_length(response.headers)? };
         let body = &input[head_bytes..];
         if body.len() > body_bytes || body_bytes.saturating_add(head_bytes) > MAX_RESPONSE_BYTES {
-            return Err(InvalidResponse);
+            return Err(Broken);
         }
         if body.len() < body_bytes {
             return Ok(None);
         }
-        let head = write_head(status, response.reason.unwrap_or_default(), response.headers);
-        Ok(Some(Response { head, body: body.to_vec() }))
-    }
-
-    /// True for the response to a probe that proves an upstream connection.
-    pub fn proves_connection(&self) -> bool {
-        self.head.starts_with(b"HTTP/1.1 200 ") || self.head.starts_with(b"HTTP/1.1 204 ")
-    }
-
-    pub fn is_success(&self) -> bool {
-        self.head.starts_with(b"HTTP/1.1 2")
+        let mut head = format!("HTTP/1.1 {status} {}\r\n", response.reason.unwrap_or_default()).into_bytes();
+        write_headers(&mut head, response.headers, &DROPPED);
+        Ok(Some(Response { status, head, body: body.to_vec() }))
     }
 
     /// The response as it is sent to the client.
@@ -62,25 +56,12 @@ impl Response {
     }
 }
 
-fn content_length(headers: &[Header<'_>]) -> Result<usize, InvalidResponse> {
-    let is = |header: &&Header<'_>, name: &str| header.name.eq_ignore_ascii_case(name);
-    if headers.iter().any(|header| is(&header, "Transfer-Encoding")) {
-        return Err(InvalidResponse);
+fn content_length(headers: &[Header<'_>]) -> Result<usize, Broken> {
+    if values(headers, "Transfer-Encoding").next().is_some() {
+        return Err(Broken);
     }
-    let length = headers.iter().find(|header| is(header, "Content-Length")).ok_or(InvalidResponse)?;
-    std::str::from_utf8(length.value).ok().and_then(|digits| digits.parse().ok()).ok_or(InvalidResponse)
-}
-
-fn write_head(status: u16, reason: &str, headers: &[Header<'_>]) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {status} {reason}\r\n").into_bytes();
-    let is_dropped = |name: &str| DROPPED.iter().any(|dropped| dropped.eq_ignore_ascii_case(name));
-    for header in headers.iter().filter(|header| !is_dropped(header.name)) {
-        head.extend_from_slice(header.name.as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(header.value);
-        head.extend_from_slice(b"\r\n");
-    }
-    head
+    let length = values(headers, "Content-Length").next().ok_or(Broken)?;
+    std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok()).ok_or(Broken)
 }
 
 #[cfg(test)]
@@ -130,7 +111,7 @@ mod tests {
             "GET / HTTP/1.1\r\n\r\n",
         ];
         for text in texts {
-            assert_eq!(Response::parse(text.as_bytes(), false), Err(InvalidResponse), "{text}");
+            assert_eq!(Response::parse(text.as_bytes(), false), Err(Broken), "{text}");
         }
     }
 }

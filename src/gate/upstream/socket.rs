@@ -31,39 +31,13 @@ pub struct Upstream {
 
 struct PrivateDirectory(PathBuf);
 
+/// Why there is no socket, for the operator.
 #[derive(Debug)]
-pub enum UpstreamError {
-    PathTooLong(PathBuf),
-    /// Another user owns every name that was tried.
-    Taken(PathBuf),
-    Directory(PathBuf, io::Error),
-    Server(PathBuf, Box<dyn Error + Send + Sync>),
-}
+pub struct UpstreamError(String);
 
 impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            UpstreamError::PathTooLong(path) => write!(
-                f,
-                "{} is longer than the {MAX_SOCKET_PATH_BYTES} bytes of a socket's path: set RUNTIME_DIRECTORY to a \
-                 shorter directory",
-                path.display()
-            ),
-            UpstreamError::Taken(path) => write!(
-                f,
-                "{} belongs to someone else: set RUNTIME_DIRECTORY to a directory that is yours",
-                path.display()
-            ),
-            UpstreamError::Directory(path, error) => {
-                write!(
-                    f,
-                    "cannot use {} for the private socket: {error} (set RUNTIME_DIRECTORY to a directory that is \
-                     yours)",
-                    path.display()
-                )
-            }
-            UpstreamError::Server(path, error) => write!(f, "cannot listen on {}: {error}", path.display()),
-        }
+        f.write_str(&self.0)
     }
 }
 
@@ -81,7 +55,8 @@ impl Upstream {
     fn create_in(base: &Path, name_hint: &str) -> Result<Upstream, UpstreamError> {
         let directory = PrivateDirectory::create(base, name_hint)?;
         let path = directory.socket();
-        let server = Server::listen(&path).map_err(|error| UpstreamError::Server(path, error))?;
+        let failed = |error| UpstreamError(format!("cannot listen on {}: {error}", path.display()));
+        let server = Server::listen(&path).map_err(failed)?;
         Ok(Upstream { server, directory })
     }
 
@@ -111,15 +86,26 @@ impl PrivateDirectory {
         for path in std::iter::once(first.clone()).chain(random) {
             let socket = path.join(SOCKET_NAME);
             if socket.as_os_str().len() > MAX_SOCKET_PATH_BYTES {
-                return Err(UpstreamError::PathTooLong(socket));
+                return Err(UpstreamError(format!(
+                    "{} is longer than the {MAX_SOCKET_PATH_BYTES} bytes of a socket's path: set RUNTIME_DIRECTORY to a \
+                     shorter directory",
+                    socket.display()
+                )));
             }
-            match make_ours(&path) {
-                Ok(true) => return Ok(PrivateDirectory(path)),
-                Ok(false) => {}
-                Err(error) => return Err(UpstreamError::Directory(path, error)),
+            let unusable = |error| {
+                UpstreamError(format!(
+                    "cannot use {} for the private socket: {error} (set RUNTIME_DIRECTORY to a directory that is yours)",
+                    path.display()
+                ))
+            };
+            if make_ours(&path).map_err(unusable)? {
+                return Ok(PrivateDirectory(path));
             }
         }
-        Err(UpstreamError::Taken(first))
+        Err(UpstreamError(format!(
+            "{} belongs to someone else: set RUNTIME_DIRECTORY to a directory that is yours",
+            first.display()
+        )))
     }
 
     fn socket(&self) -> PathBuf {
