@@ -82,10 +82,9 @@ impl Router {
         if unrouted.is_empty() {
             return Ok(0);
         }
-        let mut routes = Vec::with_capacity(unrouted.len());
-        for (id, source, event_type) in &unrouted {
-            routes.push((*id, self.actions_for(routing, *id, source, event_type)));
-        }
+        let routes =
+            unrouted.iter().map(|(id, source, event_type)| (*id, self.actions_for(routing, *id, source, event_type)));
+        let routes: Vec<(EventId, Vec<&str>)> = routes.collect();
         self.queue.route(&routes, clock::now())?;
         Ok(routes.len())
     }

@@ -9,57 +9,25 @@ const ANY: &str = "*";
 /// One entry of an action's `on`: `source:event`, either of which may be `*`; a lone `*` is everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    source: Side,
-    event_type: Side,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Side {
-    Any,
-    Only(String),
+    /// `None`: any.
+    source: Option<String>,
+    event_type: Option<String>,
 }
 
 impl Pattern {
     /// Matches every event.
     pub fn everything() -> Pattern {
-        Pattern { source: Side::Any, event_type: Side::Any }
+        Pattern { source: None, event_type: None }
     }
 
     pub fn matches(&self, source: &str, event_type: &str) -> bool {
-        self.source.matches(source) && self.event_type.matches(event_type)
+        self.source.as_ref().is_none_or(|only| only == source)
+            && self.event_type.as_ref().is_none_or(|only| only == event_type)
     }
 
     /// The source that it names, if it names one.
     pub fn source(&self) -> Option<&str> {
-        match &self.source {
-            Side::Any => None,
-            Side::Only(name) => Some(name),
-        }
-    }
-}
-
-impl Side {
-    /// `part` names this side in the error.
-    fn parse(text: &str, part: &str) -> Result<Side, String> {
-        let is_blank = |c: char| c.is_whitespace() || c.is_control();
-        match text {
-            ANY => Ok(Side::Any),
-            "" => Err(format!("the {part} is empty; write * for any")),
-            _ if text.contains(ANY) => {
-                Err(format!("a * stands for a whole {part} only; write the {part} in full, or * alone"))
-            }
-            _ if text.contains(is_blank) => {
-                Err(format!("the {part} has a space or a control character in it; take it out"))
-            }
-            only => Ok(Side::Only(only.to_owned())),
-        }
-    }
-
-    fn matches(&self, name: &str) -> bool {
-        match self {
-            Side::Any => true,
-            Side::Only(only) => only == name,
-        }
+        self.source.as_deref()
     }
 }
 
@@ -72,28 +40,36 @@ impl FromStr for Pattern {
         if text == ANY {
             return Ok(Pattern::everything());
         }
-        let Some((source, event_type)) = text.split_once(':') else {
-            return Err(format!("{text:?} has no colon; write \"SOURCE:EVENT\", such as \"*:push\", or \"*\" for all"));
-        };
-        Ok(Pattern { source: Side::parse(source, "source")?, event_type: Side::parse(event_type, "event type")? })
+        let (source, event_type) = text.split_once(':').ok_or_else(|| {
+            format!("{text:?} has no colon; write \"SOURCE:EVENT\", such as \"*:push\", or \"*\" for all")
+        })?;
+        Ok(Pattern { source: parse_side(source, "source")?, event_type: parse_side(event_type, "event type")? })
+    }
+}
+
+/// One side of the colon; `part` names it in the error.
+fn parse_side(text: &str, part: &str) -> Result<Option<String>, String> {
+    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    match text {
+        ANY => Ok(None),
+        "" => Err(format!("the {part} is empty; write * for any")),
+        _ if text.contains(ANY) => {
+            Err(format!("a * stands for a whole {part} only; write the {part} in full, or * alone"))
+        }
+        _ if text.contains(is_blank) => {
+            Err(format!("the {part} has a space or a control character in it; take it out"))
+        }
+        only => Ok(Some(only.to_owned())),
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.source, &self.event_type) {
-            (Side::Any, Side::Any) => f.write_str(ANY),
-            (source, event_type) => write!(f, "{source}:{event_type}"),
+        if *self == Pattern::everything() {
+            return f.write_str(ANY);
         }
-    }
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Side::Any => f.write_str(ANY),
-            Side::Only(name) => f.write_str(name),
-        }
+        let [source, event_type] = [&self.source, &self.event_type].map(|side| side.as_deref().unwrap_or(ANY));
+        write!(f, "{source}:{event_type}")
     }
 }
 

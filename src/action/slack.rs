@@ -30,19 +30,17 @@ pub struct Slack {
 
 /// The action with its secrets fetched.
 pub struct SlackRunner {
+    slack: Slack,
     agent: Agent,
     url: Template,
-    text: Option<Template>,
-    blocks: Option<Template>,
 }
 
 impl Slack {
     pub(super) fn prepare(&self, env: &Env<'_>) -> Result<SlackRunner, String> {
         Ok(SlackRunner {
+            slack: self.clone(),
             agent: http::agent(self.ca_file.as_deref())?,
             url: http::url(&self.url, env)?,
-            text: self.text.clone(),
-            blocks: self.blocks.clone(),
         })
     }
 }
@@ -69,7 +67,7 @@ impl SlackRunner {
     /// The URL, and the message or why there is none.
     fn render(&self, call: &Call<'_>) -> Result<(String, Result<Value, String>), TemplateError> {
         let text: String = self.text(call)?.chars().take(MAX_TEXT_CHARS).collect();
-        let message = match applicable(&self.blocks, call) {
+        let message = match applicable(&self.slack.blocks, call) {
             None => Ok(json!({ "text": text })),
             Some(blocks) => serde_json::from_str::<Value>(&blocks.render(call.scope)?)
                 .map(|blocks| json!({ "text": text, "blocks": blocks }))
@@ -79,7 +77,7 @@ impl SlackRunner {
     }
 
     fn text(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        if let Some(template) = applicable(&self.text, call) {
+        if let Some(template) = applicable(&self.slack.text, call) {
             return template.render(call.scope);
         }
         let built_in = match call.dead_job {

@@ -2,35 +2,24 @@
 
 use std::borrow::Cow;
 
-use super::keyword::Keyword;
+use super::keyword::keywords;
 use crate::digest;
 
 /// How many public-key signatures of one delivery are tried: each is checked over the whole message.
 const MAX_PUBLIC_KEY_CANDIDATES: usize = 4;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    HmacSha1,
-    HmacSha256,
-    HmacSha512,
-    /// A plain hash of a text that contains the secret.
-    Sha256,
-    /// The secret itself.
-    Token,
-    Ed25519,
-    EcdsaP256Sha256,
-}
-
-impl Keyword for Algorithm {
-    const ALL: &'static [(Algorithm, &'static str)] = &[
-        (Algorithm::HmacSha1, "hmac-sha1"),
-        (Algorithm::HmacSha256, "hmac-sha256"),
-        (Algorithm::HmacSha512, "hmac-sha512"),
-        (Algorithm::Sha256, "sha256"),
-        (Algorithm::Token, "token"),
-        (Algorithm::Ed25519, "ed25519"),
-        (Algorithm::EcdsaP256Sha256, "ecdsa-p256-sha256"),
-    ];
+keywords! {
+    pub enum Algorithm {
+        HmacSha1 = "hmac-sha1",
+        HmacSha256 = "hmac-sha256",
+        HmacSha512 = "hmac-sha512",
+        /// A plain hash of a text that contains the secret.
+        Sha256 = "sha256",
+        /// The secret itself.
+        Token = "token",
+        Ed25519 = "ed25519",
+        EcdsaP256Sha256 = "ecdsa-p256-sha256",
+    }
 }
 
 impl Algorithm {
@@ -59,16 +48,13 @@ impl Algorithm {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// In either case.
-    Hex,
-    /// Strict, with padding.
-    Base64,
-}
-
-impl Keyword for Encoding {
-    const ALL: &'static [(Encoding, &'static str)] = &[(Encoding::Hex, "hex"), (Encoding::Base64, "base64")];
+keywords! {
+    pub enum Encoding {
+        /// In either case.
+        Hex = "hex",
+        /// Strict, with padding.
+        Base64 = "base64",
+    }
 }
 
 impl Encoding {

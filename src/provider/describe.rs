@@ -117,16 +117,14 @@ fn values(values: &[Format], none: &str) -> String {
 }
 
 fn id(verifier: &Verifier) -> String {
-    let text = values(&verifier.id, without_id(verifier.preset.without_id));
-    // Some kinds of deliveries of a provider may lack the id.
-    let may_lack = !verifier.id.is_empty() && verifier.preset.without_id == WithoutId::Content;
-    if may_lack { format!("{text}, else the body, for 5 minutes") } else { text }
-}
-
-fn without_id(without: WithoutId) -> &'static str {
-    match without {
-        WithoutId::Content => "none: the same body within 5 minutes is the same delivery",
-        WithoutId::Own => "none: every delivery is an event of its own, unless id in [sources.NAME] says where one is",
+    let own = "none: every delivery is an event of its own, unless id in [sources.NAME] says where one is";
+    match verifier.preset.without_id {
+        WithoutId::Own => values(&verifier.id, own),
+        WithoutId::Content if verifier.id.is_empty() => {
+            "none: the same body within 5 minutes is the same delivery".to_owned()
+        }
+        // Some kinds of deliveries of a provider may lack the id.
+        WithoutId::Content => format!("{}, else the body, for 5 minutes", values(&verifier.id, "")),
     }
 }
 

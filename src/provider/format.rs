@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use super::keyword::Keyword;
+use super::keyword::{Keyword, keywords};
 use super::selector::{Absent, Parts, Selector};
 use crate::digest;
 
@@ -36,33 +36,20 @@ enum Piece {
     Value(Selector),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Variable {
-    Body,
-    /// The JSON: the body, or the field `payload` of a form.
-    Payload,
-    Ts,
-    Id,
-    Method,
-    Url,
-    UrlDecoded,
-    Secret,
-    /// The names and values of a form, sorted, each pair once, without separators.
-    FormSorted,
-}
-
-impl Keyword for Variable {
-    const ALL: &'static [(Variable, &'static str)] = &[
-        (Variable::Body, "body"),
-        (Variable::Payload, "payload"),
-        (Variable::Ts, "ts"),
-        (Variable::Id, "id"),
-        (Variable::Method, "method"),
-        (Variable::Url, "url"),
-        (Variable::UrlDecoded, "url_decoded"),
-        (Variable::Secret, "secret"),
-        (Variable::FormSorted, "form_sorted"),
-    ];
+keywords! {
+    pub enum Variable {
+        Body = "body",
+        /// The JSON: the body, or the field `payload` of a form.
+        Payload = "payload",
+        Ts = "ts",
+        Id = "id",
+        Method = "method",
+        Url = "url",
+        UrlDecoded = "url_decoded",
+        Secret = "secret",
+        /// The names and values of a form, sorted, each pair once, without separators.
+        FormSorted = "form_sorted",
+    }
 }
 
 /// The values of the variables.

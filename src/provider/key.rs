@@ -1,7 +1,7 @@
 //! From a secret, as the provider shows it, to the bytes of the key.
 
 use super::algorithm::Algorithm;
-use super::keyword::Keyword;
+use super::keyword::keywords;
 use crate::digest;
 use crate::secret::Secret;
 
@@ -16,18 +16,14 @@ const P256_POINT_BYTES: usize = 65;
 
 const ED25519_KEY_BYTES: usize = 32;
 
-/// How the provider shows the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyEncoding {
-    /// The text is the key.
-    Utf8,
-    Base64,
-    Hex,
-}
-
-impl Keyword for KeyEncoding {
-    const ALL: &'static [(KeyEncoding, &'static str)] =
-        &[(KeyEncoding::Utf8, "utf8"), (KeyEncoding::Base64, "base64"), (KeyEncoding::Hex, "hex")];
+keywords! {
+    /// How the provider shows the key.
+    pub enum KeyEncoding {
+        /// The text is the key.
+        Utf8 = "utf8",
+        Base64 = "base64",
+        Hex = "hex",
+    }
 }
 
 impl KeyEncoding {

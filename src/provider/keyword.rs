@@ -18,3 +18,19 @@ pub trait Keyword: Copy + PartialEq + 'static {
         Self::find(text).ok_or_else(|| format!("{text:?} is unknown; write one of: {}", known()))
     }
 }
+
+/// Defines such an enum, with the word beside each variant.
+macro_rules! keywords {
+    ($(#[$attribute:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl $crate::provider::keyword::Keyword for $name {
+            const ALL: &'static [($name, &'static str)] = &[$(($name::$variant, $word),)+];
+        }
+    };
+}
+pub(super) use keywords;

@@ -1,21 +1,17 @@
 //! How providers write the time at which a delivery was signed.
 
-use super::keyword::Keyword;
+use super::keyword::keywords;
 use crate::clock::Timestamp;
 
 /// Milliseconds until the year 33658; a longer number is not a time.
 const MAX_DIGITS: usize = 15;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimestampFormat {
-    Seconds,
-    Millis,
-    Rfc3339,
-}
-
-impl Keyword for TimestampFormat {
-    const ALL: &'static [(TimestampFormat, &'static str)] =
-        &[(TimestampFormat::Seconds, "s"), (TimestampFormat::Millis, "ms"), (TimestampFormat::Rfc3339, "rfc3339")];
+keywords! {
+    pub enum TimestampFormat {
+        Seconds = "s",
+        Millis = "ms",
+        Rfc3339 = "rfc3339",
+    }
 }
 
 impl TimestampFormat {
