@@ -17,7 +17,7 @@ use answer::Answer;
 pub use api::Api;
 pub use prometheus::GateMetrics;
 
-/// Requests here have no body worth the name.
+/// Far more than the body of any request here.
 pub const MAX_BODY_BYTES: u64 = 4 * 1024;
 
 /// The files of the page.
@@ -63,7 +63,7 @@ impl Admin {
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         let route = Route::of(path).ok_or_else(Answer::not_found)?;
         if !route.methods().split(", ").any(|allowed| allowed == request.method) {
-            return Err(Answer::wrong_method(route.methods()));
+            return Err(Answer::line(405, "wrong method").with("Allow", route.methods()));
         }
         if !route.is_open() {
             access.authorize_read(&credentials)?;

@@ -63,7 +63,6 @@ impl std::error::Error for ListenError {}
 pub struct Listener {
     socket: OwnedFd,
     local_address: LocalAddress,
-    /// [`Listener::address`]
     address: String,
     /// `None` for TCP, and for a socket that the service manager has bound.
     _file: Option<SocketFile>,
@@ -189,7 +188,7 @@ impl Listener {
         self.ip().is_none_or(|ip| ip.is_loopback())
     }
 
-    /// The address for this process itself.
+    /// The address to connect to from this machine.
     pub fn local_address(&self) -> LocalAddress {
         self.local_address.clone()
     }

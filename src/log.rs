@@ -15,13 +15,10 @@ use rate_limit::RateLimiter;
 /// Below this level, other crates log internals.
 const DEPENDENCY_LEVEL: Level = Level::Warn;
 
-/// systemd's variable: the device and inode of the stream that leads to the journal (systemd.exec(5)).
-const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
-
 /// Counts the lines that untrusted clients have caused.
 static UNTRUSTED: Mutex<RateLimiter> = Mutex::new(RateLimiter::new());
 
-static FORMAT: LazyLock<Format> = LazyLock::new(|| match std::env::var(JOURNAL_VARIABLE) {
+static FORMAT: LazyLock<Format> = LazyLock::new(|| match std::env::var("JOURNAL_STREAM") {
     Ok(stream) if is_stderr(&stream) => Format::Journal,
     _ => Format::Plain,
 });
@@ -141,7 +138,8 @@ fn priority(level: Level) -> &'static str {
     }
 }
 
-/// The variable alone proves nothing: a shell under systemd inherits it, and standard error may lead elsewhere.
+/// systemd's variable has the device and inode of the stream that leads to the journal (systemd.exec(5)). Alone it proves
+/// nothing: a shell under systemd inherits it, and standard error may lead elsewhere.
 fn is_stderr(stream: &str) -> bool {
     rustix::fs::fstat(std::io::stderr()).is_ok_and(|stat| format!("{}:{}", stat.st_dev, stat.st_ino) == stream)
 }

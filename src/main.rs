@@ -22,7 +22,7 @@ mod receive;
 mod route;
 mod worker;
 
-// What the steps go by.
+// What the steps use.
 mod config;
 mod action;
 mod client;

@@ -25,7 +25,7 @@ use crate::current::Current;
 use crate::digest;
 use crate::gate::upstream::socket::Upstream;
 use crate::gate::{self, Gate, Limits, Settings};
-use crate::listen::{self, Listener, LocalAddress};
+use crate::listen::{self, LocalAddress};
 use crate::metrics::Metrics;
 use crate::provider::handshake::HandshakeConfig;
 use crate::receive::{Endpoint, Intake, Receiver};
@@ -83,7 +83,8 @@ impl Service {
         let shared = Shared::new(&config, secrets.endpoints, database, metrics, messages);
 
         let receiver = shared.start_receiver(&upstream)?;
-        let gate = shared.start_gate(limits, listener, &upstream)?;
+        let on_end = report_end("gate", &shared.messages);
+        let gate = gate::start(limits, listener, &upstream.path(), Arc::clone(&shared.settings), on_end)?;
         let traffic = Arc::clone(&shared.settings.traffic);
         let watchdog = watchdog::start(local_address.clone(), traffic, &shared.database, &shared.messages)?;
         let api = shared.api(local_address)?;
@@ -166,17 +167,17 @@ impl Service {
     fn stop(self) {
         info!("stopping");
         systemd::notify(&[NotifyState::Stopping]);
-        // From now on silence is no reason to end the process. Not awaited: a question of it may take seconds.
+        // From now on silence is no reason to end the process. Not awaited, because a check may take seconds.
         self.watchdog.request_stop();
         if let Some(admin) = self.admin {
             admin.stop();
         }
         self.housekeeper.stop();
-        let workers_told_at = self.workers.request_stop();
+        let stop_requested_at = self.workers.request_stop();
         self.gate.stop();
         self.receiver.stop();
         self.router.stop();
-        if !self.workers.join(workers_told_at) {
+        if !self.workers.join(stop_requested_at) {
             warn!("some actions did not finish in time: they run again at the next start");
             if let Err(error) = self.shared.database.interrupt() {
                 warn!("{error}");
@@ -275,11 +276,6 @@ impl Shared {
             in_trouble: false,
         };
         Thread::spawn("receiver", &stop, move || server.unblock(), &self.messages, || receiver.run())
-    }
-
-    fn start_gate(&self, limits: Limits, listener: Listener, upstream: &Upstream) -> Result<Gate> {
-        let on_end = report_end("gate", &self.messages);
-        Ok(gate::start(limits, listener, &upstream.path(), Arc::clone(&self.settings), on_end)?)
     }
 
     fn start_router(&self) -> Result<Thread> {

@@ -13,7 +13,7 @@ const MAX_BODY_BYTES: usize = MAX_RESPONSE_BYTES - 16 * 1024;
 /// Of a hash: enough that two answers never have the same.
 const TAG_BYTES: usize = 12;
 
-/// Nothing from elsewhere, nothing inline, nobody's frame; and text that a script would take for HTML is an error.
+/// Nothing from other origins, nothing inline, no framing; and a script that takes text for HTML fails.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
@@ -61,10 +61,6 @@ impl Answer {
         Answer::line(404, "there is nothing here")
     }
 
-    pub fn wrong_method(allow: &str) -> Answer {
-        Answer::line(405, "wrong method").with("Allow", allow)
-    }
-
     /// Adds a tag of the body, and leaves the body out where the client knows it already.
     pub fn tagged(self, known_tag: Option<&str>) -> Answer {
         let tag = format!("\"{}\"", digest::base64url(&digest::sha256(&[&self.body])[..TAG_BYTES]));
@@ -73,7 +69,8 @@ impl Answer {
         answer.with("ETag", &tag)
     }
 
-    fn with(self, name: &'static str, value: &str) -> Answer {
+    /// With one more header, the only one.
+    pub fn with(self, name: &'static str, value: &str) -> Answer {
         Answer { header: Some((name, value.to_owned())), ..self }
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::answer::Answer;
-use super::config_view::ConfigView;
+use super::config_view::{self, ActionView, SourceView};
 use super::prometheus::{self, GateMetrics};
 use crate::ask;
 use crate::clock::{self, Timestamp};
@@ -71,8 +71,9 @@ struct Overview<'a> {
     version: &'static str,
     started_at: String,
     health: Health,
-    #[serde(flatten)]
-    config_view: ConfigView,
+    sources: Vec<SourceView>,
+    actions: Vec<ActionView>,
+    disk_reserve_bytes: u64,
     stats: &'a Stats,
     hours: Vec<FullHour>,
     /// By source, since the start.
@@ -118,15 +119,17 @@ impl Api {
             let rejected = Timestamp::parse(&hour.hour).map_or(0, |at| self.metrics.hours.get(at));
             FullHour { hour, rejected }
         };
-        let sources = self.metrics.sources().into_iter();
+        let (config, counts) = (self.config.get(), self.metrics.sources().into_iter());
         let overview = Overview {
             version: env!("CARGO_PKG_VERSION"),
             started_at: self.started_at.to_string(),
             health: self.check_health(),
-            config_view: ConfigView::of(&self.config.get()),
+            sources: config_view::sources(&config),
+            actions: config_view::actions(&config),
+            disk_reserve_bytes: config.disk_reserve_bytes,
             stats: &self.reader.stats()?,
             hours: self.reader.hours(clock::now())?.into_iter().map(full).collect(),
-            rejected: sources.map(|(name, counts)| (name, counts.rejects.total())).collect(),
+            rejected: counts.map(|(name, counts)| (name, counts.rejects.total())).collect(),
             rejects: self.metrics.rejects.latest(),
         };
         Ok(Answer::json(&overview).tagged(known_tag))

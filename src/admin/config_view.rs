@@ -1,4 +1,4 @@
-//! The part of the configuration that the page shows, and the commands that reach it.
+//! The part of the configuration that the page shows, and the commands that send it test deliveries.
 
 use std::env;
 use std::fs;
@@ -14,16 +14,9 @@ use crate::shell::word;
 /// The program's name in `PATH`.
 const PROGRAM: &str = "hookbox";
 
-/// The configuration as the page shows it.
-#[derive(Debug, Serialize)]
-pub struct ConfigView {
-    sources: Vec<SourceView>,
-    actions: Vec<ActionView>,
-    disk_reserve_bytes: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct SourceView {
+/// A source as the page shows it.
+#[derive(Serialize)]
+pub struct SourceView {
     name: String,
     provider: &'static str,
     /// `signature`, `awaited`, `none` or `local`
@@ -34,33 +27,32 @@ struct SourceView {
     variable: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct ActionView {
+/// An action as the page shows it.
+#[derive(Serialize)]
+pub struct ActionView {
     name: String,
     kind: &'static str,
 }
 
-impl ConfigView {
-    pub fn of(config: &Config) -> ConfigView {
-        let program = program();
-        let options = options(config);
-        let sources = config.sources.values().map(|source| SourceView {
-            name: source.name.clone(),
-            provider: source.verifier.preset.title,
-            verification: match source.verification {
-                Verification::Secrets(_) => "signature",
-                Verification::Awaited => "awaited",
-                Verification::Nothing => "none",
-                Verification::LocalOnly => "local",
-            },
-            send: format!("{program} send {}{options}", source.name),
-            variable: variable(source),
-        });
-        let actions = config.actions.values();
-        let actions = actions.map(|action| ActionView { name: action.name.clone(), kind: action.kind.as_str() });
-        let disk_reserve_bytes = config.disk_reserve_bytes;
-        ConfigView { sources: sources.collect(), actions: actions.collect(), disk_reserve_bytes }
-    }
+pub fn sources(config: &Config) -> Vec<SourceView> {
+    let (program, options) = (program(), options(config));
+    let view = |source: &Source| SourceView {
+        name: source.name.clone(),
+        provider: source.verifier.preset.title,
+        verification: match source.verification {
+            Verification::Secrets(_) => "signature",
+            Verification::Awaited => "awaited",
+            Verification::Nothing => "none",
+            Verification::LocalOnly => "local",
+        },
+        send: format!("{program} send {}{options}", source.name),
+        variable: variable(source),
+    };
+    config.sources.values().map(view).collect()
+}
+
+pub fn actions(config: &Config) -> Vec<ActionView> {
+    config.actions.values().map(|action| ActionView { name: action.name.clone(), kind: action.kind.as_str() }).collect()
 }
 
 /// The program as a shell finds it: by name, or by path where it is not in `PATH`.

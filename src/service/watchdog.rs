@@ -1,8 +1,8 @@
-//! Asks at the program's own public socket whether anything answers. Where nothing does, senders get no answer either,
-//! whichever thread it is that hangs, and only a restart helps.
+//! Checks through the program's own public socket that it is alive. Where nothing answers, senders get no answer either,
+//! whichever thread hangs, and only a restart helps.
 //!
 //! It checks life, not health: any answer of the receiver will do. These are no reason to restart: a full disk; a crowd at
-//! the public socket, in which the question is not accepted while others are answered; a slow disk, because nothing can
+//! the public socket, where the check is not accepted while other clients are answered; a slow disk, because nothing can
 //! end a thread that waits for one, and the next process would wait for the same.
 
 use std::io;
@@ -23,15 +23,14 @@ use crate::stop::{Stop, Waker};
 use crate::store::{Database, Queue};
 use crate::systemd;
 
-/// Each question wakes four threads about twice; at this pace that is half a wake-up a second.
-const ASK_EVERY: Duration = Duration::from_secs(15);
+/// Each check wakes four threads about twice; at this pace that is half a wake-up a second.
+const CHECK_EVERY: Duration = Duration::from_secs(15);
 
 /// How long there may be no answer. A slow card or another program's lock delays one by a few seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long after a question that was refused or cut off comes the next, so that at least three have failed before the
-/// process ends.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(3);
+/// The pause after a check that was refused or cut off: at least three fail before the process ends.
+const RETRY_AFTER: Duration = Duration::from_secs(3);
 
 /// How often, and with which pause, to check whether a thread waits for the disk: one that writes a lot runs between two
 /// waits.
@@ -41,7 +40,7 @@ const DISK_CHECK_PAUSE: Duration = Duration::from_millis(10);
 /// How long the last line of the log may take: standard error may be what hangs.
 const LAST_LINE_TIMEOUT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// Starts a watchdog that asks at `local_address`. It ends the process when there is no sign of life.
+/// Starts a watchdog of the listener at `local_address`. It ends the process when there is no sign of life.
 pub(super) fn start(
     local_address: LocalAddress,
     traffic: Arc<Traffic>,
@@ -50,20 +49,20 @@ pub(super) fn start(
 ) -> Result<Thread> {
     let (stop, waker) = (Stop::default(), Waker::default());
     // The service manager gets at least two signs of life in the time that it waits for one.
-    let ask_every = sd_notify::watchdog_enabled().map_or(ASK_EVERY, |limit| ASK_EVERY.min(limit / 2));
+    let check_every = sd_notify::watchdog_enabled().map_or(CHECK_EVERY, |limit| CHECK_EVERY.min(limit / 2));
     let watchdog = Watchdog {
         local_address,
         traffic,
         waker: waker.clone(),
         stop: stop.clone(),
-        ask_every,
-        patience: PATIENCE,
-        ask_again_after: ASK_AGAIN_AFTER,
+        check_every,
+        timeout: TIMEOUT,
+        retry_after: RETRY_AFTER,
     };
     // Only a service manager shows the counts; without one the memory of a connection is saved.
     let queue = systemd::is_managed().then(|| database.queue()).transpose()?;
     let watch = move || {
-        // At once: `systemctl start` is often followed by `systemctl status`, before the first question.
+        // At once: `systemctl start` is often followed by `systemctl status`, before the first check.
         report_counts(queue.as_ref());
         if let Err(why) = watchdog.run(|| report_life(queue.as_ref()))
             && !watchdog.stop.is_set()
@@ -107,16 +106,16 @@ struct Watchdog {
     traffic: Arc<Traffic>,
     waker: Waker,
     stop: Stop,
-    ask_every: Duration,
-    patience: Duration,
-    ask_again_after: Duration,
+    check_every: Duration,
+    timeout: Duration,
+    retry_after: Duration,
 }
 
 impl Watchdog {
     /// Watches until it is stopped, and calls `on_life` after each sign of life. Errs with a text when there is none.
     fn run(&self, on_life: impl Fn()) -> Result<(), String> {
         loop {
-            self.waker.wait(self.ask_every);
+            self.waker.wait(self.check_every);
             if self.stop.is_set() {
                 return Ok(());
             }
@@ -125,39 +124,39 @@ impl Watchdog {
         }
     }
 
-    /// A question may wait for the whole of the time: it is answered in turn, and a second one would be later.
+    /// A check may take all of the time: it is answered in turn, and a second one would be answered later.
     fn await_life(&self) -> Result<(), String> {
         let before = self.traffic.liveness();
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         loop {
-            let error = match self.ask(deadline.saturating_duration_since(Instant::now())) {
+            let error = match self.check(deadline.saturating_duration_since(Instant::now())) {
                 Err(error) if !self.stop.is_set() => error,
                 _ => return Ok(()),
             };
-            if Instant::now() + self.ask_again_after >= deadline {
+            if Instant::now() + self.retry_after >= deadline {
                 let is_alive = is_alive(before, self.traffic.liveness(), waits_for_disk);
                 return if is_alive { Ok(()) } else { Err(self.unanswered(&error)) };
             }
-            self.waker.wait(self.ask_again_after);
+            self.waker.wait(self.retry_after);
         }
     }
 
     fn unanswered(&self, error: &io::Error) -> String {
-        let patience = self.patience;
-        format!("no answer at my own public socket for {patience:?} ({error}); the service manager should restart me")
+        let timeout = self.timeout;
+        format!("no answer at my own public socket for {timeout:?} ({error}); the service manager should restart me")
     }
 
-    fn ask(&self, timeout: Duration) -> io::Result<()> {
+    fn check(&self, timeout: Duration) -> io::Result<()> {
         match ask::health(&self.local_address, timeout)?.status {
-            // The gate's answers in the place of a receiver that does not answer.
+            // The gate's answers where the receiver does not answer.
             502 | 504 => Err(io::Error::new(io::ErrorKind::TimedOut, "the receiver is silent")),
             _ => Ok(()),
         }
     }
 }
 
-/// The question itself counts as accepted once it is, and from then on it awaits the receiver: so nothing that hangs seems
-/// alive.
+/// The check's own connection counts as accepted once it is, and from then on it awaits the receiver, so that a program
+/// that hangs does not seem alive.
 fn is_alive(before: Liveness, now: Liveness, waits_for_disk: impl FnOnce() -> bool) -> bool {
     let is_accepting = now.accept_attempts != before.accept_attempts;
     let is_receiver_busy = now.answers != before.answers || !now.is_awaited;
@@ -182,7 +181,7 @@ mod tests {
     use std::io::Write;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    const PATIENCE: Duration = Duration::from_millis(400);
+    const TIMEOUT: Duration = Duration::from_millis(400);
 
     fn watchdog(local_address: LocalAddress) -> (Watchdog, Stop) {
         let stop = Stop::default();
@@ -191,9 +190,9 @@ mod tests {
             traffic: Arc::default(),
             waker: Waker::default(),
             stop: stop.clone(),
-            ask_every: Duration::from_millis(5),
-            patience: PATIENCE,
-            ask_again_after: PATIENCE / 4,
+            check_every: Duration::from_millis(5),
+            timeout: TIMEOUT,
+            retry_after: TIMEOUT / 4,
         };
         (watchdog, stop)
     }
@@ -202,7 +201,7 @@ mod tests {
         listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap()
     }
 
-    /// Answers every question with this.
+    /// Answers every check with this.
     fn answer(listener: Listener, text: &'static str, stop: Stop) {
         std::thread::spawn(move || {
             while !stop.is_set() {
@@ -221,7 +220,7 @@ mod tests {
         let (watchdog, _) = watchdog(listener.local_address());
         let start = Instant::now();
         let error = watchdog.run(|| panic!("no answer was given")).unwrap_err();
-        assert!(start.elapsed() >= PATIENCE, "{:?}", start.elapsed());
+        assert!(start.elapsed() >= TIMEOUT, "{:?}", start.elapsed());
         assert!(error.to_string().contains("restart"), "{error}");
     }
 
@@ -232,7 +231,7 @@ mod tests {
         drop(listener);
         let start = Instant::now();
         assert!(watchdog.run(|| ()).is_err());
-        assert!(start.elapsed() >= PATIENCE / 2, "{:?}", start.elapsed());
+        assert!(start.elapsed() >= TIMEOUT / 2, "{:?}", start.elapsed());
     }
 
     #[test]
@@ -293,6 +292,6 @@ mod tests {
         let (watchdog, _) = watchdog(local_address);
         let start = Instant::now();
         assert!(watchdog.run(|| ()).is_err());
-        assert!(start.elapsed() < 20 * PATIENCE, "{:?}", start.elapsed());
+        assert!(start.elapsed() < 20 * TIMEOUT, "{:?}", start.elapsed());
     }
 }

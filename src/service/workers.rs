@@ -101,7 +101,7 @@ impl WorkerPool {
         self.workers.iter().map(|worker| worker.waker.clone()).collect()
     }
 
-    /// Tells all workers that the process ends, and does not wait for them. Returns when that was, for `join`.
+    /// Tells all workers that the process ends, and does not wait for them. Returns when that was, for [`WorkerPool::join`].
     pub(super) fn request_stop(&self) -> Instant {
         self.ending.set();
         self.stop_claiming();
@@ -109,10 +109,10 @@ impl WorkerPool {
     }
 
     /// Waits until all have ended. False if some have not when their time is over.
-    pub(super) fn join(self, told_at: Instant) -> bool {
+    pub(super) fn join(self, requested_at: Instant) -> bool {
         let mut have_ended = true;
         for worker in self.workers.into_iter().chain(self.draining) {
-            while !worker.thread.has_ended() && told_at.elapsed() < worker.stop_timeout {
+            while !worker.thread.has_ended() && requested_at.elapsed() < worker.stop_timeout {
                 thread::sleep(TICK);
             }
             have_ended &= worker.thread.has_ended();
