@@ -175,13 +175,9 @@ impl EventLoop {
             let (fd, flags) = connection.interest()?;
             Some((EventSource::Client(*id), fd, flags))
         });
-        let listener = self.listener.iter().filter(|_| self.is_accepting());
+        let listener = self.listener.iter().filter(|_| self.ready.is_none() && self.accept_at.is_none());
         let listener = listener.map(|listener| (EventSource::Listener, listener.as_fd(), PollFlags::IN));
         stop.into_iter().chain(upstream).chain(clients).chain(listener)
-    }
-
-    fn is_accepting(&self) -> bool {
-        self.ready.is_none() && self.accept_at.is_none()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
