@@ -93,8 +93,7 @@ impl Receiver {
         while !self.stop.is_set() {
             let Some(first) = self.server.recv() else { return };
             let others = iter::from_fn(|| self.server.try_recv());
-            let requests = iter::once(first).chain(others).map(Unanswered::new).collect();
-            self.receive(requests);
+            self.receive(iter::once(first).chain(others).map(Unanswered::new).collect());
         }
     }
 

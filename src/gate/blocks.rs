@@ -82,14 +82,12 @@ impl Blocks {
 
     /// The room in the last block, after adding one if that is full.
     fn room_bytes(&mut self, expected_bytes: usize) -> usize {
-        match self.list.back() {
-            Some(last) if last.len() < last.capacity() => last.capacity() - last.len(),
-            Some(_) => self.push(Vec::with_capacity(NEXT_BLOCK_BYTES.min(expected_bytes))),
-            None => self.push(Vec::with_capacity(FIRST_BLOCK_BYTES.min(expected_bytes))),
-        }
-    }
-
-    fn push(&mut self, block: Vec<u8>) -> usize {
+        let max_bytes = match self.list.back() {
+            Some(last) if last.len() < last.capacity() => return last.capacity() - last.len(),
+            Some(_) => NEXT_BLOCK_BYTES,
+            None => FIRST_BLOCK_BYTES,
+        };
+        let block = Vec::with_capacity(max_bytes.min(expected_bytes));
         let capacity = block.capacity();
         self.budget.take(capacity);
         self.list.push_back(block);

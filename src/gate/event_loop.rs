@@ -21,7 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Keeps a flood of new connections from delaying the existing ones.
 const ACCEPTS_PER_ITERATION: usize = 64;
@@ -156,7 +156,8 @@ impl EventLoop {
     /// Sleeps until an event or the next deadline. The listener comes last: the other events may make room for what it
     /// accepts.
     fn wait(&mut self) -> io::Result<Vec<(EventSource, PollFlags)>> {
-        let timeout = self.next_deadline().map(|deadline| timespec(deadline - self.context.now));
+        // A longer wait than the kernel can express is forever.
+        let timeout = self.next_deadline().and_then(|deadline| Timespec::try_from(deadline - self.context.now).ok());
         let (sources, mut list): (Vec<EventSource>, Vec<PollFd<'_>>) =
             self.interests().map(|(source, fd, flags)| (source, PollFd::from_borrowed_fd(fd, flags))).unzip();
         match poll(&mut list, timeout.as_ref()) {
@@ -174,13 +175,9 @@ impl EventLoop {
             let (fd, flags) = connection.interest()?;
             Some((EventSource::Client(*id), fd, flags))
         });
-        let listener = self.listener.iter().filter(|_| self.is_accepting());
+        let listener = self.listener.iter().filter(|_| self.ready.is_none() && self.accept_at.is_none());
         let listener = listener.map(|listener| (EventSource::Listener, listener.as_fd(), PollFlags::IN));
         stop.into_iter().chain(upstream).chain(clients).chain(listener)
-    }
-
-    fn is_accepting(&self) -> bool {
-        self.ready.is_none() && self.accept_at.is_none()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -354,9 +351,4 @@ impl EventLoop {
 fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
-}
-
-/// A longer wait than the kernel can express is forever.
-fn timespec(wait: Duration) -> Timespec {
-    Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(wait.subsec_nanos()) }
 }

@@ -1,7 +1,7 @@
 //! The gate's own responses, to requests that are not forwarded or not answered.
 
 /// A budget that is used up is free again once a few requests are stored.
-const RETRY_AFTER_SECONDS: u32 = 10;
+const RETRY_AFTER: &str = "Retry-After: 10\r\n";
 
 /// The interim response to `Expect: 100-continue` (RFC 9110, section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -53,10 +53,7 @@ impl Refusal {
     pub fn to_bytes(self) -> Vec<u8> {
         let (status, text) = (self.status(), self.text());
         let length = text.len() + 1;
-        let retry = match self {
-            Refusal::Overloaded => format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n"),
-            _ => String::new(),
-        };
+        let retry = if self == Refusal::Overloaded { RETRY_AFTER } else { "" };
         format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
              {retry}Connection: close\r\n\r\n{text}\n"

@@ -7,26 +7,13 @@
 pub struct Cursor<'j> {
     json: &'j [u8],
     at: usize,
-    depth: usize,
-    deepest: usize,
+    pub(super) depth: usize,
+    pub(super) deepest: usize,
 }
 
 impl<'j> Cursor<'j> {
     pub fn new(json: &'j [u8]) -> Cursor<'j> {
         Cursor { json, at: 0, depth: 0, deepest: 0 }
-    }
-
-    pub fn depth(&self) -> usize {
-        self.depth
-    }
-
-    pub fn deepest(&self) -> usize {
-        self.deepest
-    }
-
-    /// Whether nothing follows but white space.
-    pub fn is_at_end(&mut self) -> bool {
-        self.peek_token().is_none()
     }
 
     /// Passes an opening bracket. False if the closing one follows at once.
@@ -188,6 +175,7 @@ impl<'j> Cursor<'j> {
         while self.skip_if(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {}
     }
 
+    /// The next byte that is not white space; `None` at the end of the text.
     #[inline(always)]
     pub fn peek_token(&mut self) -> Option<u8> {
         self.skip_whitespace();

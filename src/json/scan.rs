@@ -42,8 +42,8 @@ pub fn scan<'q>(json: &[u8], lookups: impl IntoIterator<Item = Lookup<'q>>) -> S
     let targets: Vec<_> = found.iter().enumerate().map(|(of, (lookup, _))| Target { of, rest: *lookup }).collect();
     let mut scanner = Scanner { cursor: Cursor::new(json), found };
     let value = scanner.value(&targets);
-    let is_json = value.is_some() && scanner.cursor.is_at_end();
-    Scan { is_json, depth: scanner.cursor.deepest(), found: scanner.found }
+    let is_json = value.is_some() && scanner.cursor.peek_token().is_none();
+    Scan { is_json, depth: scanner.cursor.deepest, found: scanner.found }
 }
 
 impl Scan<'_> {
@@ -100,7 +100,7 @@ struct Scanner<'j, 'q> {
 
 impl<'q> Scanner<'_, 'q> {
     fn value(&mut self, targets: &[Target<'q>]) -> Option<()> {
-        if targets.is_empty() || self.cursor.depth() == MAX_DEPTH {
+        if targets.is_empty() || self.cursor.depth == MAX_DEPTH {
             return self.cursor.skip_value();
         }
         match self.cursor.peek_token()? {

@@ -16,20 +16,20 @@ use std::time::Instant;
 
 pub struct Pool {
     socket: PathBuf,
-    connections: Vec<UpstreamConnection>,
+    /// `None` for a closed one.
+    connections: Vec<Option<UpstreamConnection>>,
     reopen_at: Option<Instant>,
 }
 
-enum UpstreamConnection {
-    Closed,
-    Idle(UnixStream),
-    Busy(Exchange),
+struct UpstreamConnection {
+    stream: UnixStream,
+    /// `None` while it is idle.
+    exchange: Option<Exchange>,
 }
 
 /// One request and its response. The response may come before the whole request is written: the receiver need not read a
 /// body that it refuses.
 struct Exchange {
-    stream: UnixStream,
     in_flight: InFlight,
     blocks: Blocks,
     was_written: bool,
@@ -54,14 +54,12 @@ pub enum UpstreamEvent {
 
 impl Pool {
     pub fn new(socket: PathBuf, size: usize) -> Pool {
-        let connections = (0..size).map(|_| UpstreamConnection::Closed).collect();
-        Pool { socket, connections, reopen_at: None }
+        Pool { socket, connections: (0..size).map(|_| None).collect(), reopen_at: None }
     }
 
     /// True once every connection is open and its probe answered.
     pub fn is_complete(&self) -> bool {
-        !self.connections.iter().any(|connection| matches!(connection, UpstreamConnection::Closed))
-            && self.probe_deadline().is_none()
+        self.connections.iter().all(Option::is_some) && self.probe_deadline().is_none()
     }
 
     pub fn has_large_in_flight(&self) -> bool {
@@ -74,15 +72,13 @@ impl Pool {
     }
 
     fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
-        self.connections.iter().filter_map(|connection| match connection {
-            UpstreamConnection::Busy(exchange) => Some(exchange),
-            UpstreamConnection::Closed | UpstreamConnection::Idle(_) => None,
-        })
+        self.connections.iter().flatten().filter_map(|connection| connection.exchange.as_ref())
     }
 
     /// An idle connection, for [`Pool::begin`].
     pub fn idle(&self) -> Option<usize> {
-        self.connections.iter().position(|connection| matches!(connection, UpstreamConnection::Idle(_)))
+        let is_idle = |connection: &UpstreamConnection| connection.exchange.is_none();
+        self.connections.iter().position(|connection| connection.as_ref().is_some_and(is_idle))
     }
 
     fn probe_deadline(&self) -> Option<Instant> {
@@ -103,10 +99,7 @@ impl Pool {
         if self.probe_deadline().is_some_and(|deadline| deadline <= context.now) {
             self.close_where(|in_flight| matches!(in_flight, InFlight::Probe { .. }));
         }
-        let Some(at) = self.connections.iter().position(|connection| matches!(connection, UpstreamConnection::Closed))
-        else {
-            return;
-        };
+        let Some(at) = self.connections.iter().position(Option::is_none) else { return };
         if self.probe_deadline().is_some() || self.reopen_at.is_some_and(|at| context.now < at) {
             return;
         }
@@ -116,7 +109,7 @@ impl Pool {
         let mut blocks = Blocks::new(&context.budget);
         blocks.prepend(PROBE.to_vec());
         let in_flight = InFlight::Probe { deadline: context.now + context.timeouts.probe };
-        self.connections[at] = UpstreamConnection::Busy(Exchange::new(stream, in_flight, blocks));
+        self.connections[at] = Some(UpstreamConnection { stream, exchange: Some(Exchange::new(in_flight, blocks)) });
     }
 
     /// Non-blocking from the start: a receiver whose backlog is full must not stop the gate.
@@ -129,55 +122,39 @@ impl Pool {
 
     /// Begins to write a request to an idle connection.
     pub fn begin(&mut self, at: usize, request: Request, scratch: &mut [u8]) -> UpstreamEvent {
-        let UpstreamConnection::Idle(stream) = std::mem::replace(&mut self.connections[at], UpstreamConnection::Closed)
-        else {
-            return UpstreamEvent::Unsent(request);
-        };
+        let Some(connection) = &mut self.connections[at] else { return UpstreamEvent::Unsent(request) };
         let Request { owner, blocks, is_head } = request;
-        let in_flight = InFlight::Request { owner, is_head };
-        self.connections[at] = UpstreamConnection::Busy(Exchange::new(stream, in_flight, blocks));
+        connection.exchange = Some(Exchange::new(InFlight::Request { owner, is_head }, blocks));
         self.ready(at, PollFlags::OUT, scratch)
     }
 
     /// What to poll for, by connection. An idle one is watched too: any input on it is its end.
     pub fn interest(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>, PollFlags)> {
-        self.connections.iter().enumerate().filter_map(|(at, connection)| match connection {
-            UpstreamConnection::Closed => None,
-            UpstreamConnection::Idle(stream) => Some((at, stream.as_fd(), PollFlags::IN)),
-            UpstreamConnection::Busy(exchange) => Some((at, exchange.stream.as_fd(), exchange.interest())),
+        self.connections.iter().enumerate().filter_map(|(at, connection)| {
+            let UpstreamConnection { stream, exchange } = connection.as_ref()?;
+            let is_written = exchange.as_ref().is_none_or(|exchange| exchange.blocks.is_empty());
+            Some((at, stream.as_fd(), if is_written { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }))
         })
     }
 
     /// The socket of the connection is ready for `flags`.
     pub fn ready(&mut self, at: usize, flags: PollFlags, scratch: &mut [u8]) -> UpstreamEvent {
-        match std::mem::replace(&mut self.connections[at], UpstreamConnection::Closed) {
-            UpstreamConnection::Closed | UpstreamConnection::Idle(_) => UpstreamEvent::Pending,
-            UpstreamConnection::Busy(mut exchange) => {
-                let result = exchange.advance(flags, scratch);
-                self.finish_step(at, exchange, result)
-            }
-        }
-    }
-
-    fn finish_step(
-        &mut self,
-        at: usize,
-        exchange: Exchange,
-        result: Result<Option<Response>, Broken>,
-    ) -> UpstreamEvent {
-        match (result, exchange.in_flight) {
+        let Some(UpstreamConnection { mut stream, exchange: Some(mut exchange) }) = self.connections[at].take() else {
+            return UpstreamEvent::Pending;
+        };
+        match (exchange.advance(&mut stream, flags, scratch), exchange.in_flight) {
             (Ok(None), _) => {
-                self.connections[at] = UpstreamConnection::Busy(exchange);
+                self.connections[at] = Some(UpstreamConnection { stream, exchange: Some(exchange) });
                 UpstreamEvent::Pending
             }
             (Ok(Some(response)), InFlight::Probe { .. }) if matches!(response.status, 200 | 204) => {
-                self.connections[at] = UpstreamConnection::Idle(exchange.stream);
+                self.connections[at] = Some(UpstreamConnection { stream, exchange: None });
                 self.reopen_at = None;
                 UpstreamEvent::Pending
             }
             (_, InFlight::Probe { .. }) => UpstreamEvent::Pending,
             (Ok(Some(response)), InFlight::Request { owner, .. }) => {
-                self.connections[at] = UpstreamConnection::Idle(exchange.stream);
+                self.connections[at] = Some(UpstreamConnection { stream, exchange: None });
                 UpstreamEvent::Answered(owner, response)
             }
             (Err(Broken), InFlight::Request { owner, .. }) if exchange.was_written => UpstreamEvent::Lost(owner),
@@ -194,30 +171,29 @@ impl Pool {
 
     fn close_where(&mut self, is_meant: impl Fn(InFlight) -> bool) {
         for connection in &mut self.connections {
-            if matches!(connection, UpstreamConnection::Busy(exchange) if is_meant(exchange.in_flight)) {
-                *connection = UpstreamConnection::Closed;
-            }
+            connection.take_if(|it| it.exchange.as_ref().is_some_and(|exchange| is_meant(exchange.in_flight)));
         }
     }
 }
 
 impl Exchange {
-    fn new(stream: UnixStream, in_flight: InFlight, blocks: Blocks) -> Exchange {
-        Exchange { stream, in_flight, blocks, was_written: false, input: Vec::new() }
-    }
-
-    fn interest(&self) -> PollFlags {
-        if self.blocks.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
+    fn new(in_flight: InFlight, blocks: Blocks) -> Exchange {
+        Exchange { in_flight, blocks, was_written: false, input: Vec::new() }
     }
 
     /// The response, once it is there and the request is written.
-    fn advance(&mut self, flags: PollFlags, scratch: &mut [u8]) -> Result<Option<Response>, Broken> {
+    fn advance(
+        &mut self,
+        stream: &mut UnixStream,
+        flags: PollFlags,
+        scratch: &mut [u8],
+    ) -> Result<Option<Response>, Broken> {
         if flags.contains(PollFlags::OUT) && !self.blocks.is_empty() {
-            let written_bytes = transferred(self.blocks.write_to(&mut self.stream)).ok_or(Broken)?;
+            let written_bytes = transferred(self.blocks.write_to(stream)).ok_or(Broken)?;
             self.was_written |= written_bytes > 0;
         }
         if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-            let read_bytes = read(&mut self.stream, scratch).ok_or(Broken)?;
+            let read_bytes = read(stream, scratch).ok_or(Broken)?;
             self.input.extend_from_slice(&scratch[..read_bytes]);
         }
         let is_to_head = matches!(self.in_flight, InFlight::Request { is_head: true, .. });
@@ -237,15 +213,16 @@ mod tests {
         Request { owner: ConnectionId(7), blocks, is_head: false }
     }
 
-    fn pool_of(connection: UpstreamConnection) -> Pool {
-        Pool { socket: PathBuf::new(), connections: vec![connection], reopen_at: None }
+    fn pool_of(stream: UnixStream) -> Pool {
+        let idle = UpstreamConnection { stream, exchange: None };
+        Pool { socket: PathBuf::new(), connections: vec![Some(idle)], reopen_at: None }
     }
 
     #[test]
     fn a_request_for_a_stale_connection_is_given_back_whole() -> io::Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
         drop(theirs);
-        let mut pool = pool_of(UpstreamConnection::Idle(ours));
+        let mut pool = pool_of(ours);
         let outcome = pool.begin(0, request(&Budget::default()), &mut [0; 16]);
         let UpstreamEvent::Unsent(mut request) = outcome else { return Err(io::ErrorKind::InvalidData.into()) };
         let mut bytes = Vec::new();
@@ -258,7 +235,7 @@ mod tests {
     #[test]
     fn a_request_that_was_begun_is_lost_with_its_connection() -> io::Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
-        let mut pool = pool_of(UpstreamConnection::Idle(ours));
+        let mut pool = pool_of(ours);
         assert!(matches!(pool.begin(0, request(&Budget::default()), &mut [0; 16]), UpstreamEvent::Pending));
         drop(theirs);
         assert!(matches!(pool.ready(0, PollFlags::IN, &mut [0; 16]), UpstreamEvent::Lost(ConnectionId(7))));
