@@ -46,11 +46,11 @@ mod current;
 mod digest;
 mod json;
 mod manual;
+mod systemd;
 mod secret;
 mod shell;
 mod stop;
 mod suggest;
-mod systemd;
 mod units;
 
 fn main() -> std::process::ExitCode {
