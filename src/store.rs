@@ -101,7 +101,7 @@ impl Database {
 
     /// A worker's, or the router's, connection.
     pub fn queue(&self) -> Result<Queue> {
-        Ok(Queue::new(self.background_writer()?))
+        Ok(Queue { writer: self.background_writer()? })
     }
 
     /// The housekeeper's connection.
@@ -111,7 +111,7 @@ impl Database {
 
     /// The admin page's connection.
     pub fn commands(&self) -> Result<Commands> {
-        Ok(Commands::new(self.background_writer()?))
+        Ok(Commands { writer: self.background_writer()? })
     }
 
     /// Copies the WAL into the database file and empties it, so that a copy of the file is whole.

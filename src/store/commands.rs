@@ -24,7 +24,7 @@ const PAGE: u32 = 1000;
 
 /// A connection for changing a database that exists.
 pub struct Commands {
-    writer: Writer,
+    pub(super) writer: Writer,
 }
 
 /// Which events a command is for; `None` is any.
@@ -40,11 +40,6 @@ impl Commands {
     /// For the command line.
     pub fn open(path: &Path) -> Result<Commands, OpenError> {
         Ok(Commands { writer: Writer::open_for_command(path, COMMAND_BUSY)? })
-    }
-
-    /// For `serve`.
-    pub(super) fn new(writer: Writer) -> Commands {
-        Commands { writer }
     }
 
     /// The events of a selection that exist, in id order.

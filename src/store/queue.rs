@@ -1,6 +1,8 @@
 //! What workers and the router do with the database after a delivery is acknowledged: each step is one method, and one
 //! transaction.
 
+use rusqlite::{OptionalExtension, Row};
+
 use super::error::Result;
 use super::jobs::{self, Next};
 use super::row::string;
@@ -11,22 +13,17 @@ use crate::event::{Attempt, Event, EventId, Job};
 
 /// A worker's, or the router's, connection.
 pub struct Queue {
-    writer: Writer,
+    pub(super) writer: Writer,
 }
 
 impl Queue {
-    pub(super) fn new(writer: Writer) -> Queue {
-        Queue { writer }
-    }
-
     /// Up to `limit` events that have yet to be routed, as (id, source, event type), in id order.
     pub fn unrouted(&self, limit: u32) -> Result<Vec<(EventId, String, String)>> {
         self.writer.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT event_id, source, event_type
-                 FROM unrouted LEFT JOIN webhook_events ON id = event_id ORDER BY event_id LIMIT ?1",
-            )?;
-            statement.query_map([limit], |row| Ok((EventId(row.get(0)?), string(row, 1)?, string(row, 2)?)))?.collect()
+            let sql = "SELECT event_id, source, event_type
+                 FROM unrouted LEFT JOIN webhook_events ON id = event_id ORDER BY event_id LIMIT ?1";
+            let event = |row: &Row<'_>| Ok((EventId(row.get(0)?), string(row, 1)?, string(row, 2)?));
+            connection.prepare_cached(sql)?.query_map([limit], event)?.collect()
         })
     }
 
@@ -58,19 +55,26 @@ impl Queue {
     /// When the first queued job of an action is due; `None` while the action is paused. Asked before a claim, so that an
     /// idle queue writes nothing.
     pub fn next_due(&self, action: &str) -> Result<Option<Timestamp>> {
-        self.writer.read(|connection| jobs::first_due(connection, action))
+        let sql = "SELECT min(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1
+             AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)";
+        self.writer.read(|connection| connection.prepare_cached(sql)?.query_row([action], due_at))
     }
 
     /// The last error of an action's job for an event.
     pub fn last_error(&self, event: EventId, action: &str) -> Result<Option<String>> {
-        self.writer.read(|connection| jobs::last_error(connection, event, action))
+        let sql = "SELECT last_error FROM jobs WHERE event_id = ?1 AND action = ?2 AND dead_action = ''";
+        self.writer.read(|connection| {
+            let found = connection.prepare_cached(sql)?.query_row((event.0, action), |row| row.get(0)).optional();
+            found.map(Option::flatten)
+        })
     }
 
     /// Makes the queued jobs of an action due that are due after `latest`; true if there were any.
     ///
     /// No job is postponed for that long: the clock was ahead when it was, and has been set back since.
     pub fn expedite(&mut self, action: &str, latest: Timestamp) -> Result<bool> {
-        let last_due = self.writer.read(|connection| jobs::last_due(connection, action))?;
+        let sql = "SELECT max(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1";
+        let last_due = self.writer.read(|connection| connection.prepare_cached(sql)?.query_row([action], due_at))?;
         if last_due.is_none_or(|due| due <= latest) {
             return Ok(false);
         }
@@ -125,6 +129,10 @@ impl Queue {
     pub fn checkpoint(&self) {
         self.writer.checkpoint();
     }
+}
+
+fn due_at(row: &Row<'_>) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp::from_unix_ms))
 }
 
 #[cfg(test)]
