@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::list::oldest_of_few;
 use super::summary::Summary;
@@ -33,7 +33,7 @@ struct Remembered {
 }
 
 impl ChangeFeed {
-    pub(super) fn begin(connection: &Connection) -> rusqlite::Result<ChangeFeed> {
+    pub(super) fn begin(connection: &Connection) -> Result<ChangeFeed> {
         let last_id = "SELECT coalesce(max(id), 0) FROM webhook_events";
         let last_id = connection.query_row(last_id, [], |row| row.get(0))?;
         Ok(ChangeFeed { version: None, last_id, remembered: Remembered::read(connection)? })
@@ -46,7 +46,7 @@ impl ChangeFeed {
 
     /// The events that are new, or have another status, since the last poll, in the order of their ids. An event that has
     /// left a status and come back between two polls has not changed.
-    pub(super) fn poll(&mut self, connection: &Connection) -> rusqlite::Result<Vec<Summary>> {
+    pub(super) fn poll(&mut self, connection: &Connection) -> Result<Vec<Summary>> {
         let mut ids = self.remembered.replace(Remembered::read(connection)?, self.last_id);
         ids.extend(self.new_ids(connection)?);
         let mut by_id = Summary::by_id(connection)?;
@@ -58,16 +58,15 @@ impl ChangeFeed {
     }
 
     /// Whether any program has written since the last call. Takes no lock.
-    pub(super) fn has_changed(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+    pub(super) fn has_changed(&mut self, connection: &Connection) -> Result<bool> {
         let version = Some(connection.pragma_query_value(None, "data_version", |row| row.get(0))?);
         Ok(std::mem::replace(&mut self.version, version) != version)
     }
 
-    fn new_ids(&mut self, connection: &Connection) -> rusqlite::Result<Vec<i64>> {
-        let mut statement =
-            connection.prepare_cached("SELECT id FROM webhook_events WHERE id > ?1 ORDER BY id LIMIT ?2")?;
-        let ids: Vec<i64> =
-            statement.query_map((self.last_id, MAX_NEW), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    fn new_ids(&mut self, connection: &Connection) -> Result<Vec<i64>> {
+        let sql = "SELECT id FROM webhook_events WHERE id > ?1 ORDER BY id LIMIT ?2";
+        let mut statement = connection.prepare_cached(sql)?;
+        let ids: Vec<i64> = statement.query_map((self.last_id, MAX_NEW), |row| row.get(0))?.collect::<Result<_>>()?;
         if let Some(last) = ids.last() {
             self.last_id = *last;
         }
@@ -79,7 +78,7 @@ impl ChangeFeed {
 }
 
 impl Remembered {
-    fn read(connection: &Connection) -> rusqlite::Result<Remembered> {
+    fn read(connection: &Connection) -> Result<Remembered> {
         let mut now = Remembered::default();
         for status in [Status::Unprocessed, Status::Error] {
             now.add(status, oldest_of_few(connection, status, MAX_REMEMBERED as u32 + 1)?);

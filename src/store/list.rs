@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, Result, named_params};
 
 use super::blocks::{Span, spans};
 use super::filter::Filter;
@@ -39,7 +39,7 @@ const NEWEST_FILTERED: &str = "SELECT id FROM webhook_events NOT INDEXED WHERE i
      AND (:status IS NULL OR status = :status) ORDER BY id DESC LIMIT :limit";
 
 /// The newest events that pass, the newest first.
-pub(super) fn newest(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Summary>> {
+pub(super) fn newest(connection: &Connection, filter: &Filter) -> Result<Vec<Summary>> {
     let limit = filter.limit as usize;
     let mut by_id = Summary::by_id(connection)?;
     let mut found = Vec::new();
@@ -52,7 +52,7 @@ pub(super) fn newest(connection: &Connection, filter: &Filter) -> rusqlite::Resu
 }
 
 /// The ids of all events that pass, however many, in their order; `limit` is how many are read at once.
-pub(super) fn all(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn all(connection: &Connection, filter: &Filter) -> Result<Vec<i64>> {
     let mut by_id = connection.prepare_cached("SELECT received_at FROM webhook_events WHERE id = ?1")?;
     let mut found = Vec::new();
     visit(connection, filter, |id| {
@@ -69,7 +69,7 @@ pub(super) fn all(connection: &Connection, filter: &Filter) -> rusqlite::Result<
 }
 
 /// Those of these events that exist and pass, in the order of their ids, each once.
-pub(super) fn only(connection: &Connection, ids: &[EventId], filter: &Filter) -> rusqlite::Result<Vec<EventId>> {
+pub(super) fn only(connection: &Connection, ids: &[EventId], filter: &Filter) -> Result<Vec<EventId>> {
     let mut by_id = Summary::by_id(connection)?;
     let mut found = Vec::new();
     for id in ids.iter().collect::<BTreeSet<_>>() {
@@ -81,11 +81,7 @@ pub(super) fn only(connection: &Connection, ids: &[EventId], filter: &Filter) ->
 }
 
 /// Calls `visitor` with the events that may pass, the newest first, until it returns false. It has yet to check `since`.
-fn visit(
-    connection: &Connection,
-    filter: &Filter,
-    mut visitor: impl FnMut(i64) -> rusqlite::Result<bool>,
-) -> rusqlite::Result<()> {
+fn visit(connection: &Connection, filter: &Filter, mut visitor: impl FnMut(i64) -> Result<bool>) -> Result<()> {
     let candidates = Candidates::of(connection, filter)?;
     let before = filter.before.map_or(i64::MAX, |id| id.0);
     let spans = match filter.since {
@@ -108,12 +104,7 @@ fn visit(
 }
 
 /// The oldest events of a status after an id, by their ids in their order; none where there are no more.
-pub(super) fn oldest(
-    connection: &Connection,
-    status: Status,
-    after: EventId,
-    limit: u32,
-) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn oldest(connection: &Connection, status: Status, after: EventId, limit: u32) -> Result<Vec<i64>> {
     match partitions(connection, &Filter::of_status(status))? {
         Some(partitions) => oldest_of_partitions(connection, &partitions, after, limit),
         None => {
@@ -124,7 +115,7 @@ pub(super) fn oldest(
 }
 
 /// The oldest of a status that most events do not have.
-pub(super) fn oldest_of_few(connection: &Connection, status: Status, limit: u32) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn oldest_of_few(connection: &Connection, status: Status, limit: u32) -> Result<Vec<i64>> {
     match partitions(connection, &Filter::of_status(status))? {
         Some(partitions) => oldest_of_partitions(connection, &partitions, EventId(0), limit),
         None => {
@@ -139,7 +130,7 @@ fn oldest_of_partitions(
     partitions: &[Partition],
     after: EventId,
     limit: u32,
-) -> rusqlite::Result<Vec<i64>> {
+) -> Result<Vec<i64>> {
     let mut statement = connection.prepare_cached(OLDEST_OF_PARTITION)?;
     let mut ids: Vec<i64> = Vec::new();
     for Partition { status, source, event_type } in partitions {
@@ -163,7 +154,7 @@ enum Candidates {
 }
 
 impl Candidates {
-    fn of(connection: &Connection, filter: &Filter) -> rusqlite::Result<Candidates> {
+    fn of(connection: &Connection, filter: &Filter) -> Result<Candidates> {
         if filter.passes_all() {
             return Ok(Candidates::All);
         }
@@ -171,7 +162,7 @@ impl Candidates {
     }
 
     /// A page of ids, the newest first; none where there are no more.
-    fn newest(&self, connection: &Connection, span: &Span, filter: &Filter) -> rusqlite::Result<Vec<i64>> {
+    fn newest(&self, connection: &Connection, span: &Span, filter: &Filter) -> Result<Vec<i64>> {
         match self {
             Candidates::All => {
                 let mut statement = connection.prepare_cached(NEWEST)?;
@@ -188,7 +179,7 @@ fn newest_of_partitions(
     partitions: &[Partition],
     span: &Span,
     limit: u32,
-) -> rusqlite::Result<Vec<i64>> {
+) -> Result<Vec<i64>> {
     let mut statement = connection.prepare_cached(NEWEST_OF_PARTITION)?;
     let mut ids: Vec<i64> = Vec::new();
     for Partition { status, source, event_type } in partitions {
@@ -202,7 +193,7 @@ fn newest_of_partitions(
     Ok(ids)
 }
 
-fn newest_filtered(connection: &Connection, span: &Span, filter: &Filter) -> rusqlite::Result<Vec<i64>> {
+fn newest_filtered(connection: &Connection, span: &Span, filter: &Filter) -> Result<Vec<i64>> {
     let mut statement = connection.prepare_cached(NEWEST_FILTERED)?;
     let named = named_params! {
         ":from": span.from,

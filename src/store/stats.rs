@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Result};
 use serde::Serialize;
 
 use super::counters::{self, hour};
@@ -90,7 +90,7 @@ pub struct HourStats {
     pub failed: i64,
 }
 
-pub(super) fn hours(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<HourStats>> {
+pub(super) fn hours(connection: &Connection, now: Timestamp) -> Result<Vec<HourStats>> {
     let counts: BTreeMap<(String, String), i64> =
         counters::read(connection, "hour")?.into_iter().map(|(name, what, count)| ((name, what), count)).collect();
     let count = |name: &str, what: &str| counts.get(&(name.to_owned(), what.to_owned())).copied().unwrap_or(0);
@@ -103,7 +103,7 @@ pub(super) fn hours(connection: &Connection, now: Timestamp) -> rusqlite::Result
 }
 
 /// Without the sizes that only the file system knows.
-pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
+pub(super) fn stats(connection: &Connection) -> Result<Stats> {
     let sources = sources(connection)?;
     let sum = |count: fn(&SourceStats) -> i64| sources.iter().map(count).sum();
     let oldest = sources.iter().filter_map(|source| source.oldest_unprocessed.as_ref()).min();
@@ -122,7 +122,7 @@ pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
     })
 }
 
-fn sources(connection: &Connection) -> rusqlite::Result<Vec<SourceStats>> {
+fn sources(connection: &Connection) -> Result<Vec<SourceStats>> {
     let mut sources: BTreeMap<String, SourceStats> = BTreeMap::new();
     for (name, what, count) in counters::read(connection, "source")? {
         let source = sources.entry(name).or_default();
@@ -149,7 +149,7 @@ fn sources(connection: &Connection) -> rusqlite::Result<Vec<SourceStats>> {
     Ok(sources)
 }
 
-fn actions(connection: &Connection) -> rusqlite::Result<Vec<ActionStats>> {
+fn actions(connection: &Connection) -> Result<Vec<ActionStats>> {
     let mut actions: BTreeMap<String, ActionStats> = BTreeMap::new();
     for (name, what, count) in counters::read(connection, "action")? {
         let action = actions.entry(name).or_default();
@@ -172,8 +172,8 @@ fn actions(connection: &Connection) -> rusqlite::Result<Vec<ActionStats>> {
     Ok(actions)
 }
 
-fn sizes(connection: &Connection) -> rusqlite::Result<Sizes> {
-    let pragma = |name: &str| -> rusqlite::Result<u64> {
+fn sizes(connection: &Connection) -> Result<Sizes> {
+    let pragma = |name: &str| -> Result<u64> {
         let value: i64 = connection.pragma_query_value(None, name, |row| row.get(0))?;
         Ok(value.unsigned_abs())
     };

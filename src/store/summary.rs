@@ -1,6 +1,6 @@
 //! A line of a list of events.
 
-use rusqlite::{CachedStatement, Connection, Row};
+use rusqlite::{CachedStatement, Connection, Result, Row};
 use serde::Serialize;
 
 use super::row::string;
@@ -29,7 +29,7 @@ pub struct Summary {
 
 impl Summary {
     /// Reads the columns [`SUMMARY`], which are the first of the row.
-    pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Summary> {
+    pub(super) fn of(row: &Row<'_>) -> Result<Summary> {
         Ok(Summary {
             id: row.get(0)?,
             source: string(row, 1)?,
@@ -44,7 +44,7 @@ impl Summary {
     }
 
     /// A statement for the columns [`SUMMARY`] of the event with the id `?1`.
-    pub(super) fn by_id(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    pub(super) fn by_id(connection: &Connection) -> Result<CachedStatement<'_>> {
         connection.prepare_cached(&format!("SELECT {SUMMARY} FROM {EVENTS} WHERE id = ?1"))
     }
 }

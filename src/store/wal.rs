@@ -3,7 +3,7 @@
 //! SQLite's automatic checkpoint runs within a commit, under the write lock, so that the receiver would wait for two more
 //! syncs of the disk. It is off; instead every thread but the receiver calls [`shorten`] after it has written.
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Result, Row};
 
 use super::write_lock::{Priority, WriteLock};
 
@@ -34,7 +34,7 @@ impl Wal {
 
 /// Copies the pages in the WAL into the database file, if they are many. Others write meanwhile; only the last pages, which
 /// keep the WAL from restarting, are copied under the write lock.
-pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> rusqlite::Result<()> {
+pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> Result<()> {
     if checkpoint(connection, "NOOP")?.waiting_pages() < CHECKPOINT_PAGES {
         return Ok(());
     }
@@ -53,11 +53,11 @@ pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> rusqli
 }
 
 /// Copies everything into the database file, and makes the WAL empty.
-pub(super) fn truncate(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn truncate(connection: &Connection) -> Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Wal> {
+fn checkpoint(connection: &Connection, mode: &str) -> Result<Wal> {
     let wal = |row: &Row<'_>| Ok(Wal { pages: row.get(1)?, checkpointed: row.get(2)? });
     connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], wal)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, Transaction, named_params};
+use rusqlite::{OptionalExtension, Result, Row, Transaction, named_params};
 
 use super::{Ingested, InsertResult};
 use crate::clock::Timestamp;
@@ -16,7 +16,7 @@ use crate::store::{counters, events, replay};
 const CONTENT_WINDOW: Duration = Duration::from_secs(5 * 60);
 
 /// The inner error is the delivery's own fault.
-pub(super) fn insert(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<InsertResult> {
+pub(super) fn insert(transaction: &Transaction<'_>, delivery: &Delivery) -> Result<InsertResult> {
     match insert_or_recognise(transaction, delivery) {
         // Once all is rolled back, the rest of the batch would run outside of a transaction.
         Err(error) if !is_row_error(&error) || transaction.is_autocommit() => Err(error),
@@ -24,28 +24,25 @@ pub(super) fn insert(transaction: &Transaction<'_>, delivery: &Delivery) -> rusq
     }
 }
 
-fn insert_or_recognise(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<Ingested> {
+fn insert_or_recognise(transaction: &Transaction<'_>, delivery: &Delivery) -> Result<Ingested> {
     let id = match &delivery.id {
         DeliveryId::Given(id) => id.clone(),
         DeliveryId::OfContent(id) => id_within_window(transaction, delivery, id)?,
     };
-    let inserted = transaction
-        .prepare_cached(
-            "INSERT INTO webhook_events
-                 (source, event_type, delivery_id, payload_json, received_at, status, headers_json, body)
-             VALUES (:source, :event_type, :delivery_id, :payload_json, :received_at, 'unprocessed', :headers_json, :body)
-             ON CONFLICT (source, delivery_id) DO NOTHING",
-        )?
-        .execute(named_params! {
-            ":source": delivery.source,
-            ":event_type": delivery.event_type,
-            ":delivery_id": id,
-            ":payload_json": delivery.payload_json,
-            ":received_at": delivery.received_at.to_string(),
-            ":headers_json": delivery.headers_json,
-            ":body": delivery.body,
-        })?;
-    if inserted == 1 {
+    let sql = "INSERT INTO webhook_events
+             (source, event_type, delivery_id, payload_json, received_at, status, headers_json, body)
+         VALUES (:source, :event_type, :delivery_id, :payload_json, :received_at, 'unprocessed', :headers_json, :body)
+         ON CONFLICT (source, delivery_id) DO NOTHING";
+    let named = named_params! {
+        ":source": delivery.source,
+        ":event_type": delivery.event_type,
+        ":delivery_id": id,
+        ":payload_json": delivery.payload_json,
+        ":received_at": delivery.received_at.to_string(),
+        ":headers_json": delivery.headers_json,
+        ":body": delivery.body,
+    };
+    if transaction.prepare_cached(sql)?.execute(named)? == 1 {
         let event = EventId(transaction.last_insert_rowid());
         insert_provenance(transaction, event, delivery)?;
         return Ok(Ingested::New(event));
@@ -53,23 +50,18 @@ fn insert_or_recognise(transaction: &Transaction<'_>, delivery: &Delivery) -> ru
     insert_duplicate(transaction, delivery, &id)
 }
 
-fn insert_provenance(transaction: &Transaction<'_>, event: EventId, delivery: &Delivery) -> rusqlite::Result<()> {
+fn insert_provenance(transaction: &Transaction<'_>, event: EventId, delivery: &Delivery) -> Result<()> {
     let position = delivery.secret_position.and_then(|position| i64::try_from(position).ok());
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO provenance (event_id, secret_position) VALUES (?1, ?2)")?
-        .execute((event.0, position))?;
-    Ok(())
+    let sql = "INSERT OR REPLACE INTO provenance (event_id, secret_position) VALUES (?1, ?2)";
+    transaction.prepare_cached(sql)?.execute((event.0, position)).map(drop)
 }
 
 /// Counts a delivery that is stored already, and processes its event again where the sender means that.
-fn insert_duplicate(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> rusqlite::Result<Ingested> {
-    let (event, status, last_meant_at): (i64, String, String) = transaction
-        .prepare_cached(
-            "SELECT id, status, coalesce(renewed_at, received_at)
-             FROM webhook_events LEFT JOIN provenance ON event_id = id WHERE source = ?1 AND delivery_id = ?2",
-        )?
-        .query_row((&delivery.source, id), |row| Ok((row.get(0)?, string(row, 1)?, string(row, 2)?)))?;
-    let event = EventId(event);
+fn insert_duplicate(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> Result<Ingested> {
+    let sql = "SELECT id, status, coalesce(renewed_at, received_at)
+         FROM webhook_events LEFT JOIN provenance ON event_id = id WHERE source = ?1 AND delivery_id = ?2";
+    let columns = |row: &Row<'_>| Ok((EventId(row.get(0)?), string(row, 1)?, string(row, 2)?));
+    let (event, status, last_meant_at) = transaction.prepare_cached(sql)?.query_row((&delivery.source, id), columns)?;
     count_duplicate(transaction, event, delivery)?;
     if status == Status::Unprocessed.as_str() {
         return Ok(Ingested::Duplicate(event));
@@ -79,9 +71,8 @@ fn insert_duplicate(transaction: &Transaction<'_>, delivery: &Delivery, id: &str
     });
     if is_meant_again {
         events::reopen(transaction, event)?;
-        transaction
-            .prepare_cached("UPDATE provenance SET renewed_at = ?2 WHERE event_id = ?1")?
-            .execute((event.0, delivery.received_at.to_string()))?;
+        let sql = "UPDATE provenance SET renewed_at = ?2 WHERE event_id = ?1";
+        transaction.prepare_cached(sql)?.execute((event.0, delivery.received_at.to_string()))?;
         return Ok(Ingested::Replayed(event));
     }
     if status == Status::Error.as_str() && replay::requeue_failed(transaction, event)? {
@@ -90,28 +81,22 @@ fn insert_duplicate(transaction: &Transaction<'_>, delivery: &Delivery, id: &str
     Ok(Ingested::Duplicate(event))
 }
 
-fn count_duplicate(transaction: &Transaction<'_>, event: EventId, delivery: &Delivery) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO provenance (event_id, duplicates) VALUES (?1, 1)
-             ON CONFLICT (event_id) DO UPDATE SET duplicates = duplicates + 1",
-        )?
-        .execute([event.0])?;
+fn count_duplicate(transaction: &Transaction<'_>, event: EventId, delivery: &Delivery) -> Result<()> {
+    let sql = "INSERT INTO provenance (event_id, duplicates) VALUES (?1, 1)
+         ON CONFLICT (event_id) DO UPDATE SET duplicates = duplicates + 1";
+    transaction.prepare_cached(sql)?.execute([event.0])?;
     counters::count_duplicate(transaction, &delivery.source, delivery.received_at)
 }
 
 /// The id under which to store content that came without one: that of its latest copy if that is recent, so that it is
 /// recognised as a duplicate; otherwise the bare id, or, if that is taken, one with the time added.
-fn id_within_window(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> rusqlite::Result<String> {
+fn id_within_window(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> Result<String> {
     // `@` begins the added time; `A` is the character after it.
-    let latest: Option<(String, String)> = transaction
-        .prepare_cached(
-            "SELECT delivery_id, received_at FROM webhook_events
-             WHERE source = ?1 AND (delivery_id = ?2 OR delivery_id >= ?2 || '@' AND delivery_id < ?2 || 'A')
-             ORDER BY id DESC LIMIT 1",
-        )?
-        .query_row((&delivery.source, id), |row| Ok((string(row, 0)?, string(row, 1)?)))
-        .optional()?;
+    let sql = "SELECT delivery_id, received_at FROM webhook_events
+         WHERE source = ?1 AND (delivery_id = ?2 OR delivery_id >= ?2 || '@' AND delivery_id < ?2 || 'A')
+         ORDER BY id DESC LIMIT 1";
+    let columns = |row: &Row<'_>| Ok((string(row, 0)?, string(row, 1)?));
+    let latest = transaction.prepare_cached(sql)?.query_row((&delivery.source, id), columns).optional()?;
     let Some((latest_id, received_at)) = latest else { return Ok(id.to_owned()) };
     let is_recent = Timestamp::parse(&received_at)
         .is_some_and(|received_at| received_at.distance(delivery.received_at) <= CONTENT_WINDOW);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Result};
 
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
@@ -70,14 +70,14 @@ impl Cursor {
         self.rule.what
     }
 
-    pub(super) fn find(&mut self, connection: &Connection) -> rusqlite::Result<PruneBatch> {
+    pub(super) fn find(&mut self, connection: &Connection) -> Result<PruneBatch> {
         match self.rule.what {
             Expired::Events(status) => self.find_events(connection, status),
             Expired::Duplicates => self.find_duplicates(connection),
         }
     }
 
-    fn find_events(&mut self, connection: &Connection, status: Status) -> rusqlite::Result<PruneBatch> {
+    fn find_events(&mut self, connection: &Connection, status: Status) -> Result<PruneBatch> {
         let mut batch = PruneBatch::default();
         let mut by_id = connection.prepare_cached(&format!(
             "SELECT coalesce(processed_at, received_at), octet_length(payload_json) + coalesce(octet_length(body), 0)
@@ -105,7 +105,7 @@ impl Cursor {
     }
 
     /// By id, because only ids come in the order of time.
-    fn find_duplicates(&mut self, connection: &Connection) -> rusqlite::Result<PruneBatch> {
+    fn find_duplicates(&mut self, connection: &Connection) -> Result<PruneBatch> {
         let mut batch = PruneBatch::default();
         let mut statement = connection.prepare_cached(
             "SELECT event_id, received_at FROM provenance CROSS JOIN webhook_events ON id = event_id
@@ -125,7 +125,7 @@ impl Cursor {
     }
 
     /// The event to check next, without moving on.
-    fn next_id(&mut self, connection: &Connection, status: Status) -> rusqlite::Result<Option<i64>> {
+    fn next_id(&mut self, connection: &Connection, status: Status) -> Result<Option<i64>> {
         if self.page.is_empty() {
             self.page = list::oldest(connection, status, self.after, PAGE)?.into();
         }

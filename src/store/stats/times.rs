@@ -1,6 +1,6 @@
 //! When the oldest and the latest events of a source or an action were received: each by a bounded number of seeks.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Result};
 
 use crate::event::Status;
 use crate::store::filter::Filter;
@@ -17,7 +17,7 @@ const MAX_UNPROCESSED: u32 = 20_000;
 const MAX_LATEST: u32 = 2000;
 
 /// When the oldest unprocessed event of a source was received.
-pub(super) fn oldest_unprocessed(connection: &Connection, source: &str) -> rusqlite::Result<Option<String>> {
+pub(super) fn oldest_unprocessed(connection: &Connection, source: &str) -> Result<Option<String>> {
     let unprocessed = Filter { source: Some(source.to_owned()), ..Filter::of_status(Status::Unprocessed) };
     let oldest = match partitions(connection, &unprocessed)? {
         Some(partitions) => ends(connection, &partitions)?.map(|(oldest, _)| oldest),
@@ -27,7 +27,7 @@ pub(super) fn oldest_unprocessed(connection: &Connection, source: &str) -> rusql
 }
 
 /// When the latest event of a source was received.
-pub(super) fn last_received(connection: &Connection, source: &str) -> rusqlite::Result<Option<String>> {
+pub(super) fn last_received(connection: &Connection, source: &str) -> Result<Option<String>> {
     let all = Filter { source: Some(source.to_owned()), ..Filter::default() };
     let latest = match partitions(connection, &all)? {
         Some(partitions) => ends(connection, &partitions)?.map(|(_, latest)| latest),
@@ -37,22 +37,19 @@ pub(super) fn last_received(connection: &Connection, source: &str) -> rusqlite::
 }
 
 /// When the event of an action's oldest queued job was received: the index has the oldest of those never postponed first.
-pub(super) fn oldest_pending(connection: &Connection, action: &str) -> rusqlite::Result<Option<String>> {
-    let oldest = connection
-        .prepare_cached(
-            "SELECT min(event_id) FROM (
-                 SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND action = ?1 AND due_at_ms = 0
-                                       ORDER BY event_id LIMIT 1)
-                 UNION ALL
-                 SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND action = ?1 AND due_at_ms > 0
-                                       ORDER BY due_at_ms LIMIT ?2))",
-        )?
-        .query_row((action, MAX_POSTPONED), |row| row.get(0))?;
+pub(super) fn oldest_pending(connection: &Connection, action: &str) -> Result<Option<String>> {
+    let sql = "SELECT min(event_id) FROM (
+             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND action = ?1 AND due_at_ms = 0
+                                   ORDER BY event_id LIMIT 1)
+             UNION ALL
+             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND action = ?1 AND due_at_ms > 0
+                                   ORDER BY due_at_ms LIMIT ?2))";
+    let oldest = connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0))?;
     received_at(connection, oldest)
 }
 
 /// The smallest and the largest id among the events of these partitions.
-fn ends(connection: &Connection, partitions: &[Partition]) -> rusqlite::Result<Option<(i64, i64)>> {
+fn ends(connection: &Connection, partitions: &[Partition]) -> Result<Option<(i64, i64)>> {
     let mut ends: Option<(i64, i64)> = None;
     for partition in partitions {
         let (first, last) = partition.ends(connection)?;
@@ -62,30 +59,21 @@ fn ends(connection: &Connection, partitions: &[Partition]) -> rusqlite::Result<O
 }
 
 /// The oldest of some unprocessed events of a source with very many partitions.
-fn oldest_of_some(connection: &Connection, source: &str) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached(
-            "SELECT min(id) FROM
-                 (SELECT id FROM webhook_events WHERE status = 'unprocessed' AND source = ?1 LIMIT ?2)",
-        )?
-        .query_row((source, MAX_UNPROCESSED), |row| row.get(0))
+fn oldest_of_some(connection: &Connection, source: &str) -> Result<Option<i64>> {
+    let sql = "SELECT min(id) FROM
+             (SELECT id FROM webhook_events WHERE status = 'unprocessed' AND source = ?1 LIMIT ?2)";
+    connection.prepare_cached(sql)?.query_row((source, MAX_UNPROCESSED), |row| row.get(0))
 }
 
 /// The latest event of a source with very many partitions, if it is among the latest of all.
-fn latest_of_some(connection: &Connection, source: &str) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached(
-            "SELECT id FROM webhook_events NOT INDEXED
-             WHERE source = ?1 AND id > (SELECT max(id) FROM webhook_events) - ?2 ORDER BY id DESC LIMIT 1",
-        )?
-        .query_row((source, MAX_LATEST), |row| row.get(0))
-        .optional()
+fn latest_of_some(connection: &Connection, source: &str) -> Result<Option<i64>> {
+    let sql = "SELECT id FROM webhook_events NOT INDEXED
+         WHERE source = ?1 AND id > (SELECT max(id) FROM webhook_events) - ?2 ORDER BY id DESC LIMIT 1";
+    connection.prepare_cached(sql)?.query_row((source, MAX_LATEST), |row| row.get(0)).optional()
 }
 
-fn received_at(connection: &Connection, event: Option<i64>) -> rusqlite::Result<Option<String>> {
+fn received_at(connection: &Connection, event: Option<i64>) -> Result<Option<String>> {
     let Some(event) = event else { return Ok(None) };
-    connection
-        .prepare_cached("SELECT received_at FROM webhook_events WHERE id = ?1")?
-        .query_row([event], |row| string(row, 0))
-        .optional()
+    let sql = "SELECT received_at FROM webhook_events WHERE id = ?1";
+    connection.prepare_cached(sql)?.query_row([event], |row| string(row, 0)).optional()
 }
