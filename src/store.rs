@@ -96,7 +96,7 @@ impl Database {
     /// The receiver's connection.
     pub fn ingest(&self) -> Result<Ingest> {
         let writer = self.writer(Priority::Receiver, RECEIVER_BUSY)?;
-        Ok(Ingest::new(writer, FileIdentity::of(&self.path)?))
+        Ok(Ingest { writer, files: FileIdentity::of(&self.path)?, has_failed: false })
     }
 
     /// A worker's, or the router's, connection.

@@ -96,13 +96,13 @@ fn walk(
 }
 
 fn vacuum(config: &Config, pruner: &Pruner, is_served: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let before = pruner.space()?;
-    let left_bytes = before.file_bytes.saturating_sub(before.free_bytes);
+    let before = pruner.sizes()?;
+    let left_bytes = before.database_bytes.saturating_sub(before.reusable_bytes);
     if is_served && left_bytes > MAX_SERVED_BYTES {
         return Err(Failure::failed(format!(
             "{} MiB are free within the database, and are used for new events. To give them back, the other {} MiB must be \
              rewritten, and deliveries would wait for that: stop hookbox serve, run this again, and start it",
-            before.free_bytes >> 20,
+            before.reusable_bytes >> 20,
             left_bytes >> 20
         )));
     }
@@ -115,7 +115,7 @@ fn vacuum(config: &Config, pruner: &Pruner, is_served: bool, out: &mut dyn Write
         )));
     }
     pruner.vacuum()?;
-    let given_bytes = before.file_bytes.saturating_sub(pruner.space()?.file_bytes);
+    let given_bytes = before.database_bytes.saturating_sub(pruner.sizes()?.database_bytes);
     Ok(writeln!(out, "gave {} KiB back to the file system", given_bytes >> 10)?)
 }
 

@@ -17,6 +17,7 @@ use super::connection::{connect, open_read_only};
 use super::error::{BackupError, Result, StorageError};
 use super::filesystem::Disk;
 use super::path::{directory_of, sibling};
+use super::stats::Sizes;
 
 /// Pages between two reports of progress: about a megabyte.
 const STEP_PAGES: i32 = 256;
@@ -133,9 +134,7 @@ fn publish(part: &Path, to: &Path) -> io::Result<u64> {
 
 /// A full disk would stop deliveries, and a copy that does not fit is useless.
 fn check_room(source: &Connection, path: &Path, to: &Path, reserve_bytes: u64) -> Result<(), BackupError> {
-    let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
-    let size = source.query_row(size, [], |row| row.get::<_, i64>(0));
-    let needed_bytes = size.map_err(StorageError::at(path))?.unsigned_abs();
+    let needed_bytes = Sizes::of_file(source).map_err(StorageError::at(path))?.database_bytes;
     let device = |path: &Path| fs::metadata(path).map(|file| file.dev()).ok();
     let reserve_bytes = if device(path) == device(directory_of(to)) { reserve_bytes } else { 0 };
     match Disk::of(to) {

@@ -19,10 +19,10 @@ const COPIES: u64 = 2;
 
 /// The receiver's connection.
 pub struct Ingest {
-    writer: Writer,
-    files: FileIdentity,
+    pub(super) writer: Writer,
+    pub(super) files: FileIdentity,
     /// Whether the last commit failed for a reason that concerns every delivery.
-    has_failed: bool,
+    pub(super) has_failed: bool,
 }
 
 /// What became of a delivery.
@@ -64,10 +64,6 @@ pub struct NotStored<T> {
 type InsertResult = rusqlite::Result<Ingested>;
 
 impl Ingest {
-    pub(super) fn new(writer: Writer, files: FileIdentity) -> Ingest {
-        Ingest { writer, files, has_failed: false }
-    }
-
     /// Stores all of `batch` in one transaction, and returns after it is durable.
     ///
     /// A delivery that the database refuses for a reason of its own does not take the others with it. Nothing is stored
@@ -110,14 +106,10 @@ impl Ingest {
         Ok(results)
     }
 
-    fn check(&self, reserve_bytes: u64, needed_bytes: u64) -> Result<(), WriteError> {
-        self.files.check()?;
-        self.check_reserve(reserve_bytes, needed_bytes)
-    }
-
     /// A full card breaks the whole machine, not only hookbox. And a commit that does not fit leaves the WAL as long as it
     /// got, so that smaller ones no longer fit either.
-    fn check_reserve(&self, reserve_bytes: u64, needed_bytes: u64) -> Result<(), WriteError> {
+    fn check(&self, reserve_bytes: u64, needed_bytes: u64) -> Result<(), WriteError> {
+        self.files.check()?;
         let path = &self.writer.path;
         // Where the file system cannot be asked, the commit itself will say what is wrong.
         let Some(Disk { free_bytes, .. }) = Disk::of(path) else { return Ok(()) };

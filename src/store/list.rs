@@ -3,9 +3,10 @@
 //! The index has few [`partitions`]; the newest events of each are a seek away, and the newest of all are among them. That
 //! holds for every combination of filters, also for one that a single event in a million passes.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, Result, named_params};
+use rusqlite::{Connection, OptionalExtension, Params, Result, named_params};
 
 use super::blocks::{Span, spans};
 use super::filter::Filter;
@@ -90,7 +91,7 @@ fn visit(connection: &Connection, filter: &Filter, mut visitor: impl FnMut(i64) 
     };
     for Span { from, mut before } in spans {
         loop {
-            let ids = candidates.newest(connection, &Span { from, before }, filter)?;
+            let ids = candidates.newest(connection, Span { from, before }, filter)?;
             let Some(last) = ids.last() else { break };
             before = *last;
             for id in ids {
@@ -107,10 +108,7 @@ fn visit(connection: &Connection, filter: &Filter, mut visitor: impl FnMut(i64) 
 pub(super) fn oldest(connection: &Connection, status: Status, after: EventId, limit: u32) -> Result<Vec<i64>> {
     match partitions(connection, &Filter::of_status(status))? {
         Some(partitions) => oldest_of_partitions(connection, &partitions, after, limit),
-        None => {
-            let mut statement = connection.prepare_cached(OLDEST_OF_STATUS)?;
-            statement.query_map((status.as_str(), after.0, limit), |row| row.get(0))?.collect()
-        }
+        None => ids(connection, OLDEST_OF_STATUS, (status.as_str(), after.0, limit)),
     }
 }
 
@@ -118,10 +116,7 @@ pub(super) fn oldest(connection: &Connection, status: Status, after: EventId, li
 pub(super) fn oldest_of_few(connection: &Connection, status: Status, limit: u32) -> Result<Vec<i64>> {
     match partitions(connection, &Filter::of_status(status))? {
         Some(partitions) => oldest_of_partitions(connection, &partitions, EventId(0), limit),
-        None => {
-            let mut statement = connection.prepare_cached(OLDEST_OF_FEW)?;
-            statement.query_map((status.as_str(), limit), |row| row.get(0))?.collect()
-        }
+        None => ids(connection, OLDEST_OF_FEW, (status.as_str(), limit)),
     }
 }
 
@@ -131,23 +126,19 @@ fn oldest_of_partitions(
     after: EventId,
     limit: u32,
 ) -> Result<Vec<i64>> {
-    let mut statement = connection.prepare_cached(OLDEST_OF_PARTITION)?;
-    let mut ids: Vec<i64> = Vec::new();
+    let mut found = Vec::new();
     for Partition { status, source, event_type } in partitions {
-        for id in statement.query_map((status, source, event_type, after.0, limit), |row| row.get(0))? {
-            ids.push(id?);
-        }
+        found.extend(ids(connection, OLDEST_OF_PARTITION, (status, source, event_type, after.0, limit))?);
     }
-    ids.sort_unstable();
-    ids.truncate(limit as usize);
-    Ok(ids)
+    found.sort_unstable();
+    found.truncate(limit as usize);
+    Ok(found)
 }
 
 /// What to search.
 enum Candidates {
     /// Every event, and every event passes.
     All,
-    /// The events of these partitions.
     Partitions(Vec<Partition>),
     /// Every event, as there are too many partitions.
     Filtered,
@@ -162,14 +153,22 @@ impl Candidates {
     }
 
     /// A page of ids, the newest first; none where there are no more.
-    fn newest(&self, connection: &Connection, span: &Span, filter: &Filter) -> Result<Vec<i64>> {
+    fn newest(&self, connection: &Connection, span: Span, filter: &Filter) -> Result<Vec<i64>> {
+        let Span { from, before } = span;
         match self {
-            Candidates::All => {
-                let mut statement = connection.prepare_cached(NEWEST)?;
-                statement.query_map((span.from, span.before, filter.limit), |row| row.get(0))?.collect()
-            }
+            Candidates::All => ids(connection, NEWEST, (from, before, filter.limit)),
             Candidates::Partitions(partitions) => newest_of_partitions(connection, partitions, span, filter.limit),
-            Candidates::Filtered => newest_filtered(connection, span, filter),
+            Candidates::Filtered => {
+                let named = named_params! {
+                    ":from": from,
+                    ":before": before,
+                    ":source": filter.source,
+                    ":event": filter.event_type,
+                    ":status": filter.status.map(Status::as_str),
+                    ":limit": filter.limit,
+                };
+                ids(connection, NEWEST_FILTERED, named)
+            }
         }
     }
 }
@@ -177,33 +176,20 @@ impl Candidates {
 fn newest_of_partitions(
     connection: &Connection,
     partitions: &[Partition],
-    span: &Span,
+    Span { from, before }: Span,
     limit: u32,
 ) -> Result<Vec<i64>> {
-    let mut statement = connection.prepare_cached(NEWEST_OF_PARTITION)?;
-    let mut ids: Vec<i64> = Vec::new();
+    let mut found = Vec::new();
     for Partition { status, source, event_type } in partitions {
-        let named = (status, source, event_type, span.from, span.before, limit);
-        for id in statement.query_map(named, |row| row.get(0))? {
-            ids.push(id?);
-        }
+        found.extend(ids(connection, NEWEST_OF_PARTITION, (status, source, event_type, from, before, limit))?);
     }
-    ids.sort_unstable_by(|a, b| b.cmp(a));
-    ids.truncate(limit as usize);
-    Ok(ids)
+    found.sort_unstable_by_key(|id| Reverse(*id));
+    found.truncate(limit as usize);
+    Ok(found)
 }
 
-fn newest_filtered(connection: &Connection, span: &Span, filter: &Filter) -> Result<Vec<i64>> {
-    let mut statement = connection.prepare_cached(NEWEST_FILTERED)?;
-    let named = named_params! {
-        ":from": span.from,
-        ":before": span.before,
-        ":source": filter.source,
-        ":event": filter.event_type,
-        ":status": filter.status.map(Status::as_str),
-        ":limit": filter.limit,
-    };
-    statement.query_map(named, |row| row.get(0))?.collect()
+fn ids(connection: &Connection, sql: &str, parameters: impl Params) -> Result<Vec<i64>> {
+    connection.prepare_cached(sql)?.query_map(parameters, |row| row.get(0))?.collect()
 }
 
 #[cfg(test)]

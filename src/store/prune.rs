@@ -9,10 +9,11 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use super::error::{OpenError, Result, StorageError, is_row_error};
+use super::stats::Sizes;
 use super::wal;
 use super::writer::{WORKER_BUSY, Writer};
 use crate::event::EventId;
-use cursor::HAS_OPEN_JOB;
+use cursor::IS_DELETABLE;
 
 pub use cursor::{Cursor, Expired, PruneBatch, Rule};
 
@@ -22,13 +23,6 @@ const COMMAND_BUSY: Duration = Duration::from_secs(60);
 /// A connection for deleting.
 pub struct Pruner {
     writer: Writer,
-}
-
-/// How large the database file is, and how much of it is free for new events.
-#[derive(Clone, Copy, Debug)]
-pub struct Space {
-    pub file_bytes: u64,
-    pub free_bytes: u64,
 }
 
 impl Pruner {
@@ -65,7 +59,7 @@ impl Pruner {
         self.writer.write(|transaction| {
             let mut deleted = 0;
             for event in &batch.events {
-                match delete(transaction, cursor.what(), *event) {
+                match delete(transaction, cursor.rule.what, *event) {
                     Ok(changed) => deleted += changed,
                     Err(error) if is_row_error(&error) && !transaction.is_autocommit() => {}
                     Err(error) => return Err(error),
@@ -77,10 +71,8 @@ impl Pruner {
 
     /// Whether there is other work, for which this can wait.
     pub fn is_busy(&self) -> Result<bool> {
-        self.writer.read(|connection| {
-            let busy = "SELECT EXISTS (SELECT 1 FROM unrouted) OR EXISTS (SELECT 1 FROM jobs WHERE state = 'running')";
-            connection.prepare_cached(busy)?.query_row([], |row| row.get(0))
-        })
+        let busy = "SELECT EXISTS (SELECT 1 FROM unrouted) OR EXISTS (SELECT 1 FROM jobs WHERE state = 'running')";
+        self.writer.read(|connection| connection.prepare_cached(busy)?.query_row([], |row| row.get(0)))
     }
 
     /// Keeps the WAL short.
@@ -94,15 +86,9 @@ impl Pruner {
         let _ = self.writer.connection.execute_batch("PRAGMA shrink_memory");
     }
 
-    pub fn space(&self) -> Result<Space> {
-        self.writer.read(|connection| {
-            let space = "SELECT page_count * page_size, freelist_count * page_size
-                 FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
-            connection.query_row(space, [], |row| {
-                let bytes = |column| row.get(column).map(i64::unsigned_abs);
-                Ok(Space { file_bytes: bytes(0)?, free_bytes: bytes(1)? })
-            })
-        })
+    /// How large the database file is, and how much of it is free for new events.
+    pub fn sizes(&self) -> Result<Sizes> {
+        self.writer.read(Sizes::of_file)
     }
 
     /// Rewrites the database without its free pages, and makes the file shorter. Nothing else can write meanwhile.
@@ -122,10 +108,6 @@ fn delete(transaction: &Transaction<'_>, what: Expired, event: EventId) -> rusql
         let reset = "UPDATE provenance SET duplicates = 0 WHERE event_id = ?1 AND duplicates > 0";
         return transaction.prepare_cached(reset)?.execute([event.0]);
     };
-    transaction
-        .prepare_cached(&format!(
-            "DELETE FROM webhook_events
-             WHERE id = ?1 AND status = ?2 AND status <> 'unprocessed' AND NOT {HAS_OPEN_JOB}",
-        ))?
-        .execute((event.0, status.as_str()))
+    let sql = format!("DELETE FROM webhook_events WHERE {IS_DELETABLE}");
+    transaction.prepare_cached(&sql)?.execute((event.0, status.as_str()))
 }

@@ -117,7 +117,7 @@ pub(super) fn stats(connection: &Connection) -> Result<Stats> {
         duplicates: sum(|source| source.duplicates),
         oldest_unprocessed: oldest.cloned(),
         actions: actions(connection)?,
-        sizes: sizes(connection)?,
+        sizes: Sizes::of_file(connection)?,
         sources,
     })
 }
@@ -172,20 +172,18 @@ fn actions(connection: &Connection) -> Result<Vec<ActionStats>> {
     Ok(actions)
 }
 
-fn sizes(connection: &Connection) -> Result<Sizes> {
-    let pragma = |name: &str| -> Result<u64> {
-        let value: i64 = connection.pragma_query_value(None, name, |row| row.get(0))?;
-        Ok(value.unsigned_abs())
-    };
-    let page_bytes = pragma("page_size")?;
-    Ok(Sizes {
-        database_bytes: pragma("page_count")? * page_bytes,
-        reusable_bytes: pragma("freelist_count")? * page_bytes,
-        ..Sizes::default()
-    })
-}
-
 impl Sizes {
+    /// Of the database file alone.
+    pub(super) fn of_file(connection: &Connection) -> Result<Sizes> {
+        let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0)).map(i64::unsigned_abs);
+        let page_bytes = pragma("page_size")?;
+        Ok(Sizes {
+            database_bytes: pragma("page_count")? * page_bytes,
+            reusable_bytes: pragma("freelist_count")? * page_bytes,
+            ..Sizes::default()
+        })
+    }
+
     /// Adds what the file system knows of the database at `path`, with all links resolved. The database file itself is not
     /// opened: closing it would drop SQLite's locks.
     pub(super) fn add_files(&mut self, path: &Path) {

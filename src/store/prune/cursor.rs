@@ -22,9 +22,9 @@ const YOUNG_RUN: u32 = 64;
 /// Ids that are read at once.
 const PAGE: u32 = 256;
 
-/// True for an event that has an open job; also one that is to report a dead job.
-pub(super) const HAS_OPEN_JOB: &str =
-    "EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND state IN ('queued', 'running'))";
+/// The event `?1`, if it has the status `?2` and no open job; also none that is to report a dead job.
+pub(super) const IS_DELETABLE: &str = "id = ?1 AND status = ?2 AND status <> 'unprocessed'
+     AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND state IN ('queued', 'running'))";
 
 /// What is kept for how long.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ pub enum Expired {
 
 /// How far the search for what a rule is for has come.
 pub struct Cursor {
-    rule: Rule,
+    pub(super) rule: Rule,
     after: EventId,
     /// The ids that come next.
     page: VecDeque<i64>,
@@ -66,10 +66,6 @@ impl Cursor {
         Cursor { rule, after: EventId(0), page: VecDeque::new(), young: 0, is_done: false }
     }
 
-    pub(super) fn what(&self) -> Expired {
-        self.rule.what
-    }
-
     pub(super) fn find(&mut self, connection: &Connection) -> Result<PruneBatch> {
         match self.rule.what {
             Expired::Events(status) => self.find_events(connection, status),
@@ -81,7 +77,7 @@ impl Cursor {
         let mut batch = PruneBatch::default();
         let mut by_id = connection.prepare_cached(&format!(
             "SELECT coalesce(processed_at, received_at), octet_length(payload_json) + coalesce(octet_length(body), 0)
-             FROM webhook_events WHERE id = ?1 AND status = ?2 AND status <> 'unprocessed' AND NOT {HAS_OPEN_JOB}",
+             FROM webhook_events WHERE {IS_DELETABLE}",
         ))?;
         while !self.is_done
             && let Some(id) = self.next_id(connection, status)?
