@@ -7,14 +7,13 @@
 //! A module uses only modules of the groups above its own, or ones before it in its group.
 
 // What the rest stands on.
-mod path;
 mod error;
+mod files;
 mod row;
 mod write_lock;
 
 // The files, and connections to them.
 mod filesystem;
-mod file_identity;
 mod lock;
 mod migrate;
 mod wal;
@@ -28,7 +27,6 @@ mod replay;
 mod blocks;
 mod counters;
 mod summary;
-mod filter;
 mod partitions;
 mod list;
 mod stats;
@@ -49,7 +47,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use file_identity::FileIdentity;
+use files::FileIdentity;
 use write_lock::{Priority, WriteLock};
 use writer::{RECEIVER_BUSY, WORKER_BUSY, Writer};
 
@@ -59,18 +57,17 @@ pub use commands::{Commands, Selection};
 pub use detail::{AttemptDetail, Detail, JobDetail};
 pub use diagnostics::{Diagnostics, Waiting};
 pub use error::{BackupError, OpenError, Result, StorageError, WriteError};
+pub use files::directory_of;
 pub use filesystem::{Disk, FileSystem};
-pub use filter::Filter;
 pub use ingest::{Ingest, Ingested, NotStored, Stored};
 pub use jobs::{IMMEDIATELY, Next};
 pub use lock::server_of;
-pub use path::directory_of;
 pub use prune::{Cursor, Expired, PruneBatch, Pruner, Rule};
 pub use queue::Queue;
 pub use reader::Reader;
 pub use replay::ReplayOptions;
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
-pub use summary::Summary;
+pub use summary::{Filter, Summary};
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
 pub struct Database {
@@ -85,7 +82,7 @@ impl Database {
     ///
     /// Jobs that were running when the last process died are queued again.
     pub fn open(path: &Path) -> Result<Database, OpenError> {
-        let path = path::resolved(path);
+        let path = files::resolved(path);
         filesystem::refuse_network(&path)?;
         let lock_file = lock::acquire(&path)?;
         let connection = connection::open_or_create(&path)?;

@@ -15,8 +15,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::connection::{connect, open_read_only};
 use super::error::{BackupError, Result, StorageError};
+use super::files::{directory_of, sibling};
 use super::filesystem::Disk;
-use super::path::{directory_of, sibling};
 use super::stats::Sizes;
 
 /// Pages between two reports of progress: about a megabyte.

@@ -1,6 +1,6 @@
 //! Which events have changed since the last poll, for commands that follow along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Result};
 
@@ -16,7 +16,7 @@ const MAX_REMEMBERED: usize = 10_000;
 const MAX_NEW: u32 = 1000;
 
 /// The state at the last poll.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ChangeFeed {
     /// SQLite's number for the state of the database: while it is the same, nothing was written.
     version: Option<i64>,
@@ -25,11 +25,11 @@ pub struct ChangeFeed {
 }
 
 /// Events that may change, by their ids: those that are not processed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Remembered {
     statuses: BTreeMap<i64, Status>,
     /// Of greater ids it is not known whether they belong here.
-    horizon: Option<i64>,
+    horizon: i64,
 }
 
 impl ChangeFeed {
@@ -79,28 +79,23 @@ impl ChangeFeed {
 
 impl Remembered {
     fn read(connection: &Connection) -> Result<Remembered> {
-        let mut now = Remembered::default();
+        let mut now = Remembered { statuses: BTreeMap::new(), horizon: i64::MAX };
         for status in [Status::Unprocessed, Status::Error] {
-            now.add(status, oldest_of_few(connection, status, MAX_REMEMBERED as u32 + 1)?);
+            let mut ids = oldest_of_few(connection, status, MAX_REMEMBERED as u32 + 1)?;
+            if ids.len() > MAX_REMEMBERED {
+                ids.truncate(MAX_REMEMBERED);
+                now.horizon = now.horizon.min(ids[MAX_REMEMBERED - 1]);
+            }
+            now.statuses.extend(ids.into_iter().map(|id| (id, status)));
         }
         Ok(now)
     }
 
-    fn add(&mut self, status: Status, mut ids: Vec<i64>) {
-        if ids.len() > MAX_REMEMBERED {
-            ids.truncate(MAX_REMEMBERED);
-            self.horizon = self.horizon.into_iter().chain(ids.last().copied()).min();
-        }
-        self.statuses.extend(ids.into_iter().map(|id| (id, status)));
-    }
-
     /// The ids up to `last_id` whose status was another before.
-    fn replace(&mut self, now: Remembered, last_id: i64) -> Vec<i64> {
-        let horizon = self.horizon.into_iter().chain(now.horizon).chain([last_id]).min().unwrap_or(last_id);
+    fn replace(&mut self, now: Remembered, last_id: i64) -> BTreeSet<i64> {
+        let horizon = last_id.min(self.horizon).min(now.horizon);
         let changed = |id: &&i64| **id <= horizon && self.statuses.get(id) != now.statuses.get(id);
-        let mut ids: Vec<i64> = self.statuses.keys().chain(now.statuses.keys()).filter(changed).copied().collect();
-        ids.sort_unstable();
-        ids.dedup();
+        let ids = self.statuses.keys().chain(now.statuses.keys()).filter(changed).copied().collect();
         *self = now;
         ids
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use super::error::{OpenError, Result};
-use super::filter::Filter;
 use super::replay::{self, ReplayOptions};
+use super::summary::Filter;
 use super::writer::Writer;
 use super::{events, jobs, list};
 use crate::clock::Timestamp;

@@ -9,8 +9,8 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use super::error::{OpenError, StorageError};
+use super::files::sibling;
 use super::migrate;
-use super::path::sibling;
 use super::wal::JOURNAL_LIMIT_BYTES;
 
 /// How long a command that only reads waits for the recovery that is due after a crash.
@@ -30,7 +30,7 @@ pub(super) fn open_or_create(path: &Path) -> Result<Connection, OpenError> {
     refuse_emptied(path)?;
     let mode = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let mut connection = connect(path, mode).map_err(StorageError::at(path))?;
-    migrate::refuse_newer(&connection, path)?;
+    migrate::supported_version(&connection, path)?;
     use_wal(&connection).map_err(StorageError::at(path))?;
     migrate::migrate(&mut connection, path)?;
     Ok(connection)

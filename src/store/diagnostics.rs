@@ -7,10 +7,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::connection::{connect, require};
 use super::error::{OpenError, Result, StorageError};
+use super::files::{resolved, sibling};
 use super::migrate;
-use super::path::{resolved, sibling};
 use super::row::string;
-use crate::event::Status;
 
 /// How many of the latest events show what comes in at present.
 const RECENT: u32 = 50;
@@ -59,14 +58,10 @@ impl Diagnostics {
     pub fn waiting(&self) -> Result<Waiting> {
         self.read(|connection| {
             let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-            let with_status = |status: Status| {
-                let sql = "SELECT count(*) FROM webhook_events WHERE status = ?1";
-                connection.query_row(sql, [status.as_str()], |row| row.get(0))
-            };
             let oldest = "SELECT received_at FROM webhook_events WHERE status = 'unprocessed' ORDER BY id LIMIT 1";
             Ok(Waiting {
-                unprocessed: with_status(Status::Unprocessed)?,
-                failed: with_status(Status::Error)?,
+                unprocessed: count("SELECT count(*) FROM webhook_events WHERE status = 'unprocessed'")?,
+                failed: count("SELECT count(*) FROM webhook_events WHERE status = 'error'")?,
                 open_jobs: count("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')")?,
                 dead_jobs: count("SELECT count(*) FROM jobs WHERE state = 'dead'")?,
                 oldest: texts(connection, oldest)?.pop(),

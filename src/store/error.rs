@@ -116,7 +116,7 @@ pub enum OpenError {
     /// Another `serve` works on this database.
     Served { path: PathBuf, pid: String },
     /// Written by a later version of hookbox.
-    TooNew { path: PathBuf, found: i64, known: i64 },
+    TooNew { path: PathBuf, found: u32, known: u32 },
     /// Not yet brought up to date by `serve`.
     TooOld(PathBuf),
     /// The schema of the older program could not be taken over.

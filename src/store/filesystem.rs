@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{major, minor, statfs, statvfs};
 
 use super::error::OpenError;
-use super::path::directory_of;
+use super::files::directory_of;
 
 /// A disk is nearly full while it has less than this many times its reserve free: enough for some days of warning.
 const NEARLY_FULL_RESERVES: u64 = 10;

@@ -8,7 +8,7 @@ use rusqlite::Transaction;
 
 use super::counters::BatchCounts;
 use super::error::{Result, StorageError, WriteError};
-use super::file_identity::FileIdentity;
+use super::files::FileIdentity;
 use super::filesystem::Disk;
 use super::writer::Writer;
 use crate::event::{Delivery, EventId};

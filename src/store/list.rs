@@ -9,10 +9,9 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, Params, Result, named_params};
 
 use super::blocks::{Span, spans};
-use super::filter::Filter;
 use super::partitions::{Partition, partitions};
 use super::row::string;
-use super::summary::Summary;
+use super::summary::{Filter, Summary};
 use crate::event::{EventId, Status};
 
 /// A page of all events.

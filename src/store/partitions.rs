@@ -3,8 +3,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params_from_iter};
 
-use super::filter::Filter;
 use super::row::RawText;
+use super::summary::Filter;
 use crate::event::Status;
 
 /// Partitions that are searched one by one: 2,000 seeks take some 10 ms. There are more where a sender puts a number into

@@ -10,8 +10,8 @@ use rusqlite::{Connection, Result};
 use serde::Serialize;
 
 use super::counters::{self, hour};
+use super::files::sibling;
 use super::filesystem::Disk;
-use super::path::sibling;
 use crate::clock::Timestamp;
 use crate::event::Status;
 

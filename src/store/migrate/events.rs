@@ -27,7 +27,6 @@ fn rebuild(transaction: &Transaction<'_>, definition: &str) -> Result<(), Migrat
         return Err(MigrationError::Foreign(format!("it has no column {missing}")));
     }
     let attached = attached_definitions(transaction)?;
-    let sequence = last_id(transaction)?;
 
     let ours = EVENTS.replace("TABLE webhook_events", "TABLE webhook_events_rebuilt");
     // Each comma has a line of its own: a definition may end in a comment.
@@ -35,6 +34,10 @@ fn rebuild(transaction: &Transaction<'_>, definition: &str) -> Result<(), Migrat
     let constraints: String = foreign_constraints(definition).iter().map(|rule| format!(",\n    {rule}\n")).collect();
     transaction.execute_batch(&ours.replace(OUR_CONSTRAINT, &format!("{foreign}{OUR_CONSTRAINT}{constraints}")))?;
 
+    // The highest id that was ever used: ids of deleted rows are not used again.
+    let last_id = "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'webhook_events'), 0),
+         coalesce((SELECT max(id) FROM webhook_events), 0))";
+    let last_id: i64 = transaction.query_row(last_id, [], |row| row.get(0))?;
     let list = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
     transaction.execute_batch(&format!(
         "INSERT INTO webhook_events_rebuilt ({list}) SELECT {list} FROM webhook_events ORDER BY id;
@@ -45,7 +48,7 @@ fn rebuild(transaction: &Transaction<'_>, definition: &str) -> Result<(), Migrat
         transaction.execute_batch(&statement)?;
     }
     transaction.execute("DELETE FROM sqlite_sequence WHERE name = 'webhook_events'", [])?;
-    transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('webhook_events', ?1)", [sequence])?;
+    transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('webhook_events', ?1)", [last_id])?;
     Ok(())
 }
 
@@ -63,21 +66,6 @@ fn attached_definitions(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<S
          AND sql IS NOT NULL ORDER BY rowid",
     )?;
     statement.query_map([], |row| row.get(0))?.collect()
-}
-
-/// The highest id that was ever used: ids of deleted rows are not used again.
-fn last_id(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
-    let exists = "SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_sequence'";
-    let counted: i64 = transaction.query_row(exists, [], |row| row.get(0))?;
-    let used: Option<i64> = if counted == 0 {
-        None
-    } else {
-        let by_name = "SELECT seq FROM sqlite_sequence WHERE name = 'webhook_events'";
-        transaction.query_row(by_name, [], |row| row.get(0)).optional()?
-    };
-    let highest: i64 =
-        transaction.query_row("SELECT coalesce(max(id), 0) FROM webhook_events", [], |row| row.get(0))?;
-    Ok(used.unwrap_or(0).max(highest))
 }
 
 fn quoted(name: &str) -> String {

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use crate::event::Status;
-use crate::store::filter::Filter;
 use crate::store::partitions::{Partition, partitions};
 use crate::store::row::string;
+use crate::store::summary::Filter;
 
 /// Postponed jobs among which the oldest is searched: they are in the order of their due times.
 const MAX_POSTPONED: u32 = 10_000;

@@ -1,4 +1,4 @@
-//! Whether the files of a database are still those that were opened.
+//! The paths of a database and of the files beside it, and whether they are still those that were opened.
 
 use std::fs;
 use std::io;
@@ -6,21 +6,35 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{StorageError, WriteError};
-use super::path::sibling;
+
+/// The path of the file itself, which need not exist yet: SQLite keeps the WAL beside that, and not beside a link to it.
+pub(super) fn resolved(path: &Path) -> PathBuf {
+    let beside = || Some(directory_of(path).canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(beside).unwrap_or_else(|| path.to_owned())
+}
+
+/// The path with `suffix` after the file name.
+pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The directory of a file that may not exist.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
 
 /// The database file, its WAL and the shared index of that, as they were at the start. SQLite goes on writing to files that
 /// were deleted or replaced meanwhile (`rm`, a restored backup), and what it commits there is gone with the process. A
 /// program that opens the database and does not find our index makes another, and the two overwrite each other's commits.
 pub(super) struct FileIdentity {
     paths: [PathBuf; 3],
-    opened: FileIds,
+    opened: Vec<FileId>,
 }
 
 /// Device and inode.
 pub(super) type FileId = (u64, u64);
-
-/// Of the database, of its WAL and of the index.
-type FileIds = [FileId; 3];
 
 impl FileIdentity {
     /// Of the files as they are now. A connection must be open, and have read: SQLite keeps them only for that.
@@ -39,8 +53,8 @@ impl FileIdentity {
     }
 }
 
-fn identify([database, wal, index]: &[PathBuf; 3]) -> io::Result<FileIds> {
-    Ok([file_id(database)?, file_id(wal)?, file_id(index)?])
+fn identify(paths: &[PathBuf]) -> io::Result<Vec<FileId>> {
+    paths.iter().map(|path| file_id(path)).collect()
 }
 
 /// Identifies the file that is at `path` now.
