@@ -243,70 +243,30 @@ impl std::error::Error for WriteError {}
 /// A backup cannot be made.
 #[derive(Debug)]
 pub enum BackupError {
-    /// The file that the backup is to become is there already.
-    Exists(PathBuf),
-    /// The backup cannot be written there.
-    Unwritable { path: PathBuf, error: io::Error },
-    /// The backup does not fit.
-    NoRoom { path: PathBuf, free_bytes: u64, needed_bytes: u64 },
-    /// The copy differs from what was to be copied.
-    BadCopy { path: PathBuf, reason: String },
-    /// The database cannot be opened.
-    Open(OpenError),
-    /// The database, or its copy, does not work.
-    Storage(StorageError),
+    /// The copy cannot be written, or is not what it has to be; with what to do.
+    Failed(String),
+    /// The database cannot be opened, or it or its copy does not work.
+    Database(OpenError),
 }
 
 impl BackupError {
     /// True where a retry cannot succeed until someone has acted.
     pub fn needs_a_person(&self) -> bool {
-        match self {
-            BackupError::Open(error) => error.needs_a_person(),
-            BackupError::Storage(error) => error.needs_a_person(),
-            _ => false,
-        }
+        matches!(self, BackupError::Database(error) if error.needs_a_person())
     }
 }
 
-impl From<OpenError> for BackupError {
-    fn from(error: OpenError) -> BackupError {
-        BackupError::Open(error)
-    }
-}
-
-impl From<StorageError> for BackupError {
-    fn from(error: StorageError) -> BackupError {
-        BackupError::Storage(error)
+impl<E: Into<OpenError>> From<E> for BackupError {
+    fn from(error: E) -> BackupError {
+        BackupError::Database(error.into())
     }
 }
 
 impl fmt::Display for BackupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BackupError::Exists(path) => {
-                write!(f, "{} is there already, and a backup overwrites nothing: name another file", path.display())
-            }
-            BackupError::Unwritable { path, error } => write!(
-                f,
-                "cannot write the backup {}: {error}. Its directory must exist, and be writable",
-                path.display()
-            ),
-            BackupError::NoRoom { path, free_bytes, needed_bytes } => write!(
-                f,
-                "the backup {} takes {} MiB, and its disk has only {} MiB free (beside disk_reserve, where the database is \
-                 on it too): name a file on another disk",
-                path.display(),
-                needed_bytes >> 20,
-                free_bytes >> 20
-            ),
-            BackupError::BadCopy { path, reason } => write!(
-                f,
-                "the copy for the backup {} is not sound ({reason}), and was deleted: look at the database with hookbox \
-                 doctor, and at the disk",
-                path.display()
-            ),
-            BackupError::Open(error) => error.fmt(f),
-            BackupError::Storage(error) => error.fmt(f),
+            BackupError::Failed(text) => f.write_str(text),
+            BackupError::Database(error) => error.fmt(f),
         }
     }
 }
