@@ -18,6 +18,10 @@ pub(super) struct Span {
     pub(super) before: i64,
 }
 
+impl Span {
+    pub(super) const ALL: Span = Span { from: i64::MIN, before: i64::MAX };
+}
+
 /// The block that an event is in.
 pub(super) fn block_of(event: EventId) -> i64 {
     event.0 >> BLOCK_BITS

@@ -13,8 +13,8 @@ use super::files::sibling;
 use super::migrate;
 use super::wal::JOURNAL_LIMIT_BYTES;
 
-/// How long a command that only reads waits for the recovery that is due after a crash.
-const READER_BUSY: Duration = Duration::from_secs(5);
+/// How long a new connection waits for the recovery that is due after a crash.
+const RECOVERY_BUSY: Duration = Duration::from_secs(5);
 
 /// Page cache of each connection. Rows are written once and read once; the operating system caches the rest.
 const CACHE_KIB: i64 = 512;
@@ -41,7 +41,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
     require(path)?;
     let open = || {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.busy_timeout(READER_BUSY)?;
+        connection.busy_timeout(RECOVERY_BUSY)?;
         Ok(connection)
     };
     let connection = open().map_err(StorageError::at(path))?;
@@ -49,19 +49,20 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Opens a database that exists for writing, with all settings, and as long a wait for other programs' locks.
+/// Opens a database that exists for writing. `busy_timeout` is how long it waits for other programs' locks from then on.
 pub(super) fn open_for_writing(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.busy_timeout(busy_timeout)?;
+    connection.busy_timeout(RECOVERY_BUSY)?;
     configure(&connection)?;
+    connection.busy_timeout(busy_timeout)?;
     Ok(connection)
 }
 
 /// Errs unless there is a database, which commands do not create.
 pub(super) fn require(path: &Path) -> Result<(), OpenError> {
     access(path, Access::READ_OK).map_err(|errno| match errno {
-        Errno::NOENT | Errno::NOTDIR => OpenError::Missing(path.to_owned()),
-        errno => OpenError::Hidden { path: path.to_owned(), error: errno.into() },
+        Errno::NOENT | Errno::NOTDIR => OpenError::Missing(path.display().to_string()),
+        errno => OpenError::Hidden { path: path.display().to_string(), error: errno.into() },
     })
 }
 
@@ -73,12 +74,12 @@ fn refuse_emptied(path: &Path) -> Result<(), StorageError> {
         return Ok(());
     }
     let reason = "the file is empty or missing, but its -wal file is not".to_owned();
-    Err(StorageError::Damaged { path: path.to_owned(), reason })
+    Err(StorageError::Damaged { path: path.display().to_string(), reason })
 }
 
 /// Settings that are kept in the file.
 fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(READER_BUSY)?;
+    connection.busy_timeout(RECOVERY_BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     configure(connection)
 }

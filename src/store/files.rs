@@ -40,7 +40,8 @@ impl FileIdentity {
     /// Of the files as they are now. A connection must be open, and have read: SQLite keeps them only for that.
     pub(super) fn of(path: &Path) -> Result<FileIdentity, StorageError> {
         let paths = [path.to_owned(), sibling(path, "-wal"), sibling(path, "-shm")];
-        let opened = identify(&paths).map_err(|error| StorageError::Unusable { path: path.to_owned(), error })?;
+        let opened =
+            identify(&paths).map_err(|error| StorageError::Unusable { path: path.display().to_string(), error })?;
         Ok(FileIdentity { paths, opened })
     }
 
@@ -48,7 +49,7 @@ impl FileIdentity {
     pub(super) fn check(&self) -> Result<(), WriteError> {
         match identify(&self.paths) {
             Ok(found) if found == self.opened => Ok(()),
-            _ => Err(WriteError::Moved(self.paths[0].clone())),
+            _ => Err(WriteError::Moved(self.paths[0].display().to_string())),
         }
     }
 }

@@ -32,18 +32,7 @@ const FUSE: u32 = 0x6573_5546;
 
 /// File systems of other machines that are mounted by FUSE, by parts of their types.
 const FUSE_NETWORKS: [&str; 13] = [
-    "sshfs",
-    "rclone",
-    "s3",
-    "goofys",
-    "gcs",
-    "davfs",
-    "glusterfs",
-    "curlftpfs",
-    "gvfs",
-    "ceph",
-    "smb",
-    "grpcfuse",
+    "sshfs", "rclone", "s3", "goofys", "gcs", "davfs", "gluster", "curlftp", "gvfs", "ceph", "smb", "grpcfuse",
     "vmhgfs",
 ];
 
@@ -102,7 +91,7 @@ impl FileSystem {
 /// what was synced there is on disk.
 pub(super) fn refuse_network(path: &Path) -> Result<(), OpenError> {
     match FileSystem::of(path) {
-        Some(FileSystem::Network(name)) => Err(OpenError::Network { path: path.to_owned(), name }),
+        Some(FileSystem::Network(name)) => Err(OpenError::Network { path: path.display().to_string(), name }),
         _ => Ok(()),
     }
 }

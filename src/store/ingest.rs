@@ -114,7 +114,12 @@ impl Ingest {
         // Where the file system cannot be asked, the commit itself will say what is wrong.
         let Some(Disk { free_bytes, .. }) = Disk::of(path) else { return Ok(()) };
         if free_bytes < reserve_bytes.saturating_add(needed_bytes) {
-            return Err(WriteError::Reserve { path: path.clone(), free_bytes, needed_bytes, reserve_bytes });
+            return Err(WriteError::Reserve {
+                path: path.display().to_string(),
+                free_bytes,
+                needed_bytes,
+                reserve_bytes,
+            });
         }
         Ok(())
     }

@@ -82,15 +82,15 @@ pub(super) fn only(connection: &Connection, ids: &[EventId], filter: &Filter) ->
 
 /// Calls `visitor` with the events that may pass, the newest first, until it returns false. It has yet to check `since`.
 fn visit(connection: &Connection, filter: &Filter, mut visitor: impl FnMut(i64) -> Result<bool>) -> Result<()> {
-    let candidates = Candidates::of(connection, filter)?;
+    let partitions = if filter.passes_all() { None } else { partitions(connection, filter)? };
     let before = filter.before.map_or(i64::MAX, |id| id.0);
     let spans = match filter.since {
         Some(since) => spans(connection, since, before)?,
-        None => vec![Span { from: i64::MIN, before }],
+        None => vec![Span { before, ..Span::ALL }],
     };
     for Span { from, mut before } in spans {
         loop {
-            let ids = candidates.newest(connection, Span { from, before }, filter)?;
+            let ids = newest_ids(connection, partitions.as_deref(), Span { from, before }, filter)?;
             let Some(last) = ids.last() else { break };
             before = *last;
             for id in ids {
@@ -119,7 +119,8 @@ pub(super) fn oldest_of_few(connection: &Connection, status: Status, limit: u32)
     }
 }
 
-fn oldest_of_partitions(
+/// The oldest of these partitions after an id, in their order.
+pub(super) fn oldest_of_partitions(
     connection: &Connection,
     partitions: &[Partition],
     after: EventId,
@@ -134,45 +135,33 @@ fn oldest_of_partitions(
     Ok(found)
 }
 
-/// What to search.
-enum Candidates {
-    /// Every event, and every event passes.
-    All,
-    Partitions(Vec<Partition>),
-    /// Every event, as there are too many partitions.
-    Filtered,
+/// A page of the newest ids in a span that may pass, the newest first; none where there are no more. Searches these
+/// partitions, or all events.
+fn newest_ids(
+    connection: &Connection,
+    partitions: Option<&[Partition]>,
+    Span { from, before }: Span,
+    filter: &Filter,
+) -> Result<Vec<i64>> {
+    if let Some(partitions) = partitions {
+        return newest_of_partitions(connection, partitions, Span { from, before }, filter.limit);
+    }
+    if filter.passes_all() {
+        return ids(connection, NEWEST, (from, before, filter.limit));
+    }
+    let named = named_params! {
+        ":from": from,
+        ":before": before,
+        ":source": filter.source,
+        ":event": filter.event_type,
+        ":status": filter.status.map(Status::as_str),
+        ":limit": filter.limit,
+    };
+    ids(connection, NEWEST_FILTERED, named)
 }
 
-impl Candidates {
-    fn of(connection: &Connection, filter: &Filter) -> Result<Candidates> {
-        if filter.passes_all() {
-            return Ok(Candidates::All);
-        }
-        Ok(partitions(connection, filter)?.map_or(Candidates::Filtered, Candidates::Partitions))
-    }
-
-    /// A page of ids, the newest first; none where there are no more.
-    fn newest(&self, connection: &Connection, span: Span, filter: &Filter) -> Result<Vec<i64>> {
-        let Span { from, before } = span;
-        match self {
-            Candidates::All => ids(connection, NEWEST, (from, before, filter.limit)),
-            Candidates::Partitions(partitions) => newest_of_partitions(connection, partitions, span, filter.limit),
-            Candidates::Filtered => {
-                let named = named_params! {
-                    ":from": from,
-                    ":before": before,
-                    ":source": filter.source,
-                    ":event": filter.event_type,
-                    ":status": filter.status.map(Status::as_str),
-                    ":limit": filter.limit,
-                };
-                ids(connection, NEWEST_FILTERED, named)
-            }
-        }
-    }
-}
-
-fn newest_of_partitions(
+/// The newest of these partitions, the newest first.
+pub(super) fn newest_of_partitions(
     connection: &Connection,
     partitions: &[Partition],
     Span { from, before }: Span,

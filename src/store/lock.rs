@@ -21,10 +21,10 @@ pub(super) fn acquire(path: &Path) -> Result<File, OpenError> {
         fs::metadata(directory_of(path))?;
         OpenOptions::new().create(true).truncate(false).write(true).read(true).open(&lock_path)
     };
-    let mut file = open().map_err(|error| StorageError::Unusable { path: path.to_owned(), error })?;
+    let mut file = open().map_err(|error| StorageError::Unusable { path: path.display().to_string(), error })?;
     if !try_lock_twice(&file) {
         let pid = fs::read_to_string(&lock_path).unwrap_or_default().trim().to_owned();
-        return Err(OpenError::Served { path: path.to_owned(), pid });
+        return Err(OpenError::Served { path: path.display().to_string(), pid });
     }
     // The number only helps a person to find the other process; the lock holds without it, on a full disk too.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));

@@ -41,7 +41,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
     }
     apply(connection).map_err(|error| match error {
         MigrationError::Sqlite(error) => StorageError::of(path, error).into(),
-        MigrationError::Foreign(reason) => OpenError::Foreign { path: path.to_owned(), reason },
+        MigrationError::Foreign(reason) => OpenError::Foreign { path: path.display().to_string(), reason },
     })
 }
 
@@ -49,14 +49,18 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
 pub(super) fn supported_version(connection: &Connection, path: &Path) -> Result<u32, OpenError> {
     let found = version(connection).map_err(StorageError::at(path))?;
     if found > LATEST {
-        return Err(OpenError::TooNew { path: path.to_owned(), found, known: LATEST });
+        return Err(OpenError::TooNew { path: path.display().to_string(), found, known: LATEST });
     }
     Ok(found)
 }
 
 /// For a connection that must not migrate: errs unless the schema is the one that this program knows.
 pub(super) fn require_current(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    if supported_version(connection, path)? < LATEST { Err(OpenError::TooOld(path.to_owned())) } else { Ok(()) }
+    if supported_version(connection, path)? < LATEST {
+        Err(OpenError::TooOld(path.display().to_string()))
+    } else {
+        Ok(())
+    }
 }
 
 fn apply(connection: &mut Connection) -> Result<(), MigrationError> {

@@ -21,21 +21,6 @@ pub(super) struct Partition {
     pub(super) event_type: RawText,
 }
 
-impl Partition {
-    /// The smallest and the largest id among its events.
-    pub(super) fn ends(&self, connection: &Connection) -> Result<(i64, i64)> {
-        let end = |order: &str| {
-            let sql = format!(
-                "SELECT id FROM webhook_events WHERE status = ?1 AND source = ?2 AND event_type = ?3
-                 ORDER BY id {order} LIMIT 1"
-            );
-            let mut statement = connection.prepare_cached(&sql)?;
-            statement.query_row((&self.status, &self.source, &self.event_type), |row| row.get(0))
-        };
-        Ok((end("ASC")?, end("DESC")?))
-    }
-}
-
 /// The partitions that may pass a filter, regardless of its ids and times; `None` if there are more than
 /// [`MAX_PARTITIONS`]. Values that the filter names are not searched for: such a partition may be empty.
 pub(super) fn partitions(connection: &Connection, filter: &Filter) -> Result<Option<Vec<Partition>>> {

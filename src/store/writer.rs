@@ -19,7 +19,8 @@ pub(super) const RECEIVER_BUSY: Duration = Duration::from_secs(1);
 pub(super) const WORKER_BUSY: Duration = Duration::from_secs(5);
 
 /// How long of its wait a writer keeps the write lock, before it queues for it again: while another program holds SQLite's
-/// lock, the last in the queue waits this long for each writer before it.
+/// lock, the last in the queue waits this long for each writer before it. Short for a command too: SQLite asks for a lock
+/// less and less often, and a `serve` under load leaves it free for moments only.
 const GUARD_BUSY: Duration = Duration::from_millis(20);
 
 /// One thread's connection for writing.
@@ -48,22 +49,16 @@ impl Writer {
     /// For a command, beside a `serve` that may run. The database must exist.
     pub(super) fn open_for_command(path: &Path, busy_timeout: Duration) -> Result<Writer, OpenError> {
         require(path)?;
-        let connection = open_for_writing(path, WORKER_BUSY).map_err(StorageError::at(path))?;
-        migrate::require_current(&connection, path)?;
-        // In many short waits: SQLite asks for a lock less and less often, and a `serve` under load leaves it free for
-        // moments only.
-        connection.busy_timeout(GUARD_BUSY).map_err(StorageError::at(path))?;
-        Ok(Writer::alone(path, connection, busy_timeout))
+        let writer = Writer::open(path, &Arc::default(), Priority::Other, busy_timeout)?;
+        migrate::require_current(&writer.connection, path)?;
+        Ok(writer)
     }
 
     /// For a command that reads what another run of it would write.
     pub(super) fn open_read_only(path: &Path) -> Result<Writer, OpenError> {
-        Ok(Writer::alone(path, open_read_only(path)?, WORKER_BUSY))
-    }
-
-    fn alone(path: &Path, connection: Connection, busy_timeout: Duration) -> Writer {
-        let write_lock = Arc::default();
-        Writer { path: path.to_owned(), connection, write_lock, priority: Priority::Other, busy_timeout }
+        let connection = open_read_only(path)?;
+        let (write_lock, priority, busy_timeout) = (Arc::default(), Priority::Other, Duration::ZERO);
+        Ok(Writer { path: path.to_owned(), connection, write_lock, priority, busy_timeout })
     }
 
     /// Reads outside of a transaction.

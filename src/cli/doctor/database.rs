@@ -23,7 +23,7 @@ pub(super) fn check(patient: &Context<'_>, report: &mut Report) {
     match look(patient, report) {
         Ok(()) => {}
         Err(OpenError::Missing(path)) => {
-            report.ok("database", format!("{} is not there yet: hookbox serve creates it", path.display()));
+            report.ok("database", format!("{path} is not there yet: hookbox serve creates it"));
         }
         Err(error) => report.fail("database", error.to_string()),
     }
@@ -39,7 +39,7 @@ fn look(patient: &Context<'_>, report: &mut Report) -> Result<(), OpenError> {
         schema => schema?,
     }
     if let Some(damage) = checkup.damage()? {
-        let path = patient.config.database.clone();
+        let path = patient.config.database.display().to_string();
         return Err(StorageError::Damaged { path, reason: damage }.into());
     }
     report.ok("database", format!("{} is sound", patient.config.database.display()));

@@ -2,8 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Result};
 
-use crate::event::Status;
-use crate::store::partitions::{Partition, partitions};
+use crate::event::{EventId, Status};
+use crate::store::blocks::Span;
+use crate::store::list;
+use crate::store::partitions::partitions;
 use crate::store::row::string;
 use crate::store::summary::Filter;
 
@@ -20,7 +22,7 @@ const MAX_LATEST: u32 = 2000;
 pub(super) fn oldest_unprocessed(connection: &Connection, source: &str) -> Result<Option<String>> {
     let unprocessed = Filter { source: Some(source.to_owned()), ..Filter::of_status(Status::Unprocessed) };
     let oldest = match partitions(connection, &unprocessed)? {
-        Some(partitions) => ends(connection, &partitions)?.map(|(oldest, _)| oldest),
+        Some(partitions) => list::oldest_of_partitions(connection, &partitions, EventId(i64::MIN), 1)?.pop(),
         None => oldest_of_some(connection, source)?,
     };
     received_at(connection, oldest)
@@ -30,7 +32,7 @@ pub(super) fn oldest_unprocessed(connection: &Connection, source: &str) -> Resul
 pub(super) fn last_received(connection: &Connection, source: &str) -> Result<Option<String>> {
     let all = Filter { source: Some(source.to_owned()), ..Filter::default() };
     let latest = match partitions(connection, &all)? {
-        Some(partitions) => ends(connection, &partitions)?.map(|(_, latest)| latest),
+        Some(partitions) => list::newest_of_partitions(connection, &partitions, Span::ALL, 1)?.pop(),
         None => latest_of_some(connection, source)?,
     };
     received_at(connection, latest)
@@ -46,16 +48,6 @@ pub(super) fn oldest_pending(connection: &Connection, action: &str) -> Result<Op
                                    ORDER BY due_at_ms LIMIT ?2))";
     let oldest = connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0))?;
     received_at(connection, oldest)
-}
-
-/// The smallest and the largest id among the events of these partitions.
-fn ends(connection: &Connection, partitions: &[Partition]) -> Result<Option<(i64, i64)>> {
-    let mut ends: Option<(i64, i64)> = None;
-    for partition in partitions {
-        let (first, last) = partition.ends(connection)?;
-        ends = Some(ends.map_or((first, last), |(least, most)| (least.min(first), most.max(last))));
-    }
-    Ok(ends)
 }
 
 /// The oldest of some unprocessed events of a source with very many partitions.
