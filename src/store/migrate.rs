@@ -1,7 +1,6 @@
 //! Brings the schema of a database up to date, also one that the older program wrote. Migrations are append-only and
 //! counted by `PRAGMA user_version`.
 
-mod definition;
 mod events;
 
 use std::path::Path;
