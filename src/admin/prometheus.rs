@@ -78,8 +78,8 @@ fn deliveries(page: &mut Page, metrics: &Metrics) {
 }
 
 fn rejects(page: &mut Page, name: &str, source: &str, counts: &RejectCounts) {
-    for reason in RejectReason::ALL {
-        page.sample(name, &[("source", source), ("reason", reason.as_str())], counts.of(reason).get());
+    for (reason, word) in RejectReason::ALL {
+        page.sample(name, &[("source", source), ("reason", word)], counts.of(reason).get());
     }
 }
 
@@ -209,7 +209,7 @@ fn process(page: &mut Page, started_at: Timestamp) {
     page.sample(name, &[("version", env!("CARGO_PKG_VERSION"))], 1);
     let name = "process_start_time_seconds";
     page.metric(name, MetricType::Gauge, "When it started, in Unix time.");
-    page.sample_f64(name, &[], started_at.unix_ms() as f64 / 1000.0);
+    page.sample(name, &[], started_at.unix_ms() as f64 / 1000.0);
     if let Some(resident_bytes) = resident_bytes() {
         page.single("process_resident_memory_bytes", MetricType::Gauge, "Resident memory.", resident_bytes);
     }

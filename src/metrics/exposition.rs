@@ -1,6 +1,6 @@
 //! Prometheus' text format 0.0.4: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
 
 use super::Histogram;
@@ -41,13 +41,13 @@ impl Page {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}"); // writing to a String cannot fail
     }
 
-    pub fn sample(&mut self, name: &str, labels: &[Label<'_>], value: u64) {
-        self.line(name, labels, &value.to_string());
-    }
-
-    /// A sample that is not a whole number, such as a time.
-    pub fn sample_f64(&mut self, name: &str, labels: &[Label<'_>], value: f64) {
-        self.line(name, labels, &value.to_string());
+    pub fn sample(&mut self, name: &str, labels: &[Label<'_>], value: impl Display) {
+        self.0.push_str(name);
+        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        if !labels.is_empty() {
+            let _ = write!(self.0, "{{{}}}", labels.join(","));
+        }
+        let _ = writeln!(self.0, " {value}");
     }
 
     /// A metric of one sample.
@@ -67,21 +67,12 @@ impl Page {
             labels.push(("le", &bound));
             self.sample(&bucket, &labels, count);
         }
-        self.line(&format!("{name}_sum"), labels, &unit.text(histogram.sum.load(Ordering::Relaxed)));
+        self.sample(&format!("{name}_sum"), labels, unit.text(histogram.sum.load(Ordering::Relaxed)));
         self.sample(&format!("{name}_count"), labels, count);
     }
 
     pub fn into_text(self) -> String {
         self.0
-    }
-
-    fn line(&mut self, name: &str, labels: &[Label<'_>], value: &str) {
-        self.0.push_str(name);
-        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
-        if !labels.is_empty() {
-            let _ = write!(self.0, "{{{}}}", labels.join(","));
-        }
-        let _ = writeln!(self.0, " {value}");
     }
 }
 
