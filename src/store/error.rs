@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, Transaction};
 
 /// What most of the store returns: it works on a database that is open.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
@@ -260,13 +260,21 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// True if the error is of one row: it breaks a rule that another program has added to the table, or is too large.
-pub(super) fn is_row_error(error: &rusqlite::Error) -> bool {
-    let of_its_columns = matches!(
-        error,
-        rusqlite::Error::QueryReturnedNoRows
-            | rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::InvalidColumnType(..)
-    );
-    of_its_columns || matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig))
+/// Parts the errors of one row, which are the inner ones, from those that end the transaction: also one of a row after which
+/// all is rolled back, since the rest would run outside of a transaction.
+pub(super) fn of_row<T>(
+    transaction: &Transaction<'_>,
+    result: rusqlite::Result<T>,
+) -> rusqlite::Result<rusqlite::Result<T>> {
+    match result {
+        Err(error) if !is_row_error(&error) || transaction.is_autocommit() => Err(error),
+        result => Ok(result),
+    }
+}
+
+/// True if a row breaks a rule that another program has added to the table, or is too large.
+fn is_row_error(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, InvalidColumnType, QueryReturnedNoRows};
+    matches!(error, QueryReturnedNoRows | FromSqlConversionFailure(..) | InvalidColumnType(..))
+        || matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig))
 }

@@ -3,7 +3,7 @@
 use log::warn;
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction};
 
-use super::error::is_row_error;
+use super::error::of_row;
 use super::row::{bytes, string, text};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventId};
@@ -49,14 +49,10 @@ pub(super) fn finish(transaction: &Transaction<'_>, event: EventId, now: Timesta
 /// As [`finish`]; where another program's rule refuses the status of this one event, the others do not wait for it. Its jobs
 /// have ended and the event is not routed again, so that nothing is done twice.
 pub(super) fn finish_if_allowed(transaction: &Transaction<'_>, event: EventId, now: Timestamp) -> Result<()> {
-    match finish(transaction, event, now) {
-        // Once all is rolled back, the rest would run outside of a transaction.
-        Err(error) if is_row_error(&error) && !transaction.is_autocommit() => {
-            warn!("event {event} keeps its status: {error}");
-            Ok(())
-        }
-        finished => finished,
+    if let Err(error) = of_row(transaction, finish(transaction, event, now))? {
+        warn!("event {event} keeps its status: {error}");
     }
+    Ok(())
 }
 
 /// Back to unprocessed. A trigger puts the event on the router's list, which queues the jobs of all its actions again. False

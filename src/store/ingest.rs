@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, Row, Transaction, named_params};
 
 use super::counters::BatchCounts;
-use super::error::{Result, StorageError, WriteError, is_row_error};
+use super::error::{Result, StorageError, WriteError, of_row};
 use super::files::FileIdentity;
 use super::filesystem::Disk;
 use super::row::string;
@@ -173,11 +173,7 @@ fn insert_counted(transaction: &Transaction<'_>, deliveries: &[Delivery]) -> rus
 
 /// The inner error is the delivery's own fault.
 fn insert(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<InsertResult> {
-    match insert_or_recognise(transaction, delivery) {
-        // Once all is rolled back, the rest of the batch would run outside of a transaction.
-        Err(error) if !is_row_error(&error) || transaction.is_autocommit() => Err(error),
-        result => Ok(result),
-    }
+    of_row(transaction, insert_or_recognise(transaction, delivery))
 }
 
 fn insert_or_recognise(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<Ingested> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::error::{OpenError, Result, StorageError, is_row_error};
+use super::error::{OpenError, Result, StorageError, of_row};
 use super::row::{string, text};
 use super::stats::Sizes;
 use super::writer::{WORKER_BUSY, Writer};
@@ -109,11 +109,7 @@ impl Pruner {
         self.writer.write(|transaction| {
             let mut deleted = 0;
             for event in &batch.events {
-                match delete(transaction, cursor.rule.what, *event) {
-                    Ok(changed) => deleted += changed,
-                    Err(error) if is_row_error(&error) && !transaction.is_autocommit() => {}
-                    Err(error) => return Err(error),
-                }
+                deleted += of_row(transaction, delete(transaction, cursor.rule.what, *event))?.unwrap_or(0);
             }
             Ok(deleted)
         })

@@ -20,22 +20,16 @@ const RESTART_PAGES: i64 = 2000;
 /// From this length on the receiver, too, waits for that: while it writes without a pause, there is no other moment.
 const MAX_PAGES: i64 = 2 * RESTART_PAGES;
 
-/// The length of the WAL, and how much of it is in the database file.
+/// The length of the WAL, and how much of it is not yet in the database file.
 struct Wal {
     pages: i64,
-    checkpointed: i64,
-}
-
-impl Wal {
-    fn waiting_pages(&self) -> i64 {
-        self.pages - self.checkpointed
-    }
+    waiting_pages: i64,
 }
 
 /// Copies the pages in the WAL into the database file, if they are many. Others write meanwhile; only the last pages, which
 /// keep the WAL from restarting, are copied under the write lock.
 pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> Result<()> {
-    if checkpoint(connection, "NOOP")?.waiting_pages() < CHECKPOINT_PAGES {
+    if checkpoint(connection, "NOOP")?.waiting_pages < CHECKPOINT_PAGES {
         return Ok(());
     }
     if checkpoint(connection, "PASSIVE")?.pages < RESTART_PAGES {
@@ -45,7 +39,7 @@ pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> Result
     checkpoint(connection, "PASSIVE")?;
     let wal = checkpoint(connection, "NOOP")?;
     drop(others);
-    if wal.waiting_pages() > 0 && wal.pages >= MAX_PAGES {
+    if wal.waiting_pages > 0 && wal.pages >= MAX_PAGES {
         let _guard = write_lock.acquire(Priority::Other);
         checkpoint(connection, "PASSIVE")?;
     }
@@ -58,6 +52,9 @@ pub(super) fn truncate(connection: &Connection) -> Result<()> {
 }
 
 fn checkpoint(connection: &Connection, mode: &str) -> Result<Wal> {
-    let wal = |row: &Row<'_>| Ok(Wal { pages: row.get(1)?, checkpointed: row.get(2)? });
+    let wal = |row: &Row<'_>| {
+        let (pages, checkpointed): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(Wal { pages, waiting_pages: pages - checkpointed })
+    };
     connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], wal)
 }
