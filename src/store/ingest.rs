@@ -196,16 +196,12 @@ fn insert_or_recognise(transaction: &Transaction<'_>, delivery: &Delivery) -> ru
     };
     if transaction.prepare_cached(sql)?.execute(named)? == 1 {
         let event = EventId(transaction.last_insert_rowid());
-        insert_provenance(transaction, event, delivery)?;
+        let position = delivery.secret_position.and_then(|position| i64::try_from(position).ok());
+        let sql = "INSERT OR REPLACE INTO provenance (event_id, secret_position) VALUES (?1, ?2)";
+        transaction.prepare_cached(sql)?.execute((event.0, position))?;
         return Ok(Ingested::New(event));
     }
     insert_duplicate(transaction, delivery, &id)
-}
-
-fn insert_provenance(transaction: &Transaction<'_>, event: EventId, delivery: &Delivery) -> rusqlite::Result<()> {
-    let position = delivery.secret_position.and_then(|position| i64::try_from(position).ok());
-    let sql = "INSERT OR REPLACE INTO provenance (event_id, secret_position) VALUES (?1, ?2)";
-    transaction.prepare_cached(sql)?.execute((event.0, position)).map(drop)
 }
 
 /// Counts a delivery that is stored already, and processes its event again where the sender means that.
@@ -214,7 +210,10 @@ fn insert_duplicate(transaction: &Transaction<'_>, delivery: &Delivery, id: &str
          FROM webhook_events LEFT JOIN provenance ON event_id = id WHERE source = ?1 AND delivery_id = ?2";
     let columns = |row: &Row<'_>| Ok((EventId(row.get(0)?), string(row, 1)?, string(row, 2)?));
     let (event, status, last_meant_at) = transaction.prepare_cached(sql)?.query_row((&delivery.source, id), columns)?;
-    count_duplicate(transaction, event, delivery)?;
+    let sql = "INSERT INTO provenance (event_id, duplicates) VALUES (?1, 1)
+         ON CONFLICT (event_id) DO UPDATE SET duplicates = duplicates + 1";
+    transaction.prepare_cached(sql)?.execute([event.0])?;
+    counters::count_duplicate(transaction, &delivery.source, delivery.received_at)?;
     if status == Status::Unprocessed.as_str() {
         return Ok(Ingested::Duplicate(event));
     }
@@ -231,13 +230,6 @@ fn insert_duplicate(transaction: &Transaction<'_>, delivery: &Delivery, id: &str
         return Ok(Ingested::Requeued(event));
     }
     Ok(Ingested::Duplicate(event))
-}
-
-fn count_duplicate(transaction: &Transaction<'_>, event: EventId, delivery: &Delivery) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO provenance (event_id, duplicates) VALUES (?1, 1)
-         ON CONFLICT (event_id) DO UPDATE SET duplicates = duplicates + 1";
-    transaction.prepare_cached(sql)?.execute([event.0])?;
-    counters::count_duplicate(transaction, &delivery.source, delivery.received_at)
 }
 
 /// The id under which to store content that came without one: that of its latest copy if that is recent, so that it is

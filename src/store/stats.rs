@@ -189,7 +189,11 @@ fn oldest_unprocessed(connection: &Connection, source: &str) -> Result<Option<St
     let unprocessed = Filter { source: Some(source.to_owned()), ..Filter::of_status(Status::Unprocessed) };
     let oldest = match partitions(connection, &unprocessed)? {
         Some(partitions) => list::oldest_of_partitions(connection, &partitions, EventId(i64::MIN), 1)?.pop(),
-        None => oldest_of_some(connection, source)?,
+        None => {
+            let sql = "SELECT min(id) FROM
+                 (SELECT id FROM webhook_events WHERE status = 'unprocessed' AND source = ?1 LIMIT ?2)";
+            connection.prepare_cached(sql)?.query_row((source, MAX_UNPROCESSED), |row| row.get(0))?
+        }
     };
     received_at(connection, oldest)
 }
@@ -199,7 +203,11 @@ fn last_received(connection: &Connection, source: &str) -> Result<Option<String>
     let all = Filter { source: Some(source.to_owned()), ..Filter::default() };
     let latest = match partitions(connection, &all)? {
         Some(partitions) => list::newest_of_partitions(connection, &partitions, Span::ALL, 1)?.pop(),
-        None => latest_of_some(connection, source)?,
+        None => {
+            let sql = "SELECT id FROM webhook_events NOT INDEXED
+                 WHERE source = ?1 AND id > (SELECT max(id) FROM webhook_events) - ?2 ORDER BY id DESC LIMIT 1";
+            connection.prepare_cached(sql)?.query_row((source, MAX_LATEST), |row| row.get(0)).optional()?
+        }
     };
     received_at(connection, latest)
 }
@@ -214,20 +222,6 @@ fn oldest_pending(connection: &Connection, action: &str) -> Result<Option<String
                                    ORDER BY due_at_ms LIMIT ?2))";
     let oldest = connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0))?;
     received_at(connection, oldest)
-}
-
-/// The oldest of some unprocessed events of a source with very many partitions.
-fn oldest_of_some(connection: &Connection, source: &str) -> Result<Option<i64>> {
-    let sql = "SELECT min(id) FROM
-             (SELECT id FROM webhook_events WHERE status = 'unprocessed' AND source = ?1 LIMIT ?2)";
-    connection.prepare_cached(sql)?.query_row((source, MAX_UNPROCESSED), |row| row.get(0))
-}
-
-/// The latest event of a source with very many partitions, if it is among the latest of all.
-fn latest_of_some(connection: &Connection, source: &str) -> Result<Option<i64>> {
-    let sql = "SELECT id FROM webhook_events NOT INDEXED
-         WHERE source = ?1 AND id > (SELECT max(id) FROM webhook_events) - ?2 ORDER BY id DESC LIMIT 1";
-    connection.prepare_cached(sql)?.query_row((source, MAX_LATEST), |row| row.get(0)).optional()
 }
 
 fn received_at(connection: &Connection, event: Option<i64>) -> Result<Option<String>> {
