@@ -137,18 +137,15 @@ fn check_room(source: &Connection, path: &Path, to: &Path, reserve_bytes: u64) -
     let needed_bytes = Sizes::of_file(source).map_err(StorageError::at(path))?.database_bytes;
     let device = |path: &Path| fs::metadata(path).map(|file| file.dev()).ok();
     let reserve_bytes = if device(path) == device(directory_of(to)) { reserve_bytes } else { 0 };
-    match Disk::of(to) {
-        Some(disk) if disk.free_bytes < needed_bytes.saturating_add(reserve_bytes) => {
-            Err(BackupError::Failed(format!(
-                "the backup {} takes {} MiB, and its disk has only {} MiB free (beside disk_reserve, where the database is on \
-             it too): name a file on another disk",
-                to.display(),
-                needed_bytes >> 20,
-                disk.free_bytes >> 20
-            )))
-        }
-        _ => Ok(()),
-    }
+    let too_small = Disk::of(to).filter(|disk| disk.free_bytes < needed_bytes.saturating_add(reserve_bytes));
+    let Some(Disk { free_bytes, .. }) = too_small else { return Ok(()) };
+    Err(BackupError::Failed(format!(
+        "the backup {} takes {} MiB, and its disk has only {} MiB free (beside disk_reserve, where the database is on it too): \
+         name a file on another disk",
+        to.display(),
+        needed_bytes >> 20,
+        free_bytes >> 20
+    )))
 }
 
 fn unwritable(to: &Path, error: io::Error) -> BackupError {

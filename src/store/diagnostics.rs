@@ -9,7 +9,7 @@ use super::connection::{connect, require};
 use super::error::{OpenError, Result, StorageError};
 use super::files::{resolved, sibling};
 use super::migrate;
-use super::row::string;
+use super::row::texts;
 
 /// How many of the latest events show what comes in at present.
 const RECENT: u32 = 50;
@@ -94,8 +94,4 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let mode = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(format!("file:{name}?immutable=1"), mode)
-}
-
-fn texts(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
-    connection.prepare(sql)?.query_map([], |row| string(row, 0))?.collect()
 }

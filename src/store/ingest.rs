@@ -81,15 +81,19 @@ impl Ingest {
         let (deliveries, carried): (Vec<Delivery>, Vec<T>) = batch.into_iter().unzip();
         let committed = self.commit_checked(&deliveries, reserve_bytes);
         self.has_failed = committed.is_err();
-        match committed {
-            Ok(results) => {
-                results.into_iter().zip(carried).map(|(result, carried)| self.stored(result, carried)).collect()
-            }
+        let results = match committed {
+            Ok(results) => results,
             Err(error) => {
                 let error = Arc::new(error);
-                carried.into_iter().map(|carried| Err(NotStored { carried, error: error.clone() })).collect()
+                return carried.into_iter().map(|carried| Err(NotStored { carried, error: error.clone() })).collect();
             }
-        }
+        };
+        let refused = |error| Arc::new(StorageError::of(&self.writer.path, error).into());
+        let stored = |(result, carried): (InsertResult, T)| match result {
+            Ok(ingested) => Ok(Stored { ingested, carried }),
+            Err(error) => Err(NotStored { carried, error: refused(error) }),
+        };
+        results.into_iter().zip(carried).map(stored).collect()
     }
 
     /// Whether a delivery could be stored now: the disk reserve is free, a write transaction can begin, and the last
@@ -119,12 +123,8 @@ impl Ingest {
         // Where the file system cannot be asked, the commit itself will say what is wrong.
         let Some(Disk { free_bytes, .. }) = Disk::of(path) else { return Ok(()) };
         if free_bytes < reserve_bytes.saturating_add(needed_bytes) {
-            return Err(WriteError::Reserve {
-                path: path.display().to_string(),
-                free_bytes,
-                needed_bytes,
-                reserve_bytes,
-            });
+            let path = path.display().to_string();
+            return Err(WriteError::Reserve { path, free_bytes, needed_bytes, reserve_bytes });
         }
         Ok(())
     }
@@ -144,16 +144,6 @@ impl Ingest {
                 many => insert_counted(transaction, many),
             }
         })
-    }
-
-    fn stored<T>(&self, result: InsertResult, carried: T) -> std::result::Result<Stored<T>, NotStored<T>> {
-        match result {
-            Ok(ingested) => Ok(Stored { ingested, carried }),
-            Err(error) => {
-                let error = WriteError::from(StorageError::of(&self.writer.path, error));
-                Err(NotStored { carried, error: error.into() })
-            }
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Result, Row, ToSql};
+use rusqlite::{Connection, Result, Row, ToSql};
 
 /// A column of text, in which there may be bytes that are not UTF-8, or a number. Borrowed where possible: a payload is
 /// large.
@@ -20,6 +20,11 @@ pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<Cow<'a, str>> 
 /// As [`text`], owned.
 pub(super) fn string(row: &Row<'_>, column: usize) -> Result<String> {
     Ok(text(row, column)?.into_owned())
+}
+
+/// The texts in the first column of what a statement finds.
+pub(super) fn texts(connection: &Connection, sql: &str) -> Result<Vec<String>> {
+    connection.prepare(sql)?.query_map([], |row| string(row, 0))?.collect()
 }
 
 /// A column of bytes; `None` for NULL and for numbers.

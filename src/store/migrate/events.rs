@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::{MigrationError, Result};
+use crate::store::row::texts;
 
 const EVENTS: &str = include_str!("../001-events.sql");
 
@@ -35,11 +36,16 @@ pub(super) fn create_or_rebuild(transaction: &Transaction<'_>) -> Result<(), Mig
 /// Replaces a table of the older program by ours, with all rows, the id sequence, and foreign columns, constraints,
 /// indexes and triggers.
 fn rebuild(transaction: &Transaction<'_>, definition: &str) -> Result<(), MigrationError> {
-    let columns = stored_columns(transaction)?;
+    // Generated columns cannot be inserted.
+    let columns = "SELECT name FROM pragma_table_xinfo('webhook_events') WHERE hidden = 0 ORDER BY cid";
+    let columns = texts(transaction, columns)?;
     if let Some(missing) = OUR_COLUMNS[..8].iter().find(|column| !columns.iter().any(|found| found == *column)) {
         return Err(MigrationError::Foreign(format!("it has no column {missing}")));
     }
-    let attached = attached_definitions(transaction)?;
+    // Indexes and triggers go with the table when it is dropped.
+    let attached = "SELECT sql FROM sqlite_schema WHERE tbl_name = 'webhook_events' AND type IN ('index', 'trigger')
+         AND sql IS NOT NULL ORDER BY rowid";
+    let attached = texts(transaction, attached)?;
 
     let ours = EVENTS.replace("TABLE webhook_events", "TABLE webhook_events_rebuilt");
     // Each comma has a line of its own: a definition may end in a comment.
@@ -63,22 +69,6 @@ fn rebuild(transaction: &Transaction<'_>, definition: &str) -> Result<(), Migrat
     transaction.execute("DELETE FROM sqlite_sequence WHERE name = 'webhook_events'", [])?;
     transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('webhook_events', ?1)", [last_id])?;
     Ok(())
-}
-
-/// The names of all columns that hold values: generated ones cannot be inserted.
-fn stored_columns(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
-    let mut statement =
-        transaction.prepare("SELECT name FROM pragma_table_xinfo('webhook_events') WHERE hidden = 0 ORDER BY cid")?;
-    statement.query_map([], |row| row.get(0))?.collect()
-}
-
-/// Indexes and triggers that go with the table when it is dropped.
-fn attached_definitions(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
-    let mut statement = transaction.prepare(
-        "SELECT sql FROM sqlite_schema WHERE tbl_name = 'webhook_events' AND type IN ('index', 'trigger')
-         AND sql IS NOT NULL ORDER BY rowid",
-    )?;
-    statement.query_map([], |row| row.get(0))?.collect()
 }
 
 fn quoted(name: &str) -> String {
