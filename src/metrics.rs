@@ -4,7 +4,6 @@
 //! Labels are the sources and actions of the configuration, and words of this program, never a sender's.
 
 pub mod exposition;
-mod hours;
 mod rejects;
 
 use std::collections::BTreeMap;
@@ -12,8 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use hours::Hours;
-pub use rejects::{Reject, RejectReason, Rejects};
+pub use rejects::{Hours, Reject, RejectReason, Rejects};
 
 use crate::event::Outcome;
 
@@ -140,14 +138,8 @@ impl Metrics {
 }
 
 /// Counts by label. A label that a new configuration drops keeps its numbers, because a counter never falls.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Labelled<T>(Mutex<BTreeMap<String, Arc<T>>>);
-
-impl<T> Default for Labelled<T> {
-    fn default() -> Labelled<T> {
-        Labelled(Mutex::default())
-    }
-}
 
 impl<T> Labelled<T> {
     fn get(&self, label: &str, new: impl FnOnce() -> T) -> Arc<T> {

@@ -7,14 +7,13 @@
 //! A module uses only modules of the groups above its own, or ones before it in its group.
 
 // What the rest stands on.
-mod path;
 mod error;
+mod files;
 mod row;
 mod write_lock;
 
 // The files, and connections to them.
 mod filesystem;
-mod file_identity;
 mod lock;
 mod migrate;
 mod wal;
@@ -28,10 +27,8 @@ mod replay;
 mod blocks;
 mod counters;
 mod summary;
-mod filter;
 mod partitions;
 mod list;
-mod sizes;
 mod stats;
 mod detail;
 mod change_feed;
@@ -50,7 +47,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use file_identity::FileIdentity;
+use files::FileIdentity;
 use write_lock::{Priority, WriteLock};
 use writer::{RECEIVER_BUSY, WORKER_BUSY, Writer};
 
@@ -60,18 +57,17 @@ pub use commands::{Commands, Selection};
 pub use detail::{AttemptDetail, Detail, JobDetail};
 pub use diagnostics::Diagnostics;
 pub use error::{BackupError, OpenError, Result, StorageError, WriteError};
+pub use files::directory_of;
 pub use filesystem::{Disk, FileSystem};
-pub use filter::Filter;
 pub use ingest::{Ingest, Ingested, NotStored, Stored};
 pub use jobs::{IMMEDIATELY, Next};
 pub use lock::server_of;
-pub use path::directory_of;
 pub use prune::{Cursor, Expired, PruneBatch, Pruner, Rule};
 pub use queue::Queue;
 pub use reader::Reader;
 pub use replay::ReplayOptions;
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
-pub use summary::Summary;
+pub use summary::{Filter, Summary};
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
 pub struct Database {
@@ -86,7 +82,7 @@ impl Database {
     ///
     /// Jobs that were running when the last process died are queued again.
     pub fn open(path: &Path) -> Result<Database, OpenError> {
-        let path = path::resolved(path);
+        let path = files::resolved(path);
         filesystem::refuse_network(&path)?;
         let lock_file = lock::acquire(&path)?;
         let connection = connection::open_or_create(&path)?;
@@ -97,12 +93,12 @@ impl Database {
     /// The receiver's connection.
     pub fn ingest(&self) -> Result<Ingest> {
         let writer = self.writer(Priority::Receiver, RECEIVER_BUSY)?;
-        Ok(Ingest::new(writer, FileIdentity::of(&self.path)?))
+        Ok(Ingest { writer, files: FileIdentity::of(&self.path)?, has_failed: false })
     }
 
     /// A worker's, or the router's, connection.
     pub fn queue(&self) -> Result<Queue> {
-        Ok(Queue::new(self.background_writer()?))
+        Ok(Queue { writer: self.background_writer()? })
     }
 
     /// The housekeeper's connection.
@@ -112,7 +108,7 @@ impl Database {
 
     /// The admin page's connection.
     pub fn commands(&self) -> Result<Commands> {
-        Ok(Commands::new(self.background_writer()?))
+        Ok(Commands { writer: self.background_writer()? })
     }
 
     /// Copies the WAL into the database file and empties it, so that a copy of the file is whole.

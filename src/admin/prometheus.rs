@@ -56,8 +56,8 @@ fn deliveries(page: &mut Page, metrics: &Metrics) {
     let mut metric = page.counter("hookbox_rejects_total", help);
     let of_sources = sources.iter().map(|(source, counts)| (source.as_str(), &counts.rejects));
     for (source, counts) in of_sources.chain([("", &metrics.unmatched)]) {
-        for reason in RejectReason::ALL {
-            metric.sample(&[("source", source), ("reason", reason.as_str())], counts.of(reason).get());
+        for (reason, label) in RejectReason::ALL {
+            metric.sample(&[("source", source), ("reason", label)], counts.of(reason).get());
         }
     }
     let mut metric = page.histogram("hookbox_commit_deliveries", "Deliveries that were committed together.");

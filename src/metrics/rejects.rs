@@ -1,4 +1,5 @@
-//! The latest rejects, which show why nothing arrives. In memory only, because untrusted clients cause them.
+//! Rejects: the latest, which show why nothing arrives, and how many there were. In memory only, because untrusted clients
+//! cause them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +16,11 @@ const MAX_UNMATCHED: usize = 20;
 
 /// Enough for a mistyped path; clients can make paths long.
 const MAX_TEXT_CHARS: usize = 200;
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
+
+/// Hours that are kept: a day.
+const HOURS: usize = 24;
 
 /// Why a delivery was rejected. The words are part of the contract of metrics and API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -34,36 +40,20 @@ pub enum RejectReason {
 }
 
 impl RejectReason {
-    pub const ALL: [RejectReason; 11] = [
-        RejectReason::NoSuchSource,
-        RejectReason::WrongMethod,
-        RejectReason::Malformed,
-        RejectReason::TooLarge,
-        RejectReason::SignatureMissing,
-        RejectReason::SignatureWrong,
-        RejectReason::Timestamp,
-        RejectReason::Handshake,
-        RejectReason::NoSecret,
-        RejectReason::Forwarded,
-        RejectReason::NotAllowed,
+    /// All of them, with their labels in metrics.
+    pub const ALL: [(RejectReason, &str); 11] = [
+        (RejectReason::NoSuchSource, "no_such_source"),
+        (RejectReason::WrongMethod, "wrong_method"),
+        (RejectReason::Malformed, "malformed"),
+        (RejectReason::TooLarge, "too_large"),
+        (RejectReason::SignatureMissing, "signature_missing"),
+        (RejectReason::SignatureWrong, "signature_wrong"),
+        (RejectReason::Timestamp, "timestamp"),
+        (RejectReason::Handshake, "handshake"),
+        (RejectReason::NoSecret, "no_secret"),
+        (RejectReason::Forwarded, "forwarded"),
+        (RejectReason::NotAllowed, "not_allowed"),
     ];
-
-    /// The label in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RejectReason::NoSuchSource => "no_such_source",
-            RejectReason::WrongMethod => "wrong_method",
-            RejectReason::Malformed => "malformed",
-            RejectReason::TooLarge => "too_large",
-            RejectReason::SignatureMissing => "signature_missing",
-            RejectReason::SignatureWrong => "signature_wrong",
-            RejectReason::Timestamp => "timestamp",
-            RejectReason::Handshake => "handshake",
-            RejectReason::NoSecret => "no_secret",
-            RejectReason::Forwarded => "forwarded",
-            RejectReason::NotAllowed => "not_allowed",
-        }
-    }
 }
 
 /// A reject, and the number of similar ones.
@@ -145,6 +135,44 @@ impl Rejects {
     }
 }
 
+/// How many deliveries were rejected in each of the last 24 hours. A ring buffer: the index of an hour is its number modulo the length. An older hour at that index is overwritten.
+#[derive(Debug, Default)]
+pub struct Hours(Mutex<[Hour; HOURS]>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Hour {
+    /// Since 1970.
+    number: i64,
+    count: u64,
+}
+
+impl Hours {
+    pub fn add(&self, at: Timestamp) {
+        let number = number_of(at);
+        let mut hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let hour = &mut hours[index(number)];
+        if hour.number != number {
+            *hour = Hour { number, count: 0 };
+        }
+        hour.count += 1;
+    }
+
+    /// The count of the hour of `at`, which is within the last day.
+    pub fn get(&self, at: Timestamp) -> u64 {
+        let number = number_of(at);
+        let hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(hours[index(number)]).filter(|hour| hour.number == number).map_or(0, |hour| hour.count)
+    }
+}
+
+fn number_of(at: Timestamp) -> i64 {
+    at.unix_ms().div_euclid(HOUR_MS)
+}
+
+fn index(number: i64) -> usize {
+    usize::try_from(number.rem_euclid(HOURS as i64)).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,8 +184,9 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_counter_of_its_own() {
-        for (at, reason) in RejectReason::ALL.into_iter().enumerate() {
+        for (at, (reason, word)) in RejectReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at);
+            assert_eq!(serde_json::json!(reason), word);
         }
     }
 
@@ -187,5 +216,15 @@ mod tests {
             rejects.push(reject(Some(&format!("s{at}")), "/", 2));
         }
         assert_eq!(rejects.latest().len(), MAX_OF_SOURCES + MAX_UNMATCHED);
+    }
+
+    #[test]
+    fn an_hour_overwrites_the_one_of_a_day_before() {
+        let hours = Hours::default();
+        let at = |hour: i64| Timestamp::from_unix_ms(hour * HOUR_MS + 1);
+        for hour in [100, 100, 123, 124] {
+            hours.add(at(hour));
+        }
+        assert_eq!([100, 101, 123, 124].map(|hour| hours.get(at(hour))), [0, 0, 1, 1]);
     }
 }

@@ -15,15 +15,12 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::connection::{connect, open_read_only};
 use super::error::{BackupError, Result, StorageError};
+use super::files::{directory_of, sibling};
 use super::filesystem::Disk;
-use super::path::{directory_of, sibling};
-use super::sizes::Sizes;
+use super::stats::Sizes;
 
 /// Pages between two reports of progress: about a megabyte.
 const STEP_PAGES: i32 = 256;
-
-/// The permissions in a file's mode, which has other bits.
-const PERMISSIONS: u32 = 0o777;
 
 /// Tables of which the copy must have as many rows as the original.
 const TABLES: [&str; 4] = ["webhook_events", "jobs", "attempts", "provenance"];
@@ -47,7 +44,7 @@ pub fn backup(
     progress: impl FnMut(i32, i32),
 ) -> Result<Copied, BackupError> {
     if to.symlink_metadata().is_ok() {
-        return Err(BackupError::Exists(to.to_owned()));
+        return Err(unwritable(to, io::ErrorKind::AlreadyExists.into()));
     }
     let source = open_read_only(path)?;
     check_room(&source, path, to, reserve_bytes)?;
@@ -64,9 +61,9 @@ impl PartFile {
     fn create(path: &Path, to: &Path) -> Result<PartFile, BackupError> {
         let part = sibling(to, &format!(".{}.part", std::process::id()));
         let create = || {
-            let mode = fs::metadata(path)?.permissions().mode() & PERMISSIONS;
-            let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&part)?;
-            file.set_permissions(fs::Permissions::from_mode(mode))
+            let permissions = fs::metadata(path)?.permissions();
+            let file = OpenOptions::new().write(true).create_new(true).mode(permissions.mode()).open(&part)?;
+            file.set_permissions(permissions)
         };
         create().map_err(|error| unwritable(to, error))?;
         Ok(PartFile(part))
@@ -110,13 +107,16 @@ fn verify(part: &Path, to: &Path, expected: &[i64]) -> Result<(), BackupError> {
         let found: String = copy.pragma_query_value(None, "integrity_check", |row| row.get(0))?;
         Ok((found, counts(&copy)?))
     };
-    match check().map_err(StorageError::at(to))? {
-        (found, counts) if found == "ok" && counts == expected => Ok(()),
-        (found, counts) if found == "ok" => {
-            Err(BackupError::BadCopy { path: to.to_owned(), reason: format!("{counts:?} rows and not {expected:?}") })
-        }
-        (found, _) => Err(BackupError::BadCopy { path: to.to_owned(), reason: found }),
-    }
+    let reason = match check().map_err(StorageError::at(to))? {
+        (found, counts) if found == "ok" && counts == expected => return Ok(()),
+        (found, counts) if found == "ok" => format!("{counts:?} rows and not {expected:?}"),
+        (found, _) => found,
+    };
+    Err(BackupError::Failed(format!(
+        "the copy for the backup {} is not sound ({reason}), and was deleted: check the database with hookbox doctor, and \
+         the disk",
+        to.display()
+    )))
 }
 
 /// Gives the file its name when it is on disk. Returns its size.
@@ -134,20 +134,26 @@ fn publish(part: &Path, to: &Path) -> io::Result<u64> {
 
 /// A full disk would stop deliveries, and a copy that does not fit is useless.
 fn check_room(source: &Connection, path: &Path, to: &Path, reserve_bytes: u64) -> Result<(), BackupError> {
-    let needed_bytes = Sizes::of(source).map_err(StorageError::at(path))?.database_bytes;
+    let needed_bytes = Sizes::of_file(source).map_err(StorageError::at(path))?.database_bytes;
     let device = |path: &Path| fs::metadata(path).map(|file| file.dev()).ok();
     let reserve_bytes = if device(path) == device(directory_of(to)) { reserve_bytes } else { 0 };
-    match Disk::of(to) {
-        Some(disk) if disk.free_bytes < needed_bytes.saturating_add(reserve_bytes) => {
-            Err(BackupError::NoRoom { path: to.to_owned(), free_bytes: disk.free_bytes, needed_bytes })
-        }
-        _ => Ok(()),
-    }
+    let too_small = Disk::of(to).filter(|disk| disk.free_bytes < needed_bytes.saturating_add(reserve_bytes));
+    let Some(Disk { free_bytes, .. }) = too_small else { return Ok(()) };
+    Err(BackupError::Failed(format!(
+        "the backup {} takes {} MiB, and its disk has only {} MiB free (beside disk_reserve, where the database is on it too): \
+         name a file on another disk",
+        to.display(),
+        needed_bytes >> 20,
+        free_bytes >> 20
+    )))
 }
 
 fn unwritable(to: &Path, error: io::Error) -> BackupError {
-    match error.kind() {
-        io::ErrorKind::AlreadyExists => BackupError::Exists(to.to_owned()),
-        _ => BackupError::Unwritable { path: to.to_owned(), error },
-    }
+    let to = to.display();
+    BackupError::Failed(match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            format!("{to} exists already, and a backup overwrites nothing: name another file")
+        }
+        _ => format!("cannot write the backup {to}: {error}. Its directory must exist, and be writable"),
+    })
 }

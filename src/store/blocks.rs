@@ -1,7 +1,7 @@
 //! Where in the ids the events since a time are: the table `blocks` of 004-tallies.sql, which has the minute of the latest
 //! reception for each block of 1,024 ids.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, Result, Transaction};
 
 use crate::clock::Timestamp;
 use crate::event::EventId;
@@ -18,24 +18,23 @@ pub(super) struct Span {
     pub(super) before: i64,
 }
 
-/// The block that an event is in.
+impl Span {
+    pub(super) const ALL: Span = Span { from: i64::MIN, before: i64::MAX };
+}
+
 pub(super) fn block_of(event: EventId) -> i64 {
     event.0 >> BLOCK_BITS
 }
 
 /// Records a reception in a block.
-pub(super) fn record(transaction: &Transaction<'_>, block: i64, at: Timestamp) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO blocks VALUES (?1, ?2)
-             ON CONFLICT (block) DO UPDATE SET latest = excluded.latest WHERE excluded.latest > latest",
-        )?
-        .execute((block, minute(at)))?;
-    Ok(())
+pub(super) fn record(transaction: &Transaction<'_>, block: i64, at: Timestamp) -> Result<()> {
+    let sql = "INSERT INTO blocks VALUES (?1, ?2)
+         ON CONFLICT (block) DO UPDATE SET latest = excluded.latest WHERE excluded.latest > latest";
+    transaction.prepare_cached(sql)?.execute((block, minute(at))).map(drop)
 }
 
 /// The ids smaller than `before` among which all events received at `since` or later are; the newest first.
-pub(super) fn spans(connection: &Connection, since: Timestamp, before: i64) -> rusqlite::Result<Vec<Span>> {
+pub(super) fn spans(connection: &Connection, since: Timestamp, before: i64) -> Result<Vec<Span>> {
     let mut statement = connection.prepare_cached(BLOCKS_SINCE)?;
     let mut spans: Vec<Span> = Vec::new();
     for block in statement.query_map([minute(since)], |row| row.get::<_, i64>(0))? {
@@ -52,7 +51,5 @@ pub(super) fn spans(connection: &Connection, since: Timestamp, before: i64) -> r
 
 /// `2025-01-31T12:00`
 fn minute(at: Timestamp) -> String {
-    let mut minute = at.to_string();
-    minute.truncate("2025-01-31T12:00".len());
-    minute
+    at.to_string()[.."2025-01-31T12:00".len()].to_owned()
 }

@@ -9,12 +9,12 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use super::error::{OpenError, StorageError};
+use super::files::sibling;
 use super::migrate;
-use super::path::sibling;
 use super::wal::JOURNAL_LIMIT_BYTES;
 
-/// How long a new connection waits for another program's lock: also for the recovery that is due after a crash.
-const OPEN_BUSY: Duration = Duration::from_secs(5);
+/// How long a new connection waits for the recovery that is due after a crash.
+const RECOVERY_BUSY: Duration = Duration::from_secs(5);
 
 /// Page cache of each connection. Rows are written once and read once; the operating system caches the rest.
 const CACHE_KIB: i64 = 512;
@@ -22,10 +22,7 @@ const CACHE_KIB: i64 = 512;
 /// Each connection stays in one thread, so SQLite need not lock it. The directory is added because SQLite takes a name that
 /// begins with `file:` for a URI.
 pub(super) fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
-    let path = Path::new(".").join(path);
-    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(OPEN_BUSY)?;
-    Ok(connection)
+    Connection::open_with_flags(Path::new(".").join(path), mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
 /// Opens the database for `serve`, creates it where there is none, and brings its schema up to date.
@@ -33,7 +30,7 @@ pub(super) fn open_or_create(path: &Path) -> Result<Connection, OpenError> {
     refuse_emptied(path)?;
     let mode = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let mut connection = connect(path, mode).map_err(StorageError::at(path))?;
-    migrate::refuse_newer(&connection, path)?;
+    migrate::supported_version(&connection, path)?;
     use_wal(&connection).map_err(StorageError::at(path))?;
     migrate::migrate(&mut connection, path)?;
     Ok(connection)
@@ -42,23 +39,30 @@ pub(super) fn open_or_create(path: &Path) -> Result<Connection, OpenError> {
 /// Opens a database that exists, for a command that only reads.
 pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
     require(path)?;
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(StorageError::at(path))?;
+    let open = || {
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(RECOVERY_BUSY)?;
+        Ok(connection)
+    };
+    let connection = open().map_err(StorageError::at(path))?;
     migrate::require_current(&connection, path)?;
     Ok(connection)
 }
 
-/// Opens a database that exists, for writing.
-pub(super) fn open_read_write(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens a database that exists for writing. `busy_timeout` is how long it waits for other programs' locks from then on.
+pub(super) fn open_for_writing(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(RECOVERY_BUSY)?;
     configure(&connection)?;
+    connection.busy_timeout(busy_timeout)?;
     Ok(connection)
 }
 
 /// Errs unless there is a database, which commands do not create.
 pub(super) fn require(path: &Path) -> Result<(), OpenError> {
     access(path, Access::READ_OK).map_err(|errno| match errno {
-        Errno::NOENT | Errno::NOTDIR => OpenError::Missing(path.to_owned()),
-        errno => OpenError::Hidden { path: path.to_owned(), error: errno.into() },
+        Errno::NOENT | Errno::NOTDIR => OpenError::Missing(path.display().to_string()),
+        errno => OpenError::Hidden { path: path.display().to_string(), error: errno.into() },
     })
 }
 
@@ -70,11 +74,12 @@ fn refuse_emptied(path: &Path) -> Result<(), StorageError> {
         return Ok(());
     }
     let reason = "the file is empty or missing, but its -wal file is not".to_owned();
-    Err(StorageError::Damaged { path: path.to_owned(), reason })
+    Err(StorageError::Damaged { path: path.display().to_string(), reason })
 }
 
 /// Settings that are kept in the file.
 fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(RECOVERY_BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     configure(connection)
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Row, Transaction};
+use rusqlite::{Connection, Result, Row, Transaction};
 
 use super::blocks;
 use super::row::string;
@@ -14,38 +14,30 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
 /// All counts about something, as (name, what, count).
-pub(super) fn read(connection: &Connection, about: &str) -> rusqlite::Result<Vec<(String, String, i64)>> {
+pub(super) fn read(connection: &Connection, about: &str) -> Result<Vec<(String, String, i64)>> {
+    let sql = "SELECT name, what, count FROM tallies WHERE about = ?1";
     let count = |row: &Row<'_>| Ok((string(row, 0)?, string(row, 1)?, row.get(2)?));
-    connection
-        .prepare_cached("SELECT name, what, count FROM tallies WHERE about = ?1")?
-        .query_map([about], count)?
-        .collect()
+    connection.prepare_cached(sql)?.query_map([about], count)?.collect()
 }
 
 /// How many events are unprocessed, and how many in error.
-pub(super) fn open_events(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
-    let mut statement = connection
-        .prepare_cached("SELECT coalesce(sum(count), 0) FROM tallies WHERE about = 'status' AND what = ?1")?;
+pub(super) fn open_events(connection: &Connection) -> Result<(i64, i64)> {
+    let sql = "SELECT coalesce(sum(count), 0) FROM tallies WHERE about = 'status' AND what = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
     let mut count = |status: Status| statement.query_row([status.as_str()], |row| row.get(0));
     Ok((count(Status::Unprocessed)?, count(Status::Error)?))
 }
 
 /// The name under which the counts of a time's hour are kept: `2025-01-31T12`.
 pub(super) fn hour(at: Timestamp) -> String {
-    let mut hour = at.to_string();
-    hour.truncate("2025-01-31T12".len());
-    hour
+    at.to_string()[.."2025-01-31T12".len()].to_owned()
 }
 
 /// Counts a delivery that is stored already.
-pub(super) fn count_duplicate(transaction: &Transaction<'_>, source: &str, at: Timestamp) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO tallies VALUES ('source', ?1, 'duplicates', 1), ('hour', ?2, 'duplicates', 1)
-             ON CONFLICT (about, name, what) DO UPDATE SET count = count + 1",
-        )?
-        .execute((source, hour(at)))?;
-    Ok(())
+pub(super) fn count_duplicate(transaction: &Transaction<'_>, source: &str, at: Timestamp) -> Result<()> {
+    let sql = "INSERT INTO tallies VALUES ('source', ?1, 'duplicates', 1), ('hour', ?2, 'duplicates', 1)
+         ON CONFLICT (about, name, what) DO UPDATE SET count = count + 1";
+    transaction.prepare_cached(sql)?.execute((source, hour(at))).map(drop)
 }
 
 /// What one transaction adds to the counts, in a few statements at its end.
@@ -58,12 +50,11 @@ pub(super) struct BatchCounts {
 
 impl BatchCounts {
     /// Suspends the trigger for this transaction.
-    pub(super) fn begin(transaction: &Transaction<'_>) -> rusqlite::Result<BatchCounts> {
+    pub(super) fn begin(transaction: &Transaction<'_>) -> Result<BatchCounts> {
         suspend_trigger(transaction, true)?;
         Ok(BatchCounts::default())
     }
 
-    /// Counts a new event.
     pub(super) fn add(&mut self, event: EventId, source: &str, at: Timestamp) {
         let keys = [
             ("source", source.to_owned(), "received"),
@@ -77,14 +68,11 @@ impl BatchCounts {
         *latest = at.max(*latest);
     }
 
-    pub(super) fn end(self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    pub(super) fn end(self, transaction: &Transaction<'_>) -> Result<()> {
+        let sql = "INSERT INTO tallies VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (about, name, what) DO UPDATE SET count = count + excluded.count";
         for ((about, name, what), count) in self.counts {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO tallies VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (about, name, what) DO UPDATE SET count = count + excluded.count",
-                )?
-                .execute((about, name, what, count))?;
+            transaction.prepare_cached(sql)?.execute((about, name, what, count))?;
         }
         for (block, latest) in self.blocks {
             blocks::record(transaction, block, latest)?;
@@ -93,9 +81,8 @@ impl BatchCounts {
     }
 }
 
-fn suspend_trigger(transaction: &Transaction<'_>, is_suspended: bool) -> rusqlite::Result<()> {
-    transaction.prepare_cached("UPDATE counting SET by_hand = ?1")?.execute([is_suspended])?;
-    Ok(())
+fn suspend_trigger(transaction: &Transaction<'_>, is_suspended: bool) -> Result<()> {
+    transaction.prepare_cached("UPDATE counting SET by_hand = ?1")?.execute([is_suspended]).map(drop)
 }
 
 #[cfg(test)]

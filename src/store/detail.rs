@@ -1,6 +1,6 @@
 //! Everything that is known of one event.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Result, Row};
 use serde::Serialize;
 
 use super::row::{bytes, string};
@@ -39,8 +39,7 @@ pub struct AttemptDetail {
     pub detail: String,
 }
 
-/// An event with its jobs and their attempts.
-pub(super) fn read(connection: &Connection, id: EventId) -> rusqlite::Result<Option<Detail>> {
+pub(super) fn read(connection: &Connection, id: EventId) -> Result<Option<Detail>> {
     let event = format!("SELECT {SUMMARY}, headers_json, payload_json, body FROM {EVENTS} WHERE id = ?1");
     let detail = |row: &Row<'_>| {
         Ok(Detail {
@@ -55,7 +54,7 @@ pub(super) fn read(connection: &Connection, id: EventId) -> rusqlite::Result<Opt
     Ok(Some(Detail { jobs: jobs(connection, id)?, ..detail }))
 }
 
-fn jobs(connection: &Connection, event: EventId) -> rusqlite::Result<Vec<JobDetail>> {
+fn jobs(connection: &Connection, event: EventId) -> Result<Vec<JobDetail>> {
     let mut statement = connection.prepare(
         "SELECT action, dead_action, state, last_error, due_at_ms,
          EXISTS (SELECT 1 FROM paused WHERE paused.action = jobs.action)
@@ -72,19 +71,14 @@ fn jobs(connection: &Connection, event: EventId) -> rusqlite::Result<Vec<JobDeta
             attempts: Vec::new(),
         })
     };
-    let mut jobs: Vec<JobDetail> = statement.query_map([event.0], job)?.collect::<rusqlite::Result<_>>()?;
+    let mut jobs: Vec<JobDetail> = statement.query_map([event.0], job)?.collect::<Result<_>>()?;
     for job in &mut jobs {
         job.attempts = attempts(connection, event, &job.action, &job.dead_action)?;
     }
     Ok(jobs)
 }
 
-fn attempts(
-    connection: &Connection,
-    event: EventId,
-    action: &str,
-    dead_action: &str,
-) -> rusqlite::Result<Vec<AttemptDetail>> {
+fn attempts(connection: &Connection, event: EventId, action: &str, dead_action: &str) -> Result<Vec<AttemptDetail>> {
     let mut statement = connection.prepare(
         "SELECT number, started_at, duration_ms, outcome, detail FROM attempts
          WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 ORDER BY number",

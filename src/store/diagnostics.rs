@@ -7,9 +7,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::connection::{connect, require};
 use super::error::{OpenError, Result, StorageError};
+use super::files::{resolved, sibling};
 use super::migrate;
-use super::path::{resolved, sibling};
-use super::row::string;
+use super::row::texts;
 use super::stats::{self, Stats};
 
 /// How many of the latest events show what comes in at present.
@@ -44,7 +44,6 @@ impl Diagnostics {
         })
     }
 
-    /// Counts by source and by action. The schema must be current.
     pub fn stats(&self) -> Result<Stats> {
         self.read(stats::stats)
     }
@@ -73,8 +72,4 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let mode = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(format!("file:{name}?immutable=1"), mode)
-}
-
-fn texts(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
-    connection.prepare(sql)?.query_map([], |row| string(row, 0))?.collect()
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, Transaction};
 
 /// What most of the store returns: it works on a database that is open.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
@@ -13,25 +13,25 @@ pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub enum StorageError {
     /// Not a database, or damaged. hookbox never moves or deletes it.
-    Damaged { path: PathBuf, reason: String },
+    Damaged { path: String, reason: String },
     /// The file or its directory cannot be opened.
-    Unusable { path: PathBuf, error: io::Error },
+    Unusable { path: String, error: io::Error },
     /// The file or its directory is not writable.
-    ReadOnly(PathBuf),
+    ReadOnly(String),
     /// Another program holds the write lock.
-    Busy(PathBuf),
+    Busy(String),
     /// The disk is full.
-    Full(PathBuf),
+    Full(String),
     /// The disk fails, or the device that is used as one.
-    Failing { path: PathBuf, error: rusqlite::Error },
+    Failing { path: String, error: rusqlite::Error },
     /// Any other error of SQLite.
-    Other { path: PathBuf, error: rusqlite::Error },
+    Other { path: String, error: rusqlite::Error },
 }
 
 impl StorageError {
     /// Sorts an error of SQLite by what the operator can do about it.
     pub(super) fn of(path: &Path, error: rusqlite::Error) -> StorageError {
-        let path = path.to_owned();
+        let path = path.display().to_string();
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
                 StorageError::Damaged { path, reason: error.to_string() }
@@ -61,42 +61,34 @@ impl StorageError {
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StorageError::Damaged { path, reason } => {
-                let path = path.display();
-                write!(
-                    f,
-                    "the database {path} is damaged, or is not a database ({reason}). hookbox changes nothing in it. To \
-                     rescue what can be read: sqlite3 {path} .recover | sqlite3 {path}.rescued. To set it aside and start \
-                     afresh: for f in {path} {path}-wal {path}-shm; do [ -e \"$f\" ] && mv \"$f\" \"$f.bad\"; done"
-                )
-            }
+            StorageError::Damaged { path, reason } => write!(
+                f,
+                "the database {path} is damaged, or is not a database ({reason}). hookbox changes nothing in it. To rescue \
+                 what can be read: sqlite3 {path} .recover | sqlite3 {path}.rescued. To set it aside and start afresh: for f \
+                 in {path} {path}-wal {path}-shm; do [ -e \"$f\" ] && mv \"$f\" \"$f.bad\"; done"
+            ),
             StorageError::Unusable { path, error } => write!(
                 f,
-                "cannot open the database {}: {error}. Its directory must exist, and be writable for the user that runs \
-                 hookbox",
-                path.display()
+                "cannot open the database {path}: {error}. Its directory must exist, and be writable for the user that runs \
+                 hookbox"
             ),
             StorageError::ReadOnly(path) => write!(
                 f,
-                "the database {} is not writable: the file, its -wal and -shm files and their directory must be \
-                 writable for the user that runs hookbox",
-                path.display()
+                "the database {path} is not writable: the file, its -wal and -shm files and their directory must be \
+                 writable for the user that runs hookbox"
             ),
             StorageError::Busy(path) => write!(
                 f,
                 "another program holds the lock of the database {path} for too long: let it end its transaction, or find \
-                 it with: fuser -v {path}",
-                path = path.display()
+                 it with: fuser -v {path}"
             ),
-            StorageError::Full(path) => {
-                write!(f, "the disk that holds the database {} is full: make room on it", path.display())
-            }
+            StorageError::Full(path) => write!(f, "the disk that holds the database {path} is full: make room on it"),
             StorageError::Failing { path, error } => write!(
                 f,
-                "the disk that holds the database {} fails to read or write ({error}): check the kernel's log (dmesg)",
-                path.display()
+                "the disk that holds the database {path} fails to read or write ({error}): check the kernel's log \
+                 (dmesg)"
             ),
-            StorageError::Other { path, error } => write!(f, "the database {}: {error}", path.display()),
+            StorageError::Other { path, error } => write!(f, "the database {path}: {error}"),
         }
     }
 }
@@ -107,19 +99,19 @@ impl std::error::Error for StorageError {}
 #[derive(Debug)]
 pub enum OpenError {
     /// A command that does not create databases found none.
-    Missing(PathBuf),
+    Missing(String),
     /// The file, or whether there is one, cannot be read: often it belongs to a service, and only root may.
-    Hidden { path: PathBuf, error: io::Error },
+    Hidden { path: String, error: io::Error },
     /// On a file system of that name, which belongs to another machine.
-    Network { path: PathBuf, name: String },
+    Network { path: String, name: String },
     /// Another `serve` works on this database.
-    Served { path: PathBuf, pid: String },
+    Served { path: String, pid: String },
     /// Written by a later version of hookbox.
-    TooNew { path: PathBuf, found: i64, known: i64 },
+    TooNew { path: String, found: u32, known: u32 },
     /// Not yet brought up to date by `serve`.
-    TooOld(PathBuf),
+    TooOld(String),
     /// The schema of the older program could not be taken over.
-    Foreign { path: PathBuf, reason: String },
+    Foreign { path: String, reason: String },
     /// The database itself does not work.
     Storage(StorageError),
 }
@@ -140,42 +132,35 @@ impl From<StorageError> for OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OpenError::Missing(path) => write!(
-                f,
-                "there is no database at {}: start `hookbox serve` once, or name another with --database",
-                path.display()
-            ),
+            OpenError::Missing(path) => {
+                write!(f, "there is no database at {path}: start `hookbox serve` once, or name another with --database")
+            }
             OpenError::Hidden { path, error } => write!(
                 f,
-                "the database {} cannot be read: {error}. Run this as the user who runs hookbox, or as root (sudo)",
-                path.display()
+                "the database {path} cannot be read: {error}. Run this as the user who runs hookbox, or as root (sudo)"
             ),
             OpenError::Network { path, name } => write!(
                 f,
-                "the database {} is on a file system of another machine ({name}): SQLite's locks and shared memory do not \
-                 work over a network, so that it would be damaged sooner or later. Keep it on a disk of this machine (database, or \
-                 --database), and copy it there with hookbox backup",
-                path.display()
+                "the database {path} is on a file system of another machine ({name}): SQLite's locks and shared memory do \
+                 not work over a network, so that it would be damaged sooner or later. Keep it on a disk of this machine \
+                 (database, or --database), and copy it there with hookbox backup"
             ),
             OpenError::Served { path, pid } => write!(
                 f,
-                "another `hookbox serve` (process {pid}) already works on the database {}: stop it first, or name another \
-                 database with --database",
-                path.display()
+                "another `hookbox serve` (process {pid}) already works on the database {path}: stop it first, or name \
+                 another database with --database"
             ),
             OpenError::TooNew { path, found, known } => write!(
                 f,
-                "the database {} was written by a later version of hookbox (schema {found}, this one knows {known}): use \
-                 that version, or another database",
-                path.display()
+                "the database {path} was written by a later version of hookbox (schema {found}, this one knows {known}): \
+                 use that version, or another database"
             ),
             OpenError::TooOld(path) => write!(
                 f,
-                "the database {} was written by an older program: `hookbox serve` brings it up to date when it starts",
-                path.display()
+                "the database {path} was written by an older program: `hookbox serve` brings it up to date when it starts"
             ),
             OpenError::Foreign { path, reason } => {
-                write!(f, "the table webhook_events in {} cannot be taken over: {reason}", path.display())
+                write!(f, "the table webhook_events in {path} cannot be taken over: {reason}")
             }
             OpenError::Storage(error) => error.fmt(f),
         }
@@ -188,9 +173,9 @@ impl std::error::Error for OpenError {}
 #[derive(Debug)]
 pub enum WriteError {
     /// Less than the reserve is free on the disk, or would be with what was to be stored.
-    Reserve { path: PathBuf, free_bytes: u64, needed_bytes: u64, reserve_bytes: u64 },
+    Reserve { path: String, free_bytes: u64, needed_bytes: u64, reserve_bytes: u64 },
     /// The files are no longer those that were opened: what is written now would be gone at the next start.
-    Moved(PathBuf),
+    Moved(String),
     /// The database itself does not work.
     Storage(StorageError),
 }
@@ -219,9 +204,8 @@ impl fmt::Display for WriteError {
         match self {
             WriteError::Reserve { path, free_bytes, needed_bytes, reserve_bytes } => write!(
                 f,
-                "the disk that holds the database {} has {} MiB free; storing {} KiB would leave less than the reserve of {} \
-                 MiB (disk_reserve)",
-                path.display(),
+                "the disk that holds the database {path} has {} MiB free; storing {} KiB would leave less than the reserve of \
+                 {} MiB (disk_reserve)",
                 free_bytes >> 20,
                 needed_bytes >> 10,
                 reserve_bytes >> 20
@@ -229,8 +213,7 @@ impl fmt::Display for WriteError {
             WriteError::Moved(path) => write!(
                 f,
                 "the database {path} or its -wal or -shm file was moved, replaced or deleted by another program while \
-                 hookbox uses it: put it back as it was, or restart hookbox to use the file that is there now",
-                path = path.display()
+                 hookbox uses it: put it back as it was, or restart hookbox to use the file that is there now"
             ),
             WriteError::Storage(error) => error.fmt(f),
         }
@@ -242,57 +225,30 @@ impl std::error::Error for WriteError {}
 /// A backup cannot be made.
 #[derive(Debug)]
 pub enum BackupError {
-    /// The file that the backup is to become is there already.
-    Exists(PathBuf),
-    /// The backup cannot be written there.
-    Unwritable { path: PathBuf, error: io::Error },
-    /// The backup does not fit.
-    NoRoom { path: PathBuf, free_bytes: u64, needed_bytes: u64 },
-    /// The copy differs from what was to be copied.
-    BadCopy { path: PathBuf, reason: String },
-    /// The database, or its copy, cannot be opened or does not work.
-    Open(OpenError),
+    /// The copy cannot be written, or is not what it has to be; with what to do.
+    Failed(String),
+    /// The database cannot be opened, or it or its copy does not work.
+    Database(OpenError),
 }
 
 impl BackupError {
     /// True where a retry cannot succeed until someone has acted.
     pub fn needs_a_person(&self) -> bool {
-        matches!(self, BackupError::Open(error) if error.needs_a_person())
+        matches!(self, BackupError::Database(error) if error.needs_a_person())
     }
 }
 
 impl<E: Into<OpenError>> From<E> for BackupError {
     fn from(error: E) -> BackupError {
-        BackupError::Open(error.into())
+        BackupError::Database(error.into())
     }
 }
 
 impl fmt::Display for BackupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BackupError::Exists(path) => {
-                write!(f, "{} exists already, and a backup overwrites nothing: name another file", path.display())
-            }
-            BackupError::Unwritable { path, error } => write!(
-                f,
-                "cannot write the backup {}: {error}. Its directory must exist, and be writable",
-                path.display()
-            ),
-            BackupError::NoRoom { path, free_bytes, needed_bytes } => write!(
-                f,
-                "the backup {} takes {} MiB, and its disk has only {} MiB free (beside disk_reserve, where the database is \
-                 on it too): name a file on another disk",
-                path.display(),
-                needed_bytes >> 20,
-                free_bytes >> 20
-            ),
-            BackupError::BadCopy { path, reason } => write!(
-                f,
-                "the copy for the backup {} is not sound ({reason}), and was deleted: check the database with hookbox \
-                 doctor, and the disk",
-                path.display()
-            ),
-            BackupError::Open(error) => error.fmt(f),
+            BackupError::Failed(text) => f.write_str(text),
+            BackupError::Database(error) => error.fmt(f),
         }
     }
 }
@@ -304,13 +260,21 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// True if the error is of one row: it breaks a rule that another program has added to the table, or is too large.
-pub(super) fn is_row_error(error: &rusqlite::Error) -> bool {
-    let of_its_columns = matches!(
-        error,
-        rusqlite::Error::QueryReturnedNoRows
-            | rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::InvalidColumnType(..)
-    );
-    of_its_columns || matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig))
+/// Parts the errors of one row, which are the inner ones, from those that end the transaction: also one of a row after which
+/// all is rolled back, since the rest would run outside of a transaction.
+pub(super) fn of_row<T>(
+    transaction: &Transaction<'_>,
+    result: rusqlite::Result<T>,
+) -> rusqlite::Result<rusqlite::Result<T>> {
+    match result {
+        Err(error) if !is_row_error(&error) || transaction.is_autocommit() => Err(error),
+        result => Ok(result),
+    }
+}
+
+/// True if a row breaks a rule that another program has added to the table, or is too large.
+fn is_row_error(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, InvalidColumnType, QueryReturnedNoRows};
+    matches!(error, QueryReturnedNoRows | FromSqlConversionFailure(..) | InvalidColumnType(..))
+        || matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig))
 }

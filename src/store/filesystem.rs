@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{major, minor, statfs, statvfs};
 
 use super::error::OpenError;
-use super::path::directory_of;
+use super::files::directory_of;
 
 /// A disk is nearly full while it has less than this many times its reserve free: enough for some days of warning.
 const NEARLY_FULL_RESERVES: u64 = 10;
@@ -32,18 +32,7 @@ const FUSE: u32 = 0x6573_5546;
 
 /// File systems of other machines that are mounted by FUSE, by parts of their types.
 const FUSE_NETWORKS: [&str; 13] = [
-    "sshfs",
-    "rclone",
-    "s3",
-    "goofys",
-    "gcs",
-    "davfs",
-    "glusterfs",
-    "curlftpfs",
-    "gvfs",
-    "ceph",
-    "smb",
-    "grpcfuse",
+    "sshfs", "rclone", "s3", "goofys", "gcs", "davfs", "gluster", "curlftp", "gvfs", "ceph", "smb", "grpcfuse",
     "vmhgfs",
 ];
 
@@ -102,7 +91,7 @@ impl FileSystem {
 /// what was synced there is on disk.
 pub(super) fn refuse_network(path: &Path) -> Result<(), OpenError> {
     match FileSystem::of(path) {
-        Some(FileSystem::Network(name)) => Err(OpenError::Network { path: path.to_owned(), name }),
+        Some(FileSystem::Network(name)) => Err(OpenError::Network { path: path.display().to_string(), name }),
         _ => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! The life of a job: each transition of its state, as 002-queue.sql has them, is one statement here.
 
-use rusqlite::{Connection, Row, Transaction, named_params};
+use rusqlite::{Connection, Result, Row, Transaction, named_params};
 
 use crate::clock::Timestamp;
 use crate::event::{Attempt, EventId, Job};
@@ -21,29 +21,15 @@ pub enum Next {
 }
 
 /// A new job. One that exists belongs to an event that was set back to `unprocessed`: it runs again.
-pub(super) fn add(
-    transaction: &Transaction<'_>,
-    event: EventId,
-    action: &str,
-    dead_action: &str,
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO jobs (event_id, action, dead_action, state, due_at_ms) VALUES (?1, ?2, ?3, 'queued', 0)
-             ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0",
-        )?
-        .execute((event.0, action, dead_action))?;
-    Ok(())
+pub(super) fn add(transaction: &Transaction<'_>, event: EventId, action: &str, dead_action: &str) -> Result<()> {
+    let sql = "INSERT INTO jobs (event_id, action, dead_action, state, due_at_ms) VALUES (?1, ?2, ?3, 'queued', 0)
+         ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0";
+    transaction.prepare_cached(sql)?.execute((event.0, action, dead_action)).map(drop)
 }
 
 /// From queued to running: up to `limit` jobs of an action that are due, those first that were never postponed, then the
 /// longest due.
-pub(super) fn claim(
-    transaction: &Transaction<'_>,
-    action: &str,
-    limit: u32,
-    now: Timestamp,
-) -> rusqlite::Result<Vec<Job>> {
+pub(super) fn claim(transaction: &Transaction<'_>, action: &str, limit: u32, now: Timestamp) -> Result<Vec<Job>> {
     let mut statement = transaction.prepare_cached(
         "UPDATE jobs SET state = 'running', due_at_ms = NULL, attempts = attempts + 1, tries = tries + 1
          WHERE state = 'queued' AND action = :action AND (event_id, dead_action) IN (
@@ -62,86 +48,78 @@ pub(super) fn claim(
         })
     };
     let named = named_params! { ":action": action, ":now": now.unix_ms(), ":limit": limit };
-    let mut jobs: Vec<Job> = statement.query_map(named, job)?.collect::<rusqlite::Result<_>>()?;
+    let mut jobs: Vec<Job> = statement.query_map(named, job)?.collect::<Result<_>>()?;
     jobs.sort_by_key(|job| job.event);
     Ok(jobs)
 }
 
-/// Records an attempt, unless the event was deleted while it ran: nothing would ever delete the record.
-pub(super) fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> rusqlite::Result<()> {
+/// Not an attempt at a job that is gone: the event was deleted while it ran, and nothing would ever delete this.
+pub(super) fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> Result<()> {
     let duration_ms = i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX);
-    transaction
-        .prepare_cached(
-            "INSERT INTO attempts (event_id, action, dead_action, number, started_at, duration_ms, outcome, detail)
-             SELECT event_id, action, dead_action, :number, :started_at, :duration_ms, :outcome, :detail FROM jobs
-             WHERE event_id = :event AND action = :action AND dead_action = :dead_action
-             ON CONFLICT DO NOTHING",
-        )?
-        .execute(named_params! {
-            ":event": attempt.job.event.0,
-            ":action": attempt.job.action,
-            ":dead_action": attempt.job.dead_action,
-            ":number": attempt.job.attempt,
-            ":started_at": attempt.started_at.to_string(),
-            ":duration_ms": duration_ms,
-            ":outcome": attempt.outcome.as_str(),
-            ":detail": attempt.detail,
-        })?;
-    Ok(())
+    let sql = "INSERT INTO attempts (event_id, action, dead_action, number, started_at, duration_ms, outcome, detail)
+         SELECT event_id, action, dead_action, :number, :started_at, :duration_ms, :outcome, :detail FROM jobs
+         WHERE event_id = :event AND action = :action AND dead_action = :dead_action
+         ON CONFLICT DO NOTHING";
+    let named = named_params! {
+        ":event": attempt.job.event.0,
+        ":action": attempt.job.action,
+        ":dead_action": attempt.job.dead_action,
+        ":number": attempt.job.attempt,
+        ":started_at": attempt.started_at.to_string(),
+        ":duration_ms": duration_ms,
+        ":outcome": attempt.outcome.as_str(),
+        ":detail": attempt.detail,
+    };
+    transaction.prepare_cached(sql)?.execute(named).map(drop)
 }
 
 /// From running to what follows an attempt. False where the job is no longer as this attempt left it.
-pub(super) fn finish(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> rusqlite::Result<bool> {
+pub(super) fn finish(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> Result<bool> {
     let job = &attempt.job;
     let (state, due_at_ms, error) = match next {
         Next::Succeeded => ("succeeded", None, None),
         Next::Queued(due) => ("queued", Some(due.unix_ms()), Some(&attempt.detail)),
         Next::Dead { .. } => ("dead", None, Some(&attempt.detail)),
     };
-    let moved = transaction
-        .prepare_cached(
-            "UPDATE jobs SET state = :state, due_at_ms = :due_at_ms, last_error = :error
-             WHERE event_id = :event AND action = :action AND dead_action = :dead_action
-             AND attempts = :attempt AND state = 'running'",
-        )?
-        .execute(named_params! {
-            ":state": state,
-            ":due_at_ms": due_at_ms,
-            ":error": error,
-            ":event": job.event.0,
-            ":action": job.action,
-            ":dead_action": job.dead_action,
-            ":attempt": job.attempt,
-        })?;
+    let sql = "UPDATE jobs SET state = :state, due_at_ms = :due_at_ms, last_error = :error
+         WHERE event_id = :event AND action = :action AND dead_action = :dead_action
+         AND attempts = :attempt AND state = 'running'";
+    let named = named_params! {
+        ":state": state,
+        ":due_at_ms": due_at_ms,
+        ":error": error,
+        ":event": job.event.0,
+        ":action": job.action,
+        ":dead_action": job.dead_action,
+        ":attempt": job.attempt,
+    };
+    let is_moved = transaction.prepare_cached(sql)?.execute(named)? == 1;
     // Once, and not for a dead job that itself reports one: that could go on without end.
     if let Next::Dead { tell: Some(tell) } = next
-        && moved == 1
+        && is_moved
         && job.dead_action.is_empty()
     {
         add(transaction, job.event, tell, &job.action)?;
     }
-    Ok(moved == 1)
+    Ok(is_moved)
 }
 
 /// From running back to queued, for a job that was claimed and not attempted: the attempt does not count.
-pub(super) fn put_back(transaction: &Transaction<'_>, job: &Job, due: Timestamp) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "UPDATE jobs SET state = 'queued', due_at_ms = ?5, attempts = attempts - 1, tries = tries - 1
-             WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 AND attempts = ?4 AND state = 'running'",
-        )?
-        .execute((job.event.0, &job.action, &job.dead_action, job.attempt, due.unix_ms()))?;
-    Ok(())
+pub(super) fn put_back(transaction: &Transaction<'_>, job: &Job, due: Timestamp) -> Result<()> {
+    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = ?5, attempts = attempts - 1, tries = tries - 1
+         WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 AND attempts = ?4 AND state = 'running'";
+    let parameters = (job.event.0, &job.action, &job.dead_action, job.attempt, due.unix_ms());
+    transaction.prepare_cached(sql)?.execute(parameters).map(drop)
 }
 
 /// From running back to queued, at the start: the last process died before these attempts ended.
-pub(super) fn recover(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn recover(connection: &Connection) -> Result<()> {
     connection.execute_batch("UPDATE jobs SET state = 'queued', due_at_ms = 0 WHERE state = 'running'")
 }
 
 /// From running back to queued, at the end of the process, when no outcome can be recorded any more: these attempts do not
 /// count.
-pub(super) fn interrupt(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn interrupt(connection: &Connection) -> Result<()> {
     connection.execute_batch(
         "UPDATE jobs SET state = 'queued', due_at_ms = 0, attempts = attempts - 1, tries = tries - 1
          WHERE state = 'running'",
@@ -149,13 +127,10 @@ pub(super) fn interrupt(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// From queued or running to cancelled: the jobs of an event, of `action` alone where it is given. Returns how many.
-pub(super) fn cancel(transaction: &Transaction<'_>, event: EventId, action: Option<&str>) -> rusqlite::Result<usize> {
-    transaction
-        .prepare_cached(
-            "UPDATE jobs SET state = 'cancelled', due_at_ms = NULL
-             WHERE event_id = ?1 AND (?2 IS NULL OR action = ?2) AND state IN ('queued', 'running')",
-        )?
-        .execute((event.0, action))
+pub(super) fn cancel(transaction: &Transaction<'_>, event: EventId, action: Option<&str>) -> Result<usize> {
+    let sql = "UPDATE jobs SET state = 'cancelled', due_at_ms = NULL
+         WHERE event_id = ?1 AND (?2 IS NULL OR action = ?2) AND state IN ('queued', 'running')";
+    transaction.prepare_cached(sql)?.execute((event.0, action))
 }
 
 /// Back to queued: the jobs of an event that are in one of `states`, of `action` alone where it is given. Returns how many.
@@ -164,11 +139,22 @@ pub(super) fn requeue(
     event: EventId,
     action: Option<&str>,
     states: &str,
-) -> rusqlite::Result<usize> {
-    transaction
-        .prepare_cached(&format!(
-            "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0
-             WHERE event_id = ?1 AND dead_action = '' AND (?2 IS NULL OR action = ?2) AND state IN ({states})"
-        ))?
-        .execute((event.0, action))
+) -> Result<usize> {
+    let sql = format!(
+        "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0
+         WHERE event_id = ?1 AND dead_action = '' AND (?2 IS NULL OR action = ?2) AND state IN ({states})"
+    );
+    transaction.prepare_cached(&sql)?.execute((event.0, action))
+}
+
+/// Makes the queued jobs of an action due that are due after `latest`.
+pub(super) fn expedite(transaction: &Transaction<'_>, action: &str, latest: Timestamp) -> Result<()> {
+    let sql = "UPDATE jobs SET due_at_ms = 0 WHERE state = 'queued' AND action = ?1 AND due_at_ms > ?2";
+    transaction.prepare_cached(sql)?.execute((action, latest.unix_ms())).map(drop)
+}
+
+/// Deletes the jobs of an event that is gone.
+pub(super) fn delete_orphans(transaction: &Transaction<'_>, event: EventId) -> Result<()> {
+    let sql = "DELETE FROM jobs WHERE event_id = ?1 AND NOT EXISTS (SELECT 1 FROM webhook_events WHERE id = ?1)";
+    transaction.prepare_cached(sql)?.execute([event.0]).map(drop)
 }

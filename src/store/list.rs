@@ -1,17 +1,17 @@
-//! Lists of events, found without reading the events that do not pass.
+//! The ids of events, and of the newest a summary, found without reading the events that do not pass.
 //!
 //! The index has few [`partitions`]; the newest events of each are a seek away, and the newest of all are among them. That
 //! holds for every combination of filters, also for one that a single event in a million passes.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Params, Result, named_params};
 
 use super::blocks::{Span, spans};
-use super::filter::Filter;
 use super::partitions::{Partition, partitions};
 use super::row::string;
-use super::summary::Summary;
+use super::summary::{Filter, Summary};
 use crate::event::{EventId, Status};
 
 /// A page of all events.
@@ -39,7 +39,7 @@ const NEWEST_FILTERED: &str = "SELECT id FROM webhook_events NOT INDEXED WHERE i
      AND (:status IS NULL OR status = :status) ORDER BY id DESC LIMIT :limit";
 
 /// The newest events that pass, the newest first.
-pub(super) fn newest(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Summary>> {
+pub(super) fn newest(connection: &Connection, filter: &Filter) -> Result<Vec<Summary>> {
     let limit = filter.limit as usize;
     let mut by_id = Summary::by_id(connection)?;
     let mut found = Vec::new();
@@ -52,7 +52,7 @@ pub(super) fn newest(connection: &Connection, filter: &Filter) -> rusqlite::Resu
 }
 
 /// The ids of all events that pass, however many, in their order; `limit` is how many are read at once.
-pub(super) fn all(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn all(connection: &Connection, filter: &Filter) -> Result<Vec<i64>> {
     let mut by_id = connection.prepare_cached("SELECT received_at FROM webhook_events WHERE id = ?1")?;
     let mut found = Vec::new();
     visit(connection, filter, |id| {
@@ -69,7 +69,7 @@ pub(super) fn all(connection: &Connection, filter: &Filter) -> rusqlite::Result<
 }
 
 /// Those of these events that exist and pass, in the order of their ids, each once.
-pub(super) fn only(connection: &Connection, ids: &[EventId], filter: &Filter) -> rusqlite::Result<Vec<EventId>> {
+pub(super) fn only(connection: &Connection, ids: &[EventId], filter: &Filter) -> Result<Vec<EventId>> {
     let mut by_id = Summary::by_id(connection)?;
     let mut found = Vec::new();
     for id in ids.iter().collect::<BTreeSet<_>>() {
@@ -81,20 +81,16 @@ pub(super) fn only(connection: &Connection, ids: &[EventId], filter: &Filter) ->
 }
 
 /// Calls `visitor` with the events that may pass, the newest first, until it returns false. It has yet to check `since`.
-fn visit(
-    connection: &Connection,
-    filter: &Filter,
-    mut visitor: impl FnMut(i64) -> rusqlite::Result<bool>,
-) -> rusqlite::Result<()> {
-    let candidates = Candidates::of(connection, filter)?;
+fn visit(connection: &Connection, filter: &Filter, mut visitor: impl FnMut(i64) -> Result<bool>) -> Result<()> {
+    let partitions = if filter.passes_all() { None } else { partitions(connection, filter)? };
     let before = filter.before.map_or(i64::MAX, |id| id.0);
     let spans = match filter.since {
         Some(since) => spans(connection, since, before)?,
-        None => vec![Span { from: i64::MIN, before }],
+        None => vec![Span { before, ..Span::ALL }],
     };
     for Span { from, mut before } in spans {
         loop {
-            let ids = candidates.newest(connection, &Span { from, before }, filter)?;
+            let ids = newest_ids(connection, partitions.as_deref(), Span { from, before }, filter)?;
             let Some(last) = ids.last() else { break };
             before = *last;
             for id in ids {
@@ -108,118 +104,80 @@ fn visit(
 }
 
 /// The oldest events of a status after an id, by their ids in their order; none where there are no more.
-pub(super) fn oldest(
-    connection: &Connection,
-    status: Status,
-    after: EventId,
-    limit: u32,
-) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn oldest(connection: &Connection, status: Status, after: EventId, limit: u32) -> Result<Vec<i64>> {
     match partitions(connection, &Filter::of_status(status))? {
         Some(partitions) => oldest_of_partitions(connection, &partitions, after, limit),
-        None => {
-            let mut statement = connection.prepare_cached(OLDEST_OF_STATUS)?;
-            statement.query_map((status.as_str(), after.0, limit), |row| row.get(0))?.collect()
-        }
+        None => ids(connection, OLDEST_OF_STATUS, (status.as_str(), after.0, limit)),
     }
 }
 
 /// The oldest of a status that most events do not have.
-pub(super) fn oldest_of_few(connection: &Connection, status: Status, limit: u32) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn oldest_of_few(connection: &Connection, status: Status, limit: u32) -> Result<Vec<i64>> {
     match partitions(connection, &Filter::of_status(status))? {
         Some(partitions) => oldest_of_partitions(connection, &partitions, EventId(0), limit),
-        None => {
-            let mut statement = connection.prepare_cached(OLDEST_OF_FEW)?;
-            statement.query_map((status.as_str(), limit), |row| row.get(0))?.collect()
-        }
+        None => ids(connection, OLDEST_OF_FEW, (status.as_str(), limit)),
     }
 }
 
-fn oldest_of_partitions(
+/// The oldest of these partitions after an id, in their order.
+pub(super) fn oldest_of_partitions(
     connection: &Connection,
     partitions: &[Partition],
     after: EventId,
     limit: u32,
-) -> rusqlite::Result<Vec<i64>> {
-    let mut ids = ids_of_partitions(connection, OLDEST_OF_PARTITION, partitions, &[after.0, limit.into()])?;
-    ids.sort_unstable();
-    ids.truncate(limit as usize);
-    Ok(ids)
-}
-
-/// What to search.
-enum Candidates {
-    /// Every event, and every event passes.
-    All,
-    /// The events of these partitions.
-    Partitions(Vec<Partition>),
-    /// Every event, as there are too many partitions.
-    Filtered,
-}
-
-impl Candidates {
-    fn of(connection: &Connection, filter: &Filter) -> rusqlite::Result<Candidates> {
-        if filter.passes_all() {
-            return Ok(Candidates::All);
-        }
-        Ok(partitions(connection, filter)?.map_or(Candidates::Filtered, Candidates::Partitions))
-    }
-
-    /// A page of ids, the newest first; none where there are no more.
-    fn newest(&self, connection: &Connection, span: &Span, filter: &Filter) -> rusqlite::Result<Vec<i64>> {
-        match self {
-            Candidates::All => {
-                let mut statement = connection.prepare_cached(NEWEST)?;
-                statement.query_map((span.from, span.before, filter.limit), |row| row.get(0))?.collect()
-            }
-            Candidates::Partitions(partitions) => newest_of_partitions(connection, partitions, span, filter.limit),
-            Candidates::Filtered => newest_filtered(connection, span, filter),
-        }
-    }
-}
-
-fn newest_of_partitions(
-    connection: &Connection,
-    partitions: &[Partition],
-    span: &Span,
-    limit: u32,
-) -> rusqlite::Result<Vec<i64>> {
-    let range = [span.from, span.before, limit.into()];
-    let mut ids = ids_of_partitions(connection, NEWEST_OF_PARTITION, partitions, &range)?;
-    ids.sort_unstable_by(|a, b| b.cmp(a));
-    ids.truncate(limit as usize);
-    Ok(ids)
-}
-
-/// The ids that `sql` finds in each of these partitions; `range` are its parameters after those of the partition.
-fn ids_of_partitions(
-    connection: &Connection,
-    sql: &str,
-    partitions: &[Partition],
-    range: &[i64],
-) -> rusqlite::Result<Vec<i64>> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut ids = Vec::new();
+) -> Result<Vec<i64>> {
+    let mut found = Vec::new();
     for Partition { status, source, event_type } in partitions {
-        let key: [&dyn ToSql; 3] = [status, source, event_type];
-        let parameters = params_from_iter(key.into_iter().chain(range.iter().map(|id| id as &dyn ToSql)));
-        for id in statement.query_map(parameters, |row| row.get(0))? {
-            ids.push(id?);
-        }
+        found.extend(ids(connection, OLDEST_OF_PARTITION, (status, source, event_type, after.0, limit))?);
     }
-    Ok(ids)
+    found.sort_unstable();
+    found.truncate(limit as usize);
+    Ok(found)
 }
 
-fn newest_filtered(connection: &Connection, span: &Span, filter: &Filter) -> rusqlite::Result<Vec<i64>> {
-    let mut statement = connection.prepare_cached(NEWEST_FILTERED)?;
+/// A page of the newest ids in a span that may pass, the newest first; none where there are no more. Searches these
+/// partitions, or all events.
+fn newest_ids(
+    connection: &Connection,
+    partitions: Option<&[Partition]>,
+    Span { from, before }: Span,
+    filter: &Filter,
+) -> Result<Vec<i64>> {
+    if let Some(partitions) = partitions {
+        return newest_of_partitions(connection, partitions, Span { from, before }, filter.limit);
+    }
+    if filter.passes_all() {
+        return ids(connection, NEWEST, (from, before, filter.limit));
+    }
     let named = named_params! {
-        ":from": span.from,
-        ":before": span.before,
+        ":from": from,
+        ":before": before,
         ":source": filter.source,
         ":event": filter.event_type,
         ":status": filter.status.map(Status::as_str),
         ":limit": filter.limit,
     };
-    statement.query_map(named, |row| row.get(0))?.collect()
+    ids(connection, NEWEST_FILTERED, named)
+}
+
+/// The newest of these partitions, the newest first.
+pub(super) fn newest_of_partitions(
+    connection: &Connection,
+    partitions: &[Partition],
+    Span { from, before }: Span,
+    limit: u32,
+) -> Result<Vec<i64>> {
+    let mut found = Vec::new();
+    for Partition { status, source, event_type } in partitions {
+        found.extend(ids(connection, NEWEST_OF_PARTITION, (status, source, event_type, from, before, limit))?);
+    }
+    found.sort_unstable_by_key(|id| Reverse(*id));
+    found.truncate(limit as usize);
+    Ok(found)
+}
+
+fn ids(connection: &Connection, sql: &str, parameters: impl Params) -> Result<Vec<i64>> {
+    connection.prepare_cached(sql)?.query_map(parameters, |row| row.get(0))?.collect()
 }
 
 #[cfg(test)]

@@ -2,17 +2,14 @@
 //!
 //! The database file itself is opened by SQLite alone: closing any other descriptor of it would drop SQLite's locks.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-
 use super::error::{OpenError, StorageError};
-use super::path::{directory_of, resolved, sibling};
+use super::files::{directory_of, resolved, sibling};
 
 /// When to try again: [`server_of`], which a command calls, holds the lock for a moment.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -24,10 +21,10 @@ pub(super) fn acquire(path: &Path) -> Result<File, OpenError> {
         fs::metadata(directory_of(path))?;
         OpenOptions::new().create(true).truncate(false).write(true).read(true).open(&lock_path)
     };
-    let mut file = open().map_err(|error| StorageError::Unusable { path: path.to_owned(), error })?;
+    let mut file = open().map_err(|error| StorageError::Unusable { path: path.display().to_string(), error })?;
     if !try_lock_twice(&file) {
         let pid = fs::read_to_string(&lock_path).unwrap_or_default().trim().to_owned();
-        return Err(OpenError::Served { path: path.to_owned(), pid });
+        return Err(OpenError::Served { path: path.display().to_string(), pid });
     }
     // The number only helps a person to find the other process; the lock holds without it, on a full disk too.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -35,7 +32,7 @@ pub(super) fn acquire(path: &Path) -> Result<File, OpenError> {
 }
 
 fn try_lock_twice(file: &File) -> bool {
-    let try_lock = || flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let try_lock = || file.try_lock().is_ok();
     try_lock() || {
         thread::sleep(RETRY_AFTER);
         try_lock()
@@ -47,8 +44,8 @@ pub fn server_of(path: &Path) -> Option<String> {
     let lock_path = sibling(&resolved(path), ".lock");
     let file = File::open(&lock_path).ok()?;
     // Shared, so that two that ask do not see each other; released with the descriptor at the end.
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Err(Errno::WOULDBLOCK) => Some(fs::read_to_string(lock_path).unwrap_or_default().trim().to_owned()),
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(fs::read_to_string(lock_path).unwrap_or_default().trim().to_owned()),
         _ => None,
     }
 }

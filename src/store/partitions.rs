@@ -1,10 +1,10 @@
 //! The partitions of the index of events: one for each (status, source, event type) that there is, with its events in the
 //! order of their ids. Each is found by a seek, and not by reading the events.
 
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Result, params_from_iter};
 
-use super::filter::Filter;
 use super::row::RawText;
+use super::summary::Filter;
 use crate::event::Status;
 
 /// Partitions that are searched one by one: 2,000 seeks take some 10 ms. There are more where a sender puts a number into
@@ -21,24 +21,9 @@ pub(super) struct Partition {
     pub(super) event_type: RawText,
 }
 
-impl Partition {
-    /// The smallest and the largest id among its events.
-    pub(super) fn ends(&self, connection: &Connection) -> rusqlite::Result<(i64, i64)> {
-        let end = |order: &str| {
-            let sql = format!(
-                "SELECT id FROM webhook_events WHERE status = ?1 AND source = ?2 AND event_type = ?3
-                 ORDER BY id {order} LIMIT 1"
-            );
-            let mut statement = connection.prepare_cached(&sql)?;
-            statement.query_row((&self.status, &self.source, &self.event_type), |row| row.get(0))
-        };
-        Ok((end("ASC")?, end("DESC")?))
-    }
-}
-
 /// The partitions that may pass a filter, regardless of its ids and times; `None` if there are more than
 /// [`MAX_PARTITIONS`]. Values that the filter names are not searched for: such a partition may be empty.
-pub(super) fn partitions(connection: &Connection, filter: &Filter) -> rusqlite::Result<Option<Vec<Partition>>> {
+pub(super) fn partitions(connection: &Connection, filter: &Filter) -> Result<Option<Vec<Partition>>> {
     let mut partitions = Vec::new();
     let named = |value: Option<&str>| value.map(|value| vec![RawText::Text(value.into())]);
     let values =
@@ -58,7 +43,7 @@ pub(super) fn partitions(connection: &Connection, filter: &Filter) -> rusqlite::
 
 /// The values of the column after those of `within`, among the events that have these; no more than are needed to see that
 /// there are too many.
-fn distinct(connection: &Connection, within: &[&RawText]) -> rusqlite::Result<Vec<RawText>> {
+fn distinct(connection: &Connection, within: &[&RawText]) -> Result<Vec<RawText>> {
     let before_all = RawText::Text(Vec::new());
     let mut values: Vec<RawText> = Vec::new();
     while values.len() <= MAX_PARTITIONS {

@@ -1,28 +1,78 @@
 //! Deletes old events, a few at a time, so that no other writer waits for long. SQLite uses the freed pages for new events;
 //! only [`Pruner::vacuum`] gives them back to the file system.
 
-mod cursor;
-
+use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::error::{OpenError, Result, StorageError, is_row_error};
-use super::sizes::Sizes;
-use super::wal;
+use super::error::{OpenError, Result, StorageError, of_row};
+use super::row::{string, text};
+use super::stats::Sizes;
 use super::writer::{WORKER_BUSY, Writer};
-use crate::event::EventId;
-use cursor::HAS_OPEN_JOB;
-
-pub use cursor::{Cursor, Expired, PruneBatch, Rule};
+use super::{list, wal};
+use crate::clock::Timestamp;
+use crate::event::{EventId, Status};
 
 /// How long the command waits while others write back to back: SQLite's locks are not fair between processes.
 const COMMAND_BUSY: Duration = Duration::from_secs(60);
 
+/// Events deleted in one transaction: about a millisecond for which others wait.
+const BATCH_EVENTS: usize = 20;
+
+/// Or so much of them: to free a page SQLite reads it. A larger event is a batch of its own.
+const BATCH_BYTES: i64 = 256 << 10;
+
+/// So many events in a row that are too young end a search, because events come in the order of their ids. A single one
+/// does not, because an old event that was replayed is young again.
+const YOUNG_RUN: u32 = 64;
+
+/// Ids that are read at once.
+const PAGE: u32 = 256;
+
+/// The event `?1`, if it has the status `?2` and no open job; also none that is to report a dead job.
+const IS_DELETABLE: &str = "id = ?1 AND status = ?2 AND status <> 'unprocessed'
+     AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND state IN ('queued', 'running'))";
+
 /// A connection for deleting.
 pub struct Pruner {
     writer: Writer,
+}
+
+/// What is kept for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    pub what: Expired,
+    /// Deleted is what has been so since before then.
+    pub before: Timestamp,
+    pub now: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// Events of this status, by when they got it. Never the unprocessed ones.
+    Events(Status),
+    /// The counts of how often events came again, by when they came first.
+    Duplicates,
+}
+
+/// How far the search for what a rule is for has come.
+pub struct Cursor {
+    rule: Rule,
+    after: EventId,
+    /// The ids that come next.
+    page: VecDeque<i64>,
+    young: u32,
+    is_done: bool,
+}
+
+/// A few events that are deleted together.
+#[derive(Debug, Default)]
+pub struct PruneBatch {
+    pub events: Vec<EventId>,
+    /// Of payload and body.
+    pub bytes: i64,
 }
 
 impl Pruner {
@@ -59,11 +109,7 @@ impl Pruner {
         self.writer.write(|transaction| {
             let mut deleted = 0;
             for event in &batch.events {
-                match delete(transaction, cursor.what(), *event) {
-                    Ok(changed) => deleted += changed,
-                    Err(error) if is_row_error(&error) && !transaction.is_autocommit() => {}
-                    Err(error) => return Err(error),
-                }
+                deleted += of_row(transaction, delete(transaction, cursor.rule.what, *event))?.unwrap_or(0);
             }
             Ok(deleted)
         })
@@ -71,10 +117,8 @@ impl Pruner {
 
     /// Whether there is other work, for which this can wait.
     pub fn is_busy(&self) -> Result<bool> {
-        self.writer.read(|connection| {
-            let busy = "SELECT EXISTS (SELECT 1 FROM unrouted) OR EXISTS (SELECT 1 FROM jobs WHERE state = 'running')";
-            connection.prepare_cached(busy)?.query_row([], |row| row.get(0))
-        })
+        let busy = "SELECT EXISTS (SELECT 1 FROM unrouted) OR EXISTS (SELECT 1 FROM jobs WHERE state = 'running')";
+        self.writer.read(|connection| connection.prepare_cached(busy)?.query_row([], |row| row.get(0)))
     }
 
     /// Keeps the WAL short.
@@ -88,9 +132,9 @@ impl Pruner {
         let _ = self.writer.connection.execute_batch("PRAGMA shrink_memory");
     }
 
-    /// How large the database file is, and how much of it is free.
+    /// How large the database file is, and how much of it is free for new events.
     pub fn sizes(&self) -> Result<Sizes> {
-        self.writer.read(Sizes::of)
+        self.writer.read(Sizes::of_file)
     }
 
     /// Rewrites the database without its free pages, and makes the file shorter. Nothing else can write meanwhile.
@@ -110,10 +154,85 @@ fn delete(transaction: &Transaction<'_>, what: Expired, event: EventId) -> rusql
         let reset = "UPDATE provenance SET duplicates = 0 WHERE event_id = ?1 AND duplicates > 0";
         return transaction.prepare_cached(reset)?.execute([event.0]);
     };
-    transaction
-        .prepare_cached(&format!(
-            "DELETE FROM webhook_events
-             WHERE id = ?1 AND status = ?2 AND status <> 'unprocessed' AND NOT {HAS_OPEN_JOB}",
-        ))?
-        .execute((event.0, status.as_str()))
+    let sql = format!("DELETE FROM webhook_events WHERE {IS_DELETABLE}");
+    transaction.prepare_cached(&sql)?.execute((event.0, status.as_str()))
+}
+
+impl Cursor {
+    pub fn new(rule: Rule) -> Cursor {
+        Cursor { rule, after: EventId(0), page: VecDeque::new(), young: 0, is_done: false }
+    }
+
+    fn find(&mut self, connection: &Connection) -> rusqlite::Result<PruneBatch> {
+        match self.rule.what {
+            Expired::Events(status) => self.find_events(connection, status),
+            Expired::Duplicates => self.find_duplicates(connection),
+        }
+    }
+
+    fn find_events(&mut self, connection: &Connection, status: Status) -> rusqlite::Result<PruneBatch> {
+        let mut batch = PruneBatch::default();
+        let mut by_id = connection.prepare_cached(&format!(
+            "SELECT coalesce(processed_at, received_at), octet_length(payload_json) + coalesce(octet_length(body), 0)
+             FROM webhook_events WHERE {IS_DELETABLE}",
+        ))?;
+        while !self.is_done
+            && let Some(id) = self.next_id(connection, status)?
+        {
+            let found = by_id.query_row((id, status.as_str()), |row| Ok((string(row, 0)?, row.get::<_, i64>(1)?)));
+            if let Some((at, bytes)) = found.optional()?
+                && self.check(&at)
+            {
+                let is_full = batch.events.len() == BATCH_EVENTS || batch.bytes + bytes > BATCH_BYTES;
+                if is_full && !batch.events.is_empty() {
+                    return Ok(batch);
+                }
+                batch.events.push(EventId(id));
+                batch.bytes += bytes;
+            }
+            self.after = EventId(id);
+            self.page.pop_front();
+        }
+        self.is_done = true;
+        Ok(batch)
+    }
+
+    /// By id, because only ids come in the order of time.
+    fn find_duplicates(&mut self, connection: &Connection) -> rusqlite::Result<PruneBatch> {
+        let mut batch = PruneBatch::default();
+        let mut statement = connection.prepare_cached(
+            "SELECT event_id, received_at FROM provenance CROSS JOIN webhook_events ON id = event_id
+             WHERE duplicates > 0 AND event_id > ?1 ORDER BY event_id",
+        )?;
+        let mut rows = statement.query([self.after.0])?;
+        while !self.is_done
+            && batch.events.len() < BATCH_EVENTS
+            && let Some(row) = rows.next()?
+        {
+            self.after = EventId(row.get(0)?);
+            if self.check(&text(row, 1)?) {
+                batch.events.push(self.after);
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The event to check next, without moving on.
+    fn next_id(&mut self, connection: &Connection, status: Status) -> rusqlite::Result<Option<i64>> {
+        if self.page.is_empty() {
+            self.page = list::oldest(connection, status, self.after, PAGE)?.into();
+        }
+        Ok(self.page.front().copied())
+    }
+
+    /// Whether an event of that time has expired; after many in a row that have not, the search is done.
+    fn check(&mut self, at: &str) -> bool {
+        // A clock that was not set, or was ahead, says nothing about an age.
+        let at = Timestamp::parse(at).filter(|at| at.is_plausible() && *at <= self.rule.now);
+        let is_young = at.is_some_and(|at| at >= self.rule.before);
+        let is_old = at.is_some_and(|at| at < self.rule.before);
+        self.young = if is_old { 0 } else { self.young + u32::from(is_young) };
+        self.is_done = self.young >= YOUNG_RUN;
+        is_old
+    }
 }

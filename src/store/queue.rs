@@ -1,7 +1,7 @@
 //! What workers and the router do with the database after a delivery is acknowledged: each step is one method, and one
 //! transaction.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{OptionalExtension, Row};
 
 use super::error::Result;
 use super::jobs::{self, Next};
@@ -13,22 +13,17 @@ use crate::event::{Attempt, Event, EventId, Job};
 
 /// A worker's, or the router's, connection.
 pub struct Queue {
-    writer: Writer,
+    pub(super) writer: Writer,
 }
 
 impl Queue {
-    pub(super) fn new(writer: Writer) -> Queue {
-        Queue { writer }
-    }
-
     /// Up to `limit` events that have yet to be routed, as (id, source, event type), in id order.
     pub fn unrouted(&self, limit: u32) -> Result<Vec<(EventId, String, String)>> {
         self.writer.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT event_id, source, event_type
-                 FROM unrouted LEFT JOIN webhook_events ON id = event_id ORDER BY event_id LIMIT ?1",
-            )?;
-            statement.query_map([limit], |row| Ok((EventId(row.get(0)?), string(row, 1)?, string(row, 2)?)))?.collect()
+            let sql = "SELECT event_id, source, event_type
+                 FROM unrouted LEFT JOIN webhook_events ON id = event_id ORDER BY event_id LIMIT ?1";
+            let event = |row: &Row<'_>| Ok((EventId(row.get(0)?), string(row, 1)?, string(row, 2)?));
+            connection.prepare_cached(sql)?.query_map([limit], event)?.collect()
         })
     }
 
@@ -60,24 +55,17 @@ impl Queue {
     /// When the first queued job of an action is due; `None` while the action is paused. Asked before a claim, so that an
     /// idle queue writes nothing.
     pub fn next_due(&self, action: &str) -> Result<Option<Timestamp>> {
-        self.writer.read(|connection| {
-            connection
-                .prepare_cached(
-                    "SELECT min(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1
-                     AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)",
-                )?
-                .query_row([action], |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp::from_unix_ms)))
-        })
+        let sql = "SELECT min(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1
+             AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)";
+        self.writer.read(|connection| connection.prepare_cached(sql)?.query_row([action], due_at))
     }
 
     /// The last error of an action's job for an event.
     pub fn last_error(&self, event: EventId, action: &str) -> Result<Option<String>> {
+        let sql = "SELECT last_error FROM jobs WHERE event_id = ?1 AND action = ?2 AND dead_action = ''";
         self.writer.read(|connection| {
-            connection
-                .prepare_cached("SELECT last_error FROM jobs WHERE event_id = ?1 AND action = ?2 AND dead_action = ''")?
-                .query_row((event.0, action), |row| row.get(0))
-                .optional()
-                .map(Option::flatten)
+            let found = connection.prepare_cached(sql)?.query_row((event.0, action), |row| row.get(0)).optional();
+            found.map(Option::flatten)
         })
     }
 
@@ -85,16 +73,12 @@ impl Queue {
     ///
     /// No job is postponed for that long: the clock was ahead when it was, and has been set back since.
     pub fn expedite(&mut self, action: &str, latest: Timestamp) -> Result<bool> {
-        let last_due: Option<i64> = self.writer.read(|connection| {
-            connection
-                .prepare_cached("SELECT max(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1")?
-                .query_row([action], |row| row.get(0))
-        })?;
-        if last_due.is_none_or(|due_at_ms| due_at_ms <= latest.unix_ms()) {
+        let sql = "SELECT max(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1";
+        let last_due = self.writer.read(|connection| connection.prepare_cached(sql)?.query_row([action], due_at))?;
+        if last_due.is_none_or(|due| due <= latest) {
             return Ok(false);
         }
-        let expedite = "UPDATE jobs SET due_at_ms = 0 WHERE state = 'queued' AND action = ?1 AND due_at_ms > ?2";
-        self.writer.write(|transaction| transaction.prepare_cached(expedite)?.execute((action, latest.unix_ms())))?;
+        self.writer.write(|transaction| jobs::expedite(transaction, action, latest))?;
         Ok(true)
     }
 
@@ -138,14 +122,17 @@ impl Queue {
 
     /// Deletes a job whose event is gone.
     pub fn delete_orphan(&self, job: &Job) -> Result<()> {
-        let orphan = "DELETE FROM jobs WHERE event_id = ?1 AND NOT EXISTS (SELECT 1 FROM webhook_events WHERE id = ?1)";
-        self.writer.write(|transaction| transaction.prepare_cached(orphan)?.execute([job.event.0]).map(drop))
+        self.writer.write(|transaction| jobs::delete_orphans(transaction, job.event))
     }
 
     /// Keeps the WAL short. For every thread but the receiver to call when it, or another, has written.
     pub fn checkpoint(&self) {
         self.writer.checkpoint();
     }
+}
+
+fn due_at(row: &Row<'_>) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp::from_unix_ms))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Processing an event again: which of its jobs are queued, and whether it is routed instead.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, Result, Transaction};
 
 use super::{events, jobs};
 use crate::event::EventId;
@@ -14,18 +14,10 @@ pub struct ReplayOptions<'a> {
     pub spares_succeeded: bool,
 }
 
-impl ReplayOptions<'_> {
-    fn ended_states(&self) -> &'static str {
-        if self.spares_succeeded { "'cancelled'" } else { "'succeeded', 'cancelled'" }
-    }
-}
-
 /// What [`replay`] does.
 enum ReplayScope {
-    /// It queues the dead jobs.
-    Dead,
-    /// It queues all jobs that have ended, as none is dead.
-    Ended,
+    /// It queues the jobs in these states, written as in a statement.
+    Jobs(&'static str),
     /// The event has no jobs: it is routed.
     Route,
 }
@@ -33,34 +25,23 @@ enum ReplayScope {
 /// Queues the dead jobs of an event again, or, where none is dead, all that have ended; of these, those that the options
 /// ask for. The retry policy counts their attempts from 1. An event without jobs is routed again. False if there was
 /// nothing to do.
-pub(super) fn replay(
-    transaction: &Transaction<'_>,
-    event: EventId,
-    options: &ReplayOptions<'_>,
-) -> rusqlite::Result<bool> {
-    let states = match replay_scope(transaction, event, options)? {
-        Some(ReplayScope::Dead) => "'dead'",
-        Some(ReplayScope::Ended) => options.ended_states(),
-        Some(ReplayScope::Route) => return events::reopen(transaction, event),
-        None => return Ok(false),
-    };
-    jobs::requeue(transaction, event, options.action, states)?;
+pub(super) fn replay(transaction: &Transaction<'_>, event: EventId, options: &ReplayOptions<'_>) -> Result<bool> {
+    let Some(scope) = scope(transaction, event, options)? else { return Ok(false) };
+    if let ReplayScope::Jobs(states) = scope {
+        jobs::requeue(transaction, event, options.action, states)?;
+    }
     events::reopen(transaction, event)
 }
 
 /// Whether [`replay`] would do anything.
-pub(super) fn is_replayable(
-    connection: &Connection,
-    event: EventId,
-    options: &ReplayOptions<'_>,
-) -> rusqlite::Result<bool> {
-    Ok(replay_scope(connection, event, options)?.is_some())
+pub(super) fn is_replayable(connection: &Connection, event: EventId, options: &ReplayOptions<'_>) -> Result<bool> {
+    Ok(scope(connection, event, options)?.is_some())
 }
 
 /// Queues the failed jobs of an event again, and reopens it: those that are dead, and those that were cancelled because
 /// another program has marked the event as failed. Where there are no jobs at all, it is routed again. False if there was
 /// nothing to do.
-pub(super) fn requeue_failed(transaction: &Transaction<'_>, event: EventId) -> rusqlite::Result<bool> {
+pub(super) fn requeue_failed(transaction: &Transaction<'_>, event: EventId) -> Result<bool> {
     let queued = jobs::requeue(transaction, event, None, "'dead', 'cancelled'")?;
     let has_jobs = "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = '')";
     if queued == 0 && transaction.prepare_cached(has_jobs)?.query_row([event.0], |row| row.get(0))? {
@@ -70,24 +51,19 @@ pub(super) fn requeue_failed(transaction: &Transaction<'_>, event: EventId) -> r
 }
 
 /// `None` where there is nothing to do.
-fn replay_scope(
-    connection: &Connection,
-    event: EventId,
-    options: &ReplayOptions<'_>,
-) -> rusqlite::Result<Option<ReplayScope>> {
-    let has = |states: &str| -> rusqlite::Result<bool> {
-        connection
-            .prepare_cached(&format!(
-                "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
-                                AND (?2 IS NULL OR action = ?2) AND state IN ({states}))"
-            ))?
-            .query_row((event.0, options.action), |row| row.get(0))
+fn scope(connection: &Connection, event: EventId, options: &ReplayOptions<'_>) -> Result<Option<ReplayScope>> {
+    let has = |states: &str| -> Result<bool> {
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
+                            AND (?2 IS NULL OR action = ?2) AND state IN ({states}))"
+        );
+        connection.prepare_cached(&sql)?.query_row((event.0, options.action), |row| row.get(0))
     };
-    if has("'dead'")? {
-        return Ok(Some(ReplayScope::Dead));
-    }
-    if has(options.ended_states())? {
-        return Ok(Some(ReplayScope::Ended));
+    let ended = if options.spares_succeeded { "'cancelled'" } else { "'succeeded', 'cancelled'" };
+    for states in ["'dead'", ended] {
+        if has(states)? {
+            return Ok(Some(ReplayScope::Jobs(states)));
+        }
     }
     Ok((options.action.is_none() && !has("'queued', 'running'")?).then_some(ReplayScope::Route))
 }

@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Row, ToSql};
+use rusqlite::{Connection, Result, Row, ToSql};
 
 /// A column of text, in which there may be bytes that are not UTF-8, or a number. Borrowed where possible: a payload is
 /// large.
-pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Cow<'a, str>> {
+pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<Cow<'a, str>> {
     Ok(match row.get_ref(column)? {
         ValueRef::Null => Cow::Borrowed(""),
         ValueRef::Integer(number) => number.to_string().into(),
@@ -18,12 +18,17 @@ pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Cow<
 }
 
 /// As [`text`], owned.
-pub(super) fn string(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+pub(super) fn string(row: &Row<'_>, column: usize) -> Result<String> {
     Ok(text(row, column)?.into_owned())
 }
 
+/// The texts in the first column of what a statement finds.
+pub(super) fn texts(connection: &Connection, sql: &str) -> Result<Vec<String>> {
+    connection.prepare(sql)?.query_map([], |row| string(row, 0))?.collect()
+}
+
 /// A column of bytes; `None` for NULL and for numbers.
-pub(super) fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Vec<u8>>> {
+pub(super) fn bytes(row: &Row<'_>, column: usize) -> Result<Option<Vec<u8>>> {
     Ok(row.get_ref(column)?.as_bytes_or_null().ok().flatten().map(<[u8]>::to_vec))
 }
 
@@ -35,7 +40,7 @@ pub(super) enum RawText {
 }
 
 impl RawText {
-    pub(super) fn of(row: &Row<'_>, column: usize) -> rusqlite::Result<RawText> {
+    pub(super) fn of(row: &Row<'_>, column: usize) -> Result<RawText> {
         Ok(match row.get_ref(column)? {
             ValueRef::Text(bytes) => RawText::Text(bytes.to_vec()),
             ValueRef::Blob(bytes) => RawText::Blob(bytes.to_vec()),
@@ -46,7 +51,7 @@ impl RawText {
 }
 
 impl ToSql for RawText {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             RawText::Text(bytes) => ValueRef::Text(bytes),
             RawText::Blob(bytes) => ValueRef::Blob(bytes),

@@ -1,20 +1,34 @@
-//! How many of what, from [`counters`]: nothing here reads more than a few rows.
-
-mod times;
+//! How many of what, from [`counters`], and when the oldest and the latest were received: by a bounded number of seeks.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension, Result};
 use serde::Serialize;
 
+use super::blocks::Span;
 use super::counters::{self, hour};
-use super::sizes::Sizes;
+use super::files::sibling;
+use super::filesystem::Disk;
+use super::list;
+use super::partitions::partitions;
+use super::row::string;
+use super::summary::Filter;
 use crate::clock::Timestamp;
-use crate::event::Status;
+use crate::event::{EventId, Status};
 
-/// Hours that are shown, with the current one: as many as the database keeps.
+/// What [`hours`] returns, the current hour among them: as many as are kept.
 const HOURS: u32 = 24;
+
+/// Postponed jobs among which the oldest is searched: they are in the order of their due times.
+const MAX_POSTPONED: u32 = 10_000;
+
+/// Events among which the oldest is searched, of a source with too many partitions to search one by one: some 5 ms.
+const MAX_UNPROCESSED: u32 = 20_000;
+
+/// Events among which the latest of such a source is searched.
+const MAX_LATEST: u32 = 2000;
 
 #[derive(Debug, Serialize)]
 pub struct Stats {
@@ -67,6 +81,16 @@ pub struct ActionStats {
     pub paused: bool,
 }
 
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Sizes {
+    pub database_bytes: u64,
+    /// The part of the database file that is free for new events.
+    pub reusable_bytes: u64,
+    pub wal_bytes: u64,
+    /// On the disk of the database; `None` where the file system cannot be asked.
+    pub disk_free_bytes: Option<u64>,
+}
+
 /// One hour of the past day, over all sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HourStats {
@@ -78,7 +102,7 @@ pub struct HourStats {
     pub failed: i64,
 }
 
-pub(super) fn hours(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<HourStats>> {
+pub(super) fn hours(connection: &Connection, now: Timestamp) -> Result<Vec<HourStats>> {
     let counts: BTreeMap<(String, String), i64> =
         counters::read(connection, "hour")?.into_iter().map(|(name, what, count)| ((name, what), count)).collect();
     let count = |name: &str, what: &str| counts.get(&(name.to_owned(), what.to_owned())).copied().unwrap_or(0);
@@ -90,8 +114,8 @@ pub(super) fn hours(connection: &Connection, now: Timestamp) -> rusqlite::Result
     Ok((0..HOURS).rev().map(hour_of).collect())
 }
 
-/// Without the sizes of other files than the database.
-pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
+/// Without the sizes that only the file system knows.
+pub(super) fn stats(connection: &Connection) -> Result<Stats> {
     let sources = sources(connection)?;
     let sum = |count: fn(&SourceStats) -> i64| sources.iter().map(count).sum();
     let oldest = sources.iter().filter_map(|source| source.oldest_unprocessed.as_ref()).min();
@@ -105,12 +129,12 @@ pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
         duplicates: sum(|source| source.duplicates),
         oldest_unprocessed: oldest.cloned(),
         actions: actions(connection)?,
-        sizes: Sizes::of(connection)?,
+        sizes: Sizes::of_file(connection)?,
         sources,
     })
 }
 
-fn sources(connection: &Connection) -> rusqlite::Result<Vec<SourceStats>> {
+fn sources(connection: &Connection) -> Result<Vec<SourceStats>> {
     let mut sources: BTreeMap<String, SourceStats> = BTreeMap::new();
     for (name, what, count) in counters::read(connection, "source")? {
         let source = sources.entry(name).or_default();
@@ -131,13 +155,13 @@ fn sources(connection: &Connection) -> rusqlite::Result<Vec<SourceStats>> {
     let named = |(source, stats)| SourceStats { source, ..stats };
     let mut sources: Vec<SourceStats> = sources.into_iter().map(named).collect();
     for source in &mut sources {
-        source.oldest_unprocessed = times::oldest_unprocessed(connection, &source.source)?;
-        source.last_received = times::last_received(connection, &source.source)?;
+        source.oldest_unprocessed = oldest_unprocessed(connection, &source.source)?;
+        source.last_received = last_received(connection, &source.source)?;
     }
     Ok(sources)
 }
 
-fn actions(connection: &Connection) -> rusqlite::Result<Vec<ActionStats>> {
+fn actions(connection: &Connection) -> Result<Vec<ActionStats>> {
     let mut actions: BTreeMap<String, ActionStats> = BTreeMap::new();
     for (name, what, count) in counters::read(connection, "action")? {
         let action = actions.entry(name).or_default();
@@ -155,7 +179,73 @@ fn actions(connection: &Connection) -> rusqlite::Result<Vec<ActionStats>> {
     let named = |(action, stats)| ActionStats { action, ..stats };
     let mut actions: Vec<ActionStats> = actions.into_iter().map(named).collect();
     for action in &mut actions {
-        action.oldest_pending = times::oldest_pending(connection, &action.action)?;
+        action.oldest_pending = oldest_pending(connection, &action.action)?;
     }
     Ok(actions)
+}
+
+/// When the oldest unprocessed event of a source was received.
+fn oldest_unprocessed(connection: &Connection, source: &str) -> Result<Option<String>> {
+    let unprocessed = Filter { source: Some(source.to_owned()), ..Filter::of_status(Status::Unprocessed) };
+    let oldest = match partitions(connection, &unprocessed)? {
+        Some(partitions) => list::oldest_of_partitions(connection, &partitions, EventId(i64::MIN), 1)?.pop(),
+        None => {
+            let sql = "SELECT min(id) FROM
+                 (SELECT id FROM webhook_events WHERE status = 'unprocessed' AND source = ?1 LIMIT ?2)";
+            connection.prepare_cached(sql)?.query_row((source, MAX_UNPROCESSED), |row| row.get(0))?
+        }
+    };
+    received_at(connection, oldest)
+}
+
+/// When the latest event of a source was received.
+fn last_received(connection: &Connection, source: &str) -> Result<Option<String>> {
+    let all = Filter { source: Some(source.to_owned()), ..Filter::default() };
+    let latest = match partitions(connection, &all)? {
+        Some(partitions) => list::newest_of_partitions(connection, &partitions, Span::ALL, 1)?.pop(),
+        None => {
+            let sql = "SELECT id FROM webhook_events NOT INDEXED
+                 WHERE source = ?1 AND id > (SELECT max(id) FROM webhook_events) - ?2 ORDER BY id DESC LIMIT 1";
+            connection.prepare_cached(sql)?.query_row((source, MAX_LATEST), |row| row.get(0)).optional()?
+        }
+    };
+    received_at(connection, latest)
+}
+
+/// When the event of an action's oldest queued job was received: the index has the oldest of those never postponed first.
+fn oldest_pending(connection: &Connection, action: &str) -> Result<Option<String>> {
+    let sql = "SELECT min(event_id) FROM (
+             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND action = ?1 AND due_at_ms = 0
+                                   ORDER BY event_id LIMIT 1)
+             UNION ALL
+             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND action = ?1 AND due_at_ms > 0
+                                   ORDER BY due_at_ms LIMIT ?2))";
+    let oldest = connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0))?;
+    received_at(connection, oldest)
+}
+
+fn received_at(connection: &Connection, event: Option<i64>) -> Result<Option<String>> {
+    let Some(event) = event else { return Ok(None) };
+    let sql = "SELECT received_at FROM webhook_events WHERE id = ?1";
+    connection.prepare_cached(sql)?.query_row([event], |row| string(row, 0)).optional()
+}
+
+impl Sizes {
+    /// Of the database file alone.
+    pub(super) fn of_file(connection: &Connection) -> Result<Sizes> {
+        let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0)).map(i64::unsigned_abs);
+        let page_bytes = pragma("page_size")?;
+        Ok(Sizes {
+            database_bytes: pragma("page_count")? * page_bytes,
+            reusable_bytes: pragma("freelist_count")? * page_bytes,
+            ..Sizes::default()
+        })
+    }
+
+    /// Adds what the file system knows of the database at `path`, with all links resolved. The database file itself is not
+    /// opened: closing it would drop SQLite's locks.
+    pub(super) fn add_files(&mut self, path: &Path) {
+        self.wal_bytes = std::fs::metadata(sibling(path, "-wal")).map_or(0, |file| file.len());
+        self.disk_free_bytes = Disk::of(path).map(|disk| disk.free_bytes);
+    }
 }

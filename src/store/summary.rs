@@ -1,9 +1,11 @@
-//! A line of a list of events.
+//! What a list of events shows of each, and which events it shows.
 
-use rusqlite::{CachedStatement, Connection, Row};
+use rusqlite::{CachedStatement, Connection, Result, Row};
 use serde::Serialize;
 
 use super::row::string;
+use crate::clock::Timestamp;
+use crate::event::{EventId, Status};
 
 /// The columns of a [`Summary`], in its order.
 pub(super) const SUMMARY: &str = "id, source, event_type, delivery_id, status, received_at, processed_at, \
@@ -29,7 +31,7 @@ pub struct Summary {
 
 impl Summary {
     /// Reads the columns [`SUMMARY`], which are the first of the row.
-    pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Summary> {
+    pub(super) fn of(row: &Row<'_>) -> Result<Summary> {
         Ok(Summary {
             id: row.get(0)?,
             source: string(row, 1)?,
@@ -44,7 +46,43 @@ impl Summary {
     }
 
     /// A statement for the columns [`SUMMARY`] of the event with the id `?1`.
-    pub(super) fn by_id(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    pub(super) fn by_id(connection: &Connection) -> Result<CachedStatement<'_>> {
         connection.prepare_cached(&format!("SELECT {SUMMARY} FROM {EVENTS} WHERE id = ?1"))
+    }
+}
+
+/// Conditions that an event has to meet, and how many to list; `None` is any.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub status: Option<Status>,
+    pub source: Option<String>,
+    pub event_type: Option<String>,
+    /// Received then or later.
+    pub since: Option<Timestamp>,
+    /// Only smaller ids: the next page after the one that ended with this id.
+    pub before: Option<EventId>,
+    pub limit: u32,
+}
+
+impl Filter {
+    pub(super) fn of_status(status: Status) -> Filter {
+        Filter { status: Some(status), ..Filter::default() }
+    }
+
+    /// Whether an event passes, regardless of its id and its age.
+    pub fn passes(&self, event: &Summary) -> bool {
+        self.status.is_none_or(|status| event.status == status.as_str())
+            && self.source.as_ref().is_none_or(|source| event.source == *source)
+            && self.event_type.as_ref().is_none_or(|event_type| event.event == *event_type)
+    }
+
+    /// Whether an event received then is young enough. A time in another form than ours is of no known age.
+    pub(super) fn is_since(&self, received_at: &str) -> bool {
+        self.since.is_none_or(|since| Timestamp::parse(received_at).is_some_and(|at| at >= since))
+    }
+
+    /// True if every event passes, regardless of its id and its age.
+    pub(super) fn passes_all(&self) -> bool {
+        self.status.is_none() && self.source.is_none() && self.event_type.is_none()
     }
 }

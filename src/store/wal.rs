@@ -3,7 +3,7 @@
 //! SQLite's automatic checkpoint runs within a commit, under the write lock, so that the receiver would wait for two more
 //! syncs of the disk. It is off; instead every thread but the receiver calls [`shorten`] after it has written.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Result, Row};
 
 use super::write_lock::{Priority, WriteLock};
 
@@ -20,9 +20,15 @@ const RESTART_PAGES: i64 = 2000;
 /// From this length on the receiver, too, waits for that: while it writes without a pause, there is no other moment.
 const MAX_PAGES: i64 = 2 * RESTART_PAGES;
 
+/// The length of the WAL, and how much of it is not yet in the database file.
+struct Wal {
+    pages: i64,
+    waiting_pages: i64,
+}
+
 /// Copies the pages in the WAL into the database file, if they are many. Others write meanwhile; only the last pages, which
 /// keep the WAL from restarting, are copied under the write lock.
-pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> rusqlite::Result<()> {
+pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> Result<()> {
     if checkpoint(connection, "NOOP")?.waiting_pages < CHECKPOINT_PAGES {
         return Ok(());
     }
@@ -41,18 +47,14 @@ pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> rusqli
 }
 
 /// Copies everything into the database file, and makes the WAL empty.
-pub(super) fn truncate(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn truncate(connection: &Connection) -> Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// How long the WAL is, and how much of it is not in the database file.
-struct Wal {
-    pages: i64,
-    waiting_pages: i64,
-}
-
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Wal> {
-    let mut statement = connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
-    let (pages, copied_pages): (i64, i64) = statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
-    Ok(Wal { pages, waiting_pages: pages - copied_pages })
+fn checkpoint(connection: &Connection, mode: &str) -> Result<Wal> {
+    let wal = |row: &Row<'_>| {
+        let (pages, checkpointed): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(Wal { pages, waiting_pages: pages - checkpointed })
+    };
+    connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], wal)
 }

@@ -6,20 +6,21 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::connection::{open_read_only, open_read_write, require};
+use super::connection::{open_for_writing, open_read_only, require};
 use super::error::{OpenError, Result, StorageError, is_busy};
 use super::write_lock::{Priority, WriteGuard, WriteLock};
 use super::{migrate, wal};
 
-/// How long the receiver waits for another program that holds SQLite's lock, before the sender gets a 503: providers give up
-/// after a few seconds.
+/// How long the receiver waits for another program that holds SQLite's lock, before the sender is told to come again.
+/// Providers give up after a few seconds.
 pub(super) const RECEIVER_BUSY: Duration = Duration::from_secs(1);
 
-/// How long the other writers of `serve` wait: only their own work is delayed.
+/// How long the other writers of `serve`, and commands, wait: nothing but their own work is delayed.
 pub(super) const WORKER_BUSY: Duration = Duration::from_secs(5);
 
 /// How long of its wait a writer keeps the write lock, before it queues for it again: while another program holds SQLite's
-/// lock, the last in the queue waits this long for each writer before it.
+/// lock, the last in the queue waits this long for each writer before it. Short for a command too: SQLite asks for a lock
+/// less and less often, and a `serve` under load leaves it free for moments only.
 const GUARD_BUSY: Duration = Duration::from_millis(20);
 
 /// One thread's connection for writing.
@@ -40,34 +41,24 @@ impl Writer {
         priority: Priority,
         busy_timeout: Duration,
     ) -> Result<Writer> {
-        let connection = open_read_write(path).map_err(StorageError::at(path))?;
-        Writer { write_lock: Arc::clone(write_lock), priority, ..Writer::new(path, connection, busy_timeout) }
-            .with_short_waits()
+        let connection = open_for_writing(path, GUARD_BUSY).map_err(StorageError::at(path))?;
+        let write_lock = Arc::clone(write_lock);
+        Ok(Writer { path: path.to_owned(), connection, write_lock, priority, busy_timeout })
     }
 
     /// For a command, beside a `serve` that may run. The database must exist.
     pub(super) fn open_for_command(path: &Path, busy_timeout: Duration) -> Result<Writer, OpenError> {
         require(path)?;
-        let connection = open_read_write(path).map_err(StorageError::at(path))?;
-        migrate::require_current(&connection, path)?;
-        Ok(Writer::new(path, connection, busy_timeout).with_short_waits()?)
+        let writer = Writer::open(path, &Arc::default(), Priority::Other, busy_timeout)?;
+        migrate::require_current(&writer.connection, path)?;
+        Ok(writer)
     }
 
-    /// For a command that only reads what it would write otherwise.
+    /// For a command that reads what another run of it would write.
     pub(super) fn open_read_only(path: &Path) -> Result<Writer, OpenError> {
-        Ok(Writer::new(path, open_read_only(path)?, WORKER_BUSY))
-    }
-
-    fn new(path: &Path, connection: Connection, busy_timeout: Duration) -> Writer {
-        let write_lock = Arc::default();
-        Writer { path: path.to_owned(), connection, write_lock, priority: Priority::Other, busy_timeout }
-    }
-
-    /// SQLite retries less and less often during one long wait, and a `serve` under load leaves its lock free for moments
-    /// only: [`Writer::begin`] waits many times instead.
-    fn with_short_waits(self) -> Result<Writer> {
-        self.connection.busy_timeout(GUARD_BUSY).map_err(StorageError::at(&self.path))?;
-        Ok(self)
+        let connection = open_read_only(path)?;
+        let (write_lock, priority, busy_timeout) = (Arc::default(), Priority::Other, Duration::ZERO);
+        Ok(Writer { path: path.to_owned(), connection, write_lock, priority, busy_timeout })
     }
 
     /// Reads outside of a transaction.
@@ -108,8 +99,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The write lock, and a write transaction. While another program holds SQLite's lock, the write lock is passed on to
-    /// the next in the queue after each short wait.
+    /// The write lock, and a write transaction. While another program holds SQLite's lock, the write lock is released to
+    /// the next in the queue again and again.
     fn begin(&self) -> rusqlite::Result<(WriteGuard<'_>, Transaction<'_>)> {
         let begun = Instant::now();
         loop {
@@ -125,7 +116,7 @@ impl Writer {
     /// what is wrong with the disk.
     pub(super) fn checkpoint(&self) {
         if let Err(error) = wal::shorten(&self.connection, &self.write_lock) {
-            log::debug!("the WAL cannot be shortened yet: {error}");
+            log::debug!("the WAL stays as long as it is: {error}");
         }
     }
 }

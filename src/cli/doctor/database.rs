@@ -23,7 +23,7 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     match check_content(context, findings) {
         Ok(()) => {}
         Err(OpenError::Missing(path)) => {
-            findings.ok("database", format!("{} is not there yet: hookbox serve creates it", path.display()));
+            findings.ok("database", format!("{path} is not there yet: hookbox serve creates it"));
         }
         Err(error) => findings.fail("database", error.to_string()),
     }
@@ -39,7 +39,7 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
         schema => schema?,
     }
     if let Some(damage) = diagnostics.damage()? {
-        let path = context.config.database.clone();
+        let path = context.config.database.display().to_string();
         return Err(StorageError::Damaged { path, reason: damage }.into());
     }
     findings.ok("database", format!("{} is sound", context.config.database.display()));
