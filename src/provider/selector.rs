@@ -172,7 +172,7 @@ impl<'a> Parts<'a> {
                 let pairs = form_urlencoded::parse(self.query().as_bytes());
                 Box::new(pairs.filter(move |(field, _)| field == name).map(|(_, value)| value))
             }
-            // An item is a part of the signature, and is looked for there.
+            // An item is a part of the signature, and is read from it.
             Selector::Item(_) | Selector::Any(_) => Box::new(std::iter::empty()),
         }
     }
