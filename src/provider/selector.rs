@@ -166,13 +166,10 @@ impl<'a> Parts<'a> {
 
     fn all<'s>(&'s self, selector: &'s Selector) -> Box<dyn Iterator<Item = Cow<'a, str>> + 's> {
         match selector.chosen(self) {
-            Selector::Header(name) => {
-                let fields = self.headers.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
-                Box::new(fields.map(|(_, value)| Cow::Borrowed(value)))
-            }
+            Selector::Header(name) => Box::new(self.headers.all(name).map(Cow::Borrowed)),
             Selector::Form(name) => named(self.form().map(Form::fields).into_iter().flatten(), name),
             Selector::Query(name) => named(form_urlencoded::parse(self.query().as_bytes()), name),
-            // Of the others only those in the JSON: an item is a part of the signature, and is searched for there.
+            // Of the others only those in the JSON: an item is a part of the signature, and is read from it.
             place => Box::new(place.lookups().filter_map(|lookup| self.look_up(lookup)).map(Cow::Owned)),
         }
     }
