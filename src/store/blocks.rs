@@ -22,7 +22,6 @@ impl Span {
     pub(super) const ALL: Span = Span { from: i64::MIN, before: i64::MAX };
 }
 
-/// The block that an event is in.
 pub(super) fn block_of(event: EventId) -> i64 {
     event.0 >> BLOCK_BITS
 }

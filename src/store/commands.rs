@@ -1,20 +1,16 @@
 //! What a person does to the queue: from the command line beside a `serve` that may run, or in the admin page.
 
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::Transaction;
 
 use super::error::{OpenError, Result};
 use super::replay::{self, ReplayOptions};
 use super::summary::Filter;
-use super::writer::Writer;
+use super::writer::{WORKER_BUSY, Writer};
 use super::{events, jobs, list};
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
-
-/// A person waits longer than a provider.
-const COMMAND_BUSY: Duration = Duration::from_secs(5);
 
 /// Events changed in one transaction: the receiver, in another process, waits for no more than these.
 const BATCH: usize = 100;
@@ -39,7 +35,7 @@ pub struct Selection {
 impl Commands {
     /// For the command line.
     pub fn open(path: &Path) -> Result<Commands, OpenError> {
-        Ok(Commands { writer: Writer::open_for_command(path, COMMAND_BUSY)? })
+        Ok(Commands { writer: Writer::open_for_command(path, WORKER_BUSY)? })
     }
 
     /// The events of a selection that exist, in id order.

@@ -55,7 +55,6 @@ impl BatchCounts {
         Ok(BatchCounts::default())
     }
 
-    /// Counts a new event.
     pub(super) fn add(&mut self, event: EventId, source: &str, at: Timestamp) {
         let keys = [
             ("source", source.to_owned(), "received"),

@@ -39,7 +39,6 @@ pub struct AttemptDetail {
     pub detail: String,
 }
 
-/// An event with its jobs and their attempts.
 pub(super) fn read(connection: &Connection, id: EventId) -> Result<Option<Detail>> {
     let event = format!("SELECT {SUMMARY}, headers_json, payload_json, body FROM {EVENTS} WHERE id = ?1");
     let detail = |row: &Row<'_>| {

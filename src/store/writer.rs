@@ -15,7 +15,7 @@ use super::{migrate, wal};
 /// Providers give up after a few seconds.
 pub(super) const RECEIVER_BUSY: Duration = Duration::from_secs(1);
 
-/// How long the other writers of `serve` wait: nothing but their own work is delayed.
+/// How long the other writers of `serve`, and commands, wait: nothing but their own work is delayed.
 pub(super) const WORKER_BUSY: Duration = Duration::from_secs(5);
 
 /// How long of its wait a writer keeps the write lock, before it queues for it again: while another program holds SQLite's
