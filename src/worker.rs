@@ -170,7 +170,7 @@ impl Worker {
         }
         // The router has evaluated the condition, but makes a job where it could not.
         if dead_job.is_none() && !self.action.applies_to(&scope)? {
-            return Ok(Some(ActionReport::not_applicable()));
+            return Ok(Some(ActionReport { outcome: Outcome::Success, detail: "not for this event".to_owned() }));
         }
         Ok(self.runner.run(&Call {
             event,

@@ -27,7 +27,8 @@ const NOT_FORWARDED: [&str; 11] = [
 pub fn forwarded_fields(event: &Event) -> Vec<(HeaderName, HeaderValue)> {
     let field = |(name, value): (String, Value)| {
         let value = value.as_str().filter(|value| *value != REDACTED)?;
-        if !is_forwarded(&name) {
+        let mut dropped = NOT_FORWARDED.iter().chain(&FORWARDING_HEADERS).chain(&BROWSER_HEADERS);
+        if dropped.any(|field| field.eq_ignore_ascii_case(&name)) {
             return None;
         }
         Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
@@ -42,9 +43,4 @@ pub fn redacted_names(event: &Event) -> Vec<String> {
 
 fn stored_fields(event: &Event) -> Map<String, Value> {
     serde_json::from_str(&event.headers_json).unwrap_or_default()
-}
-
-fn is_forwarded(name: &str) -> bool {
-    let mut dropped = NOT_FORWARDED.iter().chain(&FORWARDING_HEADERS).chain(&BROWSER_HEADERS);
-    !dropped.any(|field| field.eq_ignore_ascii_case(name))
 }
