@@ -182,11 +182,6 @@ impl Runner {
 }
 
 impl ActionReport {
-    /// The action's condition does not hold for the event.
-    pub fn not_applicable() -> ActionReport {
-        ActionReport { outcome: Outcome::Success, detail: "not for this event".to_owned() }
-    }
-
     /// A failure that may pass.
     pub fn retry(detail: impl Into<String>) -> ActionReport {
         ActionReport { outcome: Outcome::Retry { after: None }, detail: detail.into() }

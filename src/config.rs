@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml::{Table, Value};
+use toml::Table;
 
 pub use self::admin::{Admin, AdminListen};
 pub use self::file::{ConfigError, Origin, SYSTEM_CONFIG};
@@ -105,7 +105,9 @@ fn read_config(origin: &Origin, keys: &mut Reader, env: &Env) -> Config {
     Config {
         origin: origin.clone(),
         listen: keys.get("listen", parsed).unwrap_or_else(|| Listen::Tcp(DEFAULT_LISTEN.to_owned())),
-        database: keys.get("database", database).unwrap_or_else(|| default_database(env)),
+        database: keys
+            .get("database", |v| database_path(PathBuf::from(text(v)?)))
+            .unwrap_or_else(|| default_database(env)),
         max_body_bytes: keys.get("max_body", |v| size(v, &MAX_BODY_BYTES)).unwrap_or(DEFAULT_MAX_BODY_BYTES),
         poll_interval: keys.get("poll_interval", |v| duration(v, &POLL_INTERVAL)).unwrap_or(DEFAULT_POLL_INTERVAL),
         stop_timeout: keys.get("stop_timeout", |v| duration(v, &STOP_TIMEOUT)).unwrap_or(DEFAULT_STOP_TIMEOUT),
@@ -136,10 +138,6 @@ fn default_database(env: &Env) -> PathBuf {
     let directories = env("STATE_DIRECTORY").unwrap_or_default();
     let first = std::env::split_paths(&directories).next().unwrap_or_default();
     first.join(DEFAULT_DATABASE)
-}
-
-fn database(value: &Value) -> Parsed<PathBuf> {
-    database_path(PathBuf::from(text(value)?))
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ const KEY_DIGITS: usize = 32;
 /// `stop_timeout`.
 const RECORD_RETRY: Duration = Duration::from_secs(1);
 
+/// The same while the process stops.
+const RECORD_RETRY_AT_STOP: Duration = Duration::from_millis(100);
+
 /// How long a stopping worker tries to record an outcome, so that the action does not run again: another program may hold
 /// the lock for a few seconds. `stop_timeout` may end it earlier.
 const MAX_RECORD_AT_STOP: Duration = Duration::from_secs(10);
@@ -35,9 +38,6 @@ const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// A worker without jobs polls this many times more rarely than the router, which wakes it on changes.
 const ROUTER_POLLS: u32 = 12;
-
-/// The same as [`RECORD_RETRY`] while the process stops.
-const RECORD_RETRY_AT_STOP: Duration = Duration::from_millis(100);
 
 /// Attempts, and what follows each.
 type Finished = Vec<(Attempt, Next)>;
@@ -170,7 +170,7 @@ impl Worker {
         }
         // The router has evaluated the condition, but makes a job where it could not.
         if dead_job.is_none() && !self.action.applies_to(&scope)? {
-            return Ok(Some(ActionReport::not_applicable()));
+            return Ok(Some(ActionReport { outcome: Outcome::Success, detail: "not for this event".to_owned() }));
         }
         Ok(self.runner.run(&Call {
             event,

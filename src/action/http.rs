@@ -99,8 +99,7 @@ impl HttpRunner {
         let (url, mut fields, body) = (self.url.render(call.scope)?, self.fields(call)?, self.body(call)?);
         if let Some(key) = &self.signing_key {
             // Replaces a provider's signature of the same scheme: a receiver reads the first that it finds.
-            let signed = standard_webhooks(key, call.idempotency_key, clock::now().unix_ms() / 1000, &body);
-            signed.into_iter().for_each(|(name, value)| put(&mut fields, name, value));
+            sign(&mut fields, key, call.idempotency_key, clock::now().unix_ms() / 1000, &body);
         }
         Ok(Rendered { url, fields, body })
     }
@@ -221,8 +220,8 @@ fn outcome_of_status(status: u16, retry_after: Option<&str>, now: Timestamp) -> 
     }
 }
 
-/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). A date in the past means
-/// no wait, and a number that does not fit the longest wait.
+/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). A date in the past means no wait, and a number that does not
+/// fit the longest wait.
 fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -238,14 +237,11 @@ fn is_configuration_error(error: &ureq::Error) -> bool {
     matches!(error, ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::RequireHttpsOnly(_))
 }
 
+/// Sets or replaces a field.
 fn set(fields: &mut Vec<(HeaderName, HeaderValue)>, name: HeaderName, value: &str) {
     // A line break in a value would begin another field.
     let one_line = value.replace(char::is_control, " ");
     let Ok(value) = HeaderValue::from_str(one_line.trim()) else { return };
-    put(fields, name, value);
-}
-
-fn put(fields: &mut Vec<(HeaderName, HeaderValue)>, name: HeaderName, value: HeaderValue) {
     fields.retain(|(other, _)| *other != name);
     fields.push((name, value));
 }
@@ -258,18 +254,15 @@ fn signing_key(value: &SecretRef, env: &Env<'_>) -> Result<Secret, String> {
     key.ok_or_else(|| "sign: the text after whsec_ is not base64; copy the secret again".to_owned())
 }
 
-/// The header fields with which a receiver verifies our request.
+/// Adds the header fields with which a receiver verifies our request.
 /// Source: <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
-fn standard_webhooks(key: &Secret, id: &str, now_unix_s: i64, body: &[u8]) -> [(HeaderName, HeaderValue); 3] {
+fn sign(fields: &mut Vec<(HeaderName, HeaderValue)>, key: &Secret, id: &str, now_unix_s: i64, body: &[u8]) {
     let timestamp = now_unix_s.to_string();
     let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
     let signature = format!("v1,{}", digest::base64(&digest::hmac(digest::SHA256, key.as_bytes(), &signed)));
-    let value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
-    [
-        (HeaderName::from_static("webhook-id"), value(id)),
-        (HeaderName::from_static("webhook-timestamp"), HeaderValue::from(now_unix_s)),
-        (HeaderName::from_static("webhook-signature"), value(&signature)),
-    ]
+    set(fields, HeaderName::from_static("webhook-id"), id);
+    set(fields, HeaderName::from_static("webhook-timestamp"), &timestamp);
+    set(fields, HeaderName::from_static("webhook-signature"), &signature);
 }
 
 #[cfg(test)]

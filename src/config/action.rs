@@ -1,7 +1,6 @@
 //! The tables under `[actions]`.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -113,7 +112,7 @@ fn read(name: &str, keys: &mut Reader) -> Option<Action> {
 fn read_slack(keys: &mut Reader) -> Option<Slack> {
     let url = keys.require("url", "write \"env:NAME\" or \"file:/path\" of the incoming webhook's URL", url);
     Some(Slack {
-        text: keys.get("text", |v| template(v, Template::mrkdwn)),
+        text: keys.get("text", |v| Template::mrkdwn(text(v)?).map_err(|error| error.to_string())),
         blocks: keys.get("blocks", parsed),
         ca_file: keys.get("ca_file", path),
         url: url?,
@@ -171,7 +170,7 @@ fn url(value: &Value) -> Parsed<SecretRef> {
         if !text.starts_with("http://") && !text.starts_with("https://") {
             return Err("a URL begins with http:// or https://".to_owned());
         }
-        template(value, Template::from_str)?;
+        parsed::<Template>(value)?;
     }
     Ok(reference)
 }
@@ -185,7 +184,7 @@ fn header(name: &str, value: &Value) -> Parsed<(HeaderName, SecretRef)> {
     }
     let reference: SecretRef = parsed(value)?;
     if let SecretRef::Literal(_) = &reference {
-        template(value, Template::from_str)?;
+        parsed::<Template>(value)?;
     }
     Ok((name, reference))
 }
@@ -205,8 +204,4 @@ fn path(value: &Value) -> Parsed<PathBuf> {
         "" => Err(expected("a path", value)),
         path => Ok(PathBuf::from(path)),
     }
-}
-
-fn template<T, E: Display>(value: &Value, parse: impl FnOnce(&str) -> Result<T, E>) -> Parsed<T> {
-    parse(text(value)?).map_err(|error| error.to_string())
 }

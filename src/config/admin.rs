@@ -15,7 +15,7 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:5001";
 const OFF: &str = "off";
 
 /// The private listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Admin {
     pub listen: AdminListen,
     /// Required from every client if it is set. It must be set if the listener can be reached from other machines.
@@ -25,10 +25,11 @@ pub struct Admin {
 }
 
 /// Where the private listener is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AdminListen {
     Off,
     /// Not configured: if the default address is taken, hookbox runs without this listener.
+    #[default]
     ByDefault,
     At(Listen),
 }
@@ -38,12 +39,6 @@ impl Admin {
     pub fn fetch_token(&self, env: &Env<'_>) -> Result<Option<Secret>, SecretError> {
         let token = self.token.as_ref().map(|reference| reference.resolve(env)).transpose();
         token.map_err(|reason| SecretError { key: "admin.token".to_owned(), reason })
-    }
-}
-
-impl Default for Admin {
-    fn default() -> Admin {
-        Admin { listen: AdminListen::ByDefault, token: None, hosts: Vec::new() }
     }
 }
 
@@ -69,7 +64,7 @@ impl FromStr for AdminListen {
 }
 
 pub(super) fn read_admin(keys: &mut Reader) -> Admin {
-    let listen = keys.get("listen", parsed).unwrap_or(AdminListen::ByDefault);
+    let listen = keys.get("listen", parsed).unwrap_or_default();
     let token = keys.get("token", parsed);
     let hosts = keys.get_all("hosts", host).unwrap_or_default();
     if !keys.has("token") && matches!(&listen, AdminListen::At(place) if !place.is_local()) {

@@ -164,15 +164,14 @@ impl<'a> Reader<'a> {
         for key in self.table.keys().filter(|key| !self.known.contains(&key.as_str())) {
             let message = match closest(key, self.known.iter().copied()) {
                 Some(known) => format!("unknown key; did you mean {known}?"),
-                None => format!("unknown key; known here: {}", sorted(&self.known)),
+                None => {
+                    let known: Vec<&str> = BTreeSet::from_iter(&self.known).into_iter().copied().collect();
+                    format!("unknown key; known here: {}", known.join(", "))
+                }
             };
             self.problems.push(Problem { key: join(&self.path, key), message });
         }
     }
-}
-
-fn sorted(keys: &[&str]) -> String {
-    BTreeSet::from_iter(keys).into_iter().copied().collect::<Vec<_>>().join(", ")
 }
 
 /// A path as TOML writes it: a key that is not bare is quoted, which also escapes control characters.

@@ -45,19 +45,6 @@ pub struct Source {
 }
 
 impl Source {
-    /// A source with no other key than its provider.
-    pub fn of(name: &str, verifier: Verifier, verification: Verification<SecretRef>) -> Source {
-        Source {
-            name: name.to_owned(),
-            verifier,
-            verification,
-            verify_token: None,
-            allowed_origins: Vec::new(),
-            allow: None,
-            dedup_window: None,
-        }
-    }
-
     /// The path that takes its deliveries, on every host.
     pub fn path(&self) -> String {
         format!("{PATH_PREFIX}{}", self.name)
@@ -104,11 +91,19 @@ pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Source>> {
 pub(super) fn built_in(env: &Env) -> BTreeMap<String, Source> {
     let verifier = provider::preset(BUILT_IN).and_then(|preset| preset.verifier().ok());
     let Some(verifier) = verifier else { return BTreeMap::new() };
-    let verification = match env(BUILT_IN_SECRET) {
-        Some(_) => Verification::Secrets(vec![SecretRef::Env(BUILT_IN_SECRET.to_owned())]),
-        None => Verification::LocalOnly,
+    let source = Source {
+        name: BUILT_IN.to_owned(),
+        verifier,
+        verification: match env(BUILT_IN_SECRET) {
+            Some(_) => Verification::Secrets(vec![SecretRef::Env(BUILT_IN_SECRET.to_owned())]),
+            None => Verification::LocalOnly,
+        },
+        verify_token: None,
+        allowed_origins: Vec::new(),
+        allow: None,
+        dedup_window: None,
     };
-    BTreeMap::from([(BUILT_IN.to_owned(), Source::of(BUILT_IN, verifier, verification))])
+    BTreeMap::from([(BUILT_IN.to_owned(), source)])
 }
 
 fn read(name: &str, keys: &mut Reader) -> Option<Source> {
@@ -116,11 +111,15 @@ fn read(name: &str, keys: &mut Reader) -> Option<Source> {
         keys.require("provider", "write one of those that `hookbox providers` lists, or \"hmac\" or \"token\"", preset);
     let verification = read_verification(keys, preset);
     let verifier = read_verifier(keys, preset);
-    let verify_token = keys.get("verify_token", parsed);
-    let allowed_origins = keys.get_all("allowed_origins", owned_text).unwrap_or_default();
-    let allow = keys.get_all("allow", parsed);
-    let dedup_window = keys.get("dedup_window", |v| duration(v, &DEDUP_WINDOW));
-    Some(Source { verify_token, allowed_origins, allow, dedup_window, ..Source::of(name, verifier?, verification?) })
+    Some(Source {
+        name: name.to_owned(),
+        verify_token: keys.get("verify_token", parsed),
+        allowed_origins: keys.get_all("allowed_origins", owned_text).unwrap_or_default(),
+        allow: keys.get_all("allow", parsed),
+        dedup_window: keys.get("dedup_window", |v| duration(v, &DEDUP_WINDOW)),
+        verifier: verifier?,
+        verification: verification?,
+    })
 }
 
 fn read_verifier(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Verifier> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::algorithm::{Algorithm, Encoding};
+use super::algorithm::Algorithm;
 use super::format::Format;
 use super::keyword::Keyword;
 use super::preset::{Preset, WithoutId};
@@ -54,19 +54,16 @@ pub fn verification_text(verifier: &Verifier) -> String {
         (None, prefix) => format!(" behind {prefix:?}"),
     };
     let place = format!("{}{items}", place(&scheme.sig));
-    let encoding = if scheme.enc == Encoding::Hex { "hex" } else { "base64" };
     let mut text = match scheme.alg {
         Algorithm::Token => format!("the secret itself in {place}: it authenticates the sender, not the body"),
-        alg => format!("{}, {encoding}, of {} in {place}", alg.as_str(), scheme.signed),
+        alg => format!("{}, {}, of {} in {place}", alg.as_str(), scheme.enc.as_str(), scheme.signed),
     };
     let old = scheme.tolerance.map(|tolerance| format!("{} old", duration_text(tolerance)));
     let ahead = scheme.tolerance_future.map(|tolerance| format!("{} ahead", duration_text(tolerance)));
     let bounds: Vec<String> = old.into_iter().chain(ahead).collect();
     if !bounds.is_empty() {
-        let _ = write!(text, "; timestamps up to {}", bounds.join(" and "));
-    }
-    if !bounds.is_empty() && scheme.ts_optional {
-        text.push_str(", where there is one");
+        let if_any = if scheme.ts_optional { ", where there is one" } else { "" };
+        let _ = write!(text, "; timestamps up to {}{if_any}", bounds.join(" and "));
     }
     text
 }

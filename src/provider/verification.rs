@@ -16,10 +16,7 @@ pub enum Verification<K> {
 impl<K> Verification<K> {
     /// The secrets; none unless deliveries are signed.
     pub fn secrets(&self) -> &[K] {
-        match self {
-            Verification::Secrets(secrets) => secrets,
-            Verification::Awaited | Verification::Nothing | Verification::LocalOnly => &[],
-        }
+        if let Verification::Secrets(secrets) = self { secrets } else { &[] }
     }
 
     /// What the operator must know of a source that verifies nothing, or nothing yet.
