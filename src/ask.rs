@@ -11,8 +11,6 @@ use crate::secret::Secret;
 /// Far more than any response of ours has. The rest of a longer one is cut off.
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
-const BLOCK_BYTES: usize = 16 << 10;
-
 /// As many as the gate takes.
 const MAX_HEADERS: usize = 64;
 
@@ -42,7 +40,7 @@ pub fn get(address: &LocalAddress, path: &str, token: Option<&Secret>, timeout: 
     let mut connection = address.connect(timeout)?;
     connection.write_all(&request(path, token))?;
     let mut received = Vec::new();
-    let mut block = [0; BLOCK_BYTES];
+    let mut block = [0; 16 << 10];
     loop {
         let count = match connection.read(&mut block) {
             // A peer that closes before it has read the request resets the connection after its response.

@@ -183,11 +183,6 @@ impl Listener {
         self.local_address.tcp().map(|address| address.ip().to_canonical())
     }
 
-    /// True if only this machine can connect.
-    pub fn is_local(&self) -> bool {
-        self.ip().is_none_or(|ip| ip.is_loopback())
-    }
-
     /// The address to connect to from this machine.
     pub fn local_address(&self) -> LocalAddress {
         self.local_address.clone()

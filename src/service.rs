@@ -25,7 +25,7 @@ use crate::current::Current;
 use crate::digest;
 use crate::gate::upstream::socket::Upstream;
 use crate::gate::{self, Gate, Limits, Settings};
-use crate::listen::{self, LocalAddress};
+use crate::listen::{self, Listener, LocalAddress};
 use crate::metrics::Metrics;
 use crate::provider::handshake::HandshakeConfig;
 use crate::receive::{Endpoint, Intake, Receiver};
@@ -87,12 +87,7 @@ impl Service {
         let gate = gate::start(limits, listener, &upstream.path(), Arc::clone(&shared.settings), on_end)?;
         let traffic = Arc::clone(&shared.settings.traffic);
         let watchdog = watchdog::start(local_address.clone(), traffic, &shared.database, &shared.messages)?;
-        let api = shared.api(local_address)?;
-        let start_admin = |listener| AdminHandle::start(listener, secrets.admin_token, api, &shared.messages);
-        let admin = admin_listener.map(start_admin).transpose().unwrap_or_else(|error| {
-            error!("there is no page and there are no metrics: {error}");
-            None
-        });
+        let admin = shared.start_admin(admin_listener, secrets.admin_token, local_address)?;
         let housekeeper = housekeeping::start(&shared.database, shared.config.clone(), &shared.messages)?;
         // Jobs begin last, because their commands would outlive a start that fails.
         let mut workers = WorkerPool::new(Arc::clone(&shared.metrics), shared.messages.clone());
@@ -290,8 +285,15 @@ impl Shared {
         Thread::spawn("router", &stop, move || waker.wake(), &self.messages, in_background(|| router.run()))
     }
 
-    fn api(&self, local_address: LocalAddress) -> Result<Api> {
-        Ok(Api {
+    /// `None`, and an error in the log, where the listener does not start: deliveries are received without it.
+    fn start_admin(
+        &self,
+        listener: Option<Listener>,
+        token: Option<Secret>,
+        local_address: LocalAddress,
+    ) -> Result<Option<AdminHandle>> {
+        let Some(listener) = listener else { return Ok(None) };
+        let api = Api {
             reader: Reader::open(&self.config.get().database)?,
             commands: self.database.commands()?,
             metrics: Arc::clone(&self.metrics),
@@ -301,7 +303,9 @@ impl Shared {
             started_at: clock::now(),
             routing: self.routing.clone(),
             router: self.router_waker.clone(),
-        })
+        };
+        let started = AdminHandle::start(listener, token, api, &self.messages);
+        Ok(started.inspect_err(|error| error!("there is no page and there are no metrics: {error}")).ok())
     }
 }
 

@@ -3,13 +3,12 @@
 //! The manager passes sockets that it has bound and keeps open, so that a restart refuses no connection (sd_listen_fds(3)).
 //! The service notifies the manager of its state (sd_notify(3)). `hookbox systemd` prints units that use both.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use sd_notify::NotifyState;
-
-use crate::secret::Env;
 
 /// `SD_LISTEN_FDS_START`: after standard input, output and error.
 const FIRST_FD: RawFd = 3;
@@ -60,7 +59,7 @@ pub struct Passed {
 ///
 /// They are described by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. Children may inherit these variables: the process
 /// id in them is not theirs, and the sockets are closed in them.
-pub fn passed_sockets(env: &Env<'_>) -> Result<Passed, String> {
+pub fn passed_sockets(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Passed, String> {
     let names = passed_names(std::process::id(), env)?;
     let take = |fd| take(fd).map(Some).map_err(|error| format!("LISTEN_FDS names the descriptor {fd}: {error}"));
     let mut fds: Vec<Option<OwnedFd>> = (FIRST_FD..).take(names.len()).map(take).collect::<Result<_, _>>()?;
@@ -76,7 +75,7 @@ pub fn passed_sockets(env: &Env<'_>) -> Result<Passed, String> {
 }
 
 /// The name of each socket that was passed to the process `pid`, in their order; those without a name are `unknown`.
-fn passed_names(pid: u32, env: &Env<'_>) -> Result<Vec<String>, String> {
+fn passed_names(pid: u32, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Vec<String>, String> {
     let text = |name: &str| env(name).unwrap_or_default().to_string_lossy().into_owned();
     if text("LISTEN_PID") != pid.to_string() {
         return Ok(Vec::new());
@@ -111,7 +110,6 @@ fn take(fd: RawFd) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::OsString;
 
     fn names(pid: &str, fds: &str, fd_names: Option<&str>) -> Result<Vec<String>, String> {
         let env = |name: &str| match name {

@@ -28,7 +28,6 @@ pub(super) struct AdminHandle {
     thread: Thread,
     access: Current<Access>,
     ip: Option<IpAddr>,
-    is_local: bool,
     /// Removes the private socket when it is dropped.
     _upstream: Upstream,
 }
@@ -37,23 +36,22 @@ pub(super) struct AdminHandle {
 /// the default is taken.
 pub(super) fn listener(config: &Config, passed: Option<Listener>, has_token: bool) -> Result<Option<Listener>> {
     let Some(place) = config.admin.listen.place() else { return Ok(None) };
-    let listener = match (passed, &config.admin.listen) {
-        (Some(passed), _) => passed,
-        (None, AdminListen::ByDefault) => match listen::bind(&place) {
-            Ok(listener) => listener,
-            Err(error) => {
-                warn!("there is no page and there are no metrics: {error} (listen in [admin])");
-                return Ok(None);
-            }
-        },
-        (None, _) => listen::bind(&place)?,
-    };
-    check_exposure(listener.is_local(), has_token, listener.address())?;
-    Ok(Some(listener))
+    match passed.map_or_else(|| listen::bind(&place), Ok) {
+        Ok(listener) => {
+            check_exposure(listener.ip(), has_token, listener.address())?;
+            Ok(Some(listener))
+        }
+        Err(error) if config.admin.listen == AdminListen::ByDefault => {
+            warn!("there is no page and there are no metrics: {error} (listen in [admin])");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
-fn check_exposure(is_local: bool, has_token: bool, address: &str) -> Result<()> {
-    if is_local || has_token {
+/// Without an IP address it listens on a Unix socket.
+fn check_exposure(ip: Option<IpAddr>, has_token: bool, address: &str) -> Result<()> {
+    if has_token || ip.is_none_or(|ip| ip.is_loopback()) {
         return Ok(());
     }
     Err(Error::refused(format!(
@@ -72,7 +70,7 @@ impl AdminHandle {
     ) -> Result<AdminHandle> {
         let config = api.config.get();
         let upstream = super::upstream("admin-", &config.database)?;
-        let (ip, is_local) = (listener.ip(), listener.is_local());
+        let ip = listener.ip();
         let access = Current::new(Access::new(token, &config.admin.hosts, ip));
         let settings = Settings { max_body_bytes: MAX_BODY_BYTES.into(), traffic: Arc::clone(&api.traffic.admin) };
         let (stop, server) = (Stop::default(), upstream.server());
@@ -82,7 +80,7 @@ impl AdminHandle {
         match gate::start(Limits::of_private_listener(), listener, &upstream.path(), Arc::new(settings), on_end) {
             Ok(gate) => {
                 info!("page and metrics: {}", gate.address());
-                Ok(AdminHandle { gate, thread, access, ip, is_local, _upstream: upstream })
+                Ok(AdminHandle { gate, thread, access, ip, _upstream: upstream })
             }
             Err(error) => {
                 thread.stop();
@@ -93,7 +91,7 @@ impl AdminHandle {
 
     /// Errs if this configuration would open the listener to other machines without a token.
     pub(super) fn check(&self, token: Option<&Secret>) -> Result<()> {
-        check_exposure(self.is_local, token.is_some(), self.gate.address())
+        check_exposure(self.ip, token.is_some(), self.gate.address())
     }
 
     /// Takes over what can change.
