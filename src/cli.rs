@@ -27,9 +27,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use args::{Args, Command, UsageError};
+use args::{Args, Command};
 
-use crate::config::{ConfigError, SourceSecretError};
+use crate::event::EventId;
 use crate::service;
 use crate::store::{BackupError, OpenError, StorageError};
 
@@ -42,13 +42,13 @@ pub struct Failure {
 
 impl Failure {
     /// It may work another time.
-    pub fn failed(message: impl Into<String>) -> Failure {
-        Failure { code: 1, message: message.into() }
+    pub fn failed(message: impl fmt::Display) -> Failure {
+        Failure { code: 1, message: message.to_string() }
     }
 
     /// It cannot work without a change of usage, config or database, so the service manager does not try again.
-    pub fn usage(message: impl Into<String>) -> Failure {
-        Failure { code: 2, message: message.into() }
+    pub fn usage(message: impl fmt::Display) -> Failure {
+        Failure { code: 2, message: message.to_string() }
     }
 }
 
@@ -58,33 +58,15 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<UsageError> for Failure {
-    fn from(error: UsageError) -> Failure {
-        Failure::usage(error.to_string())
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Failure {
-        Failure::usage(error.to_string())
-    }
-}
-
-impl From<SourceSecretError> for Failure {
-    fn from(error: SourceSecretError) -> Failure {
-        Failure::usage(error.to_string())
-    }
-}
-
 impl From<service::Error> for Failure {
     fn from(error: service::Error) -> Failure {
-        if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
+        if error.needs_a_person() { Failure::usage(error) } else { Failure::failed(error) }
     }
 }
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Failure {
-        if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
+        if error.needs_a_person() { Failure::usage(error) } else { Failure::failed(error) }
     }
 }
 
@@ -96,7 +78,7 @@ impl From<StorageError> for Failure {
 
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Failure {
-        if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
+        if error.needs_a_person() { Failure::usage(error) } else { Failure::failed(error) }
     }
 }
 
@@ -108,6 +90,11 @@ impl From<io::Error> for Failure {
             _ => Failure::failed(format!("cannot write the result: {error}")),
         }
     }
+}
+
+/// No event has this ID.
+fn no_event(id: EventId) -> Failure {
+    Failure::failed(format!("there is no event {id}: `hookbox list` shows which there are"))
 }
 
 /// Runs the command line.
@@ -123,7 +110,7 @@ fn run() -> Result<(), Failure> {
     let args = Args::parse(std::env::args_os().skip(1))?;
     let env = |name: &str| std::env::var_os(name);
     crate::log::start(args.log_level(&env)?);
-    let config = || args.load_config(&env).map_err(Failure::from);
+    let config = || args.load_config(&env).map_err(Failure::usage);
     let mut out = io::stdout().lock();
     match &args.command {
         Command::Usage(command) => Ok(out.write_all(help::of(*command).as_bytes())?),

@@ -2,7 +2,6 @@
 //! `parse` takes the valid ones of each command out of it.
 
 pub mod commands;
-mod error;
 pub mod option;
 mod parse;
 mod raw;
@@ -14,6 +13,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::Failure;
 use crate::config::{Admin, AdminListen, Config, ConfigError, database_path};
 use crate::event::{EventId, Status};
 use crate::listen::Listen;
@@ -21,9 +21,9 @@ use crate::secret::Env;
 use crate::suggest::closest;
 
 use commands::{COMMANDS, CommandSpec};
-pub use error::UsageError;
 pub use option::Shell;
-use raw::Raw;
+pub use raw::wrong_usage;
+use raw::{Raw, wrong_value};
 
 /// For services, which have no command line to add an option to. Empty is the same as unset.
 const LOG_VARIABLE: &str = "HOOKBOX_LOG";
@@ -167,7 +167,7 @@ pub struct SelectionArgs {
 
 impl Args {
     /// Reads the words after the program's name.
-    pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, UsageError> {
+    pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, Failure> {
         let mut raw = Raw::read(words, commands::options())?;
         if raw.switch("help") {
             return Ok(Args::only(usage(&mut raw)?));
@@ -197,13 +197,13 @@ impl Args {
     }
 
     /// The log level: the option overrides the variable.
-    pub fn log_level(&self, env: &Env) -> Result<LevelFilter, UsageError> {
+    pub fn log_level(&self, env: &Env) -> Result<LevelFilter, Failure> {
         let named = || env(LOG_VARIABLE).filter(|level| !level.is_empty());
         match (self.log_level, named()) {
             (Some(level), _) => Ok(level),
             (None, None) => Ok(LevelFilter::Info),
             (None, Some(level)) => parse::log_level(&level.to_string_lossy())
-                .map_err(|reason| UsageError::BadVariable { variable: LOG_VARIABLE, reason }),
+                .map_err(|reason| wrong_usage(format!("{LOG_VARIABLE}: {reason}"))),
         }
     }
 
@@ -219,7 +219,7 @@ impl SelectionArgs {
 }
 
 /// The command that the next word names; without a word it is `serve`.
-fn command(raw: &mut Raw) -> Result<Command, UsageError> {
+fn command(raw: &mut Raw) -> Result<Command, Failure> {
     let spec = raw.word().map_or(Ok(&COMMANDS[0]), |word| named(&word))?;
     raw.command = spec.name;
     let command = (spec.parse)(raw)?;
@@ -228,22 +228,23 @@ fn command(raw: &mut Raw) -> Result<Command, UsageError> {
 }
 
 /// `--help`, beside a command or alone.
-fn usage(raw: &mut Raw) -> Result<Command, UsageError> {
+fn usage(raw: &mut Raw) -> Result<Command, Failure> {
     let command = raw.word().map(|word| named(&word)).transpose()?;
     Ok(Command::Usage(command.map(|command| command.name)))
 }
 
-fn named(word: &str) -> Result<&'static CommandSpec, UsageError> {
-    let unknown = || UsageError::UnknownCommand {
-        word: word.to_owned(),
-        closest: closest(word, COMMANDS.iter().map(|command| command.name)),
+fn named(word: &str) -> Result<&'static CommandSpec, Failure> {
+    let unknown = || {
+        let near = closest(word, COMMANDS.iter().map(|command| command.name));
+        let hint = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
+        wrong_usage(format!("unknown command {word:?}{hint}"))
     };
     commands::find(word).ok_or_else(unknown)
 }
 
-fn database(raw: &mut Raw) -> Result<Option<PathBuf>, UsageError> {
+fn database(raw: &mut Raw) -> Result<Option<PathBuf>, Failure> {
     let path = raw.value("database").map(|path| database_path(PathBuf::from(path)));
-    path.transpose().map_err(|reason| UsageError::BadValue { option: "database", reason })
+    path.transpose().map_err(|reason| wrong_value("database", reason))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ureq::http::Request;
 
-use super::{Failure, table};
+use super::{Failure, no_event, table};
 use crate::client;
 use crate::config::Config;
 use crate::event::EventId;
@@ -18,15 +18,13 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) -> Result<(), Failure> {
-    let Some(event) = Reader::open(&config.database)?.event(id)? else {
-        return Err(Failure::failed(format!("there is no event {id}: `hookbox list` shows which there are")));
-    };
+    let event = Reader::open(&config.database)?.event(id)?.ok_or_else(|| no_event(id))?;
     let mut request = Request::post(url);
     for (name, value) in client::forwarded_fields(&event) {
         request = request.header(name, value);
     }
     let request = request.body(event.bytes()).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
-    let agent = client::agent(None).map_err(|error| Failure::failed(error.to_string()))?;
+    let agent = client::agent(None).map_err(Failure::failed)?;
     let request = agent.configure_request(request).timeout_global(Some(TIMEOUT)).build();
     let response = agent.run(request).map_err(|error| Failure::failed(format!("{url}: {error}")))?;
     let status = response.status();

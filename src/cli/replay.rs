@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use super::Failure;
 use super::args::{CancelArgs, ReplayArgs, SelectionArgs};
 use super::progress::Progress;
+use super::{Failure, no_event};
 use crate::clock;
 use crate::config::Config;
 use crate::event::{EventId, Status};
@@ -47,9 +47,7 @@ fn select(commands: &Commands, args: &SelectionArgs) -> Result<Vec<EventId>, Fai
     let events = commands.select(&selection)?;
     let filtered = args.status.is_some() || since.is_some();
     match args.ids.iter().find(|id| !filtered && !events.contains(id)) {
-        Some(missing) => {
-            Err(Failure::failed(format!("there is no event {missing}: `hookbox list` shows which there are")))
-        }
+        Some(missing) => Err(no_event(*missing)),
         None => Ok(events),
     }
 }

@@ -6,8 +6,9 @@ use std::fmt::Display;
 
 use lexopt::Arg;
 
-use super::error::UsageError;
 use super::option::OptionSpec;
+use crate::cli::Failure;
+use crate::suggest::closest;
 
 /// Options that exist, each at most once, and the words between them in their order. Each is taken out where it is read, so
 /// that what is left at the end does not belong to the command.
@@ -23,11 +24,11 @@ impl Raw {
     pub(super) fn read(
         words: impl IntoIterator<Item = OsString>,
         options: impl Iterator<Item = &'static OptionSpec> + Clone,
-    ) -> Result<Raw, UsageError> {
+    ) -> Result<Raw, Failure> {
         let mut raw = Raw { command: "", words: Vec::new(), switches: Vec::new(), values: BTreeMap::new() };
         let mut unknown = None;
         let mut parser = lexopt::Parser::from_args(words);
-        while let Some(arg) = parser.next().map_err(UsageError::from_lexopt)? {
+        while let Some(arg) = parser.next().map_err(wrong_usage)? {
             let (spelling, found) = match arg {
                 Arg::Value(word) => {
                     raw.words.push(word);
@@ -38,33 +39,33 @@ impl Raw {
             };
             match found {
                 Some(OptionSpec { long, value: Some(_), .. }) => {
-                    raw.add_value(long, parser.value().map_err(UsageError::from_lexopt)?)?;
+                    raw.add_value(long, parser.value().map_err(wrong_usage)?)?;
                 }
                 Some(OptionSpec { long, value: None, .. }) => raw.add_switch(long)?,
                 None => {
                     parser.optional_value();
-                    unknown.get_or_insert(UsageError::unknown_option(spelling, options.clone().map(|one| one.long)));
+                    unknown.get_or_insert(spelling);
                 }
             }
         }
         match unknown {
-            Some(error) if !raw.switches.contains(&"help") => Err(error),
+            Some(spelling) if !raw.switches.contains(&"help") => Err(unknown_option(&spelling, options)),
             _ => Ok(raw),
         }
     }
 
-    fn add_switch(&mut self, name: &'static str) -> Result<(), UsageError> {
+    fn add_switch(&mut self, name: &'static str) -> Result<(), Failure> {
         if self.switches.contains(&name) {
-            return Err(UsageError::Repeated(name));
+            return Err(repeated(name));
         }
         self.switches.push(name);
         Ok(())
     }
 
-    fn add_value(&mut self, name: &'static str, value: OsString) -> Result<(), UsageError> {
+    fn add_value(&mut self, name: &'static str, value: OsString) -> Result<(), Failure> {
         match self.values.insert(name, value) {
             None => Ok(()),
-            Some(_) => Err(UsageError::Repeated(name)),
+            Some(_) => Err(repeated(name)),
         }
     }
 
@@ -82,11 +83,10 @@ impl Raw {
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Result<Option<T>, UsageError> {
+    ) -> Result<Option<T>, Failure> {
         let Some(value) = self.value(name) else { return Ok(None) };
-        let bad = |reason| UsageError::BadValue { option: name, reason };
-        let text = value.to_str().ok_or_else(|| bad("the value is not UTF-8".to_owned()))?;
-        parse(text).map(Some).map_err(|error| bad(error.to_string()))
+        let text = value.to_str().ok_or_else(|| wrong_value(name, "the value is not UTF-8"))?;
+        parse(text).map(Some).map_err(|error| wrong_value(name, error))
     }
 
     /// The next word as it was written: the name of a file need not be UTF-8.
@@ -100,27 +100,51 @@ impl Raw {
     }
 
     /// The next argument of the command, which needs `what`.
-    pub(super) fn argument(&mut self, what: &'static str) -> Result<String, UsageError> {
+    pub(super) fn argument(&mut self, what: &'static str) -> Result<String, Failure> {
         self.word().ok_or_else(|| self.missing(what))
     }
 
-    pub(super) fn missing(&self, what: &'static str) -> UsageError {
-        UsageError::MissingArgument { command: self.command, what }
+    pub(super) fn missing(&self, what: &str) -> Failure {
+        self.wrong(&format!("needs {what}"))
     }
 
-    pub(super) fn bad_argument(&self, reason: String) -> UsageError {
-        UsageError::BadArgument { command: self.command, reason }
+    pub(super) fn wrong_argument(&self, reason: impl Display) -> Failure {
+        let command = self.command;
+        Failure::usage(format!("{command}: {reason}\nsee hookbox {command} --help"))
+    }
+
+    fn wrong(&self, what: &str) -> Failure {
+        let command = self.command;
+        Failure::usage(format!("{command} {what}\nsee hookbox {command} --help"))
     }
 
     /// Errs with the first word or option that the command has not taken.
-    pub(super) fn check_nothing_is_left(&mut self) -> Result<(), UsageError> {
-        let command = self.command;
+    pub(super) fn check_nothing_is_left(&mut self) -> Result<(), Failure> {
         if let Some(word) = self.word() {
-            return Err(UsageError::ExtraWord { command, word });
+            return Err(self.wrong(&format!("does not take {word:?}")));
         }
         match self.switches.first().or(self.values.keys().next()) {
-            Some(option) => Err(UsageError::ForeignOption { command, option }),
+            Some(option) => Err(self.wrong(&format!("takes no --{option}"))),
             None => Ok(()),
         }
     }
+}
+
+/// The reason, and the command that prints the help.
+pub fn wrong_usage(reason: impl Display) -> Failure {
+    Failure::usage(format!("{reason}\nsee hookbox --help"))
+}
+
+pub(super) fn wrong_value(option: &str, reason: impl Display) -> Failure {
+    wrong_usage(format!("--{option}: {reason}"))
+}
+
+fn repeated(option: &str) -> Failure {
+    wrong_usage(format!("--{option} is given twice; take one of them out"))
+}
+
+fn unknown_option(spelling: &str, known: impl Iterator<Item = &'static OptionSpec>) -> Failure {
+    let near = spelling.strip_prefix("--").and_then(|name| closest(name, known.map(|one| one.long)));
+    let hint = near.map_or(String::new(), |near| format!("; did you mean --{near}?"));
+    wrong_usage(format!("unknown option {spelling}{hint}"))
 }

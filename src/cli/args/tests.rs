@@ -6,7 +6,7 @@ use super::option::{Count, OptionSpec, Value};
 use super::*;
 use crate::cli::help;
 
-fn parse(line: &str) -> Result<Args, UsageError> {
+fn parse(line: &str) -> Result<Args, Failure> {
     Args::parse(line.split_whitespace().map(OsString::from))
 }
 

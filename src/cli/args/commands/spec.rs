@@ -1,8 +1,9 @@
 //! What a row of the table of commands says. The parser, the help, the completions and the man page read it.
 
+use crate::cli::Failure;
+use crate::cli::args::Command;
 use crate::cli::args::option::{ArgumentSpec, OptionSpec};
 use crate::cli::args::raw::Raw;
-use crate::cli::args::{Command, UsageError};
 
 /// One command.
 #[derive(Debug)]
@@ -19,14 +20,14 @@ pub struct CommandSpec {
     pub description: &'static str,
     pub examples: &'static [&'static str],
     /// Takes its options and arguments out of the words of the command line.
-    pub parse: fn(&mut Raw) -> Result<Command, UsageError>,
+    pub parse: fn(&mut Raw) -> Result<Command, Failure>,
 }
 
 /// The start of a row: a command without arguments, options and description.
 pub const fn command(
     name: &'static str,
     summary: &'static str,
-    parse: fn(&mut Raw) -> Result<Command, UsageError>,
+    parse: fn(&mut Raw) -> Result<Command, Failure>,
 ) -> CommandSpec {
     CommandSpec { name, summary, arguments: &[], also: &[], options: &[], description: "", examples: &[], parse }
 }
