@@ -4,9 +4,9 @@ mod follow;
 
 use std::io::Write;
 
-use super::Failure;
 use super::args::ListArgs;
 use super::table::{self, Colour, Layout, Screen};
+use super::{Failure, json};
 use crate::clock;
 use crate::config::Config;
 use crate::event::Status;
@@ -72,7 +72,7 @@ impl Printer {
 
     fn print(&self, event: &Summary, out: &mut dyn Write) -> Result<(), Failure> {
         match self {
-            Printer::Json => writeln!(out, "{}", table::json_line(&serde_json::json!(event).to_string()))?,
+            Printer::Json => writeln!(out, "{}", json::one_line(&serde_json::json!(event).to_string()))?,
             Printer::Table { layout, .. } => {
                 let colour = Status::parse(&event.status).map(|status| (STATUS, colour(status)));
                 writeln!(out, "{}", layout.line(&row(event), colour))?;

@@ -5,26 +5,25 @@ mod timeline;
 
 use std::io::{self, Write};
 
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
-use super::Failure;
 use super::args::{ShowArgs, ShowForm};
-use super::json::pretty;
 use super::table::{self, Screen};
+use super::{Failure, json, no_event};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::store::{Detail, JobDetail, Reader, Summary};
 
 pub(super) fn run(config: &Config, args: &ShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let Some(event) = Reader::open(&config.database)?.detail(args.id)? else {
-        return Err(Failure::failed(format!("there is no event {}: `hookbox list` shows which there are", args.id)));
-    };
+    let reader = Reader::open(&config.database)?;
+    let event = || Ok::<_, Failure>(reader.event(args.id)?.ok_or_else(|| no_event(args.id))?);
+    let detail = || Ok::<_, Failure>(reader.detail(args.id)?.ok_or_else(|| no_event(args.id))?);
     match args.form {
-        ShowForm::Body => out.write_all(event.body.as_deref().unwrap_or(event.payload_json.as_bytes()))?,
-        ShowForm::Json => writeln!(out, "{}", table::json_line(&as_json(&event)?))?,
-        ShowForm::Text => write_text(out, &event, Screen::of_stdout())?,
-        ShowForm::Curl => write!(out, "{}", curl::command(config, &event))?,
+        ShowForm::Body => out.write_all(event()?.bytes())?,
+        ShowForm::Curl => out.write_all(curl::command(config, &event()?).as_bytes())?,
+        ShowForm::Json => writeln!(out, "{}", json::one_line(&as_json(&detail()?)?))?,
+        ShowForm::Text => write_text(out, &detail()?, Screen::of_stdout())?,
     }
     Ok(out.flush()?)
 }
@@ -45,14 +44,14 @@ fn as_json(event: &Detail) -> Result<String, Failure> {
         payload: raw(&event.payload_json),
         jobs: &event.jobs,
     };
-    serde_json::to_string(&event).map_err(|error| Failure::failed(error.to_string()))
+    serde_json::to_string(&event).map_err(Failure::failed)
 }
 
 /// Another program may have stored text that is not JSON: it becomes a string.
-fn raw(json: &str) -> Box<RawValue> {
-    RawValue::from_string(json.to_owned()).unwrap_or_else(|_| {
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap_or_else(|_| {
         // A string is always JSON.
-        RawValue::from_string(json!(json).to_string()).unwrap_or_default()
+        RawValue::from_string(serde_json::json!(text).to_string()).unwrap_or_default()
     })
 }
 
@@ -120,12 +119,12 @@ fn state(job: &JobDetail) -> String {
 }
 
 /// Indented on a terminal, as it was received elsewhere.
-fn payload(json: &str, screen: Screen) -> String {
+fn payload(text: &str, screen: Screen) -> String {
     if !screen.is_terminal {
-        return json.to_owned();
+        return text.to_owned();
     }
-    match serde_json::from_str::<&RawValue>(json) {
-        Ok(_) => pretty(json, table::is_invisible),
-        Err(_) => table::lines(json),
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) => json::pretty(text),
+        Err(_) => table::lines(text),
     }
 }

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Failure;
 use super::table::{self, Screen, one_line};
+use super::{Failure, json};
 use crate::clock;
 use crate::config::Config;
 use crate::secret::Env;
@@ -27,15 +27,15 @@ struct StatsJson<'a> {
     rejects: Option<&'a Value>,
 }
 
-pub(super) fn run(config: &Config, json: bool, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(config: &Config, as_json: bool, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let reader = Reader::open(&config.database)?;
     let (stats, hours) = (reader.stats()?, reader.hours(clock::now())?);
     let running = running::ask(config, env);
-    if json {
+    if as_json {
         let running = running.as_ref().ok();
         let (rejected, rejects) = (running.map(|it| &it.rejected), running.map(|it| &it.rejects));
         let stats = serde_json::json!(StatsJson { stats: &stats, hours: &hours, rejected, rejects });
-        return Ok(writeln!(out, "{}", table::json_line(&stats.to_string()))?);
+        return Ok(writeln!(out, "{}", json::one_line(&stats.to_string()))?);
     }
     let screen = Screen::of_stdout();
     write_sources(out, screen, config, &stats)?;

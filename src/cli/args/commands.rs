@@ -1,13 +1,71 @@
 //! The table of commands and options. The parser, `--help`, the completions and the man page all come from it: a new command
 //! is a row here and a function in `parse.rs`, a new option a line here and one there.
 
-mod spec;
-
-use super::option::{OptionSpec, Value, once, option, optional, several, switch};
-use super::parse;
+use super::option::{ArgumentSpec, OptionSpec, Value, once, option, optional, several, switch};
+use super::raw::Raw;
+use super::{Command, parse};
+use crate::cli::Failure;
 use crate::manual::CHAPTERS;
-pub use spec::CommandSpec;
-use spec::command;
+
+/// One command.
+#[derive(Debug)]
+pub struct CommandSpec {
+    pub name: &'static str,
+    /// What it does, as an instruction, without a full stop; fits into the list of commands.
+    pub summary: &'static str,
+    pub arguments: &'static [ArgumentSpec],
+    /// Further ways to call it, after its name, beside the one that follows from its arguments.
+    pub also: &'static [&'static str],
+    /// Those of its own, beside the common ones.
+    pub options: &'static [OptionSpec],
+    /// Paragraphs, with an empty line between two.
+    pub description: &'static str,
+    pub examples: &'static [&'static str],
+    /// Takes its options and arguments out of the words of the command line.
+    pub parse: fn(&mut Raw) -> Result<Command, Failure>,
+}
+
+/// The start of a row: a command without arguments, options and description.
+pub const fn command(
+    name: &'static str,
+    summary: &'static str,
+    parse: fn(&mut Raw) -> Result<Command, Failure>,
+) -> CommandSpec {
+    CommandSpec { name, summary, arguments: &[], also: &[], options: &[], description: "", examples: &[], parse }
+}
+
+impl CommandSpec {
+    pub const fn arguments(self, arguments: &'static [ArgumentSpec]) -> CommandSpec {
+        CommandSpec { arguments, ..self }
+    }
+
+    pub const fn also(self, also: &'static [&'static str]) -> CommandSpec {
+        CommandSpec { also, ..self }
+    }
+
+    pub const fn options(self, options: &'static [OptionSpec]) -> CommandSpec {
+        CommandSpec { options, ..self }
+    }
+
+    pub const fn description(self, description: &'static str) -> CommandSpec {
+        CommandSpec { description, ..self }
+    }
+
+    pub const fn examples(self, examples: &'static [&'static str]) -> CommandSpec {
+        CommandSpec { examples, ..self }
+    }
+
+    /// `show ID`
+    pub fn usage(&self) -> String {
+        let arguments = self.arguments.iter().map(|argument| format!(" {}", argument.usage()));
+        self.name.to_owned() + &arguments.collect::<String>()
+    }
+
+    /// Every way to call it.
+    pub fn usages(&self) -> impl Iterator<Item = String> {
+        std::iter::once(self.usage()).chain(self.also.iter().map(|also| format!("{} {also}", self.name)))
+    }
+}
 
 /// What the program is, in a sentence.
 pub const ABOUT: &str = "Receives webhooks, stores them in SQLite before it answers, and processes them afterwards.";
@@ -98,11 +156,8 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .examples(&["GITHUB_WEBHOOK_SECRET=s3cret hookbox serve --listen 127.0.0.1:8080"]),
     command("check", "Validate the config and print what it would do", parse::check)
         .options(&[
-            option(
-                "event",
-                Value::EventId,
-                "Also say which actions this stored event would trigger, and what each would send, without doing it",
-            ),
+            option("event", Value::EventId, "Also say which actions this stored event would trigger, and what each \
+                would send, without doing it"),
             option("file", Value::File, "The same for the content of this file, as a delivery of JSON"),
             option("source", Value::Source, "The source that delivers the file; if not given, the first"),
             option("type", Value::EventType, "Its event type; if not given, that of the provider's example"),
@@ -122,11 +177,8 @@ pub static COMMANDS: [CommandSpec; 19] = [
             option("event", Value::EventType, "Only those of this event type, such as push"),
             option("since", Value::Duration, "Only those received at most this long ago, such as 2h"),
             option("limit", Value::Count, "At most so many, the newest ones; 50 if not given"),
-            switch(
-                "follow",
-                "Continue with new events and changes of status, until Ctrl-C; also over restarts of hookbox serve, and \
-                 before there is a database",
-            ),
+            switch("follow", "Continue with new events and changes of status, until Ctrl-C; also over restarts of \
+                hookbox serve, and before there is a database"),
             switch("json", "Print one JSON object a line"),
         ])
         .description("The newest come last. On a terminal, columns are cut to fit; COLUMNS=200 asks for another width, \
@@ -141,12 +193,9 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .options(&[
             switch("json", "Print it as one JSON object"),
             switch("body", "Print the body of the delivery and nothing else, byte for byte"),
-            switch(
-                "curl",
-                "Print a command for a shell that sends it again, with the exact body and the headers. Headers that \
-                 carried a secret were not stored, and are named as missing. A signature with a time in it is soon too \
-                 old",
-            ),
+            switch("curl", "Print a command for a shell that sends it again, with the exact body and the headers. \
+                Headers that carried a secret were not stored, and are named as missing. A signature with a time in it \
+                is soon too old"),
         ])
         .description("It prints the headers of the event, its jobs, what happened when, and its payload. The ID is the \
             number that hookbox list prints first.")
@@ -162,12 +211,8 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .arguments(&[once(Value::Source)])
         .options(&[
             option("event", Value::EventType, "The event type; if not given, that of the provider's example"),
-            option(
-                "file",
-                Value::File,
-                "Send the content of this file, or of standard input for -; if not given, the provider's example. Its \
-                 content type follows from its content: JSON, a form, other text, other bytes",
-            ),
+            option("file", Value::File, "Send the content of this file, or of standard input for -; if not given, the \
+                provider's example. Its content type follows from its content: JSON, a form, other text, other bytes"),
             option("id", Value::DeliveryId, "The delivery id; if not given, a new one"),
             option("url", Value::Url, "Send it there; if not given, to where this config listens"),
         ])
@@ -215,16 +260,10 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .examples(&["hookbox forward 7 http://127.0.0.1:3000/webhooks"]),
     command("prune", "Delete old events, with their jobs and attempts", parse::prune)
         .options(&[
-            option(
-                "older-than",
-                Value::Duration,
-                "Events that have been done for longer, such as 90d, instead of the ages in the config",
-            ),
-            option(
-                "status",
-                Value::FinalStatus,
-                "Only those that are processed or error. With --older-than alone: those that are processed",
-            ),
+            option("older-than", Value::Duration, "Events that have been done for longer, such as 90d, instead of the \
+                ages in the config"),
+            option("status", Value::FinalStatus, "Only those that are processed or error. With --older-than alone: \
+                those that are processed"),
             switch("dry-run", "Only say how many events it would be"),
             switch("vacuum", "Make the file smaller afterwards"),
         ])
