@@ -114,7 +114,7 @@ fn run() -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match &args.command {
         Command::Usage(command) => Ok(out.write_all(help::of(*command).as_bytes())?),
-        Command::Help { topic } => Ok(pager::show(&help::about(topic.as_deref())?, &mut out)?),
+        Command::Help(topic) => Ok(pager::show(&help::about(topic.as_deref())?, &mut out)?),
         Command::Completions(shell) => Ok(out.write_all(completions::script(*shell).as_bytes())?),
         Command::Man => Ok(out.write_all(man::page().as_bytes())?),
         Command::Version => Ok(writeln!(out, "hookbox {}", env!("CARGO_PKG_VERSION"))?),
@@ -127,15 +127,15 @@ fn run() -> Result<(), Failure> {
         Command::List(list) => list::run(&config()?, list, &mut out),
         Command::Show(show) => show::run(&config()?, show, &mut out),
         Command::Stats { json } => stats::run(&config()?, *json, &env, &mut out),
-        Command::Systemd { unit } => systemd::run(unit.as_deref(), &mut out),
-        Command::Providers { name } => providers::run(name.as_deref(), &mut out),
+        Command::Systemd(unit) => systemd::run(unit.as_deref(), &mut out),
+        Command::Providers(name) => providers::run(name.as_deref(), &mut out),
         Command::Send(send) => send::run(&config()?, send, &env, &mut out),
         Command::Replay(replay) => replay::replay(&config()?, replay, &mut out),
         Command::Cancel(cancel) => replay::cancel(&config()?, cancel, &mut out),
         Command::Pause(action) => pause::pause(&config()?, action, &mut out),
         Command::Resume(action) => pause::resume(&config()?, action, &mut out),
         Command::Prune(prune) => prune::run(&config()?, prune, &mut out),
-        Command::Backup { file } => backup::run(&config()?, file, &mut out),
+        Command::Backup(file) => backup::run(&config()?, file, &mut out),
         Command::Doctor { json } => doctor::run(config(), &env, *json, &mut out),
         Command::Forward { id, url } => forward::run(&config()?, *id, url, &mut out),
     }

@@ -18,6 +18,7 @@ use crate::config::{Admin, AdminListen, Config, ConfigError, database_path};
 use crate::event::{EventId, Status};
 use crate::listen::Listen;
 use crate::secret::Env;
+use crate::store::{Filter, Selection};
 use crate::suggest::closest;
 
 use commands::{COMMANDS, CommandSpec};
@@ -50,12 +51,8 @@ pub enum Command {
     },
     Send(SendArgs),
     /// `None` for both units.
-    Systemd {
-        unit: Option<String>,
-    },
-    Providers {
-        name: Option<String>,
-    },
+    Systemd(Option<String>),
+    Providers(Option<String>),
     Replay(ReplayArgs),
     Cancel(CancelArgs),
     Pause(String),
@@ -65,9 +62,7 @@ pub enum Command {
         url: String,
     },
     Prune(PruneArgs),
-    Backup {
-        file: PathBuf,
-    },
+    Backup(PathBuf),
     Doctor {
         json: bool,
     },
@@ -76,20 +71,13 @@ pub enum Command {
     /// `--help`, of the program or of one command.
     Usage(Option<&'static str>),
     /// The name of a command or of a chapter of the manual.
-    Help {
-        topic: Option<String>,
-    },
+    Help(Option<String>),
     Version,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct ListArgs {
-    pub status: Option<Status>,
-    pub source: Option<String>,
-    pub event_type: Option<String>,
-    /// Received at most this long ago.
-    pub since: Option<Duration>,
-    pub limit: u32,
+    pub filter: Filter,
     pub json: bool,
     /// To continue with new events and changes.
     pub follow: bool,
@@ -136,14 +124,14 @@ pub enum CheckArgs {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReplayArgs {
-    pub selection: SelectionArgs,
+    pub selection: Selection,
     pub action: Option<String>,
     pub dry_run: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct CancelArgs {
-    pub selection: SelectionArgs,
+    pub selection: Selection,
     pub action: Option<String>,
 }
 
@@ -154,15 +142,6 @@ pub struct PruneArgs {
     pub status: Option<Status>,
     pub dry_run: bool,
     pub vacuum: bool,
-}
-
-/// Events by ID, or by status and age.
-#[derive(Debug, PartialEq, Eq)]
-pub struct SelectionArgs {
-    pub ids: Vec<EventId>,
-    pub status: Option<Status>,
-    /// Received at most this long ago.
-    pub since: Option<Duration>,
 }
 
 impl Args {
@@ -209,12 +188,6 @@ impl Args {
 
     fn only(command: Command) -> Args {
         Args { config: None, listen: None, admin: None, database: None, log_level: None, command }
-    }
-}
-
-impl SelectionArgs {
-    fn is_empty(&self) -> bool {
-        self.ids.is_empty() && self.status.is_none() && self.since.is_none()
     }
 }
 

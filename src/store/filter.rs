@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
 /// Conditions that an event has to meet, and how many to list; `None` is any.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     pub status: Option<Status>,
     pub source: Option<String>,

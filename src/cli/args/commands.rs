@@ -1,5 +1,5 @@
 //! The table of commands and options. The parser, `--help`, the completions and the man page all come from it: a new command
-//! is a row here and a function in `parse.rs`, a new option a line here and one there.
+//! is a row here and, if it has options, a function in `parse.rs`; a new option is a line here and one there.
 
 use super::option::{ArgumentSpec, OptionSpec, Value, once, option, optional, several, switch};
 use super::raw::Raw;
@@ -116,6 +116,8 @@ pub const EXAMPLES: [(&str, &str); 3] = [
     ("hookbox list --status error", "See what could not be processed"),
 ];
 
+const AN_ACTION: &str = "the name of an ACTION";
+
 const JSON_OBJECT: OptionSpec = switch("json", "Print one JSON object");
 const SINCE: OptionSpec = option("since", Value::Duration, "Only events received at most this long ago, such as 2h");
 const STATUS: OptionSpec = option("status", Value::Status, "All events that are unprocessed, processed or error");
@@ -147,7 +149,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> + Clone {
 
 /// In the order of the help.
 pub static COMMANDS: [CommandSpec; 19] = [
-    command("serve", "Receive and process deliveries (the default command)", parse::serve)
+    command("serve", "Receive and process deliveries (the default command)", |_| Ok(Command::Serve))
         .description("It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the config \
             again; a config with a problem is reported, and the one before stays in force.\n\n\
             Without any config it listens on 127.0.0.1:5000, stores in webhooks.db, takes POST /webhooks/github and \
@@ -200,7 +202,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .description("It prints the headers of the event, its jobs, what happened when, and its payload. The ID is the \
             number that hookbox list prints first.")
         .examples(&["hookbox show 7", "hookbox show 7 --body > delivery.json", "hookbox show 7 --curl"]),
-    command("stats", "Count by source and action", parse::stats)
+    command("stats", "Count by source and action", |raw| Ok(Command::Stats { json: raw.switch("json") }))
         .options(&[JSON_OBJECT])
         .description("It prints how many events came, how many wait and since when, how many failed, and how large the \
             database is.\n\n\
@@ -243,12 +245,12 @@ pub static COMMANDS: [CommandSpec; 19] = [
             on, but is not repeated. An event without open jobs is processed then, or in error if a job of it is dead. \
             Cancelled jobs can be queued again with hookbox replay.")
         .examples(&["hookbox cancel 7", "hookbox cancel --action an-action-that-was-removed"]),
-    command("pause", "Let no further job of an action begin", parse::pause)
+    command("pause", "Let no further job of an action begin", |raw| Ok(Command::Pause(raw.argument(AN_ACTION)?)))
         .arguments(&[once(Value::Action)])
         .description("Its jobs are kept and wait until hookbox resume, over restarts too. hookbox stats shows which \
             actions are paused.")
         .examples(&["hookbox pause deploy"]),
-    command("resume", "End the pause of an action", parse::resume)
+    command("resume", "End the pause of an action", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
         .arguments(&[once(Value::Action)])
         .description("A running hookbox serve takes its jobs up within its poll interval.")
         .examples(&["hookbox resume deploy"]),
@@ -291,7 +293,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             "hookbox backup /mnt/usb/webhooks-$(date +%F).db",
             "hookbox list --database /mnt/usb/webhooks-2025-01-31.db",
         ]),
-    command("doctor", "Check for common problems, and say what to do", parse::doctor)
+    command("doctor", "Check for common problems, and say what to do", |raw| Ok(Command::Doctor { json: raw.switch("json") }))
         .options(&[switch("json", "Print a JSON array of objects")])
         .description("It prints a line for each check: ok, warn or FAIL. It checks the clock, the config, the secrets \
             (without printing any), the disk and its file system, permissions, the database and what waits in it, the \
@@ -299,12 +301,12 @@ pub static COMMANDS: [CommandSpec; 19] = [
             hookbox serve runs or not. Run it as the user that runs hookbox, or as root.\n\n\
             Exit codes: 0 nothing fails, 1 something does.")
         .examples(&["sudo hookbox doctor", "hookbox doctor --json | jq '.[] | select(.result != \"ok\")'"]),
-    command("providers", "Print what each provider sends and expects", parse::providers)
+    command("providers", "Print what each provider sends and expects", |raw| Ok(Command::Providers(raw.word())))
         .arguments(&[optional(Value::Provider)])
         .description("It lists the providers that can be configured. Of one it prints what to enter there, what is \
             verified, where ids and types come from, how soon it wants an answer, and how it retries.")
         .examples(&["hookbox providers", "hookbox providers github"]),
-    command("systemd", "Print the units with which it runs as a service", parse::systemd)
+    command("systemd", "Print the units with which it runs as a service", |raw| Ok(Command::Systemd(raw.word())))
         .arguments(&[optional(Value::Unit)])
         .description("UNIT is service or socket; without it, both are printed. Their comments say where they go and what to change.")
         .examples(&[
@@ -319,10 +321,10 @@ pub static COMMANDS: [CommandSpec; 19] = [
             "source <(hookbox completions bash)",
             "hookbox completions fish > ~/.config/fish/completions/hookbox.fish",
         ]),
-    command("man", "Print the man page hookbox(1)", parse::man)
+    command("man", "Print the man page hookbox(1)", |_| Ok(Command::Man))
         .description("It is made of all of this help, in roff.")
         .examples(&["hookbox man | man -l -", "hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null"]),
-    command("help", "Print the help of a command, or a chapter of the manual", parse::help)
+    command("help", "Print the help of a command, or a chapter of the manual", |raw| Ok(Command::Help(raw.word())))
         .arguments(&[optional(Value::Topic)])
         .description("TOPIC is the name of a command or of a chapter; without it, both are listed. On a terminal the text \
             is shown by $PAGER, else by less or more. An empty PAGER prints it as it is.")

@@ -6,19 +6,15 @@ use log::LevelFilter;
 
 use super::option::{Shell, Value};
 use super::raw::{Raw, wrong_usage};
-use super::{
-    CancelArgs, CheckArgs, Command, ListArgs, PruneArgs, ReplayArgs, SelectionArgs, SendArgs, ShowArgs, ShowForm,
-};
+use super::{CancelArgs, CheckArgs, Command, ListArgs, PruneArgs, ReplayArgs, SendArgs, ShowArgs, ShowForm};
 use crate::cli::Failure;
+use crate::clock::{self, Timestamp};
 use crate::event::{EventId, Status};
+use crate::store::{Filter, Selection};
 use crate::units::parse_duration;
 
 /// A screenful or two.
 const DEFAULT_LIST_LIMIT: u32 = 50;
-
-pub fn serve(_: &mut Raw) -> Result<Command, Failure> {
-    Ok(Command::Serve)
-}
 
 pub fn check(raw: &mut Raw) -> Result<Command, Failure> {
     let (event, file) = (raw.parsed("event", event_id)?, raw.value("file").map(PathBuf::from));
@@ -35,11 +31,14 @@ pub fn check(raw: &mut Raw) -> Result<Command, Failure> {
 
 pub fn list(raw: &mut Raw) -> Result<Command, Failure> {
     Ok(Command::List(ListArgs {
-        status: raw.parsed("status", status)?,
-        source: raw.parsed("source", any_text)?,
-        event_type: raw.parsed("event", any_text)?,
-        since: raw.parsed("since", parse_duration)?,
-        limit: raw.parsed("limit", limit)?.unwrap_or(DEFAULT_LIST_LIMIT),
+        filter: Filter {
+            status: raw.parsed("status", status)?,
+            source: raw.parsed("source", any_text)?,
+            event_type: raw.parsed("event", any_text)?,
+            since: since(raw)?,
+            before: None,
+            limit: raw.parsed("limit", limit)?.unwrap_or(DEFAULT_LIST_LIMIT),
+        },
         json: raw.switch("json"),
         follow: raw.switch("follow"),
     }))
@@ -57,10 +56,6 @@ pub fn show(raw: &mut Raw) -> Result<Command, Failure> {
     Ok(Command::Show(ShowArgs { id, form }))
 }
 
-pub fn stats(raw: &mut Raw) -> Result<Command, Failure> {
-    Ok(Command::Stats { json: raw.switch("json") })
-}
-
 pub fn send(raw: &mut Raw) -> Result<Command, Failure> {
     Ok(Command::Send(SendArgs {
         source: raw.argument("the SOURCE to send to")?,
@@ -73,7 +68,7 @@ pub fn send(raw: &mut Raw) -> Result<Command, Failure> {
 
 pub fn replay(raw: &mut Raw) -> Result<Command, Failure> {
     let (action, selection) = (raw.parsed("action", any_text)?, selection(raw)?);
-    if selection.is_empty() {
+    if selection == Selection::default() {
         return Err(raw.missing("the ID of an event, or --status or --since"));
     }
     Ok(Command::Replay(ReplayArgs { selection, action, dry_run: raw.switch("dry-run") }))
@@ -82,26 +77,23 @@ pub fn replay(raw: &mut Raw) -> Result<Command, Failure> {
 /// An action alone selects all its open jobs.
 pub fn cancel(raw: &mut Raw) -> Result<Command, Failure> {
     let (action, selection) = (raw.parsed("action", any_text)?, selection(raw)?);
-    if selection.is_empty() && action.is_none() {
+    if selection == Selection::default() && action.is_none() {
         return Err(raw.missing("the ID of an event, or --action, --status or --since"));
     }
     Ok(Command::Cancel(CancelArgs { selection, action }))
 }
 
-fn selection(raw: &mut Raw) -> Result<SelectionArgs, Failure> {
+fn selection(raw: &mut Raw) -> Result<Selection, Failure> {
     let mut ids = Vec::new();
     while let Some(word) = raw.word() {
         ids.push(event_id(&word).map_err(|reason| raw.wrong_argument(reason))?);
     }
-    Ok(SelectionArgs { ids, status: raw.parsed("status", status)?, since: raw.parsed("since", parse_duration)? })
+    Ok(Selection { ids, status: raw.parsed("status", status)?, since: since(raw)? })
 }
 
-pub fn pause(raw: &mut Raw) -> Result<Command, Failure> {
-    Ok(Command::Pause(raw.argument("the name of an ACTION")?))
-}
-
-pub fn resume(raw: &mut Raw) -> Result<Command, Failure> {
-    Ok(Command::Resume(raw.argument("the name of an ACTION")?))
+/// The time that many hours or days ago.
+fn since(raw: &mut Raw) -> Result<Option<Timestamp>, Failure> {
+    Ok(raw.parsed("since", parse_duration)?.map(|ago| clock::now().minus(ago)))
 }
 
 pub fn forward(raw: &mut Raw) -> Result<Command, Failure> {
@@ -120,19 +112,7 @@ pub fn prune(raw: &mut Raw) -> Result<Command, Failure> {
 
 pub fn backup(raw: &mut Raw) -> Result<Command, Failure> {
     let file = raw.os_word().filter(|file| !file.is_empty()).ok_or_else(|| raw.missing("the FILE to write"))?;
-    Ok(Command::Backup { file: PathBuf::from(file) })
-}
-
-pub fn doctor(raw: &mut Raw) -> Result<Command, Failure> {
-    Ok(Command::Doctor { json: raw.switch("json") })
-}
-
-pub fn providers(raw: &mut Raw) -> Result<Command, Failure> {
-    Ok(Command::Providers { name: raw.word() })
-}
-
-pub fn systemd(raw: &mut Raw) -> Result<Command, Failure> {
-    Ok(Command::Systemd { unit: raw.word() })
+    Ok(Command::Backup(PathBuf::from(file)))
 }
 
 pub fn completions(raw: &mut Raw) -> Result<Command, Failure> {
@@ -140,14 +120,6 @@ pub fn completions(raw: &mut Raw) -> Result<Command, Failure> {
     let shell = Shell::ALL.into_iter().find(|shell| shell.as_str() == word);
     let unknown = || raw.wrong_argument(none_of("shell", &word, Value::Shell));
     Ok(Command::Completions(shell.ok_or_else(unknown)?))
-}
-
-pub fn man(_: &mut Raw) -> Result<Command, Failure> {
-    Ok(Command::Man)
-}
-
-pub fn help(raw: &mut Raw) -> Result<Command, Failure> {
-    Ok(Command::Help { topic: raw.word() })
 }
 
 fn contradiction(one: &str, other: &str) -> Failure {

@@ -15,8 +15,8 @@ use crate::suggest::closest;
 pub struct Raw {
     pub(super) command: &'static str,
     words: Vec<OsString>,
-    switches: Vec<&'static str>,
-    values: BTreeMap<&'static str, OsString>,
+    /// Without a value: a switch.
+    options: BTreeMap<&'static str, Option<OsString>>,
 }
 
 impl Raw {
@@ -25,7 +25,7 @@ impl Raw {
         words: impl IntoIterator<Item = OsString>,
         options: impl Iterator<Item = &'static OptionSpec> + Clone,
     ) -> Result<Raw, Failure> {
-        let mut raw = Raw { command: "", words: Vec::new(), switches: Vec::new(), values: BTreeMap::new() };
+        let mut raw = Raw { command: "", words: Vec::new(), options: BTreeMap::new() };
         let mut unknown = None;
         let mut parser = lexopt::Parser::from_args(words);
         while let Some(arg) = parser.next().map_err(wrong_usage)? {
@@ -38,10 +38,13 @@ impl Raw {
                 Arg::Long(name) => (format!("--{name}"), options.clone().find(|one| one.long == name)),
             };
             match found {
-                Some(OptionSpec { long, value: Some(_), .. }) => {
-                    raw.add_value(long, parser.value().map_err(wrong_usage)?)?;
+                Some(option) => {
+                    let value = option.value.map(|_| parser.value()).transpose().map_err(wrong_usage)?;
+                    if raw.options.insert(option.long, value).is_some() {
+                        let twice = format!("--{} is given twice; take one of them out", option.long);
+                        return Err(wrong_usage(twice));
+                    }
                 }
-                Some(OptionSpec { long, value: None, .. }) => raw.add_switch(long)?,
                 None => {
                     parser.optional_value();
                     unknown.get_or_insert(spelling);
@@ -49,34 +52,17 @@ impl Raw {
             }
         }
         match unknown {
-            Some(spelling) if !raw.switches.contains(&"help") => Err(unknown_option(&spelling, options)),
+            Some(spelling) if !raw.options.contains_key("help") => Err(unknown_option(&spelling, options)),
             _ => Ok(raw),
         }
     }
 
-    fn add_switch(&mut self, name: &'static str) -> Result<(), Failure> {
-        if self.switches.contains(&name) {
-            return Err(repeated(name));
-        }
-        self.switches.push(name);
-        Ok(())
-    }
-
-    fn add_value(&mut self, name: &'static str, value: OsString) -> Result<(), Failure> {
-        match self.values.insert(name, value) {
-            None => Ok(()),
-            Some(_) => Err(repeated(name)),
-        }
-    }
-
     pub(super) fn switch(&mut self, name: &'static str) -> bool {
-        let given = self.switches.len();
-        self.switches.retain(|switch| *switch != name);
-        self.switches.len() < given
+        self.options.remove(name).is_some()
     }
 
     pub(super) fn value(&mut self, name: &'static str) -> Option<OsString> {
-        self.values.remove(name)
+        self.options.remove(name).flatten()
     }
 
     pub(super) fn parsed<T, E: Display>(
@@ -123,7 +109,7 @@ impl Raw {
         if let Some(word) = self.word() {
             return Err(self.wrong(&format!("does not take {word:?}")));
         }
-        match self.switches.first().or(self.values.keys().next()) {
+        match self.options.keys().next() {
             Some(option) => Err(self.wrong(&format!("takes no --{option}"))),
             None => Ok(()),
         }
@@ -137,10 +123,6 @@ pub fn wrong_usage(reason: impl Display) -> Failure {
 
 pub(super) fn wrong_value(option: &str, reason: impl Display) -> Failure {
     wrong_usage(format!("--{option}: {reason}"))
-}
-
-fn repeated(option: &str) -> Failure {
-    wrong_usage(format!("--{option} is given twice; take one of them out"))
 }
 
 fn unknown_option(spelling: &str, known: impl Iterator<Item = &'static OptionSpec>) -> Failure {
