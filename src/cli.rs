@@ -27,10 +27,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use args::{Args, Command, UsageError};
+use args::{Args, Command};
 
-use crate::config::ConfigError;
-use crate::secret::SecretError;
+use crate::event::EventId;
 use crate::service;
 use crate::store::{BackupError, OpenError, StorageError};
 
@@ -43,13 +42,13 @@ pub struct Failure {
 
 impl Failure {
     /// It may work another time.
-    pub fn failed(message: impl Into<String>) -> Failure {
-        Failure { code: 1, message: message.into() }
+    pub fn failed(message: impl fmt::Display) -> Failure {
+        Failure { code: 1, message: message.to_string() }
     }
 
     /// It cannot work without a change of usage, config or database, so the service manager does not try again.
-    pub fn usage(message: impl Into<String>) -> Failure {
-        Failure { code: 2, message: message.into() }
+    pub fn usage(message: impl fmt::Display) -> Failure {
+        Failure { code: 2, message: message.to_string() }
     }
 }
 
@@ -59,33 +58,15 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<UsageError> for Failure {
-    fn from(error: UsageError) -> Failure {
-        Failure::usage(error.to_string())
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Failure {
-        Failure::usage(error.to_string())
-    }
-}
-
-impl From<SecretError> for Failure {
-    fn from(error: SecretError) -> Failure {
-        Failure::usage(error.to_string())
-    }
-}
-
 impl From<service::Error> for Failure {
     fn from(error: service::Error) -> Failure {
-        if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
+        if error.needs_a_person() { Failure::usage(error) } else { Failure::failed(error) }
     }
 }
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Failure {
-        if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
+        if error.needs_a_person() { Failure::usage(error) } else { Failure::failed(error) }
     }
 }
 
@@ -97,7 +78,7 @@ impl From<StorageError> for Failure {
 
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Failure {
-        if error.needs_a_person() { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
+        if error.needs_a_person() { Failure::usage(error) } else { Failure::failed(error) }
     }
 }
 
@@ -109,6 +90,11 @@ impl From<io::Error> for Failure {
             _ => Failure::failed(format!("cannot write the result: {error}")),
         }
     }
+}
+
+/// No event has this ID.
+fn no_event(id: EventId) -> Failure {
+    Failure::failed(format!("there is no event {id}: `hookbox list` shows which there are"))
 }
 
 /// Runs the command line.
@@ -124,11 +110,11 @@ fn run() -> Result<(), Failure> {
     let args = Args::parse(std::env::args_os().skip(1))?;
     let env = |name: &str| std::env::var_os(name);
     crate::log::start(args.log_level(&env)?);
-    let config = || args.load_config(&env).map_err(Failure::from);
+    let config = || args.load_config(&env).map_err(Failure::usage);
     let mut out = io::stdout().lock();
     match &args.command {
         Command::Usage(command) => Ok(out.write_all(help::of(*command).as_bytes())?),
-        Command::Help { topic } => Ok(pager::show(&help::about(topic.as_deref())?, &mut out)?),
+        Command::Help(topic) => Ok(pager::show(&help::about(topic.as_deref())?, &mut out)?),
         Command::Completions(shell) => Ok(out.write_all(completions::script(*shell).as_bytes())?),
         Command::Man => Ok(out.write_all(man::page().as_bytes())?),
         Command::Version => Ok(writeln!(out, "hookbox {}", env!("CARGO_PKG_VERSION"))?),
@@ -141,15 +127,15 @@ fn run() -> Result<(), Failure> {
         Command::List(list) => list::run(&config()?, list, &mut out),
         Command::Show(show) => show::run(&config()?, show, &mut out),
         Command::Stats { json } => stats::run(&config()?, *json, &env, &mut out),
-        Command::Systemd { unit } => systemd::run(unit.as_deref(), &mut out),
-        Command::Providers { name } => providers::run(name.as_deref(), &mut out),
+        Command::Systemd(unit) => systemd::run(unit.as_deref(), &mut out),
+        Command::Providers(name) => providers::run(name.as_deref(), &mut out),
         Command::Send(send) => send::run(&config()?, send, &env, &mut out),
         Command::Replay(replay) => replay::replay(&config()?, replay, &mut out),
         Command::Cancel(cancel) => replay::cancel(&config()?, cancel, &mut out),
         Command::Pause(action) => pause::pause(&config()?, action, &mut out),
         Command::Resume(action) => pause::resume(&config()?, action, &mut out),
         Command::Prune(prune) => prune::run(&config()?, prune, &mut out),
-        Command::Backup { file } => backup::run(&config()?, file, &mut out),
+        Command::Backup(file) => backup::run(&config()?, file, &mut out),
         Command::Doctor { json } => doctor::run(config(), &env, *json, &mut out),
         Command::Forward { id, url } => forward::run(&config()?, *id, url, &mut out),
     }

@@ -2,7 +2,6 @@
 //! `parse` takes the valid ones of each command out of it.
 
 pub mod commands;
-mod error;
 pub mod option;
 mod parse;
 mod raw;
@@ -14,16 +13,18 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::Failure;
 use crate::config::{Admin, AdminListen, Config, ConfigError, database_path};
 use crate::event::{EventId, Status};
 use crate::listen::Listen;
 use crate::secret::Env;
+use crate::store::{Filter, Selection};
 use crate::suggest::closest;
 
 use commands::{COMMANDS, CommandSpec};
-pub use error::UsageError;
 pub use option::Shell;
-use raw::Raw;
+pub use raw::wrong_usage;
+use raw::{Raw, wrong_value};
 
 /// For services, which have no command line to add an option to. Empty is the same as unset.
 const LOG_VARIABLE: &str = "HOOKBOX_LOG";
@@ -50,12 +51,8 @@ pub enum Command {
     },
     Send(SendArgs),
     /// `None` for both units.
-    Systemd {
-        unit: Option<String>,
-    },
-    Providers {
-        name: Option<String>,
-    },
+    Systemd(Option<String>),
+    Providers(Option<String>),
     Replay(ReplayArgs),
     Cancel(CancelArgs),
     Pause(String),
@@ -65,9 +62,7 @@ pub enum Command {
         url: String,
     },
     Prune(PruneArgs),
-    Backup {
-        file: PathBuf,
-    },
+    Backup(PathBuf),
     Doctor {
         json: bool,
     },
@@ -76,20 +71,13 @@ pub enum Command {
     /// `--help`, of the program or of one command.
     Usage(Option<&'static str>),
     /// The name of a command or of a chapter of the manual.
-    Help {
-        topic: Option<String>,
-    },
+    Help(Option<String>),
     Version,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct ListArgs {
-    pub status: Option<Status>,
-    pub source: Option<String>,
-    pub event_type: Option<String>,
-    /// Received at most this long ago.
-    pub since: Option<Duration>,
-    pub limit: u32,
+    pub filter: Filter,
     pub json: bool,
     /// To continue with new events and changes.
     pub follow: bool,
@@ -136,14 +124,14 @@ pub enum CheckArgs {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReplayArgs {
-    pub selection: SelectionArgs,
+    pub selection: Selection,
     pub action: Option<String>,
     pub dry_run: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct CancelArgs {
-    pub selection: SelectionArgs,
+    pub selection: Selection,
     pub action: Option<String>,
 }
 
@@ -156,18 +144,9 @@ pub struct PruneArgs {
     pub vacuum: bool,
 }
 
-/// Events by ID, or by status and age.
-#[derive(Debug, PartialEq, Eq)]
-pub struct SelectionArgs {
-    pub ids: Vec<EventId>,
-    pub status: Option<Status>,
-    /// Received at most this long ago.
-    pub since: Option<Duration>,
-}
-
 impl Args {
     /// Reads the words after the program's name.
-    pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, UsageError> {
+    pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, Failure> {
         let mut raw = Raw::read(words, commands::options())?;
         if raw.switch("help") {
             return Ok(Args::only(usage(&mut raw)?));
@@ -197,13 +176,13 @@ impl Args {
     }
 
     /// The log level: the option overrides the variable.
-    pub fn log_level(&self, env: &Env) -> Result<LevelFilter, UsageError> {
+    pub fn log_level(&self, env: &Env) -> Result<LevelFilter, Failure> {
         let named = || env(LOG_VARIABLE).filter(|level| !level.is_empty());
         match (self.log_level, named()) {
             (Some(level), _) => Ok(level),
             (None, None) => Ok(LevelFilter::Info),
             (None, Some(level)) => parse::log_level(&level.to_string_lossy())
-                .map_err(|reason| UsageError::BadVariable { variable: LOG_VARIABLE, reason }),
+                .map_err(|reason| wrong_usage(format!("{LOG_VARIABLE}: {reason}"))),
         }
     }
 
@@ -212,14 +191,8 @@ impl Args {
     }
 }
 
-impl SelectionArgs {
-    fn is_empty(&self) -> bool {
-        self.ids.is_empty() && self.status.is_none() && self.since.is_none()
-    }
-}
-
 /// The command that the next word names; without a word it is `serve`.
-fn command(raw: &mut Raw) -> Result<Command, UsageError> {
+fn command(raw: &mut Raw) -> Result<Command, Failure> {
     let spec = raw.word().map_or(Ok(&COMMANDS[0]), |word| named(&word))?;
     raw.command = spec.name;
     let command = (spec.parse)(raw)?;
@@ -228,22 +201,23 @@ fn command(raw: &mut Raw) -> Result<Command, UsageError> {
 }
 
 /// `--help`, beside a command or alone.
-fn usage(raw: &mut Raw) -> Result<Command, UsageError> {
+fn usage(raw: &mut Raw) -> Result<Command, Failure> {
     let command = raw.word().map(|word| named(&word)).transpose()?;
     Ok(Command::Usage(command.map(|command| command.name)))
 }
 
-fn named(word: &str) -> Result<&'static CommandSpec, UsageError> {
-    let unknown = || UsageError::UnknownCommand {
-        word: word.to_owned(),
-        closest: closest(word, COMMANDS.iter().map(|command| command.name)),
+fn named(word: &str) -> Result<&'static CommandSpec, Failure> {
+    let unknown = || {
+        let near = closest(word, COMMANDS.iter().map(|command| command.name));
+        let hint = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
+        wrong_usage(format!("unknown command {word:?}{hint}"))
     };
     commands::find(word).ok_or_else(unknown)
 }
 
-fn database(raw: &mut Raw) -> Result<Option<PathBuf>, UsageError> {
+fn database(raw: &mut Raw) -> Result<Option<PathBuf>, Failure> {
     let path = raw.value("database").map(|path| database_path(PathBuf::from(path)));
-    path.transpose().map_err(|reason| UsageError::BadValue { option: "database", reason })
+    path.transpose().map_err(|reason| wrong_value("database", reason))
 }
 
 #[cfg(test)]

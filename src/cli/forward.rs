@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ureq::http::Request;
 
-use super::{Failure, table};
+use super::{Failure, no_event, table};
 use crate::client;
 use crate::config::Config;
 use crate::event::EventId;
@@ -18,9 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) -> Result<(), Failure> {
-    let Some(event) = Reader::open(&config.database)?.event(id)? else {
-        return Err(Failure::failed(format!("there is no event {id}: `hookbox list` shows which there are")));
-    };
+    let event = Reader::open(&config.database)?.event(id)?.ok_or_else(|| no_event(id))?;
     let mut request = Request::post(url);
     for (name, value) in client::forwarded_fields(&event) {
         request = request.header(name, value);

@@ -1,8 +1,9 @@
 //! The help of the program and of each command, made from the table of commands, and the chapters of the manual.
 
-use super::args::UsageError;
+use super::Failure;
 use super::args::commands::{self, ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, EXAMPLES, EXIT_CODES};
 use super::args::option::{OptionSpec, Value};
+use super::args::wrong_usage;
 use crate::manual::{self, CHAPTERS};
 use crate::suggest::closest;
 
@@ -22,7 +23,7 @@ pub fn of(command: Option<&str>) -> String {
 
 /// What `hookbox help TOPIC` prints: the help of a command, a chapter of the manual, or both where they have the same name.
 /// Without a topic, the help of the program and the list of chapters.
-pub fn about(topic: Option<&str>) -> Result<String, UsageError> {
+pub fn about(topic: Option<&str>) -> Result<String, Failure> {
     let Some(topic) = topic else {
         let chapters = CHAPTERS.each_ref().map(|chapter| (chapter.name.to_owned(), chapter.summary));
         return Ok(format!("{}\nThe manual, with hookbox help CHAPTER:\n{}", of_program(), list(&chapters)));
@@ -30,8 +31,9 @@ pub fn about(topic: Option<&str>) -> Result<String, UsageError> {
     let command = commands::find(topic).map(of_command);
     let chapter = manual::find(topic).map(|chapter| chapter.text.to_owned());
     if command.is_none() && chapter.is_none() {
-        let closest = closest(topic, commands::choices(Value::Topic));
-        return Err(UsageError::UnknownTopic { word: topic.to_owned(), closest });
+        let near = closest(topic, commands::choices(Value::Topic));
+        let hint = near.map_or("hookbox help lists them".to_owned(), |near| format!("did you mean {near}?"));
+        return Err(wrong_usage(format!("no command and no chapter of the manual {topic:?}; {hint}")));
     }
     Ok(command.into_iter().chain(chapter).collect::<Vec<_>>().join("\n"))
 }

@@ -1,8 +1,10 @@
 //! JSON as a person reads it on a terminal. Nothing here recurses.
 
+use super::table::is_invisible;
+
 /// Formats JSON that is known to be well-formed, one value a line. Numbers, strings and the order of keys are kept as they
-/// are; a character of a string that `is_hidden` is written as an escape, which means the same.
-pub(super) fn pretty(json: &str, is_hidden: impl Fn(char) -> bool) -> String {
+/// are; an invisible character of a string is written as an escape, which means the same.
+pub(super) fn pretty(json: &str) -> String {
     let mut text = String::with_capacity(json.len() * 2);
     let mut depth = 0usize;
     let mut rest = json;
@@ -11,7 +13,7 @@ pub(super) fn pretty(json: &str, is_hidden: impl Fn(char) -> bool) -> String {
         match c {
             '"' => {
                 taken = string_bytes(rest);
-                push_escaped(&mut text, &rest[..taken], &is_hidden);
+                push_escaped(&mut text, &rest[..taken]);
             }
             '{' | '[' => {
                 text.push(c);
@@ -44,17 +46,24 @@ pub(super) fn pretty(json: &str, is_hidden: impl Fn(char) -> bool) -> String {
     text
 }
 
-/// Formats JSON on one line: all of its line breaks are outside of strings.
-pub(super) fn one_line(json: &str, is_hidden: impl Fn(char) -> bool) -> String {
+/// JSON on one line, all of whose line breaks are outside of strings, with an escape for each invisible character: a program
+/// reads the same.
+pub(super) fn one_line(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
-    push_escaped(&mut line, &json.replace(['\n', '\r', '\t'], " "), &is_hidden);
+    push_escaped(&mut line, &json.replace(['\n', '\r', '\t'], " "));
     line
 }
 
 /// The length of the string, with its quotes, at the start of `json`.
 fn string_bytes(json: &str) -> usize {
     let mut bytes = json.as_bytes()[1..].iter();
-    skip_string(&mut bytes);
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => break,
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
+    }
     json.len() - bytes.len()
 }
 
@@ -69,24 +78,14 @@ fn new_line(text: &mut String, depth: usize) {
     text.extend(std::iter::repeat_n("  ", depth));
 }
 
-fn push_escaped(text: &mut String, string: &str, is_hidden: impl Fn(char) -> bool) {
+fn push_escaped(text: &mut String, string: &str) {
     for c in string.chars() {
-        if !is_hidden(c) {
+        if !is_invisible(c) {
             text.push(c);
             continue;
         }
         for unit in c.encode_utf16(&mut [0; 2]) {
             text.push_str(&format!("\\u{unit:04x}"));
-        }
-    }
-}
-
-fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => return,
-            b'\\' => drop(bytes.next()),
-            _ => {}
         }
     }
 }
@@ -98,24 +97,23 @@ mod tests {
     #[test]
     fn json_on_one_line_means_the_same() {
         let odd = "a\u{1b}\u{9b}31m\u{202e}\u{e0041}\r\n\t日本";
-        let is_hidden = |c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{e0041}');
-        let line = one_line(&serde_json::json!([odd]).to_string(), is_hidden);
+        let line = one_line(&serde_json::json!([odd]).to_string());
         assert_eq!(line, r#"["a\u001b\u009b31m\u202e\udb40\udc41\r\n\t日本"]"#);
         assert_eq!(serde_json::from_str::<[String; 1]>(&line).unwrap(), [odd]);
-        assert_eq!(one_line("{\r\n\t\"a\": 1}", is_hidden), "{   \"a\": 1}");
+        assert_eq!(one_line("{\r\n\t\"a\": 1}"), "{   \"a\": 1}");
     }
 
     #[test]
     fn pretty_json_is_one_value_a_line_and_nothing_else_is_changed() {
         let json = r#"{"b" : 12345678901234567890.10,"a":["x, {y}: \"z\"",[ ],{}, null ]}"#;
         let text = "{\n  \"b\": 12345678901234567890.10,\n  \"a\": [\n    \"x, {y}: \\\"z\\\"\",\n    [],\n    {},\n    null\n  ]\n}";
-        assert_eq!(pretty(json, |_| false), text);
+        assert_eq!(pretty(json), text);
     }
 
     #[test]
-    fn a_hidden_character_is_written_as_an_escape_that_means_the_same() {
+    fn an_invisible_character_is_written_as_an_escape_that_means_the_same() {
         let json = "[\"a\u{202e}b\u{e0041}\"]";
-        let text = pretty(json, |c| !c.is_ascii());
+        let text = pretty(json);
         assert_eq!(text, "[\n  \"a\\u202eb\\udb40\\udc41\"\n]");
         let read = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
         assert_eq!(read(&text), read(json));
@@ -124,7 +122,7 @@ mod tests {
     #[test]
     fn text_that_is_not_json_is_no_crash() {
         for text in ["", "\"", "\"a\\", "]]}", "[", "{\"a\":", "ä"] {
-            pretty(text, |_| true);
+            pretty(text);
         }
     }
 }

@@ -4,13 +4,12 @@ mod follow;
 
 use std::io::Write;
 
-use super::Failure;
 use super::args::ListArgs;
 use super::table::{self, Colour, Layout, Screen};
-use crate::clock;
+use super::{Failure, json};
 use crate::config::Config;
 use crate::event::Status;
-use crate::store::{Filter, Reader, Summary};
+use crate::store::{self, Filter, Reader, Summary};
 
 const HEADER: [&str; 6] = ["ID", "RECEIVED (UTC)", "STATUS", "SOURCE", "EVENT", "DELIVERY"];
 
@@ -24,22 +23,14 @@ const SHRINKS_FROM: usize = 3;
 const STATUS: usize = 2;
 
 pub(super) fn run(config: &Config, args: &ListArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let filter = Filter {
-        status: args.status,
-        source: args.source.clone(),
-        event_type: args.event_type.clone(),
-        since: args.since.map(|ago| clock::now().minus(ago)),
-        before: None,
-        limit: args.limit,
-    };
     if args.follow {
-        return follow::run(&config.database, &filter, args.json, out);
+        return follow::run(&config.database, &args.filter, args.json, out);
     }
-    let events = oldest_first(&Reader::open(&config.database)?, &filter)?;
+    let events = oldest_first(&Reader::open(&config.database)?, &args.filter)?;
     Printer::new(args.json, &events).print_all(&events, out)
 }
 
-fn oldest_first(reader: &Reader, filter: &Filter) -> Result<Vec<Summary>, Failure> {
+fn oldest_first(reader: &Reader, filter: &Filter) -> store::Result<Vec<Summary>> {
     let mut events = reader.list(filter)?;
     events.reverse();
     Ok(events)
@@ -72,7 +63,7 @@ impl Printer {
 
     fn print(&self, event: &Summary, out: &mut dyn Write) -> Result<(), Failure> {
         match self {
-            Printer::Json => writeln!(out, "{}", table::json_line(&serde_json::json!(event).to_string()))?,
+            Printer::Json => writeln!(out, "{}", json::one_line(&serde_json::json!(event).to_string()))?,
             Printer::Table { layout, .. } => {
                 let colour = Status::parse(&event.status).map(|status| (STATUS, colour(status)));
                 writeln!(out, "{}", layout.line(&row(event), colour))?;

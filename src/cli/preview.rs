@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::CheckArgs;
-use super::{Failure, table};
+use super::{Failure, no_event, table};
 use crate::action::{Action, ActionKind, Call};
 use crate::clock;
 use crate::config::{Config, Source};
@@ -21,7 +21,7 @@ use crate::worker::idempotency_key;
 pub(super) fn write(config: &Config, args: &CheckArgs, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let event = match args {
         CheckArgs::Config => return Ok(()),
-        CheckArgs::Event(id) => stored(config, *id)?,
+        CheckArgs::Event(id) => Reader::open(&config.database)?.event(*id)?.ok_or_else(|| no_event(*id))?,
         CheckArgs::File { file, source, event_type } => {
             of_file(config, file, source.as_deref(), event_type.as_deref())?
         }
@@ -76,11 +76,6 @@ fn time_limit(action: &Action) -> String {
         ActionKind::Log => String::new(),
         _ => format!("timeout {}\n", duration_text(action.timeout)),
     }
-}
-
-fn stored(config: &Config, id: EventId) -> Result<Event, Failure> {
-    let event = Reader::open(&config.database)?.event(id)?;
-    event.ok_or_else(|| Failure::failed(format!("there is no event {id}: `hookbox list` shows which there are")))
 }
 
 fn of_file(config: &Config, file: &Path, source: Option<&str>, event_type: Option<&str>) -> Result<Event, Failure> {

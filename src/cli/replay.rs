@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use super::Failure;
-use super::args::{CancelArgs, ReplayArgs, SelectionArgs};
+use super::args::{CancelArgs, ReplayArgs};
 use super::progress::Progress;
+use super::{Failure, no_event};
 use crate::clock;
 use crate::config::Config;
 use crate::event::{EventId, Status};
@@ -41,15 +41,11 @@ pub(super) fn cancel(config: &Config, args: &CancelArgs, out: &mut dyn Write) ->
 }
 
 /// An ID that does not exist is an error.
-fn select(commands: &Commands, args: &SelectionArgs) -> Result<Vec<EventId>, Failure> {
-    let since = args.since.map(|ago| clock::now().minus(ago));
-    let selection = Selection { ids: args.ids.clone(), status: args.status, since };
-    let events = commands.select(&selection)?;
-    let filtered = args.status.is_some() || since.is_some();
-    match args.ids.iter().find(|id| !filtered && !events.contains(id)) {
-        Some(missing) => {
-            Err(Failure::failed(format!("there is no event {missing}: `hookbox list` shows which there are")))
-        }
+fn select(commands: &Commands, selection: &Selection) -> Result<Vec<EventId>, Failure> {
+    let events = commands.select(selection)?;
+    let filtered = selection.status.is_some() || selection.since.is_some();
+    match selection.ids.iter().find(|id| !filtered && !events.contains(id)) {
+        Some(missing) => Err(no_event(*missing)),
         None => Ok(events),
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
 fn key_of(source: &Source, env: &Env<'_>) -> Result<Option<Secret>, Failure> {
     match &source.verification {
         Verification::Secrets(references) => {
-            Ok(references.first().map(|reference| source.key(reference, env)).transpose()?)
+            Ok(references.first().map(|reference| source.key(reference, env)).transpose().map_err(Failure::usage)?)
         }
         Verification::Awaited => {
             Err(Failure::usage(format!("sources.{}.secret: there is none yet to sign with", source.name)))

@@ -1,30 +1,28 @@
 //! `hookbox show`: everything about one event.
 
 mod curl;
-mod timeline;
 
 use std::io::{self, Write};
 
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
-use super::Failure;
 use super::args::{ShowArgs, ShowForm};
-use super::json::pretty;
-use super::table::{self, Screen};
+use super::table::{self, Colour, Screen};
+use super::{Failure, json, no_event};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::store::{Detail, JobDetail, Reader, Summary};
+use crate::store::{AttemptDetail, Detail, JobDetail, Reader, Summary};
 
 pub(super) fn run(config: &Config, args: &ShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let Some(event) = Reader::open(&config.database)?.detail(args.id)? else {
-        return Err(Failure::failed(format!("there is no event {}: `hookbox list` shows which there are", args.id)));
-    };
+    let reader = Reader::open(&config.database)?;
+    let event = || -> Result<_, Failure> { reader.event(args.id)?.ok_or_else(|| no_event(args.id)) };
+    let detail = || -> Result<_, Failure> { reader.detail(args.id)?.ok_or_else(|| no_event(args.id)) };
     match args.form {
-        ShowForm::Body => out.write_all(event.body.as_deref().unwrap_or(event.payload_json.as_bytes()))?,
-        ShowForm::Json => writeln!(out, "{}", table::json_line(&as_json(&event)?))?,
-        ShowForm::Text => write_text(out, &event, Screen::of_stdout())?,
-        ShowForm::Curl => write!(out, "{}", curl::command(config, &event))?,
+        ShowForm::Body => out.write_all(event()?.bytes())?,
+        ShowForm::Curl => out.write_all(curl::command(config, &event()?).as_bytes())?,
+        ShowForm::Json => writeln!(out, "{}", json::one_line(&as_json(&detail()?)?))?,
+        ShowForm::Text => write_text(out, &detail()?, Screen::of_stdout())?,
     }
     Ok(out.flush()?)
 }
@@ -45,14 +43,14 @@ fn as_json(event: &Detail) -> Result<String, Failure> {
         payload: raw(&event.payload_json),
         jobs: &event.jobs,
     };
-    serde_json::to_string(&event).map_err(|error| Failure::failed(error.to_string()))
+    serde_json::to_string(&event).map_err(Failure::failed)
 }
 
 /// Another program may have stored text that is not JSON: it becomes a string.
-fn raw(json: &str) -> Box<RawValue> {
-    RawValue::from_string(json.to_owned()).unwrap_or_else(|_| {
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap_or_else(|_| {
         // A string is always JSON.
-        RawValue::from_string(json!(json).to_string()).unwrap_or_default()
+        RawValue::from_string(serde_json::json!(text).to_string()).unwrap_or_default()
     })
 }
 
@@ -75,7 +73,7 @@ fn write_text(out: &mut dyn Write, event: &Detail, screen: Screen) -> io::Result
     table::write(out, Screen::default(), &rows)?;
     write_headers(out, &event.headers_json)?;
     write_jobs(out, event)?;
-    timeline::write(out, event, screen)?;
+    write_timeline(out, event, screen)?;
     writeln!(out, "\npayload\n{}", payload(&event.payload_json, screen))
 }
 
@@ -120,12 +118,56 @@ fn state(job: &JobDetail) -> String {
 }
 
 /// Indented on a terminal, as it was received elsewhere.
-fn payload(json: &str, screen: Screen) -> String {
+fn payload(text: &str, screen: Screen) -> String {
     if !screen.is_terminal {
-        return json.to_owned();
+        return text.to_owned();
     }
-    match serde_json::from_str::<&RawValue>(json) {
-        Ok(_) => pretty(json, table::is_invisible),
-        Err(_) => table::lines(json),
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) => json::pretty(text),
+        Err(_) => table::lines(text),
+    }
+}
+
+/// A line of the timeline: when, and what.
+struct Moment {
+    at: String,
+    text: String,
+    outcome: Option<&'static str>,
+}
+
+fn write_timeline(out: &mut dyn Write, event: &Detail, screen: Screen) -> io::Result<()> {
+    writeln!(out, "\ntimeline")?;
+    for moment in moments(event) {
+        let outcome = moment.outcome.map_or(String::new(), |word| format!("  {}", screen.paint(word, colour(word))));
+        writeln!(out, "{}", format!("  {}{outcome}  {}", moment.at, moment.text).trim_end())?;
+    }
+    Ok(())
+}
+
+/// Sorted as text: all times in the database have the same format. Those of the same second keep their order.
+fn moments(event: &Detail) -> Vec<Moment> {
+    let summary = &event.summary;
+    let plain = |at: &str, text: &str| Moment { at: table::one_line(at), text: text.to_owned(), outcome: None };
+    let mut moments = vec![plain(&summary.received_at, "received")];
+    for job in &event.jobs {
+        moments.extend(job.attempts.iter().map(|attempt| of_attempt(job, attempt)));
+    }
+    moments.extend(summary.processed_at.iter().map(|at| plain(at, &table::one_line(&summary.status))));
+    moments[1..].sort_by(|a, b| a.at.cmp(&b.at));
+    moments
+}
+
+fn of_attempt(job: &JobDetail, attempt: &AttemptDetail) -> Moment {
+    let (name, number, took_ms) = (name(job), attempt.number, attempt.duration_ms);
+    let text = format!("{name}, attempt {number}, {took_ms} ms  {}", table::one_line(&attempt.detail));
+    let outcome = ["success", "retry", "give_up"].into_iter().find(|outcome| *outcome == attempt.outcome);
+    Moment { at: table::one_line(&attempt.started_at), text, outcome }
+}
+
+fn colour(outcome: &str) -> Option<Colour> {
+    match outcome {
+        "success" => Some(Colour::Good),
+        "retry" => Some(Colour::Open),
+        _ => Some(Colour::Bad),
     }
 }

@@ -4,8 +4,6 @@ use std::io::{self, IsTerminal, Write};
 
 use rustix::termios::tcgetwinsize;
 
-use super::json;
-
 /// What separates columns.
 const GAP: &str = "  ";
 
@@ -113,11 +111,6 @@ pub(super) fn one_line(text: &str) -> String {
 /// A time of the database without its offset, which is always that of UTC.
 pub(super) fn time(at: &str) -> String {
     at.strip_suffix("+00:00").unwrap_or(at).replacen('T', " ", 1)
-}
-
-/// JSON on one line, with an escape for each invisible character: a program reads the same.
-pub(super) fn json_line(json: &str) -> String {
-    json::one_line(json, is_invisible)
 }
 
 /// Text of several lines, with a `?` for each invisible character but line breaks and tabs.

@@ -24,7 +24,7 @@ pub struct Commands {
 }
 
 /// Which events a command is for; `None` is any.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     pub ids: Vec<EventId>,
     pub status: Option<Status>,

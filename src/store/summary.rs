@@ -52,7 +52,7 @@ impl Summary {
 }
 
 /// Conditions that an event has to meet, and how many to list; `None` is any.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     pub status: Option<Status>,
     pub source: Option<String>,

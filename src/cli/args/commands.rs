@@ -1,13 +1,71 @@
 //! The table of commands and options. The parser, `--help`, the completions and the man page all come from it: a new command
-//! is a row here and a function in `parse.rs`, a new option a line here and one there.
+//! is a row here and, if it has options, a function in `parse.rs`; a new option is a line here and one there.
 
-mod spec;
-
-use super::option::{OptionSpec, Value, once, option, optional, several, switch};
-use super::parse;
+use super::option::{ArgumentSpec, OptionSpec, Value, once, option, optional, several, switch};
+use super::raw::Raw;
+use super::{Command, parse};
+use crate::cli::Failure;
 use crate::manual::CHAPTERS;
-pub use spec::CommandSpec;
-use spec::command;
+
+/// One command.
+#[derive(Debug)]
+pub struct CommandSpec {
+    pub name: &'static str,
+    /// What it does, as an instruction, without a full stop; fits into the list of commands.
+    pub summary: &'static str,
+    pub arguments: &'static [ArgumentSpec],
+    /// Further ways to call it, after its name, beside the one that follows from its arguments.
+    pub also: &'static [&'static str],
+    /// Those of its own, beside the common ones.
+    pub options: &'static [OptionSpec],
+    /// Paragraphs, with an empty line between two.
+    pub description: &'static str,
+    pub examples: &'static [&'static str],
+    /// Takes its options and arguments out of the words of the command line.
+    pub parse: fn(&mut Raw) -> Result<Command, Failure>,
+}
+
+/// The start of a row: a command without arguments, options and description.
+pub const fn command(
+    name: &'static str,
+    summary: &'static str,
+    parse: fn(&mut Raw) -> Result<Command, Failure>,
+) -> CommandSpec {
+    CommandSpec { name, summary, arguments: &[], also: &[], options: &[], description: "", examples: &[], parse }
+}
+
+impl CommandSpec {
+    pub const fn arguments(self, arguments: &'static [ArgumentSpec]) -> CommandSpec {
+        CommandSpec { arguments, ..self }
+    }
+
+    pub const fn also(self, also: &'static [&'static str]) -> CommandSpec {
+        CommandSpec { also, ..self }
+    }
+
+    pub const fn options(self, options: &'static [OptionSpec]) -> CommandSpec {
+        CommandSpec { options, ..self }
+    }
+
+    pub const fn description(self, description: &'static str) -> CommandSpec {
+        CommandSpec { description, ..self }
+    }
+
+    pub const fn examples(self, examples: &'static [&'static str]) -> CommandSpec {
+        CommandSpec { examples, ..self }
+    }
+
+    /// `show ID`
+    pub fn usage(&self) -> String {
+        let arguments = self.arguments.iter().map(|argument| format!(" {}", argument.usage()));
+        self.name.to_owned() + &arguments.collect::<String>()
+    }
+
+    /// Every way to call it.
+    pub fn usages(&self) -> impl Iterator<Item = String> {
+        std::iter::once(self.usage()).chain(self.also.iter().map(|also| format!("{} {also}", self.name)))
+    }
+}
 
 /// What the program is, in a sentence.
 pub const ABOUT: &str = "Receives webhooks, stores them in SQLite before it answers, and processes them afterwards.";
@@ -58,6 +116,8 @@ pub const EXAMPLES: [(&str, &str); 3] = [
     ("hookbox list --status error", "See what could not be processed"),
 ];
 
+const AN_ACTION: &str = "the name of an ACTION";
+
 const JSON_OBJECT: OptionSpec = switch("json", "Print one JSON object");
 const SINCE: OptionSpec = option("since", Value::Duration, "Only events received at most this long ago, such as 2h");
 const STATUS: OptionSpec = option("status", Value::Status, "All events that are unprocessed, processed or error");
@@ -89,7 +149,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> + Clone {
 
 /// In the order of the help.
 pub static COMMANDS: [CommandSpec; 19] = [
-    command("serve", "Receive and process deliveries (the default command)", parse::serve)
+    command("serve", "Receive and process deliveries (the default command)", |_| Ok(Command::Serve))
         .description("It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the config \
             again; a config with a problem is reported, and the one before stays in force.\n\n\
             Without any config it listens on 127.0.0.1:5000, stores in webhooks.db, takes POST /webhooks/github and \
@@ -98,11 +158,8 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .examples(&["GITHUB_WEBHOOK_SECRET=s3cret hookbox serve --listen 127.0.0.1:8080"]),
     command("check", "Validate the config and print what it would do", parse::check)
         .options(&[
-            option(
-                "event",
-                Value::EventId,
-                "Also say which actions this stored event would trigger, and what each would send, without doing it",
-            ),
+            option("event", Value::EventId, "Also say which actions this stored event would trigger, and what each \
+                would send, without doing it"),
             option("file", Value::File, "The same for the content of this file, as a delivery of JSON"),
             option("source", Value::Source, "The source that delivers the file; if not given, the first"),
             option("type", Value::EventType, "Its event type; if not given, that of the provider's example"),
@@ -122,11 +179,8 @@ pub static COMMANDS: [CommandSpec; 19] = [
             option("event", Value::EventType, "Only those of this event type, such as push"),
             option("since", Value::Duration, "Only those received at most this long ago, such as 2h"),
             option("limit", Value::Count, "At most so many, the newest ones; 50 if not given"),
-            switch(
-                "follow",
-                "Continue with new events and changes of status, until Ctrl-C; also over restarts of hookbox serve, and \
-                 before there is a database",
-            ),
+            switch("follow", "Continue with new events and changes of status, until Ctrl-C; also over restarts of \
+                hookbox serve, and before there is a database"),
             switch("json", "Print one JSON object a line"),
         ])
         .description("The newest come last. On a terminal, columns are cut to fit; COLUMNS=200 asks for another width, \
@@ -141,17 +195,14 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .options(&[
             switch("json", "Print it as one JSON object"),
             switch("body", "Print the body of the delivery and nothing else, byte for byte"),
-            switch(
-                "curl",
-                "Print a command for a shell that sends it again, with the exact body and the headers. Headers that \
-                 carried a secret were not stored, and are named as missing. A signature with a time in it is soon too \
-                 old",
-            ),
+            switch("curl", "Print a command for a shell that sends it again, with the exact body and the headers. \
+                Headers that carried a secret were not stored, and are named as missing. A signature with a time in it \
+                is soon too old"),
         ])
         .description("It prints the headers of the event, its jobs, what happened when, and its payload. The ID is the \
             number that hookbox list prints first.")
         .examples(&["hookbox show 7", "hookbox show 7 --body > delivery.json", "hookbox show 7 --curl"]),
-    command("stats", "Count by source and action", parse::stats)
+    command("stats", "Count by source and action", |raw| Ok(Command::Stats { json: raw.switch("json") }))
         .options(&[JSON_OBJECT])
         .description("It prints how many events came, how many wait and since when, how many failed, and how large the \
             database is.\n\n\
@@ -162,12 +213,8 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .arguments(&[once(Value::Source)])
         .options(&[
             option("event", Value::EventType, "The event type; if not given, that of the provider's example"),
-            option(
-                "file",
-                Value::File,
-                "Send the content of this file, or of standard input for -; if not given, the provider's example. Its \
-                 content type follows from its content: JSON, a form, other text, other bytes",
-            ),
+            option("file", Value::File, "Send the content of this file, or of standard input for -; if not given, the \
+                provider's example. Its content type follows from its content: JSON, a form, other text, other bytes"),
             option("id", Value::DeliveryId, "The delivery id; if not given, a new one"),
             option("url", Value::Url, "Send it there; if not given, to where this config listens"),
         ])
@@ -198,12 +245,12 @@ pub static COMMANDS: [CommandSpec; 19] = [
             on, but is not repeated. An event without open jobs is processed then, or in error if a job of it is dead. \
             Cancelled jobs can be queued again with hookbox replay.")
         .examples(&["hookbox cancel 7", "hookbox cancel --action an-action-that-was-removed"]),
-    command("pause", "Let no further job of an action begin", parse::pause)
+    command("pause", "Let no further job of an action begin", |raw| Ok(Command::Pause(raw.argument(AN_ACTION)?)))
         .arguments(&[once(Value::Action)])
         .description("Its jobs are kept and wait until hookbox resume, over restarts too. hookbox stats shows which \
             actions are paused.")
         .examples(&["hookbox pause deploy"]),
-    command("resume", "End the pause of an action", parse::resume)
+    command("resume", "End the pause of an action", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
         .arguments(&[once(Value::Action)])
         .description("A running hookbox serve takes its jobs up within its poll interval.")
         .examples(&["hookbox resume deploy"]),
@@ -215,16 +262,10 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .examples(&["hookbox forward 7 http://127.0.0.1:3000/webhooks"]),
     command("prune", "Delete old events, with their jobs and attempts", parse::prune)
         .options(&[
-            option(
-                "older-than",
-                Value::Duration,
-                "Events that have been done for longer, such as 90d, instead of the ages in the config",
-            ),
-            option(
-                "status",
-                Value::FinalStatus,
-                "Only those that are processed or error. With --older-than alone: those that are processed",
-            ),
+            option("older-than", Value::Duration, "Events that have been done for longer, such as 90d, instead of the \
+                ages in the config"),
+            option("status", Value::FinalStatus, "Only those that are processed or error. With --older-than alone: \
+                those that are processed"),
             switch("dry-run", "Only say how many events it would be"),
             switch("vacuum", "Make the file smaller afterwards"),
         ])
@@ -252,7 +293,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             "hookbox backup /mnt/usb/webhooks-$(date +%F).db",
             "hookbox list --database /mnt/usb/webhooks-2025-01-31.db",
         ]),
-    command("doctor", "Check for common problems, and say what to do", parse::doctor)
+    command("doctor", "Check for common problems, and say what to do", |raw| Ok(Command::Doctor { json: raw.switch("json") }))
         .options(&[switch("json", "Print a JSON array of objects")])
         .description("It prints a line for each check: ok, warn or FAIL. It checks the clock, the config, the secrets \
             (without printing any), the disk and its file system, permissions, the database and what waits in it, the \
@@ -260,12 +301,12 @@ pub static COMMANDS: [CommandSpec; 19] = [
             hookbox serve runs or not. Run it as the user that runs hookbox, or as root.\n\n\
             Exit codes: 0 nothing fails, 1 something does.")
         .examples(&["sudo hookbox doctor", "hookbox doctor --json | jq '.[] | select(.result != \"ok\")'"]),
-    command("providers", "Print what each provider sends and expects", parse::providers)
+    command("providers", "Print what each provider sends and expects", |raw| Ok(Command::Providers(raw.word())))
         .arguments(&[optional(Value::Provider)])
         .description("It lists the providers that can be configured. Of one it prints what to enter there, what is \
             verified, where ids and types come from, how soon it wants an answer, and how it retries.")
         .examples(&["hookbox providers", "hookbox providers github"]),
-    command("systemd", "Print the units with which it runs as a service", parse::systemd)
+    command("systemd", "Print the units with which it runs as a service", |raw| Ok(Command::Systemd(raw.word())))
         .arguments(&[optional(Value::Unit)])
         .description("UNIT is service or socket; without it, both are printed. Their comments say where they go and what to change.")
         .examples(&[
@@ -280,10 +321,10 @@ pub static COMMANDS: [CommandSpec; 19] = [
             "source <(hookbox completions bash)",
             "hookbox completions fish > ~/.config/fish/completions/hookbox.fish",
         ]),
-    command("man", "Print the man page hookbox(1)", parse::man)
+    command("man", "Print the man page hookbox(1)", |_| Ok(Command::Man))
         .description("It is made of all of this help, in roff.")
         .examples(&["hookbox man | man -l -", "hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null"]),
-    command("help", "Print the help of a command, or a chapter of the manual", parse::help)
+    command("help", "Print the help of a command, or a chapter of the manual", |raw| Ok(Command::Help(raw.word())))
         .arguments(&[optional(Value::Topic)])
         .description("TOPIC is the name of a command or of a chapter; without it, both are listed. On a terminal the text \
             is shown by $PAGER, else by less or more. An empty PAGER prints it as it is.")

@@ -4,23 +4,19 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use super::error::UsageError;
 use super::option::{Shell, Value};
-use super::raw::Raw;
-use super::{
-    CancelArgs, CheckArgs, Command, ListArgs, PruneArgs, ReplayArgs, SelectionArgs, SendArgs, ShowArgs, ShowForm,
-};
+use super::raw::{Raw, wrong_usage};
+use super::{CancelArgs, CheckArgs, Command, ListArgs, PruneArgs, ReplayArgs, SendArgs, ShowArgs, ShowForm};
+use crate::cli::Failure;
+use crate::clock::{self, Timestamp};
 use crate::event::{EventId, Status};
+use crate::store::{Filter, Selection};
 use crate::units::parse_duration;
 
 /// A screenful or two.
 const DEFAULT_LIST_LIMIT: u32 = 50;
 
-pub fn serve(_: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Serve)
-}
-
-pub fn check(raw: &mut Raw) -> Result<Command, UsageError> {
+pub fn check(raw: &mut Raw) -> Result<Command, Failure> {
     let (event, file) = (raw.parsed("event", event_id)?, raw.value("file").map(PathBuf::from));
     let args = match (event, file) {
         (None, None) => CheckArgs::Config,
@@ -28,40 +24,39 @@ pub fn check(raw: &mut Raw) -> Result<Command, UsageError> {
         (None, Some(file)) => {
             CheckArgs::File { file, source: raw.parsed("source", any_text)?, event_type: raw.parsed("type", any_text)? }
         }
-        (Some(_), Some(_)) => return Err(UsageError::Contradiction("event", "file")),
+        (Some(_), Some(_)) => return Err(contradiction("event", "file")),
     };
     Ok(Command::Check(args))
 }
 
-pub fn list(raw: &mut Raw) -> Result<Command, UsageError> {
+pub fn list(raw: &mut Raw) -> Result<Command, Failure> {
     Ok(Command::List(ListArgs {
-        status: raw.parsed("status", status)?,
-        source: raw.parsed("source", any_text)?,
-        event_type: raw.parsed("event", any_text)?,
-        since: raw.parsed("since", parse_duration)?,
-        limit: raw.parsed("limit", limit)?.unwrap_or(DEFAULT_LIST_LIMIT),
+        filter: Filter {
+            status: raw.parsed("status", status)?,
+            source: raw.parsed("source", any_text)?,
+            event_type: raw.parsed("event", any_text)?,
+            since: since(raw)?,
+            before: None,
+            limit: raw.parsed("limit", limit)?.unwrap_or(DEFAULT_LIST_LIMIT),
+        },
         json: raw.switch("json"),
         follow: raw.switch("follow"),
     }))
 }
 
-pub fn show(raw: &mut Raw) -> Result<Command, UsageError> {
+pub fn show(raw: &mut Raw) -> Result<Command, Failure> {
     let id = event_argument(raw, "the ID of an event")?;
     let forms = [("json", ShowForm::Json), ("body", ShowForm::Body), ("curl", ShowForm::Curl)];
     let asked: Vec<_> = forms.into_iter().filter(|(name, _)| raw.switch(name)).collect();
     let form = match asked[..] {
         [] => ShowForm::Text,
         [(_, form)] => form,
-        [(one, _), (other, _), ..] => return Err(UsageError::Contradiction(one, other)),
+        [(one, _), (other, _), ..] => return Err(contradiction(one, other)),
     };
     Ok(Command::Show(ShowArgs { id, form }))
 }
 
-pub fn stats(raw: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Stats { json: raw.switch("json") })
-}
-
-pub fn send(raw: &mut Raw) -> Result<Command, UsageError> {
+pub fn send(raw: &mut Raw) -> Result<Command, Failure> {
     Ok(Command::Send(SendArgs {
         source: raw.argument("the SOURCE to send to")?,
         event_type: raw.parsed("event", any_text)?,
@@ -71,45 +66,42 @@ pub fn send(raw: &mut Raw) -> Result<Command, UsageError> {
     }))
 }
 
-pub fn replay(raw: &mut Raw) -> Result<Command, UsageError> {
+pub fn replay(raw: &mut Raw) -> Result<Command, Failure> {
     let (action, selection) = (raw.parsed("action", any_text)?, selection(raw)?);
-    if selection.is_empty() {
+    if selection == Selection::default() {
         return Err(raw.missing("the ID of an event, or --status or --since"));
     }
     Ok(Command::Replay(ReplayArgs { selection, action, dry_run: raw.switch("dry-run") }))
 }
 
 /// An action alone selects all its open jobs.
-pub fn cancel(raw: &mut Raw) -> Result<Command, UsageError> {
+pub fn cancel(raw: &mut Raw) -> Result<Command, Failure> {
     let (action, selection) = (raw.parsed("action", any_text)?, selection(raw)?);
-    if selection.is_empty() && action.is_none() {
+    if selection == Selection::default() && action.is_none() {
         return Err(raw.missing("the ID of an event, or --action, --status or --since"));
     }
     Ok(Command::Cancel(CancelArgs { selection, action }))
 }
 
-fn selection(raw: &mut Raw) -> Result<SelectionArgs, UsageError> {
+fn selection(raw: &mut Raw) -> Result<Selection, Failure> {
     let mut ids = Vec::new();
     while let Some(word) = raw.word() {
-        ids.push(event_id(&word).map_err(|reason| raw.bad_argument(reason))?);
+        ids.push(event_id(&word).map_err(|reason| raw.wrong_argument(reason))?);
     }
-    Ok(SelectionArgs { ids, status: raw.parsed("status", status)?, since: raw.parsed("since", parse_duration)? })
+    Ok(Selection { ids, status: raw.parsed("status", status)?, since: since(raw)? })
 }
 
-pub fn pause(raw: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Pause(raw.argument("the name of an ACTION")?))
+/// The time that many hours or days ago.
+fn since(raw: &mut Raw) -> Result<Option<Timestamp>, Failure> {
+    Ok(raw.parsed("since", parse_duration)?.map(|ago| clock::now().minus(ago)))
 }
 
-pub fn resume(raw: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Resume(raw.argument("the name of an ACTION")?))
-}
-
-pub fn forward(raw: &mut Raw) -> Result<Command, UsageError> {
+pub fn forward(raw: &mut Raw) -> Result<Command, Failure> {
     let id = event_argument(raw, "the ID of an event and a URL")?;
     Ok(Command::Forward { id, url: raw.argument("a URL after the ID")? })
 }
 
-pub fn prune(raw: &mut Raw) -> Result<Command, UsageError> {
+pub fn prune(raw: &mut Raw) -> Result<Command, Failure> {
     Ok(Command::Prune(PruneArgs {
         older_than: raw.parsed("older-than", parse_duration)?,
         status: raw.parsed("status", final_status)?,
@@ -118,40 +110,24 @@ pub fn prune(raw: &mut Raw) -> Result<Command, UsageError> {
     }))
 }
 
-pub fn backup(raw: &mut Raw) -> Result<Command, UsageError> {
+pub fn backup(raw: &mut Raw) -> Result<Command, Failure> {
     let file = raw.os_word().filter(|file| !file.is_empty()).ok_or_else(|| raw.missing("the FILE to write"))?;
-    Ok(Command::Backup { file: PathBuf::from(file) })
+    Ok(Command::Backup(PathBuf::from(file)))
 }
 
-pub fn doctor(raw: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Doctor { json: raw.switch("json") })
-}
-
-pub fn providers(raw: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Providers { name: raw.word() })
-}
-
-pub fn systemd(raw: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Systemd { unit: raw.word() })
-}
-
-pub fn completions(raw: &mut Raw) -> Result<Command, UsageError> {
+pub fn completions(raw: &mut Raw) -> Result<Command, Failure> {
     let word = raw.argument("the SHELL: bash, zsh or fish")?;
     let shell = Shell::ALL.into_iter().find(|shell| shell.as_str() == word);
-    let unknown = || raw.bad_argument(none_of("shell", &word, Value::Shell));
+    let unknown = || raw.wrong_argument(none_of("shell", &word, Value::Shell));
     Ok(Command::Completions(shell.ok_or_else(unknown)?))
 }
 
-pub fn man(_: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Man)
+fn contradiction(one: &str, other: &str) -> Failure {
+    wrong_usage(format!("--{one} and --{other} exclude each other"))
 }
 
-pub fn help(raw: &mut Raw) -> Result<Command, UsageError> {
-    Ok(Command::Help { topic: raw.word() })
-}
-
-fn event_argument(raw: &mut Raw, what: &'static str) -> Result<EventId, UsageError> {
-    event_id(&raw.argument(what)?).map_err(|reason| raw.bad_argument(reason))
+fn event_argument(raw: &mut Raw, what: &'static str) -> Result<EventId, Failure> {
+    event_id(&raw.argument(what)?).map_err(|reason| raw.wrong_argument(reason))
 }
 
 fn any_text(text: &str) -> Result<String, &'static str> {

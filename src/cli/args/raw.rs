@@ -6,16 +6,17 @@ use std::fmt::Display;
 
 use lexopt::Arg;
 
-use super::error::UsageError;
 use super::option::OptionSpec;
+use crate::cli::Failure;
+use crate::suggest::closest;
 
 /// Options that exist, each at most once, and the words between them in their order. Each is taken out where it is read, so
 /// that what is left at the end does not belong to the command.
 pub struct Raw {
     pub(super) command: &'static str,
     words: Vec<OsString>,
-    switches: Vec<&'static str>,
-    values: BTreeMap<&'static str, OsString>,
+    /// Without a value: a switch.
+    options: BTreeMap<&'static str, Option<OsString>>,
 }
 
 impl Raw {
@@ -23,11 +24,11 @@ impl Raw {
     pub(super) fn read(
         words: impl IntoIterator<Item = OsString>,
         options: impl Iterator<Item = &'static OptionSpec> + Clone,
-    ) -> Result<Raw, UsageError> {
-        let mut raw = Raw { command: "", words: Vec::new(), switches: Vec::new(), values: BTreeMap::new() };
+    ) -> Result<Raw, Failure> {
+        let mut raw = Raw { command: "", words: Vec::new(), options: BTreeMap::new() };
         let mut unknown = None;
         let mut parser = lexopt::Parser::from_args(words);
-        while let Some(arg) = parser.next().map_err(UsageError::from_lexopt)? {
+        while let Some(arg) = parser.next().map_err(wrong_usage)? {
             let (spelling, found) = match arg {
                 Arg::Value(word) => {
                     raw.words.push(word);
@@ -37,56 +38,41 @@ impl Raw {
                 Arg::Long(name) => (format!("--{name}"), options.clone().find(|one| one.long == name)),
             };
             match found {
-                Some(OptionSpec { long, value: Some(_), .. }) => {
-                    raw.add_value(long, parser.value().map_err(UsageError::from_lexopt)?)?;
+                Some(option) => {
+                    let value = option.value.map(|_| parser.value()).transpose().map_err(wrong_usage)?;
+                    if raw.options.insert(option.long, value).is_some() {
+                        let twice = format!("--{} is given twice; take one of them out", option.long);
+                        return Err(wrong_usage(twice));
+                    }
                 }
-                Some(OptionSpec { long, value: None, .. }) => raw.add_switch(long)?,
                 None => {
                     parser.optional_value();
-                    unknown.get_or_insert(UsageError::unknown_option(spelling, options.clone().map(|one| one.long)));
+                    unknown.get_or_insert(spelling);
                 }
             }
         }
         match unknown {
-            Some(error) if !raw.switches.contains(&"help") => Err(error),
+            Some(spelling) if !raw.options.contains_key("help") => Err(unknown_option(&spelling, options)),
             _ => Ok(raw),
         }
     }
 
-    fn add_switch(&mut self, name: &'static str) -> Result<(), UsageError> {
-        if self.switches.contains(&name) {
-            return Err(UsageError::Repeated(name));
-        }
-        self.switches.push(name);
-        Ok(())
-    }
-
-    fn add_value(&mut self, name: &'static str, value: OsString) -> Result<(), UsageError> {
-        match self.values.insert(name, value) {
-            None => Ok(()),
-            Some(_) => Err(UsageError::Repeated(name)),
-        }
-    }
-
     pub(super) fn switch(&mut self, name: &'static str) -> bool {
-        let given = self.switches.len();
-        self.switches.retain(|switch| *switch != name);
-        self.switches.len() < given
+        self.options.remove(name).is_some()
     }
 
     pub(super) fn value(&mut self, name: &'static str) -> Option<OsString> {
-        self.values.remove(name)
+        self.options.remove(name).flatten()
     }
 
     pub(super) fn parsed<T, E: Display>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Result<Option<T>, UsageError> {
+    ) -> Result<Option<T>, Failure> {
         let Some(value) = self.value(name) else { return Ok(None) };
-        let bad = |reason| UsageError::BadValue { option: name, reason };
-        let text = value.to_str().ok_or_else(|| bad("the value is not UTF-8".to_owned()))?;
-        parse(text).map(Some).map_err(|error| bad(error.to_string()))
+        let text = value.to_str().ok_or_else(|| wrong_value(name, "the value is not UTF-8"))?;
+        parse(text).map(Some).map_err(|error| wrong_value(name, error))
     }
 
     /// The next word as it was written: the name of a file need not be UTF-8.
@@ -100,27 +86,47 @@ impl Raw {
     }
 
     /// The next argument of the command, which needs `what`.
-    pub(super) fn argument(&mut self, what: &'static str) -> Result<String, UsageError> {
+    pub(super) fn argument(&mut self, what: &'static str) -> Result<String, Failure> {
         self.word().ok_or_else(|| self.missing(what))
     }
 
-    pub(super) fn missing(&self, what: &'static str) -> UsageError {
-        UsageError::MissingArgument { command: self.command, what }
+    pub(super) fn missing(&self, what: &str) -> Failure {
+        self.wrong(&format!("needs {what}"))
     }
 
-    pub(super) fn bad_argument(&self, reason: String) -> UsageError {
-        UsageError::BadArgument { command: self.command, reason }
+    pub(super) fn wrong_argument(&self, reason: impl Display) -> Failure {
+        let command = self.command;
+        Failure::usage(format!("{command}: {reason}\nsee hookbox {command} --help"))
+    }
+
+    fn wrong(&self, what: &str) -> Failure {
+        let command = self.command;
+        Failure::usage(format!("{command} {what}\nsee hookbox {command} --help"))
     }
 
     /// Errs with the first word or option that the command has not taken.
-    pub(super) fn check_nothing_is_left(&mut self) -> Result<(), UsageError> {
-        let command = self.command;
+    pub(super) fn check_nothing_is_left(&mut self) -> Result<(), Failure> {
         if let Some(word) = self.word() {
-            return Err(UsageError::ExtraWord { command, word });
+            return Err(self.wrong(&format!("does not take {word:?}")));
         }
-        match self.switches.first().or(self.values.keys().next()) {
-            Some(option) => Err(UsageError::ForeignOption { command, option }),
+        match self.options.keys().next() {
+            Some(option) => Err(self.wrong(&format!("takes no --{option}"))),
             None => Ok(()),
         }
     }
+}
+
+/// The reason, and the command that prints the help.
+pub fn wrong_usage(reason: impl Display) -> Failure {
+    Failure::usage(format!("{reason}\nsee hookbox --help"))
+}
+
+pub(super) fn wrong_value(option: &str, reason: impl Display) -> Failure {
+    wrong_usage(format!("--{option}: {reason}"))
+}
+
+fn unknown_option(spelling: &str, known: impl Iterator<Item = &'static OptionSpec>) -> Failure {
+    let near = spelling.strip_prefix("--").and_then(|name| closest(name, known.map(|one| one.long)));
+    let hint = near.map_or(String::new(), |near| format!("; did you mean --{near}?"));
+    wrong_usage(format!("unknown option {spelling}{hint}"))
 }

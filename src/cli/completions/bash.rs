@@ -1,6 +1,6 @@
 //! For bash from version 4 on.
 
-use super::filled;
+use super::{filled, lines, valued, words};
 use crate::cli::args::commands::{self, COMMANDS, COMMON_OPTIONS, CommandSpec};
 use crate::cli::args::option::{OptionSpec, Value};
 
@@ -61,9 +61,6 @@ pub(super) fn script() -> String {
     let own = |command: &'static CommandSpec| command.options.iter().map(move |option| (command.name, option));
     let common = COMMON_OPTIONS.iter().map(|option| ("*", option));
     let values = COMMANDS.iter().flat_map(own).chain(common).filter_map(|(command, option)| value(command, option));
-    let mut valued: Vec<_> = commands::options().filter(|option| option.value.is_some()).map(long).collect();
-    valued.sort();
-    valued.dedup();
     let options = COMMANDS.iter().filter(|command| !command.options.is_empty()).map(|command| {
         let options = words(command.options.iter().chain(&COMMON_OPTIONS).map(long));
         format!("            {}) _hookbox_words '{options}' \"$current\" ;;", command.name)
@@ -73,7 +70,7 @@ pub(super) fn script() -> String {
         Some(format!("        {}) {complete} ;;", command.name))
     });
     let parts = [
-        ("@VALUED", valued.join(" | ")),
+        ("@VALUED", valued().into_iter().collect::<Vec<_>>().join(" | ")),
         ("@VALUES", lines(values)),
         ("@OPTIONS", lines(options)),
         ("@COMMON", words(COMMON_OPTIONS.iter().map(long))),
@@ -92,19 +89,13 @@ fn value(command: &str, option: &OptionSpec) -> Option<String> {
 fn complete(value: Value) -> Option<String> {
     match value {
         Value::File => Some("_hookbox_files \"$current\"".to_owned()),
-        _ if commands::choices(value).is_empty() => None,
-        _ => Some(format!("_hookbox_words '{}' \"$current\"", commands::choices(value).join(" "))),
+        _ => {
+            let choices = commands::choices(value).join(" ");
+            (!choices.is_empty()).then(|| format!("_hookbox_words '{choices}' \"$current\""))
+        }
     }
 }
 
 fn long(option: &OptionSpec) -> String {
     format!("--{}", option.long)
-}
-
-fn words(words: impl Iterator<Item = String>) -> String {
-    words.collect::<Vec<_>>().join(" ")
-}
-
-fn lines(lines: impl Iterator<Item = String>) -> String {
-    lines.collect::<Vec<_>>().join("\n")
 }

@@ -1,6 +1,6 @@
 //! For fish: one `complete` for each command, option and argument.
 
-use super::{brief, filled};
+use super::{brief, filled, lines, valued, words};
 use crate::cli::args::commands::{self, COMMANDS, COMMON_OPTIONS};
 use crate::cli::args::option::{OptionSpec, Value};
 
@@ -30,19 +30,15 @@ complete -c hookbox -f
 "#;
 
 pub(super) fn script() -> String {
-    let valued = commands::options().filter(|option| option.value.is_some());
-    let mut valued: Vec<_> = valued.map(|option| format!("--{}", option.long)).collect();
-    valued.sort();
-    valued.dedup();
-    let mut lines: Vec<String> = COMMON_OPTIONS.iter().map(|one| option("", one)).collect();
+    let mut completions: Vec<String> = COMMON_OPTIONS.iter().map(|one| option("", one)).collect();
     for command in &COMMANDS {
-        lines.push(format!("-n '__hookbox_is \"\"' -a {} -d {}", command.name, quoted(command.summary)));
+        completions.push(format!("-n '__hookbox_is \"\"' -a {} -d {}", command.name, quoted(command.summary)));
         let when = format!("-n '__hookbox_is {}' ", command.name);
-        lines.extend(command.options.iter().map(|one| option(&when, one)));
-        lines.extend(command.arguments.first().map(|argument| format!("{when}{}", value(argument.value))));
+        completions.extend(command.options.iter().map(|one| option(&when, one)));
+        completions.extend(command.arguments.first().map(|argument| format!("{when}{}", value(argument.value))));
     }
-    let lines: Vec<String> = lines.iter().map(|line| format!("complete -c hookbox {line}")).collect();
-    filled(TEMPLATE, &[("@VALUED", valued.join(" ")), ("@COMPLETIONS", lines.join("\n"))])
+    let completions = completions.iter().map(|completion| format!("complete -c hookbox {completion}"));
+    filled(TEMPLATE, &[("@VALUED", words(valued())), ("@COMPLETIONS", lines(completions))])
 }
 
 fn option(when: &str, option: &OptionSpec) -> String {

@@ -1,6 +1,6 @@
 //! For zsh: one `_arguments` for what stands before the command, and one for each command.
 
-use super::{brief, filled};
+use super::{brief, filled, lines};
 use crate::cli::args::commands::{self, COMMANDS, COMMON_OPTIONS, CommandSpec};
 use crate::cli::args::option::{Count, OptionSpec, Value};
 use crate::shell::word;
@@ -39,13 +39,13 @@ fi
 "#;
 
 pub(super) fn script() -> String {
-    let indented =
-        |lines: Vec<String>| lines.iter().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n");
+    let common = COMMON_OPTIONS.iter().map(|one| format!("        {}", option(one)));
     let commands = COMMANDS.iter().map(|command| word(&format!("{}:{}", command.name, command.summary)));
+    let commands = commands.map(|command| format!("        {command}"));
     let parts = [
-        ("@COMMON", indented(COMMON_OPTIONS.iter().map(option).collect())),
-        ("@COMMANDS", indented(commands.collect())),
-        ("@ARGUMENTS", COMMANDS.iter().map(command).collect::<Vec<_>>().join("\n")),
+        ("@COMMON", lines(common)),
+        ("@COMMANDS", lines(commands)),
+        ("@ARGUMENTS", lines(COMMANDS.iter().map(command))),
     ];
     filled(TEMPLATE, &parts)
 }
@@ -73,10 +73,11 @@ fn option(option: &OptionSpec) -> String {
 
 /// `FILE:_files`
 fn value(value: Value) -> String {
+    let choices = commands::choices(value).join(" ");
     let action = match value {
         Value::File => "_files".to_owned(),
-        _ if commands::choices(value).is_empty() => " ".to_owned(),
-        _ => format!("({})", commands::choices(value).join(" ")),
+        _ if choices.is_empty() => " ".to_owned(),
+        _ => format!("({choices})"),
     };
     format!("{}:{action}", value.name())
 }

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Printer, oldest_first};
 use crate::cli::Failure;
-use crate::store::{ChangeFeed, Filter, OpenError, Reader, StorageError};
+use crate::store::{ChangeFeed, Filter, OpenError, Reader, Summary};
 
 /// Fast enough for a person who watches. Where nothing was written, a poll costs some microseconds.
 const EVERY: Duration = Duration::from_millis(250);
@@ -20,94 +20,76 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Prints the list, then new events and changes, until the reader of standard output is gone.
 pub(super) fn run(database: &Path, filter: &Filter, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut follower = Follower { filter, json, position: None, warned: None };
+    let mut follower = Follower { database, filter, reader: None, feed: None, listed: Vec::new() };
+    let (mut printer, mut warned) = (Printer::new(json, &[]), String::new());
     loop {
-        match follower.follow(database, out) {
-            Ok(()) => return Ok(()),
-            Err(Stopped::Replaced) => follower.position = None,
-            Err(Stopped::Store(error)) if is_worth_waiting_for(&error) => follower.warn_once(&error),
-            Err(Stopped::Store(error)) => return Err(error.into()),
-            Err(Stopped::Other(failure)) => return Err(failure),
-        }
-        if is_reader_gone_after(RETRY)? {
+        let is_list = follower.feed.is_none();
+        let wait = match follower.read() {
+            Ok(Some(events)) => {
+                if is_list {
+                    printer = Printer::new(json, &events);
+                }
+                printer.print_all(&events, out)?;
+                EVERY
+            }
+            Ok(None) => RETRY,
+            Err(error) if is_worth_waiting_for(&error) => {
+                let message = error.to_string();
+                if warned != message {
+                    log::warn!("waiting: {message}");
+                    warned = message;
+                }
+                RETRY
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if is_reader_gone_after(wait)? {
             return Ok(());
         }
     }
 }
 
 struct Follower<'a> {
+    database: &'a Path,
     filter: &'a Filter,
-    json: bool,
-    /// How much of this database is printed; kept while it cannot be read.
-    position: Option<(ChangeFeed, Printer)>,
-    /// The last warning.
-    warned: Option<String>,
-}
-
-/// Why following ended before the reader was gone.
-enum Stopped {
-    /// The database was replaced by another file.
-    Replaced,
-    Store(OpenError),
-    Other(Failure),
-}
-
-impl From<OpenError> for Stopped {
-    fn from(error: OpenError) -> Stopped {
-        Stopped::Store(error)
-    }
-}
-
-impl From<StorageError> for Stopped {
-    fn from(error: StorageError) -> Stopped {
-        Stopped::Store(error.into())
-    }
-}
-
-impl From<Failure> for Stopped {
-    fn from(failure: Failure) -> Stopped {
-        Stopped::Other(failure)
-    }
+    /// `None` while the database cannot be read.
+    reader: Option<Reader>,
+    /// How much of this database has been read; kept while it cannot be.
+    feed: Option<ChangeFeed>,
+    /// What the feed may repeat: it began before the list was read, so that no change between the two is missed.
+    listed: Vec<Summary>,
 }
 
 impl Follower<'_> {
-    /// Ends without an error when the reader of standard output is gone.
-    fn follow(&mut self, database: &Path, out: &mut dyn Write) -> Result<(), Stopped> {
-        let reader = Reader::open(database)?;
-        let mut listed = Vec::new();
-        let (feed, printer) = match &mut self.position {
-            Some((feed, printer)) => {
-                feed.reconnect();
-                (feed, printer)
+    /// The list, or what has changed since the last call; `None` if another file has taken the place of the database.
+    fn read(&mut self) -> Result<Option<Vec<Summary>>, OpenError> {
+        let reader = match self.reader.take() {
+            Some(reader) if reader.is_current() => reader,
+            Some(_) => {
+                self.feed = None;
+                return Ok(None);
             }
-            none => {
-                // Before the list is read, so that no change between the two is missed.
-                let feed = reader.change_feed()?;
-                listed = oldest_first(&reader, self.filter)?;
-                let mut printer = Printer::new(self.json, &listed);
-                printer.print_all(&listed, out)?;
-                let (feed, printer) = none.insert((feed, printer));
-                (feed, printer)
+            None => {
+                self.feed.iter_mut().for_each(ChangeFeed::reconnect);
+                Reader::open(self.database)?
             }
         };
-        while reader.is_current() {
-            let mut events = reader.changes(feed)?;
-            events.retain(|event| self.filter.passes(event) && !listed.contains(event));
-            listed.clear();
-            printer.print_all(&events, out)?;
-            if is_reader_gone_after(EVERY)? {
-                return Ok(());
+        let events = match &mut self.feed {
+            Some(feed) => {
+                let mut events = reader.changes(feed)?;
+                events.retain(|event| self.filter.passes(event) && !self.listed.contains(event));
+                self.listed.clear();
+                events
             }
-        }
-        Err(Stopped::Replaced)
-    }
-
-    fn warn_once(&mut self, error: &OpenError) {
-        let message = error.to_string();
-        if self.warned.as_ref() != Some(&message) {
-            log::warn!("waiting: {message}");
-            self.warned = Some(message);
-        }
+            none => {
+                let feed = reader.change_feed()?;
+                self.listed = oldest_first(&reader, self.filter)?;
+                *none = Some(feed);
+                self.listed.clone()
+            }
+        };
+        self.reader = Some(reader);
+        Ok(Some(events))
     }
 }
 

@@ -5,10 +5,9 @@ use crate::cli::table;
 use crate::client::{forwarded_fields, redacted_names};
 use crate::config::{Config, PATH_PREFIX};
 use crate::digest;
-use crate::event::{Event, EventId};
+use crate::event::Event;
 use crate::listen::Listen;
 use crate::shell;
-use crate::store::Detail;
 
 /// The longest body that is written as an argument: Linux allows 128 KiB, and each quote takes four bytes.
 const MAX_ARGUMENT_BYTES: usize = 32 << 10;
@@ -17,16 +16,15 @@ const MAX_ARGUMENT_BYTES: usize = 32 << 10;
 const BASE64_COLUMNS: usize = 76;
 
 /// A command that sends the event to the address of this config, with the exact body and the stored header fields.
-pub(super) fn command(config: &Config, event: &Detail) -> String {
-    let event = as_event(event);
+pub(super) fn command(config: &Config, event: &Event) -> String {
     let mut notes = String::new();
-    for name in redacted_names(&event) {
+    for name in redacted_names(event) {
         // In a comment only a line break would be read by the shell.
         notes.push_str(&format!("# missing: '{}' carried a secret and was not stored\n", table::one_line(&name)));
     }
     let mut words = destination(&config.listen, &event.source);
     let mut has_type = false;
-    for (name, value) in forwarded_fields(&event) {
+    for (name, value) in forwarded_fields(event) {
         let Ok(value) = value.to_str() else {
             notes.push_str(&format!("# missing: {name}, whose value is not ASCII\n"));
             continue;
@@ -61,20 +59,6 @@ fn destination(listen: &Listen, source: &str) -> Vec<String> {
             quoted(&url_of("localhost", &path)),
             format!("--unix-socket {}", quoted(&socket.display().to_string())),
         ],
-    }
-}
-
-fn as_event(detail: &Detail) -> Event {
-    let summary = &detail.summary;
-    Event {
-        id: EventId(summary.id),
-        source: summary.source.clone(),
-        event_type: summary.event.clone(),
-        delivery_id: summary.delivery_id.clone(),
-        received_at: summary.received_at.clone(),
-        headers_json: detail.headers_json.clone(),
-        payload_json: detail.payload_json.as_str().into(),
-        body: detail.body.clone(),
     }
 }
 
