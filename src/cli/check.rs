@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::args::CheckArgs;
 use super::{Failure, preview};
-use crate::action::Action;
-use crate::action::ActionKind;
+use crate::action::{Action, ActionKind};
 use crate::cidr::Cidr;
 use crate::config::{Config, Origin, Retention, Source};
 use crate::listen::Listen;
@@ -49,65 +48,62 @@ struct Output {
 
 impl Output {
     fn general(&mut self, config: &Config) {
-        let origin = match &config.origin {
-            Origin::File(path) => path.display().to_string(),
-            Origin::BuiltIn => "none: these are the defaults".to_owned(),
-        };
-        self.line("config", &origin);
-        self.line("listen", &config.listen.to_string());
-        self.line("database", &config.database.display().to_string());
+        match &config.origin {
+            Origin::File(path) => self.line("config", path.display()),
+            Origin::BuiltIn => self.line("config", "none: these are the defaults"),
+        }
+        self.line("listen", &config.listen);
+        self.line("database", config.database.display());
         let (max_body, reserve) = (size_text(config.max_body_bytes), size_text(config.disk_reserve_bytes));
-        self.line("limits", &format!("bodies up to {max_body}; refuses (503) with less than {reserve} of disk free"));
+        self.line("limits", format!("bodies up to {max_body}; refuses (503) with less than {reserve} of disk free"));
         match config.trusted_proxies.as_slice() {
             [] => self.line("proxies", "none trusted: X-Forwarded-For is ignored"),
-            trusted => self.line("proxies", &format!("trusts X-Forwarded-For of {}", list(trusted))),
+            trusted => self.line("proxies", format!("trusts X-Forwarded-For of {}", list(trusted))),
         }
-        self.line("keeps", &keeps(&config.retention));
-        self.line("poll", &format!("every {}", duration_text(config.poll_interval)));
+        self.line("keeps", keeps(&config.retention));
+        self.line("poll", format!("every {}", duration_text(config.poll_interval)));
     }
 
     fn admin(&mut self, config: &Config, env: &Env) {
-        let token = config.admin.fetch_token(env);
-        let place = match config.admin.listen.place() {
-            None => "off".to_owned(),
-            Some(place) if config.admin.token.is_some() => format!("{place}, with a token"),
-            Some(place) => place.to_string(),
-        };
-        self.line("admin", &place);
-        if let Err(failure) = token {
-            self.problem(&failure);
+        match config.admin.listen.place() {
+            None => self.line("admin", "off"),
+            Some(place) if config.admin.token.is_some() => self.line("admin", format!("{place}, with a token")),
+            Some(place) => self.line("admin", place),
+        }
+        if let Err(failure) = config.admin.fetch_token(env) {
+            self.problem(failure);
         }
     }
 
     fn source(&mut self, source: &Source, listen: &Listen, env: &Env) {
         self.text.push('\n');
         self.line("source", &source.name);
-        self.line("", &format!("POST {}", endpoint(listen, &source.path())));
-        self.line("", &format!("provider {}", source.verifier.preset.name));
+        self.note(format!("POST {}", endpoint(listen, &source.path())));
+        self.note(format!("provider {}", source.verifier.preset.name));
         match source.verification.warning() {
-            Some(warning) => self.line("", warning),
+            Some(warning) => self.note(warning),
             None => self.secrets(source, env),
         }
         for key in source.keys_for_handshakes() {
-            self.line("", &format!("NO {key}: the handshake with which the provider tries this address is refused"));
+            self.note(format!("NO {key}: the handshake with which the provider tries this address is refused"));
         }
         if let Err(failure) = source.fetch_verify_token(env) {
-            self.problem(&failure.to_string());
+            self.problem(failure);
         }
         if let Some(networks) = &source.allow {
-            self.line("", &format!("takes deliveries from {} only; refuses (403) others", list(networks)));
+            self.note(format!("takes deliveries from {} only; refuses (403) others", list(networks)));
         }
         if let Some(window) = source.dedup_window {
-            self.line("", &format!("replays what comes again after {}", duration_text(window)));
+            self.note(format!("replays what comes again after {}", duration_text(window)));
         }
     }
 
     fn secrets(&mut self, source: &Source, env: &Env) {
-        self.line("", &format!("verifies {}", provider::verification_text(&source.verifier)));
+        self.note(format!("verifies {}", provider::verification_text(&source.verifier)));
         for secret in source.verification.secrets() {
             match source.key(secret, env) {
-                Ok(_) => self.line("", &format!("verified with {secret}")),
-                Err(error) => self.problem(&error.reason),
+                Ok(_) => self.note(format!("verified with {secret}")),
+                Err(error) => self.problem(error.reason),
             }
         }
     }
@@ -115,38 +111,43 @@ impl Output {
     fn action(&mut self, action: &Action, config: &Config, env: &Env) {
         self.text.push('\n');
         self.line("action", &action.name);
-        self.line("", &format!("kind {}", action.kind.as_str()));
+        self.note(format!("kind {}", action.kind.as_str()));
         if let Some(summary) = action.kind.summary() {
-            self.line("", &summary);
+            self.note(summary);
         }
         for pattern in &action.on {
             let known = pattern.source().is_none_or(|source| config.sources.contains_key(source));
             let note = if known { "" } else { " (no source of that name here)" };
-            self.line("", &format!("on {pattern}{note}"));
+            self.note(format!("on {pattern}{note}"));
         }
         if let Some(when) = &action.when {
-            self.line("", &format!("when {when}"));
+            self.note(format!("when {when}"));
         }
         let policy = &action.policy;
         let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
-        self.line("", &format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
+        self.note(format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
         if !matches!(action.kind, ActionKind::Log) {
-            self.line("", &format!("timeout {}, concurrency {}", duration_text(action.timeout), action.concurrency));
+            self.note(format!("timeout {}, concurrency {}", duration_text(action.timeout), action.concurrency));
         }
         if let Some(notified) = &action.on_dead {
-            self.line("", &format!("when a job dies: {notified}"));
+            self.note(format!("when a job dies: {notified}"));
         }
         if let Err(error) = action.kind.prepare(env) {
-            self.problem(&error);
+            self.problem(error);
         }
     }
 
-    fn problem(&mut self, error: &dyn fmt::Display) {
+    fn problem(&mut self, error: impl fmt::Display) {
         self.problems += 1;
-        self.line("", &format!("PROBLEM {error}"));
+        self.note(format!("PROBLEM {error}"));
     }
 
-    fn line(&mut self, label: &str, text: &str) {
+    /// A line about what the last label names.
+    fn note(&mut self, text: impl fmt::Display) {
+        self.line("", text);
+    }
+
+    fn line(&mut self, label: &str, text: impl fmt::Display) {
         self.text.push_str(&format!("{label:LABEL_COLUMNS$}{text}\n"));
     }
 }

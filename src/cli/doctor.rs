@@ -71,13 +71,10 @@ pub(super) fn run(
 }
 
 fn run_checks(context: &Context<'_>, findings: &mut Findings) {
-    findings.ok(
-        "config",
-        match &context.config.origin {
-            Origin::File(path) => format!("{} is valid", path.display()),
-            Origin::BuiltIn => "there is none: the defaults are used".to_owned(),
-        },
-    );
+    match &context.config.origin {
+        Origin::File(path) => findings.ok("config", format!("{} is valid", path.display())),
+        Origin::BuiltIn => findings.ok("config", "there is none: the defaults are used"),
+    }
     secrets::check(context, findings);
     if machine::has_directory(context.config, findings) {
         machine::disk(context.config, findings);
@@ -91,32 +88,28 @@ fn run_checks(context: &Context<'_>, findings: &mut Findings) {
 
 impl Findings {
     fn ok(&mut self, check: impl Into<String>, text: impl Into<String>) {
-        self.add(CheckResult::Ok, check.into(), text.into());
+        self.0.push(Finding { result: CheckResult::Ok, check: check.into(), text: text.into() });
     }
 
     fn warn(&mut self, check: impl Into<String>, text: impl Into<String>) {
-        self.add(CheckResult::Warn, check.into(), text.into());
+        self.0.push(Finding { result: CheckResult::Warn, check: check.into(), text: text.into() });
     }
 
     fn fail(&mut self, check: impl Into<String>, text: impl Into<String>) {
-        self.add(CheckResult::Fail, check.into(), text.into());
-    }
-
-    fn add(&mut self, result: CheckResult, check: String, text: String) {
-        self.0.push(Finding { result, check, text });
+        self.0.push(Finding { result: CheckResult::Fail, check: check.into(), text: text.into() });
     }
 
     fn write(&self, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
         if json {
             return Ok(writeln!(out, "{}", serde_json::json!(self.0))?);
         }
-        let word = |result| match result {
-            CheckResult::Ok => "ok",
-            CheckResult::Warn => "warn",
-            CheckResult::Fail => "FAIL",
-        };
         let row = |finding: &Finding| {
-            [word(finding.result).to_owned(), table::one_line(&finding.check), table::one_line(&finding.text)]
+            let result = match finding.result {
+                CheckResult::Ok => "ok",
+                CheckResult::Warn => "warn",
+                CheckResult::Fail => "FAIL",
+            };
+            [result, &finding.check, &finding.text].map(table::one_line)
         };
         // Not cut to fit the terminal: what to do is at the end of the line.
         Ok(table::write(out, table::Screen::default(), &self.0.iter().map(row).collect::<Vec<_>>())?)

@@ -25,7 +25,7 @@ pub fn of(command: Option<&str>) -> String {
 /// Without a topic, the help of the program and the list of chapters.
 pub fn about(topic: Option<&str>) -> Result<String, Failure> {
     let Some(topic) = topic else {
-        let chapters = CHAPTERS.each_ref().map(|chapter| (chapter.name.to_owned(), chapter.summary));
+        let chapters = CHAPTERS.each_ref().map(|chapter| (chapter.name, chapter.summary));
         return Ok(format!("{}\nThe manual, with hookbox help CHAPTER:\n{}", of_program(), list(&chapters)));
     };
     let command = commands::find(topic).map(of_command);
@@ -40,14 +40,13 @@ pub fn about(topic: Option<&str>) -> Result<String, Failure> {
 
 fn of_program() -> String {
     let commands = COMMANDS.each_ref().map(|command| (command.usage(), command.summary));
-    let codes = EXIT_CODES.map(|(code, meaning)| (code.to_owned(), meaning));
     let parts = [
         wrap(ABOUT, 0),
         "Usage: hookbox [OPTIONS] [COMMAND]\n".to_owned(),
         format!("Commands:\n{}", list(&commands)),
         format!("Options, before or after the command:\n{}", options(&COMMON_OPTIONS)),
-        format!("Exit codes:\n{}", list(&codes)),
-        format!("Examples:\n{}", list(&EXAMPLES.map(|(line, purpose)| (line.to_owned(), purpose)))),
+        format!("Exit codes:\n{}", list(&EXIT_CODES)),
+        format!("Examples:\n{}", list(&EXAMPLES)),
     ];
     parts.join("\n")
 }
@@ -71,14 +70,15 @@ fn options(options: &[OptionSpec]) -> String {
 }
 
 /// Two columns, the second of which is wrapped.
-fn list(rows: &[(String, &str)]) -> String {
-    let text_at = INDENT + rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + GAP;
-    let row = |(name, text): &(String, &str)| {
-        let text = wrap(text, text_at);
-        let first = format!("{:INDENT$}{name}", "");
-        format!("{first:text_at$}{}", text.trim_start()).trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(row).collect()
+fn list(rows: &[(impl AsRef<str>, &str)]) -> String {
+    let text_at = INDENT + rows.iter().map(|(name, _)| name.as_ref().len()).max().unwrap_or_default() + GAP;
+    let mut lines = String::new();
+    for (name, text) in rows {
+        let first = format!("{:INDENT$}{}", "", name.as_ref());
+        lines.push_str(format!("{first:text_at$}{}", wrap(text, text_at).trim_start()).trim_end());
+        lines.push('\n');
+    }
+    lines
 }
 
 /// Lines of at most [`COLUMNS`], each of which begins with `indent` spaces.

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::{Context, Findings, machine};
-use crate::action::Action;
-use crate::action::ActionKind;
+use crate::action::{Action, ActionKind};
 use crate::config::{Origin, Source};
 use crate::secret::SecretRef;
 
@@ -23,18 +22,15 @@ fn check_source(source: &Source, context: &Context<'_>, findings: &mut Findings)
     if let Some(warning) = source.verification.warning() {
         return findings.warn(check, warning);
     }
-    let references = source.verification.secrets();
-    let mut problems: Vec<String> =
-        references.iter().filter_map(|it| source.key(it, context.env).err()).map(|error| error.reason).collect();
-    if let Err(failure) = source.fetch_verify_token(context.env) {
-        problems.push(failure.to_string());
-    }
-    let all = references.iter().chain(&source.verify_token);
-    add_finding(check, &problems, all, context, findings);
+    let secrets = source.verification.secrets();
+    let problems = secrets.iter().filter_map(|secret| source.key(secret, context.env).err()).map(|error| error.reason);
+    let token_problem = source.fetch_verify_token(context.env).err().map(|error| error.to_string());
+    let problems = problems.chain(token_problem).collect();
+    add_finding(check, problems, secrets.iter().chain(&source.verify_token), context, findings);
 }
 
 fn check_action(action: &Action, context: &Context<'_>, findings: &mut Findings) {
-    let references: Vec<&SecretRef> = match &action.kind {
+    let secrets: Vec<&SecretRef> = match &action.kind {
         ActionKind::Slack(slack) => vec![&slack.url],
         ActionKind::Http(http) => {
             let headers = http.headers.iter().map(|(_, value)| value);
@@ -42,34 +38,30 @@ fn check_action(action: &Action, context: &Context<'_>, findings: &mut Findings)
         }
         ActionKind::Log | ActionKind::Command(_) => return,
     };
-    let problems: Vec<String> =
-        action.kind.prepare(context.env).err().map(|error| error.to_string()).into_iter().collect();
-    add_finding(format!("action {}", action.name), &problems, references, context, findings);
+    let problems = action.kind.prepare(context.env).err().map(|error| error.to_string());
+    add_finding(format!("action {}", action.name), problems.into_iter().collect(), secrets, context, findings);
 }
 
 /// A secret that the service manager provides is not visible here; but `serve` would not have started without it.
 fn add_finding<'a>(
     check: String,
-    problems: &[String],
-    references: impl IntoIterator<Item = &'a SecretRef>,
+    problems: Vec<String>,
+    secrets: impl IntoIterator<Item = &'a SecretRef>,
     context: &Context<'_>,
     findings: &mut Findings,
 ) {
-    let references: Vec<&SecretRef> = references.into_iter().collect();
-    let exposed = references.iter().find_map(|reference| match reference {
+    let exposed = secrets.into_iter().find_map(|secret| match secret {
         SecretRef::File(path) => machine::exposed(path),
         _ => None,
     });
-    match (problems, &context.server) {
-        ([], _) => match exposed {
-            Some(exposed) => findings.warn(check, exposed),
-            None => findings.ok(check, "what it needs is set"),
-        },
-        (problems, Some(pid)) => findings
-            .warn(check, format!("{}. Process {pid} serves, so that it has what is not set here", problems.join("; "))),
-        (problems, None) => {
-            findings.fail(check, format!("{} (a systemd unit may set what this shell does not)", problems.join("; ")));
+    let what = problems.join("; ");
+    match (&context.server, exposed) {
+        (_, Some(exposed)) if problems.is_empty() => findings.warn(check, exposed),
+        (_, None) if problems.is_empty() => findings.ok(check, "what it needs is set"),
+        (Some(pid), _) => {
+            findings.warn(check, format!("{what}. Process {pid} serves, so that it has what is not set here"));
         }
+        (None, _) => findings.fail(check, format!("{what} (a systemd unit may set what this shell does not)")),
     }
 }
 
