@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
 use std::thread::{Builder, JoinHandle};
 
-use rustix::process::setpriority_process;
+use rustix::process::{getpriority_process, setpriority_process};
 
 use super::error::{Error, Result};
 use crate::stop::Stop;
@@ -93,5 +93,8 @@ pub(super) fn in_background(body: impl FnOnce() + Send + 'static) -> impl FnOnce
 /// Lets threads that a provider waits for run before the calling one: with one or two cores, a worker that catches up would
 /// take their time. Where that is not allowed, nothing else changes.
 pub(super) fn lower_priority() {
-    let _ = setpriority_process(None, BACKGROUND_NICE); // on Linux that is the calling thread alone
+    // Both are about the calling thread alone on Linux. A service that was started with a higher value keeps it.
+    if getpriority_process(None).is_ok_and(|nice| nice < BACKGROUND_NICE) {
+        let _ = setpriority_process(None, BACKGROUND_NICE);
+    }
 }

@@ -212,10 +212,24 @@ fn background_threads_have_a_lower_priority_and_commands_do_not_inherit_it() {
     for name in ["gate", "action run"] {
         assert_eq!(niceness[name], own, "{name}: {niceness:?}");
     }
-    // A server that was itself started with this nice value has no lower priority to give.
+    // A program that was itself started with this nice value has no lower priority to give.
     let is_lower = |name| niceness[name] > own || own >= BACKGROUND;
     for name in ["router", "housekeeper", "action print"] {
         assert!(is_lower(name), "{name}: {niceness:?}");
     }
     assert_eq!(hookbox.query::<String>("SELECT detail FROM attempts WHERE action = 'run'"), [format!("exit 0 {own}")]);
+}
+
+#[test]
+fn background_threads_of_a_very_nice_program_do_not_get_a_higher_priority() {
+    if !runner().is_empty() {
+        return println!("skipped: the threads would be the emulator's");
+    }
+    let hookbox = Home::new().wrapped_in(&["nice", "-n", "15"]).start();
+    let niceness = niceness(&hookbox);
+    let own = niceness["receiver"];
+    assert!(own > BACKGROUND, "{niceness:?}");
+    for name in ["router", "housekeeper", "action log"] {
+        assert_eq!(niceness[name], own, "{name}: {niceness:?}");
+    }
 }
