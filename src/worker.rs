@@ -98,7 +98,7 @@ impl Worker {
         let (finished, unclaimed) = self.attempt_all(jobs);
         self.record(&finished, &unclaimed);
         self.queue.checkpoint();
-        if finished.iter().any(|(_, next)| matches!(next, Next::Dead { tell: Some(_) })) {
+        if finished.iter().any(|(_, next)| matches!(next, Next::Dead { reported_by: Some(_) })) {
             self.on_dead.iter().for_each(Waker::wake);
         }
         // Jobs that were queued again are due at once; without a pause a failing database would be polled in a busy loop.
@@ -201,7 +201,7 @@ impl Worker {
         match retry::delay(&self.action.policy, number, attempt.outcome, random()) {
             Some(delay) => Next::Queued(now.plus(delay)),
             None if attempt.outcome == Outcome::Success => Next::Succeeded,
-            None => Next::Dead { tell: self.action.on_dead.clone() },
+            None => Next::Dead { reported_by: self.action.on_dead.clone() },
         }
     }
 

@@ -61,7 +61,7 @@ struct Client {
 }
 
 /// The state after a step; `None` closes the connection.
-type Next = Option<State>;
+type NextState = Option<State>;
 
 enum State {
     ReadingHead(ReadingHead),
@@ -229,7 +229,7 @@ impl Client {
         context.now < self.since + age
     }
 
-    fn refuse(&mut self, refusal: Refusal, context: &Context) -> Next {
+    fn refuse(&mut self, refusal: Refusal, context: &Context) -> NextState {
         context.traffic.note_refusal(refusal);
         let text = refusal.text();
         rate_limited(Level::Warn, "", text, format_args!("refused a request from {}: {text}", self.peer));
@@ -245,13 +245,13 @@ impl Client {
 
 impl ReadingHead {
     /// After a response. The next request may have been read already (pipelining).
-    fn start(client: &mut Client, context: &Context) -> Next {
+    fn start(client: &mut Client, context: &Context) -> NextState {
         let timeouts = &context.timeouts;
         client.start_timeout(if client.has_begun_request() { timeouts.request } else { timeouts.idle }, context);
         ReadingHead::default().parse(client, context)
     }
 
-    fn read(self, client: &mut Client, context: &Context, scratch: &mut [u8]) -> Next {
+    fn read(self, client: &mut Client, context: &Context, scratch: &mut [u8]) -> NextState {
         let room_bytes = MAX_HEAD_BYTES - client.input.len();
         let read_bytes = read(&mut client.stream, &mut scratch[..room_bytes])?;
         if read_bytes == 0 {
@@ -264,7 +264,7 @@ impl ReadingHead {
         self.parse(client, context)
     }
 
-    fn parse(mut self, client: &mut Client, context: &Context) -> Next {
+    fn parse(mut self, client: &mut Client, context: &Context) -> NextState {
         match self.take_head(&mut client.input, context.max_body_bytes) {
             Ok(Some(head)) => ReadingBody::start(head, client, context),
             Ok(None) => Some(State::ReadingHead(self)),
@@ -283,7 +283,7 @@ impl ReadingHead {
 }
 
 impl ReadingBody {
-    fn start(head: Head, client: &mut Client, context: &Context) -> Next {
+    fn start(head: Head, client: &mut Client, context: &Context) -> NextState {
         let early = mem::take(&mut client.input);
         let decoder = Decoder::new(&head.framing, context.max_body_bytes);
         let needs_continue = head.expects_continue && early.is_empty() && !decoder.is_done();
@@ -295,12 +295,12 @@ impl ReadingBody {
         Box::new(body).feed(&early, client, context)
     }
 
-    fn read(self: Box<Self>, client: &mut Client, context: &Context, scratch: &mut [u8]) -> Next {
+    fn read(self: Box<Self>, client: &mut Client, context: &Context, scratch: &mut [u8]) -> NextState {
         let read_bytes = read(&mut client.stream, &mut scratch[..self.decoder.read_bytes()])?;
         self.feed(&scratch[..read_bytes], client, context)
     }
 
-    fn feed(mut self: Box<Self>, bytes: &[u8], client: &mut Client, context: &Context) -> Next {
+    fn feed(mut self: Box<Self>, bytes: &[u8], client: &mut Client, context: &Context) -> NextState {
         match self.decoder.feed(bytes, &mut self.blocks) {
             Err(refusal) => client.refuse(refusal, context),
             Ok(_) if !self.decoder.is_done() => Some(State::ReadingBody(self)),
@@ -311,7 +311,7 @@ impl ReadingBody {
         }
     }
 
-    fn complete(self, client: &mut Client, context: &Context) -> Next {
+    fn complete(self, client: &mut Client, context: &Context) -> NextState {
         let ReadingBody { head, mut blocks, .. } = self;
         let (is_head, closes, has_body) = (head.is_head, head.closes, blocks.appended_bytes() > 0);
         client.start_timeout(context.timeouts.response, context);
@@ -322,7 +322,7 @@ impl ReadingBody {
 }
 
 impl Waiting {
-    fn answer(self, response: &Response, client: &mut Client, context: &Context) -> Next {
+    fn answer(self, response: &Response, client: &mut Client, context: &Context) -> NextState {
         if self.has_body && (200..300).contains(&response.status) {
             context.traffic.acknowledgement.observe_duration(context.now.saturating_duration_since(client.since));
         }
@@ -332,12 +332,12 @@ impl Waiting {
 }
 
 impl Sending {
-    fn start(output: Vec<u8>, closes: bool, client: &mut Client, context: &Context) -> Next {
+    fn start(output: Vec<u8>, closes: bool, client: &mut Client, context: &Context) -> NextState {
         client.start_timeout(context.timeouts.send, context);
         Sending { output, sent_bytes: 0, closes }.send(client, context)
     }
 
-    fn send(mut self, client: &mut Client, context: &Context) -> Next {
+    fn send(mut self, client: &mut Client, context: &Context) -> NextState {
         self.sent_bytes += transferred(client.stream.write(&self.output[self.sent_bytes..]))?;
         if self.sent_bytes < self.output.len() {
             return Some(State::Sending(self));
@@ -350,13 +350,13 @@ impl Sending {
 }
 
 impl Lingering {
-    fn start(client: &mut Client, context: &Context) -> Next {
+    fn start(client: &mut Client, context: &Context) -> NextState {
         shutdown(&client.stream, Shutdown::Write).ok()?;
         client.start_timeout(context.timeouts.linger, context);
         Some(State::Lingering(Lingering { discarded_bytes: 0 }))
     }
 
-    fn discard(mut self, client: &mut Client, scratch: &mut [u8]) -> Next {
+    fn discard(mut self, client: &mut Client, scratch: &mut [u8]) -> NextState {
         self.discarded_bytes += read(&mut client.stream, scratch)?;
         (self.discarded_bytes < MAX_LINGER_BYTES).then_some(State::Lingering(self))
     }

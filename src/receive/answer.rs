@@ -119,7 +119,7 @@ impl Early {
         let line = format_args!("answered a handshake at {path} from {}", self.client);
         rate_limited(Level::Info, self.source_name(), "handshake", line);
         if let Some(notice) = &reply.notice {
-            rate_limited(Level::Warn, self.source_name(), "told in a handshake", format_args!("{path}: {notice}"));
+            rate_limited(Level::Warn, self.source_name(), "handshake notice", format_args!("{path}: {notice}"));
         }
     }
 }

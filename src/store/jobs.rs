@@ -14,9 +14,9 @@ pub enum Next {
     Succeeded,
     /// Back to the queue, until then.
     Queued(Timestamp),
-    /// For good; `tell` is the action that reports it.
+    /// For good; `reported_by` is the action that reports it.
     Dead {
-        tell: Option<String>,
+        reported_by: Option<String>,
     },
 }
 
@@ -95,11 +95,11 @@ pub(super) fn finish(transaction: &Transaction<'_>, attempt: &Attempt, next: &Ne
     };
     let is_moved = transaction.prepare_cached(sql)?.execute(named)? == 1;
     // Once, and not for a dead job that itself reports one: that could go on without end.
-    if let Next::Dead { tell: Some(tell) } = next
+    if let Next::Dead { reported_by: Some(reporter) } = next
         && is_moved
         && job.dead_action.is_empty()
     {
-        add(transaction, job.event, tell, &job.action)?;
+        add(transaction, job.event, reporter, &job.action)?;
     }
     Ok(is_moved)
 }

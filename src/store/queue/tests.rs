@@ -94,7 +94,7 @@ fn recording_an_attempt_twice_changes_nothing() {
     }
     let mut jobs = queue.claim("it", 4, NOW).unwrap();
     let unclaimed = [(jobs.pop().unwrap(), IMMEDIATELY)];
-    let next = [Next::Succeeded, Next::Queued(NOW), Next::Dead { tell: Some("team".to_owned()) }];
+    let next = [Next::Succeeded, Next::Queued(NOW), Next::Dead { reported_by: Some("team".to_owned()) }];
     let finished: Vec<_> = jobs.into_iter().map(attempt).zip(next).collect();
 
     queue.record(&finished, &unclaimed, NOW).unwrap();
