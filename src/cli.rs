@@ -125,18 +125,18 @@ fn run() -> Result<(), Failure> {
         }
         Command::Check(check) => check::run(&config()?, check, &env, &mut out),
         Command::List(list) => list::run(&config()?, list, &mut out),
-        Command::Show(show) => show::run(&config()?, show, &mut out),
+        Command::Show(id, form) => show::run(&config()?, *id, *form, &mut out),
         Command::Stats { json } => stats::run(&config()?, *json, &env, &mut out),
         Command::Systemd(unit) => systemd::run(unit.as_deref(), &mut out),
         Command::Providers(name) => providers::run(name.as_deref(), &mut out),
         Command::Send(send) => send::run(&config()?, send, &env, &mut out),
         Command::Replay(replay) => replay::replay(&config()?, replay, &mut out),
-        Command::Cancel(cancel) => replay::cancel(&config()?, cancel, &mut out),
+        Command::Cancel(selection, action) => replay::cancel(&config()?, selection, action.as_deref(), &mut out),
         Command::Pause(action) => pause::pause(&config()?, action, &mut out),
         Command::Resume(action) => pause::resume(&config()?, action, &mut out),
         Command::Prune(prune) => prune::run(&config()?, prune, &mut out),
         Command::Backup(file) => backup::run(&config()?, file, &mut out),
         Command::Doctor { json } => doctor::run(config(), &env, *json, &mut out),
-        Command::Forward { id, url } => forward::run(&config()?, *id, url, &mut out),
+        Command::Forward(id, url) => forward::run(&config()?, *id, url, &mut out),
     }
 }

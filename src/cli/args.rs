@@ -45,7 +45,7 @@ pub enum Command {
     Serve,
     Check(CheckArgs),
     List(ListArgs),
-    Show(ShowArgs),
+    Show(EventId, ShowForm),
     Stats {
         json: bool,
     },
@@ -54,13 +54,12 @@ pub enum Command {
     Systemd(Option<String>),
     Providers(Option<String>),
     Replay(ReplayArgs),
-    Cancel(CancelArgs),
+    /// All open jobs of the events, or those of one action.
+    Cancel(Selection, Option<String>),
     Pause(String),
     Resume(String),
-    Forward {
-        id: EventId,
-        url: String,
-    },
+    /// The event, and the URL.
+    Forward(EventId, String),
     Prune(PruneArgs),
     Backup(PathBuf),
     Doctor {
@@ -81,12 +80,6 @@ pub struct ListArgs {
     pub json: bool,
     /// To continue with new events and changes.
     pub follow: bool,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub struct ShowArgs {
-    pub id: EventId,
-    pub form: ShowForm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,12 +120,6 @@ pub struct ReplayArgs {
     pub selection: Selection,
     pub action: Option<String>,
     pub dry_run: bool,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub struct CancelArgs {
-    pub selection: Selection,
-    pub action: Option<String>,
 }
 
 /// Without an age, those of the config apply, to each status that has one. With an age and no status, processed events.

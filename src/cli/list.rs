@@ -57,19 +57,17 @@ impl Printer {
             *is_begun = true;
             writeln!(out, "{}", layout.line(&HEADER.map(str::to_owned), None))?;
         }
-        events.iter().try_for_each(|event| self.print(event, out))?;
-        Ok(out.flush()?)
-    }
-
-    fn print(&self, event: &Summary, out: &mut dyn Write) -> Result<(), Failure> {
-        match self {
-            Printer::Json => writeln!(out, "{}", json::one_line(&serde_json::json!(event).to_string()))?,
-            Printer::Table { layout, .. } => {
-                let colour = Status::parse(&event.status).map(|status| (STATUS, colour(status)));
-                writeln!(out, "{}", layout.line(&row(event), colour))?;
-            }
+        for event in events {
+            let line = match self {
+                Printer::Json => json::one_line(&serde_json::json!(event).to_string()),
+                Printer::Table { layout, .. } => {
+                    let colour = Status::parse(&event.status).map(|status| (STATUS, colour(status)));
+                    layout.line(&row(event), colour)
+                }
+            };
+            writeln!(out, "{line}")?;
         }
-        Ok(())
+        Ok(out.flush()?)
     }
 }
 

@@ -39,8 +39,8 @@ fn command(command: &CommandSpec) -> String {
     let summary = format!("{}.\n", escaped(command.summary));
     let paragraphs = command.description.split("\n\n").map(|paragraph| format!(".PP\n{}", filled(paragraph)));
     let options = command.options.iter().map(option);
-    let examples = command.examples.iter().map(|line| escaped(line) + "\n").collect();
-    let examples = format!(".PP\nExamples:\n{}", literal(examples));
+    let examples: String = command.examples.iter().map(|line| escaped(line) + "\n").collect();
+    let examples = format!(".PP\nExamples:\n.RS 4\n.nf\n{examples}.fi\n.RE\n");
     usages.chain([summary]).chain(paragraphs).chain(options).chain([examples]).collect()
 }
 
@@ -55,11 +55,6 @@ fn row(name: &str, text: &str) -> String {
 
 fn explained((line, purpose): &(&str, &str)) -> String {
     format!(".TP\n{}\n{}\n", escaped(purpose), escaped(line))
-}
-
-/// Lines that are not filled.
-fn literal(lines: String) -> String {
-    format!(".RS 4\n.nf\n{lines}.fi\n.RE\n")
 }
 
 fn filled(text: &str) -> String {

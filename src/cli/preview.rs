@@ -65,17 +65,13 @@ fn outcome(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
             stop,
             grace,
         };
-        Ok(format!("yes\n{}{}", time_limit(action), prepared.preview(&call)?))
+        let limit = match action.kind {
+            ActionKind::Log => String::new(),
+            _ => format!("timeout {}\n", duration_text(action.timeout)),
+        };
+        Ok(format!("yes\n{limit}{}", prepared.preview(&call)?))
     };
     Ok(preview().unwrap_or_else(|error| format!("its job would be dead at once: {error}")))
-}
-
-/// A `log` action has no timeout.
-fn time_limit(action: &Action) -> String {
-    match action.kind {
-        ActionKind::Log => String::new(),
-        _ => format!("timeout {}\n", duration_text(action.timeout)),
-    }
 }
 
 fn of_file(config: &Config, file: &Path, source: Option<&str>, event_type: Option<&str>) -> Result<Event, Failure> {

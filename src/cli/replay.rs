@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::args::{CancelArgs, ReplayArgs};
+use super::args::ReplayArgs;
 use super::progress::Progress;
 use super::{Failure, no_event};
 use crate::clock;
@@ -33,10 +33,15 @@ pub(super) fn replay(config: &Config, args: &ReplayArgs, out: &mut dyn Write) ->
     Ok(writeln!(out, "queued {}", count(replayed))?)
 }
 
-pub(super) fn cancel(config: &Config, args: &CancelArgs, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn cancel(
+    config: &Config,
+    selection: &Selection,
+    action: Option<&str>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let mut commands = Commands::open(&config.database)?;
-    let events = select(&commands, &args.selection)?;
-    let cancelled = commands.cancel(&events, args.action.as_deref(), clock::now())?;
+    let events = select(&commands, selection)?;
+    let cancelled = commands.cancel(&events, action, clock::now())?;
     Ok(writeln!(out, "cancelled the open jobs of {}", count(cancelled))?)
 }
 

@@ -7,18 +7,19 @@ use std::io::{self, Write};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::args::{ShowArgs, ShowForm};
+use super::args::ShowForm;
 use super::table::{self, Colour, Screen};
 use super::{Failure, json, no_event};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
+use crate::event::EventId;
 use crate::store::{AttemptDetail, Detail, JobDetail, Reader, Summary};
 
-pub(super) fn run(config: &Config, args: &ShowArgs, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(config: &Config, id: EventId, form: ShowForm, out: &mut dyn Write) -> Result<(), Failure> {
     let reader = Reader::open(&config.database)?;
-    let event = || -> Result<_, Failure> { reader.event(args.id)?.ok_or_else(|| no_event(args.id)) };
-    let detail = || -> Result<_, Failure> { reader.detail(args.id)?.ok_or_else(|| no_event(args.id)) };
-    match args.form {
+    let event = || -> Result<_, Failure> { reader.event(id)?.ok_or_else(|| no_event(id)) };
+    let detail = || -> Result<_, Failure> { reader.detail(id)?.ok_or_else(|| no_event(id)) };
+    match form {
         ShowForm::Body => out.write_all(event()?.bytes())?,
         ShowForm::Curl => out.write_all(curl::command(config, &event()?).as_bytes())?,
         ShowForm::Json => writeln!(out, "{}", json::one_line(&as_json(&detail()?)?))?,
@@ -128,46 +129,27 @@ fn payload(text: &str, screen: Screen) -> String {
     }
 }
 
-/// A line of the timeline: when, and what.
-struct Moment {
-    at: String,
-    text: String,
-    outcome: Option<&'static str>,
-}
-
-fn write_timeline(out: &mut dyn Write, event: &Detail, screen: Screen) -> io::Result<()> {
-    writeln!(out, "\ntimeline")?;
-    for moment in moments(event) {
-        let outcome = moment.outcome.map_or(String::new(), |word| format!("  {}", screen.paint(word, colour(word))));
-        writeln!(out, "{}", format!("  {}{outcome}  {}", moment.at, moment.text).trim_end())?;
-    }
-    Ok(())
-}
-
 /// Sorted as text: all times in the database have the same format. Those of the same second keep their order.
-fn moments(event: &Detail) -> Vec<Moment> {
+fn write_timeline(out: &mut dyn Write, event: &Detail, screen: Screen) -> io::Result<()> {
     let summary = &event.summary;
-    let plain = |at: &str, text: &str| Moment { at: table::one_line(at), text: text.to_owned(), outcome: None };
-    let mut moments = vec![plain(&summary.received_at, "received")];
-    for job in &event.jobs {
-        moments.extend(job.attempts.iter().map(|attempt| of_attempt(job, attempt)));
-    }
-    moments.extend(summary.processed_at.iter().map(|at| plain(at, &table::one_line(&summary.status))));
-    moments[1..].sort_by(|a, b| a.at.cmp(&b.at));
-    moments
+    let attempts = event.jobs.iter().flat_map(|job| job.attempts.iter().map(move |attempt| (job, attempt)));
+    let mut moments: Vec<(&str, String)> =
+        attempts.map(|(job, attempt)| (attempt.started_at.as_str(), attempt_text(job, attempt, screen))).collect();
+    moments.extend(summary.processed_at.iter().map(|at| (at.as_str(), table::one_line(&summary.status))));
+    moments.sort_by_key(|(at, _)| *at);
+    moments.insert(0, (&summary.received_at, "received".to_owned()));
+    writeln!(out, "\ntimeline")?;
+    moments.iter().try_for_each(|(at, text)| writeln!(out, "  {}  {}", table::one_line(at), text.trim_end()))
 }
 
-fn of_attempt(job: &JobDetail, attempt: &AttemptDetail) -> Moment {
-    let (name, number, took_ms) = (name(job), attempt.number, attempt.duration_ms);
-    let text = format!("{name}, attempt {number}, {took_ms} ms  {}", table::one_line(&attempt.detail));
-    let outcome = ["success", "retry", "give_up"].into_iter().find(|outcome| *outcome == attempt.outcome);
-    Moment { at: table::one_line(&attempt.started_at), text, outcome }
-}
-
-fn colour(outcome: &str) -> Option<Colour> {
-    match outcome {
+fn attempt_text(job: &JobDetail, attempt: &AttemptDetail, screen: Screen) -> String {
+    let colour = match attempt.outcome.as_str() {
         "success" => Some(Colour::Good),
         "retry" => Some(Colour::Open),
-        _ => Some(Colour::Bad),
-    }
+        "give_up" => Some(Colour::Bad),
+        _ => None,
+    };
+    let outcome = colour.map_or(String::new(), |_| screen.paint(&attempt.outcome, colour) + "  ");
+    let (name, number, took_ms) = (name(job), attempt.number, attempt.duration_ms);
+    format!("{outcome}{name}, attempt {number}, {took_ms} ms  {}", table::one_line(&attempt.detail))
 }

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::table::{self, Screen, one_line};
@@ -20,7 +19,7 @@ use crate::units::round_size_text;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Counts that only the running server has, read from its admin listener.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Running {
     /// Source to count.
     rejected: Value,
@@ -28,26 +27,18 @@ struct Running {
     rejects: Value,
 }
 
-/// The output of `--json`.
-#[derive(Serialize)]
-struct StatsJson<'a> {
-    #[serde(flatten)]
-    stats: &'a Stats,
-    hours: &'a [HourStats],
-    /// Since the start of the server, by source; `null` where it cannot be asked.
-    rejected: Option<&'a Value>,
-    rejects: Option<&'a Value>,
-}
-
 pub(super) fn run(config: &Config, as_json: bool, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let reader = Reader::open(&config.database)?;
     let (stats, hours) = (reader.stats()?, reader.hours(clock::now())?);
     let running = ask_server(config, env);
     if as_json {
-        let running = running.as_ref().ok();
-        let (rejected, rejects) = (running.map(|it| &it.rejected), running.map(|it| &it.rejects));
-        let stats = serde_json::json!(StatsJson { stats: &stats, hours: &hours, rejected, rejects });
-        return Ok(writeln!(out, "{}", json::one_line(&stats.to_string()))?);
+        // `null` where the server cannot be asked.
+        let Running { rejected, rejects } = running.unwrap_or_default();
+        let mut object = serde_json::json!(stats);
+        object["hours"] = serde_json::json!(hours);
+        object["rejected"] = rejected;
+        object["rejects"] = rejects;
+        return Ok(writeln!(out, "{}", json::one_line(&object.to_string()))?);
     }
     let screen = Screen::of_stdout();
     write_sources(out, screen, config, &stats)?;
@@ -60,15 +51,13 @@ pub(super) fn run(config: &Config, as_json: bool, env: &Env<'_>, out: &mut dyn W
 fn write_sources(out: &mut dyn Write, screen: Screen, config: &Config, stats: &Stats) -> io::Result<()> {
     let header = ["SOURCE", "RECEIVED", "DUPLICATES", "PENDING", "ERROR", "OLDEST PENDING", "LAST RECEIVED (UTC)"];
     let mut rows = vec![header.map(str::to_owned)];
-    let quiet = config.sources.keys().filter(|name| !stats.sources.iter().any(|source| source.source == **name));
-    let quiet = quiet.map(|name| SourceStats { source: name.clone(), ..SourceStats::default() });
-    let quiet: Vec<SourceStats> = quiet.collect();
+    let quiet = config.sources.keys().filter(|name| stats.sources.iter().all(|source| source.source != **name));
+    let quiet: Vec<_> = quiet.map(|name| SourceStats { source: name.clone(), ..SourceStats::default() }).collect();
     for source in stats.sources.iter().chain(&quiet) {
         let name = noted(&source.source, config.sources.contains_key(&source.source), false);
         let numbers = [source.received, source.duplicates, source.events.unprocessed, source.events.error];
         let [received, duplicates, pending, failed] = numbers.map(|count| count.to_string());
-        let times = [&source.oldest_unprocessed, &source.last_received].map(|at| time(at.as_deref()));
-        let [oldest, latest] = times;
+        let [oldest, latest] = [&source.oldest_unprocessed, &source.last_received].map(|at| time(at.as_deref()));
         rows.push([name, received, duplicates, pending, failed, oldest, latest]);
     }
     table::write(out, screen, &rows)
@@ -77,9 +66,8 @@ fn write_sources(out: &mut dyn Write, screen: Screen, config: &Config, stats: &S
 fn write_actions(out: &mut dyn Write, screen: Screen, config: &Config, stats: &Stats) -> io::Result<()> {
     let header = ["ACTION", "PENDING", "DEAD", "SUCCEEDED", "CANCELLED", "OLDEST PENDING (UTC)"];
     let mut rows = vec![header.map(str::to_owned)];
-    let idle = config.actions.keys().filter(|name| !stats.actions.iter().any(|action| action.action == **name));
-    let idle: Vec<ActionStats> =
-        idle.map(|name| ActionStats { action: name.clone(), ..ActionStats::default() }).collect();
+    let idle = config.actions.keys().filter(|name| stats.actions.iter().all(|action| action.action != **name));
+    let idle: Vec<_> = idle.map(|name| ActionStats { action: name.clone(), ..ActionStats::default() }).collect();
     for action in stats.actions.iter().chain(&idle) {
         let name = noted(&action.action, config.actions.contains_key(&action.action), action.paused);
         let numbers = [action.pending, action.dead, action.succeeded, action.cancelled];
@@ -103,11 +91,9 @@ fn write_rest(
     let sizes = &stats.sizes;
     let free = sizes.disk_free_bytes.map_or("unknown".to_owned(), round_size_text);
     let [database, reusable, wal] = [sizes.database_bytes, sizes.reusable_bytes, sizes.wal_bytes].map(round_size_text);
+    let (unprocessed, processed, error) = (events.unprocessed, events.processed, events.error);
     let rows = [
-        [
-            "events",
-            &format!("{} unprocessed, {} processed, {} in error", events.unprocessed, events.processed, events.error),
-        ],
+        ["events", &format!("{unprocessed} unprocessed, {processed} processed, {error} in error")],
         ["last 24 hours", &format!("{received} received, {duplicates} duplicates, {failed} failed")],
         ["database", &config.database.display().to_string()],
         ["size", &format!("{database}, of which {reusable} can be used again; WAL {wal}; free on the disk {free}")],
@@ -132,12 +118,13 @@ fn write_rejects(out: &mut dyn Write, running: Result<Running, String>) -> io::R
 }
 
 fn noted(name: &str, is_configured: bool, is_paused: bool) -> String {
-    let notes: Vec<&str> = [(is_paused, "paused"), (!is_configured, "not configured")]
-        .into_iter()
-        .filter_map(|(is_so, note)| is_so.then_some(note))
-        .collect();
-    let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
-    one_line(name) + &notes
+    let note = match (is_paused, is_configured) {
+        (false, true) => "",
+        (true, true) => " (paused)",
+        (false, false) => " (not configured)",
+        (true, false) => " (paused, not configured)",
+    };
+    one_line(name) + note
 }
 
 fn time(at: Option<&str>) -> String {

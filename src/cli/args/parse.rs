@@ -6,7 +6,7 @@ use log::LevelFilter;
 
 use super::option::{Shell, Value};
 use super::raw::{Raw, wrong_usage};
-use super::{CancelArgs, CheckArgs, Command, ListArgs, PruneArgs, ReplayArgs, SendArgs, ShowArgs, ShowForm};
+use super::{CheckArgs, Command, ListArgs, PruneArgs, ReplayArgs, SendArgs, ShowForm};
 use crate::cli::Failure;
 use crate::clock::{self, Timestamp};
 use crate::event::{EventId, Status};
@@ -53,7 +53,7 @@ pub fn show(raw: &mut Raw) -> Result<Command, Failure> {
         [(_, form)] => form,
         [(one, _), (other, _), ..] => return Err(contradiction(one, other)),
     };
-    Ok(Command::Show(ShowArgs { id, form }))
+    Ok(Command::Show(id, form))
 }
 
 pub fn send(raw: &mut Raw) -> Result<Command, Failure> {
@@ -80,7 +80,7 @@ pub fn cancel(raw: &mut Raw) -> Result<Command, Failure> {
     if selection == Selection::default() && action.is_none() {
         return Err(raw.missing("the ID of an event, or --action, --status or --since"));
     }
-    Ok(Command::Cancel(CancelArgs { selection, action }))
+    Ok(Command::Cancel(selection, action))
 }
 
 fn selection(raw: &mut Raw) -> Result<Selection, Failure> {
@@ -98,7 +98,7 @@ fn since(raw: &mut Raw) -> Result<Option<Timestamp>, Failure> {
 
 pub fn forward(raw: &mut Raw) -> Result<Command, Failure> {
     let id = event_argument(raw, "the ID of an event and a URL")?;
-    Ok(Command::Forward { id, url: raw.argument("a URL after the ID")? })
+    Ok(Command::Forward(id, raw.argument("a URL after the ID")?))
 }
 
 pub fn prune(raw: &mut Raw) -> Result<Command, Failure> {

@@ -75,7 +75,7 @@ fn list_filters() {
 
 #[test]
 fn show_has_one_form() {
-    let show = |form| Command::Show(ShowArgs { id: EventId(7), form });
+    let show = |form| Command::Show(EventId(7), form);
     assert_eq!(command("show 7"), show(ShowForm::Text));
     assert_eq!(command("show 7 --json"), show(ShowForm::Json));
     assert_eq!(command("show --body 7"), show(ShowForm::Body));
@@ -111,8 +111,8 @@ fn a_replay_needs_events() {
     assert_error("replay", "replay needs the ID of an event, or --status or --since");
     assert_error("replay --action deploy", "replay needs");
     assert_error("cancel", "cancel needs");
-    let expected = CancelArgs { selection: Selection::default(), action: Some("deploy".to_owned()) };
-    assert_eq!(command("cancel --action deploy"), Command::Cancel(expected));
+    let expected = Command::Cancel(Selection::default(), Some("deploy".to_owned()));
+    assert_eq!(command("cancel --action deploy"), expected);
 }
 
 #[test]
