@@ -178,15 +178,20 @@ fn an_invalid_upstream_response_means_502() {
 #[test]
 fn an_upstream_connection_lost_while_idle_affects_no_request() {
     // Upstream closes each connection after one response, so that each next request could find a stale one.
-    let upstream = Scripted::start(with_upstream_connections(2), |_, mut stream| {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let closed_upstream = closed.clone();
+    let upstream = Scripted::start(with_upstream_connections(2), move |_, mut stream| {
         if read_request(&mut stream) {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+            drop(stream);
+            // Connections that the gate closes, because a busy machine was late with the probe, do not count.
+            closed_upstream.fetch_add(1, Ordering::Relaxed);
         }
     });
     for at in 0..50 {
         assert_eq!(upstream.status(), 200, "{at}");
         // If it were closed only when the next request is written, that would be 502.
-        wait_until("the end of the connection", || upstream.closed.load(Ordering::Relaxed) == at + 1);
+        wait_until("the end of the connection", || closed.load(Ordering::Relaxed) == at + 1);
     }
 }
 

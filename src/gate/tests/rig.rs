@@ -203,8 +203,6 @@ fn respond(inbound: &Inbound, responder: Responder) {
 pub struct Scripted {
     pub gate: Gate,
     pub settings: Arc<Settings>,
-    /// Upstream connections that `serve` has returned from.
-    pub closed: Arc<AtomicUsize>,
     _directory: tempfile::TempDir,
 }
 
@@ -212,11 +210,11 @@ impl Scripted {
     pub fn start(limits: Limits, serve: impl Fn(usize, UnixStream) + Send + Sync + 'static) -> Scripted {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
-        let closed = start_scripted_upstream(&path, serve);
+        start_scripted_upstream(&path, serve);
         let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let settings = settings();
         let gate = start(limits, listener, &path, settings.clone(), || {}).unwrap();
-        Scripted { gate, settings, closed, _directory: directory }
+        Scripted { gate, settings, _directory: directory }
     }
 
     /// The status of one request.
@@ -227,22 +225,19 @@ impl Scripted {
     }
 }
 
-fn start_scripted_upstream(path: &Path, serve: impl Fn(usize, UnixStream) + Send + Sync + 'static) -> Arc<AtomicUsize> {
+fn start_scripted_upstream(path: &Path, serve: impl Fn(usize, UnixStream) + Send + Sync + 'static) {
     let listener = UnixListener::bind(path).unwrap();
-    let (serve, closed) = (Arc::new(serve), Arc::new(AtomicUsize::new(0)));
-    let returned = closed.clone();
+    let serve = Arc::new(serve);
     thread::spawn(move || {
         let opened = Arc::new(AtomicUsize::new(0));
         for mut stream in listener.incoming().flatten() {
-            let (serve, opened, closed) = (serve.clone(), opened.clone(), closed.clone());
+            let (serve, opened) = (serve.clone(), opened.clone());
             thread::spawn(move || {
                 answer_probe(&mut stream);
                 serve(opened.fetch_add(1, Ordering::Relaxed), stream);
-                closed.fetch_add(1, Ordering::Relaxed);
             });
         }
     });
-    returned
 }
 
 pub fn answer_probe(stream: &mut UnixStream) {
