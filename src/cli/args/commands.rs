@@ -8,6 +8,9 @@ use super::{Command, parse};
 use crate::cli::Failure;
 use crate::manual::CHAPTERS;
 
+/// Takes the options and arguments of a command out of the words of the command line.
+type Parse = fn(&mut Raw) -> Result<Command, Failure>;
+
 /// One command.
 #[derive(Debug)]
 pub struct CommandSpec {
@@ -23,37 +26,32 @@ pub struct CommandSpec {
     /// Paragraphs, with an empty line between two.
     pub description: &'static str,
     pub examples: &'static [&'static str],
-    /// Takes its options and arguments out of the words of the command line.
-    pub parse: fn(&mut Raw) -> Result<Command, Failure>,
+    pub parse: Parse,
 }
 
 /// The start of a row: a command without arguments, options and description.
-pub const fn command(
-    name: &'static str,
-    summary: &'static str,
-    parse: fn(&mut Raw) -> Result<Command, Failure>,
-) -> CommandSpec {
+const fn command(name: &'static str, summary: &'static str, parse: Parse) -> CommandSpec {
     CommandSpec { name, summary, arguments: &[], also: &[], options: &[], description: "", examples: &[], parse }
 }
 
 impl CommandSpec {
-    pub const fn arguments(self, arguments: &'static [(Count, Value)]) -> CommandSpec {
+    const fn arguments(self, arguments: &'static [(Count, Value)]) -> CommandSpec {
         CommandSpec { arguments, ..self }
     }
 
-    pub const fn also(self, also: &'static [&'static str]) -> CommandSpec {
+    const fn also(self, also: &'static [&'static str]) -> CommandSpec {
         CommandSpec { also, ..self }
     }
 
-    pub const fn options(self, options: &'static [OptionSpec]) -> CommandSpec {
+    const fn options(self, options: &'static [OptionSpec]) -> CommandSpec {
         CommandSpec { options, ..self }
     }
 
-    pub const fn description(self, description: &'static str) -> CommandSpec {
+    const fn description(self, description: &'static str) -> CommandSpec {
         CommandSpec { description, ..self }
     }
 
-    pub const fn examples(self, examples: &'static [&'static str]) -> CommandSpec {
+    const fn examples(self, examples: &'static [&'static str]) -> CommandSpec {
         CommandSpec { examples, ..self }
     }
 
