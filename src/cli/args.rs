@@ -136,16 +136,18 @@ impl Args {
     pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, Failure> {
         let mut raw = Raw::read(words, commands::options())?;
         if raw.switch("help") {
-            return Ok(Args::only(usage(&mut raw)?));
+            let command = raw.word().map(|word| named(&word)).transpose()?;
+            return Ok(Args::only(Command::Usage(command.map(|command| command.name))));
         }
         if raw.switch("version") {
             return Ok(Args::only(Command::Version));
         }
+        let database = raw.value("database").map(|path| database_path(PathBuf::from(path))).transpose();
         Ok(Args {
             config: raw.value("config").map(PathBuf::from),
             listen: raw.parsed("listen", FromStr::from_str)?,
             admin: raw.parsed("admin", FromStr::from_str)?,
-            database: database(&mut raw)?,
+            database: database.map_err(|reason| wrong_value("database", reason))?,
             log_level: raw.parsed("log-level", parse::log_level)?,
             command: command(&mut raw)?,
         })
@@ -187,12 +189,6 @@ fn command(raw: &mut Raw) -> Result<Command, Failure> {
     Ok(command)
 }
 
-/// `--help`, beside a command or alone.
-fn usage(raw: &mut Raw) -> Result<Command, Failure> {
-    let command = raw.word().map(|word| named(&word)).transpose()?;
-    Ok(Command::Usage(command.map(|command| command.name)))
-}
-
 fn named(word: &str) -> Result<&'static CommandSpec, Failure> {
     let unknown = || {
         let near = closest(word, COMMANDS.iter().map(|command| command.name));
@@ -200,11 +196,6 @@ fn named(word: &str) -> Result<&'static CommandSpec, Failure> {
         wrong_usage(format!("unknown command {word:?}{hint}"))
     };
     commands::find(word).ok_or_else(unknown)
-}
-
-fn database(raw: &mut Raw) -> Result<Option<PathBuf>, Failure> {
-    let path = raw.value("database").map(|path| database_path(PathBuf::from(path)));
-    path.transpose().map_err(|reason| wrong_value("database", reason))
 }
 
 #[cfg(test)]

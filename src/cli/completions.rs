@@ -140,7 +140,7 @@ fn bash() -> String {
         format!("            {}) _hookbox_words '{options}' \"$current\" ;;", command.name)
     });
     let arguments = COMMANDS.iter().filter_map(|command| {
-        let complete = bash_action(command.arguments.first()?.value)?;
+        let complete = bash_action(command.arguments.first()?.1)?;
         Some(format!("        {}) {complete} ;;", command.name))
     });
     let parts = [
@@ -188,9 +188,9 @@ fn zsh() -> String {
 
 fn zsh_command(command: &CommandSpec) -> String {
     let options = command.options.iter().map(zsh_option);
-    let arguments = command.arguments.iter().map(|argument| {
-        let position = if argument.count == Count::Several { "*" } else { "" };
-        word(&format!("{position}:{}", zsh_value(argument.value)))
+    let arguments = command.arguments.iter().map(|(count, value)| {
+        let position = if *count == Count::Several { "*" } else { "" };
+        word(&format!("{position}:{}", zsh_value(*value)))
     });
     let specs: String = options.chain(arguments).map(|spec| format!(" {spec}")).collect();
     format!("                {}) _arguments $common{specs} ;;", command.name)
@@ -224,7 +224,7 @@ fn fish() -> String {
         completions.push(format!("-n '__hookbox_is \"\"' -a {} -d {}", command.name, quoted(command.summary)));
         let when = format!("-n '__hookbox_is {}' ", command.name);
         completions.extend(command.options.iter().map(|one| fish_option(&when, one)));
-        completions.extend(command.arguments.first().map(|argument| format!("{when}{}", fish_value(argument.value))));
+        completions.extend(command.arguments.first().map(|(_, value)| format!("{when}{}", fish_value(*value))));
     }
     let completions = completions.iter().map(|completion| format!("complete -c hookbox {completion}"));
     filled(FISH, &[("@VALUED", joined(valued(), " ")), ("@COMPLETIONS", joined(completions, "\n"))])

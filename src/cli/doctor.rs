@@ -28,6 +28,7 @@ enum CheckResult {
 #[derive(Debug, Serialize)]
 struct Finding {
     result: CheckResult,
+    /// Set by [`Findings::add`].
     check: String,
     /// What the check found and, where that is a problem, what to do.
     text: String,
@@ -53,15 +54,15 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let mut findings = Findings::default();
-    machine::clock(&mut findings);
+    findings.add("clock", machine::clock());
     match config {
-        Err(failure) => findings.fail("config", failure.to_string()),
+        Err(failure) => findings.add("config", fail(failure.to_string())),
         Ok(config) => {
             let server = store::server_of(&config.database);
             run_checks(&Context { config: &config, env, server }, &mut findings);
         }
     }
-    machine::certificates(&mut findings);
+    findings.add("certificates", machine::certificates());
     findings.write(json, out)?;
     match findings.0.iter().filter(|finding| finding.result == CheckResult::Fail).count() {
         0 => Ok(()),
@@ -71,32 +72,41 @@ pub(super) fn run(
 }
 
 fn run_checks(context: &Context<'_>, findings: &mut Findings) {
-    match &context.config.origin {
-        Origin::File(path) => findings.ok("config", format!("{} is valid", path.display())),
-        Origin::BuiltIn => findings.ok("config", "there is none: the defaults are used"),
-    }
+    let config = context.config;
+    let origin = match &config.origin {
+        Origin::File(path) => format!("{} is valid", path.display()),
+        Origin::BuiltIn => "there is none: the defaults are used".to_owned(),
+    };
+    findings.add("config", ok(origin));
     secrets::check(context, findings);
-    if machine::has_directory(context.config, findings) {
-        machine::disk(context.config, findings);
-        machine::file_system(context.config, findings);
-        machine::permissions(context.config, findings);
-        database::check(context, findings);
+    match machine::unreadable_directory(config) {
+        Some(finding) => findings.add("directory", finding),
+        None => {
+            machine::check_disk(config, findings);
+            findings.add("file system", machine::file_system(config));
+            findings.add("permissions", machine::permissions(config));
+            database::check(context, findings);
+        }
     }
-    network::check_listen(context, findings);
+    findings.add("listen", network::listen(context));
     network::check_local_names(context, findings);
 }
 
+fn ok(text: impl Into<String>) -> Finding {
+    Finding { result: CheckResult::Ok, check: String::new(), text: text.into() }
+}
+
+fn warn(text: impl Into<String>) -> Finding {
+    Finding { result: CheckResult::Warn, ..ok(text) }
+}
+
+fn fail(text: impl Into<String>) -> Finding {
+    Finding { result: CheckResult::Fail, ..ok(text) }
+}
+
 impl Findings {
-    fn ok(&mut self, check: impl Into<String>, text: impl Into<String>) {
-        self.0.push(Finding { result: CheckResult::Ok, check: check.into(), text: text.into() });
-    }
-
-    fn warn(&mut self, check: impl Into<String>, text: impl Into<String>) {
-        self.0.push(Finding { result: CheckResult::Warn, check: check.into(), text: text.into() });
-    }
-
-    fn fail(&mut self, check: impl Into<String>, text: impl Into<String>) {
-        self.0.push(Finding { result: CheckResult::Fail, check: check.into(), text: text.into() });
+    fn add(&mut self, check: impl Into<String>, finding: Finding) {
+        self.0.push(Finding { check: check.into(), ..finding });
     }
 
     fn write(&self, json: bool, out: &mut dyn Write) -> Result<(), Failure> {

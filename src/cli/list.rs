@@ -80,8 +80,7 @@ fn colour(status: Status) -> Colour {
 }
 
 fn row(event: &Summary) -> [String; 6] {
-    let received_at = table::time(&event.received_at);
-    let texts = [&received_at, &event.status, &event.source, &event.event, &event.delivery_id];
-    let [received_at, status, source, event_type, delivery_id] = texts.map(|text| table::one_line(text));
-    [event.id.to_string(), received_at, status, source, event_type, delivery_id]
+    let (id, received_at) = (event.id.to_string(), table::time(&event.received_at));
+    let texts = [&id, &received_at, &event.status, &event.source, &event.event, &event.delivery_id];
+    texts.map(|text| table::one_line(text))
 }

@@ -18,10 +18,8 @@ pub(super) fn run(name: Option<&str>, out: &mut dyn Write) -> Result<(), Failure
 
 fn list(out: &mut dyn Write) -> io::Result<()> {
     let header = ["NAME", "PROVIDER", "PROOF", "ID"];
-    let rows: Vec<[String; 4]> = std::iter::once(header)
-        .chain(provider::presets().map(provider::summary))
-        .map(|row| row.map(str::to_owned))
-        .collect();
+    let rows = std::iter::once(header).chain(provider::presets().map(provider::summary));
+    let rows: Vec<[String; 4]> = rows.map(|row| row.map(str::to_owned)).collect();
     table::write(out, Screen::of_stdout(), &rows)?;
     writeln!(out, "\nnot supported (`hookbox providers NAME` says why, and what to do instead)")?;
     let rows: Vec<[String; 2]> = UNSUPPORTED.iter().map(|it| [it.name, it.title].map(str::to_owned)).collect();
@@ -29,20 +27,16 @@ fn list(out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn show(name: &str, out: &mut dyn Write) -> Result<(), Failure> {
-    if let Some(unsupported) = provider::unsupported(name) {
-        return Ok(explain(unsupported, out)?);
-    }
-    let preset = provider::preset(name).ok_or_else(|| Failure::usage(provider::unknown(name)))?;
-    let verifier = preset.verifier().map_err(Failure::failed)?;
-    for (label, text) in provider::describe(&verifier) {
-        writeln!(out, "{label:LABEL_COLUMNS$}{text}")?;
-    }
-    Ok(())
-}
-
-fn explain(unsupported: &Unsupported, out: &mut dyn Write) -> io::Result<()> {
-    let Unsupported { name, title, why, instead } = unsupported;
-    writeln!(out, "{:LABEL_COLUMNS$}{title} ({name})", "provider")?;
-    writeln!(out, "{:LABEL_COLUMNS$}not supported: {why}", "verified")?;
-    writeln!(out, "{:LABEL_COLUMNS$}{instead}", "instead")
+    let rows = match provider::unsupported(name) {
+        Some(Unsupported { name, title, why, instead }) => vec![
+            ("provider", format!("{title} ({name})")),
+            ("verified", format!("not supported: {why}")),
+            ("instead", (*instead).to_owned()),
+        ],
+        None => {
+            let preset = provider::preset(name).ok_or_else(|| Failure::usage(provider::unknown(name)))?;
+            provider::describe(&preset.verifier().map_err(Failure::failed)?)
+        }
+    };
+    Ok(rows.iter().try_for_each(|(label, text)| writeln!(out, "{label:LABEL_COLUMNS$}{text}"))?)
 }

@@ -40,9 +40,10 @@ impl Screen {
         let is_terminal = io::stdout().is_terminal();
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let of_terminal = || tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
         let asked_for = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         Screen {
-            columns: asked_for.or_else(terminal_columns).filter(|columns| *columns > 0),
+            columns: asked_for.or_else(of_terminal).filter(|columns| *columns > 0),
             is_terminal,
             has_colour: is_terminal && !is_dumb && !is_set("NO_COLOR"),
         }
@@ -54,10 +55,6 @@ impl Screen {
             _ => text.to_owned(),
         }
     }
-}
-
-fn terminal_columns() -> Option<usize> {
-    tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col))
 }
 
 impl<const N: usize> Layout<N> {

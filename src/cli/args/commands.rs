@@ -1,11 +1,15 @@
 //! The table of commands and options. The parser, `--help`, the completions and the man page all come from it: a new command
 //! is a row here and, if it has options, a function in `parse.rs`; a new option is a line here and one there.
 
-use super::option::{ArgumentSpec, OptionSpec, Value, once, option, optional, several, switch};
+use super::option::Count::{self, AtMostOnce, Once, Several};
+use super::option::{OptionSpec, Value, option, switch};
 use super::raw::Raw;
 use super::{Command, parse};
 use crate::cli::Failure;
 use crate::manual::CHAPTERS;
+
+/// Takes the options and arguments of a command out of the words of the command line.
+type Parse = fn(&mut Raw) -> Result<Command, Failure>;
 
 /// One command.
 #[derive(Debug)]
@@ -13,7 +17,8 @@ pub struct CommandSpec {
     pub name: &'static str,
     /// What it does, as an instruction, without a full stop; fits into the list of commands.
     pub summary: &'static str,
-    pub arguments: &'static [ArgumentSpec],
+    /// The words after the command.
+    pub arguments: &'static [(Count, Value)],
     /// Further ways to call it, after its name, beside the one that follows from its arguments.
     pub also: &'static [&'static str],
     /// Those of its own, beside the common ones.
@@ -21,43 +26,38 @@ pub struct CommandSpec {
     /// Paragraphs, with an empty line between two.
     pub description: &'static str,
     pub examples: &'static [&'static str],
-    /// Takes its options and arguments out of the words of the command line.
-    pub parse: fn(&mut Raw) -> Result<Command, Failure>,
+    pub parse: Parse,
 }
 
 /// The start of a row: a command without arguments, options and description.
-pub const fn command(
-    name: &'static str,
-    summary: &'static str,
-    parse: fn(&mut Raw) -> Result<Command, Failure>,
-) -> CommandSpec {
+const fn command(name: &'static str, summary: &'static str, parse: Parse) -> CommandSpec {
     CommandSpec { name, summary, arguments: &[], also: &[], options: &[], description: "", examples: &[], parse }
 }
 
 impl CommandSpec {
-    pub const fn arguments(self, arguments: &'static [ArgumentSpec]) -> CommandSpec {
+    const fn arguments(self, arguments: &'static [(Count, Value)]) -> CommandSpec {
         CommandSpec { arguments, ..self }
     }
 
-    pub const fn also(self, also: &'static [&'static str]) -> CommandSpec {
+    const fn also(self, also: &'static [&'static str]) -> CommandSpec {
         CommandSpec { also, ..self }
     }
 
-    pub const fn options(self, options: &'static [OptionSpec]) -> CommandSpec {
+    const fn options(self, options: &'static [OptionSpec]) -> CommandSpec {
         CommandSpec { options, ..self }
     }
 
-    pub const fn description(self, description: &'static str) -> CommandSpec {
+    const fn description(self, description: &'static str) -> CommandSpec {
         CommandSpec { description, ..self }
     }
 
-    pub const fn examples(self, examples: &'static [&'static str]) -> CommandSpec {
+    const fn examples(self, examples: &'static [&'static str]) -> CommandSpec {
         CommandSpec { examples, ..self }
     }
 
     /// `show ID`
     pub fn usage(&self) -> String {
-        let arguments = self.arguments.iter().map(|argument| format!(" {}", argument.usage()));
+        let arguments = self.arguments.iter().map(|(count, value)| format!(" {}", count.usage(*value)));
         self.name.to_owned() + &arguments.collect::<String>()
     }
 
@@ -191,7 +191,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             "hookbox list --follow",
         ]),
     command("show", "Show one stored event", parse::show)
-        .arguments(&[once(Value::EventId)])
+        .arguments(&[(Once, Value::EventId)])
         .options(&[
             switch("json", "Print it as one JSON object"),
             switch("body", "Print the body of the delivery and nothing else, byte for byte"),
@@ -210,7 +210,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             a running hookbox serve knows: it is asked at its admin listener.")
         .examples(&["hookbox stats", "hookbox stats --json"]),
     command("send", "Sign a test delivery and send it", parse::send)
-        .arguments(&[once(Value::Source)])
+        .arguments(&[(Once, Value::Source)])
         .options(&[
             option("event", Value::EventType, "The event type; if not given, that of the provider's example"),
             option("file", Value::File, "Send the content of this file, or of standard input for -; if not given, the \
@@ -221,7 +221,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .description("It signs with the secret of the source, as the provider would.")
         .examples(&["hookbox send github", "hookbox send github --event issues --file issue.json --id again-and-again"]),
     command("replay", "Queue the jobs of events again", parse::replay)
-        .arguments(&[several(Value::EventId)])
+        .arguments(&[(Several, Value::EventId)])
         .also(&["--status error"])
         .options(&[
             STATUS,
@@ -234,7 +234,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             interval.")
         .examples(&["hookbox replay 7", "hookbox replay --status error --since 1d --action deploy --dry-run"]),
     command("cancel", "Cancel the open jobs of events", parse::cancel)
-        .arguments(&[several(Value::EventId)])
+        .arguments(&[(Several, Value::EventId)])
         .also(&["--action ACTION"])
         .options(&[
             option("action", Value::Action, "Only the jobs of this action, which need not be configured any more"),
@@ -246,16 +246,16 @@ pub static COMMANDS: [CommandSpec; 19] = [
             Cancelled jobs can be queued again with hookbox replay.")
         .examples(&["hookbox cancel 7", "hookbox cancel --action an-action-that-was-removed"]),
     command("pause", "Let no further job of an action begin", |raw| Ok(Command::Pause(raw.argument(AN_ACTION)?)))
-        .arguments(&[once(Value::Action)])
+        .arguments(&[(Once, Value::Action)])
         .description("Its jobs are kept and wait until hookbox resume, over restarts too. hookbox stats shows which \
             actions are paused.")
         .examples(&["hookbox pause deploy"]),
     command("resume", "End the pause of an action", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
-        .arguments(&[once(Value::Action)])
+        .arguments(&[(Once, Value::Action)])
         .description("A running hookbox serve takes its jobs up within its poll interval.")
         .examples(&["hookbox resume deploy"]),
     command("forward", "Send a stored event somewhere else", parse::forward)
-        .arguments(&[once(Value::EventId), once(Value::Url)])
+        .arguments(&[(Once, Value::EventId), (Once, Value::Url)])
         .description("It sends the event byte for byte and with its headers, so that a signature of the provider can be \
             verified again there. Headers that carried a secret were not stored, so they are missing. It prints the \
             answer. Nothing is changed in the database.")
@@ -282,7 +282,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             "hookbox prune --older-than 1y --status error --vacuum",
         ]),
     command("backup", "Write a copy of the database, while it is in use", parse::backup)
-        .arguments(&[once(Value::File)])
+        .arguments(&[(Once, Value::File)])
         .description("It works whether hookbox serve runs or not. Everything that was acknowledged before the backup \
             began is in it. It is read in one step, so that deliveries cannot delay it, and delays none of them. The \
             copy is checked page by page, and compared with the original, before it gets its name; a file that exists \
@@ -302,19 +302,19 @@ pub static COMMANDS: [CommandSpec; 19] = [
             Exit codes: 0 nothing fails, 1 something does.")
         .examples(&["sudo hookbox doctor", "hookbox doctor --json | jq '.[] | select(.result != \"ok\")'"]),
     command("providers", "Print what each provider sends and expects", |raw| Ok(Command::Providers(raw.word())))
-        .arguments(&[optional(Value::Provider)])
+        .arguments(&[(AtMostOnce, Value::Provider)])
         .description("It lists the providers that can be configured. Of one it prints what to enter there, what is \
             verified, where ids and types come from, how soon it wants an answer, and how it retries.")
         .examples(&["hookbox providers", "hookbox providers github"]),
     command("systemd", "Print the units with which it runs as a service", |raw| Ok(Command::Systemd(raw.word())))
-        .arguments(&[optional(Value::Unit)])
+        .arguments(&[(AtMostOnce, Value::Unit)])
         .description("UNIT is service or socket; without it, both are printed. Their comments say where they go and what to change.")
         .examples(&[
             "hookbox systemd service | sudo tee /etc/systemd/system/hookbox.service",
             "hookbox systemd socket | sudo tee /etc/systemd/system/hookbox.socket",
         ]),
     command("completions", "Print the completions for a shell", parse::completions)
-        .arguments(&[once(Value::Shell)])
+        .arguments(&[(Once, Value::Shell)])
         .description("SHELL is bash, zsh or fish. The script completes commands, options, files, and values of which there \
             is a list. Its comment says where it goes.")
         .examples(&[
@@ -325,7 +325,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .description("It is made of all of this help, in roff.")
         .examples(&["hookbox man | man -l -", "hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null"]),
     command("help", "Print the help of a command, or a chapter of the manual", |raw| Ok(Command::Help(raw.word())))
-        .arguments(&[optional(Value::Topic)])
+        .arguments(&[(AtMostOnce, Value::Topic)])
         .description("TOPIC is the name of a command or of a chapter; without it, both are listed. On a terminal the text \
             is shown by $PAGER, else by less or more. An empty PAGER prints it as it is.")
         .examples(&["hookbox help", "hookbox help recipes"]),

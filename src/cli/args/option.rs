@@ -3,13 +3,6 @@
 use crate::event::Status;
 use crate::provider;
 
-/// A word after the command.
-#[derive(Debug)]
-pub struct ArgumentSpec {
-    pub value: Value,
-    pub count: Count,
-}
-
 /// How often an argument is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
@@ -80,18 +73,6 @@ pub const fn switch(long: &'static str, help: &'static str) -> OptionSpec {
     OptionSpec { long, short: None, value: None, help }
 }
 
-pub const fn once(value: Value) -> ArgumentSpec {
-    ArgumentSpec { value, count: Count::Once }
-}
-
-pub const fn optional(value: Value) -> ArgumentSpec {
-    ArgumentSpec { value, count: Count::AtMostOnce }
-}
-
-pub const fn several(value: Value) -> ArgumentSpec {
-    ArgumentSpec { value, count: Count::Several }
-}
-
 impl OptionSpec {
     /// `-h, --help` or `--limit N`
     pub fn usage(&self) -> String {
@@ -101,10 +82,11 @@ impl OptionSpec {
     }
 }
 
-impl ArgumentSpec {
-    pub fn usage(&self) -> String {
-        let name = self.value.name();
-        match self.count {
+impl Count {
+    /// `ID`, `[ID]` or `ID...`
+    pub fn usage(self, value: Value) -> String {
+        let name = value.name();
+        match self {
             Count::Once => name.to_owned(),
             Count::AtMostOnce => format!("[{name}]"),
             Count::Several => format!("{name}..."),

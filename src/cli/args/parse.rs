@@ -126,7 +126,7 @@ fn contradiction(one: &str, other: &str) -> Failure {
     wrong_usage(format!("--{one} and --{other} exclude each other"))
 }
 
-fn event_argument(raw: &mut Raw, what: &'static str) -> Result<EventId, Failure> {
+fn event_argument(raw: &mut Raw, what: &str) -> Result<EventId, Failure> {
     event_id(&raw.argument(what)?).map_err(|reason| raw.wrong_argument(reason))
 }
 

@@ -86,7 +86,7 @@ impl Raw {
     }
 
     /// The next argument of the command, which needs `what`.
-    pub(super) fn argument(&mut self, what: &'static str) -> Result<String, Failure> {
+    pub(super) fn argument(&mut self, what: &str) -> Result<String, Failure> {
         self.word().ok_or_else(|| self.missing(what))
     }
 

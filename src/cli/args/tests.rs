@@ -242,8 +242,8 @@ fn needed_beside(command: &CommandSpec, option: &str) -> String {
     if command.name == "check" && matches!(option, "source" | "type") {
         return "--file f".to_owned();
     }
-    let needed = command.arguments.iter().filter(|argument| argument.count != Count::AtMostOnce);
-    needed.map(|argument| format!("{} ", argument.value.choices().first().unwrap_or(&"1"))).collect()
+    let needed = command.arguments.iter().filter(|(count, _)| *count != Count::AtMostOnce);
+    needed.map(|(_, value)| format!("{} ", value.choices().first().unwrap_or(&"1"))).collect()
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Context, Findings};
+use super::{Context, Finding, Findings, fail, ok, warn};
 use crate::clock::{self, Timestamp};
-use crate::store::{ActionStats, Diagnostics, OpenError, Stats, StorageError};
+use crate::store::{Diagnostics, OpenError, Stats, StorageError};
 use crate::units::duration_text;
 
 /// An event that is processed without problems takes less.
@@ -23,9 +23,9 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     match check_content(context, findings) {
         Ok(()) => {}
         Err(OpenError::Missing(path)) => {
-            findings.ok("database", format!("{path} is not there yet: hookbox serve creates it"));
+            findings.add("database", ok(format!("{path} is not there yet: hookbox serve creates it")));
         }
-        Err(error) => findings.fail("database", error.to_string()),
+        Err(error) => findings.add("database", fail(error.to_string())),
     }
 }
 
@@ -33,7 +33,7 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
     let diagnostics = Diagnostics::open(&context.config.database)?;
     match diagnostics.check_schema() {
         Err(error @ OpenError::TooOld(_)) => {
-            findings.warn("database", error.to_string());
+            findings.add("database", warn(error.to_string()));
             return Ok(());
         }
         schema => schema?,
@@ -42,21 +42,23 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
         let path = context.config.database.display().to_string();
         return Err(StorageError::Damaged { path, reason: damage }.into());
     }
-    findings.ok("database", format!("{} is sound", context.config.database.display()));
-    check_waiting(&diagnostics.stats()?, context, findings);
+    findings.add("database", ok(format!("{} is sound", context.config.database.display())));
+    let stats = diagnostics.stats()?;
+    findings.add("unprocessed", unprocessed(&stats, context));
+    findings.add("failed", failed(&stats));
     let (headers, latest) = diagnostics.recent()?;
     let ahead = latest.and_then(|at| Timestamp::parse(&at)).filter(|at| *at > clock::now().plus(CLOCK_SLACK));
     if let Some(at) = ahead {
-        findings.warn("clock", format!("the latest event is from {at}: the clock was ahead then, or is behind now"));
+        findings
+            .add("clock", warn(format!("the latest event is from {at}: the clock was ahead then, or is behind now")));
     }
-    check_proxy(&headers, context, findings);
+    findings.add("proxy", proxy(&headers, context));
     Ok(())
 }
 
-fn check_waiting(stats: &Stats, context: &Context<'_>, findings: &mut Findings) {
-    let check = "unprocessed";
-    let jobs = |count: fn(&ActionStats) -> i64| stats.actions.iter().map(count).sum::<i64>();
-    let text = format!("{} events, {} open jobs", stats.events.unprocessed, jobs(|action| action.pending));
+fn unprocessed(stats: &Stats, context: &Context<'_>) -> Finding {
+    let pending: i64 = stats.actions.iter().map(|action| action.pending).sum();
+    let text = format!("{} events, {pending} open jobs", stats.events.unprocessed);
     let paused: Vec<&str> =
         stats.actions.iter().filter(|action| action.paused).map(|action| action.action.as_str()).collect();
     let age =
@@ -69,36 +71,37 @@ fn check_waiting(stats: &Stats, context: &Context<'_>, findings: &mut Findings) 
                 (_, []) => "hookbox show prints what its jobs wait for".to_owned(),
                 (_, paused) => format!("paused: {} (hookbox resume)", paused.join(", ")),
             };
-            findings.warn(check, format!("{text}, the oldest for {age}: {why}"));
+            warn(format!("{text}, the oldest for {age}: {why}"))
         }
-        _ => findings.ok(check, text),
-    }
-    let (failed, dead) = (stats.events.error, jobs(|action| action.dead));
-    if dead > 0 || failed > 0 {
-        findings.warn("failed", format!("{failed} events, {dead} dead jobs: hookbox list --status error"));
-    } else {
-        findings.ok("failed", "nothing");
+        _ => ok(text),
     }
 }
 
-fn check_proxy(headers: &[String], context: &Context<'_>, findings: &mut Findings) {
+fn failed(stats: &Stats) -> Finding {
+    let (failed, dead) = (stats.events.error, stats.actions.iter().map(|action| action.dead).sum::<i64>());
+    if dead > 0 || failed > 0 {
+        warn(format!("{failed} events, {dead} dead jobs: hookbox list --status error"))
+    } else {
+        ok("nothing")
+    }
+}
+
+fn proxy(headers: &[String], context: &Context<'_>) -> Finding {
     let has = |names: &[&str]| headers.iter().any(|fields| has_field(fields, names));
     if has(&CLIENT_HEADERS) && context.config.trusted_proxies.is_empty() {
-        findings.warn(
-            "proxy",
+        warn(
             "deliveries come through one, and its address stands for all senders: write trusted_proxies = [\"127.0.0.1\"], \
              or where it runs",
-        );
+        )
     } else if has(&CLIENT_HEADERS) {
-        findings.ok("proxy", "it passes on the addresses of senders");
+        ok("it passes on the addresses of senders")
     } else if has(&PROXY_HEADERS) {
-        findings.warn(
-            "proxy",
+        warn(
             "it does not pass on the addresses of senders: let it set X-Forwarded-For (nginx: proxy_set_header \
              X-Forwarded-For $proxy_add_x_forwarded_for)",
-        );
+        )
     } else {
-        findings.ok("proxy", "no recent delivery came through one");
+        ok("no recent delivery came through one")
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{Access, access};
 
-use super::Findings;
+use super::{Finding, Findings, fail, ok, warn};
 use crate::client;
 use crate::clock;
 use crate::config::Config;
@@ -28,20 +28,17 @@ const OTHERS_WRITE: u32 = 0o002;
 /// A directory in which users may delete only their own files (`/tmp`).
 const STICKY: u32 = 0o1000;
 
-pub(super) fn clock(findings: &mut Findings) {
+pub(super) fn clock() -> Finding {
     let now = clock::now();
     if !now.is_plausible() {
-        return findings.fail("clock", format!("it says {now}: set it by NTP: sudo timedatectl set-ntp true"));
+        return fail(format!("it says {now}: set it by NTP: sudo timedatectl set-ntp true"));
     }
     match is_synchronised() {
-        Some(true) => findings.ok("clock", format!("synchronised, {now}")),
-        Some(false) => findings.warn(
-            "clock",
-            format!(
-                "not synchronised, {now}: signed timestamps are refused when it is wrong. sudo timedatectl set-ntp true"
-            ),
-        ),
-        None => findings.warn("clock", format!("{now}; whether it is synchronised is unknown without timedatectl")),
+        Some(true) => ok(format!("synchronised, {now}")),
+        Some(false) => warn(format!(
+            "not synchronised, {now}: signed timestamps are refused when it is wrong. sudo timedatectl set-ntp true"
+        )),
+        None => warn(format!("{now}; whether it is synchronised is unknown without timedatectl")),
     }
 }
 
@@ -59,88 +56,85 @@ fn is_synchronised() -> Option<bool> {
     }
 }
 
-/// Whether the database's directory exists: without it the other checks of the disk mean nothing.
-pub(super) fn has_directory(config: &Config, findings: &mut Findings) -> bool {
+/// Without the directory of the database the other checks of the disk mean nothing.
+pub(super) fn unreadable_directory(config: &Config) -> Option<Finding> {
     let directory = directory_of(&config.database);
-    let shown = directory.display();
-    let Err(error) = fs::metadata(directory) else { return true };
+    let error = fs::metadata(directory).err()?;
     let what_to_do = match error.kind() {
         io::ErrorKind::NotFound => "make it, or start the systemd unit, whose StateDirectory= makes it",
         _ => "run this as the user who runs hookbox, or as root (sudo)",
     };
-    findings.fail("directory", format!("that of the database, {shown}, cannot be read: {error}: {what_to_do}"));
-    false
+    let shown = directory.display();
+    Some(fail(format!("that of the database, {shown}, cannot be read: {error}: {what_to_do}")))
 }
 
-pub(super) fn disk(config: &Config, findings: &mut Findings) {
-    let Some(disk) = Disk::of(&config.database) else {
-        return findings.warn("disk", "how much of it is free is unknown");
-    };
+pub(super) fn check_disk(config: &Config, findings: &mut Findings) {
+    match Disk::of(&config.database) {
+        None => findings.add("disk", warn("how much of it is free is unknown")),
+        Some(disk) => {
+            findings.add("disk", free_space(config, &disk));
+            findings.add("retention", retention(config, &disk));
+        }
+    }
+}
+
+fn free_space(config: &Config, disk: &Disk) -> Finding {
     let (free_mib, total_mib) = (disk.free_bytes >> 20, disk.total_bytes >> 20);
     let room = format!("{free_mib} of {total_mib} MiB free");
     if disk.free_bytes < config.disk_reserve_bytes {
-        findings
-            .fail("disk", format!("{room}, less than disk_reserve: deliveries are refused (503) until there is room"));
+        fail(format!("{room}, less than disk_reserve: deliveries are refused (503) until there is room"))
     } else if disk.is_nearly_full(config.disk_reserve_bytes) {
-        findings.warn("disk", format!("{room}: make room, or let [retention] do so"));
+        warn(format!("{room}: make room, or let [retention] do so"))
     } else {
-        findings.ok("disk", room);
+        ok(room)
     }
+}
+
+fn retention(config: &Config, disk: &Disk) -> Finding {
     match config.retention.processed {
-        Some(age) => findings.ok("retention", format!("processed events are kept for {}", duration_text(age))),
-        None if disk.total_bytes <= SMALL_DISK_BYTES => findings.warn(
-            "retention",
-            "events are kept forever, and the disk is small: write processed = \"90d\" into [retention]",
-        ),
-        None => findings.ok("retention", "processed events are kept forever"),
+        Some(age) => ok(format!("processed events are kept for {}", duration_text(age))),
+        None if disk.total_bytes <= SMALL_DISK_BYTES => {
+            warn("events are kept forever, and the disk is small: write processed = \"90d\" into [retention]")
+        }
+        None => ok("processed events are kept forever"),
     }
 }
 
-pub(super) fn file_system(config: &Config, findings: &mut Findings) {
-    let check = "file system";
+pub(super) fn file_system(config: &Config) -> Finding {
     match FileSystem::of(&config.database) {
-        None => findings.fail(check, format!("the directory of {} cannot be read", config.database.display())),
-        Some(FileSystem::Local) => findings.ok(check, "a disk of this machine"),
-        Some(FileSystem::Network(name)) => findings.fail(
-            check,
-            format!(
-                "on another machine ({name}), where a database would be damaged: keep it on a disk of this machine"
-            ),
-        ),
-        Some(FileSystem::Memory) => {
-            findings.warn(check, "in memory: acknowledged deliveries are lost when the machine restarts");
-        }
+        None => fail(format!("the directory of {} cannot be read", config.database.display())),
+        Some(FileSystem::Local) => ok("a disk of this machine"),
+        Some(FileSystem::Network(name)) => fail(format!(
+            "on another machine ({name}), where a database would be damaged: keep it on a disk of this machine"
+        )),
+        Some(FileSystem::Memory) => warn("in memory: acknowledged deliveries are lost when the machine restarts"),
         Some(FileSystem::Overlay) => {
-            findings.warn(
-                check,
-                "a container's own layer, which is deleted with it: mount a volume, and keep the database there",
-            );
+            warn("a container's own layer, which is deleted with it: mount a volume, and keep the database there")
         }
     }
 }
 
-pub(super) fn permissions(config: &Config, findings: &mut Findings) {
-    let (check, path) = ("permissions", &config.database);
+pub(super) fn permissions(config: &Config) -> Finding {
+    let path = &config.database;
     let directory = directory_of(path);
     let shown = path.display();
     if fs::metadata(directory).is_ok_and(|is| is.mode() & OTHERS_WRITE != 0 && is.mode() & STICKY == 0) {
         let directory = directory.display();
-        return findings.fail(check, format!("other users may replace files in {directory}: chmod o-w {directory}"));
+        return fail(format!("other users may replace files in {directory}: chmod o-w {directory}"));
     }
     let places: &[&Path] = if path.exists() { &[path, directory] } else { &[directory] };
     if let Some(place) = places.iter().find(|place| access(**place, Access::WRITE_OK).is_err()) {
         let place = place.display();
-        return findings
-            .warn(check, format!("{place} may not be written by this user: is it the one that runs hookbox?"));
+        return warn(format!("{place} may not be written by this user: is it the one that runs hookbox?"));
     }
     match fs::metadata(path) {
         Ok(file) if file.mode() & OTHERS_WRITE != 0 => {
-            findings.fail(check, format!("other users may change {shown}: chmod 600 {shown}"));
+            fail(format!("other users may change {shown}: chmod 600 {shown}"))
         }
         Ok(file) if file.mode() & OTHERS_READ != 0 => {
-            findings.warn(check, format!("other users may read the payloads in {shown}: chmod 600 {shown}"));
+            warn(format!("other users may read the payloads in {shown}: chmod 600 {shown}"))
         }
-        _ => findings.ok(check, format!("{shown} and its directory")),
+        _ => ok(format!("{shown} and its directory")),
     }
 }
 
@@ -151,12 +145,9 @@ pub(super) fn exposed(path: &Path) -> Option<String> {
     (mode & (OTHERS_READ | OTHERS_WRITE) != 0).then(|| format!("other users may read {path}: chmod o-rw {path}"))
 }
 
-pub(super) fn certificates(findings: &mut Findings) {
+pub(super) fn certificates() -> Finding {
     match client::system_bundle() {
-        Some(path) => findings.ok("certificates", format!("those in {} are trusted", path.display())),
-        None => findings.warn(
-            "certificates",
-            "the system has no bundle, so the built-in ones are trusted: install ca-certificates",
-        ),
+        Some(path) => ok(format!("those in {} are trusted", path.display())),
+        None => warn("the system has no bundle, so the built-in ones are trusted: install ca-certificates"),
     }
 }

@@ -9,7 +9,7 @@ use rustix::fs::{Access, access};
 use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
-use super::{Context, Findings};
+use super::{Context, Finding, Findings, fail, ok, warn};
 use crate::action::ActionKind;
 use crate::ask::{self, Response};
 use crate::listen::{Listen, LocalAddress};
@@ -17,57 +17,48 @@ use crate::listen::{Listen, LocalAddress};
 /// A busy receiver answers within a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-const CHECK: &str = "listen";
-
 /// Whether hookbox listens at the public address. A request to a socket of systemd would start the unit, so it is sent only
 /// while `hookbox serve` runs.
-pub(super) fn check_listen(context: &Context<'_>, findings: &mut Findings) {
+pub(super) fn listen(context: &Context<'_>) -> Finding {
     match (&context.server, &context.config.listen) {
         (Some(pid), listen) => match LocalAddress::of(listen).and_then(|address| ask::health(&address, TIMEOUT)) {
-            Ok(response) => check_response(listen, pid, &response, findings),
+            Ok(response) => response_of(listen, pid, &response),
             Err(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
-                not_hookbox(listen, findings);
+                not_hookbox(listen)
             }
-            Err(error) => findings.fail(
-                CHECK,
-                format!(
-                    "process {pid} serves the database, but {listen} does not answer ({error}): does it use this config? Where \
-                     systemd's socket listens elsewhere, write listen as it stands there"
-                ),
-            ),
+            Err(error) => fail(format!(
+                "process {pid} serves the database, but {listen} does not answer ({error}): does it use this config? Where \
+                 systemd's socket listens elsewhere, write listen as it stands there"
+            )),
         },
-        (None, Listen::Tcp(address)) => check_free_address(address, findings),
-        (None, Listen::Unix(path)) => check_directory(path, findings),
+        (None, Listen::Tcp(address)) => free_address(address),
+        (None, Listen::Unix(path)) => socket_directory(path),
     }
 }
 
-fn check_response(listen: &Listen, pid: &str, response: &Response, findings: &mut Findings) {
+fn response_of(listen: &Listen, pid: &str, response: &Response) -> Finding {
     match (response.status, response.line().as_str()) {
-        (200, "ok") => findings.ok(CHECK, format!("process {pid} serves at {listen}")),
-        (503, reason) => findings.fail(CHECK, format!("process {pid} refuses deliveries at {listen}: {reason}")),
-        _ => not_hookbox(listen, findings),
+        (200, "ok") => ok(format!("process {pid} serves at {listen}")),
+        (503, reason) => fail(format!("process {pid} refuses deliveries at {listen}: {reason}")),
+        _ => not_hookbox(listen),
     }
 }
 
-fn not_hookbox(listen: &Listen, findings: &mut Findings) {
-    findings.fail(CHECK, format!("another program than hookbox answers at {listen}: ss -ltnp shows which"));
+fn not_hookbox(listen: &Listen) -> Finding {
+    fail(format!("another program than hookbox answers at {listen}: ss -ltnp shows which"))
 }
 
-fn check_free_address(address: &str, findings: &mut Findings) {
+fn free_address(address: &str) -> Finding {
     match can_bind(address) {
-        Ok(()) => findings.warn(CHECK, format!("{address} is free: hookbox serve does not run on this database")),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => findings.warn(
-            CHECK,
-            format!(
-                "{address} is in use, and hookbox serve does not run on this database. systemd's hookbox.socket may hold it; \
-                 if not, ss -ltnp shows which program does"
-            ),
-        ),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => findings.fail(
-            CHECK,
-            format!("this user may not listen on {address}: take a port from 1024 on, or let systemd's socket hold it"),
-        ),
-        Err(error) => findings.fail(CHECK, format!("no program can listen on {address}: {error}")),
+        Ok(()) => warn(format!("{address} is free: hookbox serve does not run on this database")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => warn(format!(
+            "{address} is in use, and hookbox serve does not run on this database. systemd's hookbox.socket may hold it; \
+             if not, ss -ltnp shows which program does"
+        )),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => fail(format!(
+            "this user may not listen on {address}: take a port from 1024 on, or let systemd's socket hold it"
+        )),
+        Err(error) => fail(format!("no program can listen on {address}: {error}")),
     }
 }
 
@@ -81,13 +72,11 @@ fn can_bind(address: &str) -> io::Result<()> {
     Ok(bind(&socket, &address)?)
 }
 
-fn check_directory(path: &Path, findings: &mut Findings) {
+fn socket_directory(path: &Path) -> Finding {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match access(directory, Access::WRITE_OK) {
-        Ok(()) => findings.warn(CHECK, "hookbox serve does not run on this database"),
-        Err(error) => {
-            findings.fail(CHECK, format!("the socket {} cannot be made: its directory: {error}", path.display()))
-        }
+        Ok(()) => warn("hookbox serve does not run on this database"),
+        Err(error) => fail(format!("the socket {} cannot be made: its directory: {error}", path.display())),
     }
 }
 
@@ -102,18 +91,15 @@ pub(super) fn check_local_names(context: &Context<'_>, findings: &mut Findings) 
         let Ok(url) = url.resolve(context.env) else { continue };
         let text = String::from_utf8_lossy(url.as_bytes());
         let Some(host) = host_of(&text).filter(|host| host.ends_with(".local")) else { continue };
-        let check = format!("name for {}", action.name);
         // The port does not matter.
-        match (host, 80).to_socket_addrs() {
-            Ok(_) => findings.ok(check, format!("{host} has an address")),
-            Err(_) => findings.fail(
-                check,
-                format!(
-                    "{host} has no address here, and static binaries cannot resolve .local names: write the address itself \
-                     (192.168.1.2), the name that the router gives it, or a line in /etc/hosts"
-                ),
-            ),
-        }
+        let finding = match (host, 80).to_socket_addrs() {
+            Ok(_) => ok(format!("{host} has an address")),
+            Err(_) => fail(format!(
+                "{host} has no address here, and static binaries cannot resolve .local names: write the address itself \
+                 (192.168.1.2), the name that the router gives it, or a line in /etc/hosts"
+            )),
+        };
+        findings.add(format!("name for {}", action.name), finding);
     }
 }
 

@@ -38,14 +38,12 @@ pub(super) fn command(config: &Config, event: &Event) -> String {
         // Without this, curl adds its own.
         words.push("--header 'content-type:'".to_owned());
     }
+    let words = words.join(" \\\n  ");
     match as_argument(event.bytes()) {
-        Some(text) => format!("{notes}curl {} \\\n  --data-raw {}\n", words.join(" \\\n  "), quoted(text)),
+        Some(text) => format!("{notes}curl {words} \\\n  --data-raw {}\n", quoted(text)),
         None => {
-            let words = words.join(" \\\n  ");
-            format!(
-                "{notes}base64 -d <<'END' | curl {words} \\\n  --data-binary @-\n{}END\n",
-                base64_lines(event.bytes())
-            )
+            let lines = base64_lines(event.bytes());
+            format!("{notes}base64 -d <<'END' | curl {words} \\\n  --data-binary @-\n{lines}END\n")
         }
     }
 }
