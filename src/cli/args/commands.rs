@@ -178,7 +178,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             option("source", Value::Source, "Only those of this source"),
             option("event", Value::EventType, "Only those of this event type, such as push"),
             option("since", Value::Duration, "Only those received at most this long ago, such as 2h"),
-            option("limit", Value::Count, "At most so many, the newest ones; 50 if not given"),
+            option("limit", Value::Number, "At most so many, the newest ones; 50 if not given"),
             switch("follow", "Continue with new events and changes of status, until Ctrl-C; also over restarts of \
                 hookbox serve, and before there is a database"),
             switch("json", "Print one JSON object a line"),

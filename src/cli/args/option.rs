@@ -26,7 +26,7 @@ pub struct OptionSpec {
 pub enum Value {
     Action,
     Address,
-    Count,
+    Number,
     DeliveryId,
     Duration,
     EventId,
@@ -100,7 +100,7 @@ impl Value {
         match self {
             Value::Action => "ACTION",
             Value::Address => "ADDRESS",
-            Value::Count => "N",
+            Value::Number => "N",
             Value::DeliveryId | Value::EventId => "ID",
             Value::Duration => "DURATION",
             Value::EventType => "TYPE",

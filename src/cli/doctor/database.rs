@@ -25,19 +25,14 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
         Err(OpenError::Missing(path)) => {
             findings.add("database", ok(format!("{path} is not there yet: hookbox serve creates it")));
         }
+        Err(error @ OpenError::TooOld(_)) => findings.add("database", warn(error.to_string())),
         Err(error) => findings.add("database", fail(error.to_string())),
     }
 }
 
 fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), OpenError> {
     let diagnostics = Diagnostics::open(&context.config.database)?;
-    match diagnostics.check_schema() {
-        Err(error @ OpenError::TooOld(_)) => {
-            findings.add("database", warn(error.to_string()));
-            return Ok(());
-        }
-        schema => schema?,
-    }
+    diagnostics.check_schema()?;
     if let Some(damage) = diagnostics.damage()? {
         let path = context.config.database.display().to_string();
         return Err(StorageError::Damaged { path, reason: damage }.into());
@@ -49,8 +44,8 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
     let (headers, latest) = diagnostics.recent()?;
     let ahead = latest.and_then(|at| Timestamp::parse(&at)).filter(|at| *at > clock::now().plus(CLOCK_SLACK));
     if let Some(at) = ahead {
-        findings
-            .add("clock", warn(format!("the latest event is from {at}: the clock was ahead then, or is behind now")));
+        let text = format!("the latest event is from {at}: the clock was ahead then, or is behind now");
+        findings.add("clock", warn(text));
     }
     findings.add("proxy", proxy(&headers, context));
     Ok(())
@@ -59,11 +54,10 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
 fn unprocessed(stats: &Stats, context: &Context<'_>) -> Finding {
     let pending: i64 = stats.actions.iter().map(|action| action.pending).sum();
     let text = format!("{} events, {pending} open jobs", stats.events.unprocessed);
-    let paused: Vec<&str> =
-        stats.actions.iter().filter(|action| action.paused).map(|action| action.action.as_str()).collect();
-    let age =
-        stats.oldest_unprocessed.as_deref().and_then(Timestamp::parse).map(|oldest| oldest.distance(clock::now()));
-    match age {
+    let paused = stats.actions.iter().filter(|action| action.paused);
+    let paused: Vec<&str> = paused.map(|action| action.action.as_str()).collect();
+    let oldest = stats.oldest_unprocessed.as_deref().and_then(Timestamp::parse);
+    match oldest.map(|oldest| oldest.distance(clock::now())) {
         Some(age) if age > LONG_UNPROCESSED => {
             let age = duration_text(Duration::from_secs(age.as_secs() / 60 * 60));
             let why = match (&context.server, paused.as_slice()) {
