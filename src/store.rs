@@ -62,7 +62,7 @@ pub use filesystem::{Disk, FileSystem};
 pub use ingest::{Ingest, Ingested, NotStored, Stored};
 pub use jobs::{IMMEDIATELY, Next};
 pub use lock::server_of;
-pub use prune::{Cursor, Expired, PruneBatch, Pruner, Rule};
+pub use prune::{Expired, Pruned, Pruner, Rule};
 pub use queue::Queue;
 pub use reader::Reader;
 pub use replay::ReplayOptions;

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::event::Status;
-use crate::store::{self, Cursor, Disk, Expired, Pruner, Rule};
+use crate::store::{self, Disk, Expired, Pruned, Pruner, Rule};
 
 /// After each batch, which takes a millisecond, other processes can write. Long enough for a receiver that waits in SQLite's
 /// busy handler to wake up.
@@ -23,31 +23,29 @@ const NO_AGE: &str = "prune needs an age: write [retention] into the config, or 
 
 const CLOCK_NOT_SET: &str = "the clock has not been set, so the age of events is unknown: set it first";
 
-/// The events found or deleted.
-#[derive(Default)]
-struct Pruned {
-    events: usize,
-    bytes: i64,
-}
-
 pub(super) fn run(config: &Config, args: &PruneArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let rules = rules_of(config, args, clock::now())?;
+    let mut progress = Progress::new();
     if args.dry_run {
         let pruner = Pruner::open_read_only(&config.database)?;
-        let found = walk(&pruner, &rules, |_, batch| Ok(batch.events.len()))?;
-        return Ok(writeln!(out, "would prune {}", found.text())?);
+        let found = pruner.for_each_batch(&rules, |_, batch, before| {
+            progress.show(|| text(before));
+            Ok(Some(batch.events.len()))
+        })?;
+        return Ok(writeln!(out, "would prune {}", text(&found))?);
     }
     let pruner = Pruner::open(&config.database)?;
     let is_served = store::server_of(&config.database).is_some();
-    let pruned = walk(&pruner, &rules, |cursor, batch| {
+    let pruned = pruner.for_each_batch(&rules, |cursor, batch, before| {
+        progress.show(|| text(before));
         let deleted = pruner.delete(cursor, batch)?;
         pruner.checkpoint();
         if is_served {
             thread::sleep(PAUSE);
         }
-        Ok(deleted)
+        Ok(Some(deleted))
     })?;
-    writeln!(out, "pruned {}", pruned.text())?;
+    writeln!(out, "pruned {}", text(&pruned))?;
     if args.vacuum { vacuum(config, &pruner, is_served, out) } else { Ok(()) }
 }
 
@@ -67,32 +65,6 @@ fn rules_of(config: &Config, args: &PruneArgs, now: Timestamp) -> Result<Vec<Rul
         return Err(Failure::usage(NO_AGE));
     }
     Ok(rules)
-}
-
-/// Calls `step` with every batch of events that the rules match. It returns how many events of the batch count.
-fn walk(
-    pruner: &Pruner,
-    rules: &[Rule],
-    step: impl Fn(&Cursor, &store::PruneBatch) -> store::Result<usize>,
-) -> store::Result<Pruned> {
-    let mut pruned = Pruned::default();
-    let mut progress = Progress::new();
-    for rule in rules {
-        let mut cursor = Cursor::new(*rule);
-        loop {
-            let batch = pruner.find(&mut cursor)?;
-            if batch.events.is_empty() {
-                break;
-            }
-            let events = step(&cursor, &batch)?;
-            if rule.what != Expired::Duplicates {
-                pruned.events += events;
-                pruned.bytes += batch.bytes;
-            }
-            progress.show(|| pruned.text());
-        }
-    }
-    Ok(pruned)
 }
 
 fn vacuum(config: &Config, pruner: &Pruner, is_served: bool, out: &mut dyn Write) -> Result<(), Failure> {
@@ -119,8 +91,6 @@ fn vacuum(config: &Config, pruner: &Pruner, is_served: bool, out: &mut dyn Write
     Ok(writeln!(out, "gave {} KiB back to the file system", given_bytes >> 10)?)
 }
 
-impl Pruned {
-    fn text(&self) -> String {
-        format!("{} events, {} KiB", self.events, self.bytes >> 10)
-    }
+fn text(pruned: &Pruned) -> String {
+    format!("{} events, {} KiB", pruned.events, pruned.bytes >> 10)
 }

@@ -11,7 +11,7 @@ use crate::clock::{self, ClockStepDetector, Timestamp};
 use crate::config::{Config, Retention};
 use crate::current::Current;
 use crate::stop::{Stop, Waker};
-use crate::store::{self, Cursor, Database, Disk, Expired, Pruner, Rule};
+use crate::store::{self, Database, Disk, Pruner, Rule};
 
 /// The longest time between two rounds. The first is a round away, so that a machine without a clock battery can have asked
 /// for the time before.
@@ -91,21 +91,16 @@ impl Housekeeper {
     /// Returns how many events were deleted.
     fn delete(&self, rules: &[Rule]) -> store::Result<usize> {
         let pruner = &self.pruner;
-        let mut deleted_events = 0;
-        for rule in rules {
-            let mut cursor = Cursor::new(*rule);
-            loop {
-                let batch = pruner.find(&mut cursor)?;
-                if batch.events.is_empty() || self.stop.is_set() {
-                    break;
-                }
-                let deleted = pruner.delete(&cursor, &batch)?;
-                deleted_events += if rule.what == Expired::Duplicates { 0 } else { deleted };
-                pruner.checkpoint();
-                self.waker.wait(if pruner.is_busy()? { PAUSE_WHILE_BUSY } else { PAUSE });
+        let pruned = pruner.for_each_batch(rules, |cursor, batch, _| {
+            if self.stop.is_set() {
+                return Ok(None);
             }
-        }
-        Ok(deleted_events)
+            let deleted = pruner.delete(cursor, batch)?;
+            pruner.checkpoint();
+            self.waker.wait(if pruner.is_busy()? { PAUSE_WHILE_BUSY } else { PAUSE });
+            Ok(Some(deleted))
+        })?;
+        Ok(pruned.events)
     }
 
     fn is_clock_trusted(&mut self, now: Timestamp) -> bool {

@@ -75,6 +75,13 @@ pub struct PruneBatch {
     pub bytes: i64,
 }
 
+/// The events found or deleted.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    pub events: usize,
+    pub bytes: i64,
+}
+
 impl Pruner {
     /// For the command line.
     pub fn open(path: &Path) -> Result<Pruner, OpenError> {
@@ -98,9 +105,29 @@ impl Pruner {
         &self.writer.path
     }
 
-    /// The next events to delete; none when the cursor is at its end.
-    pub fn find(&self, cursor: &mut Cursor) -> Result<PruneBatch> {
-        self.writer.read(|connection| cursor.find(connection))
+    /// Calls `step` with every batch of events that the rules match, and with the sum of those before it. `step` returns how
+    /// many events of the batch count, or `None` to stop.
+    pub fn for_each_batch(
+        &self,
+        rules: &[Rule],
+        mut step: impl FnMut(&Cursor, &PruneBatch, &Pruned) -> Result<Option<usize>>,
+    ) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        for rule in rules {
+            let mut cursor = Cursor::new(*rule);
+            loop {
+                let batch = self.writer.read(|connection| cursor.find(connection))?;
+                if batch.events.is_empty() {
+                    break;
+                }
+                let Some(events) = step(&cursor, &batch, &pruned)? else { return Ok(pruned) };
+                if rule.what != Expired::Duplicates {
+                    pruned.events += events;
+                    pruned.bytes += batch.bytes;
+                }
+            }
+        }
+        Ok(pruned)
     }
 
     /// Deletes a batch, with all that belongs to its events. Returns how many were deleted: events that were replayed
