@@ -60,7 +60,10 @@ impl fmt::Display for Failure {
 
 impl From<service::Error> for Failure {
     fn from(error: service::Error) -> Failure {
-        if error.needs_a_person() { Failure::usage(error) } else { Failure::failed(error) }
+        match error {
+            service::Error::Refused(problem) => Failure::usage(problem),
+            service::Error::Failed(problem) => Failure::failed(problem),
+        }
     }
 }
 

@@ -8,33 +8,31 @@ use crate::store::{OpenError, StorageError};
 
 pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why the service cannot start, or cannot go on. Written for the operator.
+/// Why the service cannot start, or cannot go on, in words for the operator.
 #[derive(Debug)]
-pub struct Error {
-    text: String,
-    needs_a_person: bool,
+pub enum Error {
+    /// It cannot work without a change of config, environment or database.
+    Refused(String),
+    /// It did not work this time.
+    Failed(String),
 }
 
 impl Error {
-    /// It cannot work without a change of config, environment or database.
+    /// For `map_err`.
     pub(super) fn refused(problem: impl fmt::Display) -> Error {
-        Error { text: problem.to_string(), needs_a_person: true }
+        Error::Refused(problem.to_string())
     }
 
-    /// It did not work this time.
+    /// For `map_err`.
     pub(super) fn failed(problem: impl fmt::Display) -> Error {
-        Error { text: problem.to_string(), needs_a_person: false }
-    }
-
-    /// True if it cannot work without a change of config, environment or database; otherwise it did not work this time.
-    pub fn needs_a_person(&self) -> bool {
-        self.needs_a_person
+        Error::Failed(problem.to_string())
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        let (Error::Refused(problem) | Error::Failed(problem)) = self;
+        f.write_str(problem)
     }
 }
 
@@ -60,6 +58,6 @@ impl From<StorageError> for Error {
 
 impl From<OpenError> for Error {
     fn from(error: OpenError) -> Error {
-        Error { text: error.to_string(), needs_a_person: error.needs_a_person() }
+        if error.needs_a_person() { Error::refused(error) } else { Error::failed(error) }
     }
 }
