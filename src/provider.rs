@@ -15,6 +15,7 @@ mod keyword;
 mod netlify;
 mod preset;
 mod presets;
+mod redact;
 mod request;
 mod scheme;
 mod selector;
@@ -32,13 +33,14 @@ pub use format::{Format, Variable};
 pub use keyword::Keyword;
 pub use preset::{Preset, WithoutId};
 pub use presets::{preset, presets};
+pub use redact::{REDACTED, is_secret_header};
 pub use scheme::Scheme;
 pub use selector::Parts;
 pub use test_delivery::TestDelivery;
 pub use texts::text;
 pub use unsupported::{UNSUPPORTED, Unsupported, unsupported};
 pub use verification::Verification;
-pub use verifier::{REDACTED, Verifier, is_secret_header, verify};
+pub use verifier::{Verifier, verify};
 
 #[cfg(test)]
 mod tests;

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use super::algorithm::Algorithm;
 use super::error::VerifyError;
 use super::format::{Format, Inputs, Variable};
 use super::handshake::{Condition, Handshake, PreparedHandshake};
 use super::preset::Preset;
-use super::presets::presets;
 use super::scheme::Scheme;
 use super::selector::{Parts, Selector};
 use crate::clock::Timestamp;
@@ -15,21 +13,6 @@ use crate::digest;
 use crate::event::MAX_IDENTIFIER_BYTES;
 use crate::json::Lookup;
 use crate::secret::Secret;
-
-/// Headers whose values are secrets rather than signatures: those of the web in general, and those that providers send
-/// beside a signature.
-const SECRET_HEADERS: [&str; 7] = [
-    "Authorization",
-    "Cookie",
-    "Proxy-Authorization",
-    "X-Api-Key",
-    "Api-Key",
-    "X-Auth-Token",
-    "X-GitHub-Encoded-Secret",
-];
-
-/// Stored in place of a secret.
-pub const REDACTED: &str = "[redacted]";
 
 /// A preset with what a source's config overrides.
 #[derive(Clone, Debug)]
@@ -56,17 +39,6 @@ pub fn verify(verifier: &Verifier, keys: &[Secret], parts: &Parts<'_>, now: Time
         Some(custom) => (custom.verify)(keys, &inputs),
         None => verifier.scheme.verify(keys, &inputs, now),
     }
-}
-
-/// Whether the value of a header of that name must not be stored or shown, for any source: it is one of those above, or one
-/// in which a provider of the table sends the secret itself.
-pub fn is_secret_header(name: &str) -> bool {
-    let is_token = |preset: &Preset| preset.alg == Algorithm::Token && preset.custom.is_none();
-    SECRET_HEADERS.iter().any(|secret| secret.eq_ignore_ascii_case(name))
-        || presets().filter(|preset| is_token(preset)).any(|preset| {
-            let mut headers = preset.sig.split('|').filter_map(|place| place.strip_prefix("header:"));
-            headers.any(|header| header.eq_ignore_ascii_case(name))
-        })
 }
 
 impl Preset {
@@ -125,13 +97,6 @@ impl Verifier {
     /// The values that id and event type may need of the JSON.
     pub fn lookups(&self) -> impl Iterator<Item = Lookup<'_>> {
         self.id.iter().chain(&self.event).flat_map(Format::selectors).flat_map(Selector::lookups)
-    }
-
-    /// Whether the value of a header of that name must not be stored or shown.
-    pub fn is_secret_header(&self, name: &str) -> bool {
-        let is_sig = |place: &Selector| matches!(place, Selector::Header(sig) if sig.eq_ignore_ascii_case(name));
-        let is_token = self.scheme.alg == Algorithm::Token && self.scheme.sig.places().iter().any(is_sig);
-        is_token || is_secret_header(name)
     }
 
     /// The provider's id of a delivery, if it has one.
