@@ -49,7 +49,7 @@ pub struct Delivery {
     pub body: Option<Vec<u8>>,
     /// The header fields as a JSON object; the values of secret ones are redacted.
     pub headers_json: String,
-    /// The position of the secret that matched, from 0; `None` where the source asks for none.
+    /// The position of the secret that matched, from 0; `None` where the source needs none.
     pub secret_position: Option<usize>,
     /// When the same delivery arrives later than this, it is processed again. `None`: never.
     pub dedup_window: Option<Duration>,

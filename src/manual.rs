@@ -1,5 +1,5 @@
 //! The manual, chapter by chapter: what `hookbox help TOPIC` prints. The chapters are Markdown that is read as it stands,
-//! on a terminal and on the web. Tests run their examples. What only contributors need is in `.github/CONTRIBUTING.md` and
+//! on a terminal and on the web. Tests run their examples. Notes for contributors are in `.github/CONTRIBUTING.md` and
 //! `tests/bench/FIGURES.md`, and not in the binary.
 
 /// One chapter of the manual.

@@ -24,9 +24,9 @@ const KEY_PREFIX: &str = "whsec_";
 #[derive(Clone, Debug)]
 pub struct Http {
     pub method: Method,
-    /// Fetched, it is a template: `env:` and `file:` may hold a whole URL with a token in it.
+    /// Once fetched, it is a template: `env:` and `file:` may hold a whole URL with a token in it.
     pub url: SecretRef,
-    /// Fields to set or replace; fetched, they are templates.
+    /// Fields to set or replace; once fetched, they are templates.
     pub headers: Vec<(HeaderName, SecretRef)>,
     /// `None`: the exact body of the delivery is sent, with the provider's header fields.
     pub body: Option<Template>,

@@ -1,5 +1,5 @@
-//! Makes the words of the command line [`Args`], in two steps: [`Raw`] has options and words that are spelled right, and
-//! `parse` takes the valid ones of each command out of it.
+//! Parses the words of the command line into [`Args`], in two steps: [`Raw`] has options and words that are spelled right,
+//! and `parse` takes the valid ones of each command out of it.
 
 pub mod commands;
 pub mod option;
@@ -153,7 +153,7 @@ impl Args {
         })
     }
 
-    /// Loads the config that the arguments and the environment lead to, with the overrides.
+    /// Loads the config that the arguments and the environment select, with the overrides.
     pub fn load_config(&self, env: &Env) -> Result<Config, ConfigError> {
         let config = Config::load(self.config.as_deref(), env)?;
         Ok(Config {

@@ -1,4 +1,4 @@
-//! `hookbox stats`: counts by source and action, and the age of what waits.
+//! `hookbox stats`: counts by source and action, and how long the oldest have waited.
 
 use std::io::{self, Write};
 use std::time::Duration;

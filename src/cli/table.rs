@@ -1,10 +1,10 @@
-//! Text that fits the terminal and stays on its line, also where untrusted senders have written it.
+//! Makes text fit the terminal and stay on its line, even if an untrusted sender has written it.
 
 use std::io::{self, IsTerminal, Write};
 
 use rustix::termios::tcgetwinsize;
 
-/// What separates columns.
+/// The separator of columns.
 const GAP: &str = "  ";
 
 /// Where standard output goes.

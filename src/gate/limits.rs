@@ -4,7 +4,7 @@ use super::GateError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
-/// The cost of passing this many descriptors to poll(2) cannot be measured.
+/// Passing this many descriptors to poll(2) costs too little to be measured.
 const MAX_CONNECTIONS: u64 = 512;
 
 /// Allowed even if there are fewer descriptors than that takes.
@@ -14,11 +14,11 @@ const MIN_CONNECTIONS: usize = 8;
 const RESERVED_DESCRIPTORS: u64 =
     64 + PRIVATE_CONNECTIONS + PRIVATE_UPSTREAM_CONNECTIONS * DESCRIPTORS_PER_UPSTREAM_CONNECTION;
 
-/// A worker's connection to the database and its WAL, and what an attempt has open: a socket, or a command's pipes.
+/// The connection of a worker to the database, its WAL, and a socket or a command's pipes for the attempt.
 const DESCRIPTORS_PER_WORKER: u64 = 6;
 
-/// What an idle program has open, and a little for what its actions start. With less, tiny_http would stop accepting the
-/// pool's connections, and the start would fail after a long wait and without its reason.
+/// The descriptors of an idle program, and a few for its actions. With less, tiny_http would stop accepting the pool's
+/// connections, and the start would fail after a long wait and without its reason.
 const MIN_RESERVED_DESCRIPTORS: u64 = 48;
 
 /// The gate's end, and the other end, which tiny_http clones.
@@ -46,7 +46,7 @@ const PRIVATE_UPSTREAM_CONNECTIONS: u64 = 4;
 /// Requests to the private listener have no bodies, unless someone means harm.
 const PRIVATE_BUDGET_BYTES: usize = 256 * 1024;
 
-/// No response of the private listener is worth delaying the end of the process for.
+/// No response of the private listener is important enough to delay the end of the process.
 const PRIVATE_STOP: Duration = Duration::from_secs(1);
 
 /// How long each step may take.
@@ -155,7 +155,7 @@ fn connections_within(descriptors: u64) -> usize {
     usize::try_from(left.min(MAX_CONNECTIONS)).unwrap_or(0).max(MIN_CONNECTIONS)
 }
 
-/// Raises the soft limit towards `needed`, never beyond the hard limit, and never lowers it. Returns the limit that now holds.
+/// Raises the soft limit towards `needed`, never beyond the hard limit, and never lowers it. Returns the new limit.
 fn raise_descriptors(needed: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let soft = limit.current.unwrap_or(u64::MAX);

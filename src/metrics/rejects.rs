@@ -135,7 +135,8 @@ impl Rejects {
     }
 }
 
-/// How many deliveries were rejected in each of the last 24 hours. A ring buffer: the index of an hour is its number modulo the length. An older hour at that index is overwritten.
+/// How many deliveries were rejected in each of the last 24 hours. A ring buffer: the index of an hour is its number
+/// modulo the length. An older hour at that index is overwritten.
 #[derive(Debug, Default)]
 pub struct Hours(Mutex<[Hour; HOURS]>);
 

@@ -15,7 +15,7 @@ use crate::secret::Secret;
 /// Stands for values of the provider that do not matter, and names the member that makes each sample body unique.
 const PLACEHOLDER: &str = "hookbox_send";
 
-/// What the user has asked for; the rest is as in the preset's sample.
+/// The user's choices; the rest is as in the preset's sample.
 #[derive(Debug)]
 pub struct TestDelivery {
     pub event_type: Option<String>,

@@ -16,7 +16,7 @@ use crate::provider::{Parts, REDACTED};
 const TEXT_TYPES: [&str; 3] = ["", "text/plain", FORM];
 
 /// A form with more fields is stored as text: an object of millions of fields takes thirty times the size of the body, and
-/// to a source that verifies nothing anyone can send one.
+/// anyone can send one to a source that verifies nothing.
 const MAX_FORM_FIELDS: usize = 10_000;
 
 /// A body as received and as decompressed.

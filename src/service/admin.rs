@@ -1,5 +1,5 @@
 //! The private listener while hookbox serves. A failure of it is logged, and deliveries are still received; only a
-//! configuration that cannot be met refuses the start.
+//! configuration that cannot work prevents the start.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Counts that are kept, so that nothing has to read the rows: the table `tallies` of 004-tallies.sql.
+//! Stored counts, so that nothing has to read the rows: the table `tallies` of 004-tallies.sql.
 //!
 //! Triggers count all that other programs write, and every change of status or state. Deliveries of a batch are counted
 //! here: four statements for each row would take longer than the row itself. The rules for a new event thus stand twice, in

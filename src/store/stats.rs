@@ -1,4 +1,4 @@
-//! How many of what, from [`counters`], and when the oldest and the latest were received: by a bounded number of seeks.
+//! Counts from [`counters`], and when the oldest and the latest were received, found with a bounded number of seeks.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::summary::Filter;
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
-/// What [`hours`] returns, the current hour among them: as many as are kept.
+/// The hours that [`hours`] returns, including the current one: as many as are kept.
 const HOURS: u32 = 24;
 
 /// Postponed jobs among which the oldest is searched: they are in the order of their due times.
@@ -33,9 +33,9 @@ const MAX_LATEST: u32 = 2000;
 #[derive(Debug, Serialize)]
 pub struct Stats {
     pub events: StatusCounts,
-    /// Events that were ever stored, also those that were deleted since.
+    /// All events ever stored, including those that were deleted since.
     pub received: i64,
-    /// Deliveries that were stored already.
+    /// Duplicates: deliveries of events that were stored already.
     pub duplicates: i64,
     /// When the oldest unprocessed event was received.
     pub oldest_unprocessed: Option<String>,

@@ -32,7 +32,7 @@ pub enum Value {
     EventId,
     EventType,
     File,
-    /// Of an event that is done.
+    /// A status in which an event is done.
     FinalStatus,
     LogLevel,
     Provider,

@@ -18,7 +18,7 @@ const MAX_SOCKET_PATH_BYTES: usize = 107;
 const DIRECTORY_MODE: u32 = 0o700;
 const SOCKET_NAME: &str = "http";
 
-/// In a shared temporary directory another user may take our name first; to take a random one needs luck.
+/// In a shared temporary directory another user may take our name first, but can hardly guess a random one.
 const RANDOM_NAMES: usize = 4;
 
 /// tiny_http on its socket. Other clones of the server must be dropped before this is: when tiny_http ends, it connects to
@@ -135,8 +135,8 @@ fn is_ours(path: &Path) -> io::Result<bool> {
 
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.socket()); // there only if the server did not end in order
-        let _ = fs::remove_dir(&self.0); // the next start clears what stays
+        let _ = fs::remove_file(self.socket()); // exists only if the server did not end in order
+        let _ = fs::remove_dir(&self.0); // the next start clears the rest
     }
 }
 
