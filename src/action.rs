@@ -120,7 +120,7 @@ impl ActionKind {
         }
     }
 
-    /// What it does, without an event and without secrets.
+    /// A description of it, without an event and without secrets.
     pub fn summary(&self) -> Option<String> {
         match self {
             ActionKind::Log => None,
@@ -170,7 +170,7 @@ impl Runner {
         }
     }
 
-    /// What [`Runner::run`] would send, without its secrets.
+    /// The request or command that [`Runner::run`] would send or run, without its secrets.
     pub fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
         match self {
             Runner::Log => Ok("print it\n".to_owned()),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// The longest delivery id and event type taken, in bytes. Every provider's are far shorter; the bound keeps an index
-/// entry on its page and a line of output on its line.
+/// The longest accepted delivery id and event type, in bytes. Every provider's are far shorter; the limit keeps an index
+/// entry on one page and a row of output on one line.
 pub const MAX_IDENTIFIER_BYTES: usize = 256;
 
 /// The number of an event: its row in `webhook_events`.

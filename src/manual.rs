@@ -40,7 +40,6 @@ pub const CHAPTERS: [Chapter; 19] = [
     chapter!("troubleshooting", "when things go wrong"),
 ];
 
-/// The chapter of this name.
 pub fn find(name: &str) -> Option<&'static Chapter> {
     CHAPTERS.iter().find(|chapter| chapter.name == name)
 }

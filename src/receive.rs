@@ -83,7 +83,7 @@ pub struct Receiver {
     pub router: Waker,
     pub stop: Stop,
     pub metrics: Arc<Metrics>,
-    /// Whether the last commit failed: that is logged once when it begins and once when it ends.
+    /// Whether the last commit failed: trouble is logged when it begins and when it ends.
     pub in_trouble: bool,
 }
 
@@ -149,7 +149,7 @@ impl Receiver {
 
     fn refuse(&mut self, NotStored { carried, error }: NotStored<(Unanswered, Receipt)>) {
         if !mem::replace(&mut self.in_trouble, true) {
-            // Near the disk's reserve, large and small ones may take turns.
+            // Near the disk's reserve, refused large deliveries and stored small ones may alternate.
             rate_limited(Level::Error, "", "refused", format_args!("deliveries are refused: {error}"));
         }
         answer::refuse(carried);

@@ -58,9 +58,9 @@ pub struct Worker {
     pub waker: Waker,
     /// The workers of the action that reports dead jobs of this one.
     pub on_dead: Vec<Waker>,
-    /// No further job is begun: the process stops, or a new configuration has replaced this worker.
+    /// Set when no further job may begin: the process stops, or a new configuration has replaced this worker.
     pub stop: Stop,
-    /// The process stops.
+    /// Set when the process stops.
     pub ending: Stop,
 }
 

@@ -17,7 +17,7 @@ use crate::provider;
 use crate::secret::{Env, Secret, SecretRef};
 use crate::template::{Template, TemplateError};
 
-/// What a secret of the Standard Webhooks scheme begins with; base64 follows.
+/// The prefix of a secret of the Standard Webhooks scheme; base64 follows.
 const KEY_PREFIX: &str = "whsec_";
 
 /// The action as configured.
@@ -206,7 +206,7 @@ fn report(response: Response<ureq::Body>) -> ActionReport {
     ActionReport { outcome, detail: format!("{status} {}", excerpt(&answer)).trim_end().to_owned() }
 }
 
-/// What the status of an answer means (RFC 9110, section 15). `retry_after` is the value of that header field.
+/// The outcome for a status (RFC 9110, section 15). `retry_after` is the value of that header field.
 ///
 /// An error of the client (4xx) is final, except those that pass with time: 408, 409, 425 and 429. A redirect is not
 /// followed, because requests carry secrets: the configuration has to name the new address.

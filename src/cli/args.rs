@@ -50,7 +50,7 @@ pub enum Command {
         json: bool,
     },
     Send(SendArgs),
-    /// `None` for both units.
+    /// The name of a unit; `None` for both units.
     Systemd(Option<String>),
     Providers(Option<String>),
     Replay(ReplayArgs),
@@ -101,7 +101,7 @@ pub struct SendArgs {
     pub url: Option<String>,
 }
 
-/// The event to try the actions with, beside checking the config.
+/// Check the config, and perhaps try the actions with an event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CheckArgs {
     Config,
@@ -122,7 +122,7 @@ pub struct ReplayArgs {
     pub dry_run: bool,
 }
 
-/// Without an age, those of the config apply, to each status that has one. With an age and no status, processed events.
+/// Without an age, the ages of the config apply, to each status that has one. With an age and no status, processed events.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PruneArgs {
     pub older_than: Option<Duration>,

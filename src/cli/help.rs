@@ -7,7 +7,7 @@ use super::args::wrong_usage;
 use crate::manual::{self, CHAPTERS};
 use crate::suggest::closest;
 
-/// What every terminal has.
+/// The width of every terminal, in columns.
 const COLUMNS: usize = 80;
 
 /// Before a line of a list.

@@ -7,7 +7,7 @@ use rustix::termios::tcgetwinsize;
 /// The separator of columns.
 const GAP: &str = "  ";
 
-/// Where standard output goes.
+/// Properties of standard output.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Screen {
     /// `None` where lines may be of any length.

@@ -1,4 +1,4 @@
-//! The gate's thread: what it owns, and what it does in each iteration.
+//! The gate's thread: its state, and its work in each iteration.
 
 use super::Settings;
 use super::blocks::Budget;

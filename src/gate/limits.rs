@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Passing this many descriptors to poll(2) costs too little to be measured.
 const MAX_CONNECTIONS: u64 = 512;
 
-/// Allowed even if there are fewer descriptors than that takes.
+/// Allowed even if the descriptors do not suffice for them.
 const MIN_CONNECTIONS: usize = 8;
 
 /// For database, workers and their children, log, and the private listener ([`Limits::of_private_listener`]).
@@ -110,7 +110,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What the process may use. Raises the soft limit on descriptors as far as the gate and this many workers need.
+    /// The limits of this process. Raises the soft limit on descriptors as far as the gate and this many workers need.
     pub fn of_this_process(workers: u64) -> Result<Limits, GateError> {
         // The first one's are among RESERVED_DESCRIPTORS.
         let of_workers = workers.saturating_sub(1).saturating_mul(DESCRIPTORS_PER_WORKER);

@@ -46,7 +46,7 @@ pub enum Signing {
     SendsSecret,
 }
 
-/// What a value in a handshake must be.
+/// A condition on a value in a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     Present,
@@ -122,7 +122,7 @@ pub enum HandshakeResult {
     /// Not a handshake.
     Delivery,
     Handshake(Reply),
-    /// It is one by its method or its values, but not a valid one.
+    /// A handshake by its method or its values, but not a valid one.
     Refused,
     WrongMethod,
 }

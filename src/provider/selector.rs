@@ -68,7 +68,7 @@ fn one(text: &str) -> Result<Selector, String> {
 }
 
 impl Selector {
-    /// Of several places the one that has a value; if none has, the first.
+    /// The place that has a value, of several; if none has, the first.
     pub fn chosen(&self, parts: &Parts<'_>) -> &Selector {
         let has_value = |place: &&Selector| parts.only(place) != Err(Absent::Missing);
         match self.places() {
@@ -169,7 +169,7 @@ impl<'a> Parts<'a> {
             Selector::Header(name) => Box::new(self.headers.all(name).map(Cow::Borrowed)),
             Selector::Form(name) => named(self.form().map(Form::fields).into_iter().flatten(), name),
             Selector::Query(name) => named(form_urlencoded::parse(self.query().as_bytes()), name),
-            // Of the others only those in the JSON: an item is a part of the signature, and is read from it.
+            // For the other places only values in the JSON: an item is a part of the signature, and is read from it.
             place => Box::new(place.lookups().filter_map(|lookup| self.look_up(lookup)).map(Cow::Owned)),
         }
     }

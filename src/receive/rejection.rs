@@ -29,7 +29,7 @@ pub(super) enum Rejection {
     NotLocal,
     /// The source does not accept this address.
     NotAllowed,
-    /// It could not be stored; the provider is to send it again.
+    /// It could not be stored; the provider should send it again.
     NotStored,
 }
 

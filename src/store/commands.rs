@@ -71,7 +71,7 @@ impl Commands {
     pub fn cancel(&mut self, events: &[EventId], action: Option<&str>, now: Timestamp) -> Result<usize> {
         self.in_batches(events, |transaction, event| {
             let has_cancelled = jobs::cancel(transaction, event, action)? > 0;
-            // An event without jobs was not routed yet, or is another program's: neither is finished.
+            // An event without jobs was not routed yet, or belongs to another program: in both cases it is not finished.
             if has_cancelled {
                 events::finish(transaction, event, now)?;
             }

@@ -40,7 +40,7 @@ pub(super) fn count_duplicate(transaction: &Transaction<'_>, source: &str, at: T
     transaction.prepare_cached(sql)?.execute((source, hour(at))).map(drop)
 }
 
-/// What one transaction adds to the counts, in a few statements at its end.
+/// The changes of one transaction to the counts, written in a few statements at its end.
 #[derive(Default)]
 pub(super) struct BatchCounts {
     counts: BTreeMap<(&'static str, String, &'static str), i64>,

@@ -172,7 +172,7 @@ impl std::error::Error for OpenError {}
 /// Deliveries cannot be stored.
 #[derive(Debug)]
 pub enum WriteError {
-    /// Less than the reserve is free on the disk, or would be with what was to be stored.
+    /// Less than the reserve is free on the disk, or would be after the deliveries are stored.
     Reserve { path: String, free_bytes: u64, needed_bytes: u64, reserve_bytes: u64 },
     /// The files are no longer those that were opened: what is written now would be gone at the next start.
     Moved(String),

@@ -12,7 +12,7 @@ pub const IMMEDIATELY: Timestamp = Timestamp::from_unix_ms(0);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     Succeeded,
-    /// Back to the queue, until then.
+    /// Back to the queue, until that time.
     Queued(Timestamp),
     /// For good; `reported_by` is the action that reports it.
     Dead {
@@ -73,7 +73,7 @@ pub(super) fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -
     transaction.prepare_cached(sql)?.execute(named).map(drop)
 }
 
-/// From running to what follows an attempt. False where the job is no longer as this attempt left it.
+/// From running to the state after an attempt. False where the job is no longer as this attempt left it.
 pub(super) fn finish(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> Result<bool> {
     let job = &attempt.job;
     let (state, due_at_ms, error) = match next {

@@ -1,7 +1,7 @@
 //! Finds the ids of events that pass a filter, and summaries of the newest, without reading the others.
 //!
 //! The index has few [`partitions`]; the newest events of each are a seek away, and the newest of all are among them. That
-//! holds for every combination of filters, also for one that a single event in a million passes.
+//! holds for every combination of filters, even if only one event in a million passes.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;

@@ -21,7 +21,7 @@ const COMMAND_BUSY: Duration = Duration::from_secs(60);
 /// Events deleted in one transaction: about a millisecond for which others wait.
 const BATCH_EVENTS: usize = 20;
 
-/// And the most bytes: to free a page SQLite reads it. A larger event is a batch of its own.
+/// The most bytes in a batch: to free a page SQLite reads it. A larger event is a batch of its own.
 const BATCH_BYTES: i64 = 256 << 10;
 
 /// A search ends after this many events in a row that are too young, because events come in the order of their ids. A
@@ -31,7 +31,7 @@ const YOUNG_RUN: u32 = 64;
 /// Ids that are read at once.
 const PAGE: u32 = 256;
 
-/// The event `?1`, if it has the status `?2` and no open job; also none that is to report a dead job.
+/// The event `?1`, if it has the status `?2` and no open job, not even one that is to report a dead job.
 const IS_DELETABLE: &str = "id = ?1 AND status = ?2 AND status <> 'unprocessed'
      AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND state IN ('queued', 'running'))";
 
@@ -71,11 +71,11 @@ pub struct Cursor {
 #[derive(Debug, Default)]
 pub struct PruneBatch {
     pub events: Vec<EventId>,
-    /// Of payload and body.
+    /// The size of payloads and bodies.
     pub bytes: i64,
 }
 
-/// The events found or deleted.
+/// The number of events found or deleted, and their size.
 #[derive(Debug, Default)]
 pub struct Pruned {
     pub events: usize,

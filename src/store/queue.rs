@@ -86,7 +86,7 @@ impl Queue {
         self.writer.read(|connection| events::read(connection, id))
     }
 
-    /// Records finished attempts, moves their jobs to what follows, and finishes the events that have no open job any more.
+    /// Records finished attempts, moves their jobs to the next state, and finishes the events that have no open job any more.
     /// Puts back `unclaimed` jobs, which were claimed and not attempted; that attempt does not count.
     ///
     /// A job that was cancelled while it ran stays cancelled, and its attempt is recorded. After an error some attempts may

@@ -14,7 +14,7 @@ pub struct ReplayOptions<'a> {
     pub spares_succeeded: bool,
 }
 
-/// What [`replay`] does.
+/// The jobs that [`replay`] queues, or the routing in their place.
 enum ReplayScope {
     /// It queues the jobs in these states, written as in a statement.
     Jobs(&'static str),

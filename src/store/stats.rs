@@ -41,13 +41,13 @@ pub struct Stats {
     pub oldest_unprocessed: Option<String>,
     /// In the order of their names.
     pub sources: Vec<SourceStats>,
-    /// Those that ever had a job, or are paused; in the order of their names.
+    /// The actions that ever had a job, or are paused; in the order of their names.
     pub actions: Vec<ActionStats>,
     #[serde(flatten)]
     pub sizes: Sizes,
 }
 
-/// Events that are stored now, by status.
+/// The number of stored events, by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StatusCounts {
     pub unprocessed: i64,
@@ -231,7 +231,7 @@ fn received_at(connection: &Connection, event: Option<i64>) -> Result<Option<Str
 }
 
 impl Sizes {
-    /// Of the database file alone.
+    /// The sizes of the database file alone.
     pub(super) fn of_file(connection: &Connection) -> Result<Sizes> {
         let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0)).map(i64::unsigned_abs);
         let page_bytes = pragma("page_size")?;

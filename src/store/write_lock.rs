@@ -13,7 +13,7 @@ pub(super) struct WriteLock {
     others: TicketLock,
 }
 
-/// Who asks.
+/// The kind of thread that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Priority {
     Receiver,

@@ -45,7 +45,7 @@ impl Error for UpstreamError {}
 
 impl Upstream {
     /// Starts tiny_http in a directory named after `name_hint`, which must be unique among living processes: a socket found
-    /// there is taken for that of a killed one. `last_resort` is used where the usual directories are missing, not ours or
+    /// there is treated as that of a killed one. `last_resort` is used where the usual directories are missing, not ours or
     /// full.
     pub fn create(name_hint: &str, last_resort: &Path) -> Result<Upstream, UpstreamError> {
         let created = base_directories().find_map(|base| Upstream::create_in(&base, name_hint).ok());
@@ -70,7 +70,7 @@ impl Upstream {
     }
 }
 
-/// The directory that systemd names, that of the login session, and the one that every machine has.
+/// The directory of systemd, that of the login session, and the one that every machine has.
 fn base_directories() -> impl Iterator<Item = PathBuf> {
     let systemd = env::var_os("RUNTIME_DIRECTORY").and_then(|list| env::split_paths(&list).next());
     let session = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
