@@ -32,7 +32,7 @@ pub struct Handshake {
     pub headers: &'static [(&'static str, &'static str)],
     /// A message for the operator's log, as a format; empty for none.
     pub notice: &'static str,
-    /// The answer to a request of that method which is not this handshake: 405 if true, 403 if not.
+    /// The answer to any other request with that method: 405 if true, 403 if not.
     pub else_wrong_method: bool,
 }
 

@@ -47,8 +47,8 @@ impl Content {
         self.decompressed.as_deref().unwrap_or(&self.received)
     }
 
-    /// The body as it is stored: the JSON that [`represent`] has returned, or else the body itself; and the bytes as
-    /// received, unless they are that JSON. `Err` is for the sender.
+    /// The body to store: the JSON that [`represent`] has returned, or else the body itself; and also the bytes as
+    /// received, if they differ from it. `Err` is for the sender.
     pub(super) fn into_stored(
         self,
         json: Option<String>,

@@ -222,8 +222,8 @@ fn insert_duplicate(transaction: &Transaction<'_>, delivery: &Delivery, id: &str
     Ok(Ingested::Duplicate(event))
 }
 
-/// The id for content that came without one: that of its latest copy if that is recent, so that it is recognised as a
-/// duplicate; otherwise the bare id, or, if that is taken, one with the time added.
+/// The id for content that came without one. If the latest copy is recent, its id, to recognise a duplicate; otherwise the
+/// bare id, or, if that is taken, one with the time added.
 fn id_within_window(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> rusqlite::Result<String> {
     // `@` begins the added time; `A` is the character after it.
     let sql = "SELECT delivery_id, received_at FROM webhook_events

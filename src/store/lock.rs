@@ -39,7 +39,7 @@ fn try_lock_twice(file: &File) -> bool {
     }
 }
 
-/// The id of the process that serves a database, if one does; empty if that process could not write it.
+/// The id of the process that serves a database, if there is one; empty if it could not write its id.
 pub fn server_of(path: &Path) -> Option<String> {
     let lock_path = sibling(&resolved(path), ".lock");
     let file = File::open(&lock_path).ok()?;

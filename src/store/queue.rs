@@ -28,7 +28,7 @@ impl Queue {
 
     /// Makes a job for each action of each event. An event without actions is processed.
     ///
-    /// An event that another program has marked as done meanwhile, or that still has open jobs, is left as it is.
+    /// An event is left as it is if another program has marked it as done meanwhile, or if it still has open jobs.
     pub fn route(&mut self, routes: &[(EventId, Vec<&str>)], now: Timestamp) -> Result<()> {
         self.writer.write_each(routes, |transaction, (event, actions)| {
             transaction.prepare_cached("DELETE FROM unrouted WHERE event_id = ?1")?.execute([event.0])?;
