@@ -31,7 +31,7 @@ const SECRET_HEADERS: [&str; 7] = [
 /// Stored in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// A preset with the overrides of a source's config.
+/// A preset with what a source's config overrides.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     pub preset: &'static Preset,
