@@ -43,7 +43,7 @@ enum Printer {
 }
 
 impl Printer {
-    /// Prints a table with columns as wide as these events need.
+    /// A printer whose columns are as wide as these events need.
     fn new(json: bool, events: &[Summary]) -> Printer {
         if json {
             return Printer::Json;

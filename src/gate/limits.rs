@@ -155,7 +155,7 @@ fn connections_within(descriptors: u64) -> usize {
     usize::try_from(left.min(MAX_CONNECTIONS)).unwrap_or(0).max(MIN_CONNECTIONS)
 }
 
-/// Raises the soft limit towards `needed`, never beyond the hard limit, and never lowers it. Returns the new limit.
+/// Raises the soft limit towards `needed`, never beyond the hard limit, and never lowers it. Returns the limit in force.
 fn raise_descriptors(needed: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let soft = limit.current.unwrap_or(u64::MAX);
