@@ -1,7 +1,7 @@
-//! What is done with an event. An action gets an event and returns a report; it never sees the store.
+//! An action does something with an event: it gets the event and returns a report; it never sees the store.
 //!
-//! In the configuration an action is a [`ActionKind`] with references to its secrets; [`ActionKind::prepare`] fetches them and makes a
-//! [`Runner`].
+//! In the configuration an action is an [`ActionKind`] with references to its secrets; [`ActionKind::prepare`] fetches them
+//! and makes a [`Runner`].
 
 mod child;
 mod command;
@@ -38,7 +38,7 @@ pub struct Action {
     pub kind: ActionKind,
     /// Empty where it only reports dead jobs of other actions.
     pub on: Vec<Pattern>,
-    /// The condition that an event which a pattern matches must meet too.
+    /// A further condition on the events that a pattern matches.
     pub when: Option<Expression>,
     pub policy: Policy,
     /// The longest that an attempt takes.
@@ -49,7 +49,7 @@ pub struct Action {
     pub on_dead: Option<String>,
 }
 
-/// What an action does, as configured.
+/// An action's kind, as configured.
 #[derive(Clone, Debug)]
 pub enum ActionKind {
     Log,
@@ -120,7 +120,7 @@ impl ActionKind {
         }
     }
 
-    /// What it does, without an event and without secrets.
+    /// A description of it, without an event and without secrets.
     pub fn summary(&self) -> Option<String> {
         match self {
             ActionKind::Log => None,
@@ -170,7 +170,7 @@ impl Runner {
         }
     }
 
-    /// What [`Runner::run`] would send, without its secrets.
+    /// The request or command that [`Runner::run`] would send or run, without its secrets.
     pub fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
         match self {
             Runner::Log => Ok("print it\n".to_owned()),

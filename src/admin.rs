@@ -87,7 +87,7 @@ impl Admin {
     }
 }
 
-/// What a path stands for.
+/// The resource that a path names.
 enum Route<'a> {
     Asset(&'static Asset),
     Health,

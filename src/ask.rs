@@ -1,4 +1,4 @@
-//! A client for this program's own listeners: one `GET` a connection, with a time limit. Nothing else speaks HTTP to ourselves.
+//! A client for this program's own listeners: one `GET` a connection, with a time limit. No other code sends requests to them.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};

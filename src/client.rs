@@ -101,8 +101,8 @@ fn read_certificates(path: &Path) -> Result<RootCerts, String> {
     Ok(RootCerts::Specific(Arc::new(certificates)))
 }
 
-/// The stored header fields of an event with which another receiver can verify the provider's signature. Redacted fields
-/// are left out, and those of proxies and browsers, for which a source that takes local deliveries only refuses a request.
+/// The stored header fields of an event with which another receiver can verify the provider's signature. Left out are
+/// redacted fields, and those of proxies and browsers, which make a source for local deliveries refuse a request.
 pub fn forwarded_fields(event: &Event) -> Vec<(HeaderName, HeaderValue)> {
     let field = |(name, value): (String, Value)| {
         let value = value.as_str().filter(|value| *value != REDACTED)?;

@@ -121,7 +121,7 @@ fn two_digits(text: &str, max: i64) -> Option<i64> {
     text.parse().ok().filter(|number| is_number && *number <= max)
 }
 
-/// Whole milliseconds; those that do not fit are the most that do.
+/// Whole milliseconds; `i64::MAX` for those that do not fit.
 pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

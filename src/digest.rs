@@ -8,7 +8,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey};
 use ring::{digest, hmac};
 
-/// For keys, which people copy, and which some tools cut from longer texts.
+/// For keys, because people copy them and some tools cut them from longer texts.
 const LENIENT: GeneralPurposeConfig = NO_PAD.with_decode_allow_trailing_bits(true);
 const KEY: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 

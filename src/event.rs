@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// The longest delivery id and event type taken, in bytes. Every provider's are far shorter; the bound keeps an index
-/// entry on its page and a line of output on its line.
+/// The longest accepted delivery id and event type, in bytes. Every provider's are far shorter; the limit keeps an index
+/// entry on one page and a row of output on one line.
 pub const MAX_IDENTIFIER_BYTES: usize = 256;
 
 /// The number of an event: its row in `webhook_events`.
@@ -49,7 +49,7 @@ pub struct Delivery {
     pub body: Option<Vec<u8>>,
     /// The header fields as a JSON object; the values of secret ones are redacted.
     pub headers_json: String,
-    /// The position of the secret that matched, from 0; `None` where the source asks for none.
+    /// The position of the secret that matched, from 0; `None` where the source needs none.
     pub secret_position: Option<usize>,
     /// When the same delivery arrives later than this, it is processed again. `None`: never.
     pub dedup_window: Option<Duration>,

@@ -43,7 +43,7 @@ use std::thread::{self, JoinHandle};
 pub use traffic::{Liveness, Traffic};
 use upstream::pool::Pool;
 
-/// What a running gate shares with other threads.
+/// The part of a running gate that other threads share.
 #[derive(Debug)]
 pub struct Settings {
     /// May change while the gate runs.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 pub use scan::{Lookup, Scan, scan};
 
-/// The deepest nesting taken. Programs that read a payload, this one among them, often recurse.
+/// The deepest accepted nesting. Programs that read a payload often recurse, and so does this one.
 pub const MAX_DEPTH: usize = 128;
 
 /// `\ud83d`
@@ -32,7 +32,7 @@ pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
                 copied = at + ESCAPED_UNIT_BYTES;
                 ESCAPED_UNIT_BYTES
             }
-            // What follows the backslash may be another one.
+            // The character after the backslash may be another backslash.
             _ => 2,
         };
         at += escape_bytes;

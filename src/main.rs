@@ -11,7 +11,7 @@
 //!
 //! A module uses only modules that are declared below it; a test checks that.
 
-// What starts the rest: the command line, the service, its private listener.
+// The top: the command line, the service, its private listener.
 mod cli;
 mod service;
 mod admin;
@@ -22,7 +22,7 @@ mod receive;
 mod route;
 mod worker;
 
-// What the steps use.
+// Used by the steps.
 mod config;
 mod action;
 mod client;
@@ -31,7 +31,7 @@ mod retry;
 mod template;
 mod store;
 
-// What all of these share: sockets, counts, the log, the event itself.
+// Shared by all of these: sockets, counts, the log, the event itself.
 mod ask;
 mod listen;
 mod http;

@@ -1,5 +1,5 @@
 //! The manual, chapter by chapter: what `hookbox help TOPIC` prints. The chapters are Markdown that is read as it stands,
-//! on a terminal and on the web. Tests run their examples. What only contributors need is in `.github/CONTRIBUTING.md` and
+//! on a terminal and on the web. Tests run their examples. Notes for contributors are in `.github/CONTRIBUTING.md` and
 //! `tests/bench/FIGURES.md`, and not in the binary.
 
 /// One chapter of the manual.
@@ -40,7 +40,6 @@ pub const CHAPTERS: [Chapter; 19] = [
     chapter!("troubleshooting", "when things go wrong"),
 ];
 
-/// The chapter of this name.
 pub fn find(name: &str) -> Option<&'static Chapter> {
     CHAPTERS.iter().find(|chapter| chapter.name == name)
 }

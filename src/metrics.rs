@@ -1,4 +1,4 @@
-//! What the running server counts, for Prometheus and for the page. Every number is an atomic, so that a count costs an
+//! The counts of the running server, for Prometheus and for the page. Every number is an atomic, so that a count costs an
 //! addition. Numbers about the database's contents are not counted here but queried on demand.
 //!
 //! Labels are the sources and actions of the configuration, and words of this program, never a sender's.

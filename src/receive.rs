@@ -1,4 +1,4 @@
-//! One delivery's way in, as one straight function over typed stages:
+//! The path of a delivery, as one straight function over typed stages:
 //!
 //! ```text
 //! Inbound -> Received -> Routed -> Verified -> Delivery -> Stored -> acknowledged
@@ -60,13 +60,13 @@ pub struct Intake {
     pub endpoints: Vec<Endpoint>,
     /// Nothing is stored while less than this is free on the disk.
     pub disk_reserve_bytes: u64,
-    /// Of a compressed body, after decompression.
+    /// The largest body after decompression.
     pub max_body_bytes: u64,
     /// The proxies that are believed when they name their client.
     pub trusted_proxies: Vec<Cidr>,
 }
 
-/// Where a source's deliveries come in, with its secrets at hand.
+/// A source that takes deliveries, with its secrets fetched.
 #[derive(Debug)]
 pub struct Endpoint {
     pub source: Source,
@@ -83,7 +83,7 @@ pub struct Receiver {
     pub router: Waker,
     pub stop: Stop,
     pub metrics: Arc<Metrics>,
-    /// Whether the last commit failed: that is logged once when it begins and once when it ends.
+    /// Whether the last commit failed: trouble is logged when it begins and when it ends.
     pub in_trouble: bool,
 }
 
@@ -97,7 +97,7 @@ impl Receiver {
         }
     }
 
-    /// Receives everything that waits together. A large delivery has a transaction of its own, after the small ones.
+    /// Handles all waiting requests together. A large delivery has a transaction of its own, after the small ones.
     fn receive(&mut self, requests: Vec<Unanswered>) {
         let intake = self.intake.get();
         let deliveries = self.answer_checks(requests, &intake);
@@ -149,7 +149,7 @@ impl Receiver {
 
     fn refuse(&mut self, NotStored { carried, error }: NotStored<(Unanswered, Receipt)>) {
         if !mem::replace(&mut self.in_trouble, true) {
-            // Near the disk's reserve, large and small ones may take turns.
+            // Near the disk's reserve, refused large deliveries and stored small ones may alternate.
             rate_limited(Level::Error, "", "refused", format_args!("deliveries are refused: {error}"));
         }
         answer::refuse(carried);
@@ -209,11 +209,11 @@ struct Routed<'a> {
     endpoint: &'a Endpoint,
 }
 
-/// A delivery that its provider has signed, or that the source takes unverified. Nothing in it has been parsed yet that is
-/// not a part of the proof.
+/// A delivery that its provider has signed, or that the source takes unverified. Only the parts that the proof needs have
+/// been parsed.
 struct Verified<'a> {
     routed: Routed<'a>,
-    /// The position of the key that matched; `None` where the source asks for none.
+    /// The position of the key that matched; `None` where the source needs none.
     secret_position: Option<usize>,
 }
 
@@ -264,8 +264,8 @@ impl<'a> Routed<'a> {
         self.received.early(Some(self.endpoint), ending)
     }
 
-    /// The position of the secret that matches. Handshakes that are not signed, or that bring the missing secret, end before
-    /// it is known; signed ones after.
+    /// The position of the secret that matches. Unsigned handshakes, and those that contain the missing secret, are
+    /// answered before it is known; signed ones after.
     fn matching_secret(&self, now: Timestamp) -> Result<Option<usize>, Ending> {
         let verification = &self.endpoint.verification;
         self.answer_handshake(AuthState::Unverified { awaits_secret: matches!(verification, Verification::Awaited) })?;

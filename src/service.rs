@@ -1,4 +1,4 @@
-//! The service behind `hookbox serve`: what it consists of, and in which order its parts start and stop.
+//! The service behind `hookbox serve`: its parts, and the order in which they start and stop.
 
 mod admin;
 mod error;
@@ -64,11 +64,11 @@ struct Service {
 }
 
 impl Service {
-    /// Starts what receives deliveries, then what watches it, and last what processes them.
+    /// Starts receiving first, then the watchdog, and processing last.
     fn start(config: Config, env: &Env<'_>, messages: Sender<Message>) -> Result<Service> {
         let metrics = Arc::new(Metrics::default());
         let secrets = Secrets::fetch(&config, env, &metrics)?;
-        // They win over the config, because they are what senders connect to.
+        // Passed sockets override the config, because senders connect to them.
         let passed = systemd::passed_sockets(env).map_err(Error::refused)?;
         let passed_listener = passed.public.map(listen::adopt).transpose()?;
         let passed_admin_listener = passed.admin.map(listen::adopt).transpose()?;
@@ -162,7 +162,7 @@ impl Service {
     fn stop(self) {
         info!("stopping");
         systemd::notify(&[NotifyState::Stopping]);
-        // From now on silence is no reason to end the process. Not awaited, because a check may take seconds.
+        // From now on silence is no reason to end the process. Not waited for, because a check may take seconds.
         self.watchdog.request_stop();
         if let Some(admin) = self.admin {
             admin.stop();
@@ -186,10 +186,10 @@ impl Service {
     }
 }
 
-/// The actions of a configuration, each with what runs it.
+/// The actions of a configuration, each with its runner.
 type Runners = Vec<(Action, Arc<Runner>)>;
 
-/// What a configuration only refers to: keys, tokens, certificates.
+/// The fetched values that a configuration refers to: keys, tokens, certificates.
 struct Secrets {
     endpoints: Vec<Endpoint>,
     runners: Runners,
@@ -217,7 +217,7 @@ fn runner(action: &Action, env: &Env<'_>) -> Result<Arc<Runner>> {
     action.kind.prepare(env).map_err(|error| Error::refused(format!("actions.{}.{error}", action.name)))
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Shared {
     database: Database,
     metrics: Arc<Metrics>,
@@ -226,7 +226,7 @@ struct Shared {
     settings: Arc<Settings>,
     /// In effect: a new configuration replaces it, but not where it listens and stores.
     config: Current<Config>,
-    /// What is made of it.
+    /// Made from the configuration.
     intake: Current<Intake>,
     routing: Current<Routing>,
 }
@@ -333,7 +333,7 @@ fn upstream(prefix: &str, database: &Path) -> Result<Upstream> {
     Upstream::create(&format!("{prefix}{name}"), path.parent().unwrap_or(&path)).map_err(Error::failed)
 }
 
-/// Logs what is served, and what is questionable about it.
+/// Logs what is served, and warns of doubtful settings.
 fn log_startup(config: &Config, address: &str) {
     if !clock::now().is_plausible() {
         warn!("the clock has not been set: it says {}", clock::now());

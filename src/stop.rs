@@ -1,4 +1,4 @@
-//! What threads share beside the database: a stop flag and a wake-up. A lost wake-up costs latency only, because every
+//! A stop flag and a wake-up, which threads share beside the database. A lost wake-up costs latency only, because every
 //! waiting loop also polls.
 
 use std::sync::atomic::{AtomicBool, Ordering};

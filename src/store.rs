@@ -1,12 +1,12 @@
 //! SQLite: the queue, and the only state that outlives the process. Every statement of SQL is in this folder.
 //!
 //! Rows that stand for an acknowledgement or an outcome are committed with `synchronous=FULL` in WAL mode: with less, a
-//! power cut takes back what a provider was told is safe. Write transactions of this process are serialised by a fair lock
+//! power cut could undo what was already acknowledged. Write transactions of this process are serialised by a fair lock
 //! ([`write_lock`]), the receiver first: with SQLite's own busy handler one busy writer starves the others.
 //!
 //! A module uses only modules of the groups above its own, or ones before it in its group.
 
-// What the rest stands on.
+// The basics.
 mod error;
 mod files;
 mod row;
@@ -20,7 +20,7 @@ mod wal;
 mod connection;
 mod writer;
 
-// What is in the tables, and each transition of it.
+// The contents of the tables, and their transitions.
 mod jobs;
 mod events;
 mod replay;
@@ -33,7 +33,7 @@ mod stats;
 mod detail;
 mod change_feed;
 
-// The ways in: a connection for each kind of caller.
+// The interface: a connection for each kind of caller.
 mod ingest;
 mod queue;
 mod commands;

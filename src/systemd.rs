@@ -57,8 +57,8 @@ pub struct Passed {
 
 /// Takes over what the service manager has passed. An error is written for the operator.
 ///
-/// They are described by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. Children may inherit these variables: the process
-/// id in them is not theirs, and the sockets are closed in them.
+/// They are described by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. Children may inherit these variables, but
+/// `LISTEN_PID` is not their process id, and they do not inherit the sockets.
 pub fn passed_sockets(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Passed, String> {
     let names = passed_names(std::process::id(), env)?;
     let take = |fd| take(fd).map(Some).map_err(|error| format!("LISTEN_FDS names the descriptor {fd}: {error}"));

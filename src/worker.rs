@@ -32,14 +32,14 @@ const RECORD_RETRY_AT_STOP: Duration = Duration::from_millis(100);
 /// the lock for a few seconds. `stop_timeout` may end it earlier.
 const MAX_RECORD_AT_STOP: Duration = Duration::from_secs(10);
 
-/// How far a due time may lie beyond the longest backoff until that means that the clock was set back: another worker of
+/// A due time further than this beyond the longest backoff means that the clock was set back. Not zero: another worker of
 /// the same action may have read the clock a little earlier.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// A worker without jobs polls this many times more rarely than the router, which wakes it on changes.
 const ROUTER_POLLS: u32 = 12;
 
-/// Attempts, and what follows each.
+/// Attempts, each with the next state of its job.
 type Finished = Vec<(Attempt, Next)>;
 
 /// Jobs that were claimed and not attempted, and when they are due again.
@@ -58,9 +58,9 @@ pub struct Worker {
     pub waker: Waker,
     /// The workers of the action that reports dead jobs of this one.
     pub on_dead: Vec<Waker>,
-    /// No further job is begun: the process stops, or a new configuration has replaced this worker.
+    /// Set when no further job may begin: the process stops, or a new configuration has replaced this worker.
     pub stop: Stop,
-    /// The process stops.
+    /// Set when the process stops.
     pub ending: Stop,
 }
 

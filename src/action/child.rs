@@ -54,7 +54,7 @@ pub(super) fn run(
     let (output, childs_end) = io::pipe()?;
     command.stdin(Stdio::piped()).stdout(childs_end.try_clone()?).stderr(childs_end).process_group(0);
     let mut group = Group { child: command.spawn()?, is_reaped: false };
-    // It has ends of the pipe too, and the output ends with the last of them.
+    // It has ends of the pipe too, and the output ends only when all of them are closed.
     drop(command);
     let mut pipes = Pipes::of(group.child.stdin.take(), input, output)?;
     let mut deadline = Deadline { at: Instant::now() + timeout, is_stopping: false, cause: None };

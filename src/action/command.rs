@@ -14,7 +14,7 @@ use crate::template::{Template, TemplateError};
 /// `EX_TEMPFAIL` of sysexits.h: the program asks for a retry, whatever `give_up` says.
 const EX_TEMPFAIL: i32 = 75;
 
-/// What a program needs to find others and to print. The rest of our environment stays with us, above all its secrets.
+/// The variables that a program needs to find others and to print. It gets no others of ours, above all no secrets.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 /// The action as configured.

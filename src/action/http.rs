@@ -17,16 +17,16 @@ use crate::provider;
 use crate::secret::{Env, Secret, SecretRef};
 use crate::template::{Template, TemplateError};
 
-/// What a secret of the Standard Webhooks scheme begins with; base64 follows.
+/// The prefix of a secret of the Standard Webhooks scheme; base64 follows.
 const KEY_PREFIX: &str = "whsec_";
 
 /// The action as configured.
 #[derive(Clone, Debug)]
 pub struct Http {
     pub method: Method,
-    /// Fetched, it is a template: `env:` and `file:` may hold a whole URL with a token in it.
+    /// Once fetched, it is a template: `env:` and `file:` may hold a whole URL with a token in it.
     pub url: SecretRef,
-    /// Fields to set or replace; fetched, they are templates.
+    /// Fields to set or replace; once fetched, they are templates.
     pub headers: Vec<(HeaderName, SecretRef)>,
     /// `None`: the exact body of the delivery is sent, with the provider's header fields.
     pub body: Option<Template>,
@@ -206,7 +206,7 @@ fn report(response: Response<ureq::Body>) -> ActionReport {
     ActionReport { outcome, detail: format!("{status} {}", excerpt(&answer)).trim_end().to_owned() }
 }
 
-/// What the status of an answer means (RFC 9110, section 15). `retry_after` is the value of that header field.
+/// The outcome for a status (RFC 9110, section 15). `retry_after` is the value of that header field.
 ///
 /// An error of the client (4xx) is final, except those that pass with time: 408, 409, 425 and 429. A redirect is not
 /// followed, because requests carry secrets: the configuration has to name the new address.

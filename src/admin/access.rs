@@ -17,7 +17,7 @@ const CSRF_HEADER: (&str, &str) = ("X-Hookbox", "1");
 
 const SCHEME: &str = "Bearer ";
 
-/// What the listener requires. Replaced as a whole when the configuration is reloaded.
+/// The requirements of the listener. Replaced as a whole when the configuration is reloaded.
 #[derive(Debug)]
 pub struct Access {
     token: Option<Secret>,

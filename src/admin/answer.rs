@@ -7,10 +7,10 @@ use crate::digest;
 use crate::http::{MAX_RESPONSE_BYTES, Responder};
 use crate::store::StorageError;
 
-/// What the gate passes on, less than the headers take.
+/// The gate's limit on a response, less room for the headers.
 const MAX_BODY_BYTES: usize = MAX_RESPONSE_BYTES - 16 * 1024;
 
-/// Of a hash: enough that two answers never have the same.
+/// Bytes of a hash: enough that two answers never have the same tag.
 const TAG_BYTES: usize = 12;
 
 /// Nothing from other origins, nothing inline, no framing; and a script that takes text for HTML fails.

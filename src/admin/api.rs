@@ -36,7 +36,7 @@ const MAX_ATTEMPTS: usize = 20;
 /// Longer than the second after which the receiver reports that another program holds the lock.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the API reads from, and acts on.
+/// The parts of the service that the API reads and changes.
 pub struct Api {
     pub reader: Reader,
     pub commands: Commands,
@@ -93,7 +93,7 @@ struct FullHour {
 #[derive(Serialize)]
 struct Health {
     is_well: bool,
-    /// `ok`, or what is wrong.
+    /// `ok`, or the problem.
     line: String,
 }
 

@@ -1,5 +1,5 @@
-//! Makes the words of the command line [`Args`], in two steps: [`Raw`] has options and words that are spelled right, and
-//! `parse` takes the valid ones of each command out of it.
+//! Parses the words of the command line into [`Args`], in two steps: [`Raw`] has options and words that are spelled right,
+//! and `parse` takes the valid ones of each command out of it.
 
 pub mod commands;
 pub mod option;
@@ -50,7 +50,7 @@ pub enum Command {
         json: bool,
     },
     Send(SendArgs),
-    /// `None` for both units.
+    /// The name of a unit; `None` for both units.
     Systemd(Option<String>),
     Providers(Option<String>),
     Replay(ReplayArgs),
@@ -101,7 +101,7 @@ pub struct SendArgs {
     pub url: Option<String>,
 }
 
-/// The event to try the actions with, beside checking the config.
+/// Check the config, and perhaps try the actions with an event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CheckArgs {
     Config,
@@ -122,7 +122,7 @@ pub struct ReplayArgs {
     pub dry_run: bool,
 }
 
-/// Without an age, those of the config apply, to each status that has one. With an age and no status, processed events.
+/// Without an age, the ages of the config apply, to each status that has one. With an age and no status, processed events.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PruneArgs {
     pub older_than: Option<Duration>,
@@ -153,7 +153,7 @@ impl Args {
         })
     }
 
-    /// Loads the config that the arguments and the environment lead to, with the overrides.
+    /// Loads the config that the arguments and the environment select, with the overrides.
     pub fn load_config(&self, env: &Env) -> Result<Config, ConfigError> {
         let config = Config::load(self.config.as_deref(), env)?;
         Ok(Config {

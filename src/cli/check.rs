@@ -142,7 +142,7 @@ impl Output {
         self.note(format!("PROBLEM {error}"));
     }
 
-    /// A line about what the last label names.
+    /// A further line under the last label.
     fn note(&mut self, text: impl fmt::Display) {
         self.line("", text);
     }

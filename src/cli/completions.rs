@@ -61,7 +61,7 @@ _hookbox() {
 complete -F _hookbox hookbox
 "#;
 
-/// One `_arguments` for what stands before the command, and one for each command.
+/// One `_arguments` for the words before the command, and one for each command.
 const ZSH: &str = r#"#compdef hookbox
 # Completions of hookbox for zsh: put this as _hookbox into a directory of $fpath, or write into ~/.zshrc after compinit:
 #   source <(hookbox completions zsh)

@@ -30,7 +30,7 @@ struct Finding {
     result: CheckResult,
     /// Set by [`Findings::add`].
     check: String,
-    /// What the check found and, where that is a problem, what to do.
+    /// The finding and, where that is a problem, the remedy.
     text: String,
 }
 

@@ -7,7 +7,7 @@ use super::args::wrong_usage;
 use crate::manual::{self, CHAPTERS};
 use crate::suggest::closest;
 
-/// What every terminal has.
+/// Every terminal is at least this wide.
 const COLUMNS: usize = 80;
 
 /// Before a line of a list.

@@ -46,8 +46,8 @@ pub(super) fn pretty(json: &str) -> String {
     text
 }
 
-/// JSON on one line, all of whose line breaks are outside of strings, with an escape for each invisible character: a program
-/// reads the same.
+/// JSON on one line, with an escape for each invisible character, which means the same to a program. All line breaks in
+/// `json` must be outside of strings.
 pub(super) fn one_line(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
     push_escaped(&mut line, &json.replace(['\n', '\r', '\t'], " "));

@@ -16,7 +16,7 @@ const HEADER: [&str; 6] = ["ID", "RECEIVED (UTC)", "STATUS", "SOURCE", "EVENT", 
 /// The least widths, so that `--follow` stays aligned.
 const LEAST: [usize; 6] = [4, 19, 11, 6, 12, 8];
 
-/// From the source on, columns become narrower where the terminal is.
+/// The source and the columns after it become narrower on a narrow terminal.
 const SHRINKS_FROM: usize = 3;
 
 /// The column with the status.
@@ -43,7 +43,7 @@ enum Printer {
 }
 
 impl Printer {
-    /// Of a table with columns as wide as these events need.
+    /// A printer whose columns are as wide as these events need.
     fn new(json: bool, events: &[Summary]) -> Printer {
         if json {
             return Printer::Json;

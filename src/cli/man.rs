@@ -48,7 +48,7 @@ fn option(option: &OptionSpec) -> String {
     row(&option.usage(), option.help)
 }
 
-/// A term and what it means.
+/// A term and its meaning.
 fn row(name: &str, text: &str) -> String {
     format!(".TP\n.B {}\n{}", escaped(name), filled(text))
 }

@@ -16,7 +16,7 @@ use crate::store::{self, Disk, Expired, Pruned, Pruner, Rule};
 /// busy handler to wake up.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Rewritten at most while `serve` runs: the receiver waits a second for the lock, and an SD card writes 10 MiB in one.
+/// The most that is rewritten while `serve` runs: an SD card writes 10 MiB in the second that the receiver waits.
 const MAX_SERVED_BYTES: u64 = 8 << 20;
 
 const NO_AGE: &str = "prune needs an age: write [retention] into the config, or --older-than";

@@ -16,7 +16,7 @@ const BATCH: usize = 1000;
 pub(super) fn replay(config: &Config, args: &ReplayArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let mut commands = Commands::open(&config.database)?;
     let events = select(&commands, &args.selection)?;
-    // An event in error may have failed by another action, while the named one succeeded: that is not meant.
+    // If the named action succeeded and another one put the event in error, the named one does not run again.
     let spares_succeeded = args.selection.status == Some(Status::Error) && args.action.is_some();
     let options = ReplayOptions { action: args.action.as_deref(), spares_succeeded };
     if args.dry_run {

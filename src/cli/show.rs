@@ -98,7 +98,7 @@ fn write_jobs(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
     event.jobs.iter().try_for_each(|job| writeln!(out, "action {}: {}", name(job), state(job)))
 }
 
-/// The action, and for a job that reports a dead job, the action of that.
+/// The action, and for a job that reports a dead job, also that job's action.
 fn name(job: &JobDetail) -> String {
     let action = table::one_line(&job.action);
     if job.dead_action.is_empty() {

@@ -1,4 +1,4 @@
-//! `hookbox stats`: counts by source and action, and the age of what waits.
+//! `hookbox stats`: counts by source and action, and how long the oldest have waited.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// Counts that only the running server has, read from its admin listener.
 #[derive(Debug, Default)]
 struct Running {
-    /// Source to count.
+    /// Counts by source.
     rejected: Value,
     /// The latest, each with its reason.
     rejects: Value,

@@ -1,13 +1,13 @@
-//! Text that fits the terminal and stays on its line, also where untrusted senders have written it.
+//! Makes text fit the terminal and stay on its line, even if an untrusted sender has written it.
 
 use std::io::{self, IsTerminal, Write};
 
 use rustix::termios::tcgetwinsize;
 
-/// What separates columns.
+/// The separator of columns.
 const GAP: &str = "  ";
 
-/// Where standard output goes.
+/// Properties of standard output.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Screen {
     /// `None` where lines may be of any length.

@@ -35,8 +35,8 @@ pub struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
-/// Reads a table with `read`; `path` is empty for that of the whole file. Keys that `read` does not read are unknown, which
-/// is a problem.
+/// Reads a table with `read`; `path` is empty for the whole file. Keys that `read` does not read are unknown, which is a
+/// problem.
 pub fn read_table<T>(path: &str, table: &Table, problems: &mut Vec<Problem>, read: impl FnOnce(&mut Reader) -> T) -> T {
     let mut reader = Reader { path: path.to_owned(), table, known: Vec::new(), ignores_unknown: false, problems };
     let result = read(&mut reader);

@@ -31,7 +31,7 @@ impl Retention {
         [self.processed, self.error, self.duplicates].into_iter().flatten().min()
     }
 
-    /// What is to be deleted at this moment.
+    /// The rules for deleting at this moment.
     pub fn rules(&self, now: Timestamp) -> Vec<Rule> {
         let ages = [
             (Expired::Events(Status::Processed), self.processed),

@@ -41,7 +41,7 @@ impl Budget {
 #[derive(Debug)]
 pub struct Blocks {
     list: VecDeque<Vec<u8>>,
-    /// Of the first block.
+    /// Bytes of the first block that are sent.
     sent_bytes: usize,
     appended_bytes: u64,
     budget: Budget,

@@ -37,7 +37,7 @@ const MAX_LINGER_BYTES: usize = 1024 * 1024;
 pub enum EvictionRank {
     Closing,
     Idle,
-    /// Does not read its response: one that is read at all fits into the socket's buffer.
+    /// The client does not read its response, which would otherwise fit into the socket's buffer.
     Stalled,
     Unfinished,
 }

@@ -1,4 +1,4 @@
-//! The gate's thread: what it owns, and what it does in each iteration.
+//! The gate's thread: its state, and its work in each iteration.
 
 use super::Settings;
 use super::blocks::Budget;
@@ -216,7 +216,7 @@ impl EventLoop {
         }
     }
 
-    /// Steps a connection, unless it was closed, and takes note of what has come of it.
+    /// Steps a connection, unless it was closed, and handles the result.
     fn step(&mut self, id: ConnectionId, take: impl FnOnce(&mut Connection, &Context, &mut [u8])) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         take(connection, &self.context, &mut self.scratch);

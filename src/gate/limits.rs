@@ -4,21 +4,21 @@ use super::GateError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
-/// The cost of passing this many descriptors to poll(2) cannot be measured.
+/// Passing this many descriptors to poll(2) costs too little to be measured.
 const MAX_CONNECTIONS: u64 = 512;
 
-/// Allowed even if there are fewer descriptors than that takes.
+/// Allowed even if the descriptors do not suffice for them.
 const MIN_CONNECTIONS: usize = 8;
 
 /// For database, workers and their children, log, and the private listener ([`Limits::of_private_listener`]).
 const RESERVED_DESCRIPTORS: u64 =
     64 + PRIVATE_CONNECTIONS + PRIVATE_UPSTREAM_CONNECTIONS * DESCRIPTORS_PER_UPSTREAM_CONNECTION;
 
-/// A worker's connection to the database and its WAL, and what an attempt has open: a socket, or a command's pipes.
+/// The connection of a worker to the database, its WAL, and a socket or a command's pipes for the attempt.
 const DESCRIPTORS_PER_WORKER: u64 = 6;
 
-/// What an idle program has open, and a little for what its actions start. With less, tiny_http would stop accepting the
-/// pool's connections, and the start would fail after a long wait and without its reason.
+/// The descriptors of an idle program, and a few for its actions. With less, tiny_http would stop accepting the pool's
+/// connections, and the start would fail after a long wait and without its reason.
 const MIN_RESERVED_DESCRIPTORS: u64 = 48;
 
 /// The gate's end, and the other end, which tiny_http clones.
@@ -46,7 +46,7 @@ const PRIVATE_UPSTREAM_CONNECTIONS: u64 = 4;
 /// Requests to the private listener have no bodies, unless someone means harm.
 const PRIVATE_BUDGET_BYTES: usize = 256 * 1024;
 
-/// No response of the private listener is worth delaying the end of the process for.
+/// No response of the private listener is important enough to delay the end of the process.
 const PRIVATE_STOP: Duration = Duration::from_secs(1);
 
 /// How long each step may take.
@@ -110,7 +110,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What the process may use. Raises the soft limit on descriptors as far as the gate and this many workers need.
+    /// The limits of this process. Raises the soft limit on descriptors as far as the gate and this many workers need.
     pub fn of_this_process(workers: u64) -> Result<Limits, GateError> {
         // The first one's are among RESERVED_DESCRIPTORS.
         let of_workers = workers.saturating_sub(1).saturating_mul(DESCRIPTORS_PER_WORKER);
@@ -155,7 +155,7 @@ fn connections_within(descriptors: u64) -> usize {
     usize::try_from(left.min(MAX_CONNECTIONS)).unwrap_or(0).max(MIN_CONNECTIONS)
 }
 
-/// Raises the soft limit towards `needed`, never beyond the hard limit, and never lowers it. Returns the limit that now holds.
+/// Raises the soft limit towards `needed`, never beyond the hard limit, and never lowers it. Returns the limit in force.
 fn raise_descriptors(needed: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let soft = limit.current.unwrap_or(u64::MAX);

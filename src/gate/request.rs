@@ -1,4 +1,4 @@
-//! What the event loop, client connections and upstream connections pass to each other.
+//! Types that the event loop, client connections and upstream connections pass to each other.
 
 use super::blocks::{Blocks, Budget};
 use super::limits::Timeouts;
@@ -11,7 +11,7 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
-/// What every step of a connection needs to know.
+/// The data that every step of a connection needs.
 #[derive(Debug)]
 pub struct Context {
     pub now: Instant,

@@ -1,4 +1,4 @@
-//! What a gate counts, and its signs of life. Written by its thread, read by others.
+//! The counts and signs of life of a gate. Written by its thread, read by others.
 
 use super::refusal::Refusal;
 use crate::metrics::{Counter, Gauge, Histogram};

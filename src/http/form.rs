@@ -88,7 +88,7 @@ fn field(part: &[u8]) -> Option<Field<'_>> {
     Some((Cow::Borrowed(name), Cow::Borrowed(std::str::from_utf8(value).ok()?)))
 }
 
-/// A parameter of a header's value, without its quotes. Escapes within quotes stay as they are: no provider's field names have any.
+/// A parameter of a header's value, without its quotes. Escapes within quotes stay: no provider's field names have any.
 fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
     value.split(';').skip(1).find_map(|parameter| {
         let (have, value) = parameter.split_once('=')?;

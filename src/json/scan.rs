@@ -74,7 +74,7 @@ impl Found {
 struct Target<'q> {
     /// Its position among the lookups.
     of: usize,
-    /// Of a pointer, what is left of it; empty for the value itself.
+    /// The part of the pointer that is left; empty for the value itself.
     rest: Lookup<'q>,
 }
 

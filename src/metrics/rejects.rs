@@ -135,7 +135,7 @@ impl Rejects {
     }
 }
 
-/// How many deliveries were rejected in each of the last 24 hours. A ring buffer: the index of an hour is its number modulo the length. An older hour at that index is overwritten.
+/// Rejects in each of the last 24 hours: a ring buffer, indexed by the number of the hour modulo its length.
 #[derive(Debug, Default)]
 pub struct Hours(Mutex<[Hour; HOURS]>);
 

@@ -20,7 +20,7 @@ pub enum VerifyError {
     Unreadable(String),
     /// The signature was made with another secret or for other bytes.
     Mismatch,
-    /// The signature is right, and what it attests is not.
+    /// The signature is right, but the signed content is not acceptable.
     WrongClaim(&'static str),
     NoTimestamp(String),
     BadTimestamp(String),

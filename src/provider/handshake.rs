@@ -30,9 +30,9 @@ pub struct Handshake {
     pub reply: &'static str,
     /// Of several with the same name, the first whose values are present is sent.
     pub headers: &'static [(&'static str, &'static str)],
-    /// A format of what the operator must know; logged. Empty: nothing.
+    /// A message for the operator's log, as a format; empty for none.
     pub notice: &'static str,
-    /// The answer to a request of that method which is not this handshake: 405 if true, 403 if not.
+    /// The answer to any other request with that method: 405 if true, 403 if not.
     pub else_wrong_method: bool,
 }
 
@@ -46,7 +46,7 @@ pub enum Signing {
     SendsSecret,
 }
 
-/// What a value in a handshake must be.
+/// A condition on a value in a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     Present,
@@ -68,7 +68,7 @@ pub enum BodyType {
     Json,
 }
 
-/// What most handshakes are.
+/// The values that most handshakes share.
 pub const HANDSHAKE: Handshake = Handshake {
     method: "POST",
     when: &[],
@@ -91,7 +91,7 @@ pub struct PreparedHandshake {
     notice: Format,
 }
 
-/// What the source's config adds to its provider's handshakes.
+/// The settings of a source for its provider's handshakes.
 #[derive(Clone, Debug, Default)]
 pub struct HandshakeConfig {
     pub verify_token: Option<Secret>,
@@ -122,7 +122,7 @@ pub enum HandshakeResult {
     /// Not a handshake.
     Delivery,
     Handshake(Reply),
-    /// It is one by its method or its values, but not a valid one.
+    /// A handshake by its method or its values, but not a valid one.
     Refused,
     WrongMethod,
 }

@@ -1,11 +1,11 @@
-//! From a secret, as the provider shows it, to the bytes of the key.
+//! Decodes a secret, as the provider shows it, to the bytes of the key.
 
 use super::algorithm::Algorithm;
 use super::keyword::keywords;
 use crate::digest;
 use crate::secret::Secret;
 
-/// What precedes the point in a P-256 public key (SubjectPublicKeyInfo, RFC 5480).
+/// The bytes before the point in a P-256 public key (SubjectPublicKeyInfo, RFC 5480).
 const P256_SPKI_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,

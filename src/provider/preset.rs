@@ -1,4 +1,4 @@
-//! What an entry of the table of presets is.
+//! An entry of the table of presets.
 
 use super::algorithm::{Algorithm, Encoding};
 use super::error::VerifyError;
@@ -86,7 +86,7 @@ pub struct Sample {
 
 pub(super) const JSON: Sample = Sample { event_type: "ping", content_type: "application/json", body: "{}" };
 
-/// What most providers do: HMAC-SHA256 of the body, in hexadecimal.
+/// The values that most providers share: HMAC-SHA256 of the body, in hexadecimal.
 pub(super) const BASE: Preset = Preset {
     name: "",
     title: "",

@@ -41,7 +41,7 @@ pub struct Scheme {
     /// How far in the future its timestamp may be; `None`: any distance.
     pub tolerance_future: Option<Duration>,
     pub key: KeyEncoding,
-    /// What the provider puts before the key to show what it is.
+    /// The prefix by which the provider marks the key.
     pub key_strip: String,
 }
 

@@ -19,7 +19,7 @@ pub enum Selector {
     Json(String),
     Form(String),
     Query(String),
-    /// The name of the first member of the JSON object with another name than this: the kind of the one thing in it.
+    /// The name of the first member of the JSON object that is not named this: it says what kind of thing the object holds.
     Beside(String),
     /// The rest of an item of the signature header after the prefix.
     Item(String),
@@ -68,7 +68,7 @@ fn one(text: &str) -> Result<Selector, String> {
 }
 
 impl Selector {
-    /// Of several places the one that has a value; if none has, the first.
+    /// The place that has a value, of several; if none has, the first.
     pub fn chosen(&self, parts: &Parts<'_>) -> &Selector {
         let has_value = |place: &&Selector| parts.only(place) != Err(Absent::Missing);
         match self.places() {
@@ -86,12 +86,12 @@ impl Selector {
         })
     }
 
-    /// Of several places the usual one.
+    /// The first of several places, which is the usual one.
     pub fn main(&self) -> &Selector {
         self.places().first().unwrap_or(self)
     }
 
-    /// Of several places each.
+    /// All of the places.
     pub fn places(&self) -> &[Selector] {
         match self {
             Selector::Any(any) => any,
@@ -159,7 +159,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The first value that the selector finds, for what proves nothing.
+    /// The first value that the selector finds, where verification does not depend on it.
     pub fn first(&self, selector: &Selector) -> Option<Cow<'a, str>> {
         self.all(selector).next().filter(|value| !value.is_empty())
     }
@@ -169,7 +169,7 @@ impl<'a> Parts<'a> {
             Selector::Header(name) => Box::new(self.headers.all(name).map(Cow::Borrowed)),
             Selector::Form(name) => named(self.form().map(Form::fields).into_iter().flatten(), name),
             Selector::Query(name) => named(form_urlencoded::parse(self.query().as_bytes()), name),
-            // Of the others only those in the JSON: an item is a part of the signature, and is read from it.
+            // For the other places only values in the JSON: an item is a part of the signature, and is read from it.
             place => Box::new(place.lookups().filter_map(|lookup| self.look_up(lookup)).map(Cow::Owned)),
         }
     }
@@ -185,7 +185,7 @@ impl<'a> Parts<'a> {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// The form that the body is, where the provider sends forms at all.
+    /// The body as a form, if it is one and the provider sends forms.
     pub fn form(&self) -> Option<Form<'a>> {
         if self.forms { Form::find(self.headers, self.body) } else { None }
     }
@@ -195,7 +195,7 @@ impl<'a> Parts<'a> {
         matches!(self.form(), Some(Form::UrlEncoded(_)))
     }
 
-    /// The body; of a form that has JSON in its field `payload`, that.
+    /// The body, or the JSON in the field `payload` if the body is a form with that.
     pub fn json(&self) -> Cow<'a, [u8]> {
         match self.form().and_then(Form::payload) {
             Some(payload) => Cow::Owned(payload.into_owned().into_bytes()),

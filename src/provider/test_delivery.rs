@@ -15,7 +15,7 @@ use crate::secret::Secret;
 /// Stands for values of the provider that do not matter, and names the member that makes each sample body unique.
 const PLACEHOLDER: &str = "hookbox_send";
 
-/// What the user has asked for; the rest is as in the preset's sample.
+/// The user's choices; the rest is as in the preset's sample.
 #[derive(Debug)]
 pub struct TestDelivery {
     pub event_type: Option<String>,
@@ -56,13 +56,13 @@ impl TestDelivery {
     }
 }
 
-/// Whether the id is signed and the body has none, so that nothing could be signed.
+/// Whether the id must be signed and the request has none, so that nothing can be signed.
 fn lacks_signed_id(verifier: &Verifier, request: &RequestBuilder) -> bool {
     let is_signed = |id: &Selector| verifier.scheme.signed.selectors().any(|signed| signed == id);
     verifier.delivery_id(&request.parts()).is_none() && verifier.id.iter().filter_map(Format::selector).any(is_signed)
 }
 
-/// The content type of a user's own body: the provider's usual one if the body can be that.
+/// The content type of a user's own body: the provider's usual one if the body fits it.
 fn content_type_of(body: &[u8], usual: &'static str, forms: bool) -> &'static str {
     let is_pairs = !body.is_empty() && body.iter().all(u8::is_ascii_graphic) && body.contains(&b'=');
     let is_json = serde_json::from_slice::<IgnoredAny>(body).is_ok();

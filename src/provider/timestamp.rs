@@ -33,8 +33,8 @@ impl TimestampFormat {
         }
     }
 
-    /// Unix milliseconds of `at`, as precisely as this format could have written it: a timestamp in whole seconds is not
-    /// too old because of the fraction that it cannot express.
+    /// Unix milliseconds of `at`, as precisely as this format can write it: otherwise a timestamp in whole seconds could be
+    /// too old because of a fraction.
     pub fn truncated_ms(self, at: Timestamp) -> i64 {
         if self == TimestampFormat::Seconds { at.unix_ms().div_euclid(1000) * 1000 } else { at.unix_ms() }
     }

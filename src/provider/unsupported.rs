@@ -50,7 +50,6 @@ pub static UNSUPPORTED: &[Unsupported] = &[
     },
 ];
 
-/// The entry of that name.
 pub fn unsupported(name: &str) -> Option<&'static Unsupported> {
     UNSUPPORTED.iter().find(|unsupported| unsupported.name == name)
 }

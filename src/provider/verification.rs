@@ -19,7 +19,7 @@ impl<K> Verification<K> {
         if let Verification::Secrets(secrets) = self { secrets } else { &[] }
     }
 
-    /// What the operator must know of a source that verifies nothing, or nothing yet.
+    /// A warning for the operator if the source verifies nothing, or nothing yet.
     pub fn warning(&self) -> Option<&'static str> {
         match self {
             Verification::Secrets(_) => None,

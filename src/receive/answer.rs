@@ -1,5 +1,5 @@
-//! The receiver's answers, with what is counted and logged of each. No other file can send one, and this one acknowledges
-//! only what is [`Stored`].
+//! The receiver's answers, with the counters and the log line of each. No other file can send one, and this one
+//! acknowledges only [`Stored`] deliveries.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::store::{Ingested, Stored, WriteError};
 
 const TEXT: (&str, &str) = ("Content-Type", "text/plain; charset=UTF-8");
 
-/// The sender chooses the path; this much of it is worth a line of the log.
+/// The rest of a path is not logged, because the sender chooses it.
 const MAX_LOGGED_CHARS: usize = 80;
 
 /// A [`Responder`] with which only this file can respond.
@@ -69,7 +69,7 @@ impl From<Rejection> for Ending {
     }
 }
 
-/// The end of a request of which nothing is stored.
+/// The answer to a request that is not stored.
 pub(super) struct Early {
     pub(super) ending: Ending,
     pub(super) client: Client,
@@ -124,7 +124,7 @@ impl Early {
     }
 }
 
-/// The answer to a delivery, its log line and its counters, for when it is stored.
+/// The answer to a delivery, its log line and its counters, to use once it is stored.
 pub(super) struct Receipt {
     /// The status that the provider expects.
     pub(super) status: u16,

@@ -9,16 +9,16 @@ use crate::http::Peer;
 /// The field to which a proxy appends the address of its client.
 pub(super) const FORWARDED_FOR: &str = "X-Forwarded-For";
 
-/// The sender's address; `None` where a trusted proxy has named none that can be read.
+/// The sender's address; `None` where a trusted proxy names none that can be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Client(Option<IpAddr>);
 
 impl Client {
     /// Walks from the gate's peer to the client that each trusted proxy names.
     ///
-    /// `forwarded_for` are the values of the header fields of that name in their order; each hop has appended to them, so that
-    /// they are read from the end. The first address that is not a trusted proxy's is the client: everything before it is
-    /// only what it has claimed itself.
+    /// `forwarded_for` are the values of the header fields of that name in their order; they are read from the end, because
+    /// each hop has appended to them. The first address that is not a trusted proxy's is the client's; the client itself
+    /// may have made up everything before it.
     pub(super) fn find(peer: Option<Peer>, forwarded_for: &[&str], trusted: &[Cidr]) -> Client {
         let Some(mut client) = peer.map(Peer::ip) else { return Client(None) };
         for hop in forwarded_for.iter().rev().flat_map(|value| value.rsplit(',')) {

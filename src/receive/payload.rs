@@ -16,7 +16,7 @@ use crate::provider::{Parts, REDACTED};
 const TEXT_TYPES: [&str; 3] = ["", "text/plain", FORM];
 
 /// A form with more fields is stored as text: an object of millions of fields takes thirty times the size of the body, and
-/// to a source that verifies nothing anyone can send one.
+/// anyone can send one to a source that verifies nothing.
 const MAX_FORM_FIELDS: usize = 10_000;
 
 /// A body as received and as decompressed.
@@ -47,8 +47,8 @@ impl Content {
         self.decompressed.as_deref().unwrap_or(&self.received)
     }
 
-    /// The body as it is stored: the JSON that [`represent`] has returned, or else the body itself; and the bytes as
-    /// received, unless they are that JSON. `Err` is for the sender.
+    /// The body to store: the JSON that [`represent`] has returned, or else the body itself; and also the bytes as
+    /// received, if they differ from it. `Err` is for the sender.
     pub(super) fn into_stored(
         self,
         json: Option<String>,

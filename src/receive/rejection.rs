@@ -8,7 +8,7 @@ use crate::provider::VerifyError;
 /// After a 503: long enough for a full disk to be noticed, short enough for a held lock.
 pub(super) const RETRY_AFTER: (&str, &str) = ("Retry-After", "30");
 
-/// The sender does not learn which.
+/// The sender does not learn whether it is missing or wrong.
 const UNVERIFIED: &str = "signature missing or wrong";
 
 /// Why a delivery is not acknowledged.
@@ -23,13 +23,13 @@ pub(super) enum Rejection {
     TooLarge,
     Unverified(VerifyError),
     HandshakeRefused,
-    /// The provider has not brought the secret, or the operator has not configured it.
+    /// The provider has not sent the secret, or the operator has not configured it.
     NoSecretYet,
-    /// An unverified source takes nothing that was forwarded.
+    /// It was forwarded, and the source takes only local deliveries.
     NotLocal,
-    /// The source takes nothing from this address.
+    /// The source does not accept this address.
     NotAllowed,
-    /// It could not be stored; the provider is to send it again.
+    /// It could not be stored; the provider should send it again.
     NotStored,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Row<'a> {
         Row { status, reason: Some(reason), line, kind: line, detail: line.into(), header: None }
     }
 
-    /// A row for trouble on our side.
+    /// A row for a failure on our side.
     fn retry_later(line: &'static str) -> Row<'a> {
         Row { status: 503, reason: None, line, kind: line, detail: line.into(), header: Some(RETRY_AFTER) }
     }

@@ -1,5 +1,5 @@
 //! The private listener while hookbox serves. A failure of it is logged, and deliveries are still received; only a
-//! configuration that cannot be met refuses the start.
+//! configuration that cannot work prevents the start.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(super) struct AdminHandle {
     _upstream: Upstream,
 }
 
-/// The socket to listen on: the service manager's, or else that of the config. `None` where there is to be none, or where
+/// The socket to listen on: the service manager's, or else that of the config. `None` where none is configured, or where
 /// the default is taken.
 pub(super) fn listener(config: &Config, passed: Option<Listener>, has_token: bool) -> Result<Option<Listener>> {
     let Some(place) = config.admin.listen.place() else { return Ok(None) };

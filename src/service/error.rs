@@ -8,7 +8,6 @@ use crate::store::{OpenError, StorageError};
 
 pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why the service cannot start, or cannot go on, in words for the operator.
 #[derive(Debug)]
 pub enum Error {
     /// It cannot work without a change of config, environment or database.

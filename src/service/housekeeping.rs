@@ -1,4 +1,4 @@
-//! What is done now and then: old events are deleted, and a disk that fills up is reported in time.
+//! Regular work: old events are deleted, and a disk that fills up is reported in time.
 
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ use crate::current::Current;
 use crate::stop::{Stop, Waker};
 use crate::store::{self, Database, Disk, Pruner, Rule};
 
-/// The longest time between two rounds. The first is a round away, so that a machine without a clock battery can have asked
-/// for the time before.
+/// The longest time between two rounds. The first round comes after one interval, so that a machine without a clock battery
+/// has had time to set its clock.
 const MAX_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// The shortest time between two rounds, for events that are kept for seconds only.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Rounds in the shortest age that is configured: nothing is kept for more than a tenth longer than asked for.
+/// Rounds within the shortest configured age: nothing is kept more than a tenth longer than configured.
 const ROUNDS_PER_AGE: u32 = 10;
 
 /// The pause after each batch, which leaves the disk to others for most of the time.

@@ -12,7 +12,7 @@ use crate::stop::Stop;
 /// The nice value of background threads: on a busy core they still get a tenth of its time.
 const BACKGROUND_NICE: i32 = 10;
 
-/// What the main thread waits for.
+/// A message to the main thread.
 pub(super) enum Message {
     Stop,
     Reload,
@@ -74,7 +74,7 @@ impl Thread {
     }
 }
 
-/// Tells the main thread that a thread has ended: half a service that looks whole is worse than a restart.
+/// Tells the main thread that a thread has ended: a service with a thread missing is worse than a restart.
 pub(super) fn report_end(name: &str, messages: &Sender<Message>) -> impl FnOnce() + Send + 'static {
     let (name, messages) = (name.to_owned(), messages.clone());
     move || {

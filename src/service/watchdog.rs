@@ -90,8 +90,8 @@ fn report_counts(queue: Option<&Queue>) {
     systemd::notify(&[NotifyState::Status(&status)]);
 }
 
-/// Ends the process at once, because an orderly end would wait for what hangs; without a line in the log if that would wait
-/// too.
+/// Ends the process at once, because an orderly end would wait for the thread that hangs; logs nothing if standard error
+/// hangs too.
 fn end_process(why: &str) {
     let stderr = io::stderr();
     let mut list = [PollFd::new(&stderr, PollFlags::OUT)];

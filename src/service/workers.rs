@@ -96,7 +96,7 @@ impl WorkerPool {
         Ok(idle)
     }
 
-    /// What to wake when there may be new jobs.
+    /// The wakers to use when there may be new jobs.
     pub(super) fn wakers(&self) -> Vec<Waker> {
         self.workers.iter().map(|worker| worker.waker.clone()).collect()
     }
@@ -140,7 +140,7 @@ impl WorkerHandle {
 
 /// The thread of a worker.
 fn run(worker: Worker, predecessors: Receiver<Vec<WorkerHandle>>) {
-    // A command would inherit the priority, for good.
+    // Not for commands, which would inherit the priority for good.
     if !matches!(worker.action.kind, ActionKind::Command(_)) {
         lower_priority();
     }

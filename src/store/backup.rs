@@ -73,7 +73,7 @@ impl PartFile {
 impl Drop for PartFile {
     fn drop(&mut self) {
         for suffix in ["", "-wal", "-shm", "-journal"] {
-            // Once the copy has its name there is nothing left.
+            // After the rename nothing is left to delete.
             let _ = fs::remove_file(sibling(&self.0, suffix));
         }
     }

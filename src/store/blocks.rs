@@ -1,4 +1,4 @@
-//! Where in the ids the events since a time are: the table `blocks` of 004-tallies.sql, which has the minute of the latest
+//! Finds the ids of the events received since a time: the table `blocks` of 004-tallies.sql has the minute of the latest
 //! reception for each block of 1,024 ids.
 
 use rusqlite::{Connection, Result, Transaction};
@@ -33,7 +33,7 @@ pub(super) fn record(transaction: &Transaction<'_>, block: i64, at: Timestamp) -
     transaction.prepare_cached(sql)?.execute((block, minute(at))).map(drop)
 }
 
-/// The ids smaller than `before` among which all events received at `since` or later are; the newest first.
+/// The ids smaller than `before` that include all events received at `since` or later; the newest first.
 pub(super) fn spans(connection: &Connection, since: Timestamp, before: i64) -> Result<Vec<Span>> {
     let mut statement = connection.prepare_cached(BLOCKS_SINCE)?;
     let mut spans: Vec<Span> = Vec::new();

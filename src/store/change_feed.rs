@@ -8,8 +8,8 @@ use super::list::oldest_of_few;
 use super::summary::Summary;
 use crate::event::Status;
 
-/// Open and failed events that are remembered to see them change, of each status; the oldest, because workers begin with
-/// those. Some hundred KiB.
+/// How many open and failed events are remembered, of each status, to detect changes: the oldest, because workers begin
+/// with those. They take some hundred KiB.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// New events in one poll; the next one has the rest.
@@ -28,7 +28,7 @@ pub struct ChangeFeed {
 #[derive(Debug)]
 struct Remembered {
     statuses: BTreeMap<i64, Status>,
-    /// Of greater ids it is not known whether they belong here.
+    /// Events with greater ids may be missing here.
     horizon: i64,
 }
 

@@ -1,4 +1,4 @@
-//! What a person does to the queue: from the command line beside a `serve` that may run, or in the admin page.
+//! Changes that a person makes to the queue: from the command line beside a `serve` that may run, or in the admin page.
 
 use std::path::Path;
 
@@ -47,8 +47,8 @@ impl Commands {
         })
     }
 
-    /// Queues the dead jobs of these events again, or, where none is dead, all that have ended; of these, those that the
-    /// options ask for. An event without jobs is routed again. Returns how many events were reopened.
+    /// Queues the dead jobs of these events again, or, where none is dead, all ended jobs, as far as the options allow. An
+    /// event without jobs is routed again. Returns how many events were reopened.
     pub fn replay(&mut self, events: &[EventId], options: &ReplayOptions<'_>) -> Result<usize> {
         self.in_batches(events, |transaction, event| replay::replay(transaction, event, options))
     }
@@ -71,7 +71,7 @@ impl Commands {
     pub fn cancel(&mut self, events: &[EventId], action: Option<&str>, now: Timestamp) -> Result<usize> {
         self.in_batches(events, |transaction, event| {
             let has_cancelled = jobs::cancel(transaction, event, action)? > 0;
-            // An event without jobs was not routed yet, or is another program's: neither is finished.
+            // An event without jobs was not routed yet, or belongs to another program: in both cases it is not finished.
             if has_cancelled {
                 events::finish(transaction, event, now)?;
             }

@@ -1,4 +1,4 @@
-//! Counts that are kept, so that nothing has to read the rows: the table `tallies` of 004-tallies.sql.
+//! Stored counts, so that nothing has to read the rows: the table `tallies` of 004-tallies.sql.
 //!
 //! Triggers count all that other programs write, and every change of status or state. Deliveries of a batch are counted
 //! here: four statements for each row would take longer than the row itself. The rules for a new event thus stand twice, in
@@ -40,7 +40,7 @@ pub(super) fn count_duplicate(transaction: &Transaction<'_>, source: &str, at: T
     transaction.prepare_cached(sql)?.execute((source, hour(at))).map(drop)
 }
 
-/// What one transaction adds to the counts, in a few statements at its end.
+/// The changes of one transaction to the counts, written in a few statements at its end.
 #[derive(Default)]
 pub(super) struct BatchCounts {
     counts: BTreeMap<(&'static str, String, &'static str), i64>,

@@ -1,5 +1,5 @@
-//! What is wrong with a database, or waits in it, for `hookbox doctor`. Beside a database that nothing has open, no file is
-//! created, not even those of SQLite.
+//! Finds problems and waiting work in a database, for `hookbox doctor`. If no program has the database open, no file is
+//! created beside it, not even those of SQLite.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::migrate;
 use super::row::texts;
 use super::stats::{self, Stats};
 
-/// How many of the latest events show what comes in at present.
+/// How many of the latest events are examined, as a sample of the present traffic.
 const RECENT: u32 = 50;
 
 /// A read-only connection, also to a database that is not up to date.
@@ -62,7 +62,7 @@ impl Diagnostics {
     }
 }
 
-/// After an orderly end there is no `-wal` file, and to open the database as usual would create one. As no program writes,
+/// After an orderly end there is no `-wal` file, and opening the database as usual would create one. As no program writes,
 /// it may be read as immutable.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     // As in `connect`: a name that begins with a directory is not a URI within the URI.

@@ -1,4 +1,4 @@
-//! What can be wrong with a database, one enum for each layer, in words that name the file and the way out.
+//! Errors of the database, one enum for each layer. Each message names the file and a remedy.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::{ErrorCode, Transaction};
 
-/// What most of the store returns: it works on a database that is open.
+/// The result of most of the store, which works on an open database.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 
 /// Reading or writing an open database fails.
@@ -172,7 +172,7 @@ impl std::error::Error for OpenError {}
 /// Deliveries cannot be stored.
 #[derive(Debug)]
 pub enum WriteError {
-    /// Less than the reserve is free on the disk, or would be with what was to be stored.
+    /// Less than the reserve is free on the disk, or would be after the deliveries are stored.
     Reserve { path: String, free_bytes: u64, needed_bytes: u64, reserve_bytes: u64 },
     /// The files are no longer those that were opened: what is written now would be gone at the next start.
     Moved(String),
@@ -181,7 +181,7 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// In a few words, which name no path: anyone may ask for our health.
+    /// In a few words and without a path, because anyone may ask for our health.
     pub fn summary(&self) -> &'static str {
         match self {
             WriteError::Reserve { .. } => "the disk reserve is used up",
@@ -225,7 +225,7 @@ impl std::error::Error for WriteError {}
 /// A backup cannot be made.
 #[derive(Debug)]
 pub enum BackupError {
-    /// The copy cannot be written, or is not what it has to be; with what to do.
+    /// The copy cannot be written, or is not as it must be; with what to do.
     Failed(String),
     /// The database cannot be opened, or it or its copy does not work.
     Database(OpenError),
@@ -260,8 +260,8 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// Parts the errors of one row, which are the inner ones, from those that end the transaction: also one of a row after which
-/// all is rolled back, since the rest would run outside of a transaction.
+/// Separates the errors of one row (the inner result) from those that end the transaction. An error of a row after which
+/// all is rolled back also ends it, since the rest would run outside of a transaction.
 pub(super) fn of_row<T>(
     transaction: &Transaction<'_>,
     result: rusqlite::Result<T>,

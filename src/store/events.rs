@@ -46,8 +46,8 @@ pub(super) fn finish(transaction: &Transaction<'_>, event: EventId, now: Timesta
     transaction.prepare_cached(sql)?.execute((event.0, now.to_string())).map(drop)
 }
 
-/// As [`finish`]; where another program's rule refuses the status of this one event, the others do not wait for it. Its jobs
-/// have ended and the event is not routed again, so that nothing is done twice.
+/// As [`finish`], but if another program's rule refuses the new status, the other events are still finished. The jobs of
+/// this one have ended and it is not routed again, so that nothing is done twice.
 pub(super) fn finish_if_allowed(transaction: &Transaction<'_>, event: EventId, now: Timestamp) -> Result<()> {
     if let Err(error) = of_row(transaction, finish(transaction, event, now))? {
         warn!("event {event} keeps its status: {error}");

@@ -37,7 +37,7 @@ pub(super) struct FileIdentity {
 pub(super) type FileId = (u64, u64);
 
 impl FileIdentity {
-    /// Of the files as they are now. A connection must be open, and have read: SQLite keeps them only for that.
+    /// Identifies the files as they are now. A connection must be open, and have read, or some of them do not exist.
     pub(super) fn of(path: &Path) -> Result<FileIdentity, StorageError> {
         let paths = [path.to_owned(), sibling(path, "-wal"), sibling(path, "-shm")];
         let opened =

@@ -49,12 +49,12 @@ pub struct Disk {
     pub free_bytes: u64,
 }
 
-/// What kind of a file system it is, as far as a database is concerned.
+/// The kind of a file system, as far as a database is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileSystem {
-    /// As far as can be told, a disk of this machine.
+    /// A disk of this machine, as far as one can tell.
     Local,
-    /// Of another machine; with its name.
+    /// A disk of another machine; with the file system's name.
     Network(String),
     /// Empty after the next start of the machine.
     Memory,

@@ -18,8 +18,8 @@ use crate::event::{Delivery, DeliveryId, EventId, Status};
 /// A delivery takes its bytes on the disk twice, in the WAL and in the database, until the WAL is cut back.
 const COPIES: u64 = 2;
 
-/// How long the same content counts as the same delivery where the provider sent no id: long enough for the retries
-/// after a lost answer, short enough that a message which is meant again is a new event.
+/// How long the same content counts as the same delivery where the provider sent no id: long enough for the retries after a
+/// lost answer, short enough that a message sent again on purpose is a new event.
 const CONTENT_WINDOW: Duration = Duration::from_secs(5 * 60);
 
 /// The receiver's connection.
@@ -30,15 +30,15 @@ pub struct Ingest {
     pub(super) has_failed: bool,
 }
 
-/// What became of a delivery.
+/// The result of storing a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ingested {
     /// A new event.
     New(EventId),
     /// This event already; nothing was stored.
     Duplicate(EventId),
-    /// This event already, which had failed: its dead jobs are queued again. A provider's Redeliver button is pressed
-    /// for nothing else.
+    /// This event already, which had failed: its dead jobs are queued again, because that is the only purpose of a
+    /// provider's Redeliver button.
     Requeued(EventId),
     /// This event already, but so long ago that the sender means it again: it is processed as if it were new.
     Replayed(EventId),
@@ -58,7 +58,7 @@ impl<T> Stored<T> {
     }
 }
 
-/// A delivery of which nothing is on disk, with what the caller attached.
+/// A delivery that is not on disk, with what the caller attached.
 #[derive(Debug)]
 pub struct NotStored<T> {
     pub carried: T,
@@ -71,8 +71,8 @@ type InsertResult = rusqlite::Result<Ingested>;
 impl Ingest {
     /// Stores all of `batch` in one transaction, and returns after it is durable.
     ///
-    /// A delivery that the database refuses for a reason of its own does not take the others with it. Nothing is stored
-    /// that would leave less than `reserve_bytes` free on the disk.
+    /// If the database refuses one delivery for a fault of its own, the others are stored. Nothing is stored that would
+    /// leave less than `reserve_bytes` free on the disk.
     pub fn store<T>(
         &mut self,
         batch: Vec<(Delivery, T)>,
@@ -115,8 +115,8 @@ impl Ingest {
         Ok(results)
     }
 
-    /// A full card breaks the whole machine, not only hookbox. And a commit that does not fit leaves the WAL as long as it
-    /// got, so that smaller ones no longer fit either.
+    /// A full card breaks the whole machine, not only hookbox. And a commit that does not fit leaves the WAL at its new
+    /// length, so that smaller ones no longer fit either.
     fn check(&self, reserve_bytes: u64, needed_bytes: u64) -> Result<(), WriteError> {
         self.files.check()?;
         let path = &self.writer.path;
@@ -139,7 +139,7 @@ impl Ingest {
     fn commit(&self, deliveries: &[Delivery]) -> Result<Vec<InsertResult>> {
         self.writer.write(|transaction| {
             match deliveries {
-                // Counted by the triggers, which takes as long for one alone and writes a page less.
+                // Counted by the triggers: for a single delivery this takes as long and writes a page less.
                 [alone] => Ok(vec![insert(transaction, alone)?]),
                 many => insert_counted(transaction, many),
             }
@@ -222,8 +222,8 @@ fn insert_duplicate(transaction: &Transaction<'_>, delivery: &Delivery, id: &str
     Ok(Ingested::Duplicate(event))
 }
 
-/// The id under which to store content that came without one: that of its latest copy if that is recent, so that it is
-/// recognised as a duplicate; otherwise the bare id, or, if that is taken, one with the time added.
+/// The id for content that came without one. If the latest copy is recent, its id, to recognise a duplicate; otherwise the
+/// bare id, or, if that is taken, one with the time added.
 fn id_within_window(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> rusqlite::Result<String> {
     // `@` begins the added time; `A` is the character after it.
     let sql = "SELECT delivery_id, received_at FROM webhook_events

@@ -5,14 +5,14 @@ use rusqlite::{Connection, Result, Row, Transaction, named_params};
 use crate::clock::Timestamp;
 use crate::event::{Attempt, EventId, Job};
 
-/// The due time of a job that does not wait: earlier than any clock, so that one that is set back delays nothing.
+/// The due time of a job that does not wait: earlier than any clock, so that setting a clock back delays nothing.
 pub const IMMEDIATELY: Timestamp = Timestamp::from_unix_ms(0);
 
 /// Where a job goes after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     Succeeded,
-    /// Back to the queue, until then.
+    /// Back to the queue, until that time.
     Queued(Timestamp),
     /// For good; `reported_by` is the action that reports it.
     Dead {
@@ -27,8 +27,8 @@ pub(super) fn add(transaction: &Transaction<'_>, event: EventId, action: &str, d
     transaction.prepare_cached(sql)?.execute((event.0, action, dead_action)).map(drop)
 }
 
-/// From queued to running: up to `limit` jobs of an action that are due, those first that were never postponed, then the
-/// longest due.
+/// From queued to running: up to `limit` due jobs of an action; first those that were never postponed, then those that have
+/// been due for longest.
 pub(super) fn claim(transaction: &Transaction<'_>, action: &str, limit: u32, now: Timestamp) -> Result<Vec<Job>> {
     let mut statement = transaction.prepare_cached(
         "UPDATE jobs SET state = 'running', due_at_ms = NULL, attempts = attempts + 1, tries = tries + 1
@@ -53,7 +53,7 @@ pub(super) fn claim(transaction: &Transaction<'_>, action: &str, limit: u32, now
     Ok(jobs)
 }
 
-/// Not an attempt at a job that is gone: the event was deleted while it ran, and nothing would ever delete this.
+/// No attempt at a deleted job: its event was deleted while it ran, and nothing would ever delete the attempt.
 pub(super) fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> Result<()> {
     let duration_ms = i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX);
     let sql = "INSERT INTO attempts (event_id, action, dead_action, number, started_at, duration_ms, outcome, detail)
@@ -73,7 +73,7 @@ pub(super) fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -
     transaction.prepare_cached(sql)?.execute(named).map(drop)
 }
 
-/// From running to what follows an attempt. False where the job is no longer as this attempt left it.
+/// From running to the state after an attempt. False where the job is no longer as this attempt left it.
 pub(super) fn finish(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> Result<bool> {
     let job = &attempt.job;
     let (state, due_at_ms, error) = match next {
@@ -94,7 +94,7 @@ pub(super) fn finish(transaction: &Transaction<'_>, attempt: &Attempt, next: &Ne
         ":attempt": job.attempt,
     };
     let is_moved = transaction.prepare_cached(sql)?.execute(named)? == 1;
-    // Once, and not for a dead job that itself reports one: that could go on without end.
+    // Once, and not for a dead job that itself reports one: that could go on forever.
     if let Next::Dead { reported_by: Some(reporter) } = next
         && is_moved
         && job.dead_action.is_empty()

@@ -1,7 +1,7 @@
-//! The ids of events, and of the newest a summary, found without reading the events that do not pass.
+//! Finds the ids of events that pass a filter, and summaries of the newest, without reading the others.
 //!
 //! The index has few [`partitions`]; the newest events of each are a seek away, and the newest of all are among them. That
-//! holds for every combination of filters, also for one that a single event in a million passes.
+//! holds for every combination of filters, even if only one event in a million passes.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -80,7 +80,7 @@ pub(super) fn only(connection: &Connection, ids: &[EventId], filter: &Filter) ->
     Ok(found)
 }
 
-/// Calls `visitor` with the events that may pass, the newest first, until it returns false. It has yet to check `since`.
+/// Calls `visitor` with the events that may pass, the newest first, until it returns false. `visitor` has to check `since`.
 fn visit(connection: &Connection, filter: &Filter, mut visitor: impl FnMut(i64) -> Result<bool>) -> Result<()> {
     let partitions = if filter.passes_all() { None } else { partitions(connection, filter)? };
     let before = filter.before.map_or(i64::MAX, |id| id.0);

@@ -39,11 +39,11 @@ fn try_lock_twice(file: &File) -> bool {
     }
 }
 
-/// The id of the process that serves a database, if one does; empty where it could not write it down.
+/// The id of the process that serves a database, if there is one; empty if it could not write its id.
 pub fn server_of(path: &Path) -> Option<String> {
     let lock_path = sibling(&resolved(path), ".lock");
     let file = File::open(&lock_path).ok()?;
-    // Shared, so that two that ask do not see each other; released with the descriptor at the end.
+    // Shared, so that two commands do not take each other for a server; released with the descriptor at the end.
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Some(fs::read_to_string(lock_path).unwrap_or_default().trim().to_owned()),
         _ => None,

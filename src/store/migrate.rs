@@ -33,7 +33,7 @@ impl From<rusqlite::Error> for MigrationError {
     }
 }
 
-/// Applies what is missing, all in one transaction. Refuses a database that a later version has written.
+/// Applies the missing migrations, all in one transaction. Refuses a database that a later version has written.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     if supported_version(connection, path)? == LATEST {
         return Ok(());

@@ -58,8 +58,8 @@ fn distinct(connection: &Connection, within: &[&RawText]) -> Result<Vec<RawText>
     Ok(values)
 }
 
-/// The least value of a column after another, or that one itself where it is the `first`. Not one comparison of three
-/// columns: SQLite would seek to the first event of the partition and read all of it.
+/// A statement for the next greater value of a column, or with `first` for one that may be equal. It does not compare all
+/// three columns at once: SQLite would seek to the first event of the partition and read all of it.
 pub(super) fn next_value(column: usize, first: bool) -> String {
     let within: String = COLUMNS[..column].iter().map(|column| format!("{column} = ? AND ")).collect();
     let (column, than) = (COLUMNS[column], if first { ">=" } else { ">" });

@@ -21,17 +21,17 @@ const COMMAND_BUSY: Duration = Duration::from_secs(60);
 /// Events deleted in one transaction: about a millisecond for which others wait.
 const BATCH_EVENTS: usize = 20;
 
-/// Or so much of them: to free a page SQLite reads it. A larger event is a batch of its own.
+/// The most bytes in a batch: to free a page SQLite reads it. A larger event is a batch of its own.
 const BATCH_BYTES: i64 = 256 << 10;
 
-/// So many events in a row that are too young end a search, because events come in the order of their ids. A single one
-/// does not, because an old event that was replayed is young again.
+/// A search ends after this many events in a row that are too young, because events come in the order of their ids. A
+/// single one does not end it, because an old event that was replayed is young again.
 const YOUNG_RUN: u32 = 64;
 
 /// Ids that are read at once.
 const PAGE: u32 = 256;
 
-/// The event `?1`, if it has the status `?2` and no open job; also none that is to report a dead job.
+/// The event `?1`, if it has the status `?2` and no open job, not even one that is to report a dead job.
 const IS_DELETABLE: &str = "id = ?1 AND status = ?2 AND status <> 'unprocessed'
      AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND state IN ('queued', 'running'))";
 
@@ -40,11 +40,11 @@ pub struct Pruner {
     writer: Writer,
 }
 
-/// What is kept for how long.
+/// Which rows are deleted, and from which age.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     pub what: Expired,
-    /// Deleted is what has been so since before then.
+    /// Rows are deleted that have been as `what` says since before then.
     pub before: Timestamp,
     pub now: Timestamp,
 }
@@ -53,15 +53,15 @@ pub struct Rule {
 pub enum Expired {
     /// Events of this status, by when they got it. Never the unprocessed ones.
     Events(Status),
-    /// The counts of how often events came again, by when they came first.
+    /// The counts of duplicates, by when the event first came.
     Duplicates,
 }
 
-/// How far the search for what a rule is for has come.
+/// The position of the search for a rule's rows.
 pub struct Cursor {
     rule: Rule,
     after: EventId,
-    /// The ids that come next.
+    /// The next ids.
     page: VecDeque<i64>,
     young: u32,
     is_done: bool,
@@ -71,11 +71,11 @@ pub struct Cursor {
 #[derive(Debug, Default)]
 pub struct PruneBatch {
     pub events: Vec<EventId>,
-    /// Of payload and body.
+    /// The size of payloads and bodies.
     pub bytes: i64,
 }
 
-/// The events found or deleted.
+/// The number of events found or deleted, and their size.
 #[derive(Debug, Default)]
 pub struct Pruned {
     pub events: usize,
@@ -93,8 +93,8 @@ impl Pruner {
         Ok(Pruner { writer: Writer::open_read_only(path)? })
     }
 
-    /// Its commits do not wait for the disk: what a power cut takes back of them is deleted again, and no one was promised
-    /// anything.
+    /// Its commits do not wait for the disk: if a power cut undoes some, the same rows are deleted again, and no one was
+    /// promised anything.
     pub(super) fn new(writer: Writer) -> Result<Pruner> {
         let relaxed = writer.connection.pragma_update(None, "synchronous", "NORMAL");
         relaxed.map_err(StorageError::at(&writer.path))?;
@@ -142,7 +142,7 @@ impl Pruner {
         })
     }
 
-    /// Whether there is other work, for which this can wait.
+    /// Whether there is other, more urgent work.
     pub fn is_busy(&self) -> Result<bool> {
         let busy = "SELECT EXISTS (SELECT 1 FROM unrouted) OR EXISTS (SELECT 1 FROM jobs WHERE state = 'running')";
         self.writer.read(|connection| connection.prepare_cached(busy)?.query_row([], |row| row.get(0)))

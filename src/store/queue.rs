@@ -1,5 +1,4 @@
-//! What workers and the router do with the database after a delivery is acknowledged: each step is one method, and one
-//! transaction.
+//! The work of the router and the workers on events that were acknowledged: each step is one method, and one transaction.
 
 use rusqlite::{OptionalExtension, Row};
 
@@ -29,7 +28,7 @@ impl Queue {
 
     /// Makes a job for each action of each event. An event without actions is processed.
     ///
-    /// An event that another program has marked as done meanwhile, or that still has open jobs, is left as it is.
+    /// An event is left as it is if another program has marked it as done meanwhile, or if it still has open jobs.
     pub fn route(&mut self, routes: &[(EventId, Vec<&str>)], now: Timestamp) -> Result<()> {
         self.writer.write_each(routes, |transaction, (event, actions)| {
             transaction.prepare_cached("DELETE FROM unrouted WHERE event_id = ?1")?.execute([event.0])?;
@@ -46,8 +45,8 @@ impl Queue {
         })
     }
 
-    /// Claims up to `limit` jobs of an action that are due. The attempt counts from here on, so that a job which takes the
-    /// machine down with it is not attempted forever.
+    /// Claims up to `limit` jobs of an action that are due. The attempt counts from here on, so that a job that crashes the
+    /// machine is not attempted forever.
     pub fn claim(&mut self, action: &str, limit: u32, now: Timestamp) -> Result<Vec<Job>> {
         self.writer.write(|transaction| jobs::claim(transaction, action, limit, now))
     }
@@ -71,7 +70,7 @@ impl Queue {
 
     /// Makes the queued jobs of an action due that are due after `latest`; true if there were any.
     ///
-    /// No job is postponed for that long: the clock was ahead when it was, and has been set back since.
+    /// No job is postponed for that long: the clock was ahead when they were postponed, and has been set back since.
     pub fn expedite(&mut self, action: &str, latest: Timestamp) -> Result<bool> {
         let sql = "SELECT max(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1";
         let last_due = self.writer.read(|connection| connection.prepare_cached(sql)?.query_row([action], due_at))?;
@@ -87,7 +86,7 @@ impl Queue {
         self.writer.read(|connection| events::read(connection, id))
     }
 
-    /// Records finished attempts, moves their jobs to what follows, and finishes the events that have no open job any more.
+    /// Records finished attempts, moves their jobs to the next state, and finishes the events that have no open job any more.
     /// Puts back `unclaimed` jobs, which were claimed and not attempted; that attempt does not count.
     ///
     /// A job that was cancelled while it ran stays cancelled, and its attempt is recorded. After an error some attempts may
@@ -101,7 +100,7 @@ impl Queue {
         self.writer.write_each(finished, |transaction, (attempt, next)| {
             jobs::insert_attempt(transaction, attempt)?;
             let is_moved = jobs::finish(transaction, attempt, next)?;
-            // Anyone else who has moved the job has finished the event too, or wants it processed again.
+            // Another connection that has moved the job has finished the event too, or wants it processed again.
             if is_moved && !matches!(next, Next::Queued(_)) {
                 events::finish_if_allowed(transaction, attempt.job.event, now)?;
             }
@@ -125,7 +124,7 @@ impl Queue {
         self.writer.write(|transaction| jobs::delete_orphans(transaction, job.event))
     }
 
-    /// Keeps the WAL short. For every thread but the receiver to call when it, or another, has written.
+    /// Keeps the WAL short. Every thread but the receiver calls this when it, or another, has written.
     pub fn checkpoint(&self) {
         self.writer.checkpoint();
     }

@@ -1,4 +1,4 @@
-//! What the commands that only read the database ask for. No statement stays open: a long reader would keep the WAL from
+//! The queries of the commands that only read the database. No statement stays open: a long reader would keep the WAL from
 //! being emptied.
 
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::event::{Event, EventId};
 pub struct Reader {
     path: PathBuf,
     connection: Connection,
-    /// Of the file that is open.
+    /// The identity of the open file.
     file_id: Option<FileId>,
 }
 
@@ -58,7 +58,7 @@ impl Reader {
         self.read(|connection| stats::hours(connection, now))
     }
 
-    /// What happens from now on, for [`Reader::changes`].
+    /// Begins to watch for changes, for [`Reader::changes`].
     pub fn change_feed(&self) -> Result<ChangeFeed> {
         self.read(ChangeFeed::begin)
     }

@@ -10,11 +10,11 @@ use crate::event::EventId;
 pub struct ReplayOptions<'a> {
     /// Only those of this action.
     pub action: Option<&'a str>,
-    /// None that have succeeded, where none is dead either.
+    /// Where none is dead, only those that have not succeeded.
     pub spares_succeeded: bool,
 }
 
-/// What [`replay`] does.
+/// The jobs that [`replay`] queues, or the routing in their place.
 enum ReplayScope {
     /// It queues the jobs in these states, written as in a statement.
     Jobs(&'static str),
@@ -22,9 +22,8 @@ enum ReplayScope {
     Route,
 }
 
-/// Queues the dead jobs of an event again, or, where none is dead, all that have ended; of these, those that the options
-/// ask for. The retry policy counts their attempts from 1. An event without jobs is routed again. False if there was
-/// nothing to do.
+/// Queues the dead jobs of an event again, or, where none is dead, all ended jobs, as far as the options allow. The retry
+/// policy counts their attempts from 1. An event without jobs is routed again. False if there was nothing to do.
 pub(super) fn replay(transaction: &Transaction<'_>, event: EventId, options: &ReplayOptions<'_>) -> Result<bool> {
     let Some(scope) = scope(transaction, event, options)? else { return Ok(false) };
     if let ReplayScope::Jobs(states) = scope {

@@ -1,13 +1,12 @@
-//! Columns that other programs write, too. What they stored is read as well as possible: an event that could not be read
-//! at all would hold up those behind it.
+//! Columns that other programs write, too. Their values are read as well as possible: an event that could not be read at
+//! all would hold up those behind it.
 
 use std::borrow::Cow;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Result, Row, ToSql};
 
-/// A column of text, in which there may be bytes that are not UTF-8, or a number. Borrowed where possible: a payload is
-/// large.
+/// A text column, which may hold bytes that are not UTF-8, or a number. Borrowed where possible: a payload is large.
 pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<Cow<'a, str>> {
     Ok(match row.get_ref(column)? {
         ValueRef::Null => Cow::Borrowed(""),
@@ -22,7 +21,7 @@ pub(super) fn string(row: &Row<'_>, column: usize) -> Result<String> {
     Ok(text(row, column)?.into_owned())
 }
 
-/// The texts in the first column of what a statement finds.
+/// The texts in the first column of a statement's rows.
 pub(super) fn texts(connection: &Connection, sql: &str) -> Result<Vec<String>> {
     connection.prepare(sql)?.query_map([], |row| string(row, 0))?.collect()
 }
@@ -32,7 +31,7 @@ pub(super) fn bytes(row: &Row<'_>, column: usize) -> Result<Option<Vec<u8>>> {
     Ok(row.get_ref(column)?.as_bytes_or_null().ok().flatten().map(<[u8]>::to_vec))
 }
 
-/// A value of a column of text that compares with the column as it is stored: its bytes may not be UTF-8, or a blob.
+/// The value of a text column exactly as stored, to compare with the column: bytes that may not be UTF-8, or a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RawText {
     Text(Vec<u8>),
@@ -44,7 +43,7 @@ impl RawText {
         Ok(match row.get_ref(column)? {
             ValueRef::Text(bytes) => RawText::Text(bytes.to_vec()),
             ValueRef::Blob(bytes) => RawText::Blob(bytes.to_vec()),
-            // A column of text stores numbers as text, and those that this is for are NOT NULL.
+            // A text column stores numbers as text, and the columns read here are NOT NULL.
             ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => RawText::Text(Vec::new()),
         })
     }

@@ -1,4 +1,4 @@
-//! How many of what, from [`counters`], and when the oldest and the latest were received: by a bounded number of seeks.
+//! Counts from [`counters`], and when the oldest and the latest were received, found with a bounded number of seeks.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::summary::Filter;
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
-/// What [`hours`] returns, the current hour among them: as many as are kept.
+/// The hours that [`hours`] returns, including the current one: as many as are kept.
 const HOURS: u32 = 24;
 
 /// Postponed jobs among which the oldest is searched: they are in the order of their due times.
@@ -33,21 +33,21 @@ const MAX_LATEST: u32 = 2000;
 #[derive(Debug, Serialize)]
 pub struct Stats {
     pub events: StatusCounts,
-    /// Events that were ever stored, also those that were deleted since.
+    /// All events ever stored, including those that were deleted since.
     pub received: i64,
-    /// Deliveries that were stored already.
+    /// Duplicates: deliveries of events that were stored already.
     pub duplicates: i64,
     /// When the oldest unprocessed event was received.
     pub oldest_unprocessed: Option<String>,
     /// In the order of their names.
     pub sources: Vec<SourceStats>,
-    /// Those that ever had a job, or are paused; in the order of their names.
+    /// The actions that ever had a job, or are paused; in the order of their names.
     pub actions: Vec<ActionStats>,
     #[serde(flatten)]
     pub sizes: Sizes,
 }
 
-/// Events that are stored now, by status.
+/// The number of stored events, by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StatusCounts {
     pub unprocessed: i64,
@@ -231,7 +231,7 @@ fn received_at(connection: &Connection, event: Option<i64>) -> Result<Option<Str
 }
 
 impl Sizes {
-    /// Of the database file alone.
+    /// The sizes of the database file alone.
     pub(super) fn of_file(connection: &Connection) -> Result<Sizes> {
         let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0)).map(i64::unsigned_abs);
         let page_bytes = pragma("page_size")?;

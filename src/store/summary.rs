@@ -1,4 +1,4 @@
-//! What a list of events shows of each, and which events it shows.
+//! The rows of a list of events, and the filter that selects them.
 
 use rusqlite::{CachedStatement, Connection, Result, Row};
 use serde::Serialize;
@@ -76,7 +76,7 @@ impl Filter {
             && self.event_type.as_ref().is_none_or(|event_type| event.event == *event_type)
     }
 
-    /// Whether an event received then is young enough. A time in another form than ours is of no known age.
+    /// Whether an event received then is young enough. A time in another form than ours has no known age.
     pub(super) fn is_since(&self, received_at: &str) -> bool {
         self.since.is_none_or(|since| Timestamp::parse(received_at).is_some_and(|at| at >= since))
     }

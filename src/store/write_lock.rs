@@ -1,5 +1,5 @@
-//! Which thread of this process writes next: the receiver, for which a provider waits, before all others; these in the
-//! order in which they asked.
+//! Decides which thread of this process writes next: first the receiver, because a provider waits for it, then the others
+//! in the order in which they asked.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,7 @@ pub(super) struct WriteLock {
     others: TicketLock,
 }
 
-/// Who asks.
+/// The kind of thread that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Priority {
     Receiver,
@@ -158,7 +158,7 @@ mod tests {
         drop(lock.acquire(Priority::Receiver));
     }
 
-    /// A provider waits for the receiver, but what was acknowledged is to be done, too.
+    /// Acknowledged events must be processed too, although the receiver comes first.
     #[test]
     fn a_receiver_that_never_pauses_lets_the_others_write_in_between() {
         const WRITES: u32 = 100_000;

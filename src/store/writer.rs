@@ -18,9 +18,9 @@ pub(super) const RECEIVER_BUSY: Duration = Duration::from_secs(1);
 /// How long the other writers of `serve`, and commands, wait: nothing but their own work is delayed.
 pub(super) const WORKER_BUSY: Duration = Duration::from_secs(5);
 
-/// How long of its wait a writer keeps the write lock, before it queues for it again: while another program holds SQLite's
-/// lock, the last in the queue waits this long for each writer before it. Short for a command too: SQLite asks for a lock
-/// less and less often, and a `serve` under load leaves it free for moments only.
+/// How long a waiting writer keeps the write lock before it queues for it again. While another program holds SQLite's lock,
+/// the last in the queue waits this long for each writer before it. Short for a command too: SQLite asks for a lock less
+/// and less often, and a `serve` under load leaves it free for moments only.
 const GUARD_BUSY: Duration = Duration::from_millis(20);
 
 /// One thread's connection for writing.
@@ -54,7 +54,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// For a command that reads what another run of it would write.
+    /// For the dry run of a command.
     pub(super) fn open_read_only(path: &Path) -> Result<Writer, OpenError> {
         let connection = open_read_only(path)?;
         let (write_lock, priority, busy_timeout) = (Arc::default(), Priority::Other, Duration::ZERO);
@@ -78,7 +78,7 @@ impl Writer {
     }
 
     /// Runs `work` for each of `items`, in transactions that go on until the receiver waits for the write lock: a provider
-    /// waits for the receiver, and for these items no one does. What was committed before an error stays.
+    /// waits for the receiver, and nobody for these items. Everything committed before an error stays.
     pub(super) fn write_each<T>(
         &self,
         items: &[T],

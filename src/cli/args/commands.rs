@@ -19,9 +19,9 @@ pub struct CommandSpec {
     pub summary: &'static str,
     /// The words after the command.
     pub arguments: &'static [(Count, Value)],
-    /// Further ways to call it, after its name, beside the one that follows from its arguments.
+    /// Further ways to call it, after its name, besides the usual one with its arguments.
     pub also: &'static [&'static str],
-    /// Those of its own, beside the common ones.
+    /// Its own options, besides the common ones.
     pub options: &'static [OptionSpec],
     /// Paragraphs, with an empty line between two.
     pub description: &'static str,
@@ -109,7 +109,7 @@ pub const FILES: [(&str, &str); 2] = [
     ),
 ];
 
-/// Of the program as a whole, each with its purpose.
+/// Examples for the program as a whole, each with its purpose.
 pub const EXAMPLES: [(&str, &str); 3] = [
     ("hookbox", "Try it, without any config"),
     ("hookbox check --config my.toml", "See what a config would do"),
@@ -122,12 +122,11 @@ const JSON_OBJECT: OptionSpec = switch("json", "Print one JSON object");
 const SINCE: OptionSpec = option("since", Value::Duration, "Only events received at most this long ago, such as 2h");
 const STATUS: OptionSpec = option("status", Value::Status, "All events that are unprocessed, processed or error");
 
-/// The command of this name.
 pub fn find(name: &str) -> Option<&'static CommandSpec> {
     COMMANDS.iter().find(|command| command.name == name)
 }
 
-/// All that a value can be, where that is known; else none.
+/// All possible values, where they are known; else none.
 pub fn choices(value: Value) -> Vec<&'static str> {
     match value {
         Value::Topic => topics(),
@@ -135,7 +134,7 @@ pub fn choices(value: Value) -> Vec<&'static str> {
     }
 }
 
-/// A name may be both that of a command and that of a chapter.
+/// Each name once: a command and a chapter may have the same.
 fn topics() -> Vec<&'static str> {
     let chapters = CHAPTERS.iter().map(|chapter| chapter.name);
     let chapters = chapters.filter(|name| COMMANDS.iter().all(|command| command.name != *name));

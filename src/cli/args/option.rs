@@ -21,7 +21,7 @@ pub struct OptionSpec {
     pub help: &'static str,
 }
 
-/// What an option or an argument takes.
+/// The kind of value of an option or an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     Action,
@@ -32,7 +32,7 @@ pub enum Value {
     EventId,
     EventType,
     File,
-    /// Of an event that is done.
+    /// A status in which an event is done.
     FinalStatus,
     LogLevel,
     Provider,
@@ -116,7 +116,7 @@ impl Value {
         }
     }
 
-    /// All that it can be, where that is known; else none. Those of a topic are in the table of commands.
+    /// All possible values, where they are known; else none. Those of a topic are in the table of commands.
     pub fn choices(self) -> Vec<&'static str> {
         match self {
             Value::Status => Status::ALL.map(Status::as_str).to_vec(),

@@ -54,9 +54,9 @@ struct Follower<'a> {
     filter: &'a Filter,
     /// `None` while the database cannot be read.
     reader: Option<Reader>,
-    /// How much of this database has been read; kept while it cannot be.
+    /// The position in this database; kept while it cannot be read.
     feed: Option<ChangeFeed>,
-    /// What the feed may repeat: it began before the list was read, so that no change between the two is missed.
+    /// Events that the feed may repeat: it began before the list was read, so that no change between the two is missed.
     listed: Vec<Summary>,
 }
 

@@ -88,7 +88,7 @@ impl Pool {
         })
     }
 
-    /// When [`Pool::open_one`] has something to do although no connection is ready.
+    /// When [`Pool::open_one`] is due, even if no connection is ready.
     pub fn deadline(&self) -> Option<Instant> {
         self.probe_deadline().or(self.reopen_at)
     }
@@ -103,7 +103,7 @@ impl Pool {
         if self.probe_deadline().is_some() || self.reopen_at.is_some_and(|at| context.now < at) {
             return;
         }
-        // The next attempt keeps its distance unless this probe succeeds.
+        // If this probe fails, the next attempt has to wait.
         self.reopen_at = Some(context.now + context.timeouts.reopen);
         let Ok(stream) = self.connect() else { return };
         let mut blocks = Blocks::new(&context.budget);

@@ -7,7 +7,7 @@ use httparse::Header;
 /// The receiver's responses have five headers, those of the private listener a dozen.
 const MAX_HEADERS: usize = 32;
 
-/// The connection is managed by the gate, and which server answers is not disclosed.
+/// Headers that are not forwarded: the gate manages the connection, and does not disclose its server.
 const DROPPED: [&str; 2] = ["Server", "Connection"];
 
 /// One complete response.

@@ -18,7 +18,7 @@ const MAX_SOCKET_PATH_BYTES: usize = 107;
 const DIRECTORY_MODE: u32 = 0o700;
 const SOCKET_NAME: &str = "http";
 
-/// In a shared temporary directory another user may take our name first; to take a random one needs luck.
+/// In a shared temporary directory another user may take our name first, but can hardly guess a random one.
 const RANDOM_NAMES: usize = 4;
 
 /// tiny_http on its socket. Other clones of the server must be dropped before this is: when tiny_http ends, it connects to
@@ -45,7 +45,7 @@ impl Error for UpstreamError {}
 
 impl Upstream {
     /// Starts tiny_http in a directory named after `name_hint`, which must be unique among living processes: a socket found
-    /// there is taken for that of a killed one. `last_resort` is used where the usual directories are missing, not ours or
+    /// there is treated as that of a killed one. `last_resort` is used where the usual directories are missing, not ours or
     /// full.
     pub fn create(name_hint: &str, last_resort: &Path) -> Result<Upstream, UpstreamError> {
         let created = base_directories().find_map(|base| Upstream::create_in(&base, name_hint).ok());
@@ -70,7 +70,7 @@ impl Upstream {
     }
 }
 
-/// The directory that systemd names, that of the login session, and the one that every machine has.
+/// The directory of systemd, that of the login session, and the one that every machine has.
 fn base_directories() -> impl Iterator<Item = PathBuf> {
     let systemd = env::var_os("RUNTIME_DIRECTORY").and_then(|list| env::split_paths(&list).next());
     let session = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -135,8 +135,8 @@ fn is_ours(path: &Path) -> io::Result<bool> {
 
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.socket()); // there only if the server did not end in order
-        let _ = fs::remove_dir(&self.0); // the next start clears what stays
+        let _ = fs::remove_file(self.socket()); // exists only if the server did not end in order
+        let _ = fs::remove_dir(&self.0); // the next start clears the rest
     }
 }
 

@@ -22,7 +22,7 @@ fn insert(connection: &Connection, how: &str, id: i64, source: &str, status: &st
         .unwrap();
 }
 
-/// The counts that are kept must be those of the rows.
+/// The stored counts must match the rows.
 #[track_caller]
 fn assert_counts_match(connection: &Connection) {
     let read = |sql: &str| -> Vec<(String, String, i64)> {

@@ -43,7 +43,7 @@ fn ids(connection: &Connection, filter: &Filter) -> Vec<i64> {
     newest(connection, filter).unwrap().iter().map(|event| event.id).collect()
 }
 
-/// What a filter means, in the simplest statement.
+/// The meaning of a filter, as the simplest statement.
 fn expected(connection: &Connection, filter: &Filter) -> Vec<i64> {
     let mut statement = connection
         .prepare(
