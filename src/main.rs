@@ -1,11 +1,11 @@
 //! hookbox receives webhooks, stores them in SQLite, answers, and only then does the slow work.
 //!
 //! The **gate** reads each request from the public socket under limits and deadlines, and passes it on to tiny_http when it
-//! is complete and valid. The one **receiver** thread verifies deliveries by their **provider**'s preset, **stores** all
-//! that are waiting in one transaction, and acknowledges them after the commit. The **router** makes a job of each action
-//! that an event matches. The **worker** threads of an action claim its jobs, run it, and record the outcome; **retry**
-//! decides when to try again. SQLite is the queue, and threads share little else: stop flags, wake-ups, the current
-//! configuration, counts. An acknowledged delivery is on disk, and a job recorded as done is not done again.
+//! is complete and valid. The one **receiver** thread verifies deliveries by their **provider**'s preset, **stores** waiting
+//! ones together, and acknowledges them after the commit. The **router** adds a job for each action whose conditions an event
+//! meets. The **worker** threads of an action claim its jobs, run it, and record the outcome; **retry** says how long to wait
+//! before the next attempt. SQLite is the queue, and threads share little else: stop flags, wake-ups, the current
+//! configuration, counts. An acknowledged delivery is on disk, and a job recorded as done is done again only by a replay.
 //!
 //! The private listener with the operator's page, **admin**, has a gate of its own, so that it cannot delay a delivery.
 //!
@@ -39,7 +39,7 @@ mod metrics;
 mod log;
 mod event;
 
-// Tools that know nothing of webhooks.
+// Tools, which use nothing of the above.
 mod cidr;
 mod clock;
 mod current;

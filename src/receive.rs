@@ -4,13 +4,13 @@
 //! Inbound -> Received -> Routed -> Verified -> Delivery -> Stored -> acknowledged
 //! ```
 //!
-//! Each stage is a type that only the stage before makes, and each can end [`Early`]: in a rejection, or in the answer to a
-//! handshake, neither of which is stored. Only a [`Stored`] can be acknowledged, and only a transaction that was committed hands
-//! one out: an answer before the commit does not compile.
+//! Each stage is a type that only the stage before makes. Before the commit each can end [`Early`]: in a rejection, or in the
+//! answer to a handshake, neither of which is stored. Only a [`Stored`] can be acknowledged, and only a committed transaction
+//! makes one: acknowledging before the commit does not compile.
 //!
-//! There is one receiver thread. It commits all waiting deliveries in one transaction, and answers afterwards, so that sixty
-//! senders share one fsync. It does no network I/O of its own, and the gate hands over only complete requests: no client can
-//! make it wait.
+//! There is one receiver thread. It commits waiting deliveries together and acknowledges them afterwards, so that many senders
+//! share one fsync. It does no network I/O of its own, and the gate passes on only complete requests: no client can make it
+//! wait.
 
 mod answer;
 mod client;
@@ -47,8 +47,8 @@ use rejection::Rejection;
 
 const HEALTH_PATH: &str = "/healthz";
 
-/// A transaction is closed once its deliveries hold this much: a thousand usual ones. Until then bodies wait in their
-/// connections, so that this, and not the number of senders, bounds the memory used.
+/// A transaction is closed once its deliveries hold this much: a thousand usual ones. A body is read when it is added, so
+/// that this limit, not the number of senders, bounds the memory.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// The event type of a delivery that names none.
@@ -83,7 +83,7 @@ pub struct Receiver {
     pub router: Waker,
     pub stop: Stop,
     pub metrics: Arc<Metrics>,
-    /// Whether the last commit failed: trouble is logged when it begins and when it ends.
+    /// Whether the last delivery could not be stored. Logged when that begins and when it ends.
     pub in_trouble: bool,
 }
 
@@ -149,7 +149,7 @@ impl Receiver {
 
     fn refuse(&mut self, NotStored { carried, error }: NotStored<(Unanswered, Receipt)>) {
         if !mem::replace(&mut self.in_trouble, true) {
-            // Near the disk's reserve, refused large deliveries and stored small ones may alternate.
+            // Near the disk's reserve small deliveries still fit and large ones do not, so this may alternate.
             rate_limited(Level::Error, "", "refused", format_args!("deliveries are refused: {error}"));
         }
         answer::refuse(carried);
@@ -209,8 +209,8 @@ struct Routed<'a> {
     endpoint: &'a Endpoint,
 }
 
-/// A delivery that its provider has signed, or that the source takes unverified. Only the parts that the proof needs have
-/// been parsed.
+/// A delivery that its provider has signed, or that the source takes unverified. Beside handshake checks, only the
+/// parts that the signature needs have been parsed.
 struct Verified<'a> {
     routed: Routed<'a>,
     /// The position of the key that matched; `None` where the source needs none.
@@ -264,8 +264,8 @@ impl<'a> Routed<'a> {
         self.received.early(Some(self.endpoint), ending)
     }
 
-    /// The position of the secret that matches. Unsigned handshakes, and those that contain the missing secret, are
-    /// answered before it is known; signed ones after.
+    /// The position of the secret that matches. Unsigned handshakes, and those that bring the secret that the source lacks,
+    /// are answered before verification; signed ones after.
     fn matching_secret(&self, now: Timestamp) -> Result<Option<usize>, Ending> {
         let verification = &self.endpoint.verification;
         self.answer_handshake(AuthState::Unverified { awaits_secret: matches!(verification, Verification::Awaited) })?;

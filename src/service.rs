@@ -73,7 +73,7 @@ impl Service {
         let passed_listener = passed.public.map(listen::adopt).transpose()?;
         let passed_admin_listener = passed.admin.map(listen::adopt).transpose()?;
         signals::watch(messages.clone())?;
-        // Before anything opens files: its error names the limit that is too low.
+        // Before the database is opened: this error names the limit that is too low.
         let limits = Limits::of_this_process(worker_count(&config))?;
         let database = Database::open(&config.database)?;
         let listener = passed_listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
@@ -100,7 +100,7 @@ impl Service {
         Ok(Service { shared, _upstream: upstream, receiver, gate, watchdog, admin, housekeeper, workers, router })
     }
 
-    /// Obeys signals. Errs when a thread has ended that should not have.
+    /// Obeys signals. Returns an error when a thread ends unexpectedly, except the private listener's.
     fn supervise<E: Display>(
         &mut self,
         inbox: &Inbox<Message>,
@@ -134,7 +134,7 @@ impl Service {
         }
     }
 
-    /// Takes over everything that can change while serving. If this fails, nothing has changed.
+    /// Takes over everything that can change while serving. If this fails, the running configuration is unchanged.
     fn reconfigure(&mut self, config: Config, env: &Env<'_>) -> Result<()> {
         let secrets = Secrets::fetch(&config, env, &self.shared.metrics)?;
         let current = self.shared.config.get();
@@ -157,8 +157,8 @@ impl Service {
         Ok(())
     }
 
-    /// Stops in the order in which the data flows, so that every delivery that the gate has taken is stored and
-    /// answered.
+    /// Stops the side threads first; then, in the order of the data, gate, receiver and router, so that every delivery in the
+    /// gate is stored and answered. Workers are told early, because their time limit starts then.
     fn stop(self) {
         info!("stopping");
         systemd::notify(&[NotifyState::Stopping]);

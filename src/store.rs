@@ -1,46 +1,46 @@
 //! SQLite: the queue, and the only state that outlives the process. Every statement of SQL is in this folder.
 //!
 //! Rows that stand for an acknowledgement or an outcome are committed with `synchronous=FULL` in WAL mode: with less, a
-//! power cut could undo what was already acknowledged. Write transactions of this process are serialised by a fair lock
-//! ([`write_lock`]), the receiver first: with SQLite's own busy handler one busy writer starves the others.
+//! power cut could undo what was already acknowledged. Write transactions of this process take turns by a ticket lock
+//! ([`write_lock`]), where the receiver goes first: with SQLite's own busy handler one busy writer starves the others.
 //!
-//! A module uses only modules of the groups above its own, or ones before it in its group.
-
-// The basics.
-mod error;
-mod files;
-mod row;
-mod write_lock;
-
-// The files, and connections to them.
-mod filesystem;
-mod lock;
-mod migrate;
-mod wal;
-mod connection;
-mod writer;
-
-// The contents of the tables, and their transitions.
-mod jobs;
-mod events;
-mod replay;
-mod blocks;
-mod counters;
-mod summary;
-mod partitions;
-mod list;
-mod stats;
-mod detail;
-mod change_feed;
+//! As in `main.rs`, a module uses only modules that are declared below it.
 
 // The interface: a connection for each kind of caller.
-mod ingest;
-mod queue;
-mod commands;
-mod prune;
-mod reader;
-mod diagnostics;
 mod backup;
+mod diagnostics;
+mod reader;
+mod prune;
+mod commands;
+mod queue;
+mod ingest;
+
+// The contents of the tables, and their transitions.
+mod change_feed;
+mod detail;
+mod stats;
+mod list;
+mod partitions;
+mod summary;
+mod counters;
+mod blocks;
+mod replay;
+mod events;
+mod jobs;
+
+// The files, and connections to them.
+mod writer;
+mod connection;
+mod wal;
+mod migrate;
+mod lock;
+mod filesystem;
+
+// The basics.
+mod write_lock;
+mod row;
+mod files;
+mod error;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -2,14 +2,14 @@
 //!
 //! | state | polls for | at its deadline |
 //! |---|---|---|
-//! | ReadingHead | input; idle (keep-alive) until the first byte of a request | 408, or closed if idle |
+//! | ReadingHead | input | 408, or closed if idle: before the first byte of a request |
 //! | ReadingBody | input | 408 |
 //! | Waiting | nothing: the request is queued or in flight | 503 or 504, by the event loop |
 //! | Sending | room in the socket's buffer | closed |
 //! | Lingering | the end of input, which is discarded | closed |
 //!
-//! The end of input closes the connection while a request is read. Later it is ignored: a client that has shut down
-//! writing may still read.
+//! The end of input closes the connection while a request is read, and while lingering. In between it is not looked at: a
+//! client that has shut down writing may still read.
 
 use super::blocks::Blocks;
 use super::body::Decoder;
@@ -28,11 +28,11 @@ use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-/// Closing with unread input resets the connection, and the reset destroys the response. As much as this is discarded to
-/// avoid that.
+/// Closing with unread input resets the connection, and the reset destroys the response. Up to this much input is
+/// discarded to avoid that.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
-/// The order of eviction, least loss first; within a rank the oldest first.
+/// The order of eviction, least loss first; within a rank the longest since [`Client::since`] first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EvictionRank {
     Closing,
@@ -53,9 +53,9 @@ struct Client {
     id: ConnectionId,
     stream: Stream,
     peer: Peer,
-    /// Bytes that were read and belong to no request yet.
+    /// Bytes that were read and not parsed yet.
     input: Vec<u8>,
-    /// When the current state was entered, or in [`ReadingHead`] the first byte of the request was read.
+    /// When the request began, while it is read; in other states, when the state was entered.
     since: Instant,
     deadline: Instant,
 }
@@ -165,7 +165,7 @@ impl Connection {
         Some((self.client.stream.as_fd(), flags))
     }
 
-    /// The socket is ready for its [`Connection::interest`]. `scratch` has [`READ_BYTES`](super::body::READ_BYTES).
+    /// The socket is ready for its [`Connection::interest`]. `scratch` is [`READ_BYTES`](super::body::READ_BYTES) long.
     pub fn ready(&mut self, context: &Context, scratch: &mut [u8]) {
         let client = &mut self.client;
         self.state = self.state.take().and_then(|state| match state {
@@ -190,8 +190,8 @@ impl Connection {
         }
     }
 
-    /// The gate is stopping: closes an idle connection, unless a request has just arrived. On a young connection a request
-    /// may be on its way, so that it gets a short new deadline instead.
+    /// The gate is stopping: closes an idle connection, unless a request has just arrived. On one that has
+    /// become idle only recently a request may be on its way: it gets a short new deadline instead.
     pub fn drain(&mut self, context: &Context, scratch: &mut [u8]) {
         if self.is_idle() {
             self.ready(context, scratch);
@@ -287,7 +287,7 @@ impl ReadingBody {
         let early = mem::take(&mut client.input);
         let decoder = Decoder::new(&head.framing, context.max_body_bytes);
         let needs_continue = head.expects_continue && early.is_empty() && !decoder.is_done();
-        // Nothing else is in the socket's buffer, so that these few bytes fit, unless the client reads nothing at all.
+        // These few bytes fit into the socket's buffer, unless the client reads nothing.
         if needs_continue && transferred(client.stream.write(CONTINUE))? < CONTINUE.len() {
             return None;
         }
