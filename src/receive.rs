@@ -142,7 +142,7 @@ impl Receiver {
 
     fn acknowledge(&mut self, stored: Stored<(Unanswered, Receipt)>) {
         if mem::take(&mut self.in_trouble) {
-            rate_limited(Level::Info, "", "stored again", format_args!("deliveries are stored again"));
+            rate_limited(Level::Info, "", "stored again", format_args!("storing deliveries works again"));
         }
         answer::acknowledge(stored);
     }

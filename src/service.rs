@@ -116,10 +116,14 @@ impl Service {
                 }
                 Ok(Message::Stop) | Err(_) => return Ok(()),
                 Ok(Message::Ended(name)) if name == admin::THREAD => {
-                    error!("the page and the metrics have ended; deliveries go on. A restart brings them back");
+                    error!(
+                        "the page and the metrics have stopped; deliveries are still received. A restart brings them back"
+                    );
                 }
                 Ok(Message::Ended(name)) => {
-                    let text = format!("the thread {name} has ended; the service manager should restart me");
+                    let text = format!(
+                        "the thread {name} has ended unexpectedly: hookbox stops, so that the service manager restarts it"
+                    );
                     return Err(Error::failed(text));
                 }
             }
@@ -179,7 +183,7 @@ impl Service {
             }
         }
         if let Err(error) = self.shared.database.checkpoint() {
-            warn!("the checkpoint at the end was not possible: {error}. Nothing is lost; the next start does it");
+            warn!("the WAL could not be merged into the database: {error}. Nothing is lost; it is merged later");
         }
         crate::log::flush_suppressed_at_end();
         info!("stopped");

@@ -60,7 +60,7 @@ fn a_full_disk_acknowledges_nothing_and_is_reported_once() {
     assert_eq!(hookbox.stored(), 21);
     // Stopped, so that its whole log is here.
     let (_, output) = hookbox.stop();
-    for words in ["would leave less than the reserve of 1 MiB (disk_reserve)", "deliveries are stored again"] {
+    for words in ["would leave less than the reserve of 1 MiB (disk_reserve)", "storing deliveries works again"] {
         assert_eq!(output.stderr.matches(words).count(), 2, "once each time: {output}");
     }
 }
@@ -121,7 +121,7 @@ fn a_200_means_stored_whichever_write_or_sync_fails() {
         let Some(home) = strace_failing(Home::new().start().stop().0, fault) else { return };
         let hookbox = home.start();
         let senders = Senders::start(4, "d", &hookbox.address());
-        let recoveries = || hookbox.stderr().matches("deliveries are stored again").count();
+        let recoveries = || hookbox.stderr().matches("storing deliveries works again").count();
         wait_for("some failures", || (recoveries() >= 5).then_some(()));
         assert!(hookbox.stderr().contains("webhooks.db"), "{}", hookbox.stderr());
         let acknowledged = senders.acknowledged();
