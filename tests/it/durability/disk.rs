@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{
     Disk, Home, Hookbox, Request, SOURCE, Senders, Signal, assert_stored, body_of, make_ext4, needs_no_turn,
-    strace_failing, wait_for,
+    strace_failing, take_turn_nearly_alone, wait_for,
 };
 
 const MIB: u64 = 1 << 20;
@@ -68,6 +68,8 @@ fn a_full_disk_acknowledges_nothing_and_is_reported_once() {
 #[test]
 fn an_outcome_on_a_full_disk_is_recorded_later_and_not_repeated() {
     const DELIVERIES: usize = 24;
+    // A worker that is delayed by other tests lets the WAL start again.
+    take_turn_nearly_alone();
     let Some(disk) = Disk::tmpfs(16 * MIB) else { return };
     let home = Home::with_config(&format!("{LITTLE_RESERVE}{SOURCE}")).database(&disk.path("webhooks.db"));
     let mut hookbox = home.stdout_unread(true).start();
