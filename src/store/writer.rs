@@ -78,7 +78,7 @@ impl Writer {
     }
 
     /// Runs `work` for each of `items`, in transactions that go on until the receiver waits for the write lock: a provider
-    /// waits for the receiver, and nobody for these items. Everything committed before an error stays.
+    /// waits for the receiver, and no one for these items. Everything committed before an error stays.
     pub(super) fn write_each<T>(
         &self,
         items: &[T],

@@ -2,33 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Home, Output, python, runner};
-
-/// Runs the arguments after the script in a terminal of 24 lines, and prints what that shows.
-const IN_A_TERMINAL: &str = "import fcntl, os, pty, struct, sys, termios
-pid, terminal = pty.fork()
-if pid == 0:
-    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
-    os.execvp(sys.argv[1], sys.argv[1:])
-try:
-    while block := os.read(terminal, 4096):
-        os.write(1, block)
-except OSError:
-    pass
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-";
-
-/// What a terminal shows of `help recipes` with these variables; `None` where there is no Python.
-fn shown(home: &Home, variables: &[&str]) -> Option<String> {
-    let mut python = python(home)?;
-    let help = home.command();
-    python.args(["-c", IN_A_TERMINAL, "env", "TERM=xterm"]).args(variables);
-    python.arg(help.get_program()).args(help.get_args()).args(["help", "recipes"]);
-    let output = python.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    Some(text)
-}
+use crate::support::{Home, Output, in_a_terminal, runner};
 
 /// The first words of the lines of a list in the help, after this title.
 fn listed(help: &Output, title: &str) -> Vec<String> {
@@ -67,7 +41,7 @@ fn an_unknown_topic_is_exit_2_with_the_nearest() {
 fn help_is_paged_on_a_terminal_and_only_there() {
     let home = Home::new().env("PAGER", "sed s/^/paged:/");
     assert!(!home.run(["help", "recipes"]).ok().text().contains("paged:"));
-    let Some(text) = shown(&home, &["PAGER=sed s/^/paged:/"]) else { return };
+    let Some(text) = in_a_terminal(&home, 80, &["help", "recipes"], &[("PAGER", "sed s/^/paged:/")]) else { return };
     assert!(text.starts_with("paged:# ") && text.lines().all(|line| line.starts_with("paged:")), "{text}");
 }
 
@@ -75,13 +49,18 @@ fn help_is_paged_on_a_terminal_and_only_there() {
 fn a_pager_that_is_missing_or_quits_early_is_no_error() {
     let home = Home::new();
     let chapter = home.run(["help", "recipes"]).ok().text();
-    let Some(text) = shown(&home, &["PAGER="]) else { return };
+    let Some(text) = in_a_terminal(&home, 80, &["help", "recipes"], &[("PAGER", "")]) else { return };
     assert_eq!(text, chapter);
-    let first = shown(&home, &["PAGER=head -n 1"]);
+    let first = in_a_terminal(&home, 80, &["help", "recipes"], &[("PAGER", "head -n 1")]);
     assert_eq!(first.as_deref(), chapter.split_inclusive('\n').next());
     // An emulator would have to be found there too.
     if runner().is_empty() {
-        let missing = shown(&home, &["PAGER=/nonexistent/pager", "PATH=/nonexistent"]);
+        let missing = in_a_terminal(
+            &home,
+            80,
+            &["help", "recipes"],
+            &[("PAGER", "/nonexistent/pager"), ("PATH", "/nonexistent")],
+        );
         assert_eq!(missing.as_deref(), Some(chapter.as_str()));
     }
 }
