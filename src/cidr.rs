@@ -30,7 +30,7 @@ fn shared_bits(one: IpAddr, other: IpAddr) -> Option<u32> {
 }
 
 /// The address with all bits beyond the prefix cleared.
-pub fn network(address: IpAddr, prefix_bits: u32) -> IpAddr {
+fn network(address: IpAddr, prefix_bits: u32) -> IpAddr {
     match address {
         IpAddr::V4(it) => IpAddr::V4((it.to_bits() & u32::MAX.checked_shl(32 - prefix_bits).unwrap_or(0)).into()),
         IpAddr::V6(it) => IpAddr::V6((it.to_bits() & u128::MAX.checked_shl(128 - prefix_bits).unwrap_or(0)).into()),

@@ -6,7 +6,7 @@
 //! | ReadingBody | input | 408 |
 //! | Waiting | nothing: the request is queued or in flight | 503 or 504, by the event loop |
 //! | Sending | room in the socket's buffer | closed |
-//! | Lingering | the end of input, which is discarded; after a refusal for longer | closed |
+//! | Lingering | the end of input, which is discarded; after the refusal of a body for longer | closed |
 //!
 //! The end of input closes the connection while a request is read, and while lingering. In between it is not looked at: a
 //! client that has shut down writing may still read.
@@ -35,8 +35,8 @@ use std::time::{Duration, Instant};
 /// discarded to avoid that.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
-/// The same after a refusal: many clients read no response before they have sent their whole request. More than any
-/// provider sends by mistake.
+/// The same after the refusal of a body: many clients read no response before they have sent their whole request. More than
+/// any provider sends by mistake.
 const MAX_DISCARD_BYTES: usize = 64 * 1024 * 1024;
 
 /// The order of eviction, least loss first; within a rank the longest since [`Client::since`] first.
@@ -116,7 +116,7 @@ struct Sending {
 enum Then {
     NextRequest,
     Close,
-    /// Close, although the client may still be sending its request.
+    /// Close, although the client may still be sending its body.
     Discard,
 }
 
@@ -152,7 +152,7 @@ impl Connection {
         matches!(self.state, Some(State::ReadingHead(_))) && !self.client.has_begun_request()
     }
 
-    /// A refused client sends the rest of its request. Such connections are limited on their own, and take no place.
+    /// A refused client sends the rest of its body. Such connections are limited on their own, and take no place.
     pub fn is_discarding(&self) -> bool {
         matches!(self.state, Some(State::Lingering(Lingering { is_discarding: true, .. })))
     }
@@ -307,7 +307,8 @@ impl Client {
         let text = refusal.text();
         rate_limited(Level::Warn, "", text, format_args!("refused a request from {}: {text}", self.name()));
         self.input = Vec::new();
-        Sending::start(refusal.to_bytes(), Then::Discard, self, context)
+        let then = if refusal.is_for_a_sender() { Then::Discard } else { Then::Close };
+        Sending::start(refusal.to_bytes(), then, self, context)
     }
 
     fn start_timeout(&mut self, timeout: Duration, context: &Context) {

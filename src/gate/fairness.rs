@@ -1,7 +1,6 @@
 //! Who makes room when it is short: the client that has the most of it. So one client cannot keep out all others.
 
 use super::request::ConnectionId;
-use crate::cidr;
 use std::net::IpAddr;
 
 /// What one home or one server has: it can use any address of the network.
@@ -14,8 +13,9 @@ const V6_OWNER_BITS: u32 = 48;
 /// A client, as far as the gate can tell one from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClientKey {
-    /// An IPv4 address, or the network of an IPv6 address.
-    Address(IpAddr),
+    V4(u32),
+    /// The network of the address.
+    V6(u64),
     /// The clients for which a trusted proxy names something that is not an address.
     Unknown,
     /// The client of one connection, before the trusted proxy has named it. A proxy is not one client for all whose
@@ -25,16 +25,17 @@ pub enum ClientKey {
 
 impl ClientKey {
     pub fn of(address: IpAddr) -> ClientKey {
-        ClientKey::Address(if address.is_ipv6() { cidr::network(address, V6_CLIENT_BITS) } else { address })
+        match address {
+            IpAddr::V4(address) => ClientKey::V4(address.to_bits()),
+            IpAddr::V6(address) => ClientKey::V6((address.to_bits() >> (u128::BITS - V6_CLIENT_BITS)) as u64),
+        }
     }
 
     /// The key of the network that probably has the same owner.
     pub fn owner(self) -> ClientKey {
         match self {
-            ClientKey::Address(address) => {
-                let bits = if address.is_ipv6() { V6_OWNER_BITS } else { V4_OWNER_BITS };
-                ClientKey::Address(cidr::network(address, bits))
-            }
+            ClientKey::V4(address) => ClientKey::V4(address & (u32::MAX << (u32::BITS - V4_OWNER_BITS))),
+            ClientKey::V6(network) => ClientKey::V6(network & (u64::MAX << (V6_CLIENT_BITS - V6_OWNER_BITS))),
             other => other,
         }
     }

@@ -33,7 +33,7 @@ const UPSTREAM_DESCRIPTORS: u64 = UPSTREAM_CONNECTIONS as u64 * DESCRIPTORS_PER_
 /// Two of the largest bodies that are usual (25 MB) and many small ones, on a machine with 512 MB.
 const BUDGET_BYTES: usize = 64 * 1024 * 1024;
 
-/// Refused clients whose requests are read to the end, so that they get the response; beside the other connections. Reading
+/// Refused clients whose bodies are read to the end, so that they get the response; beside the other connections. Reading
 /// costs no memory, and little time: not more than a bad signature costs, for which a body is read too.
 const DISCARDING_CONNECTIONS: usize = 16;
 
@@ -71,7 +71,7 @@ pub struct Timeouts {
     pub send: Duration,
     /// For the client to notice that the gate closes, and between two pieces of a request that is discarded.
     pub linger: Duration,
-    /// For a client to send the rest of a request that was refused, which is discarded.
+    /// For a client to send the rest of a body that was refused, which is discarded.
     pub discard: Duration,
     /// For the response to a probe on a new upstream connection.
     pub probe: Duration,

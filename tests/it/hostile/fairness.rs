@@ -1,4 +1,4 @@
-//! One address that takes all it can get: another one's slow delivery is stored all the same.
+//! One address takes all it can get: the slow delivery of another one is still stored.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,6 @@ fn flood(address: &Address, source: Ipv4Addr, beginning: &[u8], done: &AtomicBoo
     while !done.load(Ordering::Relaxed) {
         let start = Instant::now();
         held.push(open());
-        held.swap_remove(0);
         std::thread::sleep(FLOOD_INTERVAL.saturating_sub(start.elapsed()));
     }
 }
