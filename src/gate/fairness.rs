@@ -63,13 +63,29 @@ impl Shares {
         keys.map(|key| (key, 1)).collect()
     }
 
+    /// The share of one client.
     pub fn of(&self, key: ClientKey) -> usize {
         self.0.binary_search_by_key(&key, |(key, _)| *key).map_or(0, |at| self.0[at].1)
     }
 
-    /// The largest share.
-    pub fn most(&self) -> usize {
-        self.0.iter().map(|(_, share)| *share).max().unwrap_or(0)
+    /// The clients that have the most: usually one.
+    pub fn greediest(&self) -> Greediest {
+        let most = self.0.iter().map(|(_, share)| *share).max();
+        Greediest(self.0.iter().filter(|(_, share)| Some(*share) == most).map(|(key, _)| *key).collect())
+    }
+}
+
+/// Clients that have equally much, and more than all others.
+pub struct Greediest(Vec<ClientKey>);
+
+impl Greediest {
+    pub fn has(&self, key: ClientKey) -> bool {
+        self.0.binary_search(&key).is_ok()
+    }
+
+    /// How many of them each owner has.
+    pub fn by_owner(&self) -> Shares {
+        Shares::count(self.0.iter().map(|key| key.owner()))
     }
 }
 
@@ -101,8 +117,16 @@ mod tests {
     fn shares_are_sums_by_client() {
         let [one, two, unknown] = [key("203.0.113.8"), key("203.0.113.9"), ClientKey::Unknown];
         let shares: Shares = [(one, 1), (two, 5), (unknown, 2), (one, 3), (two, 1)].into_iter().collect();
-        assert_eq!((shares.of(one), shares.of(two), shares.of(unknown), shares.most()), (4, 6, 2, 6));
-        assert_eq!((shares.of(key("203.0.113.7")), Shares::count([].into_iter()).most()), (0, 0));
+        assert_eq!([one, two, unknown, key("203.0.113.7")].map(|key| shares.of(key)), [4, 6, 2, 0]);
         assert_eq!(Shares::count([one, two, one].into_iter()).of(one), 2);
+    }
+
+    #[test]
+    fn the_greediest_are_all_that_have_the_most() {
+        let [one, two, unknown] = [key("203.0.113.8"), key("203.0.113.9"), ClientKey::Unknown];
+        let greediest = Shares::count([unknown, two, one, one, two].into_iter()).greediest();
+        assert_eq!([one, two, unknown].map(|key| greediest.has(key)), [true, true, false]);
+        assert_eq!(greediest.by_owner().of(one.owner()), 2);
+        assert!(!Shares::count([].into_iter()).greediest().has(one));
     }
 }
