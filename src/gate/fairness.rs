@@ -68,14 +68,20 @@ impl Shares {
         self.0.binary_search_by_key(&key, |(key, _)| *key).map_or(0, |at| self.0[at].1)
     }
 
-    /// The clients that have the most: usually one.
+    /// The clients that have the most: usually one. A proxy finishes the head of a request at once: if more than half is that
+    /// of clients that no proxy has named, those are meant.
     pub fn greediest(&self) -> Greediest {
+        let sum = |shares: &mut dyn Iterator<Item = &(ClientKey, usize)>| shares.map(|(_, share)| share).sum::<usize>();
+        let unnamed = self.0.iter().filter(|(key, _)| matches!(key, ClientKey::Unnamed(_)));
+        if 2 * sum(&mut unnamed.clone()) > sum(&mut self.0.iter()) {
+            return Greediest(unnamed.map(|(key, _)| *key).collect());
+        }
         let most = self.0.iter().map(|(_, share)| *share).max();
         Greediest(self.0.iter().filter(|(_, share)| Some(*share) == most).map(|(key, _)| *key).collect())
     }
 }
 
-/// Clients that have equally much, and more than all others.
+/// The clients that make room.
 pub struct Greediest(Vec<ClientKey>);
 
 impl Greediest {
@@ -128,5 +134,15 @@ mod tests {
         assert_eq!([one, two, unknown].map(|key| greediest.has(key)), [true, true, false]);
         assert_eq!(greediest.by_owner().of(one.owner()), 2);
         assert!(!Shares::count([].into_iter()).greediest().has(one));
+    }
+
+    #[test]
+    fn unnamed_clients_of_a_proxy_are_meant_only_if_they_have_more_than_half() {
+        let one = key("203.0.113.8");
+        let of = |unnamed: u64| (0..unnamed).map(|id| ClientKey::Unnamed(ConnectionId(id)));
+        for (unnamed, pays) in [(2, false), (3, true)] {
+            let greediest = Shares::count(of(unnamed).chain([one, one])).greediest();
+            assert_eq!((greediest.has(one), of(unnamed).all(|key| greediest.has(key))), (!pays, pays));
+        }
     }
 }
