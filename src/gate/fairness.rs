@@ -71,13 +71,13 @@ impl Shares {
     /// The clients that have the most: usually one. A proxy finishes the head of a request at once: if more than half is that
     /// of clients that no proxy has named, those are meant.
     pub fn greediest(&self) -> Greediest {
-        let sum = |shares: &mut dyn Iterator<Item = &(ClientKey, usize)>| shares.map(|(_, share)| share).sum::<usize>();
-        let unnamed = self.0.iter().filter(|(key, _)| matches!(key, ClientKey::Unnamed(_)));
-        if 2 * sum(&mut unnamed.clone()) > sum(&mut self.0.iter()) {
-            return Greediest(unnamed.map(|(key, _)| *key).collect());
-        }
+        let is_unnamed = |key: &ClientKey| matches!(key, ClientKey::Unnamed(_));
+        let all: usize = self.0.iter().map(|(_, share)| share).sum();
+        let unnamed: usize = self.0.iter().filter(|(key, _)| is_unnamed(key)).map(|(_, share)| share).sum();
         let most = self.0.iter().map(|(_, share)| *share).max();
-        Greediest(self.0.iter().filter(|(_, share)| Some(*share) == most).map(|(key, _)| *key).collect())
+        let pays =
+            |key: &ClientKey, share: usize| if 2 * unnamed > all { is_unnamed(key) } else { Some(share) == most };
+        Greediest(self.0.iter().filter(|(key, share)| pays(key, *share)).map(|(key, _)| *key).collect())
     }
 }
 
