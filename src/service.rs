@@ -320,6 +320,7 @@ fn worker_count(config: &Config) -> u64 {
 fn intake(config: &Config, endpoints: Vec<Endpoint>) -> Intake {
     Intake {
         endpoints,
+        actions: config.actions.values().cloned().collect(),
         disk_reserve_bytes: config.disk_reserve_bytes,
         max_body_bytes: config.max_body_bytes,
         trusted_proxies: config.trusted_proxies.clone(),

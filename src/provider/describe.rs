@@ -113,15 +113,16 @@ fn values(values: &[Format], none: &str) -> String {
     values.iter().map(one).collect::<Vec<_>>().join(", else ")
 }
 
+/// What becomes of a delivery without an id, of a provider that may retry.
+const WITHOUT_ID: &str = "every delivery is an event of its own, unless an equal one has yet to begin (dedup_window)";
+
 fn id(verifier: &Verifier) -> String {
     let own = "none: every delivery is an event of its own, unless id in [sources.NAME] says where one is";
     match verifier.preset.without_id {
         WithoutId::Own => values(&verifier.id, own),
-        WithoutId::Content if verifier.id.is_empty() => {
-            "none: the same body within 5 minutes is the same delivery".to_owned()
-        }
+        WithoutId::Content if verifier.id.is_empty() => format!("none: {WITHOUT_ID}"),
         // Some kinds of deliveries of a provider may lack the id.
-        WithoutId::Content => format!("{}, else the body, for 5 minutes", values(&verifier.id, "")),
+        WithoutId::Content => format!("{}, else none: {WITHOUT_ID}", values(&verifier.id, "")),
     }
 }
 
