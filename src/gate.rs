@@ -43,7 +43,8 @@ pub use traffic::{Liveness, Traffic};
 use upstream::pool::Pool;
 
 /// Upstream did not accept the pool's connections, or did not answer on them.
-const UPSTREAM_IS_SILENT: &str = "the receiver did not answer the gate in time. Are there enough threads for it (ulimit -u, or TasksMax= in the unit)?";
+const UPSTREAM_IS_SILENT: &str = "the receiver did not answer the gate in time. Are there enough threads for it \
+     (ulimit -u, or TasksMax= in the unit)?";
 
 /// The part of a running gate that other threads share.
 #[derive(Debug)]
