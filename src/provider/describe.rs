@@ -147,17 +147,14 @@ fn not_signed(verifier: &Verifier) -> String {
     let Unsigned { body, id, .. } = verifier.unsigned();
     let possible = match body {
         Body::Unsigned => {
-            return format!(
-                "{summary}: the secret proves who sends it, not what is in it; anyone who sees it can send others. {ALLOW}"
-            );
+            let why = "the secret proves who sends it, not what is in it; anyone who sees it can send others";
+            return format!("{summary}: {why}. {ALLOW}");
         }
-        Body::Partly => "with other content",
-        Body::Signed if id.is_empty() => "as another event type",
-        Body::Signed => "under another id, as a new event",
+        Body::Partly => format!("with other content. {ALLOW}"),
+        Body::Signed if id.is_empty() => format!("as another event type. {ALLOW}{REPEATED_BODY}"),
+        Body::Signed => format!("under another id, as a new event. {ALLOW}{REPEATED_BODY}"),
     };
-    format!(
-        "{summary}, other header fields: anyone who captures a delivery can send it again {possible}. {ALLOW}{REPEATED_BODY}"
-    )
+    format!("{summary} and other header fields: anyone who captures a delivery can send it again {possible}")
 }
 
 fn id(verifier: &Verifier) -> String {

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use super::algorithm::Algorithm;
 use super::format::Format;
 use super::key::KeyEncoding;
-use super::preset::Preset;
 use super::presets::presets;
 use super::selector::Selector;
 use super::verifier::Verifier;
@@ -80,7 +79,6 @@ impl Redaction<'_> {
         // A value that is read, such as an event type, may equal a short secret by chance.
         let may_hide = |secret: &[u8]| secret.len() >= MIN_PART_BYTES || !is_read();
         self.verifier.has_token_in(name)
-            || is_token_of_a_preset(name) && !self.verifier.reads(name)
             || self.secrets.iter().any(|secret| has_secret(value, secret) && may_hide(secret))
             || (is_secret_name(name) || has_secret_parameter(name, value)) && !is_read()
     }
@@ -88,7 +86,7 @@ impl Redaction<'_> {
 
 /// Whether the value of a header of that name must not be shown, for any source.
 pub fn is_secret_header(name: &str) -> bool {
-    is_token_of_a_preset(name) || !is_read_by_a_preset(name) && is_secret_name(name)
+    is_secret_name(name) && !is_read_by_a_preset(name)
 }
 
 /// A key as the provider shows it, where that is not text.
@@ -102,11 +100,6 @@ fn written(key: &[u8], encoding: KeyEncoding) -> Option<Vec<u8>> {
 
 fn is_header(selector: &Selector, name: &str) -> bool {
     selector.places().iter().any(|place| matches!(place, Selector::Header(header) if header.eq_ignore_ascii_case(name)))
-}
-
-fn is_token_of_a_preset(name: &str) -> bool {
-    let is_token = |preset: &Preset| preset.alg == Algorithm::Token && preset.custom.is_none();
-    presets().filter(|preset| is_token(preset)).any(|preset| names_header(preset.sig, name))
 }
 
 fn is_read_by_a_preset(name: &str) -> bool {
@@ -131,7 +124,7 @@ fn is_secret_name(name: &str) -> bool {
 
 /// Whether the value is, or contains, an address with a password or a parameter that is a secret.
 fn has_secret_parameter(name: &str, value: &str) -> bool {
-    let query = match value.split_once('?') {
+    let query = match value.split_once(['?', ';', '#']) {
         Some((_, query)) => query,
         None if name.to_ascii_lowercase().contains("query") => value,
         None => "",
@@ -146,7 +139,7 @@ fn is_secret_address(value: &str) -> bool {
 
 fn has_secret_pair(query: &str) -> bool {
     let is_known = |name: &str| SECRET_PARAMETERS.iter().any(|known| known.eq_ignore_ascii_case(name));
-    pairs(query).any(|(name, _)| is_secret_name(&name) || is_known(&name))
+    pairs(query).any(|(name, _)| is_secret_name(name.trim()) || is_known(name.trim()))
 }
 
 fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
@@ -236,6 +229,14 @@ mod tests {
     }
 
     #[test]
+    fn the_header_in_which_a_provider_sends_its_secret_has_such_a_name() {
+        for preset in super::presets().filter(|preset| preset.alg == Algorithm::Token && preset.custom.is_none()) {
+            let name = preset.sig.split('|').next().and_then(|place| place.strip_prefix("header:")).unwrap();
+            assert!(is_secret_header(name), "{}: {name}", preset.name);
+        }
+    }
+
+    #[test]
     fn an_address_says_that_it_holds_a_secret() {
         for (name, value) in [
             ("Referer", "https://h.test/p?token=abc"),
@@ -243,6 +244,9 @@ mod tests {
             ("X-Forwarded-Uri", "/webhooks/hub?%74oken=abc"),
             ("X-Rewrite-Url", "/p?next=%2Flogin%3Fapi_key%3Dabc"),
             ("X-Query-String", "a=1&password=abc"),
+            ("Referer", "https://h.test/p;jsessionid=abc"),
+            ("Referer", "https://h.test/p#access_token=abc"),
+            ("X-Note", "a; token=abc"),
             ("Referer", "https://h.test/f?a=1;sig=abc"),
             ("Origin", "https://me:abc@h.test"),
             ("Link", "<https://h.test/a?page=2>, <https://h.test/a?key=abc>; rel=next"),
@@ -253,6 +257,8 @@ mod tests {
             ("Referer", "https://h.test/p?page=2"),
             ("X-Original-URI", "/webhooks/hub"),
             ("Accept", "text/html;q=0.8, */*"),
+            ("Content-Type", "multipart/form-data; boundary=a"),
+            ("Signature-Input", "sig1=(\"@method\");created=1;keyid=\"a\""),
             ("Stripe-Signature", "t=1,v1=ab,token=x"),
             ("From", "me@h.test"),
             ("User-Agent", "bot (+https://h.test/bot?)"),

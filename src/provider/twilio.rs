@@ -18,7 +18,7 @@ pub(super) const SCHEME: CustomScheme = CustomScheme {
     verify,
     sign,
     description: "HMAC-SHA1, base64, in X-Twilio-Signature, of the URL (public_url with the query of the request) and the \
-           sorted form fields; other bodies by the SHA-256 in the URL's bodySHA256",
+           sorted form fields, but not of where one field ends and the next begins; other bodies by the SHA-256 in the URL's bodySHA256",
     signs: Signs::Body,
     needs_url: true,
 };

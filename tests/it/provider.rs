@@ -300,7 +300,7 @@ fn providers_are_described_in_full() {
         ("dropbox", "id           none: each delivery is a new event"),
         (
             "github",
-            "not signed   the delivery id in header X-GitHub-Delivery, the event type in header X-GitHub-Event,",
+            "not signed   the delivery id in header X-GitHub-Delivery, the event type in header X-GitHub-Event and",
         ),
         ("github", "repeated_body = \"ignore\""),
         ("gitlab", "not signed   the whole delivery: the secret proves who sends it"),
