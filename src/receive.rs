@@ -13,7 +13,6 @@
 //! wait.
 
 mod answer;
-mod client;
 mod payload;
 mod rejection;
 
@@ -30,8 +29,9 @@ use crate::config::{PATH_PREFIX, Source};
 use crate::current::Current;
 use crate::digest;
 use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES, MatchingAction};
+use crate::http::client::{Client, FORWARDED_FOR};
 use crate::http::form::Form;
-use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS, Inbound, Server};
+use crate::http::{Inbound, Server};
 use crate::json;
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
@@ -42,7 +42,6 @@ use crate::stop::{Stop, Waker};
 use crate::store::{Ingest, NotStored, Stored};
 
 use answer::{Early, Ending, Receipt, Unanswered};
-use client::{Client, FORWARDED_FOR};
 use payload::Content;
 use rejection::Rejection;
 
@@ -260,12 +259,6 @@ impl Received {
         }
         Ok(Routed { received: self, endpoint })
     }
-
-    fn is_local(&self) -> bool {
-        let Inbound { headers, peer, .. } = &self.inbound;
-        let is_forwarded = FORWARDING_HEADERS.iter().chain(&BROWSER_HEADERS).any(|header| headers.has(header));
-        !is_forwarded && peer.is_some_and(|peer| peer.ip().is_loopback())
-    }
 }
 
 impl<'a> Routed<'a> {
@@ -310,8 +303,10 @@ impl<'a> Routed<'a> {
                 .map(Some)
                 .map_err(Rejection::Unverified),
             Verification::Nothing => Ok(None),
-            Verification::LocalOnly if self.received.is_local() => Ok(None),
-            Verification::LocalOnly => Err(Rejection::NotLocal),
+            Verification::LocalOnly => match self.received.inbound.foreign_sign() {
+                None => Ok(None),
+                Some(sign) => Err(Rejection::NotLocal(sign)),
+            },
             Verification::Awaited => Err(Rejection::NoSecretYet),
         }
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use log::{Level, debug, info};
 
-use super::client::Client;
 use super::rejection::{RETRY_AFTER, Rejection, Row};
 use crate::clock::Timestamp;
+use crate::http::client::Client;
 use crate::http::{Inbound, Responder};
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, Reject, SourceCounts};
