@@ -9,6 +9,7 @@ mod malformed;
 mod memory;
 mod shortage;
 mod slow_clients;
+mod templates;
 mod watchdog;
 
 use std::sync::atomic::{AtomicBool, Ordering};
