@@ -73,7 +73,7 @@ fn a_flood_of_one_client_evicts_no_other() {
     let mut honest = occupy(&rig, HONEST, &unfinished(b"small"), 1);
     let mut flood = Vec::new();
     for _ in 0..20 {
-        flood.extend(occupy(&rig, GREEDY, b"POST", 1));
+        flood.extend(occupy(&rig, GREEDY, &unfinished(b"small"), 1));
     }
     assert_finishes(&mut honest[0]);
     assert_refused(&mut flood[0]);
