@@ -89,7 +89,7 @@ impl Rejection {
                 "no secret yet",
                 "the source has no secret yet: set it to the token that the provider has sent",
             ),
-            Rejection::NotLocal(sign) => Row::new(403, Reason::Forwarded, "this source takes no forwarded deliveries")
+            Rejection::NotLocal(sign) => Row::new(403, Reason::Forwarded, "this source takes deliveries of its own machine only")
                 .logged(
                     "forwarded",
                     format!("it came from elsewhere ({sign}), and this source verifies nothing: give it a secret"),
