@@ -84,9 +84,9 @@ pub enum Signs {
 /// How a delivery without an id is identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WithoutId {
-    /// By its content for a few minutes, because the provider retries.
+    /// By its content, as long as an equal one waits: the provider may retry, or mean the same thing twice.
     Content,
-    /// Not at all: each is an event of its own, because the sender does not retry.
+    /// Not at all: each is an event of its own.
     Own,
 }
 

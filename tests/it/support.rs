@@ -19,7 +19,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use clock::{set_clock, with_clock};
 pub use disk::{Disk, make_ext4};
-pub use http::{Address, Connection, Request, Response, hex, sign_github};
+pub use http::{Address, Connection, Request, Response, connect_from, hex, sign_github};
 pub use manual::example;
 pub use program::{Home, Hookbox, Output, WriteLock, is_installed, python, runner};
 pub use random::Random;
