@@ -12,7 +12,7 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::event::Event;
-use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS};
+use crate::http::forwarding::{BROWSER_HEADERS, is_forwarding_field};
 use crate::provider::REDACTED;
 
 /// An address that refuses connections or cannot be reached answers at once or never.
@@ -34,7 +34,7 @@ static SYSTEM: LazyLock<RootCerts> =
     LazyLock::new(|| bundles().find_map(|path| read_certificates(&path).ok()).unwrap_or(RootCerts::WebPki));
 
 /// Fields that describe the connection of the original request (RFC 9110, section 7.6.1), or that our own request sets.
-const NOT_FORWARDED: [&str; 11] = [
+const NOT_FORWARDED: [&str; 10] = [
     "accept-encoding",
     "connection",
     "content-length",
@@ -45,7 +45,6 @@ const NOT_FORWARDED: [&str; 11] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "x-real-ip",
 ];
 
 /// A client that trusts the certificates in `ca_file`, or else the system's.
@@ -106,8 +105,8 @@ fn read_certificates(path: &Path) -> Result<RootCerts, String> {
 pub fn forwarded_fields(event: &Event) -> Vec<(HeaderName, HeaderValue)> {
     let field = |(name, value): (String, Value)| {
         let value = value.as_str().filter(|value| *value != REDACTED)?;
-        let mut dropped = NOT_FORWARDED.iter().chain(&FORWARDING_HEADERS).chain(&BROWSER_HEADERS);
-        if dropped.any(|field| field.eq_ignore_ascii_case(&name)) {
+        let mut dropped = NOT_FORWARDED.iter().chain(&BROWSER_HEADERS);
+        if is_forwarding_field(&name) || dropped.any(|field| field.eq_ignore_ascii_case(&name)) {
             return None;
         }
         Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))

@@ -74,7 +74,7 @@ impl Service {
         let passed_admin_listener = passed.admin.map(listen::adopt).transpose()?;
         signals::watch(messages.clone())?;
         // Before the database is opened: this error names the limit that is too low.
-        let limits = Limits::of_this_process(worker_count(&config))?;
+        let limits = Limits::of_this_process(worker_count(&config)).map_err(Error::Failed)?;
         let database = Database::open(&config.database)?;
         let listener = passed_listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let local_address = listener.local_address();
@@ -84,7 +84,8 @@ impl Service {
 
         let receiver = shared.start_receiver(&upstream)?;
         let on_end = report_end("gate", &shared.messages);
-        let gate = gate::start(limits, listener, &upstream.path(), Arc::clone(&shared.settings), on_end)?;
+        let gate = gate::start(limits, listener, &upstream.path(), Arc::clone(&shared.settings), on_end);
+        let gate = gate.map_err(Error::Failed)?;
         let traffic = Arc::clone(&shared.settings.traffic);
         let watchdog = watchdog::start(local_address.clone(), traffic, &shared.database, &shared.messages)?;
         let admin = shared.start_admin(admin_listener, secrets.admin_token, local_address)?;
@@ -149,7 +150,7 @@ impl Service {
             admin.check(secrets.admin_token.as_ref())?;
         }
         // Raises the limit on descriptors, for more workers; the gate keeps the limits that it was given.
-        Limits::of_this_process(worker_count(&config))?;
+        Limits::of_this_process(worker_count(&config)).map_err(Error::Failed)?;
         self.workers.reconfigure(&config, &secrets.runners, &self.shared.database)?;
         if let Some(admin) = &self.admin {
             admin.reconfigure(&config, secrets.admin_token);
@@ -243,7 +244,11 @@ impl Shared {
         metrics: Arc<Metrics>,
         messages: Sender<Message>,
     ) -> Shared {
-        let settings = Settings { max_body_bytes: config.max_body_bytes.into(), traffic: Arc::default() };
+        let settings = Settings {
+            max_body_bytes: config.max_body_bytes.into(),
+            trusted_proxies: Current::new(config.trusted_proxies.clone()),
+            traffic: Arc::default(),
+        };
         Shared {
             database,
             metrics,
@@ -260,6 +265,7 @@ impl Shared {
         self.routing.replace(routing(&config, wakers));
         self.intake.replace(intake(&config, endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
+        self.settings.trusted_proxies.replace(config.trusted_proxies.clone());
         self.config.replace(config);
     }
 
@@ -320,6 +326,7 @@ fn worker_count(config: &Config) -> u64 {
 fn intake(config: &Config, endpoints: Vec<Endpoint>) -> Intake {
     Intake {
         endpoints,
+        actions: config.actions.values().cloned().collect(),
         disk_reserve_bytes: config.disk_reserve_bytes,
         max_body_bytes: config.max_body_bytes,
         trusted_proxies: config.trusted_proxies.clone(),

@@ -5,7 +5,7 @@ use super::rig::{
     Rig, Scripted, answer_probe, limits, post, read_request, settings, wait_until, with_timeouts,
     with_upstream_connections,
 };
-use crate::gate::{GateError, run_then, start};
+use crate::gate::{UPSTREAM_IS_SILENT, run_then, start};
 use crate::listen;
 use std::io::Write;
 use std::net::Shutdown;
@@ -64,6 +64,36 @@ fn a_refused_client_that_goes_on_sending_gets_its_response() {
         client.send(&post("/", &vec![b'a'; 500_000]));
         assert_eq!(client.answer().status, 413);
     }
+}
+
+#[test]
+fn a_refused_client_that_reads_only_when_it_has_sent_27_mb_gets_its_response() {
+    let rig = Rig::start(limits());
+    let body = vec![b'a'; 27_000_000];
+    let chunks = [b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n19bfcc0\r\n", &body[..]].concat();
+    for request in [post("/", &body), chunks] {
+        let mut client = rig.connect();
+        client.send(&request);
+        assert_eq!((client.answer().status, client.rest()), (413, vec![]));
+    }
+}
+
+#[test]
+fn a_refused_client_that_sends_forever_is_closed() {
+    let rig = Rig::start(with_timeouts(|timeouts| timeouts.discard = Duration::from_millis(300)));
+    let head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99000000000\r\n\r\n";
+    let mut slow = rig.connect();
+    slow.send(head);
+    wait_until("the end of a slow one", || {
+        thread::sleep(Duration::from_millis(10));
+        slow.try_send(b"a").is_err()
+    });
+    let rig = Rig::start(with_timeouts(|timeouts| timeouts.discard *= 100));
+    let mut fast = rig.connect();
+    fast.send(head);
+    let mebibyte = vec![b'a'; 1 << 20];
+    let sent_mib = (0..1000).take_while(|_| fast.try_send(&mebibyte).is_ok()).count();
+    assert!((63..200).contains(&sent_mib), "{sent_mib} MiB");
 }
 
 #[test]
@@ -211,7 +241,7 @@ fn a_silent_upstream_is_an_error_at_start() {
     let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let limits = with_timeouts(|timeouts| timeouts.start = Duration::from_millis(200));
     let result = start(limits, listener, &path, settings(), on_end);
-    assert!(matches!(result, Err(GateError::UpstreamSilent)));
+    assert_eq!(result.unwrap_err(), UPSTREAM_IS_SILENT);
     wait_until("the end of the thread", || has_ended.load(Ordering::Relaxed) == 1);
 }
 
