@@ -7,6 +7,7 @@ mod child;
 mod command;
 mod http;
 mod log;
+mod orphans;
 mod pattern;
 mod slack;
 
@@ -21,6 +22,7 @@ use crate::template::{Expression, Scope, TemplateError};
 
 pub use command::Command;
 pub use http::Http;
+pub use orphans::reap as reap_orphans;
 pub use pattern::Pattern;
 pub use slack::Slack;
 

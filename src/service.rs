@@ -3,6 +3,7 @@
 mod admin;
 mod error;
 mod housekeeping;
+mod secrecy;
 mod signals;
 mod thread;
 mod watchdog;
@@ -42,6 +43,7 @@ use workers::WorkerPool;
 
 /// Serves until SIGTERM or SIGINT. `read_config` reads the configuration again, for SIGHUP.
 pub fn run<E: Display>(config: Config, env: &Env<'_>, read_config: impl Fn() -> Result<Config, E>) -> Result<()> {
+    secrecy::hide_process();
     let (messages, inbox) = mpsc::channel();
     let mut service = Service::start(config, env, messages)?;
     let ended = service.supervise(&inbox, env, read_config);

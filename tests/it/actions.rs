@@ -6,6 +6,7 @@ mod forward;
 mod http;
 mod pause;
 mod preview;
+mod processes;
 mod recipes;
 pub mod reload;
 pub mod replay;
