@@ -17,6 +17,7 @@ const MIGRATIONS: &[Migration] = &[
     |transaction| Ok(transaction.execute_batch(include_str!("002-queue.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("003-provenance.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("004-tallies.sql"))?),
+    |transaction| Ok(transaction.execute_batch(include_str!("006-holds.sql"))?),
 ];
 
 const LATEST: u32 = MIGRATIONS.len() as u32;

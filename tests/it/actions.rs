@@ -2,7 +2,9 @@
 
 mod command;
 mod crash;
+mod destinations;
 mod forward;
+mod hold;
 mod http;
 mod pause;
 mod preview;
