@@ -181,7 +181,9 @@ fn actions(connection: &Connection) -> Result<Vec<ActionStats>> {
     let mut held = connection.prepare_cached("SELECT action, until_ms FROM holds")?;
     for hold in held.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
         let (name, until_ms): (String, i64) = hold?;
-        actions.entry(name).or_default().held_until_ms = Some(until_ms);
+        if let Some(action) = actions.get_mut(&name) {
+            action.held_until_ms = Some(until_ms);
+        }
     }
     let named = |(action, stats)| ActionStats { action, ..stats };
     let mut actions: Vec<ActionStats> = actions.into_iter().map(named).collect();

@@ -1,5 +1,8 @@
 //! How `http` and `slack` reach a destination: who it is, who we are, and an answer that comes early.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::date_time_ymd;
@@ -38,6 +41,47 @@ fn a_large_body_arrives_whole() {
         deliver_and_wait(&hookbox, "push", "d-1", &large);
         assert_eq!(only_attempt(&hookbox, 1).0, "success");
         assert!(stub.first().text() == large);
+    }
+}
+
+/// A proxy that opens a tunnel to whatever it is asked for. Returns its URL, and what it was asked for.
+fn proxy() -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && client.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            let mut server = TcpStream::connect(&target).unwrap();
+            client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || std::io::copy(&mut server, &mut client));
+            let _ = tell.send(head.lines().next().unwrap_or_default().to_owned());
+        }
+    });
+    (url, told)
+}
+
+#[test]
+fn a_request_goes_through_the_proxy_of_the_environment() {
+    let (root, identity) = authority("localhost");
+    let large = format!("\"{}\"", "x".repeat(1 << 20));
+    for stub in [Stub::http(), Stub::https(&identity)] {
+        let (url, told) = proxy();
+        let keys = format!("url = \"{}\"\nattempts = 1\nca_file = \"root.pem\"", stub.url("/"));
+        let home = with("http", &keys).env("HTTPS_PROXY", &url);
+        home.write("root.pem", &root);
+        let hookbox = home.start();
+        deliver_and_wait(&hookbox, "push", "d-1", &large);
+        assert_eq!(only_attempt(&hookbox, 1).0, "success");
+        assert!(stub.first().text() == large);
+        assert!(told.recv().unwrap().starts_with("CONNECT "));
     }
 }
 
