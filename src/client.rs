@@ -16,7 +16,7 @@ use ureq::unversioned::resolver::DefaultResolver;
 
 use crate::digest;
 use crate::event::Event;
-use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS};
+use crate::http::forwarding::{BROWSER_HEADERS, is_forwarding_field};
 use crate::provider::REDACTED;
 use certificates::Trust;
 pub use certificates::system_bundle;
@@ -25,7 +25,7 @@ pub use certificates::system_bundle;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fields that describe the connection of the original request (RFC 9110, section 7.6.1), or that our own request sets.
-const NOT_FORWARDED: [&str; 11] = [
+const NOT_FORWARDED: [&str; 10] = [
     "accept-encoding",
     "connection",
     "content-length",
@@ -36,7 +36,6 @@ const NOT_FORWARDED: [&str; 11] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "x-real-ip",
 ];
 
 /// A client that trusts the certificates in `ca_file`, or else the system's.
@@ -82,8 +81,8 @@ pub fn without_credentials(url: &str) -> (Cow<'_, str>, Option<HeaderValue>) {
 pub fn forwarded_fields(event: &Event) -> Vec<(HeaderName, HeaderValue)> {
     let field = |(name, value): (String, Value)| {
         let value = value.as_str().filter(|value| *value != REDACTED)?;
-        let mut dropped = NOT_FORWARDED.iter().chain(&FORWARDING_HEADERS).chain(&BROWSER_HEADERS);
-        if dropped.any(|field| field.eq_ignore_ascii_case(&name)) {
+        let mut dropped = NOT_FORWARDED.iter().chain(&BROWSER_HEADERS);
+        if is_forwarding_field(&name) || dropped.any(|field| field.eq_ignore_ascii_case(&name)) {
             return None;
         }
         Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))

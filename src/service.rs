@@ -252,7 +252,11 @@ impl Shared {
         metrics: Arc<Metrics>,
         messages: Sender<Message>,
     ) -> Shared {
-        let settings = Settings { max_body_bytes: config.max_body_bytes.into(), traffic: Arc::default() };
+        let settings = Settings {
+            max_body_bytes: config.max_body_bytes.into(),
+            trusted_proxies: Current::new(config.trusted_proxies.clone()),
+            traffic: Arc::default(),
+        };
         Shared {
             database,
             metrics,
@@ -269,6 +273,7 @@ impl Shared {
         self.routing.replace(routing(&config, wakers));
         self.intake.replace(intake(&config, endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
+        self.settings.trusted_proxies.replace(config.trusted_proxies.clone());
         self.config.replace(config);
     }
 
@@ -329,6 +334,7 @@ fn worker_count(config: &Config) -> u64 {
 fn intake(config: &Config, endpoints: Vec<Endpoint>) -> Intake {
     Intake {
         endpoints,
+        actions: config.actions.values().cloned().collect(),
         disk_reserve_bytes: config.disk_reserve_bytes,
         max_body_bytes: config.max_body_bytes,
         trusted_proxies: config.trusted_proxies.clone(),

@@ -16,6 +16,7 @@ mod queue;
 mod ingest;
 
 // The contents of the tables, and their transitions.
+mod deliveries;
 mod change_feed;
 mod detail;
 mod stats;
@@ -39,6 +40,7 @@ mod filesystem;
 
 // The basics.
 mod write_lock;
+mod ids;
 mod row;
 mod files;
 mod error;
@@ -56,12 +58,13 @@ use writer::{RECEIVER_BUSY, WORKER_BUSY, Writer};
 pub use backup::backup;
 pub use change_feed::ChangeFeed;
 pub use commands::{Commands, Selection};
+pub use deliveries::Ingested;
 pub use detail::{AttemptDetail, Detail, JobDetail};
 pub use diagnostics::Diagnostics;
 pub use error::{BackupError, OpenError, Result, StorageError, WriteError};
 pub use files::directory_of;
 pub use filesystem::{Disk, FileSystem};
-pub use ingest::{Ingest, Ingested, NotStored, Stored};
+pub use ingest::{Ingest, NotStored, Stored};
 pub use jobs::{IMMEDIATELY, Next};
 pub use lock::server_of;
 pub use prune::{Expired, Pruned, Pruner, Rule};
@@ -98,12 +101,12 @@ impl Database {
     /// The receiver's connection.
     pub fn ingest(&self) -> Result<Ingest> {
         let writer = self.writer(Priority::Receiver, RECEIVER_BUSY)?;
-        Ok(Ingest { writer, files: FileIdentity::of(&self.path)?, has_failed: false })
+        Ok(Ingest { writer, files: FileIdentity::of(&self.path)?, failed: None })
     }
 
     /// A worker's, or the router's, connection.
     pub fn queue(&self) -> Result<Queue> {
-        Ok(Queue { writer: self.background_writer()? })
+        Ok(Queue { writer: self.background_writer()?, schema_version: None })
     }
 
     /// The housekeeper's connection.

@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Method};
 
@@ -56,7 +57,7 @@ impl SlackRunner {
             Err(error) => return ActionReport::give_up(error.to_string()),
         };
         let json = (HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
-        http::send(&self.agent, &Method::POST, &url, vec![json], message.to_string().as_bytes(), call.timeout)
+        http::send(&self.agent, &Method::POST, &url, vec![json], message.as_bytes(), call.timeout)
     }
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
@@ -68,13 +69,15 @@ impl SlackRunner {
     }
 
     /// The URL, and the message or why there is none.
-    fn render(&self, call: &Call<'_>) -> Result<(String, Result<Value, String>), TemplateError> {
+    fn render(&self, call: &Call<'_>) -> Result<(String, Result<String, String>), TemplateError> {
         let mut text = self.text(call)?;
         text.truncate(end_of_text(&text));
+        let text = Value::from(text);
         let message = match applicable(&self.slack.blocks, call) {
-            None => Ok(json!({ "text": text })),
-            Some(blocks) => serde_json::from_str::<Value>(&blocks.render(call.scope)?)
-                .map(|blocks| json!({ "text": text, "blocks": blocks }))
+            None => Ok(format!("{{\"text\":{text}}}")),
+            // They may contain all of a payload, and are not parsed into memory.
+            Some(blocks) => serde_json::from_str::<&RawValue>(&blocks.render(call.scope)?)
+                .map(|blocks| format!("{{\"text\":{text},\"blocks\":{blocks}}}"))
                 .map_err(|error| format!("blocks is not JSON: {error}")),
         };
         Ok((self.url.render(call.scope)?, message))

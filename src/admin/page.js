@@ -196,6 +196,7 @@ function showSources({ sources, stats, rejected, rejects }) {
     const now = stats.sources.find((counts) => counts.source === source.name) || { received: 0, duplicates: 0 };
     const words = [`${now.received.toLocaleString()} received`];
     if (now.duplicates) words.push(count(now.duplicates, 'duplicate'));
+    if (now.repeated) words.push(`${now.repeated.toLocaleString()} repeated`);
     if (rejected[source.name]) words.push(`${rejected[source.name].toLocaleString()} rejected`);
     const last = now.last_received ? [', last ', when(now.last_received)] : [];
     return make('li', {},

@@ -88,18 +88,31 @@ fn write_rest(
     let events = &stats.events;
     let sum = |count: fn(&HourStats) -> i64| hours.iter().map(count).sum::<i64>();
     let (received, duplicates, failed) = (sum(|it| it.received), sum(|it| it.duplicates), sum(|it| it.failed));
+    let repeated = Some(sum(|it| it.repeated)).filter(|count| *count > 0);
+    let repeated = repeated.map_or(String::new(), |count| format!(", {count} repeated"));
     let sizes = &stats.sizes;
     let free = sizes.disk_free_bytes.map_or("unknown".to_owned(), round_size_text);
     let [database, reusable, wal] = [sizes.database_bytes, sizes.reusable_bytes, sizes.wal_bytes].map(round_size_text);
     let (unprocessed, processed, error) = (events.unprocessed, events.processed, events.error);
     let rows = [
         ["events", &format!("{unprocessed} unprocessed, {processed} processed, {error} in error")],
-        ["last 24 hours", &format!("{received} received, {duplicates} duplicates, {failed} failed")],
+        ["last 24 hours", &format!("{received} received, {duplicates} duplicates{repeated}, {failed} failed")],
         ["database", &config.database.display().to_string()],
         ["size", &format!("{database}, of which {reusable} can be used again; WAL {wal}; free on the disk {free}")],
     ];
     writeln!(out)?;
-    table::write(out, Screen { columns: None, ..screen }, &rows.map(|row| row.map(one_line)))
+    table::write(out, Screen { columns: None, ..screen }, &rows.map(|row| row.map(one_line)))?;
+    write_repeated(out, stats)
+}
+
+/// Rare, so that it is no column.
+fn write_repeated(out: &mut dyn Write, stats: &Stats) -> io::Result<()> {
+    let counts = stats.sources.iter().filter(|source| source.repeated > 0);
+    let counts: Vec<String> = counts.map(|source| format!("{} {}", source.source, source.repeated)).collect();
+    if counts.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "bodies repeated under another id, and ignored: {}", one_line(&counts.join(", ")))
 }
 
 /// Rejects are not stored: only the server knows them.

@@ -3,7 +3,8 @@
 use super::Settings;
 use super::blocks::Budget;
 use super::body::READ_BYTES;
-use super::connection::Connection;
+use super::connection::{Connection, EvictionRank};
+use super::fairness::{ClientKey, Shares};
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::request::{ConnectionId, Context, Request};
@@ -14,6 +15,7 @@ use crate::log::rate_limited;
 use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -69,6 +71,7 @@ impl EventLoop {
             timeouts: limits.timeouts,
             budget: Budget::default(),
             max_body_bytes: 0,
+            trusted_proxies: Arc::default(),
             is_draining: false,
             is_crowded: false,
             traffic: Arc::clone(&settings.traffic),
@@ -114,6 +117,7 @@ impl EventLoop {
             self.handle(source, flags);
         }
         self.expire();
+        self.limit_discarding();
         Ok(())
     }
 
@@ -122,6 +126,7 @@ impl EventLoop {
         self.accept_at = self.accept_at.filter(|accept_at| self.context.now < *accept_at);
         self.context.is_crowded = self.is_full();
         self.context.max_body_bytes = self.settings.max_body_bytes.load(Ordering::Relaxed);
+        self.context.trusted_proxies = self.settings.trusted_proxies.get();
         if !self.queue.is_empty() || self.pool.has_request_in_flight() {
             self.context.traffic.note_waiting();
         }
@@ -133,7 +138,12 @@ impl EventLoop {
     }
 
     fn is_full(&self) -> bool {
-        self.connections.len() >= self.limits.connections(self.context.now)
+        let places = self.connections.len() - self.discarding().count();
+        places >= self.limits.connections(self.context.now)
+    }
+
+    fn discarding(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.values().filter(|connection| connection.is_discarding())
     }
 
     fn forward_queued(&mut self) {
@@ -236,14 +246,27 @@ impl EventLoop {
         self.accept_at = None; // there is room again
     }
 
-    /// If reading were paused instead, unfinished bodies would wait for each other. The largest one is refused, so that
-    /// small deliveries never are.
+    /// If reading were paused instead, unfinished bodies would wait for each other.
     fn enforce_budget(&mut self) {
         while self.context.budget.held_bytes() > self.budget_bytes() {
-            let bodies = self.connections.iter().map(|(id, connection)| (connection.unfinished_bytes(), *id));
-            let Some((_, largest)) = bodies.filter(|(bytes, _)| *bytes > 0).max() else { return };
-            self.refuse(largest, Refusal::Overloaded);
+            let Some(id) = self.dearest_body() else { return };
+            self.queue.retain(|request| request.owner != id);
+            self.refuse(id, Refusal::Overloaded);
         }
+    }
+
+    /// Of the client whose bodies hold the most: the largest unfinished one, so that small deliveries are never refused, or
+    /// the largest that waits to be forwarded.
+    fn dearest_body(&self) -> Option<ConnectionId> {
+        let unfinished = self.connections.iter().map(|(id, connection)| (true, connection.unfinished_bytes(), *id));
+        let queued = self.queue.iter().map(|request| (false, request.blocks.held_bytes(), request.owner));
+        let bodies = unfinished.chain(queued).filter(|(_, bytes, _)| *bytes > 0);
+        let of_client = |body: (bool, usize, ConnectionId)| Some((self.connections.get(&body.2)?.client_key(), body));
+        let bodies: Vec<_> = bodies.filter_map(of_client).collect();
+        let shares: Shares = bodies.iter().map(|(client, (_, bytes, _))| (*client, *bytes)).collect();
+        let most = shares.most();
+        let of_most = bodies.iter().filter(|(client, _)| shares.of(*client) == most);
+        of_most.map(|(_, body)| *body).max().map(|(.., id)| id)
     }
 
     /// A body of any allowed size must fit, even while another one is being forwarded.
@@ -274,6 +297,7 @@ impl EventLoop {
     }
 
     fn accept(&mut self) {
+        self.limit_discarding();
         for _ in 0..ACCEPTS_PER_ITERATION {
             let Some(listener) = &self.listener else { return };
             let evicted = if self.is_full() { self.eviction_candidate() } else { None };
@@ -308,12 +332,38 @@ impl EventLoop {
 
     fn evict(&mut self, id: ConnectionId) {
         self.context.traffic.shed.add(1);
-        self.close(id);
+        self.step(id, |connection, context, _| connection.evict(context));
+        self.limit_discarding();
     }
 
+    /// The connection that makes room. Only the client with the most connections loses one that it still uses; if it has
+    /// none that may be evicted now, there is room again in a moment.
     fn eviction_candidate(&self) -> Option<ConnectionId> {
-        let ranks = self.connections.values().filter_map(|connection| connection.eviction_rank(&self.context));
-        ranks.min().map(|(_, _, id)| id)
+        let counted = self.connections.values().filter(|connection| !connection.is_discarding());
+        let keys = || counted.clone().map(Connection::client_key);
+        let (clients, owners) = (Shares::count(keys()), Shares::count(keys().map(ClientKey::owner)));
+        let most = clients.most();
+        let candidates = counted.clone().filter_map(|connection| {
+            let (rank, since, id) = connection.eviction_rank(&self.context)?;
+            let client = connection.client_key();
+            let is_meant = rank == EvictionRank::Closing || clients.of(client) == most;
+            is_meant.then(|| (rank, Reverse(owners.of(client.owner())), since, id))
+        });
+        candidates.min().map(|(.., id)| id)
+    }
+
+    /// Closes connections of refused clients that are too many to discard what they send.
+    fn limit_discarding(&mut self) {
+        while self.discarding().count() > self.limits.discarding_connections(self.context.now) {
+            let shares = Shares::count(self.discarding().map(Connection::client_key));
+            let most = shares.most();
+            let of_most = self
+                .connections
+                .iter()
+                .filter(|(_, connection)| connection.is_discarding() && shares.of(connection.client_key()) == most);
+            let Some((&oldest, _)) = of_most.min_by_key(|(_, connection)| connection.since()) else { return };
+            self.close(oldest);
+        }
     }
 
     fn pause_accepting(&mut self) {
@@ -330,6 +380,7 @@ impl EventLoop {
         if self.limits.note_shortage(self.connections.len(), self.context.now) {
             log::warn!("descriptors ran out ({error}): fewer connections for a while");
         }
+        self.limit_discarding();
         while self.connections.len() > self.limits.connections(self.context.now) {
             let Some(id) = self.eviction_candidate() else { return };
             self.evict(id);

@@ -33,6 +33,12 @@ pub(super) fn add(transaction: &Transaction<'_>, event: EventId, action: &str, d
     transaction.prepare_cached(sql)?.execute((event.0, action, dead_action)).map(drop)
 }
 
+/// The actions that have a job for an event, and for each whether an attempt has begun.
+pub(super) fn of_event(connection: &Connection, event: EventId) -> Result<Vec<(String, bool)>> {
+    let sql = "SELECT action, state <> 'queued' OR attempts > 0 FROM jobs WHERE event_id = ?1 AND dead_action = ''";
+    connection.prepare_cached(sql)?.query_map([event.0], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
 /// From queued to running: up to `limit` due jobs of an action; first those that were never postponed, then those that have
 /// been due for longest.
 pub(super) fn claim(transaction: &Transaction<'_>, action: &str, limit: u32, now: Timestamp) -> Result<Vec<Job>> {

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row};
 
-use super::error::Result;
+use super::error::{OpenError, Result};
 use super::jobs::{self, Next};
 use super::row::string;
 use super::writer::Writer;
@@ -13,6 +13,8 @@ use crate::event::{Attempt, Event, EventId, Job};
 /// A worker's, or the router's, connection.
 pub struct Queue {
     pub(super) writer: Writer,
+    /// SQLite's number for the schema, when [`Queue::mend_schema`] last compared it.
+    pub(super) schema_version: Option<i64>,
 }
 
 impl Queue {
@@ -127,6 +129,19 @@ impl Queue {
     /// A number that changes when another connection has written: another thread's, or another program's.
     pub fn version(&self) -> Result<i64> {
         self.writer.read(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
+    }
+
+    /// Restores what another tool has dropped from the schema. Costs next to nothing where nothing was changed in it.
+    pub fn mend_schema(&mut self) -> Result<(), OpenError> {
+        let version = |writer: &Writer| {
+            writer.read(|connection| connection.pragma_query_value(None, "schema_version", |row| row.get(0)))
+        };
+        if self.schema_version == Some(version(&self.writer)?) {
+            return Ok(());
+        }
+        self.writer.mend_schema()?;
+        self.schema_version = Some(version(&self.writer)?);
+        Ok(())
     }
 
     /// How many events are unprocessed, and how many in error.

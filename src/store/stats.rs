@@ -37,6 +37,8 @@ pub struct Stats {
     pub received: i64,
     /// Duplicates: deliveries of events that were stored already.
     pub duplicates: i64,
+    /// Bodies of stored events under another id, at sources that ignore such.
+    pub repeated: i64,
     /// When the oldest unprocessed event was received.
     pub oldest_unprocessed: Option<String>,
     /// In the order of their names.
@@ -60,6 +62,7 @@ pub struct SourceStats {
     pub source: String,
     pub received: i64,
     pub duplicates: i64,
+    pub repeated: i64,
     #[serde(flatten)]
     pub events: StatusCounts,
     /// When the oldest unprocessed event was received.
@@ -100,6 +103,7 @@ pub struct HourStats {
     pub hour: String,
     pub received: i64,
     pub duplicates: i64,
+    pub repeated: i64,
     /// Events that came into the status `error`.
     pub failed: i64,
 }
@@ -110,8 +114,9 @@ pub(super) fn hours(connection: &Connection, now: Timestamp) -> Result<Vec<HourS
     let count = |name: &str, what: &str| counts.get(&(name.to_owned(), what.to_owned())).copied().unwrap_or(0);
     let hour_of = |ago: u32| {
         let name = hour(now.minus(Duration::from_secs(3600) * ago));
-        let [received, duplicates, failed] = ["received", "duplicates", "failed"].map(|what| count(&name, what));
-        HourStats { hour: format!("{name}:00:00+00:00"), received, duplicates, failed }
+        let counts = ["received", "duplicates", "repeated", "failed"].map(|what| count(&name, what));
+        let [received, duplicates, repeated, failed] = counts;
+        HourStats { hour: format!("{name}:00:00+00:00"), received, duplicates, repeated, failed }
     };
     Ok((0..HOURS).rev().map(hour_of).collect())
 }
@@ -129,6 +134,7 @@ pub(super) fn stats(connection: &Connection) -> Result<Stats> {
         },
         received: sum(|source| source.received),
         duplicates: sum(|source| source.duplicates),
+        repeated: sum(|source| source.repeated),
         oldest_unprocessed: oldest.cloned(),
         actions: actions(connection)?,
         sizes: Sizes::of_file(connection)?,
@@ -142,6 +148,7 @@ fn sources(connection: &Connection) -> Result<Vec<SourceStats>> {
         let source = sources.entry(name).or_default();
         match what.as_str() {
             "received" => source.received = count,
+            "repeated" => source.repeated = count,
             _ => source.duplicates = count,
         }
     }

@@ -19,7 +19,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use clock::{set_clock, with_clock};
 pub use disk::{Disk, make_ext4};
-pub use http::{Address, Connection, Request, Response, hex, sign_github};
+pub use http::{Address, Connection, Request, Response, connect_from, hex, sign_github};
 pub use manual::example;
 pub use program::{Home, Hookbox, Output, WriteLock, is_installed, python, runner};
 pub use random::Random;
@@ -31,7 +31,7 @@ pub use stub::{
 };
 pub use terminal::in_a_terminal;
 pub use trace::{Call, strace, strace_failing, strace_injecting};
-pub use turn::{needs_no_turn, take_turn_nearly_alone};
+pub use turn::{needs_no_turn, take_turn, take_turn_nearly_alone, take_turn_with_browser};
 
 /// The secret of deliveries: that of the example in GitHub's documentation.
 pub const SECRET: &str = "It's a Secret to Everybody";

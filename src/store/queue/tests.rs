@@ -29,6 +29,7 @@ fn deliver(ingest: &mut Ingest, id: &str) {
         headers_json: "{}".to_owned(),
         secret_position: None,
         dedup_window: None,
+        body_digest: None,
         received_at: NOW,
     };
     assert!(ingest.store(vec![(delivery, ())], 0).iter().all(Result::is_ok));
