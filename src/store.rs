@@ -56,7 +56,7 @@ pub use change_feed::ChangeFeed;
 pub use commands::{Commands, Selection};
 pub use detail::{AttemptDetail, Detail, JobDetail};
 pub use diagnostics::Diagnostics;
-pub use error::{BackupError, OpenError, Result, StorageError, WriteError};
+pub use error::{BackupError, OpenError, Result, StorageError};
 pub use files::directory_of;
 pub use filesystem::{Disk, FileSystem};
 pub use ingest::{Ingest, Ingested, NotStored, Stored};

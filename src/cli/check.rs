@@ -100,6 +100,9 @@ impl Output {
 
     fn secrets(&mut self, source: &Source, env: &Env) {
         self.note(format!("verifies {}", provider::verification_text(&source.verifier)));
+        if let Some(unsigned) = provider::unsigned_text(&source.verifier) {
+            self.note(format!("NOT SIGNED: {unsigned}"));
+        }
         for secret in source.verification.secrets() {
             match source.key(secret, env) {
                 Ok(_) => self.note(format!("verified with {secret}")),

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::algorithm::Algorithm;
-use super::format::Format;
+use super::format::{Format, Variable};
 use super::keyword::Keyword;
 use super::preset::{Preset, WithoutId};
 use super::presets::presets;
+use super::scheme::Scheme;
 use super::selector::Selector;
 use super::unsupported::UNSUPPORTED;
-use super::verifier::Verifier;
+use super::verifier::{Coverage, Verifier};
 use crate::suggest::closest;
 use crate::units::duration_text;
 
@@ -68,6 +69,23 @@ pub fn verification_text(verifier: &Verifier) -> String {
     text
 }
 
+/// What of the body is stored and is not signed. `None` if all of it is.
+pub fn unsigned_text(verifier: &Verifier) -> Option<String> {
+    if verifier.coverage() != Coverage::Parts {
+        return None;
+    }
+    let Scheme { signed, ts, .. } = &verifier.scheme;
+    let ts = ts.iter().filter(|_| signed.has(Variable::Ts));
+    let places = ts.chain(signed.selectors()).flat_map(Selector::places);
+    let signed: Vec<String> = places.filter(|place| place.is_in_body()).map(place).collect();
+    let beside = if signed.is_empty() {
+        "the body".to_owned()
+    } else {
+        format!("all of the body beside {}", signed.join(" and "))
+    };
+    Some(format!("{beside}: anyone who has seen one delivery can change it"))
+}
+
 /// The cells of a table: name, title, algorithm, where the id is.
 pub fn summary(preset: &'static Preset) -> [&'static str; 4] {
     let algorithm = if preset.custom.is_some() { "custom" } else { preset.alg.as_str() };
@@ -86,9 +104,9 @@ pub fn describe(verifier: &Verifier) -> Vec<(&'static str, String)> {
         ("provider", format!("{} ({})", preset.title, preset.name)),
         ("set up", preset.setup.to_owned()),
         ("verified", verification_text(verifier)),
-        ("id", id(verifier)),
-        ("event type", values(&verifier.event, "none: it is always \"unknown\"")),
     ];
+    lines.extend(unsigned_text(verifier).map(|text| ("not signed", text)));
+    lines.extend([("id", id(verifier)), ("event type", values(&verifier.event, "none: it is always \"unknown\""))]);
     if !verifier.handshakes.is_empty() {
         let methods: BTreeSet<&str> = preset.handshakes.iter().map(|handshake| handshake.method).collect();
         let methods = methods.into_iter().collect::<Vec<_>>().join(", ");

@@ -73,7 +73,7 @@ const QUICK: Scale = Scale {
 
 type Figure = fn(&Scale);
 
-const FIGURES: [(&str, Figure); 13] = [
+const FIGURES: [(&str, Figure); 14] = [
     ("acknowledgements", figures::acknowledgements),
     ("peers", figures::against_peers),
     ("storeless", figures::against_storing_nothing),
@@ -86,6 +86,7 @@ const FIGURES: [(&str, Figure); 13] = [
     ("drain", figures::drained),
     ("started", figures::stored_to_started),
     ("hostile", figures::beside_hostile_senders),
+    ("unproven", figures::beside_unproven_bodies),
     ("idle", figures::idle),
 ];
 

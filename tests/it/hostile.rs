@@ -4,6 +4,7 @@
 
 mod bursts;
 mod endless_requests;
+mod large_bodies;
 mod malformed;
 mod memory;
 mod shortage;

@@ -9,6 +9,7 @@
 mod support;
 
 mod client_address;
+mod content;
 mod duplicates;
 mod handshake;
 mod provider;

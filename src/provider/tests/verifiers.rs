@@ -10,8 +10,8 @@ fn found(name: &str, headers: &[(&str, &str)], body: &str, find: Find) -> Option
     let verifier = preset(name).unwrap().verifier().unwrap();
     let fields = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let headers = Headers::new(fields.collect());
-    let (body, forms) = (body.as_bytes(), verifier.forms);
-    find(&verifier, &Parts { method: "POST", target: "/", headers: &headers, body, forms, scan: None })
+    let (body, forms) = (body.as_bytes(), verifier.form_use());
+    find(&verifier, &Parts { method: "POST", target: "/", headers: &headers, body, forms, reading: None })
 }
 
 fn id_of(name: &str, headers: &[(&str, &str)], body: &str) -> Option<String> {
