@@ -22,6 +22,7 @@ mod rejection;
 use std::iter;
 use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use log::Level;
 
@@ -35,7 +36,7 @@ use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS, Inbound, Server};
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
 use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult};
-use crate::provider::{self, Parts, Reading, Values, Verification, WithoutId};
+use crate::provider::{self, Parts, Reading, Redaction, Values, Verification, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
 use crate::store::{Ingest, NotStored, Stored};
@@ -74,6 +75,12 @@ pub struct Endpoint {
     pub verification: Verification<Secret>,
     pub known: HandshakeConfig,
     pub counts: Arc<SourceCounts>,
+}
+
+impl Endpoint {
+    fn redaction(&self) -> Redaction<'_> {
+        self.source.verifier.redaction(self.verification.secrets(), &self.known.verify_token)
+    }
 }
 
 /// Everything that the receiver thread owns.
@@ -188,7 +195,7 @@ impl Receiver {
     /// `Err` has one line that says what is wrong.
     fn health(&mut self, intake: &Intake) -> Result<(), &'static str> {
         self.ingest.probe(intake.disk_reserve_bytes).map_err(|error| error.summary())?;
-        self.large_bodies.health()
+        self.large_bodies.health(Instant::now())
     }
 }
 
@@ -366,6 +373,7 @@ impl Verified<'_> {
             (None, WithoutId::Content) => DeliveryId::OfContent(content_id(&source.name, content.received())),
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
         };
+        let redaction = self.routed.endpoint.redaction();
         let payload = payload::payload(&parts, values).map_err(Rejection::Malformed)?;
         let (payload_json, body) = content.into_stored(payload).map_err(Rejection::Malformed)?;
         Ok(Delivery {
@@ -374,7 +382,7 @@ impl Verified<'_> {
             id,
             payload_json,
             body,
-            headers_json: payload::headers_json(headers, |name| verifier.is_secret_header(name)),
+            headers_json: payload::headers_json(headers, |name, value| redaction.hides(name, value)),
             secret_position: self.secret_position,
             dedup_window: source.dedup_window,
             received_at: now,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::batch;
 use super::error::VerifyError;
 use super::format::Inputs;
-use super::preset::CustomScheme;
+use super::preset::{CustomScheme, Signs};
 use super::request::{RequestBuilder, SignError};
 use crate::digest;
 use crate::json::Cursor;
@@ -19,6 +19,7 @@ pub(super) const SCHEME: CustomScheme = CustomScheme {
     verify,
     sign,
     description: "the secret itself as clientState in every item of the batch: in the body, which is stored as it came",
+    signs: Signs::Nothing,
     needs_url: false,
 };
 

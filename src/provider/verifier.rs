@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use super::algorithm::Algorithm;
 use super::error::VerifyError;
 use super::format::{Format, Inputs, Variable};
 use super::handshake::{Condition, Handshake, PreparedHandshake};
-use super::parts::{Forms, Parts, Reading, Values};
+use super::parts::{Parts, Reading, Values};
 use super::preset::Preset;
 use super::scheme::Scheme;
 use super::selector::Selector;
 use crate::clock::Timestamp;
 use crate::digest;
 use crate::event::MAX_IDENTIFIER_BYTES;
-use crate::http::form::PAYLOAD;
 use crate::secret::Secret;
 
 /// A preset with what a source's config overrides.
@@ -30,16 +28,6 @@ pub struct Verifier {
     pub handshakes: Vec<PreparedHandshake>,
 }
 
-/// What of a body the signature covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coverage {
-    Whole,
-    /// The JSON: the body, or the field `payload` of a form.
-    Payload,
-    /// Some values in it, or none.
-    Parts,
-}
-
 /// Verifies a delivery over the bytes as received. Any of `keys` may match, so that they can be rotated; `Ok` has the
 /// position of the one that does.
 ///
@@ -48,10 +36,14 @@ pub fn verify(verifier: &Verifier, keys: &[Secret], parts: &Parts<'_>, now: Time
     parts.check_alone().map_err(VerifyError::Unsigned)?;
     let id = verifier.scheme.signed.has(Variable::Id).then(|| verifier.raw_id(parts)).flatten();
     let inputs = Inputs { id: id.as_deref(), ..verifier.inputs(*parts) };
-    match &verifier.preset.custom {
+    let verified = match &verifier.preset.custom {
         Some(custom) => (custom.verify)(keys, &inputs),
         None => verifier.scheme.verify(keys, &inputs, now),
-    }
+    };
+    verified.map_err(|error| match error {
+        VerifyError::Mismatch if verifier.needs_url() => VerifyError::MismatchWithUrl,
+        error => error,
+    })
 }
 
 impl Preset {
@@ -67,6 +59,7 @@ impl Preset {
                 sig: self.sig.parse()?,
                 split: optional(self.split).map(str::to_owned),
                 prefix: self.prefix.to_owned(),
+                has_own_prefix: false,
                 enc: self.enc,
                 signed: self.signed.parse()?,
                 ts: optional(self.ts).map(str::parse).transpose()?,
@@ -114,34 +107,6 @@ impl Verifier {
         let handshakes = self.handshakes.iter().flat_map(PreparedHandshake::selectors);
         let selectors = formats.flat_map(Format::selectors).chain([&self.scheme.sig]).chain(&self.scheme.ts);
         Reading::new(selectors.chain(handshakes), known)
-    }
-
-    /// What of the body is proven. A token and custom schemes prove the whole: what those leave out, their texts say.
-    pub fn coverage(&self) -> Coverage {
-        let scheme = &self.scheme;
-        let is_whole = |variable| scheme.signed.has(variable);
-        if self.preset.custom.is_some()
-            || scheme.alg == Algorithm::Token
-            || [Variable::Body, Variable::FormSorted].into_iter().any(is_whole)
-        {
-            return Coverage::Whole;
-        }
-        let is_payload = |place: &Selector| matches!(place, Selector::Form(name) if name == PAYLOAD);
-        let mut others = [&scheme.sig].into_iter().chain(&scheme.ts).flat_map(Selector::places);
-        let mut signed = scheme.signed.selectors().flat_map(Selector::places).filter(|place| place.is_in_body());
-        let has_payload = scheme.signed.has(Variable::Payload) || scheme.signed.selectors().any(is_payload);
-        let has_others = others.any(Selector::is_in_body) || signed.any(|place| !is_payload(place));
-        if has_payload && !has_others { Coverage::Payload } else { Coverage::Parts }
-    }
-
-    /// How a form is read: its document is never more than what is proven.
-    pub fn form_use(&self) -> Forms {
-        match self.coverage() {
-            _ if !self.forms => Forms::Never,
-            Coverage::Whole => Forms::Payload,
-            Coverage::Payload => Forms::PayloadAlone,
-            Coverage::Parts => Forms::Fields,
-        }
     }
 
     /// The provider's id of a delivery, if it has one.

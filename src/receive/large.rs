@@ -70,8 +70,8 @@ impl LargeBodies {
         self.checked.try_recv().ok()
     }
 
-    pub(super) fn health(&self) -> Result<(), &'static str> {
-        let hangs = self.begun_at.is_some_and(|begun_at| begun_at.elapsed() > HANGS_AFTER);
+    pub(super) fn health(&self, now: Instant) -> Result<(), &'static str> {
+        let hangs = self.begun_at.is_some_and(|begun_at| now.saturating_duration_since(begun_at) > HANGS_AFTER);
         if hangs { Err("the check of a large body hangs") } else { Ok(()) }
     }
 }
@@ -87,5 +87,21 @@ impl Checker {
             }
             self.server.unblock();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_hangs_is_reported() {
+        let ((to_check, _inbox), (_outbox, checked)) = (mpsc::channel(), mpsc::channel());
+        let began = Instant::now();
+        let mut bodies = LargeBodies { waiting: VecDeque::new(), to_check, checked, begun_at: None };
+        assert!(bodies.health(began + 2 * HANGS_AFTER).is_ok());
+        bodies.begun_at = Some(began);
+        assert!(bodies.health(began + HANGS_AFTER).is_ok());
+        assert!(bodies.health(began + 2 * HANGS_AFTER).is_err());
     }
 }

@@ -84,7 +84,7 @@ impl AdminHandle {
             }
             Err(error) => {
                 thread.stop();
-                Err(error.into())
+                Err(Error::Failed(error))
             }
         }
     }
