@@ -205,13 +205,21 @@ fn named_part<'a>(head: &'a str, value: &'a [u8]) -> Option<Field<'a>> {
         let (name, value) = line.split_once(':')?;
         name.trim().eq_ignore_ascii_case("Content-Disposition").then_some(value)
     })?;
-    let is_file = ["filename", "filename*"].iter().any(|name| parameter(disposition, name).is_some());
-    Some(Field::Part { name: parameter(disposition, "name")?, value, is_file })
+    let (mut name, mut is_file) = (None, false);
+    for (parameter, value) in parameters(disposition) {
+        is_file |= ["filename", "filename*"].iter().any(|file| parameter.eq_ignore_ascii_case(file));
+        name = name.or(Some(value).filter(|_| parameter.eq_ignore_ascii_case("name")));
+    }
+    Some(Field::Part { name: name?, value, is_file })
 }
 
-/// A parameter of a header's value (RFC 9110, section 5.6.6), without its quotes. Escapes within quotes stay: no provider's
-/// field names have any.
 fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
+    parameters(value).find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// The parameters of a header's value (RFC 9110, section 5.6.6), without their quotes. Escapes within quotes stay: no
+/// provider's field names have any.
+fn parameters(value: &str) -> impl Iterator<Item = (&str, &str)> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let is_separator = move |c: char| {
         let was_escaped = is_escaped;
@@ -219,10 +227,8 @@ fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
         is_quoted ^= c == '"' && !was_escaped;
         c == ';' && !is_quoted
     };
-    value.split(is_separator).skip(1).find_map(|parameter| {
-        let (have, value) = parameter.split_once('=')?;
-        have.trim().eq_ignore_ascii_case(name).then(|| without_quotes(value.trim()))
-    })
+    let pairs = value.split(is_separator).skip(1).filter_map(|parameter| parameter.split_once('='));
+    pairs.map(|(name, value)| (name.trim(), without_quotes(value.trim())))
 }
 
 fn without_quotes(value: &str) -> &str {
