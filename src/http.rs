@@ -28,8 +28,8 @@ const PROBE_TARGET: &str = "*";
 /// The longest response, head and body together, that the gate takes from upstream.
 pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
-/// A larger body keeps the receiver busy for hundreds of milliseconds. The gate has one such request in flight at a time, and
-/// the receiver stores each in a transaction of its own, so that small deliveries do not wait for it.
+/// To check a larger body takes up to a hundred milliseconds. The gate has one such request in flight at a time, and the
+/// receiver has it checked on another thread and stores it in a transaction of its own, so that small deliveries do not wait.
 const LARGE_BODY_BYTES: u64 = 1024 * 1024;
 
 pub fn is_large(body_bytes: u64) -> bool {

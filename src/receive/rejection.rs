@@ -78,6 +78,9 @@ impl Rejection {
             Rejection::Unverified(error @ VerifyError::ClockNotSet) => {
                 Row::retry_later("cannot be judged now").logged(error.kind(), error.to_string())
             }
+            Rejection::Unverified(error @ VerifyError::TooLarge(_)) => {
+                Row::new(413, Reason::TooLarge, "too large to be verified").logged(error.kind(), error.to_string())
+            }
             Rejection::Unverified(error) => {
                 Row::new(401, reason_of(error), UNVERIFIED).logged(error.kind(), error.to_string())
             }

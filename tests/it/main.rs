@@ -10,6 +10,7 @@ mod support;
 
 mod client_address;
 mod clients;
+mod content;
 mod duplicates;
 mod handshake;
 mod provider;
