@@ -15,6 +15,7 @@
 mod answer;
 mod client;
 mod payload;
+mod refusals;
 mod rejection;
 
 use std::iter;
@@ -30,11 +31,11 @@ use crate::current::Current;
 use crate::digest;
 use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES};
 use crate::http::form::Form;
-use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS, Inbound, Server};
+use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS, Inbound, Server, normal_path};
 use crate::json;
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
-use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult};
+use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult, Reply};
 use crate::provider::{self, Parts, Verification, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
@@ -43,6 +44,7 @@ use crate::store::{Ingest, NotStored, Stored};
 use answer::{Early, Ending, Receipt, Unanswered};
 use client::{Client, FORWARDED_FOR};
 use payload::Content;
+pub use refusals::Refusals;
 use rejection::Rejection;
 
 const HEALTH_PATH: &str = "/healthz";
@@ -53,6 +55,20 @@ const BATCH_BYTES: usize = 8 << 20;
 
 /// The event type of a delivery that names none.
 const UNKNOWN_EVENT: &str = "unknown";
+
+/// What can be wrong with an identifier, by its name.
+struct IdentifierFaults {
+    too_long: &'static str,
+    has_control: &'static str,
+}
+
+const EVENT_TYPE_FAULTS: IdentifierFaults =
+    IdentifierFaults { too_long: "the event type is too long", has_control: "the event type has a control character" };
+
+const DELIVERY_ID_FAULTS: IdentifierFaults = IdentifierFaults {
+    too_long: "the delivery id is too long",
+    has_control: "the delivery id has a control character",
+};
 
 /// The receiver's configuration; replaced as a whole when the configuration is read again.
 #[derive(Debug)]
@@ -163,7 +179,9 @@ impl Receiver {
         for request in requests {
             if request.is_probe() {
                 request.answer_probe();
-            } else if request.path() != HEALTH_PATH {
+            } else if request.is_about_server() {
+                request.name_methods();
+            } else if normal_path(&request.path()) != HEALTH_PATH {
                 others.push(request);
             } else if ["GET", "HEAD"].contains(&request.method()) {
                 request.report_health(health.get_or_insert_with(|| self.ingest.probe(intake.disk_reserve_bytes)));
@@ -187,6 +205,12 @@ impl Transaction {
         self.bytes += delivery.content_bytes();
         self.deliveries.push((delivery, (request, receipt)));
     }
+}
+
+/// The source that takes deliveries at this path.
+fn endpoint_at<'a>(endpoints: &'a [Endpoint], normal_path: &str) -> Option<&'a Endpoint> {
+    let name = normal_path.strip_prefix(PATH_PREFIX)?;
+    endpoints.iter().find(|endpoint| endpoint.source.name == name)
 }
 
 /// The stages before the commit, from a request to a delivery and the receipt for it.
@@ -234,8 +258,7 @@ impl Received {
     }
 
     fn route(self, endpoints: &[Endpoint]) -> Result<Routed<'_>, Early> {
-        let name = self.inbound.path().strip_prefix(PATH_PREFIX);
-        let Some(endpoint) = endpoints.iter().find(|endpoint| Some(endpoint.source.name.as_str()) == name) else {
+        let Some(endpoint) = endpoint_at(endpoints, &self.inbound.normal_path()) else {
             return Err(self.early(None, Rejection::NoSuchSource));
         };
         if endpoint.source.allow.as_ref().is_some_and(|networks| !self.client.is_in(networks)) {
@@ -267,6 +290,9 @@ impl<'a> Routed<'a> {
     /// The position of the secret that matches. Unsigned handshakes, and those that bring the secret that the source lacks,
     /// are answered before verification; signed ones after.
     fn matching_secret(&self, now: Timestamp) -> Result<Option<usize>, Ending> {
+        if self.is_mere_head() {
+            return Err(self.answer_head());
+        }
         let verification = &self.endpoint.verification;
         self.answer_handshake(AuthState::Unverified { awaits_secret: matches!(verification, Verification::Awaited) })?;
         let position = self.verify(now)?;
@@ -284,6 +310,20 @@ impl<'a> Routed<'a> {
                 Err(Rejection::WrongMethod { allow: handshake::allowed_methods(handshakes) }.into())
             }
             HandshakeResult::Refused => Err(Rejection::HandshakeRefused.into()),
+        }
+    }
+
+    /// Whether it is a HEAD with no other meaning to the provider.
+    fn is_mere_head(&self) -> bool {
+        let method = &self.received.inbound.method;
+        method == handshake::HEAD && !handshake::has_method(&self.endpoint.source.verifier.handshakes, method)
+    }
+
+    /// Some providers ask with HEAD whether there is a receiver before they save its address. They sign nothing then.
+    fn answer_head(&self) -> Ending {
+        match self.endpoint.verification {
+            Verification::LocalOnly if !self.received.is_local() => Rejection::NotLocal.into(),
+            _ => Ending::Handshake(Box::new(Reply::empty())),
         }
     }
 
@@ -327,8 +367,8 @@ impl Verified<'_> {
         let form_payload = parts.form().and_then(Form::payload);
         let scan = json::scan(form_payload.as_deref().map_or(parts.body, str::as_bytes), verifier.lookups());
         let parts = Parts { scan: Some(&scan), ..parts };
-        let event_type = identifier(verifier.event_type(&parts))?;
-        let id = match (identifier(verifier.delivery_id(&parts))?, verifier.preset.without_id) {
+        let event_type = identifier(verifier.event_type(&parts), &EVENT_TYPE_FAULTS)?;
+        let id = match (identifier(verifier.delivery_id(&parts), &DELIVERY_ID_FAULTS)?, verifier.preset.without_id) {
             (Some(id), _) => DeliveryId::Given(id),
             (None, WithoutId::Content) => DeliveryId::OfContent(content_id(&source.name, content.received())),
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
@@ -349,12 +389,10 @@ impl Verified<'_> {
     }
 }
 
-fn identifier(value: Option<String>) -> Result<Option<String>, Rejection> {
+fn identifier(value: Option<String>, faults: &IdentifierFaults) -> Result<Option<String>, Rejection> {
     match value {
-        Some(value) if value.len() > MAX_IDENTIFIER_BYTES => Err(Rejection::Malformed("an identifier is too long")),
-        Some(value) if value.contains(char::is_control) => {
-            Err(Rejection::Malformed("an identifier has a control character"))
-        }
+        Some(value) if value.len() > MAX_IDENTIFIER_BYTES => Err(Rejection::Malformed(faults.too_long)),
+        Some(value) if value.contains(char::is_control) => Err(Rejection::Malformed(faults.has_control)),
         value => Ok(value),
     }
 }

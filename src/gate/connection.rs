@@ -13,14 +13,12 @@
 
 use super::blocks::Blocks;
 use super::body::Decoder;
-use super::head::{self, Head, MAX_HEAD_BYTES};
-use super::refusal::{CONTINUE, Refusal};
+use super::head::{self, Head, MAX_HEAD_BYTES, Summary};
+use super::refusal::{CONTINUE, Fault, Refusal};
 use super::request::{ConnectionId, Context, Request, read, transferred};
 use super::upstream::response::Response;
 use crate::http::Peer;
 use crate::listen::Stream;
-use crate::log::rate_limited;
-use log::Level;
 use rustix::event::PollFlags;
 use rustix::net::{Shutdown, shutdown};
 use std::io::Write;
@@ -55,6 +53,8 @@ struct Client {
     peer: Peer,
     /// Bytes that were read and not parsed yet.
     input: Vec<u8>,
+    /// That of the current request; `None` until its head is read.
+    summary: Option<Summary>,
     /// When the request began, while it is read; in other states, when the state was entered.
     since: Instant,
     deadline: Instant,
@@ -105,7 +105,7 @@ struct Lingering {
 impl Connection {
     pub fn new(id: ConnectionId, stream: Stream, peer: Peer, context: &Context) -> Connection {
         let (since, deadline) = (context.now, context.now + context.timeouts.request);
-        let client = Client { id, stream, peer, input: Vec::new(), since, deadline };
+        let client = Client { id, stream, peer, input: Vec::new(), summary: None, since, deadline };
         Connection { client, state: Some(State::ReadingHead(ReadingHead::default())) }
     }
 
@@ -216,7 +216,7 @@ impl Connection {
 
     /// Responds without upstream, and closes. Further input is not parsed.
     pub fn refuse(&mut self, refusal: Refusal, context: &Context) {
-        self.state = self.client.refuse(refusal, context);
+        self.state = self.client.refuse(refusal.into(), context);
     }
 }
 
@@ -229,12 +229,11 @@ impl Client {
         context.now < self.since + age
     }
 
-    fn refuse(&mut self, refusal: Refusal, context: &Context) -> NextState {
-        context.traffic.note_refusal(refusal);
-        let text = refusal.text();
-        rate_limited(Level::Warn, "", text, format_args!("refused a request from {}: {text}", self.peer));
+    fn refuse(&mut self, fault: Fault, context: &Context) -> NextState {
+        let summary = self.summary.take().unwrap_or_else(|| Summary::of(&self.input));
+        context.traffic.note_refusal(&fault, &summary, self.peer);
         self.input = Vec::new();
-        Sending::start(refusal.to_bytes(), true, self, context)
+        Sending::start(fault.to_bytes(), true, self, context)
     }
 
     fn start_timeout(&mut self, timeout: Duration, context: &Context) {
@@ -247,6 +246,7 @@ impl ReadingHead {
     /// After a response. The next request may have been read already (pipelining).
     fn start(client: &mut Client, context: &Context) -> NextState {
         let timeouts = &context.timeouts;
+        client.summary = None;
         client.start_timeout(if client.has_begun_request() { timeouts.request } else { timeouts.idle }, context);
         ReadingHead::default().parse(client, context)
     }
@@ -265,18 +265,20 @@ impl ReadingHead {
     }
 
     fn parse(mut self, client: &mut Client, context: &Context) -> NextState {
-        match self.take_head(&mut client.input, context.max_body_bytes) {
+        match self.take_head(client, context.max_body_bytes) {
             Ok(Some(head)) => ReadingBody::start(head, client, context),
             Ok(None) => Some(State::ReadingHead(self)),
-            Err(refusal) => client.refuse(refusal, context),
+            Err(fault) => client.refuse(fault, context),
         }
     }
 
-    fn take_head(&mut self, input: &mut Vec<u8>, max_body_bytes: u64) -> Result<Option<Head>, Refusal> {
+    fn take_head(&mut self, client: &mut Client, max_body_bytes: u64) -> Result<Option<Head>, Fault> {
+        let input = &mut client.input;
         let Some(head_bytes) = head::find_end(input, &mut self.checked_bytes)? else {
-            return if input.len() < MAX_HEAD_BYTES { Ok(None) } else { Err(Refusal::HeadTooLarge) };
+            return if input.len() < MAX_HEAD_BYTES { Ok(None) } else { Err(head::too_long(input)) };
         };
         let head = head::parse(&input[..head_bytes], max_body_bytes)?;
+        client.summary = Some(Summary::of(&input[..head_bytes]));
         input.drain(..head_bytes);
         Ok(Some(head))
     }
@@ -302,7 +304,7 @@ impl ReadingBody {
 
     fn feed(mut self: Box<Self>, bytes: &[u8], client: &mut Client, context: &Context) -> NextState {
         match self.decoder.feed(bytes, &mut self.blocks) {
-            Err(refusal) => client.refuse(refusal, context),
+            Err(fault) => client.refuse(fault, context),
             Ok(_) if !self.decoder.is_done() => Some(State::ReadingBody(self)),
             Ok(used_bytes) => {
                 client.input = bytes[used_bytes..].to_vec();

@@ -11,9 +11,11 @@ mod support;
 mod client_address;
 mod duplicates;
 mod handshake;
+mod http;
 mod provider;
 mod real_payloads;
 mod receiving;
+mod refusals;
 mod rejection;
 
 mod actions;

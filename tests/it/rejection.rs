@@ -51,7 +51,7 @@ fn a_wrong_method_is_405_and_says_which_is_right() {
     let hookbox = Home::new().start();
     for method in ["GET", "PUT", "DELETE"] {
         let response = hookbox.send(&delivery().method(method));
-        assert_eq!((response.status, response.header("Allow")), (405, Some("POST")), "{method}");
+        assert_eq!((response.status, response.header("Allow")), (405, Some("POST, HEAD")), "{method}");
     }
     let response = hookbox.send(&Request::new("POST", "/healthz"));
     assert_eq!(response.status, 405);
@@ -222,11 +222,11 @@ fn control_characters_in_an_id_or_event_type_are_400() {
 }
 
 #[test]
-fn a_header_line_that_is_not_ascii_is_400() {
+fn a_name_or_method_that_is_not_ascii_is_400() {
     let hookbox = Home::new().start();
-    assert_rejected(&hookbox, &delivery().header("X-Name", "Zoë"), 400);
     assert_rejected(&hookbox, &delivery().header("X-Näme", "Zoe"), 400);
-    assert_rejected(&hookbox, &delivery().target("/webhooks/gïthub"), 400);
+    assert_rejected(&hookbox, &delivery().method("PÖST"), 400);
+    assert_rejected(&hookbox, &delivery().target("/webhooks/gïthub"), 404);
 }
 
 #[test]
@@ -288,18 +288,6 @@ fn almost_http_is_400() {
         let status = status_of(&hookbox, request);
         assert!(matches!(status, 400 | 505), "{}: {status}", String::from_utf8_lossy(request));
         assert_nothing_happened(&hookbox);
-    }
-}
-
-#[test]
-fn an_upgrade_is_not_followed() {
-    let hookbox = Home::new().start();
-    for upgrade in ["websocket", "h2c"] {
-        let request = delivery().header("Connection", "upgrade").header("Upgrade", upgrade);
-        let status = hookbox.send(&request).status;
-        assert!(matches!(status, 200 | 400 | 501), "{upgrade}: {status}");
-        assert_eq!(hookbox.stored() > 0, status == 200);
-        hookbox.assert_alive();
     }
 }
 
