@@ -82,7 +82,10 @@ impl From<StorageError> for Failure {
 
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Failure {
-        if error.needs_a_person() { Failure::usage(error) } else { Failure::failed(error) }
+        match error {
+            BackupError::Failed(problem) => Failure::failed(problem),
+            BackupError::Database(error) => error.into(),
+        }
     }
 }
 

@@ -20,7 +20,6 @@
 mod blocks;
 mod body;
 mod connection;
-mod error;
 mod event_loop;
 mod head;
 mod limits;
@@ -30,9 +29,9 @@ mod traffic;
 pub mod upstream;
 
 use crate::listen::Listener;
-pub use error::GateError;
 use event_loop::EventLoop;
 pub use limits::Limits;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -42,6 +41,10 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 pub use traffic::{Liveness, Traffic};
 use upstream::pool::Pool;
+
+/// Upstream did not accept the pool's connections, or did not answer on them.
+const UPSTREAM_IS_SILENT: &str = "the receiver did not answer the gate in time. Are there enough threads for it \
+     (ulimit -u, or TasksMax= in the unit)?";
 
 /// The part of a running gate that other threads share.
 #[derive(Debug)]
@@ -63,15 +66,17 @@ pub struct Gate {
 /// Starts the gate's thread in front of the tiny_http server at the socket `upstream`, whose requests must be taken
 /// already. Returns once every upstream connection is open and has answered a probe.
 ///
-/// `on_end` is called when the thread ends for any reason, including a panic and a failed start.
+/// `on_end` is called when the thread ends for any reason, including a panic and a failed start. `Err` tells the operator
+/// why it cannot start.
 pub fn start(
     limits: Limits,
     listener: Listener,
     upstream: &Path,
     settings: Arc<Settings>,
     on_end: impl FnOnce() + Send + 'static,
-) -> Result<Gate, GateError> {
-    let (stop, stop_signal) = UnixStream::pair().map_err(GateError::Failed)?;
+) -> Result<Gate, String> {
+    let failed = |error: io::Error| format!("cannot start the gate: {error}");
+    let (stop, stop_signal) = UnixStream::pair().map_err(failed)?;
     let (ready, is_ready) = mpsc::sync_channel(1);
     let address = listener.address().to_string();
     let upstream = upstream.to_path_buf();
@@ -80,8 +85,8 @@ pub fn start(
         let pool = Pool::new(upstream, limits.upstream_connections);
         run_then(|| EventLoop::new(limits, listener, stop_signal, pool, settings, ready).run(), on_end);
     };
-    let thread = thread::Builder::new().name("gate".into()).spawn(run).map_err(GateError::Failed)?;
-    is_ready.recv_timeout(start_timeout).map_err(|_| GateError::UpstreamSilent)?;
+    let thread = thread::Builder::new().name("gate".into()).spawn(run).map_err(failed)?;
+    is_ready.recv_timeout(start_timeout).map_err(|_| UPSTREAM_IS_SILENT)?;
     Ok(Gate { address, stop, thread })
 }
 

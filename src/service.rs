@@ -74,7 +74,7 @@ impl Service {
         let passed_admin_listener = passed.admin.map(listen::adopt).transpose()?;
         signals::watch(messages.clone())?;
         // Before the database is opened: this error names the limit that is too low.
-        let limits = Limits::of_this_process(worker_count(&config))?;
+        let limits = Limits::of_this_process(worker_count(&config)).map_err(Error::Failed)?;
         let database = Database::open(&config.database)?;
         let listener = passed_listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let local_address = listener.local_address();
@@ -84,7 +84,8 @@ impl Service {
 
         let receiver = shared.start_receiver(&upstream)?;
         let on_end = report_end("gate", &shared.messages);
-        let gate = gate::start(limits, listener, &upstream.path(), Arc::clone(&shared.settings), on_end)?;
+        let gate = gate::start(limits, listener, &upstream.path(), Arc::clone(&shared.settings), on_end);
+        let gate = gate.map_err(Error::Failed)?;
         let traffic = Arc::clone(&shared.settings.traffic);
         let watchdog = watchdog::start(local_address.clone(), traffic, &shared.database, &shared.messages)?;
         let admin = shared.start_admin(admin_listener, secrets.admin_token, local_address)?;
@@ -149,7 +150,7 @@ impl Service {
             admin.check(secrets.admin_token.as_ref())?;
         }
         // Raises the limit on descriptors, for more workers; the gate keeps the limits that it was given.
-        Limits::of_this_process(worker_count(&config))?;
+        Limits::of_this_process(worker_count(&config)).map_err(Error::Failed)?;
         self.workers.reconfigure(&config, &secrets.runners, &self.shared.database)?;
         if let Some(admin) = &self.admin {
             admin.reconfigure(&config, secrets.admin_token);

@@ -1,6 +1,5 @@
 //! How much the gate takes on: connections, bytes and time.
 
-use super::GateError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
@@ -111,14 +110,18 @@ pub struct Limits {
 
 impl Limits {
     /// The limits of this process. Raises the soft limit on descriptors as far as the gate and this many workers need.
-    pub fn of_this_process(workers: u64) -> Result<Limits, GateError> {
+    /// `Err` names the limit that is lower than what one delivery takes.
+    pub fn of_this_process(workers: u64) -> Result<Limits, String> {
         // The first one's are among RESERVED_DESCRIPTORS.
         let of_workers = workers.saturating_sub(1).saturating_mul(DESCRIPTORS_PER_WORKER);
         let needed = MAX_CONNECTIONS + UPSTREAM_DESCRIPTORS + RESERVED_DESCRIPTORS + of_workers;
         let descriptors = raise_descriptors(needed);
         let least = UPSTREAM_DESCRIPTORS + MIN_RESERVED_DESCRIPTORS;
         if descriptors < least {
-            return Err(GateError::TooFewDescriptors { descriptors, least, needed });
+            return Err(format!(
+                "this process may open only {descriptors} descriptors: allow at least {least}, better {needed} (ulimit -n, or \
+                 LimitNOFILE= in the unit)"
+            ));
         }
         Ok(Limits::new(UPSTREAM_CONNECTIONS, connections_within(descriptors.saturating_sub(of_workers))))
     }

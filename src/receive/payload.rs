@@ -136,13 +136,16 @@ fn is_json(media_type: &str) -> bool {
     media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
 }
 
-/// The header fields as one JSON object. The values of secret ones are not kept; repeated ones are joined, as RFC 9110,
-/// section 5.3, allows.
-pub(super) fn headers_json(headers: &Headers, is_secret: impl Fn(&str) -> bool) -> String {
+/// The header fields as one JSON object. Repeated ones are joined, as RFC 9110, section 5.3, allows; if one of them is hidden,
+/// all of them are.
+pub(super) fn headers_json(headers: &Headers, hides: impl Fn(&str, &str) -> bool) -> String {
     let mut fields: Vec<(&str, Cow<'_, [u8]>)> = Vec::new();
-    for (name, value) in headers.bytes() {
-        let value = if is_secret(name) { REDACTED.as_bytes().into() } else { value };
-        match fields.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+    for ((name, text), (_, bytes)) in headers.iter().zip(headers.bytes()) {
+        let value = if hides(name, text) { REDACTED.as_bytes().into() } else { bytes };
+        let known = fields.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let is_redacted = |value: &[u8]| value == REDACTED.as_bytes();
+        match known {
+            Some((_, joined)) if is_redacted(joined) || is_redacted(&value) => *joined = REDACTED.as_bytes().into(),
             Some((_, joined)) => joined.to_mut().extend_from_slice(&[b", ", &*value].concat()),
             None => fields.push((name, value)),
         }
@@ -275,8 +278,14 @@ mod tests {
             field("X-A", "1"),
             field("x-a", "2"),
             field("authorization", "Bearer hush"),
+            field("Authorization", "Basic aHVzaA=="),
+            field("B", "1"),
+            field("b", "hush"),
+            field("b", "2"),
         ]);
-        let json = headers_json(&headers, crate::provider::is_secret_header);
-        assert_eq!(json, r#"{"X-GitLab-token":"[redacted]","X-A":"1, 2","authorization":"[redacted]"}"#);
+        let hides = |name: &str, value: &str| crate::provider::is_secret_header(name) || value == "hush";
+        let json = headers_json(&headers, hides);
+        let expected = r#"{"X-GitLab-token":"[redacted]","X-A":"1, 2","authorization":"[redacted]","B":"[redacted]"}"#;
+        assert_eq!(json, expected, "also of repeated ones");
     }
 }

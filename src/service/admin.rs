@@ -101,7 +101,7 @@ impl AdminHandle {
             }
             Err(error) => {
                 thread.stop();
-                Err(error.into())
+                Err(Error::Failed(error))
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::gate::GateError;
 use crate::listen::ListenError;
 use crate::store::{OpenError, StorageError};
 
@@ -39,12 +38,6 @@ impl std::error::Error for Error {}
 
 impl From<ListenError> for Error {
     fn from(error: ListenError) -> Error {
-        Error::failed(error)
-    }
-}
-
-impl From<GateError> for Error {
-    fn from(error: GateError) -> Error {
         Error::failed(error)
     }
 }

@@ -231,29 +231,11 @@ pub enum BackupError {
     Database(OpenError),
 }
 
-impl BackupError {
-    /// True where a retry cannot succeed until someone has acted.
-    pub fn needs_a_person(&self) -> bool {
-        matches!(self, BackupError::Database(error) if error.needs_a_person())
-    }
-}
-
 impl<E: Into<OpenError>> From<E> for BackupError {
     fn from(error: E) -> BackupError {
         BackupError::Database(error.into())
     }
 }
-
-impl fmt::Display for BackupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BackupError::Failed(text) => f.write_str(text),
-            BackupError::Database(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for BackupError {}
 
 /// True if another connection holds a lock.
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use driver::Browser;
 
-use crate::support::{Address, Home, Hookbox, Request, SECRET, SOURCE, Stub, closed_port, runner, sign_github};
+use crate::support::{
+    Address, Home, Hookbox, Request, SECRET, SOURCE, Stub, closed_port, runner, sign_github, take_turn_with_browser,
+};
 
 /// <https://www.w3.org/TR/webdriver2/#keyboard-actions>
 const ESCAPE: char = '\u{e00c}';
@@ -34,6 +36,7 @@ fn rows(count: usize) -> String {
 
 #[test]
 fn a_new_user_sees_how_to_begin_and_then_the_first_delivery() {
+    take_turn_with_browser();
     let hookbox = Home::new().with_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     browser.wait_for_text("#headline", "All is well");
@@ -54,6 +57,7 @@ fn a_new_user_sees_how_to_begin_and_then_the_first_delivery() {
 /// In any directory, without the program on a path.
 #[test]
 fn the_command_shown_to_a_new_user_sends_a_delivery() {
+    take_turn_with_browser();
     let hookbox = Home::new().listen(&format!("127.0.0.1:{}", closed_port())).with_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     browser.wait_for_text("#first-secret", "needs GITHUB_WEBHOOK_SECRET too");
@@ -70,6 +74,7 @@ fn the_command_shown_to_a_new_user_sends_a_delivery() {
 
 #[test]
 fn events_are_filtered_opened_and_closed() {
+    take_turn_with_browser();
     let hookbox = Home::new().with_admin().start();
     for n in 1..=4 {
         let body = format!("{{\"n\": {n}, \"big\": 12345678901234567890, \"deep\": {{\"key\": [true, null]}}}}");
@@ -126,6 +131,7 @@ fn events_are_filtered_opened_and_closed() {
 
 #[test]
 fn the_list_updates_itself_and_keeps_the_focus() {
+    take_turn_with_browser();
     let hookbox = Home::new().with_admin().start();
     for n in 0..60 {
         hookbox.deliver("push", &format!("d-{n}"), "{}");
@@ -147,6 +153,7 @@ fn the_list_updates_itself_and_keeps_the_focus() {
 
 #[test]
 fn a_failed_event_is_found_and_replayed_from_the_page() {
+    take_turn_with_browser();
     let stub = Stub::http();
     let config =
         |url: &str| format!("{SOURCE}[actions.team]\nkind = 'http'\nurl = '{url}'\non = ['*']\nattempts = 1\n");
@@ -174,6 +181,7 @@ fn a_failed_event_is_found_and_replayed_from_the_page() {
 
 #[test]
 fn an_action_is_paused_its_job_cancelled_and_the_action_resumed() {
+    take_turn_with_browser();
     let hookbox = Home::new().with_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     browser.wait_for_text("#actions", "Pause");
@@ -196,6 +204,7 @@ fn an_action_is_paused_its_job_cancelled_and_the_action_resumed() {
 
 #[test]
 fn a_wrong_secret_is_found_from_the_page() {
+    take_turn_with_browser();
     let hookbox = Home::new().with_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     hookbox.send(&Request::github("push", "d-1", "{}").signed_with("wrong"));
@@ -214,6 +223,7 @@ fn a_wrong_secret_is_found_from_the_page() {
 
 #[test]
 fn a_scanner_of_paths_displaces_no_rejection_of_a_source() {
+    take_turn_with_browser();
     let hookbox = Home::new().with_admin().start();
     hookbox.send(&Request::github("push", "d-1", "{}").signed_with("wrong"));
     for n in 0..20 {
@@ -229,6 +239,7 @@ fn a_scanner_of_paths_displaces_no_rejection_of_a_source() {
 /// Values that would do harm as HTML, as an address, or as text from right to left.
 #[test]
 fn hostile_values_stay_text() {
+    take_turn_with_browser();
     let hookbox = Home::new().with_admin().start();
     let body = r#"{"<img src=x onerror=hacked()>": "<script>hacked()</script>", "url": "javascript:hacked()",
                    "name": "moc.elpmaxe\u202eevil", "proto": {"__proto__": {"a": 1}, "constructor": 2}}"#;
@@ -263,6 +274,7 @@ fn hostile_values_stay_text() {
 
 #[test]
 fn a_page_of_another_origin_can_do_nothing() {
+    take_turn_with_browser();
     let hookbox = Home::new().with_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     let elsewhere = Stub::http();
@@ -284,6 +296,7 @@ fn a_page_of_another_origin_can_do_nothing() {
 
 #[test]
 fn a_token_is_asked_for_and_kept_for_the_tab() {
+    take_turn_with_browser();
     let config = format!("[admin]\ntoken = 'correct horse'\n{SOURCE}");
     let hookbox = Home::with_config(&config).with_admin().start();
     hookbox.deliver("push", "d-1", "{}");
@@ -302,6 +315,7 @@ fn a_token_is_asked_for_and_kept_for_the_tab() {
 
 #[test]
 fn a_stopped_server_is_reported_and_found_again() {
+    take_turn_with_browser();
     let home = Home::new().with_admin();
     let hookbox = home.start();
     hookbox.deliver("push", "d-1", "{}");
@@ -344,6 +358,7 @@ const CONTRAST_OF_CONTROLS: &str = "
 
 #[test]
 fn contrast_is_sufficient_in_light_and_dark() {
+    take_turn_with_browser();
     let config = format!(
         "{SOURCE}[actions.team]\nkind = 'http'\nurl = 'http://127.0.0.1:{}'\non = ['*:issues']\nattempts = 1\n",
         closed_port()
@@ -376,6 +391,7 @@ fn contrast_is_sufficient_in_light_and_dark() {
 
 #[test]
 fn the_page_fits_a_phone_and_its_buttons_fit_fingers() {
+    take_turn_with_browser();
     let hookbox = Home::new().with_admin().start();
     let deep = (0..50).fold("1".to_owned(), |inner, _| format!(r#"{{"key": {inner}}}"#));
     let body = format!(r#"{{"long": "{}", "words": "{}", "deep": {deep}}}"#, "x".repeat(2000), "y ".repeat(500));
@@ -413,6 +429,7 @@ fn unfold_all(browser: &Browser) {
 
 #[test]
 fn a_long_name_leaves_room_for_the_other_columns() {
+    take_turn_with_browser();
     let hookbox = Home::new().with_admin().start();
     hookbox.deliver(&"long.".repeat(50), &"id".repeat(100), "{}");
     hookbox.wait_until_done();
@@ -430,6 +447,7 @@ fn a_long_name_leaves_room_for_the_other_columns() {
 
 #[test]
 fn every_control_has_a_name_and_is_reached_by_keyboard() {
+    take_turn_with_browser();
     let hookbox = Home::new().with_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     hookbox.wait_until_done();

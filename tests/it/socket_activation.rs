@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Address, Home, Request, Signal, take_turn_nearly_alone};
+use crate::support::{Address, Home, Request, Signal, take_turn, take_turn_nearly_alone};
 
 const SENDERS: usize = 8;
 const RESTARTS: usize = 40;
@@ -24,6 +24,7 @@ fn deliver_on(address: &Address, sender: usize, done: &AtomicBool) -> usize {
 
 #[test]
 fn restarts_with_a_passed_socket_lose_and_refuse_no_delivery() {
+    take_turn();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, done) = (Address::Tcp(listener.local_addr().unwrap()), AtomicBool::new(false));
     let (home, delivered) = std::thread::scope(|scope| {

@@ -28,7 +28,7 @@ pub use senders::{Senders, assert_stored, body_of};
 pub use stub::{Answer, Issued, Received, Stub, authority, believing, closed_port, expired, issue};
 pub use terminal::in_a_terminal;
 pub use trace::{Call, strace, strace_failing, strace_injecting};
-pub use turn::{needs_no_turn, take_turn_nearly_alone};
+pub use turn::{needs_no_turn, take_turn, take_turn_nearly_alone, take_turn_with_browser};
 
 /// The secret of deliveries: that of the example in GitHub's documentation.
 pub const SECRET: &str = "It's a Secret to Everybody";

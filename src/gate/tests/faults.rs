@@ -5,7 +5,7 @@ use super::rig::{
     Rig, Scripted, answer_probe, limits, post, read_request, settings, wait_until, with_timeouts,
     with_upstream_connections,
 };
-use crate::gate::{GateError, run_then, start};
+use crate::gate::{UPSTREAM_IS_SILENT, run_then, start};
 use crate::listen;
 use std::io::Write;
 use std::net::Shutdown;
@@ -211,7 +211,7 @@ fn a_silent_upstream_is_an_error_at_start() {
     let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let limits = with_timeouts(|timeouts| timeouts.start = Duration::from_millis(200));
     let result = start(limits, listener, &path, settings(), on_end);
-    assert!(matches!(result, Err(GateError::UpstreamSilent)));
+    assert_eq!(result.unwrap_err(), UPSTREAM_IS_SILENT);
     wait_until("the end of the thread", || has_ended.load(Ordering::Relaxed) == 1);
 }
 

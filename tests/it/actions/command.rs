@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{
     deliver_and_wait, job, only_attempt, processes_with, shell, unique_sleep, wait_for_attempts, wait_for_state, with,
 };
-use crate::support::{Home, patient, wait_for};
+use crate::support::{Home, patient, take_turn, wait_for};
 
 /// The largest payload that is taken.
 const LARGEST_BYTES: usize = 25 << 20;
@@ -168,6 +168,7 @@ fn a_command_runs_in_the_configured_directory() {
 fn the_whole_process_group_gets_sigterm_at_the_timeout() {
     let long = unique_sleep(86_391);
     let script = format!("sleep {long} & trap 'echo bye; exit 0' TERM; sleep {long} & wait");
+    take_turn();
     let started = Instant::now();
     let (outcome, detail) = run_once(&script, "timeout = \"300ms\"", "{}");
     assert_eq!((outcome.as_str(), detail.as_str()), ("retry", "not done in time bye"));
@@ -186,6 +187,7 @@ fn a_command_that_ignores_sigterm_is_killed_with_its_children() {
 
 #[test]
 fn children_left_behind_by_a_command_end_with_it_and_delay_nothing() {
+    take_turn();
     let (long, started) = (unique_sleep(86_393), Instant::now());
     let attempt = run_once(&format!("(trap '' TERM; sleep {long}) & echo started"), "", "{}");
     assert_eq!(attempt, ("success".to_owned(), "exit 0 started".to_owned()));

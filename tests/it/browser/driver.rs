@@ -3,7 +3,6 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -30,22 +29,17 @@ const ARGUMENTS: [&str; 9] = [
 /// What an element is called in an answer: <https://www.w3.org/TR/webdriver2/#elements>
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// One at a time: each keeps a whole machine busy.
-static TURN: Mutex<()> = Mutex::new(());
-
 /// A browser with one window. It ends when it is dropped.
 pub struct Browser {
     driver: Child,
     session: String,
     agent: ureq::Agent,
     _profile: TempDir,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl Browser {
     /// `None`, and a line that says so, if none is installed.
     pub fn start() -> Option<Browser> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((driver, port)) = start_driver() else {
             println!("skipped: chromedriver and chromium are not installed");
             return None;
@@ -57,7 +51,6 @@ impl Browser {
             session: format!("http://127.0.0.1:{port}/session"),
             agent: config.into(),
             _profile: profile,
-            _turn: turn,
         };
         let directory = format!("--user-data-dir={}", browser._profile.path().display());
         let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([directory.as_str()]).collect();

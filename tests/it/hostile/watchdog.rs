@@ -20,9 +20,9 @@ const CROWD: usize = 1600;
 
 #[test]
 fn the_watchdog_ends_a_receiver_that_hangs() {
+    needs_no_turn();
     let fault = "fsync,fdatasync:delay_exit=300000000:when=12+";
     let Some(home) = strace_injecting(Home::new(), fault) else { return };
-    needs_no_turn();
     let hookbox = home.start();
     let address = hookbox.address();
     std::thread::spawn(move || deliver_until_it_ends(&address));
@@ -48,8 +48,8 @@ fn deliver_until_it_ends(address: &Address) {
 /// The reader of standard error may be what hangs: then the server ends without a log line.
 #[test]
 fn the_watchdog_ends_a_server_whose_standard_error_is_not_read() {
-    let home = Home::new();
     needs_no_turn();
+    let home = Home::new();
     let mut command = home.command();
     command.args(["--listen", "unix:s"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = Child(command.spawn().unwrap());
@@ -75,8 +75,8 @@ fn the_watchdog_ends_a_server_whose_standard_error_is_not_read() {
 
 #[test]
 fn the_watchdog_does_not_end_a_server_whose_database_is_locked() {
-    let hookbox = Home::new().start();
     needs_no_turn();
+    let hookbox = Home::new().start();
     let lock = hookbox.lock_database();
     // Longer than the watchdog waits, with deliveries that wait too.
     let start = Instant::now();
@@ -100,8 +100,8 @@ fn crowd(hookbox: &Hookbox) -> Vec<Connection> {
 
 #[test]
 fn the_watchdog_does_not_end_a_server_that_serves_a_crowd_slowly() {
-    let hookbox = Home::new().start();
     needs_no_turn();
+    let hookbox = Home::new().start();
     let lock = hookbox.lock_database();
     let crowd = crowd(&hookbox);
     // The watchdog's request waits behind them.

@@ -19,8 +19,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::turn::take_turn;
-use super::{Address, Connection, Request, Response, SECRET, patient, wait_for, wait_longer_for};
+use super::{Address, Connection, Request, Response, SECRET, patient, take_turn, wait_for, wait_longer_for};
 
 /// A command that runs to its end does so in milliseconds.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(20);

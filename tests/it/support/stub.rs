@@ -12,7 +12,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use super::{patient, wait_for};
+use super::{patient, take_turn, wait_for};
 
 /// How long a stub waits for a request, and holds one that it does not answer.
 const HELD: Duration = Duration::from_secs(60);
@@ -91,6 +91,7 @@ impl Stub {
     }
 
     fn start(scheme: &'static str, tls: Option<Arc<ServerConfig>>) -> Stub {
+        take_turn();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let always: Judge = Box::new(|_| Answer::Status(200));
@@ -154,6 +155,7 @@ impl Stub {
 
 /// A port on which no program listens.
 pub fn closed_port() -> u16 {
+    take_turn(); // now, because the port may be in use after a long wait
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
