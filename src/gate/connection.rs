@@ -184,10 +184,12 @@ impl Connection {
             return;
         }
         context.traffic.late.add(1);
-        match self.state {
-            Some(State::ReadingHead(_) | State::ReadingBody(_)) => self.refuse(Refusal::NotInTime, context),
-            _ => self.state = None,
-        }
+        let part = match self.state {
+            Some(State::ReadingHead(_)) => "the head",
+            Some(State::ReadingBody(_)) => "the body",
+            _ => return self.state = None,
+        };
+        self.refuse(Fault::from(Refusal::NotInTime).in_field(part), context);
     }
 
     /// The gate is stopping: closes an idle connection, unless a request has just arrived. On one that has
@@ -215,8 +217,8 @@ impl Connection {
     }
 
     /// Responds without upstream, and closes. Further input is not parsed.
-    pub fn refuse(&mut self, refusal: Refusal, context: &Context) {
-        self.state = self.client.refuse(refusal.into(), context);
+    pub fn refuse(&mut self, fault: impl Into<Fault>, context: &Context) {
+        self.state = self.client.refuse(fault.into(), context);
     }
 }
 

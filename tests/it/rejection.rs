@@ -311,6 +311,10 @@ fn a_sender_that_stops_or_trickles_gets_408_and_delays_no_other() {
     assert_eq!(answer, 408, "a byte now and then");
     assert_eq!(stopped_in_head.response().status, 408, "stopped in the head");
     assert_eq!(stopped_in_body.response().status, 408, "stopped in the body");
+    for part in ["the head", "the body"] {
+        let line = format!("rejected /webhooks/github from 127.0.0.1: request not complete in time ({part})");
+        hookbox.wait_for_stderr(&line);
+    }
     assert_nothing_happened(&hookbox);
 }
 
