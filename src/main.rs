@@ -40,6 +40,7 @@ mod log;
 mod event;
 
 // Tools, which use nothing of the above.
+mod charset;
 mod cidr;
 mod clock;
 mod current;

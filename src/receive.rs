@@ -16,6 +16,7 @@ mod answer;
 mod gzip;
 pub mod large;
 mod payload;
+mod refusals;
 mod rejection;
 
 use std::iter;
@@ -33,10 +34,10 @@ use crate::current::Current;
 use crate::digest;
 use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES, MatchingAction};
 use crate::http::client::{Client, FORWARDED_FOR};
-use crate::http::{Inbound, Server};
+use crate::http::{Inbound, Server, normal_path};
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
-use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult};
+use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult, Reply};
 use crate::provider::{self, Parts, Reading, Redaction, Values, Variable, Verification, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
@@ -45,6 +46,7 @@ use crate::store::{Ingest, NotStored, Stored};
 use answer::{Early, Ending, Receipt, Unanswered};
 use large::{Checked, LargeBodies};
 use payload::Content;
+pub use refusals::Refusals;
 use rejection::Rejection;
 
 const HEALTH_PATH: &str = "/healthz";
@@ -55,6 +57,20 @@ const BATCH_BYTES: usize = 8 << 20;
 
 /// The event type of a delivery that names none.
 const UNKNOWN_EVENT: &str = "unknown";
+
+/// What can be wrong with an identifier, by its name.
+struct IdentifierFaults {
+    too_long: &'static str,
+    has_control: &'static str,
+}
+
+const EVENT_TYPE_FAULTS: IdentifierFaults =
+    IdentifierFaults { too_long: "the event type is too long", has_control: "the event type has a control character" };
+
+const DELIVERY_ID_FAULTS: IdentifierFaults = IdentifierFaults {
+    too_long: "the delivery id is too long",
+    has_control: "the delivery id has a control character",
+};
 
 /// The receiver's configuration; replaced as a whole when the configuration is read again.
 #[derive(Debug)]
@@ -191,7 +207,9 @@ impl Receiver {
         for request in requests {
             if request.is_probe() {
                 request.answer_probe();
-            } else if request.path() != HEALTH_PATH {
+            } else if request.is_about_server() {
+                request.name_methods();
+            } else if normal_path(&request.path()) != HEALTH_PATH {
                 others.push(request);
             } else if ["GET", "HEAD"].contains(&request.method()) {
                 request.report_health(health.get_or_insert_with(|| self.health(intake)));
@@ -221,6 +239,12 @@ impl Transaction {
         self.bytes += delivery.content_bytes();
         self.deliveries.push((delivery, (request, receipt)));
     }
+}
+
+/// The source that takes deliveries at this path.
+fn endpoint_at<'a>(endpoints: &'a [Endpoint], normal_path: &str) -> Option<&'a Endpoint> {
+    let name = normal_path.strip_prefix(PATH_PREFIX)?;
+    endpoints.iter().find(|endpoint| endpoint.source.name == name)
 }
 
 /// The stages before the commit, from a request to a delivery and the receipt for it.
@@ -269,8 +293,7 @@ impl Received {
     }
 
     fn route(self, endpoints: &[Endpoint]) -> Result<Routed<'_>, Early> {
-        let name = self.inbound.path().strip_prefix(PATH_PREFIX);
-        let Some(endpoint) = endpoints.iter().find(|endpoint| Some(endpoint.source.name.as_str()) == name) else {
+        let Some(endpoint) = endpoint_at(endpoints, &self.inbound.normal_path()) else {
             return Err(self.early(None, Rejection::NoSuchSource));
         };
         if endpoint.source.allow.as_ref().is_some_and(|networks| !self.client.is_in(networks)) {
@@ -300,6 +323,9 @@ impl<'a> Routed<'a> {
     /// The position of the secret that matches. Unsigned handshakes, and those that bring the secret that the source lacks,
     /// are answered before verification; signed ones after.
     fn matching_secret(&self, reading: &Reading<'_>, now: Timestamp) -> Result<Option<usize>, Ending> {
+        if self.is_mere_head() {
+            return Err(self.answer_head());
+        }
         let verification = &self.endpoint.verification;
         let parts = &self.parts(&self.received.inbound.body, reading);
         let awaits_secret = matches!(verification, Verification::Awaited);
@@ -319,6 +345,20 @@ impl<'a> Routed<'a> {
                 Err(Rejection::WrongMethod { allow: handshake::allowed_methods(handshakes) }.into())
             }
             HandshakeResult::Refused => Err(Rejection::HandshakeRefused.into()),
+        }
+    }
+
+    /// Whether it is a HEAD with no other meaning to the provider.
+    fn is_mere_head(&self) -> bool {
+        let method = &self.received.inbound.method;
+        method == handshake::HEAD && !handshake::has_method(&self.endpoint.source.verifier.handshakes, method)
+    }
+
+    /// Some providers ask with HEAD whether there is a receiver before they save its address. They sign nothing then.
+    fn answer_head(&self) -> Ending {
+        match (&self.endpoint.verification, self.received.inbound.foreign_sign()) {
+            (Verification::LocalOnly, Some(sign)) => Rejection::NotLocal(sign).into(),
+            _ => Ending::Handshake(Box::new(Reply::empty())),
         }
     }
 
@@ -373,8 +413,9 @@ impl Verified<'_> {
         if let Some(error) = values.error() {
             return Err(Rejection::Malformed(error.text()));
         }
-        let event_type = identifier(verifier.event_type(&parts))?.unwrap_or_else(|| UNKNOWN_EVENT.to_owned());
-        let id = match (identifier(verifier.delivery_id(&parts))?, verifier.preset.without_id) {
+        let event_type = identifier(verifier.event_type(&parts), &EVENT_TYPE_FAULTS)?;
+        let event_type = event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned());
+        let id = match (identifier(verifier.delivery_id(&parts), &DELIVERY_ID_FAULTS)?, verifier.preset.without_id) {
             (Some(id), _) => DeliveryId::Given(id),
             (None, WithoutId::Content) => DeliveryId::OfContent {
                 hash: format!("sha256:{}", digest::hex(&hash(&source.name, content.received()))),
@@ -405,12 +446,10 @@ impl Verified<'_> {
     }
 }
 
-fn identifier(value: Option<String>) -> Result<Option<String>, Rejection> {
+fn identifier(value: Option<String>, faults: &IdentifierFaults) -> Result<Option<String>, Rejection> {
     match value {
-        Some(value) if value.len() > MAX_IDENTIFIER_BYTES => Err(Rejection::Malformed("an identifier is too long")),
-        Some(value) if value.contains(char::is_control) => {
-            Err(Rejection::Malformed("an identifier has a control character"))
-        }
+        Some(value) if value.len() > MAX_IDENTIFIER_BYTES => Err(Rejection::Malformed(faults.too_long)),
+        Some(value) if value.contains(char::is_control) => Err(Rejection::Malformed(faults.has_control)),
         value => Ok(value),
     }
 }

@@ -26,12 +26,12 @@ use crate::config::{Config, Source};
 use crate::current::Current;
 use crate::digest;
 use crate::gate::upstream::socket::Upstream;
-use crate::gate::{self, Gate, Limits, Settings};
+use crate::gate::{self, Gate, Limits, Settings, Traffic};
 use crate::listen::{self, Listener, LocalAddress};
 use crate::metrics::Metrics;
 use crate::provider::handshake::HandshakeConfig;
 use crate::receive::large::{Checker, large_bodies};
-use crate::receive::{Endpoint, Intake, Receiver};
+use crate::receive::{Endpoint, Intake, Receiver, Refusals};
 use crate::route::{Router, Routing};
 use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker};
@@ -268,10 +268,12 @@ impl Shared {
         metrics: Arc<Metrics>,
         messages: Sender<Message>,
     ) -> Shared {
+        let intake = Current::new(intake(config, endpoints));
+        let refusals = Refusals { intake: intake.clone(), metrics: Arc::clone(&metrics) };
         let settings = Settings {
             max_body_bytes: config.max_body_bytes.into(),
             trusted_proxies: Current::new(config.trusted_proxies.clone()),
-            traffic: Arc::default(),
+            traffic: Arc::new(Traffic::observed_by(Arc::new(refusals))),
         };
         Shared {
             database,
@@ -280,7 +282,7 @@ impl Shared {
             router_waker: Waker::default(),
             settings: Arc::new(settings),
             config: Current::new(config.clone()),
-            intake: Current::new(intake(config, endpoints)),
+            intake,
             routing: Current::new(routing(config, Vec::new())),
         }
     }
@@ -341,7 +343,7 @@ impl Shared {
             reader: Reader::open(&self.config.get().database)?,
             commands: self.database.commands()?,
             metrics: Arc::clone(&self.metrics),
-            traffic: GateMetrics { public: Arc::clone(&self.settings.traffic), admin: Arc::default() },
+            traffic: GateMetrics { public: Arc::clone(&self.settings.traffic), admin: admin::traffic() },
             config: self.config.clone(),
             local_address,
             started_at: clock::now(),

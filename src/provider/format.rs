@@ -58,7 +58,7 @@ keywords! {
 pub struct Inputs<'a> {
     pub parts: Parts<'a>,
     pub ts: Option<&'a str>,
-    pub id: Option<&'a str>,
+    pub id: Option<&'a [u8]>,
     pub url: Option<&'a str>,
     pub secret: Option<&'a [u8]>,
 }
@@ -194,10 +194,11 @@ impl Format {
         self.0.iter().map(|piece| piece.bytes(inputs).map_err(|absent| (piece.to_string(), absent))).collect()
     }
 
-    /// The text, each value passed through `escape`. `None` if a value is missing, not UTF-8, or refused by `escape`.
+    /// The text, each value passed through `escape`. `None` if a value is missing, is no text, or is refused by `escape`.
     pub fn text(&self, inputs: &Inputs<'_>, escape: impl Fn(&str) -> Option<String>) -> Option<String> {
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => Some(text.clone()),
+            Piece::Value(selector) => escape(&inputs.parts.only(selector).ok()?),
             piece => escape(std::str::from_utf8(&piece.bytes(inputs).ok()?).ok()?),
         };
         self.0.iter().map(piece).collect()
@@ -210,11 +211,11 @@ impl Piece {
             Piece::Text(text) => Ok(Cow::Borrowed(text.as_bytes())),
             Piece::Variable(variable) => variable.bytes(inputs),
             Piece::HmacHex(selector) => {
-                let value = inputs.parts.only(selector)?;
-                let tag = digest::hmac(digest::SHA256, inputs.secret.ok_or(Absent::Missing)?, &[value.as_bytes()]);
+                let value = inputs.parts.only_bytes(selector)?;
+                let tag = digest::hmac(digest::SHA256, inputs.secret.ok_or(Absent::Missing)?, &[value]);
                 Ok(Cow::Owned(digest::hex(&tag).into_bytes()))
             }
-            Piece::Value(selector) => inputs.parts.only(selector).map(into_bytes),
+            Piece::Value(selector) => inputs.parts.only_bytes(selector),
             Piece::Present(selector) => inputs.parts.only(selector).map(|_| Cow::Borrowed(&[][..])),
         }
     }
@@ -227,7 +228,7 @@ impl Variable {
             Variable::Body => Some(Cow::Borrowed(inputs.parts.body)),
             Variable::Payload => Some(inputs.parts.payload()),
             Variable::Ts => given(inputs.ts),
-            Variable::Id => given(inputs.id),
+            Variable::Id => inputs.id.map(Cow::Borrowed),
             Variable::Method => given(Some(inputs.parts.method)),
             Variable::Url => given(inputs.url),
             Variable::UrlDecoded => inputs.url.map(|url| Cow::Owned(decode_escapes(url).into_bytes())),
@@ -235,13 +236,6 @@ impl Variable {
             Variable::FormSorted => return form_sorted(&inputs.parts).map(|text| Cow::Owned(text.into_bytes())),
         };
         value.ok_or(Absent::Missing)
-    }
-}
-
-fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
 

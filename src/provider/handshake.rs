@@ -15,6 +15,9 @@ const ANY_ORIGIN: &str = "*";
 /// The longest token that is logged. Those of Notion have 50 characters.
 const MAX_TOKEN_BYTES: usize = 128;
 
+/// Every source answers it.
+pub const HEAD: &str = "HEAD";
+
 /// The largest body that is tested for a handshake. Most providers send handshakes unsigned and smaller than a kilobyte, and
 /// each test reads the whole body.
 const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
@@ -172,13 +175,26 @@ pub fn answer_handshake(
 
 /// The methods that a source accepts, as the value of an `Allow` header.
 pub fn allowed_methods(handshakes: &[PreparedHandshake]) -> String {
+    let of_handshakes = handshakes.iter().map(|prepared| prepared.handshake).filter(|it| !it.else_wrong_method);
     let mut methods = vec!["POST"];
-    for handshake in handshakes.iter().map(|prepared| prepared.handshake) {
-        if !handshake.else_wrong_method && !methods.contains(&handshake.method) {
-            methods.push(handshake.method);
+    for method in of_handshakes.map(|handshake| handshake.method).chain([HEAD]) {
+        if !methods.contains(&method) {
+            methods.push(method);
         }
     }
     methods.join(", ")
+}
+
+/// Whether a request with that method can be a handshake.
+pub fn has_method(handshakes: &[PreparedHandshake], method: &str) -> bool {
+    handshakes.iter().any(|prepared| prepared.handshake.method == method)
+}
+
+impl Reply {
+    /// 200, and nothing else.
+    pub fn empty() -> Reply {
+        Reply { status: 200, headers: Vec::new(), body: String::new(), notice: None }
+    }
 }
 
 impl Signing {

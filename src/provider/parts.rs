@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use super::selector::Selector;
+use crate::charset::Charset;
 use crate::http::Headers;
 use crate::http::form::{self, Field, Form, FormError, PAYLOAD};
 use crate::json::{self, Scan};
@@ -167,6 +168,20 @@ impl<'a> Parts<'a> {
             Some(_) => Err(Absent::Repeated),
             None if value.is_empty() => Err(Absent::Missing),
             None => Ok(value),
+        }
+    }
+
+    /// The bytes of the only value that the selector finds, as they came.
+    pub fn only_bytes(&self, selector: &Selector) -> Result<Cow<'a, [u8]>, Absent> {
+        let charset = self.charset(selector);
+        self.only(selector).map(|value| charset.bytes(value))
+    }
+
+    /// How the bytes of that value became text.
+    pub fn charset(&self, selector: &Selector) -> Charset {
+        match self.chosen(selector) {
+            Selector::Header(name) => self.headers.charset(name),
+            _ => Charset::Utf8,
         }
     }
 

@@ -11,6 +11,7 @@ use super::key::KeyEncoding;
 use super::parts::{Absent, Parts};
 use super::selector::Selector;
 use super::timestamp::TimestampFormat;
+use crate::charset::Charset;
 use crate::clock::{Timestamp, millis};
 use crate::secret::Secret;
 
@@ -88,7 +89,7 @@ impl Scheme {
         let items = self.items(&header);
         // Unless the timestamp is signed, it is read only after the signature has been verified: it may be in the body.
         let signed_ts = if self.signed.has(Variable::Ts) { self.signed_ts(&inputs.parts, &items)? } else { None };
-        let candidates = self.candidates(sig, &items)?;
+        let candidates = self.candidates(sig, &items, inputs.parts.charset(sig))?;
         // A known hash can be extended without the secret, but only with padding, which is never UTF-8.
         if self.alg == Algorithm::Sha256 && std::str::from_utf8(inputs.parts.body).is_err() {
             return Err(VerifyError::Mismatch);
@@ -112,10 +113,10 @@ impl Scheme {
         }
     }
 
-    fn candidates(&self, sig: &Selector, items: &[&str]) -> Result<Vec<Vec<u8>>, VerifyError> {
+    fn candidates(&self, sig: &Selector, items: &[&str], charset: Charset) -> Result<Vec<Vec<u8>>, VerifyError> {
         let texts = items.iter().filter_map(|item| self.without_prefix(sig, item)).filter(|text| !text.is_empty());
         let decode = |text: &str| match self.alg {
-            Algorithm::Token => Some(text.as_bytes().to_vec()),
+            Algorithm::Token => Some(charset.bytes(text).into_owned()),
             _ => self.enc.decode(text),
         };
         let candidates: Vec<Vec<u8>> = texts.filter_map(decode).take(MAX_CANDIDATES).collect();

@@ -123,9 +123,12 @@ impl Verifier {
         self.event.iter().find_map(|format| self.read(format, parts))
     }
 
-    /// The id as it may be signed: never hashed.
-    pub(super) fn raw_id(&self, parts: &Parts<'_>) -> Option<String> {
-        self.id.iter().find_map(|format| self.read(format, parts))
+    /// The bytes of the id, as they may be signed: never hashed.
+    pub(super) fn raw_id(&self, parts: &Parts<'_>) -> Option<Vec<u8>> {
+        self.id.iter().find_map(|format| {
+            let charset = format.selector().map(|selector| parts.charset(selector)).unwrap_or_default();
+            Some(charset.bytes(self.read(format, parts)?).into_owned())
+        })
     }
 
     fn read(&self, format: &Format, parts: &Parts<'_>) -> Option<String> {

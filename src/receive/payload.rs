@@ -1,9 +1,12 @@
 //! Content becomes JSON: as received where it is JSON, represented by JSON where it is not.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+use serde_json::Value;
 
 use super::gzip::gunzip;
 use super::rejection::Rejection;
+use crate::event;
 use crate::http::Headers;
 use crate::http::form::{Field, Form};
 use crate::json;
@@ -22,12 +25,15 @@ pub(super) struct Content {
 impl Content {
     /// Undoes the compression that the header fields name. Never makes more than `max_bytes` of a body.
     pub(super) fn decode(headers: &Headers, received: Vec<u8>, max_bytes: u64) -> Result<Content, Rejection> {
-        let mut encodings =
-            headers.all("Content-Encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+        let mut encodings = headers
+            .all("Content-Encoding")
+            .flat_map(|list| list.split(','))
+            .map(str::trim)
+            .filter(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity"));
         let decompressed = match (encodings.next(), encodings.next()) {
             (None, _) => None,
             (Some(encoding), None) if is_gzip(encoding) => Some(gunzip(&received, max_bytes)?),
-            _ => return Err(Rejection::Malformed("the content encoding is not supported")),
+            _ => return Err(Rejection::UnknownEncoding),
         };
         Ok(Content { received, decompressed })
     }
@@ -134,17 +140,18 @@ fn is_json(media_type: &str) -> bool {
 /// The header fields as one JSON object. Repeated ones are joined, as RFC 9110, section 5.3, allows; if one of them is hidden,
 /// all of them are.
 pub(super) fn headers_json(headers: &Headers, hides: impl Fn(&str, &str) -> bool) -> String {
-    let mut object = Map::new();
-    for (name, value) in headers.iter() {
-        let value = if hides(name, value) { REDACTED } else { value };
-        let known = object.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name));
+    let mut fields: Vec<(&str, Cow<'_, [u8]>)> = Vec::new();
+    for ((name, text), (_, bytes)) in headers.iter().zip(headers.bytes()) {
+        let value = if hides(name, text) { REDACTED.as_bytes().into() } else { bytes };
+        let known = fields.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let is_redacted = |value: &[u8]| value == REDACTED.as_bytes();
         match known {
-            Some((_, Value::String(joined))) if *joined == REDACTED || value == REDACTED => REDACTED.clone_into(joined),
-            Some((_, Value::String(joined))) => *joined = format!("{joined}, {value}"),
-            _ => drop(object.insert(name.to_owned(), value.into())),
+            Some((_, joined)) if is_redacted(joined) || is_redacted(&value) => *joined = REDACTED.as_bytes().into(),
+            Some((_, joined)) => joined.to_mut().extend_from_slice(&[b", ", &*value].concat()),
+            None => fields.push((name, value)),
         }
     }
-    Value::Object(object).to_string()
+    event::headers::to_json(fields.iter().map(|(name, value)| (*name, &**value)))
 }
 
 #[cfg(test)]
@@ -323,7 +330,9 @@ mod tests {
         assert!(matches!(decode("gzip", &zipped, 1001), Err(Rejection::TooLarge)));
         assert!(matches!(decode("gzip", &zipped[..30], 1002), Err(Rejection::Malformed(_))));
         assert!(matches!(decode("gzip", b"{}", 1002), Err(Rejection::Malformed(_))));
-        assert!(matches!(decode("br", b"{}", 1002), Err(Rejection::Malformed(_))));
+        assert!(matches!(decode("br", b"{}", 1002), Err(Rejection::UnknownEncoding)));
+        assert!(matches!(decode("gzip, gzip", &zipped, 1002), Err(Rejection::UnknownEncoding)));
+        assert!(decode("identity, GZIP", &zipped, 1002).is_ok() && decode("", b"{}", 1002).is_ok());
     }
 
     #[test]

@@ -13,9 +13,11 @@ mod clients;
 mod content;
 mod duplicates;
 mod handshake;
+mod http;
 mod provider;
 mod real_payloads;
 mod receiving;
+mod refusals;
 mod rejection;
 
 mod actions;
