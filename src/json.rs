@@ -2,10 +2,14 @@
 
 mod cursor;
 mod scan;
+mod tokens;
+mod walk;
 
 use std::borrow::Cow;
 
 pub use scan::{Lookup, Scan, scan};
+pub use tokens::{Token, tokens};
+pub use walk::{first_value, items, members, unquoted};
 
 /// The deepest accepted nesting. Programs that read a payload often recurse, and so does this one.
 pub const MAX_DEPTH: usize = 128;

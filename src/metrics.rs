@@ -168,6 +168,8 @@ pub struct SourceCounts {
     pub duplicates: Counter,
     /// Duplicates that have queued dead jobs again, or that came after `dedup_window`.
     pub replayed: Counter,
+    /// Bodies of stored events under another id, which the source ignores.
+    pub repeated: Counter,
     pub handshakes: Counter,
     /// Answered 503: they could not be stored.
     pub refused: Counter,
@@ -221,7 +223,7 @@ impl ActionCounts {
     pub fn of(&self, outcome: Outcome) -> &Counter {
         match outcome {
             Outcome::Success => &self.succeeded,
-            Outcome::Retry { .. } => &self.failed,
+            Outcome::Retry { .. } | Outcome::Busy { .. } => &self.failed,
             Outcome::GiveUp => &self.gave_up,
         }
     }

@@ -13,7 +13,6 @@
 //! wait.
 
 mod answer;
-mod client;
 mod payload;
 mod refusals;
 mod rejection;
@@ -24,25 +23,26 @@ use std::sync::Arc;
 
 use log::Level;
 
+use crate::action::Action;
 use crate::cidr::Cidr;
 use crate::clock::{self, Timestamp};
 use crate::config::{PATH_PREFIX, Source};
 use crate::current::Current;
 use crate::digest;
-use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES};
+use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES, MatchingAction};
+use crate::http::client::{Client, FORWARDED_FOR};
 use crate::http::form::Form;
-use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS, Inbound, Server, normal_path};
+use crate::http::{Inbound, Server, normal_path};
 use crate::json;
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
 use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult, Reply};
-use crate::provider::{self, Parts, Redaction, Verification, WithoutId};
+use crate::provider::{self, Parts, Redaction, Variable, Verification, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
 use crate::store::{Ingest, NotStored, Stored};
 
 use answer::{Early, Ending, Receipt, Unanswered};
-use client::{Client, FORWARDED_FOR};
 use payload::Content;
 pub use refusals::Refusals;
 use rejection::Rejection;
@@ -74,12 +74,22 @@ const DELIVERY_ID_FAULTS: IdentifierFaults = IdentifierFaults {
 #[derive(Debug)]
 pub struct Intake {
     pub endpoints: Vec<Endpoint>,
+    pub actions: Vec<Action>,
     /// Nothing is stored while less than this is free on the disk.
     pub disk_reserve_bytes: u64,
     /// The largest body after decompression.
     pub max_body_bytes: u64,
     /// The proxies that are believed when they name their client.
     pub trusted_proxies: Vec<Cidr>,
+}
+
+impl Intake {
+    fn actions_for(&self, source: &str, event_type: &str) -> Vec<MatchingAction> {
+        let matching = self.actions.iter().filter(|action| action.matches(source, event_type));
+        let named =
+            |action: &Action| MatchingAction { name: action.name.clone(), has_condition: action.when.is_some() };
+        matching.map(named).collect()
+    }
 }
 
 /// A source that takes deliveries, with its secrets fetched.
@@ -224,7 +234,7 @@ fn delivery_of(inbound: Inbound, intake: &Intake, now: Timestamp) -> Result<(Del
     Received::new(inbound, &intake.trusted_proxies)?
         .route(&intake.endpoints)?
         .authenticate(now)?
-        .into_delivery(intake.max_body_bytes, now)
+        .into_delivery(intake, now)
 }
 
 /// A complete request, and its client.
@@ -271,12 +281,6 @@ impl Received {
             return Err(self.early(Some(endpoint), Rejection::NotAllowed));
         }
         Ok(Routed { received: self, endpoint })
-    }
-
-    fn is_local(&self) -> bool {
-        let Inbound { headers, peer, .. } = &self.inbound;
-        let is_forwarded = FORWARDING_HEADERS.iter().chain(&BROWSER_HEADERS).any(|header| headers.has(header));
-        !is_forwarded && peer.is_some_and(|peer| peer.ip().is_loopback())
     }
 }
 
@@ -327,10 +331,15 @@ impl<'a> Routed<'a> {
 
     /// Some providers ask with HEAD whether there is a receiver before they save its address. They sign nothing then.
     fn answer_head(&self) -> Ending {
-        match self.endpoint.verification {
-            Verification::LocalOnly if !self.received.is_local() => Rejection::NotLocal.into(),
-            _ => Ending::Handshake(Box::new(Reply::empty())),
-        }
+        let result = match self.endpoint.verification {
+            Verification::LocalOnly => self.check_local(),
+            _ => Ok(()),
+        };
+        result.map_or_else(Ending::from, |()| Ending::Handshake(Box::new(Reply::empty())))
+    }
+
+    fn check_local(&self) -> Result<(), Rejection> {
+        self.received.inbound.foreign_sign().map_or(Ok(()), |sign| Err(Rejection::NotLocal(sign)))
     }
 
     fn verify(&self, now: Timestamp) -> Result<Option<usize>, Rejection> {
@@ -339,8 +348,7 @@ impl<'a> Routed<'a> {
                 .map(Some)
                 .map_err(Rejection::Unverified),
             Verification::Nothing => Ok(None),
-            Verification::LocalOnly if self.received.is_local() => Ok(None),
-            Verification::LocalOnly => Err(Rejection::NotLocal),
+            Verification::LocalOnly => self.check_local().map(|()| None),
             Verification::Awaited => Err(Rejection::NoSecretYet),
         }
     }
@@ -352,9 +360,9 @@ impl<'a> Routed<'a> {
 }
 
 impl Verified<'_> {
-    fn into_delivery(mut self, max_body_bytes: u64, now: Timestamp) -> Result<(Delivery, Receipt), Early> {
+    fn into_delivery(mut self, intake: &Intake, now: Timestamp) -> Result<(Delivery, Receipt), Early> {
         let body = mem::take(&mut self.routed.received.inbound.body);
-        let delivery = self.parse(body, max_body_bytes, now).map_err(|why| self.routed.early(why))?;
+        let delivery = self.parse(body, intake, now).map_err(|why| self.routed.early(why))?;
         let receipt = Receipt {
             status: self.routed.endpoint.source.verifier.status,
             source: Arc::clone(&self.routed.endpoint.counts),
@@ -364,33 +372,43 @@ impl Verified<'_> {
         Ok((delivery, receipt))
     }
 
-    fn parse(&self, body: Vec<u8>, max_body_bytes: u64, now: Timestamp) -> Result<Delivery, Rejection> {
+    fn parse(&self, body: Vec<u8>, intake: &Intake, now: Timestamp) -> Result<Delivery, Rejection> {
         let source = &self.routed.endpoint.source;
         let verifier = &source.verifier;
         let headers = &self.routed.received.inbound.headers;
-        let content = Content::decode(headers, body, max_body_bytes)?;
+        let content = Content::decode(headers, body, intake.max_body_bytes)?;
         let parts = Parts { body: content.decoded(), ..self.routed.parts() };
         let form_payload = parts.form().and_then(Form::payload);
         let scan = json::scan(form_payload.as_deref().map_or(parts.body, str::as_bytes), verifier.lookups());
         let parts = Parts { scan: Some(&scan), ..parts };
         let event_type = identifier(verifier.event_type(&parts), &EVENT_TYPE_FAULTS)?;
+        let event_type = event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned());
         let id = match (identifier(verifier.delivery_id(&parts), &DELIVERY_ID_FAULTS)?, verifier.preset.without_id) {
             (Some(id), _) => DeliveryId::Given(id),
-            (None, WithoutId::Content) => DeliveryId::OfContent(content_id(&source.name, content.received())),
+            (None, WithoutId::Content) => DeliveryId::OfContent {
+                hash: format!("sha256:{}", digest::hex(&hash(&source.name, content.received()))),
+                actions: intake.actions_for(&source.name, &event_type),
+            },
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
         };
+        let body_digest = source.ignores_repeated_body.then(|| {
+            // Other bytes around a signed field, or another encoding of it, do not make another delivery.
+            let field = form_payload.as_deref().filter(|_| !verifier.scheme.signed.has(Variable::Body));
+            hash(&source.name, field.map_or(content.received(), str::as_bytes))
+        });
         let redaction = self.routed.endpoint.redaction();
         let json = payload::represent(&parts, form_payload, &scan).map_err(Rejection::Malformed)?;
         let (payload_json, body) = content.into_stored(json, &scan).map_err(Rejection::Malformed)?;
         Ok(Delivery {
             source: source.name.clone(),
-            event_type: event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned()),
+            event_type,
             id,
             payload_json,
             body,
             headers_json: payload::headers_json(headers, |name, value| redaction.hides(name, value)),
             secret_position: self.secret_position,
             dedup_window: source.dedup_window,
+            body_digest,
             received_at: now,
         })
     }
@@ -404,6 +422,7 @@ fn identifier(value: Option<String>, faults: &IdentifierFaults) -> Result<Option
     }
 }
 
-fn content_id(source: &str, body: &[u8]) -> String {
-    format!("sha256:{}", digest::hex(&digest::sha256(&[source.as_bytes(), b"\0", body])))
+/// The same content at two sources is not the same delivery.
+fn hash(source: &str, content: &[u8]) -> Vec<u8> {
+    digest::sha256(&[source.as_bytes(), b"\0", content])
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod error;
 mod housekeeping;
+mod secrecy;
 mod signals;
 mod thread;
 mod watchdog;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver as Inbox, Sender};
+use std::time::Duration;
 
 use log::{error, info, warn};
 use sd_notify::NotifyState;
@@ -34,6 +36,7 @@ use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker};
 use crate::store::{Database, Reader};
 use crate::systemd;
+use crate::worker;
 use admin::AdminHandle;
 pub use error::Error;
 use error::Result;
@@ -42,6 +45,7 @@ use workers::WorkerPool;
 
 /// Serves until SIGTERM or SIGINT. `read_config` reads the configuration again, for SIGHUP.
 pub fn run<E: Display>(config: Config, env: &Env<'_>, read_config: impl Fn() -> Result<Config, E>) -> Result<()> {
+    secrecy::hide_process();
     let (messages, inbox) = mpsc::channel();
     let mut service = Service::start(config, env, messages)?;
     let ended = service.supervise(&inbox, env, read_config);
@@ -76,6 +80,10 @@ impl Service {
         // Before the database is opened: this error names the limit that is too low.
         let limits = Limits::of_this_process(worker_count(&config)).map_err(Error::Failed)?;
         let database = Database::open(&config.database)?;
+        let wait = |action: &str, attempts| {
+            config.actions.get(action).map_or(Duration::ZERO, |action| worker::wait_after_crash(action, attempts))
+        };
+        database.recover(wait, clock::now())?;
         let listener = passed_listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let local_address = listener.local_address();
         let admin_listener = admin::listener(&config, passed_admin_listener, secrets.admin_token.is_some())?;
@@ -246,8 +254,11 @@ impl Shared {
     ) -> Shared {
         let intake = Current::new(intake(config, endpoints));
         let refusals = Refusals { intake: intake.clone(), metrics: Arc::clone(&metrics) };
-        let traffic = Arc::new(Traffic::observed_by(Arc::new(refusals)));
-        let settings = Settings { max_body_bytes: config.max_body_bytes.into(), traffic };
+        let settings = Settings {
+            max_body_bytes: config.max_body_bytes.into(),
+            trusted_proxies: Current::new(config.trusted_proxies.clone()),
+            traffic: Arc::new(Traffic::observed_by(Arc::new(refusals))),
+        };
         Shared {
             database,
             metrics,
@@ -264,6 +275,7 @@ impl Shared {
         self.routing.replace(routing(&config, wakers));
         self.intake.replace(intake(&config, endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
+        self.settings.trusted_proxies.replace(config.trusted_proxies.clone());
         self.config.replace(config);
     }
 
@@ -324,6 +336,7 @@ fn worker_count(config: &Config) -> u64 {
 fn intake(config: &Config, endpoints: Vec<Endpoint>) -> Intake {
     Intake {
         endpoints,
+        actions: config.actions.values().cloned().collect(),
         disk_reserve_bytes: config.disk_reserve_bytes,
         max_body_bytes: config.max_body_bytes,
         trusted_proxies: config.trusted_proxies.clone(),

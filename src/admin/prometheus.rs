@@ -44,6 +44,7 @@ fn deliveries(page: &mut Page, metrics: &Metrics) {
             ("stored", counts.stored.get()),
             ("duplicate", counts.duplicates.get()),
             ("replayed", counts.replayed.get()),
+            ("repeated", counts.repeated.get()),
             ("handshake", counts.handshakes.get()),
             ("rejected", counts.rejects.total()),
             ("not_stored", counts.refused.get()),

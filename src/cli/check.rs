@@ -96,6 +96,9 @@ impl Output {
         if let Some(window) = source.dedup_window {
             self.note(format!("replays what comes again after {}", duration_text(window)));
         }
+        if source.ignores_repeated_body {
+            self.note("ignores a stored body under another id");
+        }
     }
 
     fn secrets(&mut self, source: &Source, env: &Env) {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::running::{self, Running};
 use super::table::{self, Screen, one_line};
 use super::{Failure, json};
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::secret::Env;
 use crate::store::{ActionStats, HourStats, Reader, SourceStats, Stats};
@@ -39,7 +39,7 @@ fn write_sources(out: &mut dyn Write, screen: Screen, config: &Config, stats: &S
     let quiet = config.sources.keys().filter(|name| stats.sources.iter().all(|source| source.source != **name));
     let quiet: Vec<_> = quiet.map(|name| SourceStats { source: name.clone(), ..SourceStats::default() }).collect();
     for source in stats.sources.iter().chain(&quiet) {
-        let name = noted(&source.source, config.sources.contains_key(&source.source), false);
+        let name = noted(&source.source, config.sources.contains_key(&source.source), None);
         let numbers = [source.received, source.duplicates, source.events.unprocessed, source.events.error];
         let [received, duplicates, pending, failed] = numbers.map(|count| count.to_string());
         let [oldest, latest] = [&source.oldest_unprocessed, &source.last_received].map(|at| time(at.as_deref()));
@@ -50,11 +50,11 @@ fn write_sources(out: &mut dyn Write, screen: Screen, config: &Config, stats: &S
 
 fn write_actions(out: &mut dyn Write, screen: Screen, config: &Config, stats: &Stats) -> io::Result<()> {
     let header = ["ACTION", "PENDING", "DEAD", "SUCCEEDED", "CANCELLED", "OLDEST PENDING (UTC)"];
-    let mut rows = vec![header.map(str::to_owned)];
+    let (now, mut rows) = (clock::now(), vec![header.map(str::to_owned)]);
     let idle = config.actions.keys().filter(|name| stats.actions.iter().all(|action| action.action != **name));
     let idle: Vec<_> = idle.map(|name| ActionStats { action: name.clone(), ..ActionStats::default() }).collect();
     for action in stats.actions.iter().chain(&idle) {
-        let name = noted(&action.action, config.actions.contains_key(&action.action), action.paused);
+        let name = noted(&action.action, config.actions.contains_key(&action.action), wait_of(action, now));
         let numbers = [action.pending, action.dead, action.succeeded, action.cancelled];
         let [pending, dead, succeeded, cancelled] = numbers.map(|count| count.to_string());
         rows.push([name, pending, dead, succeeded, cancelled, time(action.oldest_pending.as_deref())]);
@@ -73,18 +73,31 @@ fn write_rest(
     let events = &stats.events;
     let sum = |count: fn(&HourStats) -> i64| hours.iter().map(count).sum::<i64>();
     let (received, duplicates, failed) = (sum(|it| it.received), sum(|it| it.duplicates), sum(|it| it.failed));
+    let repeated = Some(sum(|it| it.repeated)).filter(|count| *count > 0);
+    let repeated = repeated.map_or(String::new(), |count| format!(", {count} repeated"));
     let sizes = &stats.sizes;
     let free = sizes.disk_free_bytes.map_or("unknown".to_owned(), round_size_text);
     let [database, reusable, wal] = [sizes.database_bytes, sizes.reusable_bytes, sizes.wal_bytes].map(round_size_text);
     let (unprocessed, processed, error) = (events.unprocessed, events.processed, events.error);
     let rows = [
         ["events", &format!("{unprocessed} unprocessed, {processed} processed, {error} in error")],
-        ["last 24 hours", &format!("{received} received, {duplicates} duplicates, {failed} failed")],
+        ["last 24 hours", &format!("{received} received, {duplicates} duplicates{repeated}, {failed} failed")],
         ["database", &config.database.display().to_string()],
         ["size", &format!("{database}, of which {reusable} can be used again; WAL {wal}; free on the disk {free}")],
     ];
     writeln!(out)?;
-    table::write(out, Screen { columns: None, ..screen }, &rows.map(|row| row.map(one_line)))
+    table::write(out, Screen { columns: None, ..screen }, &rows.map(|row| row.map(one_line)))?;
+    write_repeated(out, stats)
+}
+
+/// Rare, so that it is no column.
+fn write_repeated(out: &mut dyn Write, stats: &Stats) -> io::Result<()> {
+    let counts = stats.sources.iter().filter(|source| source.repeated > 0);
+    let counts: Vec<String> = counts.map(|source| format!("{} {}", source.source, source.repeated)).collect();
+    if counts.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "bodies repeated under another id, and ignored: {}", one_line(&counts.join(", ")))
 }
 
 /// Rejects are not stored: only the server knows them.
@@ -103,14 +116,19 @@ fn write_rejects(out: &mut dyn Write, running: Result<Running, String>) -> io::R
     writeln!(out, "  by reason: {}", one_line(&reasons.join(", ")))
 }
 
-fn noted(name: &str, is_configured: bool, is_paused: bool) -> String {
-    let note = match (is_paused, is_configured) {
-        (false, true) => "",
-        (true, true) => " (paused)",
-        (false, false) => " (not configured)",
-        (true, false) => " (paused, not configured)",
-    };
-    one_line(name) + note
+/// Why no job of an action is begun.
+fn wait_of(action: &ActionStats, now: Timestamp) -> Option<String> {
+    if action.paused {
+        return Some("paused".to_owned());
+    }
+    let held_until = action.held_until_ms.map(Timestamp::from_unix_ms).filter(|until| *until > now)?;
+    Some(format!("its destination asks to wait until {held_until}"))
+}
+
+fn noted(name: &str, is_configured: bool, wait: Option<String>) -> String {
+    let not_configured = (!is_configured).then(|| "not configured".to_owned());
+    let notes: Vec<String> = wait.into_iter().chain(not_configured).collect();
+    if notes.is_empty() { one_line(name) } else { format!("{} ({})", one_line(name), notes.join(", ")) }
 }
 
 fn time(at: Option<&str>) -> String {

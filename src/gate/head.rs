@@ -5,7 +5,7 @@ mod diagnosis;
 mod target;
 
 use super::refusal::{Fault, Refusal};
-use crate::http::{PEER_HEADER, Peer, escaped};
+use crate::http::{PEER_HEADER, Peer, VERSION_HEADER, escaped};
 pub use diagnosis::Summary;
 use httparse::Header;
 use target::Target;
@@ -16,13 +16,11 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Twice what a delivery through two proxies carries.
 const MAX_HEADERS: usize = 64;
 
-/// The field to which a proxy appends the address of its client.
-const FORWARDED_FOR: &str = "X-Forwarded-For";
-
 /// Hop-by-hop headers (RFC 9110, section 7.6.1), offers to upgrade, which a server may ignore (section 7.8), the lengths, which
-/// the gate writes itself, and the header that only the gate may set. Other headers are forwarded even if `Connection` names them: otherwise a client could, through a careless
+/// the gate writes itself, and the headers that only the gate may set. Other headers are forwarded even if `Connection` names
+/// them: otherwise a client could, through a careless
 /// proxy, remove the header in which the proxy says for whom it forwards.
-const DROPPED: [&str; 11] = [
+const DROPPED: [&str; 12] = [
     "Connection",
     "Keep-Alive",
     "Proxy-Connection",
@@ -34,6 +32,7 @@ const DROPPED: [&str; 11] = [
     "Content-Length",
     "Transfer-Encoding",
     PEER_HEADER,
+    VERSION_HEADER,
 ];
 
 /// A valid head.
@@ -129,6 +128,9 @@ fn forward(line: &RequestLine<'_>, headers: &[Header<'_>]) -> Vec<u8> {
     let is_replaced = |name: &str| line.target.authority.is_some() && name.eq_ignore_ascii_case("Host");
     for header in headers.iter().filter(|header| !is_one_of(header.name, &DROPPED) && !is_replaced(header.name)) {
         write_header(&mut output, header.name, &escaped(header.value));
+    }
+    if !line.is_http_1_1 {
+        write_header(&mut output, VERSION_HEADER, b"1.0");
     }
     output
 }

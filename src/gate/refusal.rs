@@ -81,6 +81,11 @@ impl Refusal {
         Refusal::TABLE[self as usize].3
     }
 
+    /// Whether the client may be an honest one that is still sending a body, and reads the response only afterwards.
+    pub fn is_for_a_sender(self) -> bool {
+        matches!(self, Refusal::BodyTooLarge | Refusal::Overloaded)
+    }
+
     /// This refusal because of that rule.
     pub fn by(self, rule: &'static str) -> Fault {
         Fault { refusal: self, rule, field: None }

@@ -16,6 +16,15 @@ impl<'j> Cursor<'j> {
         Cursor { json, at: 0, depth: 0, deepest: 0 }
     }
 
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Passes a bracket or a comma.
+    pub fn pass_bracket(&mut self) {
+        self.at += 1;
+    }
+
     /// Passes an opening bracket. False if the closing one follows at once.
     pub fn open(&mut self, close: u8) -> Option<bool> {
         self.at += 1;

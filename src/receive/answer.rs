@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use log::{Level, debug, info};
 
-use super::client::Client;
 use super::rejection::{RETRY_AFTER, Rejected, Rejection, Row};
 use crate::clock::Timestamp;
+use crate::http::client::Client;
 use crate::http::{Inbound, Responder};
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
@@ -159,6 +159,7 @@ impl Receipt {
             Ingested::New(_) => self.source.stored.add(1),
             Ingested::Duplicate(_) => self.source.duplicates.add(1),
             Ingested::Requeued(_) | Ingested::Replayed(_) => self.source.replayed.add(1),
+            Ingested::Repeated(_) => self.source.repeated.add(1),
         }
     }
 
@@ -170,6 +171,10 @@ impl Receipt {
             Ingested::New(id) if self.is_proven => info!("stored event {id}: {text}"),
             Ingested::New(id) => log_untrusted("stored unverified", format_args!("stored event {id}: {text}")),
             Ingested::Duplicate(id) => log_untrusted("known delivery", format_args!("event {id} came again: {text}")),
+            Ingested::Repeated(id) => {
+                let line = format_args!("the body of event {id} came again under another id, and is ignored: {text}");
+                log_untrusted("repeated body", line);
+            }
             Ingested::Requeued(id) => info!("event {id} came again, and its dead jobs are queued again: {text}"),
             Ingested::Replayed(id) => info!("event {id} came again after dedup_window, and is replayed: {text}"),
         }

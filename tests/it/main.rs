@@ -9,6 +9,7 @@
 mod support;
 
 mod client_address;
+mod clients;
 mod duplicates;
 mod handshake;
 mod http;
