@@ -137,6 +137,8 @@ pub struct Job {
     pub attempt: u32,
     /// Counted from 1 again after a replay; what the retry policy counts.
     pub attempts_since_queued: u32,
+    /// How long its destination has asked it to wait, since it was queued.
+    pub waited: Duration,
 }
 
 /// How an attempt ended.
@@ -147,6 +149,10 @@ pub enum Outcome {
     Retry {
         after: Option<Duration>,
     },
+    /// The destination asks to wait, because it has too much to do or is away for a while.
+    Busy {
+        wait: Duration,
+    },
     /// It cannot succeed, however often it is tried.
     GiveUp,
 }
@@ -156,7 +162,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Success => "success",
-            Outcome::Retry { .. } => "retry",
+            Outcome::Retry { .. } | Outcome::Busy { .. } => "retry",
             Outcome::GiveUp => "give_up",
         }
     }
@@ -171,4 +177,6 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// The destination's answer or the reason, for the operator.
     pub detail: String,
+    /// Until when the whole action waits, because its destination asks for that.
+    pub held_until: Option<Timestamp>,
 }

@@ -1,7 +1,9 @@
 //! Requests and responses between a gate and the thread that answers them. tiny_http stands between the two, on a Unix
 //! socket. Both ends of that hop are defined here side by side, so that they cannot disagree.
 
+pub mod client;
 pub mod form;
+pub mod forwarding;
 
 use std::fmt;
 use std::io::Cursor;
@@ -11,14 +13,11 @@ use std::sync::Arc;
 
 use log::debug;
 
-/// The fields that a browser adds to a request made by a page: any page can make one, to any address of this machine.
-pub const BROWSER_HEADERS: [&str; 2] = ["Origin", "Sec-Fetch-Site"];
-
-/// The fields that a proxy or a tunnel adds to the requests it forwards.
-pub const FORWARDING_HEADERS: [&str; 4] = ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip"];
-
 /// The field in which the gate passes on the client's address. A client's own field of that name is dropped.
 pub const PEER_HEADER: &str = "X-Gate-Peer";
+
+/// The field in which the gate passes on the version of a client that speaks HTTP/1.0; the gate itself speaks HTTP/1.1.
+pub const VERSION_HEADER: &str = "X-Gate-Version";
 
 /// The request by which the gate proves an upstream connection, to be answered at once with 200 or 204. No client can send
 /// it: from clients the gate takes only targets that begin with `/`.
@@ -29,8 +28,8 @@ const PROBE_TARGET: &str = "*";
 /// The longest response, head and body together, that the gate takes from upstream.
 pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
-/// A larger body keeps the receiver busy for hundreds of milliseconds. The gate has one such request in flight at a time, and
-/// the receiver stores each in a transaction of its own, so that small deliveries do not wait for it.
+/// To check a larger body takes up to a hundred milliseconds. The gate has one such request in flight at a time, and the
+/// receiver has it checked on another thread and stores it in a transaction of its own, so that small deliveries do not wait.
 const LARGE_BODY_BYTES: u64 = 1024 * 1024;
 
 pub fn is_large(body_bytes: u64) -> bool {
@@ -147,6 +146,8 @@ pub struct Inbound {
     pub headers: Headers,
     /// `None` if the gate's field cannot be parsed, which does not happen.
     pub peer: Option<Peer>,
+    /// The client speaks HTTP/1.0, not HTTP/1.1.
+    pub is_http_1_0: bool,
     pub body: Vec<u8>,
     /// Whether the body is as long as it was declared.
     pub is_complete: bool,
@@ -193,14 +194,17 @@ impl Responder {
     pub fn read(&mut self) -> Inbound {
         let mut body = Vec::with_capacity(self.body_bytes());
         let read = self.0.as_reader().read_to_end(&mut body);
-        let (peer, fields): (Vec<_>, Vec<_>) =
-            self.0.headers().iter().partition(|header| header.field.equiv(PEER_HEADER));
+        let is_gates =
+            |header: &&tiny_http::Header| header.field.equiv(PEER_HEADER) || header.field.equiv(VERSION_HEADER);
+        let (gates, fields): (Vec<_>, Vec<_>) = self.0.headers().iter().partition(is_gates);
+        let of_gate = |name| gates.iter().find(|header| header.field.equiv(name));
         let field = |header: &tiny_http::Header| (header.field.as_str().to_string(), header.value.to_string());
         Inbound {
             method: self.method().to_owned(),
             target: self.0.url().to_owned(),
             headers: Headers(fields.into_iter().map(field).collect()),
-            peer: peer.first().and_then(|header| Peer::parse(header.value.as_str())),
+            peer: of_gate(PEER_HEADER).and_then(|header| Peer::parse(header.value.as_str())),
+            is_http_1_0: of_gate(VERSION_HEADER).is_some(),
             // tiny_http reports the end of a connection as the end of the body.
             is_complete: read.is_ok() && body.len() == self.body_bytes(),
             body,

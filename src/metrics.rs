@@ -210,7 +210,7 @@ impl ActionCounts {
     pub fn of(&self, outcome: Outcome) -> &Counter {
         match outcome {
             Outcome::Success => &self.succeeded,
-            Outcome::Retry { .. } => &self.failed,
+            Outcome::Retry { .. } | Outcome::Busy { .. } => &self.failed,
             Outcome::GiveUp => &self.gave_up,
         }
     }

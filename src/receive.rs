@@ -10,16 +10,18 @@
 //!
 //! There is one receiver thread. It commits waiting deliveries together and acknowledges them afterwards, so that many senders
 //! share one fsync. It does no network I/O of its own, and the gate passes on only complete requests: no client can make it
-//! wait.
+//! wait. For a [large](large) body, the stages before the commit take place on another thread.
 
 mod answer;
-mod client;
+mod gzip;
+pub mod large;
 mod payload;
 mod rejection;
 
 use std::iter;
 use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use log::Level;
 
@@ -30,19 +32,18 @@ use crate::config::{PATH_PREFIX, Source};
 use crate::current::Current;
 use crate::digest;
 use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES, MatchingAction};
-use crate::http::form::Form;
-use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS, Inbound, Server};
-use crate::json;
+use crate::http::client::{Client, FORWARDED_FOR};
+use crate::http::{Inbound, Server};
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
 use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult};
-use crate::provider::{self, Parts, Redaction, Variable, Verification, WithoutId};
+use crate::provider::{self, Parts, Reading, Redaction, Values, Variable, Verification, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
 use crate::store::{Ingest, NotStored, Stored};
 
 use answer::{Early, Ending, Receipt, Unanswered};
-use client::{Client, FORWARDED_FOR};
+use large::{Checked, LargeBodies};
 use payload::Content;
 use rejection::Rejection;
 
@@ -96,6 +97,7 @@ impl Endpoint {
 pub struct Receiver {
     pub server: Server,
     pub intake: Current<Intake>,
+    pub large_bodies: LargeBodies,
     pub ingest: Ingest,
     pub router: Waker,
     pub stop: Stop,
@@ -105,39 +107,48 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Receives until the stop flag is set and [`Server::unblock`] was called.
+    /// Receives until the stop flag is set and [`Server::unblock`] was called, which also ends the wait for a request when a
+    /// large body has been checked.
     pub fn run(mut self) {
         while !self.stop.is_set() {
-            let Some(first) = self.server.recv() else { return };
+            let first = self.server.recv();
             let others = iter::from_fn(|| self.server.try_recv());
-            self.receive(iter::once(first).chain(others).map(Unanswered::new).collect());
+            self.receive(first.into_iter().chain(others).map(Unanswered::new).collect());
+            // Only now: a call that ends the wait may have been consumed while the requests were fetched.
+            self.finish_large();
         }
     }
 
-    /// Handles all waiting requests together. A large delivery has a transaction of its own, after the small ones.
+    /// Handles all waiting small requests together, and hands over the large ones.
     fn receive(&mut self, requests: Vec<Unanswered>) {
         let intake = self.intake.get();
         let deliveries = self.answer_checks(requests, &intake);
         let (large, small): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|request| request.is_large());
+        self.large_bodies.extend(large);
         let mut transaction = Transaction::default();
-        for request in small {
-            self.add(request, &intake, &mut transaction);
+        for mut request in small {
+            let now = clock::now();
+            let outcome = delivery_of(request.read(), &intake, now);
+            self.add(Checked { request, outcome, now }, &mut transaction);
             if transaction.bytes >= BATCH_BYTES {
                 self.store(mem::take(&mut transaction), &intake);
             }
         }
         self.store(transaction, &intake);
-        for request in large {
-            let mut transaction = Transaction::default();
-            self.add(request, &intake, &mut transaction);
-            self.store(transaction, &intake);
-        }
+    }
+
+    /// Stores a large delivery, in a transaction of its own, and has the next one checked.
+    fn finish_large(&mut self) {
+        let Some(checked) = self.large_bodies.take_checked() else { return };
+        let mut transaction = Transaction::default();
+        self.add(checked, &mut transaction);
+        self.store(transaction, &self.intake.get());
+        self.large_bodies.check_next();
     }
 
     /// Adds a valid delivery to the transaction, and answers any other request.
-    fn add(&self, mut request: Unanswered, intake: &Intake, transaction: &mut Transaction) {
-        let now = clock::now();
-        match delivery_of(request.read(), intake, now) {
+    fn add(&self, Checked { request, outcome, now }: Checked, transaction: &mut Transaction) {
+        match outcome {
             Ok((delivery, receipt)) => transaction.add(delivery, request, receipt),
             Err(early) => early.finish(request, &self.metrics, now),
         }
@@ -183,12 +194,18 @@ impl Receiver {
             } else if request.path() != HEALTH_PATH {
                 others.push(request);
             } else if ["GET", "HEAD"].contains(&request.method()) {
-                request.report_health(health.get_or_insert_with(|| self.ingest.probe(intake.disk_reserve_bytes)));
+                request.report_health(health.get_or_insert_with(|| self.health(intake)));
             } else {
                 request.reject(&Rejection::WrongMethod { allow: "GET, HEAD".to_owned() }.row());
             }
         }
         others
+    }
+
+    /// `Err` has one line that says what is wrong.
+    fn health(&mut self, intake: &Intake) -> Result<(), &'static str> {
+        self.ingest.probe(intake.disk_reserve_bytes).map_err(|error| error.summary())?;
+        self.large_bodies.health(Instant::now())
     }
 }
 
@@ -226,12 +243,13 @@ struct Routed<'a> {
     endpoint: &'a Endpoint,
 }
 
-/// A delivery that its provider has signed, or that the source takes unverified. Beside handshake checks, only the
-/// parts that the signature needs have been parsed.
+/// A delivery that its provider has signed, or that the source takes unverified.
 struct Verified<'a> {
     routed: Routed<'a>,
     /// The position of the key that matched; `None` where the source needs none.
     secret_position: Option<usize>,
+    /// What was found in the body, if a handshake check or the signature needed a value of it.
+    values: Option<Values>,
 }
 
 impl Received {
@@ -260,20 +278,18 @@ impl Received {
         }
         Ok(Routed { received: self, endpoint })
     }
-
-    fn is_local(&self) -> bool {
-        let Inbound { headers, peer, .. } = &self.inbound;
-        let is_forwarded = FORWARDING_HEADERS.iter().chain(&BROWSER_HEADERS).any(|header| headers.has(header));
-        !is_forwarded && peer.is_some_and(|peer| peer.ip().is_loopback())
-    }
 }
 
 impl<'a> Routed<'a> {
     /// Verifies a delivery. A handshake ends early, with its answer.
     fn authenticate(self, now: Timestamp) -> Result<Verified<'a>, Early> {
-        match self.matching_secret(now) {
-            Ok(secret_position) => Ok(Verified { routed: self, secret_position }),
-            Err(ending) => Err(self.early(ending)),
+        let reading = self.endpoint.source.verifier.reading(None);
+        let matching = self.matching_secret(&reading, now);
+        let values = reading.into_values();
+        match (matching, values.as_ref().and_then(Values::error)) {
+            (_, Some(error)) => Err(self.early(Rejection::Malformed(error.text()))),
+            (Ok(secret_position), None) => Ok(Verified { routed: self, secret_position, values }),
+            (Err(ending), None) => Err(self.early(ending)),
         }
     }
 
@@ -283,18 +299,20 @@ impl<'a> Routed<'a> {
 
     /// The position of the secret that matches. Unsigned handshakes, and those that bring the secret that the source lacks,
     /// are answered before verification; signed ones after.
-    fn matching_secret(&self, now: Timestamp) -> Result<Option<usize>, Ending> {
+    fn matching_secret(&self, reading: &Reading<'_>, now: Timestamp) -> Result<Option<usize>, Ending> {
         let verification = &self.endpoint.verification;
-        self.answer_handshake(AuthState::Unverified { awaits_secret: matches!(verification, Verification::Awaited) })?;
-        let position = self.verify(now)?;
+        let parts = &self.parts(&self.received.inbound.body, reading);
+        let awaits_secret = matches!(verification, Verification::Awaited);
+        self.answer_handshake(parts, AuthState::Unverified { awaits_secret })?;
+        let position = self.verify(parts, now)?;
         let key = position.and_then(|position| verification.secrets().get(position));
-        self.answer_handshake(AuthState::Verified(key))?;
+        self.answer_handshake(parts, AuthState::Verified(key))?;
         Ok(position)
     }
 
-    fn answer_handshake(&self, state: AuthState<'_>) -> Result<(), Ending> {
+    fn answer_handshake(&self, parts: &Parts<'_>, state: AuthState<'_>) -> Result<(), Ending> {
         let handshakes = &self.endpoint.source.verifier.handshakes;
-        match handshake::answer_handshake(handshakes, &self.parts(), &self.endpoint.known, state) {
+        match handshake::answer_handshake(handshakes, parts, &self.endpoint.known, state) {
             HandshakeResult::Delivery => Ok(()),
             HandshakeResult::Handshake(reply) => Err(Ending::Handshake(Box::new(reply))),
             HandshakeResult::WrongMethod => {
@@ -304,28 +322,31 @@ impl<'a> Routed<'a> {
         }
     }
 
-    fn verify(&self, now: Timestamp) -> Result<Option<usize>, Rejection> {
+    fn verify(&self, parts: &Parts<'_>, now: Timestamp) -> Result<Option<usize>, Rejection> {
         match &self.endpoint.verification {
-            Verification::Secrets(keys) => provider::verify(&self.endpoint.source.verifier, keys, &self.parts(), now)
+            Verification::Secrets(keys) => provider::verify(&self.endpoint.source.verifier, keys, parts, now)
                 .map(Some)
                 .map_err(Rejection::Unverified),
             Verification::Nothing => Ok(None),
-            Verification::LocalOnly if self.received.is_local() => Ok(None),
-            Verification::LocalOnly => Err(Rejection::NotLocal),
+            Verification::LocalOnly => match self.received.inbound.foreign_sign() {
+                None => Ok(None),
+                Some(sign) => Err(Rejection::NotLocal(sign)),
+            },
             Verification::Awaited => Err(Rejection::NoSecretYet),
         }
     }
 
-    fn parts(&self) -> Parts<'_> {
-        let Inbound { method, target, headers, body, .. } = &self.received.inbound;
-        Parts { method, target, headers, body, forms: self.endpoint.source.verifier.forms, scan: None }
+    fn parts<'s>(&'s self, body: &'s [u8], reading: &'s Reading<'s>) -> Parts<'s> {
+        let Inbound { method, target, headers, .. } = &self.received.inbound;
+        Parts { method, target, headers, body, forms: self.endpoint.source.verifier.form_use(), reading: Some(reading) }
     }
 }
 
 impl Verified<'_> {
     fn into_delivery(mut self, intake: &Intake, now: Timestamp) -> Result<(Delivery, Receipt), Early> {
         let body = mem::take(&mut self.routed.received.inbound.body);
-        let delivery = self.parse(body, intake, now).map_err(|why| self.routed.early(why))?;
+        let values = self.values.take();
+        let delivery = self.parse(body, values, intake, now).map_err(|why| self.routed.early(why))?;
         let receipt = Receipt {
             status: self.routed.endpoint.source.verifier.status,
             source: Arc::clone(&self.routed.endpoint.counts),
@@ -335,15 +356,23 @@ impl Verified<'_> {
         Ok((delivery, receipt))
     }
 
-    fn parse(&self, body: Vec<u8>, intake: &Intake, now: Timestamp) -> Result<Delivery, Rejection> {
+    fn parse(
+        &self,
+        body: Vec<u8>,
+        values: Option<Values>,
+        intake: &Intake,
+        now: Timestamp,
+    ) -> Result<Delivery, Rejection> {
         let source = &self.routed.endpoint.source;
         let verifier = &source.verifier;
         let headers = &self.routed.received.inbound.headers;
         let content = Content::decode(headers, body, intake.max_body_bytes)?;
-        let parts = Parts { body: content.decoded(), ..self.routed.parts() };
-        let form_payload = parts.form().and_then(Form::payload);
-        let scan = json::scan(form_payload.as_deref().map_or(parts.body, str::as_bytes), verifier.lookups());
-        let parts = Parts { scan: Some(&scan), ..parts };
+        let reading = verifier.reading(values.filter(|_| !content.is_compressed()));
+        let parts = self.routed.parts(content.decoded(), &reading);
+        let values = reading.values(&parts);
+        if let Some(error) = values.error() {
+            return Err(Rejection::Malformed(error.text()));
+        }
         let event_type = identifier(verifier.event_type(&parts))?.unwrap_or_else(|| UNKNOWN_EVENT.to_owned());
         let id = match (identifier(verifier.delivery_id(&parts))?, verifier.preset.without_id) {
             (Some(id), _) => DeliveryId::Given(id),
@@ -355,12 +384,12 @@ impl Verified<'_> {
         };
         let body_digest = source.ignores_repeated_body.then(|| {
             // Other bytes around a signed field, or another encoding of it, do not make another delivery.
-            let field = form_payload.as_deref().filter(|_| !verifier.scheme.signed.has(Variable::Body));
+            let field = values.document().filter(|_| !verifier.scheme.signed.has(Variable::Body));
             hash(&source.name, field.map_or(content.received(), str::as_bytes))
         });
         let redaction = self.routed.endpoint.redaction();
-        let json = payload::represent(&parts, form_payload, &scan).map_err(Rejection::Malformed)?;
-        let (payload_json, body) = content.into_stored(json, &scan).map_err(Rejection::Malformed)?;
+        let payload = payload::payload(&parts, values).map_err(Rejection::Malformed)?;
+        let (payload_json, body) = content.into_stored(payload).map_err(Rejection::Malformed)?;
         Ok(Delivery {
             source: source.name.clone(),
             event_type,

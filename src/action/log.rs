@@ -9,6 +9,9 @@ use super::ActionReport;
 use crate::event::{Event, Outcome};
 use crate::json;
 
+/// A longer list of keys is cut: in memory, short keys take many times their length.
+const MAX_KEYS_BYTES: usize = 64 << 10;
+
 pub(super) fn run(event: &Event) -> ActionReport {
     let keys = match top_level_keys(&json::replace_lone_surrogates(&event.payload_json)) {
         Ok(keys) => keys,
@@ -49,9 +52,12 @@ impl<'de> Visitor<'de> for Keys {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<String>, A::Error> {
-        let mut keys = Vec::new();
-        while let Some((key, IgnoredAny)) = map.next_entry()? {
-            keys.push(key);
+        let (mut keys, mut bytes) = (Vec::new(), 0);
+        while let Some((key, IgnoredAny)) = map.next_entry::<String, _>()? {
+            bytes += size_of::<String>() + key.len();
+            if bytes < MAX_KEYS_BYTES {
+                keys.push(key);
+            }
         }
         Ok(keys)
     }
@@ -82,6 +88,12 @@ mod tests {
         for broken in ["", "{", "{} {}", "{\"a\": NaN}"] {
             assert!(top_level_keys(broken).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn a_long_list_of_keys_is_cut() {
+        let json = format!("{{{}\"a\":1}}", "\"a\":1,".repeat(100_000));
+        assert!(top_level_keys(&json).unwrap().len() < MAX_KEYS_BYTES / size_of::<String>());
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use crate::digest;
-use crate::http::{FORWARDING_HEADERS, Inbound};
+use crate::http::Inbound;
+use crate::http::forwarding::without_port;
 use crate::secret::Secret;
 
 /// The names by which a machine reaches itself.
@@ -53,7 +54,7 @@ impl Credentials<'_> {
             host: headers.get("Host"),
             authorization: headers.get("Authorization"),
             csrf: headers.get(CSRF_HEADER.0),
-            is_forwarded: FORWARDING_HEADERS.iter().any(|name| headers.has(name)),
+            is_forwarded: request.forwarding_sign().is_some(),
         }
     }
 }
@@ -110,13 +111,6 @@ impl Denial {
             Denial::WrongToken => (401, "the token is wrong"),
             Denial::NoCsrfHeader => (403, "changes need the header X-Hookbox: 1"),
         }
-    }
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => host,
     }
 }
 

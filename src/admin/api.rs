@@ -169,7 +169,7 @@ impl Api {
     }
 
     pub fn resume(&mut self, action: &str) -> Result<Answer, Answer> {
-        let changed = self.commands.resume(action)?;
+        let changed = self.commands.resume(action, clock::now())?;
         self.wake();
         Ok(Answer::json(&json!({ "changed": changed })))
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::table::{self, Screen, one_line};
 use super::{Failure, json};
 use crate::ask::{Response, get};
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::listen::LocalAddress;
 use crate::secret::Env;
@@ -54,7 +54,7 @@ fn write_sources(out: &mut dyn Write, screen: Screen, config: &Config, stats: &S
     let quiet = config.sources.keys().filter(|name| stats.sources.iter().all(|source| source.source != **name));
     let quiet: Vec<_> = quiet.map(|name| SourceStats { source: name.clone(), ..SourceStats::default() }).collect();
     for source in stats.sources.iter().chain(&quiet) {
-        let name = noted(&source.source, config.sources.contains_key(&source.source), false);
+        let name = noted(&source.source, config.sources.contains_key(&source.source), None);
         let numbers = [source.received, source.duplicates, source.events.unprocessed, source.events.error];
         let [received, duplicates, pending, failed] = numbers.map(|count| count.to_string());
         let [oldest, latest] = [&source.oldest_unprocessed, &source.last_received].map(|at| time(at.as_deref()));
@@ -65,11 +65,11 @@ fn write_sources(out: &mut dyn Write, screen: Screen, config: &Config, stats: &S
 
 fn write_actions(out: &mut dyn Write, screen: Screen, config: &Config, stats: &Stats) -> io::Result<()> {
     let header = ["ACTION", "PENDING", "DEAD", "SUCCEEDED", "CANCELLED", "OLDEST PENDING (UTC)"];
-    let mut rows = vec![header.map(str::to_owned)];
+    let (now, mut rows) = (clock::now(), vec![header.map(str::to_owned)]);
     let idle = config.actions.keys().filter(|name| stats.actions.iter().all(|action| action.action != **name));
     let idle: Vec<_> = idle.map(|name| ActionStats { action: name.clone(), ..ActionStats::default() }).collect();
     for action in stats.actions.iter().chain(&idle) {
-        let name = noted(&action.action, config.actions.contains_key(&action.action), action.paused);
+        let name = noted(&action.action, config.actions.contains_key(&action.action), wait_of(action, now));
         let numbers = [action.pending, action.dead, action.succeeded, action.cancelled];
         let [pending, dead, succeeded, cancelled] = numbers.map(|count| count.to_string());
         rows.push([name, pending, dead, succeeded, cancelled, time(action.oldest_pending.as_deref())]);
@@ -130,14 +130,19 @@ fn write_rejects(out: &mut dyn Write, running: Result<Running, String>) -> io::R
     running.reasons().iter().try_for_each(|reason| writeln!(out, "  {}", one_line(reason)))
 }
 
-fn noted(name: &str, is_configured: bool, is_paused: bool) -> String {
-    let note = match (is_paused, is_configured) {
-        (false, true) => "",
-        (true, true) => " (paused)",
-        (false, false) => " (not configured)",
-        (true, false) => " (paused, not configured)",
-    };
-    one_line(name) + note
+/// Why no job of an action is begun.
+fn wait_of(action: &ActionStats, now: Timestamp) -> Option<String> {
+    if action.paused {
+        return Some("paused".to_owned());
+    }
+    let held_until = action.held_until_ms.map(Timestamp::from_unix_ms).filter(|until| *until > now)?;
+    Some(format!("its destination asks to wait until {held_until}"))
+}
+
+fn noted(name: &str, is_configured: bool, wait: Option<String>) -> String {
+    let not_configured = (!is_configured).then(|| "not configured".to_owned());
+    let notes: Vec<String> = wait.into_iter().chain(not_configured).collect();
+    if notes.is_empty() { one_line(name) } else { format!("{} ({})", one_line(name), notes.join(", ")) }
 }
 
 fn time(at: Option<&str>) -> String {

@@ -2,7 +2,8 @@
 //! understand it differently.
 
 use super::refusal::Refusal;
-use crate::http::{PEER_HEADER, Peer};
+use crate::http::client::FORWARDED_FOR;
+use crate::http::{PEER_HEADER, Peer, VERSION_HEADER};
 use httparse::Header;
 
 /// Real deliveries stay under 4 KiB; proxies add a little.
@@ -11,10 +12,10 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Twice what a delivery through two proxies carries.
 const MAX_HEADERS: usize = 64;
 
-/// Hop-by-hop headers (RFC 9110, section 7.6.1), the lengths, which the gate writes itself, and the header that only the
+/// Hop-by-hop headers (RFC 9110, section 7.6.1), the lengths, which the gate writes itself, and the headers that only the
 /// gate may set. Other headers are forwarded even if `Connection` names them: otherwise a client could, through a careless
 /// proxy, remove the header in which the proxy says for whom it forwards.
-const DROPPED: [&str; 10] = [
+const DROPPED: [&str; 11] = [
     "Connection",
     "Keep-Alive",
     "Proxy-Connection",
@@ -25,6 +26,7 @@ const DROPPED: [&str; 10] = [
     "Content-Length",
     "Transfer-Encoding",
     PEER_HEADER,
+    VERSION_HEADER,
 ];
 
 /// A valid head.
@@ -37,6 +39,8 @@ pub struct Head {
     pub expects_continue: bool,
     /// The client wants no keep-alive.
     pub closes: bool,
+    /// The addresses that proxies have named, as one list.
+    pub forwarded_for: String,
     /// The method is HEAD, and the response has no body, even if it has a length.
     pub is_head: bool,
 }
@@ -105,8 +109,12 @@ pub fn parse(head: &[u8], max_body_bytes: u64) -> Result<Head, Refusal> {
     let expects_continue = expects_continue(headers)? && line.is_http_1_1;
     let mut forward = [line.method, b" ", line.target, b" HTTP/1.1\r\n"].concat();
     write_headers(&mut forward, headers, &DROPPED);
+    if !line.is_http_1_1 {
+        forward.extend_from_slice(format!("{VERSION_HEADER}: 1.0\r\n").as_bytes());
+    }
     let closes = !line.is_http_1_1 || has_option(headers, "close");
-    Ok(Head { forward, framing, expects_continue, closes, is_head: line.method == b"HEAD" })
+    let (forwarded_for, is_head) = (forwarded_for(headers), line.method == b"HEAD");
+    Ok(Head { forward, framing, expects_continue, closes, forwarded_for, is_head })
 }
 
 fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
@@ -178,6 +186,12 @@ fn only<'a>(headers: &'a [Header<'_>], name: &'a str) -> Result<Option<&'a [u8]>
         Some(_) => Err(Refusal::Malformed),
         None => Ok(first),
     }
+}
+
+/// Several fields of one name are one list (RFC 9110, section 5.3).
+fn forwarded_for(headers: &[Header<'_>]) -> String {
+    let values: Vec<_> = values(headers, FORWARDED_FOR).map(String::from_utf8_lossy).collect();
+    values.join(",")
 }
 
 /// Whether `Connection` has this option.

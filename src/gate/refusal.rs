@@ -48,6 +48,11 @@ impl Refusal {
         Refusal::TABLE[self as usize].2
     }
 
+    /// Whether the client may be an honest one that is still sending a body, and reads the response only afterwards.
+    pub fn is_for_a_sender(self) -> bool {
+        matches!(self, Refusal::BodyTooLarge | Refusal::Overloaded)
+    }
+
     /// The whole response. It always closes the connection: after a refused request it is unknown where the next one
     /// begins.
     pub fn to_bytes(self) -> Vec<u8> {

@@ -1,7 +1,8 @@
 //! Handshakes: requests by which a provider tests the address before it sends deliveries. They are answered and not stored.
 
 use super::format::{Format, Inputs};
-use super::selector::{Absent, Parts, Selector};
+use super::parts::{Absent, Parts};
+use super::selector::Selector;
 use crate::digest;
 use crate::secret::Secret;
 
@@ -193,6 +194,12 @@ impl Signing {
 }
 
 impl PreparedHandshake {
+    /// All selectors of which it may need the value.
+    pub(super) fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        let formats = self.headers.iter().map(|(_, format)| format).chain([&self.reply, &self.notice]);
+        self.when.iter().map(|(selector, _)| selector).chain(formats.flat_map(Format::selectors))
+    }
+
     pub fn has(&self, condition: Condition) -> bool {
         self.when.iter().any(|(_, required)| *required == condition)
     }

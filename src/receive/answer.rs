@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use log::{Level, debug, info};
 
-use super::client::Client;
 use super::rejection::{RETRY_AFTER, Rejection, Row};
 use crate::clock::Timestamp;
+use crate::http::client::Client;
 use crate::http::{Inbound, Responder};
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, Reject, SourceCounts};
 use crate::provider::handshake::Reply;
-use crate::store::{Ingested, Stored, WriteError};
+use crate::store::{Ingested, Stored};
 
 const TEXT: (&str, &str) = ("Content-Type", "text/plain; charset=UTF-8");
 
@@ -48,10 +48,10 @@ impl Unanswered {
         self.0.respond(200, [], "");
     }
 
-    pub(super) fn report_health(self, health: &Result<(), WriteError>) {
+    pub(super) fn report_health(self, health: &Result<(), &'static str>) {
         match health {
             Ok(()) => self.0.respond(200, [TEXT], "ok\n"),
-            Err(error) => self.0.respond(503, [TEXT, RETRY_AFTER], format!("{}\n", error.summary())),
+            Err(wrong) => self.0.respond(503, [TEXT, RETRY_AFTER], format!("{wrong}\n")),
         }
     }
 }

@@ -25,8 +25,8 @@ pub(super) enum Rejection {
     HandshakeRefused,
     /// The provider has not sent the secret, or the operator has not configured it.
     NoSecretYet,
-    /// It was forwarded, and the source takes only local deliveries.
-    NotLocal,
+    /// It came from elsewhere, as this shows, and the source takes only local deliveries.
+    NotLocal(String),
     /// The source does not accept this address.
     NotAllowed,
     /// It could not be stored; the provider should send it again.
@@ -78,6 +78,9 @@ impl Rejection {
             Rejection::Unverified(error @ VerifyError::ClockNotSet) => {
                 Row::retry_later("cannot be judged now").logged(error.kind(), error.to_string())
             }
+            Rejection::Unverified(error @ VerifyError::TooLarge(_)) => {
+                Row::new(413, Reason::TooLarge, "too large to be verified").logged(error.kind(), error.to_string())
+            }
             Rejection::Unverified(error) => {
                 Row::new(401, reason_of(error), UNVERIFIED).logged(error.kind(), error.to_string())
             }
@@ -89,8 +92,11 @@ impl Rejection {
                 "no secret yet",
                 "the source has no secret yet: set it to the token that the provider has sent",
             ),
-            Rejection::NotLocal => Row::new(403, Reason::Forwarded, "this source takes no forwarded deliveries")
-                .logged("forwarded", "it came from elsewhere, and this source verifies nothing: give it a secret"),
+            Rejection::NotLocal(sign) => Row::new(403, Reason::Forwarded, "this source takes no forwarded deliveries")
+                .logged(
+                    "forwarded",
+                    format!("it came from elsewhere ({sign}), and this source verifies nothing: give it a secret"),
+                ),
             Rejection::NotAllowed => Row::new(403, Reason::NotAllowed, "forbidden").logged(
                 "address not allowed",
                 "this address is not in the source's allow (behind a proxy, trusted_proxies must name the proxy)",

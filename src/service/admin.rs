@@ -72,7 +72,11 @@ impl AdminHandle {
         let upstream = super::upstream("admin-", &config.database)?;
         let ip = listener.ip();
         let access = Current::new(Access::new(token, &config.admin.hosts, ip));
-        let settings = Settings { max_body_bytes: MAX_BODY_BYTES.into(), traffic: Arc::clone(&api.traffic.admin) };
+        let settings = Settings {
+            max_body_bytes: MAX_BODY_BYTES.into(),
+            trusted_proxies: Current::new(Vec::new()),
+            traffic: Arc::clone(&api.traffic.admin),
+        };
         let (stop, server) = (Stop::default(), upstream.server());
         let admin = Admin { server: server.clone(), access: access.clone(), api, stop: stop.clone() };
         let thread = Thread::spawn(THREAD, &stop, move || server.unblock(), messages, || admin.run())?;

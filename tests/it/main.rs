@@ -9,6 +9,8 @@
 mod support;
 
 mod client_address;
+mod clients;
+mod content;
 mod duplicates;
 mod handshake;
 mod provider;

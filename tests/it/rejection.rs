@@ -109,10 +109,10 @@ fn a_json_content_type_with_another_body_is_400() {
 }
 
 #[test]
-fn an_empty_body_is_400() {
+fn an_empty_body_with_another_signature_is_401() {
     let hookbox = Home::new().start();
-    assert_rejected(&hookbox, &signed(""), 400);
-    assert_rejected(&hookbox, &signed("").chunked(), 400);
+    assert_rejected(&hookbox, &signed("").signed_with("another"), 401);
+    assert_rejected(&hookbox, &signed("").signed_with("another").chunked(), 401);
 }
 
 #[test]

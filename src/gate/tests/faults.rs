@@ -67,6 +67,36 @@ fn a_refused_client_that_goes_on_sending_gets_its_response() {
 }
 
 #[test]
+fn a_refused_client_that_reads_only_when_it_has_sent_27_mb_gets_its_response() {
+    let rig = Rig::start(limits());
+    let body = vec![b'a'; 27_000_000];
+    let chunks = [b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n19bfcc0\r\n", &body[..]].concat();
+    for request in [post("/", &body), chunks] {
+        let mut client = rig.connect();
+        client.send(&request);
+        assert_eq!((client.answer().status, client.rest()), (413, vec![]));
+    }
+}
+
+#[test]
+fn a_refused_client_that_sends_forever_is_closed() {
+    let rig = Rig::start(with_timeouts(|timeouts| timeouts.discard = Duration::from_millis(300)));
+    let head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99000000000\r\n\r\n";
+    let mut slow = rig.connect();
+    slow.send(head);
+    wait_until("the end of a slow one", || {
+        thread::sleep(Duration::from_millis(10));
+        slow.try_send(b"a").is_err()
+    });
+    let rig = Rig::start(with_timeouts(|timeouts| timeouts.discard *= 100));
+    let mut fast = rig.connect();
+    fast.send(head);
+    let mebibyte = vec![b'a'; 1 << 20];
+    let sent_mib = (0..1000).take_while(|_| fast.try_send(&mebibyte).is_ok()).count();
+    assert!((63..200).contains(&sent_mib), "{sent_mib} MiB");
+}
+
+#[test]
 fn slow_clients_get_408_and_silent_ones_are_closed() {
     let rig = Rig::start(with_timeouts(|timeouts| {
         timeouts.request = Duration::from_millis(200);

@@ -159,10 +159,16 @@ fn a_unix_socket_needs_no_token() {
 #[test]
 fn a_request_forwarded_by_a_proxy_needs_a_token() {
     let hookbox = Home::with_config(&config("hosts = ['pi.local']")).with_admin().start();
-    for field in ["X-Forwarded-For", "Forwarded", "Via", "Cf-Connecting-Ip"] {
+    for field in
+        ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP", "Cf-Connecting-Ip", "X-Client-IP"]
+    {
         let forwarded = get("/api/stats").header(field, "203.0.113.9");
         assert_eq!(status(&hookbox.admin_address(), &forwarded), 403, "{field}");
     }
+    // nginx's default for its upstreams.
+    let mut bare = hookbox.admin_address().connect();
+    bare.send(b"GET /api/stats HTTP/1.0\r\nHost: 127.0.0.1:5001\r\nConnection: close\r\n\r\n");
+    assert_eq!(bare.response().status, 403);
     let hookbox = Home::with_config(&config("token = 'correct horse'")).with_admin().start();
     let forwarded = get("/api/stats").header("X-Forwarded-For", "203.0.113.9");
     assert_eq!(status(&hookbox.admin_address(), &bearing(forwarded, TOKEN)), 200);
