@@ -9,13 +9,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value};
 use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Uri};
 use ureq::unversioned::resolver::DefaultResolver;
 
 use crate::digest;
-use crate::event::Event;
+use crate::event::{Event, headers};
 use crate::http::forwarding::{BROWSER_HEADERS, is_forwarding_field};
 use crate::provider::REDACTED;
 use certificates::Trust;
@@ -76,27 +75,24 @@ pub fn without_credentials(url: &str) -> (Cow<'_, str>, Option<HeaderValue>) {
     (format!("{scheme}://{}", &rest[credentials.len() + 1..]).into(), field.filter(|_| !credentials.is_empty()))
 }
 
-/// The stored header fields of an event with which another receiver can verify the provider's signature. Left out are
-/// redacted fields, and those of proxies and browsers, which make a source for local deliveries refuse a request.
+/// The stored header fields of an event with which another receiver can verify the provider's signature, byte for byte. Left
+/// out are redacted fields, and those of proxies and browsers, which make a source for local deliveries refuse a request.
 pub fn forwarded_fields(event: &Event) -> Vec<(HeaderName, HeaderValue)> {
-    let field = |(name, value): (String, Value)| {
-        let value = value.as_str().filter(|value| *value != REDACTED)?;
+    let field = |(name, value): (String, Vec<u8>)| {
         let mut dropped = NOT_FORWARDED.iter().chain(&BROWSER_HEADERS);
-        if is_forwarding_field(&name) || dropped.any(|field| field.eq_ignore_ascii_case(&name)) {
+        let is_dropped = is_forwarding_field(&name) || dropped.any(|field| field.eq_ignore_ascii_case(&name));
+        if is_dropped || value == REDACTED.as_bytes() {
             return None;
         }
         Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
     };
-    stored_fields(event).into_iter().filter_map(field).collect()
+    headers::from_json(&event.headers_json).into_iter().filter_map(field).collect()
 }
 
 /// The names of the header fields whose values were not stored because they are secrets.
 pub fn redacted_names(event: &Event) -> Vec<String> {
-    stored_fields(event).into_iter().filter(|(_, value)| value == REDACTED).map(|(name, _)| name).collect()
-}
-
-fn stored_fields(event: &Event) -> Map<String, Value> {
-    serde_json::from_str(&event.headers_json).unwrap_or_default()
+    let fields = headers::from_json(&event.headers_json).into_iter();
+    fields.filter(|(_, value)| value == REDACTED.as_bytes()).map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The nouns: delivery, event, job and attempt. Nothing here does I/O.
 
+pub mod headers;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +61,7 @@ pub struct Delivery {
     pub payload_json: String,
     /// The exact bytes, where `payload_json` is not them.
     pub body: Option<Vec<u8>>,
-    /// The header fields as a JSON object; the values of secret ones are redacted.
+    /// The header fields as a JSON object ([`headers`]); the values of secret ones are redacted.
     pub headers_json: String,
     /// The position of the secret that matched, from 0; `None` where the source needs none.
     pub secret_position: Option<usize>,

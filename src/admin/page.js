@@ -281,7 +281,7 @@ function showRejects({ rejects }) {
 }
 
 const rejectItem = (reject) => make('li', {},
-  make('p', {}, make('b', {}, foreign(reject.source || reject.path)), ' ', foreign(reject.text)),
+  make('p', {}, make('b', {}, foreign(reject.source || reject.path || 'a request')), ' ', foreign(reject.text)),
   make('p', { class: 'hint' }, reject.count > 1 ? `${count(reject.count, 'time')}, last ` : '', when(reject.last_at), ' from ', foreign(reject.peer)));
 
 function showFirst({ sources, stats, rejects }) {

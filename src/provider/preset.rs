@@ -37,7 +37,8 @@ pub struct Preset {
     /// Replaces the scheme.
     pub custom: Option<CustomScheme>,
 
-    /// The delivery id, stable over the provider's retries: the first of these that has a value.
+    /// The delivery id, stable over the provider's retries: the first of these that has a value. Those that are signed go
+    /// first, so that nobody can send a captured delivery again under another id.
     pub id: &'static [&'static str],
     pub without_id: WithoutId,
     /// The event type: the first of these that has a value.

@@ -156,7 +156,8 @@ fn send_signs_for_every_provider_with_a_symmetric_secret() {
 #[test]
 fn two_sends_are_two_deliveries_even_without_ids() {
     let names = ["zoom", "meta", "buildkite", "dropbox", "msgraph", "adyen-banking"];
-    let source = |name: &&str| format!("[sources.{name}]\nprovider = {name:?}\nsecret = \"00112233\"\n");
+    let source =
+        |name: &&str| format!("[sources.{name}]\nprovider = {name:?}\nsecret = \"00112233\"\ndedup_window = \"5m\"\n");
     let hookbox = Home::with_config(&names.iter().map(source).collect::<String>()).start();
     for name in names {
         let url = hookbox.url(&format!("/webhooks/{name}"));
