@@ -17,6 +17,7 @@ mod progress;
 mod providers;
 mod prune;
 mod replay;
+mod running;
 mod send;
 mod show;
 mod stats;

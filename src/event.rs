@@ -1,5 +1,7 @@
 //! The nouns: delivery, event, job and attempt. Nothing here does I/O.
 
+pub mod headers;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +61,7 @@ pub struct Delivery {
     pub payload_json: String,
     /// The exact bytes, where `payload_json` is not them.
     pub body: Option<Vec<u8>>,
-    /// The header fields as a JSON object; the values of secret ones are redacted.
+    /// The header fields as a JSON object ([`headers`]); the values of secret ones are redacted.
     pub headers_json: String,
     /// The position of the secret that matched, from 0; `None` where the source needs none.
     pub secret_position: Option<usize>,
@@ -137,6 +139,8 @@ pub struct Job {
     pub attempt: u32,
     /// Counted from 1 again after a replay; what the retry policy counts.
     pub attempts_since_queued: u32,
+    /// How long its destination has asked it to wait, since it was queued.
+    pub waited: Duration,
 }
 
 /// How an attempt ended.
@@ -147,6 +151,10 @@ pub enum Outcome {
     Retry {
         after: Option<Duration>,
     },
+    /// The destination asks to wait, because it has too much to do or is away for a while.
+    Busy {
+        wait: Duration,
+    },
     /// It cannot succeed, however often it is tried.
     GiveUp,
 }
@@ -156,7 +164,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Success => "success",
-            Outcome::Retry { .. } => "retry",
+            Outcome::Retry { .. } | Outcome::Busy { .. } => "retry",
             Outcome::GiveUp => "give_up",
         }
     }
@@ -171,4 +179,6 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// The destination's answer or the reason, for the operator.
     pub detail: String,
+    /// Until when the whole action waits, because its destination asks for that.
+    pub held_until: Option<Timestamp>,
 }

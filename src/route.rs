@@ -13,7 +13,8 @@ use crate::stop::{Stop, Waker};
 use crate::store::{self, Queue};
 use crate::template::{Scope, TemplateError};
 
-/// The largest payload on which the router evaluates conditions: as a tree it takes ten times the memory and more.
+/// The largest payload on which the router evaluates conditions: reading it takes up to eight times its memory, and the events
+/// after it wait.
 const MAX_ROUTED_BYTES: usize = 1 << 20;
 
 /// Events routed in one transaction, which ends early where the receiver waits: enough to share its cost, few enough to

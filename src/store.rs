@@ -28,6 +28,7 @@ mod blocks;
 mod replay;
 mod events;
 mod jobs;
+mod holds;
 
 // The files, and connections to them.
 mod writer;
@@ -49,6 +50,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use files::FileIdentity;
 use write_lock::{Priority, WriteLock};
 use writer::{RECEIVER_BUSY, WORKER_BUSY, Writer};
@@ -82,15 +84,18 @@ pub struct Database {
 
 impl Database {
     /// Opens the database, creates it where there is none, and brings its schema up to date.
-    ///
-    /// Jobs that were running when the last process died are queued again.
     pub fn open(path: &Path) -> Result<Database, OpenError> {
         let path = files::resolved(path);
         filesystem::refuse_network(&path)?;
         let lock_file = lock::acquire(&path)?;
-        let connection = connection::open_or_create(&path)?;
-        jobs::recover(&connection).map_err(StorageError::at(&path))?;
+        connection::open_or_create(&path)?;
         Ok(Database { path, write_lock: Arc::default(), _lock_file: lock_file })
+    }
+
+    /// Queues the jobs again that were running when the last process ended, before any worker begins. `wait` is how long each
+    /// waits, by its action and its number of attempts.
+    pub fn recover(&self, wait: impl Fn(&str, u32) -> Duration, now: Timestamp) -> Result<()> {
+        self.background_writer()?.write(|transaction| jobs::recover(transaction, &wait, now))
     }
 
     /// The receiver's connection.

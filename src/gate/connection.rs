@@ -14,16 +14,14 @@
 use super::blocks::Blocks;
 use super::body::Decoder;
 use super::fairness::ClientKey;
-use super::head::{self, Head, MAX_HEAD_BYTES};
+use super::head::{self, Head, MAX_HEAD_BYTES, Summary};
 use super::limits::Timeouts;
-use super::refusal::{CONTINUE, Refusal};
+use super::refusal::{CONTINUE, Fault, Refusal};
 use super::request::{ConnectionId, Context, Request, read, transferred};
 use super::upstream::response::Response;
 use crate::http::Peer;
 use crate::http::client::{Client as ClientAddress, is_in};
 use crate::listen::Stream;
-use crate::log::rate_limited;
-use log::Level;
 use rustix::event::PollFlags;
 use rustix::net::{Shutdown, shutdown};
 use std::io::Write;
@@ -69,6 +67,8 @@ struct Client {
     was_served: bool,
     /// Bytes that were read and not parsed yet.
     input: Vec<u8>,
+    /// That of the current request; `None` until its head is read.
+    summary: Option<Summary>,
     /// When the request began, while it is read; in other states, when the state was entered.
     since: Instant,
     deadline: Instant,
@@ -131,8 +131,8 @@ impl Connection {
     pub fn new(id: ConnectionId, stream: Stream, peer: Peer, context: &Context) -> Connection {
         let (since, deadline) = (context.now, context.now + context.timeouts.request);
         let is_proxy = is_in(peer.ip(), &context.trusted_proxies);
-        let (named, was_served, input) = (None, false, Vec::new());
-        let client = Client { id, stream, peer, is_proxy, named, was_served, input, since, deadline };
+        let (named, was_served, input, summary) = (None, false, Vec::new(), None);
+        let client = Client { id, stream, peer, is_proxy, named, was_served, input, summary, since, deadline };
         Connection { client, state: Some(State::ReadingHead(ReadingHead::default())) }
     }
 
@@ -228,10 +228,12 @@ impl Connection {
             return;
         }
         context.traffic.late.add(1);
-        match self.state {
-            Some(State::ReadingHead(_) | State::ReadingBody(_)) => self.refuse(Refusal::NotInTime, context),
-            _ => self.state = None,
-        }
+        let part = match self.state {
+            Some(State::ReadingHead(_)) => "the head",
+            Some(State::ReadingBody(_)) => "the body",
+            _ => return self.state = None,
+        };
+        self.refuse(Fault::from(Refusal::NotInTime).in_field(part), context);
     }
 
     /// Answers a client whose request is lost, and closes. A request that is not begun can be on its way on a new connection;
@@ -275,8 +277,8 @@ impl Connection {
     }
 
     /// Responds without upstream, and closes. Further input is not parsed.
-    pub fn refuse(&mut self, refusal: Refusal, context: &Context) {
-        self.state = self.client.refuse(refusal, context);
+    pub fn refuse(&mut self, fault: impl Into<Fault>, context: &Context) {
+        self.state = self.client.refuse(fault.into(), context);
     }
 }
 
@@ -293,22 +295,16 @@ impl Client {
         }
     }
 
-    /// For the log.
-    fn name(&self) -> String {
-        self.named.map_or_else(|| self.peer.to_string(), |client| client.to_string())
-    }
-
     fn is_younger_than(&self, age: Duration, context: &Context) -> bool {
         context.now < self.since + age
     }
 
-    fn refuse(&mut self, refusal: Refusal, context: &Context) -> NextState {
-        context.traffic.note_refusal(refusal);
-        let text = refusal.text();
-        rate_limited(Level::Warn, "", text, format_args!("refused a request from {}: {text}", self.name()));
+    fn refuse(&mut self, fault: Fault, context: &Context) -> NextState {
+        let summary = self.summary.take().unwrap_or_else(|| Summary::of(&self.input));
+        context.traffic.note_refusal(&fault, &summary, self.peer);
         self.input = Vec::new();
-        let then = if refusal.is_for_a_sender() { Then::Discard } else { Then::Close };
-        Sending::start(refusal.to_bytes(), then, self, context)
+        let then = if fault.refusal.is_for_a_sender() { Then::Discard } else { Then::Close };
+        Sending::start(fault.to_bytes(), then, self, context)
     }
 
     fn start_timeout(&mut self, timeout: Duration, context: &Context) {
@@ -323,6 +319,7 @@ impl ReadingHead {
         let timeouts = &context.timeouts;
         client.named = None;
         client.was_served = true;
+        client.summary = None;
         client.start_timeout(if client.has_begun_request() { timeouts.request } else { timeouts.idle }, context);
         ReadingHead::default().parse(client, context)
     }
@@ -341,22 +338,24 @@ impl ReadingHead {
     }
 
     fn parse(mut self, client: &mut Client, context: &Context) -> NextState {
-        match self.take_head(&mut client.input, context.max_body_bytes) {
+        match self.take_head(client, context.max_body_bytes) {
             Ok(Some(head)) => {
                 let find = || ClientAddress::find(Some(client.peer), &[&head.forwarded_for], &context.trusted_proxies);
                 client.named = client.is_proxy.then(find);
                 ReadingBody::start(head, client, context)
             }
             Ok(None) => Some(State::ReadingHead(self)),
-            Err(refusal) => client.refuse(refusal, context),
+            Err(fault) => client.refuse(fault, context),
         }
     }
 
-    fn take_head(&mut self, input: &mut Vec<u8>, max_body_bytes: u64) -> Result<Option<Head>, Refusal> {
+    fn take_head(&mut self, client: &mut Client, max_body_bytes: u64) -> Result<Option<Head>, Fault> {
+        let input = &mut client.input;
         let Some(head_bytes) = head::find_end(input, &mut self.checked_bytes)? else {
-            return if input.len() < MAX_HEAD_BYTES { Ok(None) } else { Err(Refusal::HeadTooLarge) };
+            return if input.len() < MAX_HEAD_BYTES { Ok(None) } else { Err(head::too_long(input)) };
         };
         let head = head::parse(&input[..head_bytes], max_body_bytes)?;
+        client.summary = Some(Summary::of(&input[..head_bytes]));
         input.drain(..head_bytes);
         Ok(Some(head))
     }
@@ -382,7 +381,7 @@ impl ReadingBody {
 
     fn feed(mut self: Box<Self>, bytes: &[u8], client: &mut Client, context: &Context) -> NextState {
         match self.decoder.feed(bytes, &mut self.blocks) {
-            Err(refusal) => client.refuse(refusal, context),
+            Err(fault) => client.refuse(fault, context),
             Ok(_) if !self.decoder.is_done() => Some(State::ReadingBody(self)),
             Ok(used_bytes) => {
                 client.input = bytes[used_bytes..].to_vec();
@@ -454,40 +453,4 @@ impl Lingering {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::blocks::Budget;
-    use super::super::body::READ_BYTES;
-    use super::*;
-    use std::io;
-    use std::os::fd::OwnedFd;
-    use std::os::unix::net::UnixStream;
-
-    #[test]
-    fn an_idle_connection_holds_no_buffers() -> io::Result<()> {
-        let (ours, mut theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let context = Context {
-            now: Instant::now(),
-            timeouts: Timeouts::default(),
-            budget: Budget::default(),
-            max_body_bytes: 1_000_000,
-            trusted_proxies: Default::default(),
-            is_draining: false,
-            is_crowded: false,
-            traffic: Default::default(),
-        };
-        let mut connection = Connection::new(ConnectionId(1), OwnedFd::from(ours).into(), Peer::Unix, &context);
-        let body = "a".repeat(50_000);
-        theirs.write_all(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n{body}").as_bytes())?;
-        let mut scratch = vec![0; READ_BYTES];
-        while !connection.is_waiting() {
-            connection.ready(&context, &mut scratch);
-        }
-        drop(connection.take_request());
-        let response = Response::parse(b"HTTP/1.1 204 No Content\r\n\r\n", false).ok().flatten();
-        connection.answer(&response.ok_or(io::ErrorKind::InvalidData)?, &context);
-        assert!(connection.is_idle());
-        assert_eq!((connection.client.input.capacity(), context.budget.held_bytes()), (0, 0));
-        Ok(())
-    }
-}
+mod tests;

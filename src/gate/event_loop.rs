@@ -4,7 +4,7 @@ use super::Settings;
 use super::blocks::Budget;
 use super::body::READ_BYTES;
 use super::connection::{Connection, EvictionRank};
-use super::fairness::{ClientKey, Shares};
+use super::fairness::Shares;
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::request::{ConnectionId, Context, Request};
@@ -16,7 +16,7 @@ use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -42,6 +42,8 @@ pub struct EventLoop {
     /// Notified once, when the pool is complete; nothing is accepted before.
     ready: Option<SyncSender<()>>,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// Those that discard what a refused client sends.
+    discarding: BTreeSet<ConnectionId>,
     next_id: u64,
     queue: VecDeque<Request>,
     pool: Pool,
@@ -85,6 +87,7 @@ impl EventLoop {
             settings,
             ready: Some(ready),
             connections: BTreeMap::new(),
+            discarding: BTreeSet::new(),
             next_id: 0,
             queue: VecDeque::new(),
             pool,
@@ -138,12 +141,7 @@ impl EventLoop {
     }
 
     fn is_full(&self) -> bool {
-        let places = self.connections.len() - self.discarding().count();
-        places >= self.limits.connections(self.context.now)
-    }
-
-    fn discarding(&self) -> impl Iterator<Item = &Connection> {
-        self.connections.values().filter(|connection| connection.is_discarding())
+        self.connections.len() - self.discarding.len() >= self.limits.connections(self.context.now)
     }
 
     fn forward_queued(&mut self) {
@@ -231,7 +229,9 @@ impl EventLoop {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         take(connection, &self.context, &mut self.scratch);
         self.queue.extend(connection.take_request());
-        if connection.is_closed() {
+        if connection.is_discarding() {
+            self.discarding.insert(id);
+        } else if connection.is_closed() {
             self.close(id);
         }
     }
@@ -242,6 +242,7 @@ impl EventLoop {
 
     fn close(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
+        self.discarding.remove(&id);
         self.count_open();
         self.accept_at = None; // there is room again
     }
@@ -264,9 +265,8 @@ impl EventLoop {
         let of_client = |body: (bool, usize, ConnectionId)| Some((self.connections.get(&body.2)?.client_key(), body));
         let bodies: Vec<_> = bodies.filter_map(of_client).collect();
         let shares: Shares = bodies.iter().map(|(client, (_, bytes, _))| (*client, *bytes)).collect();
-        let most = shares.most();
-        let of_most = bodies.iter().filter(|(client, _)| shares.of(*client) == most);
-        of_most.map(|(_, body)| *body).max().map(|(.., id)| id)
+        let greediest = shares.greediest();
+        bodies.into_iter().filter(|(client, _)| greediest.has(*client)).map(|(_, body)| body).max().map(|(.., id)| id)
     }
 
     /// A body of any allowed size must fit, even while another one is being forwarded.
@@ -340,13 +340,12 @@ impl EventLoop {
     /// none that may be evicted now, there is room again in a moment.
     fn eviction_candidate(&self) -> Option<ConnectionId> {
         let counted = self.connections.values().filter(|connection| !connection.is_discarding());
-        let keys = || counted.clone().map(Connection::client_key);
-        let (clients, owners) = (Shares::count(keys()), Shares::count(keys().map(ClientKey::owner)));
-        let most = clients.most();
-        let candidates = counted.clone().filter_map(|connection| {
+        let greediest = Shares::count(counted.map(Connection::client_key)).greediest();
+        let owners = greediest.by_owner();
+        let candidates = self.connections.values().filter_map(|connection| {
             let (rank, since, id) = connection.eviction_rank(&self.context)?;
             let client = connection.client_key();
-            let is_meant = rank == EvictionRank::Closing || clients.of(client) == most;
+            let is_meant = rank == EvictionRank::Closing || greediest.has(client);
             is_meant.then(|| (rank, Reverse(owners.of(client.owner())), since, id))
         });
         candidates.min().map(|(.., id)| id)
@@ -354,14 +353,11 @@ impl EventLoop {
 
     /// Closes connections of refused clients that are too many to discard what they send.
     fn limit_discarding(&mut self) {
-        while self.discarding().count() > self.limits.discarding_connections(self.context.now) {
-            let shares = Shares::count(self.discarding().map(Connection::client_key));
-            let most = shares.most();
-            let of_most = self
-                .connections
-                .iter()
-                .filter(|(_, connection)| connection.is_discarding() && shares.of(connection.client_key()) == most);
-            let Some((&oldest, _)) = of_most.min_by_key(|(_, connection)| connection.since()) else { return };
+        while self.discarding.len() > self.limits.discarding_connections(self.context.now) {
+            let connections = || self.discarding.iter().filter_map(|id| Some((*id, self.connections.get(id)?)));
+            let greediest = Shares::count(connections().map(|(_, connection)| connection.client_key())).greediest();
+            let theirs = connections().filter(|(_, connection)| greediest.has(connection.client_key()));
+            let Some((oldest, _)) = theirs.min_by_key(|(_, connection)| connection.since()) else { return };
             self.close(oldest);
         }
     }

@@ -63,13 +63,35 @@ impl Shares {
         keys.map(|key| (key, 1)).collect()
     }
 
+    /// The share of one client.
     pub fn of(&self, key: ClientKey) -> usize {
         self.0.binary_search_by_key(&key, |(key, _)| *key).map_or(0, |at| self.0[at].1)
     }
 
-    /// The largest share.
-    pub fn most(&self) -> usize {
-        self.0.iter().map(|(_, share)| *share).max().unwrap_or(0)
+    /// The clients that have the most: usually one. A proxy finishes the head of a request at once: if more than half is that
+    /// of clients that no proxy has named, those are meant.
+    pub fn greediest(&self) -> Greediest {
+        let is_unnamed = |key: &ClientKey| matches!(key, ClientKey::Unnamed(_));
+        let all: usize = self.0.iter().map(|(_, share)| share).sum();
+        let unnamed: usize = self.0.iter().filter(|(key, _)| is_unnamed(key)).map(|(_, share)| share).sum();
+        let most = self.0.iter().map(|(_, share)| *share).max();
+        let pays =
+            |key: &ClientKey, share: usize| if 2 * unnamed > all { is_unnamed(key) } else { Some(share) == most };
+        Greediest(self.0.iter().filter(|(key, share)| pays(key, *share)).map(|(key, _)| *key).collect())
+    }
+}
+
+/// The clients that make room.
+pub struct Greediest(Vec<ClientKey>);
+
+impl Greediest {
+    pub fn has(&self, key: ClientKey) -> bool {
+        self.0.binary_search(&key).is_ok()
+    }
+
+    /// How many of them each owner has.
+    pub fn by_owner(&self) -> Shares {
+        Shares::count(self.0.iter().map(|key| key.owner()))
     }
 }
 
@@ -101,8 +123,26 @@ mod tests {
     fn shares_are_sums_by_client() {
         let [one, two, unknown] = [key("203.0.113.8"), key("203.0.113.9"), ClientKey::Unknown];
         let shares: Shares = [(one, 1), (two, 5), (unknown, 2), (one, 3), (two, 1)].into_iter().collect();
-        assert_eq!((shares.of(one), shares.of(two), shares.of(unknown), shares.most()), (4, 6, 2, 6));
-        assert_eq!((shares.of(key("203.0.113.7")), Shares::count([].into_iter()).most()), (0, 0));
+        assert_eq!([one, two, unknown, key("203.0.113.7")].map(|key| shares.of(key)), [4, 6, 2, 0]);
         assert_eq!(Shares::count([one, two, one].into_iter()).of(one), 2);
+    }
+
+    #[test]
+    fn the_greediest_are_all_that_have_the_most() {
+        let [one, two, unknown] = [key("203.0.113.8"), key("203.0.113.9"), ClientKey::Unknown];
+        let greediest = Shares::count([unknown, two, one, one, two].into_iter()).greediest();
+        assert_eq!([one, two, unknown].map(|key| greediest.has(key)), [true, true, false]);
+        assert_eq!(greediest.by_owner().of(one.owner()), 2);
+        assert!(!Shares::count([].into_iter()).greediest().has(one));
+    }
+
+    #[test]
+    fn unnamed_clients_of_a_proxy_are_meant_only_if_they_have_more_than_half() {
+        let one = key("203.0.113.8");
+        let of = |unnamed: u64| (0..unnamed).map(|id| ClientKey::Unnamed(ConnectionId(id)));
+        for (unnamed, pays) in [(2, false), (3, true)] {
+            let greediest = Shares::count(of(unnamed).chain([one, one])).greediest();
+            assert_eq!((greediest.has(one), of(unnamed).all(|key| greediest.has(key))), (!pays, pays));
+        }
     }
 }

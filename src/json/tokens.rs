@@ -73,10 +73,11 @@ impl<'j> Tokens<'j> {
 
     fn name(&mut self) -> Option<Token<'j>> {
         self.cursor.peek_token()?;
+        self.cursor.peek_token()?;
         let start = self.cursor.position();
-        let name = self.cursor.name()?;
+        let written_bytes = self.cursor.name()?.written().len();
         self.next = Next::Value;
-        Some(Token::Name(&self.json[start..start + name.len()]))
+        Some(Token::Name(&self.json[start..start + written_bytes]))
     }
 
     fn after(&mut self) -> Option<Token<'j>> {

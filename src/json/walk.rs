@@ -69,7 +69,7 @@ impl Iterator for Members<'_> {
             cursor.peek_token()?;
             let start = cursor.position();
             let name = cursor.name()?;
-            Some((start..start + name.len(), value(cursor)?))
+            Some((start..start + name.written().len(), value(cursor)?))
         })
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::algorithm::Algorithm;
-use super::format::Format;
+use super::format::{Format, Variable};
 use super::keyword::Keyword;
 use super::preset::{Preset, WithoutId};
 use super::presets::presets;
+use super::scheme::Scheme;
 use super::selector::Selector;
 use super::unsigned::{Body, Unsigned};
 use super::unsupported::UNSUPPORTED;
@@ -129,7 +130,7 @@ pub fn unsigned_summary(verifier: &Verifier) -> Option<String> {
     let unsigned = verifier.unsigned();
     let body = match unsigned.body {
         Body::Unsigned => return Some("the whole delivery".to_owned()),
-        Body::Partly => Some("most of the body".to_owned()),
+        Body::Partly => Some(rest_of_body(verifier)),
         Body::Signed => None,
     };
     let value = |name: &str, places: &[&Selector]| {
@@ -141,6 +142,17 @@ pub fn unsigned_summary(verifier: &Verifier) -> Option<String> {
     let values = [id, value("event type", &unsigned.event_type)];
     let parts: Vec<String> = body.into_iter().chain(values.into_iter().flatten()).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn rest_of_body(verifier: &Verifier) -> String {
+    if verifier.preset.custom.is_some() {
+        return "most of the body".to_owned();
+    }
+    let Scheme { signed, ts, .. } = &verifier.scheme;
+    let ts = ts.iter().filter(|_| signed.has(Variable::Ts));
+    let places = ts.chain(signed.selectors()).flat_map(Selector::places);
+    let signed: Vec<String> = places.filter(|place| place.is_in_body()).map(place).collect();
+    if signed.is_empty() { "the body".to_owned() } else { format!("all of the body beside {}", signed.join(" and ")) }
 }
 
 /// The same with what it makes possible, and what helps.

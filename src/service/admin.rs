@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use log::{info, warn};
+use log::{Level, info, warn};
 
 use super::error::{Error, Result};
 use super::thread::{Message, Thread, report_end};
@@ -14,8 +14,10 @@ use crate::admin::{Admin, Api, MAX_BODY_BYTES};
 use crate::config::{AdminListen, Config};
 use crate::current::Current;
 use crate::gate::upstream::socket::Upstream;
-use crate::gate::{self, Gate, Limits, Settings};
+use crate::gate::{self, Gate, Limits, Settings, Traffic};
+use crate::http::refused::{RefusalObserver, Refused};
 use crate::listen::{self, Listener};
+use crate::log::rate_limited;
 use crate::secret::Secret;
 use crate::stop::Stop;
 
@@ -58,6 +60,21 @@ fn check_exposure(ip: Option<IpAddr>, has_token: bool, address: &str) -> Result<
         "{address} can be reached from other machines, and anyone who reaches it sees every payload: write token = \
          \"env:NAME\" or \"file:/path\" into [admin], or let it listen on 127.0.0.1 or a Unix socket"
     )))
+}
+
+/// The counts of its gate. What that refuses is no delivery: it is counted there and logged, and not listed.
+pub(super) fn traffic() -> Arc<Traffic> {
+    Arc::new(Traffic::observed_by(Arc::new(LoggedRefusals)))
+}
+
+#[derive(Debug)]
+struct LoggedRefusals;
+
+impl RefusalObserver for LoggedRefusals {
+    fn observe(&self, refused: &Refused<'_>) {
+        let line = format_args!("the page refused {} from {}: {}", refused.path, refused.peer, refused.text);
+        rate_limited(Level::Warn, THREAD, refused.rule, line);
+    }
 }
 
 impl AdminHandle {

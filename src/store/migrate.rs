@@ -22,6 +22,7 @@ const MIGRATIONS: &[Migration] = &[
     |transaction| Ok(transaction.execute_batch(include_str!("003-provenance.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("004-tallies.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("005-bodies.sql"))?),
+    |transaction| Ok(transaction.execute_batch(include_str!("006-holds.sql"))?),
 ];
 
 const LATEST: u32 = MIGRATIONS.len() as u32;
@@ -38,6 +39,7 @@ const ADDED: [&str; LATEST as usize - 1] = [
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('provenance') WHERE name = 'secret_position')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('tallies') WHERE name = 'about')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('provenance') WHERE name = 'body_digest')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('holds') WHERE name = 'until_ms')",
 ];
 
 impl MigrationError {

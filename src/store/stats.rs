@@ -82,6 +82,8 @@ pub struct ActionStats {
     /// first.
     pub oldest_pending: Option<String>,
     pub paused: bool,
+    /// Until when the destination has asked to wait; it may be in the past.
+    pub held_until_ms: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -182,6 +184,13 @@ fn actions(connection: &Connection) -> Result<Vec<ActionStats>> {
     let mut paused = connection.prepare_cached("SELECT action FROM paused")?;
     for name in paused.query_map([], |row| row.get(0))? {
         actions.entry(name?).or_default().paused = true;
+    }
+    let mut held = connection.prepare_cached("SELECT action, until_ms FROM holds")?;
+    for hold in held.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+        let (name, until_ms): (String, i64) = hold?;
+        if let Some(action) = actions.get_mut(&name) {
+            action.held_until_ms = Some(until_ms);
+        }
     }
     let named = |(action, stats)| ActionStats { action, ..stats };
     let mut actions: Vec<ActionStats> = actions.into_iter().map(named).collect();

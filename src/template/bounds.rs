@@ -111,9 +111,12 @@ pub fn lists(arguments: &[Value]) -> Result<usize, Error> {
     Ok(items(arguments)?.saturating_add(count.saturating_mul(3 * SLOT_BYTES)))
 }
 
-/// What is added up may be texts.
+/// Texts and lists are copied with each one that is added.
 pub fn sum(arguments: &[Value]) -> Result<usize, Error> {
-    if arguments.len() == 1 { Ok(0) } else { length(&arguments[0]) }
+    match argument_at(arguments, 2, "start").filter(|start| !start.is_number()) {
+        Some(_) => Ok(length(&arguments[0])?.saturating_mul(count_items(&arguments[0])) / 2),
+        None => Ok(0),
+    }
 }
 
 /// The length as text.
@@ -141,10 +144,14 @@ fn count_items(value: &Value) -> usize {
     }
 }
 
-/// An argument that may also be given by name.
+/// A number that may also be given by name. A negative one has no bound.
 fn number_at(arguments: &[Value], position: usize, name: &str) -> Option<usize> {
+    argument_at(arguments, position, name).map(|value| value.as_usize().unwrap_or(usize::MAX))
+}
+
+fn argument_at(arguments: &[Value], position: usize, name: &str) -> Option<Value> {
     let options = arguments.last().filter(|last| last.is_kwargs()).and_then(|last| Kwargs::try_from(last.clone()).ok());
     let named = options.and_then(|options| options.peek::<Option<Value>>(name).ok().flatten());
     let positional = arguments.get(position).filter(|argument| !argument.is_kwargs()).cloned();
-    named.or(positional).filter(|value| !value.is_none()).map(|value| value.as_usize().unwrap_or(usize::MAX))
+    named.or(positional).filter(|value| !value.is_none())
 }

@@ -309,6 +309,7 @@ fn what_grows_without_end_is_an_error() {
         "{% set ns = namespace(s='x') %}{% for i in range(40) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}".to_owned(),
         "{{ 'x' * 90000000 }}".to_owned(),
         "{{ ('x' * 1000000)[::-1] }}".to_owned(),
+        "{{ ('x' * 100000) | sum(start='') }}".to_owned(),
         "{{ payload | tojson(indent=100000000) }}".to_owned(),
         "{{ payload.list | tojson(indent=100000) }}".to_owned(),
         "{% set s = 'x' * 30000 %}{{ s | replace('', s) }}".to_owned(),

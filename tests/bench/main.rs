@@ -73,7 +73,7 @@ const QUICK: Scale = Scale {
 
 type Figure = fn(&Scale);
 
-const FIGURES: [(&str, Figure); 14] = [
+const FIGURES: [(&str, Figure); 15] = [
     ("acknowledgements", figures::acknowledgements),
     ("peers", figures::against_peers),
     ("storeless", figures::against_storing_nothing),
@@ -87,6 +87,7 @@ const FIGURES: [(&str, Figure); 14] = [
     ("drain", figures::drained),
     ("started", figures::stored_to_started),
     ("hostile", figures::beside_hostile_senders),
+    ("unproven", figures::beside_unproven_bodies),
     ("idle", figures::idle),
 ];
 

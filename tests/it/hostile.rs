@@ -5,6 +5,7 @@
 mod bursts;
 mod endless_requests;
 mod fairness;
+mod large_bodies;
 mod malformed;
 mod memory;
 mod shortage;

@@ -25,7 +25,10 @@ pub use program::{Home, Hookbox, Output, WriteLock, is_installed, python, runner
 pub use random::Random;
 pub use rustix::process::Signal;
 pub use senders::{Senders, assert_stored, body_of};
-pub use stub::{Answer, Issued, Received, Stub, authority, believing, closed_port, expired, issue};
+pub use stub::{
+    Answer, Issued, Received, Stub, authority, believing, closed_port, expired, identity_of, impostor, issue, refusing,
+    self_made,
+};
 pub use terminal::in_a_terminal;
 pub use trace::{Call, strace, strace_failing, strace_injecting};
 pub use turn::{needs_no_turn, take_turn, take_turn_nearly_alone, take_turn_with_browser};

@@ -73,7 +73,7 @@ fn a_flood_of_one_client_evicts_no_other() {
     let mut honest = occupy(&rig, HONEST, &unfinished(b"small"), 1);
     let mut flood = Vec::new();
     for _ in 0..20 {
-        flood.extend(occupy(&rig, GREEDY, b"POST", 1));
+        flood.extend(occupy(&rig, GREEDY, &unfinished(b"small"), 1));
     }
     assert_finishes(&mut honest[0]);
     assert_refused(&mut flood[0]);
@@ -114,13 +114,26 @@ fn behind_a_trusted_proxy_the_client_that_it_names_pays() {
 fn requests_that_a_proxy_begins_to_forward_are_not_one_client() {
     let rig = rig();
     rig.trust_proxy("127.0.0.1");
-    let mut begun = occupy(&rig, 1, b"POST / HTTP/1.1\r\nHost: h\r\n", 5);
-    let mut greedy = occupy(&rig, GREEDY, &unfinished(b"small"), 3);
+    let mut begun = occupy(&rig, 1, b"POST / HTTP/1.1\r\nHost: h\r\n", 4);
+    let mut greedy = occupy(&rig, GREEDY, &unfinished(b"small"), 4);
     assert_eq!(rig.deliver(), 200);
     assert_refused(&mut greedy[0]);
     for client in &mut begun {
         client.send(b"\r\n");
         assert_eq!(client.answer().status, 200);
+    }
+}
+
+#[test]
+fn requests_that_a_proxy_never_finishes_hold_no_more_than_half_of_the_places() {
+    let rig = rig();
+    rig.trust_proxy("127.0.0.1");
+    let mut honest = occupy(&rig, HONEST, &unfinished(b"small"), 3);
+    let mut begun = occupy(&rig, 1, b"POST / HTTP/1.1\r\nHost: h\r\n", 5);
+    assert_eq!(rig.deliver(), 200);
+    assert_refused(&mut begun[0]);
+    for client in &mut honest {
+        assert_finishes(client);
     }
 }
 

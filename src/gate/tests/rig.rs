@@ -192,7 +192,7 @@ fn release(held: &Held) {
 fn start_receiver(server: Server, held: Held) -> JoinHandle<()> {
     thread::spawn(move || {
         while let Some(mut responder) = server.recv() {
-            match responder.path() {
+            match responder.path().as_str() {
                 _ if responder.is_probe() => responder.respond(204, [], ""),
                 "/early" => responder.respond(401, [], ""),
                 "/page" => responder.respond(200, [], vec![b'p'; 900_000]),

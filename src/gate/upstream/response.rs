@@ -1,6 +1,6 @@
 //! The receiver's response, read from tiny_http and written for the client.
 
-use super::super::head::{values, write_headers};
+use super::super::head::{is_one_of, values, write_header};
 use crate::http::MAX_RESPONSE_BYTES;
 use httparse::Header;
 use std::time::Duration;
@@ -46,7 +46,9 @@ impl Response {
             return Ok(None);
         }
         let mut head = format!("HTTP/1.1 {status} {}\r\n", response.reason.unwrap_or_default()).into_bytes();
-        write_headers(&mut head, response.headers, &DROPPED);
+        for header in response.headers.iter().filter(|header| !is_one_of(header.name, &DROPPED)) {
+            write_header(&mut head, header.name, header.value);
+        }
         Ok(Some(Response { status, head, body: body.to_vec() }))
     }
 

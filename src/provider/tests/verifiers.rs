@@ -10,8 +10,8 @@ fn found(name: &str, headers: &[(&str, &str)], body: &str, find: Find) -> Option
     let verifier = preset(name).unwrap().verifier().unwrap();
     let fields = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let headers = Headers::new(fields.collect());
-    let (body, forms) = (body.as_bytes(), verifier.forms);
-    find(&verifier, &Parts { method: "POST", target: "/", headers: &headers, body, forms, scan: None })
+    let (body, forms) = (body.as_bytes(), verifier.form_use());
+    find(&verifier, &Parts { method: "POST", target: "/", headers: &headers, body, forms, reading: None })
 }
 
 fn id_of(name: &str, headers: &[(&str, &str)], body: &str) -> Option<String> {
@@ -80,7 +80,9 @@ fn what_is_signed_is_known_of_every_preset() {
     assert_eq!(summary("github").as_deref(), Some(github));
     assert_eq!(summary("token").as_deref(), Some("the whole delivery"));
     assert_eq!(summary("msgraph").as_deref(), Some("the whole delivery"));
-    assert_eq!(summary("mailgun").as_deref(), Some("most of the body, the event type in JSON /event-data/event"));
+    let beside = "all of the body beside JSON /signature/timestamp and JSON /signature/token";
+    let mailgun = format!("{beside}, the event type in JSON /event-data/event");
+    assert_eq!(summary("mailgun"), Some(mailgun));
     assert_eq!(summary("adyen-standard").as_deref(), Some("most of the body"));
     assert_eq!(summary("dropbox").as_deref(), Some("a delivery id (there is none)"));
     assert_eq!(summary("gitlab-signing").as_deref(), Some("the event type in header X-Gitlab-Event"));
@@ -104,7 +106,8 @@ fn a_token_has_a_prefix_in_the_header_authorization_only() {
         verifier.scheme.prefix = prefix.unwrap_or("Bearer ").to_owned();
         let key = Secret::new(b"brass-kettle".to_vec()).unwrap();
         let headers = Headers::new(vec![(name.to_owned(), value.to_owned())]);
-        let parts = Parts { method: "POST", target: "/", headers: &headers, body: b"", forms: true, scan: None };
+        let forms = verifier.form_use();
+        let parts = Parts { method: "POST", target: "/", headers: &headers, body: b"", forms, reading: None };
         verify(&verifier, &[key], &parts, crate::clock::now()).is_ok()
     };
     let either = "header:X-Token|header:Authorization";

@@ -111,5 +111,5 @@ fn recording_an_attempt_twice_changes_nothing() {
 
 fn attempt(job: Job) -> Attempt {
     let (duration, outcome) = (Duration::from_millis(5), Outcome::Success);
-    Attempt { job, started_at: NOW, duration, outcome, detail: "as a test".to_owned() }
+    Attempt { job, started_at: NOW, duration, outcome, detail: "as a test".to_owned(), held_until: None }
 }
