@@ -81,7 +81,7 @@ pub fn forwarded_fields(event: &Event) -> Vec<(HeaderName, HeaderValue)> {
     let field = |(name, value): (String, Vec<u8>)| {
         let mut dropped = NOT_FORWARDED.iter().chain(&BROWSER_HEADERS);
         let is_dropped = is_forwarding_field(&name) || dropped.any(|field| field.eq_ignore_ascii_case(&name));
-        if value == REDACTED.as_bytes() || is_dropped {
+        if is_dropped || value == REDACTED.as_bytes() {
             return None;
         }
         Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))

@@ -356,10 +356,15 @@ impl<'a> Routed<'a> {
 
     /// Some providers ask with HEAD whether there is a receiver before they save its address. They sign nothing then.
     fn answer_head(&self) -> Ending {
-        match (&self.endpoint.verification, self.received.inbound.foreign_sign()) {
-            (Verification::LocalOnly, Some(sign)) => Rejection::NotLocal(sign).into(),
-            _ => Ending::Handshake(Box::new(Reply::empty())),
-        }
+        let result = match self.endpoint.verification {
+            Verification::LocalOnly => self.check_local(),
+            _ => Ok(()),
+        };
+        result.map_or_else(Ending::from, |()| Ending::Handshake(Box::new(Reply::empty())))
+    }
+
+    fn check_local(&self) -> Result<(), Rejection> {
+        self.received.inbound.foreign_sign().map_or(Ok(()), |sign| Err(Rejection::NotLocal(sign)))
     }
 
     fn verify(&self, parts: &Parts<'_>, now: Timestamp) -> Result<Option<usize>, Rejection> {
@@ -368,10 +373,7 @@ impl<'a> Routed<'a> {
                 .map(Some)
                 .map_err(Rejection::Unverified),
             Verification::Nothing => Ok(None),
-            Verification::LocalOnly => match self.received.inbound.foreign_sign() {
-                None => Ok(None),
-                Some(sign) => Err(Rejection::NotLocal(sign)),
-            },
+            Verification::LocalOnly => self.check_local().map(|()| None),
             Verification::Awaited => Err(Rejection::NoSecretYet),
         }
     }

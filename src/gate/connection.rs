@@ -131,8 +131,8 @@ impl Connection {
     pub fn new(id: ConnectionId, stream: Stream, peer: Peer, context: &Context) -> Connection {
         let (since, deadline) = (context.now, context.now + context.timeouts.request);
         let is_proxy = is_in(peer.ip(), &context.trusted_proxies);
-        let (named, was_served, input, summary) = (None, false, Vec::new(), None);
-        let client = Client { id, stream, peer, is_proxy, named, was_served, input, summary, since, deadline };
+        let (named, summary, was_served, input) = (None, None, false, Vec::new());
+        let client = Client { id, stream, peer, is_proxy, named, summary, was_served, input, since, deadline };
         Connection { client, state: Some(State::ReadingHead(ReadingHead::default())) }
     }
 
@@ -301,7 +301,8 @@ impl Client {
 
     fn refuse(&mut self, fault: Fault, context: &Context) -> NextState {
         let summary = self.summary.take().unwrap_or_else(|| Summary::of(&self.input));
-        context.traffic.note_refusal(&fault, &summary, self.peer);
+        let client = self.named.unwrap_or_else(|| summary.client(self.peer, context));
+        context.traffic.note_refusal(&fault, &summary.path, client);
         self.input = Vec::new();
         let then = if fault.refusal.is_for_a_sender() { Then::Discard } else { Then::Close };
         Sending::start(fault.to_bytes(), then, self, context)
@@ -317,9 +318,9 @@ impl ReadingHead {
     /// After a response. The next request may have been read already (pipelining).
     fn start(client: &mut Client, context: &Context) -> NextState {
         let timeouts = &context.timeouts;
+        client.summary = None;
         client.named = None;
         client.was_served = true;
-        client.summary = None;
         client.start_timeout(if client.has_begun_request() { timeouts.request } else { timeouts.idle }, context);
         ReadingHead::default().parse(client, context)
     }
@@ -338,25 +339,23 @@ impl ReadingHead {
     }
 
     fn parse(mut self, client: &mut Client, context: &Context) -> NextState {
-        match self.take_head(client, context.max_body_bytes) {
-            Ok(Some(head)) => {
-                let find = || ClientAddress::find(Some(client.peer), &[&head.forwarded_for], &context.trusted_proxies);
-                client.named = client.is_proxy.then(find);
-                ReadingBody::start(head, client, context)
-            }
+        match self.take_head(client, context) {
+            Ok(Some(head)) => ReadingBody::start(head, client, context),
             Ok(None) => Some(State::ReadingHead(self)),
             Err(fault) => client.refuse(fault, context),
         }
     }
 
-    fn take_head(&mut self, client: &mut Client, max_body_bytes: u64) -> Result<Option<Head>, Fault> {
+    fn take_head(&mut self, client: &mut Client, context: &Context) -> Result<Option<Head>, Fault> {
         let input = &mut client.input;
         let Some(head_bytes) = head::find_end(input, &mut self.checked_bytes)? else {
             return if input.len() < MAX_HEAD_BYTES { Ok(None) } else { Err(head::too_long(input)) };
         };
-        let head = head::parse(&input[..head_bytes], max_body_bytes)?;
-        client.summary = Some(Summary::of(&input[..head_bytes]));
+        let head = head::parse(&input[..head_bytes], context.max_body_bytes)?;
+        let summary = Summary::of(&input[..head_bytes]);
         input.drain(..head_bytes);
+        client.named = client.is_proxy.then(|| summary.client(client.peer, context));
+        client.summary = Some(summary);
         Ok(Some(head))
     }
 }

@@ -5,7 +5,6 @@ mod diagnosis;
 mod target;
 
 use super::refusal::{Fault, Refusal};
-use crate::http::client::FORWARDED_FOR;
 use crate::http::{PEER_HEADER, Peer, VERSION_HEADER, escaped};
 pub use diagnosis::Summary;
 use httparse::Header;
@@ -45,8 +44,6 @@ pub struct Head {
     pub expects_continue: bool,
     /// The client wants no keep-alive.
     pub closes: bool,
-    /// The addresses that proxies have named, as one list.
-    pub forwarded_for: String,
     /// The method is HEAD, and the response has no body, even if it has a length.
     pub is_head: bool,
 }
@@ -119,8 +116,7 @@ pub fn parse(head: &[u8], max_body_bytes: u64) -> Result<Head, Fault> {
     let expects_continue = expects_continue(headers)? && line.is_http_1_1;
     let closes = !line.is_http_1_1 || has_option(headers, "close");
     let forward = forward(&line, headers);
-    let (forwarded_for, is_head) = (forwarded_for(headers), line.method == b"HEAD");
-    Ok(Head { forward, framing, expects_continue, closes, forwarded_for, is_head })
+    Ok(Head { forward, framing, expects_continue, closes, is_head: line.method == b"HEAD" })
 }
 
 fn forward(line: &RequestLine<'_>, headers: &[Header<'_>]) -> Vec<u8> {
@@ -131,6 +127,9 @@ fn forward(line: &RequestLine<'_>, headers: &[Header<'_>]) -> Vec<u8> {
     let is_replaced = |name: &str| line.target.authority.is_some() && name.eq_ignore_ascii_case("Host");
     for header in headers.iter().filter(|header| !is_one_of(header.name, &DROPPED) && !is_replaced(header.name)) {
         write_header(&mut output, header.name, &escaped(header.value));
+    }
+    if !line.is_http_1_1 {
+        write_header(&mut output, VERSION_HEADER, b"1.0");
     }
     output
 }
@@ -207,12 +206,6 @@ fn only<'a>(headers: &'a [Header<'_>], name: &'a str) -> Result<Option<&'a [u8]>
         Some(_) => Err(Refusal::Malformed.by("a field sent more than once").in_field(name)),
         None => Ok(first),
     }
-}
-
-/// Several fields of one name are one list (RFC 9110, section 5.3).
-fn forwarded_for(headers: &[Header<'_>]) -> String {
-    let values: Vec<_> = values(headers, FORWARDED_FOR).map(String::from_utf8_lossy).collect();
-    values.join(",")
 }
 
 /// Whether `Connection` has this option.

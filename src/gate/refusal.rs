@@ -81,14 +81,14 @@ impl Refusal {
         Refusal::TABLE[self as usize].3
     }
 
-    /// This refusal because of that rule.
-    pub fn by(self, rule: &'static str) -> Fault {
-        Fault { refusal: self, rule, field: None }
-    }
-
     /// Whether the client may be an honest one that is still sending a body, and reads the response only afterwards.
     pub fn is_for_a_sender(self) -> bool {
         matches!(self, Refusal::BodyTooLarge | Refusal::Overloaded)
+    }
+
+    /// This refusal because of that rule.
+    pub fn by(self, rule: &'static str) -> Fault {
+        Fault { refusal: self, rule, field: None }
     }
 
     /// The whole response. It always closes the connection: after a refused request it is unknown where the next one

@@ -1,8 +1,7 @@
 //! The counts and signs of life of a gate. Written by its thread, read by others.
 
-use super::head::Summary;
 use super::refusal::{Fault, Refusal};
-use crate::http::Peer;
+use crate::http::client::Client;
 use crate::http::refused::{RefusalObserver, Refused};
 use crate::metrics::{Counter, Gauge, Histogram};
 use std::sync::Arc;
@@ -64,16 +63,15 @@ impl Traffic {
         Traffic { observer: Some(observer), ..Traffic::default() }
     }
 
-    pub(super) fn note_refusal(&self, fault: &Fault, summary: &Summary, peer: Peer) {
+    pub(super) fn note_refusal(&self, fault: &Fault, path: &str, client: Client) {
         self.refused[fault.refusal as usize].add(1);
         if let Some(observer) = &self.observer {
             observer.observe(&Refused {
                 reason: fault.refusal.reason(),
                 rule: fault.rule,
                 text: &fault.to_string(),
-                path: &summary.path,
-                forwarded_for: &summary.forwarded_for,
-                peer,
+                path,
+                client,
             });
         }
     }

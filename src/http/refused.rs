@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::Peer;
+use super::client::Client;
 use crate::metrics::RejectReason;
 
 /// A request that the gate has refused itself.
@@ -15,9 +15,7 @@ pub struct Refused<'a> {
     pub text: &'a str,
     /// Without the query; empty where the request line cannot be read.
     pub path: &'a str,
-    /// The values of `X-Forwarded-For`, as far as the head came.
-    pub forwarded_for: &'a [String],
-    pub peer: Peer,
+    pub client: Client,
 }
 
 /// Is given each request that a gate refuses, by its thread.

@@ -6,7 +6,6 @@ use super::rejection::Rejected;
 use super::{Intake, endpoint_at};
 use crate::clock;
 use crate::current::Current;
-use crate::http::client::Client;
 use crate::http::normal_path;
 use crate::http::refused::{RefusalObserver, Refused};
 use crate::metrics::Metrics;
@@ -21,12 +20,11 @@ pub struct Refusals {
 impl RefusalObserver for Refusals {
     fn observe(&self, refused: &Refused<'_>) {
         let intake = self.intake.get();
-        let forwarded_for: Vec<&str> = refused.forwarded_for.iter().map(String::as_str).collect();
         let endpoint = endpoint_at(&intake.endpoints, &normal_path(refused.path));
         let rejected = Rejected {
             source: endpoint.map(|endpoint| &*endpoint.counts),
             path: refused.path,
-            client: Client::find(Some(refused.peer), &forwarded_for, &intake.trusted_proxies),
+            client: refused.client,
             reason: refused.reason,
             kind: refused.rule,
             detail: refused.text,

@@ -72,7 +72,7 @@ struct LoggedRefusals;
 
 impl RefusalObserver for LoggedRefusals {
     fn observe(&self, refused: &Refused<'_>) {
-        let line = format_args!("the page refused {} from {}: {}", refused.path, refused.peer, refused.text);
+        let line = format_args!("the page refused {} from {}: {}", refused.path, refused.client, refused.text);
         rate_limited(Level::Warn, THREAD, refused.rule, line);
     }
 }

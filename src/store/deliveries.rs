@@ -100,10 +100,8 @@ fn recognise(transaction: &Transaction<'_>, delivery: &Delivery, known: &Known) 
 /// The event whose body a delivery repeats under an id that is not stored.
 fn original_of_repeated(transaction: &Transaction<'_>, delivery: &Delivery) -> Result<Option<EventId>> {
     let Some(digest) = &delivery.body_digest else { return Ok(None) };
-    // The rows of events that another program has deleted without our trigger do not count.
-    let sql = "SELECT event_id FROM provenance
-         WHERE body_digest = ?1 AND EXISTS (SELECT 1 FROM webhook_events WHERE id = event_id) LIMIT 1";
-    let original = transaction.prepare_cached(sql)?.query_row([digest], |row| row.get(0).map(EventId)).optional()?;
+    let original =
+        transaction.prepare_cached(OF_BODY)?.query_row([digest], |row| row.get(0).map(EventId)).optional()?;
     // The same id first: a provider's Redeliver button sends the same body too.
     Ok(match &delivery.id {
         DeliveryId::Given(id) if original.is_some() && with_id(transaction, &delivery.source, id)?.is_some() => None,
@@ -155,6 +153,14 @@ fn numbered(transaction: &Transaction<'_>, hash: &str) -> Result<String> {
 const KNOWN: &str = "SELECT id, event_type, status, coalesce(renewed_at, received_at)
      FROM webhook_events LEFT JOIN provenance ON event_id = id";
 
+/// `A` is the character after `@`.
+const OF_CONTENT: &str =
+    "WHERE source = ?1 AND delivery_id >= ?2 AND delivery_id < ?2 || 'A' ORDER BY delivery_id DESC LIMIT 1";
+
+/// The rows of events that another program has deleted without our trigger do not count.
+const OF_BODY: &str = "SELECT event_id FROM provenance
+     WHERE body_digest = ?1 AND EXISTS (SELECT 1 FROM webhook_events WHERE id = event_id) LIMIT 1";
+
 fn with_id(connection: &Connection, source: &str, id: &str) -> Result<Option<Known>> {
     let sql = format!("{KNOWN} WHERE source = ?1 AND delivery_id = ?2");
     connection.prepare_cached(&sql)?.query_row((source, id), Known::of).optional()
@@ -162,10 +168,7 @@ fn with_id(connection: &Connection, source: &str, id: &str) -> Result<Option<Kno
 
 /// The latest event with the content of a delivery that brought no id.
 fn latest_of_content(connection: &Connection, delivery: &Delivery, hash: &str) -> Result<Option<Known>> {
-    // `A` is the character after `@`.
-    let sql = format!(
-        "{KNOWN} WHERE source = ?1 AND delivery_id >= ?2 AND delivery_id < ?2 || 'A' ORDER BY delivery_id DESC LIMIT 1"
-    );
+    let sql = format!("{KNOWN} {OF_CONTENT}");
     connection.prepare_cached(&sql)?.query_row((&delivery.source, hash), Known::of).optional()
 }
 
@@ -185,3 +188,6 @@ impl Known {
         Some(last_meant_at.distance(delivery.received_at) <= delivery.dedup_window?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,7 +128,7 @@ impl Ingest {
     /// For the benchmark that measures what storing costs; `cargo bench` alone builds it.
     #[cfg(hookbox_store_nothing)]
     fn commit(&self, deliveries: &[Delivery]) -> Result<Vec<InsertResult>> {
-        Ok(deliveries.iter().map(|_| Ok(Ingested::New(EventId(0)))).collect())
+        Ok(deliveries.iter().map(|_| Ok(Ingested::New(crate::event::EventId(0)))).collect())
     }
 
     #[cfg(not(hookbox_store_nothing))]

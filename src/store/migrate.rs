@@ -33,7 +33,7 @@ enum MigrationError {
     Foreign(String),
 }
 
-/// Tables or columns that each migration but the first has added, for a copy without the version: `.dump` leaves it out.
+/// Columns that each migration but the first has added, for a database that has lost its version: `.dump` leaves it out.
 const ADDED: [&str; LATEST as usize - 1] = [
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'dead_action')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('provenance') WHERE name = 'secret_position')",
@@ -104,15 +104,13 @@ fn set_latest(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.pragma_update(None, "user_version", LATEST)
 }
 
-/// The recorded version; where a copy has lost that, the one that its tables show.
+/// The recorded version, or the one that the tables show: a copy may have lost the record, and another tool may use it for
+/// a count of its own.
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
     let mut version = recorded_version(connection)?;
-    if version > 0 {
-        return Ok(version);
-    }
     for (added, exists) in (2..).zip(ADDED) {
         if connection.query_row(exists, [], |row| row.get(0))? {
-            version = added;
+            version = version.max(added);
         }
     }
     Ok(version)

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, Value};
 
-use super::budget::{MAX_VALUE_BYTES, SLOT_BYTES, length_of, text_of};
+use super::budget::{MAX_VALUE_BYTES, NESTED_BYTES, SLOT_BYTES, length_of, text_of};
 
 /// A number or a date that a format prints without a width: the largest float has 309 digits.
 const FORMATTED_BYTES: usize = 400;
@@ -100,15 +100,20 @@ pub fn items(arguments: &[Value]) -> Result<usize, Error> {
     Ok(count_items(&arguments[0]).saturating_mul(2 * SLOT_BYTES))
 }
 
+/// Lists of the items.
+pub fn groups(arguments: &[Value]) -> Result<usize, Error> {
+    Ok(items(arguments)?.saturating_add(NESTED_BYTES))
+}
+
 /// Items, or a text.
 pub fn items_or_text(arguments: &[Value]) -> Result<usize, Error> {
     if arguments[0].as_object().is_none() { same(arguments) } else { items(arguments) }
 }
 
-/// Lists of the items. Their number, or the length of each, is an argument.
+/// Lists of the items, whose number or length is an argument.
 pub fn lists(arguments: &[Value]) -> Result<usize, Error> {
     let count = arguments.get(1).and_then(Value::as_usize).unwrap_or(0);
-    Ok(items(arguments)?.saturating_add(count.saturating_mul(3 * SLOT_BYTES)))
+    Ok(groups(arguments)?.saturating_add(count.saturating_mul(3 * SLOT_BYTES)))
 }
 
 /// Texts and lists are copied with each one that is added.

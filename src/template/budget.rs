@@ -31,6 +31,10 @@ pub const SLOT_BYTES: usize = 32;
 /// A member of a map: its two values, in a tree that may be half full.
 pub const ENTRY_BYTES: usize = 128;
 
+/// A list or map with others in it, beside its size: a value is dropped within the one that holds it, and the stack of a
+/// thread has room for some ten thousand.
+pub const NESTED_BYTES: usize = 16 << 10;
+
 #[derive(Clone, Copy)]
 struct Left {
     value_bytes: usize,

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use minijinja::value::{Kwargs, Rest, ValueOrKwargs};
+use minijinja::value::{Kwargs, Rest, Tuple, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, functions};
 
 use super::bounds::{self, Bound};
-use super::budget::{self, ENTRY_BYTES, SLOT_BYTES};
+use super::budget::{self, ENTRY_BYTES, NESTED_BYTES, OBJECT_BYTES, SLOT_BYTES};
 use super::checks::counted_check;
 use super::number::native;
 use super::operators::text_of_number;
@@ -43,8 +43,7 @@ macro_rules! filters {
 
 const TEXT: Input = Input::Text;
 
-/// Not among them: `attr`, which returns what is there, `zip` and `chain`, which read it when they are used, and those that
-/// are replaced.
+/// Not among them: `attr`, which returns what is there, and those that are replaced.
 const FILTERS: [Filter; 42] = filters! {
     "safe" TEXT same,
     "escape" TEXT escaped,
@@ -72,9 +71,9 @@ const FILTERS: [Filter; 42] = filters! {
     "reject" AS_SENT items,
     "selectattr" AS_SENT items,
     "rejectattr" AS_SENT items,
-    "dictsort" CALCULABLE items,
+    "dictsort" CALCULABLE groups,
     "sort" CALCULABLE items,
-    "groupby" CALCULABLE items,
+    "groupby" CALCULABLE groups,
     "unique" CALCULABLE items,
     "min" CALCULABLE nothing,
     "max" CALCULABLE nothing,
@@ -107,6 +106,8 @@ pub fn add_to(environment: &mut Environment<'_>) {
     }
     environment.add_filter("tojson", to_json::filter);
     environment.add_filter("fromjson", from_json);
+    environment.add_filter("chain", chain);
+    environment.add_filter("zip", zip);
     environment.add_filter(JOIN, join);
     environment.add_filter("default", default);
     environment.add_filter("d", default);
@@ -225,6 +226,35 @@ fn join(state: &mut State<'_, '_>, list: &Value, rest: Rest<ValueOrKwargs>) -> R
     state.apply_filter("join", &[items.into(), joiner])
 }
 
+/// minijinja's reads the lists when it is used. A list that is chained with itself again and again would be endless.
+fn chain(values: Rest<Value>) -> Result<Value, Error> {
+    if values.iter().all(|value| value.kind() == ValueKind::Map) {
+        let maps = values.iter().filter_map(|value| value.as_object()).filter_map(|map| map.try_iter_pairs());
+        let pairs = maps.flatten().map(|pair| budget::charge(ENTRY_BYTES).map(|()| pair));
+        return Ok(Value::from_pairs(pairs.collect::<Result<Vec<_>, _>>()?));
+    }
+    let mut items = Vec::new();
+    for value in values.iter() {
+        for item in value.try_iter()? {
+            budget::charge(SLOT_BYTES)?;
+            items.push(item);
+        }
+    }
+    Ok(items.into())
+}
+
+/// Like `chain`.
+fn zip(values: Rest<Value>) -> Result<Value, Error> {
+    let mut lists = values.iter().map(Value::try_iter).collect::<Result<Vec<_>, _>>()?;
+    let mut rows = Vec::new();
+    budget::charge(NESTED_BYTES)?;
+    while let Some(row) = lists.iter_mut().map(Iterator::next).collect::<Option<Vec<Value>>>() {
+        budget::charge(OBJECT_BYTES + SLOT_BYTES * (1 + row.len()))?;
+        rows.push(Value::from(Tuple::from(row)));
+    }
+    Ok(rows.into())
+}
+
 fn mrkdwn(value: &Value) -> Result<Value, Error> {
     let text = if is_missing(value) { String::new() } else { budget::text_of(format_args!("{value}"))? };
     budget::charge(bounds::escaped(&[Value::from(text.as_str())])?)?;
@@ -238,12 +268,12 @@ fn range(lower: &Value, upper: Option<Value>, step: Option<Value>) -> Result<Val
 
 fn dict(value: Option<Value>, more: Kwargs) -> Result<Value, Error> {
     let value = value.filter(|value| !value.is_none());
-    budget::charge(ENTRY_BYTES * value.as_ref().and_then(Value::len).unwrap_or(0))?;
+    budget::charge(NESTED_BYTES + ENTRY_BYTES * value.as_ref().and_then(Value::len).unwrap_or(0))?;
     functions::dict(value, more)
 }
 
 fn namespace(defaults: Option<ValueOrKwargs>) -> Result<Value, Error> {
     let count = defaults.as_ref().and_then(|defaults| defaults.len()).unwrap_or(0);
-    budget::charge(ENTRY_BYTES * (1 + count))?;
+    budget::charge(NESTED_BYTES + ENTRY_BYTES * (1 + count))?;
     functions::namespace(defaults)
 }

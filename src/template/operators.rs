@@ -5,9 +5,9 @@ use minijinja::machinery::Instruction;
 use minijinja::value::{Tuple, ValueKind};
 use minijinja::{Environment, Error, State, Value};
 
-use super::budget::{self, ENTRY_BYTES, OBJECT_BYTES, SLOT_BYTES};
+use super::budget::{self, ENTRY_BYTES, NESTED_BYTES, OBJECT_BYTES, SLOT_BYTES};
 use super::number::{Number, native};
-use super::payload::{Reading, reading};
+use super::payload::{Node, Reading, reading};
 
 // Filters with names that no template can write.
 pub const CONCAT: &str = "operator.~";
@@ -117,11 +117,10 @@ fn multiply(left: Value, right: Value) -> Result<Value, Error> {
     for (value, times) in [(&left, &right), (&right, &left)] {
         let bytes = match value.as_str() {
             Some(text) => text.len(),
-            // Other lists are repeated when they are used.
-            None if value.is_tuple() => SLOT_BYTES * items_in(value),
-            None => 0,
+            // Most lists are repeated when they are used, which also takes its time.
+            None => SLOT_BYTES * items_in(value),
         };
-        budget::charge(bytes.saturating_mul(times.as_usize().unwrap_or(0)))?;
+        budget::charge(bytes.saturating_mul(times.as_usize().unwrap_or(0)) + nested(value))?;
     }
     pair(left, right)
 }
@@ -137,7 +136,7 @@ fn slice(value: Value, start: &Value, stop: &Value, step: &Value) -> Result<Valu
         Some(text) => text.len().saturating_mul(1 + size_of::<char>()),
         // Of other lists there is a view.
         None if value.is_tuple() => SLOT_BYTES * items_in(&value),
-        None => OBJECT_BYTES,
+        None => OBJECT_BYTES + nested(&value),
     })?;
     Ok(Value::from(Tuple::from([step, stop, start, value])))
 }
@@ -170,14 +169,21 @@ fn count_steps(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     state.consume_fuel(items_in(value) as u64)
 }
 
-/// Counts a value that an instruction has made.
-pub fn count(value: &Value) -> Result<(), Error> {
-    budget::charge(match value.kind() {
-        ValueKind::String => value.as_str().map_or(0, str::len),
-        ValueKind::Map => OBJECT_BYTES + ENTRY_BYTES * items_in(value),
-        ValueKind::Seq => OBJECT_BYTES + SLOT_BYTES * items_in(value),
-        _ => OBJECT_BYTES,
-    })
+/// Counts a list or map that an instruction has made.
+fn count(value: &Value) -> Result<(), Error> {
+    let (slot, inner) = match value.as_object() {
+        Some(map) if value.kind() == ValueKind::Map => {
+            (ENTRY_BYTES, map.try_iter_pairs().into_iter().flatten().map(|(_, value)| nested(&value)).max())
+        }
+        _ => (SLOT_BYTES, value.try_iter()?.map(|item| nested(&item)).max()),
+    };
+    budget::charge(OBJECT_BYTES + slot * items_in(value) + inner.unwrap_or(0))
+}
+
+/// What it costs to hold this in another value: more where it is a list or map that holds values itself.
+pub fn nested(value: &Value) -> usize {
+    let holds_values = value.as_object().is_some() && value.downcast_object_ref::<Node>().is_none();
+    if holds_values && value.downcast_object_ref::<Number>().is_none() { NESTED_BYTES } else { 0 }
 }
 
 /// The items that are unpacked into `count` variables, and one more where there are too many. minijinja takes all of them.

@@ -136,6 +136,11 @@ fn a_payload_behaves_as_a_value_of_its_own_would() {
         ("{{ payload.b + [4] }}{{ payload.b ~ '' }}", "[3, 1, 2, 4][3, 1, 2]"),
         ("{{ payload.b | map('string') | join(',') }}{{ payload.b | select('gt', 1) | list }}", "3,1,2[3, 2]"),
         ("{{ dict(payload).ab }}{{ namespace(payload).ab }}", "escesc"),
+        (
+            "{{ payload.b | zip('xyz') | list }}{{ payload.b | chain([4]) | list }}",
+            "[(3, 'x'), (1, 'y'), (2, 'z')][3, 1, 2, 4]",
+        ),
+        ("{{ {'x': 1} | chain({'x': 2, 'y': payload.t}) }}", "{'x': 2, 'y': True}"),
     ] {
         assert_eq!(prints(payload, source), printed, "{source}");
     }
@@ -310,6 +315,9 @@ fn what_grows_without_end_is_an_error() {
         "{{ 'x' * 90000000 }}".to_owned(),
         "{{ ('x' * 1000000)[::-1] }}".to_owned(),
         "{{ ('x' * 100000) | sum(start='') }}".to_owned(),
+        "{% macro f(l, n) %}{% if n %}{{ f(l | chain(l), n - 1) }}{% endif %}{% endmacro %}{{ f([1], 40) }}".to_owned(),
+        "{% macro f(l, n) %}{% if n %}{{ f(l | zip(l), n - 1) }}{% else %}{{ l }}{% endif %}{% endmacro %}{{ f([1], 40) }}".to_owned(),
+        "{{ [] * 100000000 ~ ([payload.list] * 100000000) }}".to_owned(),
         "{{ payload | tojson(indent=100000000) }}".to_owned(),
         "{{ payload.list | tojson(indent=100000) }}".to_owned(),
         "{% set s = 'x' * 30000 %}{{ s | replace('', s) }}".to_owned(),
@@ -372,6 +380,23 @@ fn what_grows_without_end_is_an_error() {
         let error = error(&payload, &source);
         let is_limit = error.starts_with("too much work") || error.contains("unpack");
         assert!(is_limit, "{source}: {error}");
+    }
+}
+
+/// Each value is dropped within the one that holds it, on the stack.
+#[test]
+fn values_are_not_nested_without_end() {
+    let nest = |how: &str| {
+        format!("{{% set ns = namespace(l=[]) %}}{{% for i in range(100000) %}}{{% set ns.l = {how} %}}{{% endfor %}}")
+    };
+    for how in
+        ["[ns.l]", "[1, ns.l]", "{'a': ns.l}", "(ns.l, 1)", "ns.l[0:]", "ns.l * 1", "dict(a=ns.l)", "ns.l | zip([1])"]
+    {
+        assert!(error("{}", &nest(how)).contains("of values"), "{how}");
+    }
+    for how in ["ns.l | batch(1)", "[[1, ns.l]] | dictsort", "[{'a': ns.l}] | groupby('a')", "namespace(a=ns.l)"] {
+        let error = error("{}", &nest(how));
+        assert!(!error.is_empty(), "{how}");
     }
 }
 

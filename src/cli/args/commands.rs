@@ -205,8 +205,8 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .options(&[JSON_OBJECT])
         .description("It prints how many events came, how many wait and since when, how many failed, and how large the \
             database is.\n\n\
-            Received and duplicates are counted forever, also when events are deleted. What was rejected, and why, only \
-            a running hookbox serve knows: it is asked at its admin listener.")
+            Received, duplicates and repeated bodies are counted forever, also when events are deleted. What was \
+            rejected, and why, only a running hookbox serve knows: it is asked at its admin listener.")
         .examples(&["hookbox stats", "hookbox stats --json"]),
     command("send", "Sign a test delivery and send it", parse::send)
         .arguments(&[(Once, Value::Source)])

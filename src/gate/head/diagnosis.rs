@@ -1,9 +1,12 @@
 //! What a refused head says, for the log: parsed only as far as it can be.
 
 use super::super::refusal::{Fault, Refusal};
+use super::super::request::Context;
+use super::is_token;
 use super::target::split_absolute;
-use super::{FORWARDED_FOR, is_token};
 use crate::charset::Charset;
+use crate::http::Peer;
+use crate::http::client::{Client, FORWARDED_FOR};
 
 /// Longer names are cut: the client chooses them.
 const MAX_NAME_BYTES: usize = 64;
@@ -36,6 +39,12 @@ impl Summary {
             name.eq_ignore_ascii_case(FORWARDED_FOR.as_bytes()).then(|| text(value[1..].trim_ascii()))
         });
         Summary { path, forwarded_for: values.collect() }
+    }
+
+    /// The client that trusted proxies name, or else the peer.
+    pub fn client(&self, peer: Peer, context: &Context) -> Client {
+        let forwarded_for: Vec<&str> = self.forwarded_for.iter().map(String::as_str).collect();
+        Client::find(Some(peer), &forwarded_for, &context.trusted_proxies)
     }
 }
 

@@ -148,7 +148,7 @@ fn the_authority_of_an_absolute_target_is_the_host() {
             format!("POST /?a HTTP/1.1\r\nHost: h:1\r\n{}", if host.starts_with('A') { "A: 1\r\n" } else { "" });
         assert_eq!(forwarded(text.as_bytes()), expected, "{host}");
     }
-    assert_eq!(forwarded(b"GET HTTPS://h/x HTTP/1.0\r\n\r\n"), "GET /x HTTP/1.1\r\nHost: h\r\n");
+    assert_eq!(forwarded(b"GET HTTPS://h/x HTTP/1.0\r\n\r\n"), "GET /x HTTP/1.1\r\nHost: h\r\nX-Gate-Version: 1.0\r\n");
     for hosts in ["", "Host: h\r\nHost: h\r\n"] {
         let text = format!("GET http://h/ HTTP/1.1\r\n{hosts}\r\n");
         assert_eq!(refusal(parse_whole(text.as_bytes())), Some(Refusal::Malformed), "{hosts}");
