@@ -3,7 +3,7 @@
 
 use super::refusal::Refusal;
 use crate::http::client::FORWARDED_FOR;
-use crate::http::{PEER_HEADER, Peer, VERSION_HEADER};
+use crate::http::{self, PEER_HEADER, Peer, VERSION_HEADER};
 use httparse::Header;
 
 /// Real deliveries stay under 4 KiB; proxies add a little.
@@ -43,6 +43,7 @@ pub struct Head {
     pub forwarded_for: String,
     /// The method is HEAD, and the response has no body, even if it has a length.
     pub is_head: bool,
+    pub is_compressed: bool,
 }
 
 /// Where the body ends (RFC 9112, section 6).
@@ -114,7 +115,8 @@ pub fn parse(head: &[u8], max_body_bytes: u64) -> Result<Head, Refusal> {
     }
     let closes = !line.is_http_1_1 || has_option(headers, "close");
     let (forwarded_for, is_head) = (forwarded_for(headers), line.method == b"HEAD");
-    Ok(Head { forward, framing, expects_continue, closes, forwarded_for, is_head })
+    let is_compressed = values(headers, "Content-Encoding").any(http::is_compression);
+    Ok(Head { forward, framing, expects_continue, closes, forwarded_for, is_head, is_compressed })
 }
 
 fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
