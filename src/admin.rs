@@ -76,8 +76,8 @@ impl Admin {
         let access = self.access.get();
         let credentials = Credentials::of(request);
         access.check_host(&credentials)?;
-        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-        let route = Route::of(path).ok_or_else(Answer::not_found)?;
+        let (path, query) = (request.normal_path(), request.target.split_once('?').map_or("", |(_, query)| query));
+        let route = Route::of(&path).ok_or_else(Answer::not_found)?;
         if !route.methods().split(", ").any(|allowed| allowed == request.method) {
             return Err(Answer::line(405, "wrong method").with("Allow", route.methods()));
         }

@@ -18,6 +18,7 @@ mod progress;
 mod providers;
 mod prune;
 mod replay;
+mod running;
 mod send;
 mod show;
 mod stats;

@@ -135,6 +135,13 @@ impl Metrics {
         self.sources.all()
     }
 
+    /// By source and reason; under an empty name those that match no source.
+    pub fn reject_reasons(&self) -> BTreeMap<String, BTreeMap<&'static str, u64>> {
+        let of_sources = self.sources().into_iter().map(|(name, counts)| (name, counts.rejects.by_reason()));
+        let all = of_sources.chain([(String::new(), self.unmatched.by_reason())]);
+        all.filter(|(_, reasons)| !reasons.is_empty()).collect()
+    }
+
     pub fn actions(&self) -> Vec<(String, Arc<ActionCounts>)> {
         self.actions.all()
     }
@@ -164,6 +171,8 @@ pub struct SourceCounts {
     pub duplicates: Counter,
     /// Duplicates that have queued dead jobs again, or that came after `dedup_window`.
     pub replayed: Counter,
+    /// Bodies of stored events under another id, which the source ignores.
+    pub repeated: Counter,
     pub handshakes: Counter,
     /// Answered 503: they could not be stored.
     pub refused: Counter,
@@ -181,6 +190,12 @@ impl RejectCounts {
 
     pub fn total(&self) -> u64 {
         self.0.iter().map(Counter::get).sum()
+    }
+
+    /// The reasons that have occurred, with their numbers.
+    pub fn by_reason(&self) -> BTreeMap<&'static str, u64> {
+        let counts = RejectReason::ALL.into_iter().map(|(reason, label)| (label, self.of(reason).get()));
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 }
 
@@ -211,7 +226,7 @@ impl ActionCounts {
     pub fn of(&self, outcome: Outcome) -> &Counter {
         match outcome {
             Outcome::Success => &self.succeeded,
-            Outcome::Retry { .. } => &self.failed,
+            Outcome::Retry { .. } | Outcome::Busy { .. } => &self.failed,
             Outcome::GiveUp => &self.gave_up,
         }
     }

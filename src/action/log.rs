@@ -12,6 +12,9 @@ use crate::json;
 use crate::log::{MAX_LINE_BYTES, write_all};
 use crate::text::{cut, one_line};
 
+/// A longer list of keys is cut: in memory, short keys take many times their length.
+const MAX_KEYS_BYTES: usize = 64 << 10;
+
 pub(super) fn run(event: &Event) -> ActionReport {
     let keys = match top_level_keys(&json::replace_lone_surrogates(&event.payload_json)) {
         Ok(keys) => keys,
@@ -51,10 +54,10 @@ impl<'de> Visitor<'de> for Keys {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<String>, A::Error> {
-        let (mut keys, mut shown_bytes) = (Vec::new(), 0);
+        let (mut keys, mut bytes) = (Vec::new(), 0);
         while let Some((key, IgnoredAny)) = map.next_entry::<String, _>()? {
-            if shown_bytes <= MAX_LINE_BYTES {
-                shown_bytes += key.len();
+            bytes += size_of::<String>() + key.len();
+            if bytes < MAX_KEYS_BYTES {
                 keys.push(key);
             }
         }
@@ -87,6 +90,12 @@ mod tests {
         for broken in ["", "{", "{} {}", "{\"a\": NaN}"] {
             assert!(top_level_keys(broken).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn a_long_list_of_keys_is_cut() {
+        let json = format!("{{{}\"a\":1}}", "\"a\":1,".repeat(100_000));
+        assert!(top_level_keys(&json).unwrap().len() < MAX_KEYS_BYTES / size_of::<String>());
     }
 
     #[test]

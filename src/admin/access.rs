@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use crate::digest;
-use crate::http::{FORWARDING_HEADERS, Inbound};
+use crate::http::Inbound;
+use crate::http::forwarding::{is_local_host, without_port};
 use crate::secret::Secret;
 
 /// The names by which a machine reaches itself.
@@ -68,12 +69,10 @@ impl Credentials<'_> {
             host: headers.get("Host"),
             authorization: headers.get("Authorization"),
             csrf: headers.get(CSRF_HEADER.0),
-            is_forwarded: FORWARDING_HEADERS.iter().any(|name| headers.has(name)),
+            is_forwarded: request.forwarding_sign().is_some(),
         }
     }
-}
 
-impl Credentials<'_> {
     /// In lower case.
     fn host(&self) -> String {
         without_port(self.host.unwrap_or_default()).to_ascii_lowercase()
@@ -95,7 +94,7 @@ impl Access {
     /// Checks that every request must pass first.
     pub fn check_host(&self, credentials: &Credentials<'_>) -> Result<(), Denial> {
         let host = credentials.host();
-        let address = address_of(&host);
+        let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         // Where it listens on every address of this machine, any address is one of its own: a browser loads no other
         // server's page from it.
         let is_own = address.is_some() && (address == self.ip || self.ip.is_some_and(|ip| ip.is_unspecified()));
@@ -123,8 +122,7 @@ impl Access {
     /// Checks for requests for the metrics, in which is nothing of a delivery: a program on this machine needs no token of
     /// which it could not know.
     pub fn authorize_metrics(&self, credentials: &Credentials<'_>, client: IpAddr) -> Result<(), Denial> {
-        let host = credentials.host();
-        let is_local = LOCAL_HOSTS.contains(&host.as_str()) || address_of(&host).is_some_and(|ip| ip.is_loopback());
+        let is_local = credentials.host.is_some_and(is_local_host);
         match self.token {
             Token::Made(_) | Token::Lost if is_local && client.is_loopback() => Ok(()),
             _ => self.authorize_read(credentials),
@@ -156,17 +154,6 @@ impl Denial {
             Denial::TooManyWrongTokens => (429, "too many wrong tokens: try again in a minute"),
             Denial::NoCsrfHeader => (403, "changes need the header X-Hookbox: 1"),
         }
-    }
-}
-
-fn address_of(host: &str) -> Option<IpAddr> {
-    host.trim_matches(['[', ']']).parse().ok()
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => host,
     }
 }
 

@@ -46,6 +46,7 @@ fn deliveries(page: &mut Page, metrics: &Metrics) {
             ("stored", counts.stored.get()),
             ("duplicate", counts.duplicates.get()),
             ("replayed", counts.replayed.get()),
+            ("repeated", counts.repeated.get()),
             ("handshake", counts.handshakes.get()),
             ("rejected", counts.rejects.total()),
             ("not_stored", counts.refused.get()),
@@ -54,7 +55,8 @@ fn deliveries(page: &mut Page, metrics: &Metrics) {
             metric.sample(&[("source", source), ("outcome", outcome)], count);
         }
     }
-    let help = "Rejected deliveries by reason; without a source where the address was that of none.";
+    let help = "Rejected requests by reason, those too that were refused before they reached a source; without a source where \
+                the path is that of none.";
     let mut metric = page.counter("hookbox_rejects_total", help);
     let of_sources = sources.iter().map(|(source, counts)| (source.as_str(), &counts.rejects));
     for (source, counts) in of_sources.chain([("", &metrics.unmatched)]) {

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::selector::{Absent, Parts, Selector};
+use super::parts::{Absent, Parts};
+use super::selector::Selector;
 use crate::clock::millis;
 use crate::units::duration_text;
 
@@ -20,8 +21,12 @@ pub enum VerifyError {
     Unreadable(String),
     /// The signature was made with another secret or for other bytes.
     Mismatch,
+    /// As above, where the provider signs its own address too: the configured one may differ from the one that it calls.
+    MismatchWithUrl,
     /// The signature is right, but the signed content is not acceptable.
     WrongClaim(&'static str),
+    /// There is content that the signature does not cover.
+    Unsigned(&'static str),
     NoTimestamp(String),
     BadTimestamp(String),
     TooOld {
@@ -53,8 +58,9 @@ impl VerifyError {
             VerifyError::Repeated(_) => "signature repeated",
             VerifyError::TooLarge(_) => "too large to be signed",
             VerifyError::Unreadable(_) => "signature unreadable",
-            VerifyError::Mismatch => "signature wrong",
+            VerifyError::Mismatch | VerifyError::MismatchWithUrl => "signature wrong",
             VerifyError::WrongClaim(_) => "claim wrong",
+            VerifyError::Unsigned(_) => "content not signed",
             VerifyError::NoTimestamp(_) => "timestamp missing",
             VerifyError::BadTimestamp(_) => "timestamp unreadable",
             VerifyError::TooOld { .. } => "timestamp too old",
@@ -72,7 +78,11 @@ impl fmt::Display for VerifyError {
             VerifyError::TooLarge(what) => write!(f, "{what} is larger than anything that is signed this way"),
             VerifyError::Unreadable(what) => write!(f, "{what} is not a signature of the expected form"),
             VerifyError::Mismatch => f.write_str("the signature does not match: is it the same secret on both sides?"),
-            VerifyError::WrongClaim(what) => f.write_str(what),
+            VerifyError::MismatchWithUrl => f.write_str(
+                "the signature does not match; this provider signs the address that it calls: is public_url in \
+                 [sources.NAME] that address, character by character, and is it the same secret on both sides?",
+            ),
+            VerifyError::WrongClaim(what) | VerifyError::Unsigned(what) => f.write_str(what),
             VerifyError::NoTimestamp(selector) => write!(f, "there is no timestamp ({selector})"),
             VerifyError::BadTimestamp(selector) => write!(f, "the timestamp ({selector}) is not valid"),
             VerifyError::TooOld { age_ms, tolerance } => write_age(f, *age_ms, "old", *tolerance, "tolerance"),

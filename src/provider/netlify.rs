@@ -3,9 +3,10 @@
 
 use super::error::{VerifyError, require};
 use super::format::Inputs;
-use super::preset::CustomScheme;
+use super::parts::scalar;
+use super::preset::{CustomScheme, Signs};
 use super::request::{RequestBuilder, SignError};
-use super::selector::{Selector, scalar};
+use super::selector::Selector;
 use crate::digest;
 use crate::secret::Secret;
 
@@ -17,6 +18,7 @@ pub(super) const SCHEME: CustomScheme = CustomScheme {
     verify,
     sign,
     description: "a JSON web signature (HS256) in X-Webhook-Signature with the claims iss = netlify and sha256 = the body's",
+    signs: Signs::Body,
     needs_url: false,
 };
 

@@ -37,7 +37,8 @@ pub struct Preset {
     /// Replaces the scheme.
     pub custom: Option<CustomScheme>,
 
-    /// The delivery id, stable over the provider's retries: the first of these that has a value.
+    /// The delivery id, stable over the provider's retries: the first of these that has a value. Those that are signed go
+    /// first, so that nobody can send a captured delivery again under another id.
     pub id: &'static [&'static str],
     pub without_id: WithoutId,
     /// The event type: the first of these that has a value.
@@ -65,15 +66,27 @@ pub struct CustomScheme {
     pub sign: fn(&Secret, &mut RequestBuilder) -> Result<(), SignError>,
     /// For the operator.
     pub description: &'static str,
+    pub signs: Signs,
     pub needs_url: bool,
+}
+
+/// What a custom scheme signs of a delivery.
+#[derive(Clone, Copy, Debug)]
+pub enum Signs {
+    /// All of the body.
+    Body,
+    /// Of the body the values at some places; these are those that the preset reads.
+    Values(&'static [&'static str]),
+    /// Nothing: the delivery holds the secret itself.
+    Nothing,
 }
 
 /// How a delivery without an id is identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WithoutId {
-    /// By its content for a few minutes, because the provider retries.
+    /// By its content, as long as an equal one waits: the provider may retry, or mean the same thing twice.
     Content,
-    /// Not at all: each is an event of its own, because the sender does not retry.
+    /// Not at all: each is an event of its own.
     Own,
 }
 
@@ -83,6 +96,9 @@ pub struct Sample {
     pub content_type: &'static str,
     pub body: &'static str,
 }
+
+pub(super) const MINUTE_S: u64 = 60;
+pub(super) const HOUR_S: u64 = 60 * MINUTE_S;
 
 pub(super) const JSON: Sample = Sample { event_type: "ping", content_type: "application/json", body: "{}" };
 

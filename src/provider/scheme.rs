@@ -1,5 +1,6 @@
 //! Verification by a declarative scheme: where the signature is, what it signs, and how old it may be.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -7,8 +8,10 @@ use super::algorithm::{Algorithm, Encoding};
 use super::error::{VerifyError, require};
 use super::format::{Format, Inputs, Variable};
 use super::key::KeyEncoding;
-use super::selector::{Absent, Parts, Selector};
+use super::parts::{Absent, Parts};
+use super::selector::Selector;
 use super::timestamp::TimestampFormat;
+use crate::charset::Charset;
 use crate::clock::{Timestamp, millis};
 use crate::secret::Secret;
 
@@ -30,6 +33,8 @@ pub struct Scheme {
     pub split: Option<String>,
     /// Precedes each signature. Items without it are something else.
     pub prefix: String,
+    /// Whether the prefix is the operator's and not the preset's.
+    pub has_own_prefix: bool,
     pub enc: Encoding,
     pub signed: Format,
     pub ts: Option<Selector>,
@@ -79,12 +84,12 @@ impl Scheme {
 
     /// The position of the key that matches.
     pub fn verify(&self, keys: &[Secret], inputs: &Inputs<'_>, now: Timestamp) -> Result<usize, VerifyError> {
-        let sig = self.sig.chosen(&inputs.parts);
+        let sig = inputs.parts.chosen(&self.sig);
         let header = require(&inputs.parts, sig)?;
         let items = self.items(&header);
         // Unless the timestamp is signed, it is read only after the signature has been verified: it may be in the body.
         let signed_ts = if self.signed.has(Variable::Ts) { self.signed_ts(&inputs.parts, &items)? } else { None };
-        let candidates = self.candidates(sig, &items)?;
+        let candidates = self.candidates(sig, &items, inputs.parts.charset(sig))?;
         // A known hash can be extended without the secret, but only with padding, which is never UTF-8.
         if self.alg == Algorithm::Sha256 && std::str::from_utf8(inputs.parts.body).is_err() {
             return Err(VerifyError::Mismatch);
@@ -108,21 +113,28 @@ impl Scheme {
         }
     }
 
-    fn candidates(&self, sig: &Selector, items: &[&str]) -> Result<Vec<Vec<u8>>, VerifyError> {
+    fn candidates(&self, sig: &Selector, items: &[&str], charset: Charset) -> Result<Vec<Vec<u8>>, VerifyError> {
         let texts = items.iter().filter_map(|item| self.without_prefix(sig, item)).filter(|text| !text.is_empty());
         let decode = |text: &str| match self.alg {
-            Algorithm::Token => Some(text.as_bytes().to_vec()),
+            Algorithm::Token => Some(charset.bytes(text).into_owned()),
             _ => self.enc.decode(text),
         };
         let candidates: Vec<Vec<u8>> = texts.filter_map(decode).take(MAX_CANDIDATES).collect();
         if candidates.is_empty() { Err(VerifyError::Unreadable(sig.to_string())) } else { Ok(candidates) }
     }
 
+    /// What precedes a signature at this place. A preset's prefix of a token is an authentication scheme, which only the
+    /// header `Authorization` has.
+    pub fn prefix_at(&self, place: &Selector) -> &str {
+        let is_elsewhere = self.alg == Algorithm::Token && !is_authorization(place);
+        if is_elsewhere && !self.has_own_prefix { "" } else { &self.prefix }
+    }
+
     fn without_prefix<'v>(&self, sig: &Selector, item: &'v str) -> Option<&'v str> {
-        let prefix = self.prefix.as_str();
+        let prefix = self.prefix_at(sig);
         match sig {
             // The authentication scheme is case-insensitive (RFC 9110, section 11.1).
-            Selector::Header(name) if self.alg == Algorithm::Token && name.eq_ignore_ascii_case(AUTHORIZATION) => {
+            place if self.alg == Algorithm::Token && is_authorization(place) => {
                 let (word, rest) = item.split_at_checked(prefix.len())?;
                 word.eq_ignore_ascii_case(prefix).then_some(rest)
             }
@@ -136,10 +148,18 @@ impl Scheme {
         // HubSpot's documentation decodes the URL, and its libraries do not.
         let with_raw_url = self.signed.with_raw_url();
         for signed in std::iter::once(&self.signed).chain(&with_raw_url) {
+            // With the secret in it, the message is another one for each key.
+            let shared = if signed.has_secret() { None } else { Some(message(signed, inputs)?) };
             for (position, key) in keys.iter().enumerate() {
-                let inputs = Inputs { secret: Some(key.as_bytes()), ..*inputs };
-                let message = signed.bytes(&inputs).map_err(|(name, absent)| VerifyError::absent(name, absent))?;
-                if self.alg.accepts(key.as_bytes(), &message, candidates) {
+                let own;
+                let message = match &shared {
+                    Some(shared) => shared,
+                    None => {
+                        own = message(signed, &Inputs { secret: Some(key.as_bytes()), ..*inputs })?;
+                        &own
+                    }
+                };
+                if self.alg.accepts(key.as_bytes(), message, candidates) {
                     return Ok(position);
                 }
             }
@@ -207,4 +227,12 @@ impl Scheme {
             _ => Ok(()),
         }
     }
+}
+
+fn message<'a>(signed: &'a Format, inputs: &Inputs<'a>) -> Result<Vec<Cow<'a, [u8]>>, VerifyError> {
+    signed.bytes(inputs).map_err(|(name, absent)| VerifyError::absent(name, absent))
+}
+
+fn is_authorization(place: &Selector) -> bool {
+    matches!(place, Selector::Header(name) if name.eq_ignore_ascii_case(AUTHORIZATION))
 }

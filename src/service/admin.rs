@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use log::{error, info, warn};
+use log::{Level, error, info, warn};
 
 use super::error::{Error, Result};
 use super::thread::{Message, Thread, report_end};
@@ -17,8 +17,10 @@ use crate::admin::{Admin, Api, MAX_BODY_BYTES, page_address};
 use crate::config::{AdminListen, AdminToken, Config, MIN_TOKEN_BYTES, too_short};
 use crate::current::Current;
 use crate::gate::upstream::socket::Upstream;
-use crate::gate::{self, Gate, Limits, Settings};
+use crate::gate::{self, Gate, Limits, Settings, Traffic};
+use crate::http::refused::{RefusalObserver, Refused};
 use crate::listen::{self, Listener};
+use crate::log::rate_limited;
 use crate::secret::Secret;
 use crate::stop::Stop;
 use crate::store::{make_page_token, page_token_path};
@@ -105,6 +107,21 @@ fn log_address(address: &str, token: &Token) {
     }
 }
 
+/// The counts of its gate. What that refuses is no delivery: it is counted there and logged, and not listed.
+pub(super) fn traffic() -> Arc<Traffic> {
+    Arc::new(Traffic::observed_by(Arc::new(LoggedRefusals)))
+}
+
+#[derive(Debug)]
+struct LoggedRefusals;
+
+impl RefusalObserver for LoggedRefusals {
+    fn observe(&self, refused: &Refused<'_>) {
+        let line = format_args!("the page refused {} from {}: {}", refused.path, refused.client, refused.text);
+        rate_limited(Level::Warn, THREAD, refused.rule, line);
+    }
+}
+
 impl AdminHandle {
     /// Starts the thread and its gate.
     pub(super) fn start(listener: Listener, token: Token, api: Api, messages: &Sender<Message>) -> Result<AdminHandle> {
@@ -113,7 +130,11 @@ impl AdminHandle {
         let ip = listener.ip();
         log_address(listener.address(), &token);
         let access = Current::new(Access::new(token, &config.admin.hosts, ip));
-        let settings = Settings { max_body_bytes: MAX_BODY_BYTES.into(), traffic: Arc::clone(&api.traffic.admin) };
+        let settings = Settings {
+            max_body_bytes: MAX_BODY_BYTES.into(),
+            trusted_proxies: Current::new(Vec::new()),
+            traffic: Arc::clone(&api.traffic.admin),
+        };
         let (stop, server) = (Stop::default(), upstream.server());
         let admin = Admin {
             server: server.clone(),

@@ -33,6 +33,7 @@ pub(super) fn open_or_create(path: &Path) -> Result<Connection, OpenError> {
     migrate::supported_version(&connection, path)?;
     use_wal(&connection).map_err(StorageError::at(path))?;
     migrate::migrate(&mut connection, path)?;
+    migrate::mend(&mut connection, path)?;
     Ok(connection)
 }
 

@@ -205,8 +205,8 @@ pub static COMMANDS: [CommandSpec; 20] = [
         .options(&[JSON_OBJECT])
         .description("It prints how many events came, how many wait and since when, how many failed, and how large the \
             database is.\n\n\
-            Received and duplicates are counted forever, also when events are deleted. What was rejected, and why, only \
-            a running hookbox serve knows: it is asked at its admin listener.")
+            Received, duplicates and repeated bodies are counted forever, also when events are deleted. What was \
+            rejected, and why, only a running hookbox serve knows: it is asked at its admin listener.")
         .examples(&["hookbox stats", "hookbox stats --json"]),
     command("page", "Print the page's address with its token", |_| Ok(Command::Page))
         .description("Open it in a browser, which remembers the token. hookbox serve makes the token at its first start, and \
@@ -254,7 +254,7 @@ pub static COMMANDS: [CommandSpec; 20] = [
         .description("Its jobs are kept and wait until hookbox resume, over restarts too. hookbox stats shows which \
             actions are paused.")
         .examples(&["hookbox pause deploy"]),
-    command("resume", "End the pause of an action", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
+    command("resume", "End the pause of an action, or its wait for a busy destination", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
         .arguments(&[(Once, Value::Action)])
         .description("A running hookbox serve takes its jobs up within its poll interval.")
         .examples(&["hookbox resume deploy"]),

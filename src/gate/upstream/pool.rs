@@ -250,6 +250,7 @@ mod tests {
             timeouts,
             budget: Budget::default(),
             max_body_bytes: 0,
+            trusted_proxies: Default::default(),
             is_draining: false,
             is_crowded: false,
             traffic: Default::default(),

@@ -8,8 +8,9 @@ use crate::support::{
     Address, Connection, Home, Request, allow_descriptors, needs_no_turn, take_turn_nearly_alone, wait_for,
 };
 
-/// The gate's 512 connections, three descriptors for each of its 32 upstream ones, and the program's own.
-const MOST_DESCRIPTORS: usize = 512 + 3 * 32 + 64;
+/// The gate's 512 connections and 16 of refused clients, three descriptors for each of its 32 upstream ones, and the
+/// program's own.
+const MOST_DESCRIPTORS: usize = 512 + 16 + 3 * 32 + 64;
 
 /// What the legitimate sender and the watchdog have open meanwhile.
 const LEGITIMATE: usize = 4;

@@ -53,7 +53,9 @@ impl Home {
             stdout_unread: false,
             passed: None,
         };
-        home.env("GITHUB_WEBHOOK_SECRET", SECRET)
+        let home = home.env("GITHUB_WEBHOOK_SECRET", SECRET);
+        // Otherwise only root can look at its descriptors and counts.
+        if rustix::process::geteuid().is_root() { home } else { home.env("HOOKBOX_DUMPABLE", "1") }
     }
 
     pub fn with_config(text: &str) -> Home {
@@ -68,8 +70,12 @@ impl Home {
         self
     }
 
-    pub fn without_secret(mut self) -> Home {
-        self.env.retain(|(name, _)| name != "GITHUB_WEBHOOK_SECRET");
+    pub fn without_secret(self) -> Home {
+        self.without_env("GITHUB_WEBHOOK_SECRET")
+    }
+
+    pub fn without_env(mut self, name: &str) -> Home {
+        self.env.retain(|(have, _)| have != name);
         self
     }
 
