@@ -12,6 +12,11 @@ use crate::template::budget::{self, OBJECT_BYTES};
 /// Up to this many members are compared one by one.
 const FEW: usize = 16;
 
+/// A short member: how many there may be, so that the table does not grow step by step.
+const USUAL_MEMBER_BYTES: usize = 32;
+
+const MOST_AT_ONCE: usize = 1024;
+
 /// Reading a shorter item takes no less time.
 const LEAST_READ_BYTES: usize = 64;
 
@@ -35,7 +40,7 @@ struct Member {
 }
 
 /// Where two names have the same hash, the next attempt has the next salt.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ByName {
     hasher: RandomState,
     members: HashMap<u32, u32>,
@@ -115,7 +120,8 @@ impl Index {
     }
 
     fn sort_by_name(&mut self, json: &str) {
-        self.by_name = Some(Box::default());
+        let members = HashMap::with_capacity((json.len() / USUAL_MEMBER_BYTES).min(MOST_AT_ONCE));
+        self.by_name = Some(Box::new(ByName { hasher: RandomState::new(), members }));
         for at in 0..self.members.len() {
             let found = self.find(json, &json::unquoted(quoted_name(json, self.members[at].name)));
             if let (Err(key), Some(by_name)) = (found, &mut self.by_name) {

@@ -29,31 +29,21 @@ impl fmt::Debug for Shown<'_> {
 }
 
 fn once_through(json: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // Of an array or object, what is written before the next part.
+    // What stands before the next part.
     let mut separator = "";
     for token in json::tokens(json) {
+        if !matches!(token, Token::Close(_)) {
+            f.write_str(separator)?;
+        }
         match token {
-            Token::Close(bracket) => {
-                f.write_char(bracket)?;
-                separator = ", ";
-                continue;
-            }
-            _ => f.write_str(separator)?,
+            Token::Open(bracket) | Token::Close(bracket) => f.write_char(bracket)?,
+            Token::Name(name) => string(name, f)?,
+            Token::Scalar(json) => scalar(json, f)?,
         }
         separator = match token {
-            Token::Open(bracket) => {
-                f.write_char(bracket)?;
-                ""
-            }
-            Token::Name(name) => {
-                string(name, f)?;
-                ": "
-            }
-            Token::Scalar(json) => {
-                scalar(json, f)?;
-                ", "
-            }
-            Token::Close(_) => "",
+            Token::Open(_) => "",
+            Token::Name(_) => ": ",
+            Token::Scalar(_) | Token::Close(_) => ", ",
         };
     }
     Ok(())
