@@ -212,7 +212,7 @@ pub static COMMANDS: [CommandSpec; 20] = [
         .description("Open it in a browser, which remembers the token. hookbox serve makes the token at its first start, and \
             keeps it beside the database, in a file that only its own user can read: run this as that user, or as root. \
             Where token is set in [admin] of the config, it is that one.")
-        .examples(&["hookbox page", "sudo -u hookbox hookbox page"]),
+        .examples(&["hookbox page", "sudo hookbox page"]),
     command("send", "Sign a test delivery and send it", parse::send)
         .arguments(&[(Once, Value::Source)])
         .options(&[

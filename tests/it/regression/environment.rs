@@ -5,7 +5,7 @@ use crate::support::Home;
 
 #[test]
 fn the_server_did_not_start_without_a_temporary_directory() {
-    let hookbox = Home::new().env("XDG_RUNTIME_DIR", "/nowhere").env("TMPDIR", "/dev/null").with_open_admin().start();
+    let hookbox = Home::new().env("XDG_RUNTIME_DIR", "/nowhere").env("TMPDIR", "/dev/null").with_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     let (home, _) = hookbox.stop();
     let left: Vec<_> = std::fs::read_dir(home.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
