@@ -69,8 +69,14 @@ pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 /// receiver has it checked on another thread and stores it in a transaction of its own, so that small deliveries do not wait.
 const LARGE_BODY_BYTES: u64 = 1024 * 1024;
 
-pub fn is_large(body_bytes: u64) -> bool {
-    body_bytes > LARGE_BODY_BYTES
+/// Whether a body is large, or may be when it is decompressed.
+pub fn is_large(body_bytes: u64, is_compressed: bool) -> bool {
+    body_bytes > LARGE_BODY_BYTES || is_compressed
+}
+
+/// Whether this value of `Content-Encoding` says that the body is compressed.
+pub fn is_compression(coding: &[u8]) -> bool {
+    !coding.eq_ignore_ascii_case(b"identity")
 }
 
 /// The header fields of a request, in the order and spelling in which they came. Names compare without case.
@@ -244,12 +250,12 @@ impl Responder {
         self.0.url() == SERVER_TARGET
     }
 
-    /// Whether the body is large, or may be when it is decompressed.
+    /// Whether the body is [large](is_large).
     pub fn is_large(&self) -> bool {
-        let is_compressed = |header: &tiny_http::Header| {
-            header.field.equiv("Content-Encoding") && !header.value.as_str().eq_ignore_ascii_case("identity")
+        let is_compression = |header: &tiny_http::Header| {
+            header.field.equiv("Content-Encoding") && is_compression(header.value.as_str().as_bytes())
         };
-        is_large(self.body_bytes() as u64) || self.0.headers().iter().any(is_compressed)
+        is_large(self.body_bytes() as u64, self.0.headers().iter().any(is_compression))
     }
 
     fn body_bytes(&self) -> usize {

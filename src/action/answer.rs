@@ -40,8 +40,15 @@ fn outcome_of_status(status: u16, wait: Option<Duration>) -> Outcome {
     }
 }
 
+/// A date is by the destination's clock, which its answer tells.
 fn wait_in_header(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    parse_retry_after(headers.get("retry-after")?.to_str().ok()?, now)
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    parse_retry_after(text("retry-after")?, text("date").and_then(parse_date).unwrap_or(now))
+}
+
+fn parse_date(text: &str) -> Option<Timestamp> {
+    let since_1970 = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_unix_ms(i64::try_from(since_1970.as_millis()).ok()?))
 }
 
 fn wait_in_body(body: &[u8]) -> Option<Duration> {
@@ -60,9 +67,8 @@ fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '.' || c == '+') {
         return duration_of(text.parse().ok()?);
     }
-    let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let now = Duration::from_millis(u64::try_from(now.unix_ms()).ok()?);
-    Some(date.saturating_sub(now))
+    let wait_ms = parse_date(text)?.unix_ms().saturating_sub(now.unix_ms());
+    Some(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)))
 }
 
 /// A number that does not fit is the longest wait; a negative one asks for nothing.
@@ -73,6 +79,7 @@ fn duration_of(seconds: f64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ureq::http::{HeaderName, HeaderValue};
 
     const RETRY: Outcome = Outcome::Retry { after: None };
 
@@ -128,6 +135,13 @@ mod tests {
         for text in ["soon", "", "-5", "NaN", "inf", "12 minutes", "1,5"] {
             assert_eq!(parse_retry_after(text, NOW), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_date_is_by_the_clock_of_the_destination() {
+        let fields = [("date", "Mon, 07 Nov 1994 08:00:00 GMT"), ("retry-after", "Mon, 07 Nov 1994 08:00:09 GMT")];
+        let headers = fields.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        assert_eq!(wait_in_header(&HeaderMap::from_iter(headers), NOW), Some(Duration::from_secs(9)));
     }
 
     #[test]

@@ -19,8 +19,8 @@ use super::limits::Timeouts;
 use super::refusal::{CONTINUE, Fault, Refusal};
 use super::request::{ConnectionId, Context, Request, read, transferred};
 use super::upstream::response::Response;
-use crate::http::Peer;
 use crate::http::client::{Client as ClientAddress, is_in};
+use crate::http::{self, Peer};
 use crate::listen::Stream;
 use rustix::event::PollFlags;
 use rustix::net::{Shutdown, shutdown};
@@ -392,9 +392,10 @@ impl ReadingBody {
     fn complete(self, client: &mut Client, context: &Context) -> NextState {
         let ReadingBody { head, mut blocks, .. } = self;
         let (is_head, closes, has_body) = (head.is_head, head.closes, blocks.appended_bytes() > 0);
+        let is_large = http::is_large(blocks.appended_bytes(), head.is_compressed);
         client.start_timeout(context.timeouts.response, context);
         blocks.prepend(head.complete(blocks.appended_bytes(), client.peer));
-        let request = Some(Request { owner: client.id, blocks, is_head });
+        let request = Some(Request { owner: client.id, blocks, is_head, is_large });
         Some(State::Waiting(Waiting { request, closes, has_body }))
     }
 }

@@ -9,7 +9,7 @@ use super::limits::Limits;
 use super::refusal::Refusal;
 use super::request::{ConnectionId, Context, Request};
 use super::upstream::pool::{Pool, UpstreamEvent};
-use crate::http::{self, Peer};
+use crate::http::Peer;
 use crate::listen::{Listener, Stream};
 use crate::log::rate_limited;
 use log::Level;
@@ -156,8 +156,7 @@ impl EventLoop {
     /// The oldest request that may be forwarded: one large request at a time, which small ones overtake.
     fn next_request(&mut self) -> Option<Request> {
         let must_be_small = self.pool.has_large_in_flight();
-        let is_large = |request: &Request| http::is_large(request.blocks.appended_bytes());
-        let at = self.queue.iter().position(|request| !(must_be_small && is_large(request)))?;
+        let at = self.queue.iter().position(|request| !(must_be_small && request.is_large))?;
         self.queue.remove(at)
     }
 

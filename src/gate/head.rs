@@ -5,7 +5,7 @@ mod diagnosis;
 mod target;
 
 use super::refusal::{Fault, Refusal};
-use crate::http::{PEER_HEADER, Peer, VERSION_HEADER, escaped};
+use crate::http::{self, PEER_HEADER, Peer, VERSION_HEADER, escaped};
 pub use diagnosis::Summary;
 use httparse::Header;
 use target::Target;
@@ -46,6 +46,7 @@ pub struct Head {
     pub closes: bool,
     /// The method is HEAD, and the response has no body, even if it has a length.
     pub is_head: bool,
+    pub is_compressed: bool,
 }
 
 /// Where the body ends (RFC 9112, section 6).
@@ -116,7 +117,8 @@ pub fn parse(head: &[u8], max_body_bytes: u64) -> Result<Head, Fault> {
     let expects_continue = expects_continue(headers)? && line.is_http_1_1;
     let closes = !line.is_http_1_1 || has_option(headers, "close");
     let forward = forward(&line, headers);
-    Ok(Head { forward, framing, expects_continue, closes, is_head: line.method == b"HEAD" })
+    let is_compressed = values(headers, "Content-Encoding").any(http::is_compression);
+    Ok(Head { forward, framing, expects_continue, closes, is_head: line.method == b"HEAD", is_compressed })
 }
 
 fn forward(line: &RequestLine<'_>, headers: &[Header<'_>]) -> Vec<u8> {

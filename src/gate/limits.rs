@@ -101,7 +101,7 @@ impl Default for Timeouts {
             reopen: Duration::from_millis(100),
             min_age: Duration::from_millis(100),
             drain: Duration::from_millis(250),
-            accept_pause: Duration::from_millis(50),
+            accept_pause: Duration::from_millis(10),
             stop: Duration::from_secs(5),
         }
     }

@@ -33,6 +33,8 @@ pub struct Request {
     pub owner: ConnectionId,
     pub blocks: Blocks,
     pub is_head: bool,
+    /// Only one of these is forwarded at a time.
+    pub is_large: bool,
 }
 
 /// Reads once from a non-blocking socket: the number of bytes, 0 if there are none now. `None` at the end of input.

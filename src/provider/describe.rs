@@ -137,7 +137,9 @@ pub fn unsigned_summary(verifier: &Verifier) -> Option<String> {
         let places: Vec<String> = places.iter().map(|selector| place(selector)).collect();
         (!places.is_empty()).then(|| format!("the {name} in {}", places.join(" or ")))
     };
-    let values = [value("delivery id", &unsigned.id), value("event type", &unsigned.event_type)];
+    let no_id = body.is_none() && verifier.id.is_empty();
+    let id = if no_id { Some("a delivery id (there is none)".to_owned()) } else { value("delivery id", &unsigned.id) };
+    let values = [id, value("event type", &unsigned.event_type)];
     let parts: Vec<String> = body.into_iter().chain(values.into_iter().flatten()).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
@@ -163,8 +165,15 @@ fn not_signed(verifier: &Verifier) -> String {
             return format!("{summary}: {why}. {ALLOW}");
         }
         Body::Partly => format!("with other content. {ALLOW}"),
-        Body::Signed if id.is_empty() => format!("as another event type. {ALLOW}{REPEATED_BODY}"),
-        Body::Signed => format!("under another id, as a new event. {ALLOW}{REPEATED_BODY}"),
+        Body::Signed => {
+            let result = match (verifier.id.is_empty(), id.is_empty()) {
+                (true, _) => "as a new event",
+                (false, true) => "as another event type",
+                (false, false) => "under another id, as a new event",
+            };
+            let limit = if verifier.scheme.bounds_age() { ", until its timestamp is too old" } else { "" };
+            format!("{result}{limit}. {ALLOW}{REPEATED_BODY}")
+        }
     };
     format!("{summary} and other header fields: anyone who captures a delivery can send it again {possible}")
 }

@@ -106,6 +106,11 @@ impl Scheme {
         Ok(position)
     }
 
+    /// Whether every delivery has a timestamp that is signed, and is refused when it is too old.
+    pub fn bounds_age(&self) -> bool {
+        self.tolerance.is_some() && !self.ts_optional && self.signed.has(Variable::Ts)
+    }
+
     fn items<'v>(&self, header: &'v str) -> Vec<&'v str> {
         match &self.split {
             Some(separator) => header.split(separator.as_str()).map(str::trim).collect(),

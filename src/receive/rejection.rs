@@ -145,11 +145,12 @@ impl Rejection {
                 "no secret yet",
                 "the source has no secret yet: set it to the token that the provider has sent",
             ),
-            Rejection::NotLocal(sign) => Row::new(403, Reason::Forwarded, "this source takes no forwarded deliveries")
-                .logged(
+            Rejection::NotLocal(sign) => {
+                Row::new(403, Reason::Forwarded, "this source takes deliveries of its own machine only").logged(
                     "forwarded",
                     format!("it came from elsewhere ({sign}), and this source verifies nothing: give it a secret"),
-                ),
+                )
+            }
             Rejection::NotAllowed => Row::new(403, Reason::NotAllowed, "forbidden").logged(
                 "address not allowed",
                 "this address is not in the source's allow (behind a proxy, trusted_proxies must name the proxy)",

@@ -304,6 +304,7 @@ fn providers_are_described_in_full() {
             "not signed   the delivery id in header X-GitHub-Delivery, the event type in header X-GitHub-Event and",
         ),
         ("github", "repeated_body = \"ignore\""),
+        ("zoom", "can send it again as a new event, until its timestamp is too old. In [sources.NAME], allow"),
         ("gitlab", "not signed   the whole delivery: the secret proves who sends it"),
         ("stripe", "not signed   other header fields\n"),
         ("zendesk", "JSON /id where there is JSON /zendesk_event_version, else header X-Zendesk-Webhook-Invocation-Id"),

@@ -84,10 +84,11 @@ fn what_is_signed_is_known_of_every_preset() {
     let mailgun = format!("{beside}, the event type in JSON /event-data/event");
     assert_eq!(summary("mailgun"), Some(mailgun));
     assert_eq!(summary("adyen-standard").as_deref(), Some("most of the body"));
+    assert_eq!(summary("dropbox").as_deref(), Some("a delivery id (there is none)"));
     assert_eq!(summary("gitlab-signing").as_deref(), Some("the event type in header X-Gitlab-Event"));
     assert_eq!(summary("twilio").as_deref(), Some("the delivery id in header I-Twilio-Idempotency-Token"));
     let signed = presets().map(|preset| preset.name).filter(|name| summary(name).is_none()).collect::<BTreeSet<_>>();
-    for name in ["stripe", "slack", "pagerduty", "standard-webhooks", "svix", "mlflow", "discord", "square", "dropbox"]
+    for name in ["stripe", "slack", "pagerduty", "standard-webhooks", "svix", "mlflow", "discord", "square", "typeform"]
     {
         assert!(signed.contains(name), "{name}: {:?}", summary(name));
     }

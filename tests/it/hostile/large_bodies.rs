@@ -92,6 +92,24 @@ fn a_body_of_empty_gzip_members_delays_nobody() {
     delays_nobody(open, &request(JSON, named).header("Content-Encoding", "gzip"), 400);
 }
 
+/// More than the connections on which the receiver gets requests: they would all be occupied.
+const COMPRESSED: usize = 40;
+
+#[test]
+fn many_compressed_bodies_delay_nobody() {
+    let hookbox = source("provider = \"hmac\"\nverify = \"none\"");
+    let body = gzip(format!("[{}0]", "0,".repeat(1 << 20)).as_bytes());
+    let request = request(JSON, body).header("Content-Encoding", "gzip");
+    let at_once = || {
+        std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..COMPRESSED).map(|_| scope.spawn(|| hookbox.send(&request).status)).collect();
+            senders.into_iter().map(|sender| sender.join().unwrap()).collect::<Vec<_>>()
+        })
+    };
+    let (statuses, _) = deliver_during(&hookbox, "between-compressed-ones", at_once);
+    assert_eq!(statuses, [200; COMPRESSED]);
+}
+
 #[test]
 fn large_deliveries_are_stored_in_their_turn_and_others_between() {
     let hookbox = source("provider = \"hmac\"\nverify = \"none\"");

@@ -154,6 +154,8 @@ fn busy_kept_connections_block_no_delivery() {
 fn idle_connections_are_closed_after_their_timeout() {
     needs_no_turn();
     let hookbox = Home::new().start();
+    // The first check opens what later ones use.
+    hookbox.assert_alive();
     let before = hookbox.descriptors();
     let mut idle: Vec<Connection> = (0..100).map(|_| hookbox.connect()).collect();
     // Half of them have been served once: they may be idle for longer.

@@ -116,6 +116,19 @@ fn doctor_names_missing_and_exposed_secrets_and_shows_none() {
 }
 
 #[test]
+fn doctor_says_what_guards_the_page() {
+    let home = Home::new();
+    let admin = ["--admin", "127.0.0.1:0"];
+    assert_finds(&home, &admin, "page", "ok", &["is made when"]);
+    let (home, _) = home.with_admin().start().stop();
+    assert_finds(&home, &admin, "page", "ok", &["hookbox page"]);
+    home.write("hookbox.toml", "[admin]\ntoken = 'none'\n");
+    assert_finds(&home, &admin, "page", "warn", &["every user of this machine"]);
+    home.write("hookbox.toml", "[admin]\ntoken = 'env:ADMIN'\n");
+    assert_finds(&home, &admin, "page", "fail", &["ADMIN"]);
+}
+
+#[test]
 fn a_secret_known_only_to_the_running_server_is_no_failure() {
     let hookbox = Home::with_config(SOURCE).start();
     let mut command = hookbox.command();

@@ -51,7 +51,7 @@ impl Bare {
             "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n\
              listen hooks\n bind {address}\n server hookbox {upstream}\n"
         );
-        Bare::start("haproxy", &["-db", "-f", "proxy.conf"], &config, address)
+        Bare::start("/usr/sbin/haproxy", &["-db", "-f", "proxy.conf"], &config, address)
     }
 
     /// The status that a sender elsewhere is answered.
@@ -92,7 +92,7 @@ fn nginx_with_few_lines_opens_no_source_without_a_secret() {
 
 #[test]
 fn haproxy_by_default_opens_no_source_without_a_secret() {
-    if !is_installed("haproxy", &["-v"]) {
+    if !is_installed("/usr/sbin/haproxy", &["-v"]) {
         return;
     }
     let hookbox = Home::new().without_secret().start();

@@ -95,6 +95,18 @@ impl Home {
         self.admin(Some("127.0.0.1:0"))
     }
 
+    /// The same, and no client needs a token.
+    pub fn with_open_admin(self) -> Home {
+        let config = std::fs::read_to_string(self.path("hookbox.toml")).unwrap_or_default();
+        let open = "[admin]\ntoken = \"none\"\n";
+        let config = match config.contains("[admin]\n") {
+            true => config.replace("[admin]\n", open),
+            false => format!("{config}\n{open}"),
+        };
+        self.write("hookbox.toml", config);
+        self.with_admin()
+    }
+
     /// The address of the admin listener; `None` leaves it to the config.
     pub fn admin(mut self, address: Option<&str>) -> Home {
         self.admin = address.map(str::to_owned);
