@@ -31,6 +31,10 @@ pub(super) fn open_or_create(path: &Path) -> Result<Connection, OpenError> {
     create_missing(path)?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(StorageError::at(path))?;
     migrate::supported_version(&connection, path)?;
+    // SQLite opens a file that it may only read, and the first write would fail: that of a delivery.
+    if connection.is_readonly("main").map_err(StorageError::at(path))? {
+        return Err(StorageError::ReadOnly(path.display().to_string()).into());
+    }
     use_wal(&connection).map_err(StorageError::at(path))?;
     migrate::migrate(&mut connection, path)?;
     migrate::mend(&mut connection, path)?;
