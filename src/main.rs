@@ -52,6 +52,7 @@ mod secret;
 mod shell;
 mod stop;
 mod suggest;
+mod text;
 mod units;
 
 fn main() -> std::process::ExitCode {

@@ -101,6 +101,8 @@ pub struct Metrics {
     sources: Labelled<SourceCounts>,
     /// Rejects of requests that match no source.
     pub unmatched: RejectCounts,
+    /// Sent to the private listener.
+    pub wrong_tokens: Counter,
     actions: Labelled<ActionCounts>,
 }
 
@@ -112,6 +114,7 @@ impl Default for Metrics {
             rejects: Rejects::default(),
             sources: Labelled::default(),
             unmatched: RejectCounts::default(),
+            wrong_tokens: Counter::default(),
             actions: Labelled::default(),
         }
     }

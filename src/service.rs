@@ -44,10 +44,14 @@ use error::Result;
 use thread::{Message, Thread, in_background, report_end};
 use workers::WorkerPool;
 
-/// Serves until SIGTERM or SIGINT. `read_config` reads the configuration again, for SIGHUP.
-pub fn run<E: Display>(config: Config, env: &Env<'_>, read_config: impl Fn() -> Result<Config, E>) -> Result<()> {
+/// Serves until SIGTERM or SIGINT. `read_config` reads the configuration, and again for SIGHUP.
+pub fn run<E: Display>(env: &Env<'_>, read_config: impl Fn() -> Result<Config, E>) -> Result<()> {
     secrecy::hide_process();
     let (messages, inbox) = mpsc::channel();
+    // First, and never stopped: nothing waits for standard error, and the last line is why the process ends.
+    Thread::spawn("log", &Stop::default(), || (), &messages, crate::log::write_queued)?;
+    crate::log::queue_lines();
+    let config = read_config().map_err(Error::refused)?;
     let mut service = Service::start(config, env, messages)?;
     let ended = service.supervise(&inbox, env, read_config);
     service.stop();
@@ -88,7 +92,7 @@ impl Service {
         database.recover(wait, clock::now())?;
         let listener = passed_listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let local_address = listener.local_address();
-        let admin_listener = admin::listener(&config, passed_admin_listener, secrets.admin_token.is_some())?;
+        let admin_listener = admin::listener(&config, passed_admin_listener, secrets.admin_token.as_ref())?;
         let upstream = upstream("", &config.database)?;
         let shared = Shared::new(&config, secrets.endpoints, database, metrics, messages);
 
@@ -174,7 +178,7 @@ impl Service {
         Limits::of_this_process(worker_count(&config)).map_err(Error::Failed)?;
         self.workers.reconfigure(&config, &secrets.runners, &self.shared.database)?;
         if let Some(admin) = &self.admin {
-            admin.reconfigure(&config, secrets.admin_token);
+            admin.reconfigure(&config, admin::token(&config, secrets.admin_token, &current.database));
         }
         let config = Config { listen: current.listen.clone(), database: current.database.clone(), ..config };
         self.shared.replace(config, secrets.endpoints, self.workers.wakers());
@@ -222,6 +226,7 @@ type Runners = Vec<(Action, Arc<Runner>)>;
 struct Secrets {
     endpoints: Vec<Endpoint>,
     runners: Runners,
+    /// The configured one.
     admin_token: Option<Secret>,
 }
 
@@ -335,7 +340,7 @@ impl Shared {
     fn start_admin(
         &self,
         listener: Option<Listener>,
-        token: Option<Secret>,
+        configured_token: Option<Secret>,
         local_address: LocalAddress,
     ) -> Result<Option<AdminHandle>> {
         let Some(listener) = listener else { return Ok(None) };
@@ -350,6 +355,8 @@ impl Shared {
             routing: self.routing.clone(),
             router: self.router_waker.clone(),
         };
+        let config = self.config.get();
+        let token = admin::token(&config, configured_token, &config.database);
         let started = AdminHandle::start(listener, token, api, &self.messages);
         Ok(started.inspect_err(|error| error!("there is no page and there are no metrics: {error}")).ok())
     }

@@ -36,6 +36,7 @@ mod connection;
 mod wal;
 mod migrate;
 mod lock;
+mod token;
 mod filesystem;
 
 // The basics.
@@ -73,6 +74,7 @@ pub use reader::Reader;
 pub use replay::ReplayOptions;
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
+pub use token::{make_page_token, page_token, page_token_path};
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
 pub struct Database {

@@ -87,13 +87,14 @@ const answers = new Map();
 async function ask(path, method) {
   const before = method ? null : answers.get(path);
   const headers = { 'X-Hookbox': '1' };
-  const token = sessionStorage.getItem('token');
+  const token = localStorage.getItem('token');
   if (token) headers.Authorization = 'Bearer ' + token;
   if (before) headers['If-None-Match'] = before.tag;
   const answer = await fetch(path, { method: method || 'GET', headers, cache: 'no-store', signal: AbortSignal.timeout(15000) });
   if (answer.status === 304) return before.value;
   if (answer.status === 401) {
-    askToken(token ? 'That is not the token.' : '');
+    // Another answer may have asked already, or another tab may have the right one.
+    if (token === localStorage.getItem('token')) askToken(token ? 'That is not the token.' : '');
     throw new Error('the token is missing or wrong');
   }
   if (!answer.ok) throw Object.assign(new Error((await answer.text()).trim()), { status: answer.status });
@@ -106,9 +107,20 @@ async function ask(path, method) {
 }
 
 function askToken(why) {
-  sessionStorage.removeItem('token');
+  localStorage.removeItem('token');
   id('refused').textContent = why;
   if (!id('ask').open) id('ask').showModal();
+}
+
+// The address that `hookbox page` prints brings the token. It is taken out of the address, which is shown and stored.
+function takeToken() {
+  const to = view();
+  const token = to.get('token');
+  if (token === null) return;
+  localStorage.setItem('token', token);
+  to.delete('token');
+  history.replaceState(null, '', '#' + to);
+  id('ask').close();
 }
 
 async function change(button, path, done) {
@@ -501,6 +513,7 @@ async function one(wanted) {
 
 // The address names the view, so that it can be bookmarked, sent and returned to.
 function follow() {
+  takeToken();
   const to = view();
   const was = opened;
   opened = to.get('id');
@@ -554,7 +567,7 @@ id('skip').onclick = (click) => {
   (opened === null ? id('events-title') : id('event-title')).focus();
 };
 id('token-form').onsubmit = () => {
-  sessionStorage.setItem('token', id('token').value);
+  localStorage.setItem('token', id('token').value);
   id('token').value = '';
   setTimeout(refresh);
 };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::page;
 use crate::ask::{Response, get};
 use crate::config::Config;
 use crate::listen::LocalAddress;
@@ -44,7 +45,7 @@ pub(super) fn ask(config: &Config, env: &Env<'_>) -> Result<Running, String> {
     let Some(place) = config.admin.listen.place() else {
         return Err("there is no admin listener ([admin] listen is off)".to_owned());
     };
-    let token = config.admin.fetch_token(env).map_err(|error| error.to_string())?;
+    let token = page::token(config, env)?;
     let response = LocalAddress::of(&place).and_then(|address| get(&address, "/api/stats", token.as_ref(), TIMEOUT));
     let overview = response.map_err(|error| error.to_string()).and_then(|response| overview(&response));
     let overview = overview.map_err(|why| format!("no answer from the admin listener at {place} ({why})"))?;
@@ -57,7 +58,8 @@ pub(super) fn ask(config: &Config, env: &Env<'_>) -> Result<Running, String> {
 fn overview(response: &Response) -> Result<Value, String> {
     match response.status {
         200 => serde_json::from_slice(&response.body).map_err(|error| error.to_string()),
-        401 => Err("401: it asks for admin.token".to_owned()),
+        401 => Err("401: it asks for the page's token".to_owned()),
+        429 => Err("429: too many wrong tokens were sent; try again in a minute".to_owned()),
         status => Err(status.to_string()),
     }
 }
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_response_that_is_no_overview_says_why() {
-        for (status, body, why) in [(401, "", "admin.token"), (503, "", "503"), (200, "hello", "expected")] {
+        for (status, body, why) in [(401, "", "token"), (503, "", "503"), (200, "hello", "expected")] {
             let error = overview(&Response { status, body: body.into() }).unwrap_err();
             assert!(error.contains(why), "{status} {body}: {error}");
         }

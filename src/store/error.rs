@@ -107,6 +107,8 @@ pub enum OpenError {
     Hidden { path: String, error: io::Error },
     /// On a file system of that name, which belongs to another machine.
     Network { path: String, name: String },
+    /// The lock file beside it cannot be used.
+    Lock { path: String, error: io::Error },
     /// Another `serve` works on this database.
     Served { path: String, pid: String },
     /// Written by a later version of hookbox.
@@ -147,6 +149,11 @@ impl fmt::Display for OpenError {
                 "the database {path} is on a file system of another machine ({name}): SQLite's locks and shared memory do \
                  not work over a network, so that it would be damaged sooner or later. Keep it on a disk of this machine \
                  (database, or --database), and copy it there with hookbox backup"
+            ),
+            OpenError::Lock { path, error } => write!(
+                f,
+                "cannot use the lock file {path}: {error}. The file and its directory must be writable for the user that \
+                 runs hookbox. If it is a link, remove it"
             ),
             OpenError::Served { path, pid } => write!(
                 f,

@@ -37,8 +37,10 @@ mod help;
 mod config;
 mod inspect;
 mod logs;
+mod unread_log;
 
 mod lifecycle;
+mod local_files;
 mod maintenance;
 mod manual;
 mod proxy;

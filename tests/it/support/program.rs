@@ -95,6 +95,18 @@ impl Home {
         self.admin(Some("127.0.0.1:0"))
     }
 
+    /// The same, and no client needs a token.
+    pub fn with_open_admin(self) -> Home {
+        let config = std::fs::read_to_string(self.path("hookbox.toml")).unwrap_or_default();
+        let open = "[admin]\ntoken = \"none\"\n";
+        let config = match config.contains("[admin]\n") {
+            true => config.replace("[admin]\n", open),
+            false => format!("{config}\n{open}"),
+        };
+        self.write("hookbox.toml", config);
+        self.with_admin()
+    }
+
     /// The address of the admin listener; `None` leaves it to the config.
     pub fn admin(mut self, address: Option<&str>) -> Home {
         self.admin = address.map(str::to_owned);
@@ -231,6 +243,13 @@ impl Home {
         let what = format!("the end of: hookbox {}", args.join(" "));
         let status = wait_longer_for(&what, COMMAND_DEADLINE, || process.child.try_wait().unwrap());
         process.output(status)
+    }
+
+    /// Copies the program into this home, for a user who cannot read where it was built. By another process: a file that this
+    /// one writes may be open in a child that another test starts at that moment, and then it cannot be executed.
+    pub fn copy_program(&self) {
+        let program = self.command().get_program().to_owned();
+        assert!(Command::new("cp").arg(program).arg(self.path("hookbox")).status().unwrap().success());
     }
 
     /// The program in this home, without arguments, in a cleared environment.
