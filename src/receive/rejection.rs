@@ -121,13 +121,11 @@ impl Rejection {
             Rejection::Malformed(what) => Row::new(400, Reason::Malformed, what),
             Rejection::TooLarge => Row::new(413, Reason::TooLarge, "too large")
                 .logged("too large", "the body is larger than max_body when decompressed"),
-            Rejection::UnknownEncoding => Row {
-                header: Some(ACCEPTED_ENCODING),
-                ..Row::new(415, Reason::ContentEncoding, "the content encoding is not supported").logged(
-                    "content encoding",
-                    "only gzip is known: let the sender send it so, or as it is (Content-Encoding)",
-                )
-            },
+            Rejection::UnknownEncoding => {
+                let row = Row::new(415, Reason::ContentEncoding, "the content encoding is not supported");
+                let row = row.logged("content encoding", "only gzip is known: let the sender send that, or none");
+                Row { header: Some(ACCEPTED_ENCODING), ..row }
+            }
             Rejection::Unverified(error @ VerifyError::ClockNotSet) => {
                 Row::retry_later("cannot be judged now").logged(error.kind(), error.to_string())
             }

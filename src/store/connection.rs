@@ -30,6 +30,10 @@ pub(super) fn open_or_create(path: &Path) -> Result<Connection, OpenError> {
     refuse_emptied(path)?;
     create_missing(path)?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(StorageError::at(path))?;
+    // SQLite opens a file for reading where it cannot be written.
+    if connection.is_readonly("main").map_err(StorageError::at(path))? {
+        return Err(StorageError::ReadOnly(path.display().to_string()).into());
+    }
     migrate::supported_version(&connection, path)?;
     // SQLite opens a file that it may only read, and the first write would fail: that of a delivery.
     if connection.is_readonly("main").map_err(StorageError::at(path))? {

@@ -152,8 +152,8 @@ impl fmt::Display for OpenError {
             ),
             OpenError::Lock { path, error } => write!(
                 f,
-                "cannot use the lock file {path}: {error}. It must be a plain file of the user that runs hookbox, and no \
-                 link: remove it while no hookbox serve runs"
+                "cannot use the lock file {path}: {error}. The file and its directory must be writable for the user that \
+                 runs hookbox. If it is a link, remove it"
             ),
             OpenError::Served { path, pid } => write!(
                 f,

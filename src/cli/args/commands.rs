@@ -254,7 +254,7 @@ pub static COMMANDS: [CommandSpec; 20] = [
         .description("Its jobs are kept and wait until hookbox resume, over restarts too. hookbox stats shows which \
             actions are paused.")
         .examples(&["hookbox pause deploy"]),
-    command("resume", "End the pause of an action, or its wait for a busy destination", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
+    command("resume", "End the pause or the wait of an action", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
         .arguments(&[(Once, Value::Action)])
         .description("A running hookbox serve takes its jobs up within its poll interval.")
         .examples(&["hookbox resume deploy"]),

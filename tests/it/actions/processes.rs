@@ -83,7 +83,7 @@ fn as_a_user(home: Home) -> Option<Home> {
         println!("skipped: needs setpriv, and a program that is not emulated");
         return None;
     }
-    fs::copy(home.command().get_program(), home.path("hookbox")).unwrap();
+    home.copy_program();
     chown(home.path("."), Some(rustix::fs::Uid::from_raw(USER)), None).unwrap();
     let become_it = "shift; exec ./hookbox \"$@\"";
     let user = format!("--reuid={USER}");
