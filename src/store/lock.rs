@@ -3,8 +3,8 @@
 //! The database file itself is opened by SQLite alone: closing any other descriptor of it would drop SQLite's locks.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) fn acquire(path: &Path) -> Result<File, OpenError> {
         return Err(OpenError::Served { path: path.display().to_string(), pid: pid_in(&file) });
     }
     // The number only helps a person to find the other process; the lock holds without it, on a full disk too.
-    let _ = file.write_all_at(format!("{:<width$}\n", std::process::id(), width = MAX_PID_BYTES - 1).as_bytes(), 0);
+    let _ = (&file).write_all(format!("{:<width$}\n", std::process::id(), width = MAX_PID_BYTES - 1).as_bytes());
     Ok(file)
 }
 
