@@ -21,6 +21,9 @@ mod blocks;
 mod body;
 mod connection;
 mod event_loop;
+#[cfg(fuzzing)]
+#[path = "../tests/fuzz/gate.rs"]
+pub mod fuzz;
 mod head;
 mod limits;
 mod refusal;

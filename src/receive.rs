@@ -14,6 +14,9 @@
 
 mod answer;
 mod client;
+#[cfg(fuzzing)]
+#[path = "../tests/fuzz/receive.rs"]
+pub mod fuzz;
 mod payload;
 mod rejection;
 
