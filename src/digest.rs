@@ -35,6 +35,13 @@ pub fn equal(ours: &[u8], theirs: &[u8]) -> bool {
     hmac::verify(&key, theirs, hmac::sign(&key, ours).as_ref()).is_ok()
 }
 
+/// Whether a secret is a part of an untrusted text. The time depends on their lengths only.
+pub fn contains(text: &[u8], secret: &[u8]) -> bool {
+    let differs = |part: &[u8]| part.iter().zip(secret).fold(0, |differences, (a, b)| differences | a ^ b) != 0;
+    let matches = text.windows(secret.len().max(1)).map(|part| !differs(part));
+    !secret.is_empty() && matches.fold(false, |found, matches| found | matches)
+}
+
 /// Whether `signature` is an Ed25519 signature (RFC 8032) of `message`, made by the owner of `public_key` (32 bytes).
 pub fn ed25519_verifies(public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ED25519, public_key).verify(message, signature).is_ok()
@@ -131,6 +138,17 @@ mod tests {
         let mut other = tag.clone();
         other[31] ^= 1;
         assert!(!equal(&tag, &other));
+    }
+
+    #[test]
+    fn a_secret_is_found_wherever_it_stands() {
+        for text in ["hush", "hush!", "!hush", "a hush b", "huhush"] {
+            assert!(contains(text.as_bytes(), b"hush"), "{text}");
+        }
+        for text in ["", "hus", "Hush", "hu sh", "ush hus"] {
+            assert!(!contains(text.as_bytes(), b"hush"), "{text}");
+        }
+        assert!(!contains(b"any text", b""));
     }
 
     #[test]

@@ -38,7 +38,7 @@ use crate::json;
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
 use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult};
-use crate::provider::{self, Parts, Verification, WithoutId};
+use crate::provider::{self, Parts, Redaction, Verification, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
 use crate::store::{Ingest, NotStored, Stored};
@@ -76,6 +76,12 @@ pub struct Endpoint {
     pub verification: Verification<Secret>,
     pub known: HandshakeConfig,
     pub counts: Arc<SourceCounts>,
+}
+
+impl Endpoint {
+    fn redaction(&self) -> Redaction<'_> {
+        self.source.verifier.redaction(self.verification.secrets(), &self.known.verify_token)
+    }
 }
 
 /// Everything that the receiver thread owns.
@@ -336,6 +342,7 @@ impl Verified<'_> {
             (None, WithoutId::Content) => DeliveryId::OfContent(content_id(&source.name, content.received())),
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
         };
+        let redaction = self.routed.endpoint.redaction();
         let json = payload::represent(&parts, form_payload, &scan).map_err(Rejection::Malformed)?;
         let (payload_json, body) = content.into_stored(json, &scan).map_err(Rejection::Malformed)?;
         Ok(Delivery {
@@ -344,7 +351,7 @@ impl Verified<'_> {
             id,
             payload_json,
             body,
-            headers_json: payload::headers_json(headers, |name| verifier.is_secret_header(name)),
+            headers_json: payload::headers_json(headers, |name, value| redaction.hides(name, value)),
             secret_position: self.secret_position,
             dedup_window: source.dedup_window,
             received_at: now,

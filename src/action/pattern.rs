@@ -43,22 +43,26 @@ impl FromStr for Pattern {
         let (source, event_type) = text.split_once(':').ok_or_else(|| {
             format!("{text:?} has no colon; write \"SOURCE:EVENT\", such as \"*:push\", or \"*\" for all")
         })?;
+        if source.contains(char::is_whitespace) {
+            return Err("the source has a space in it; take it out".to_owned());
+        }
         Ok(Pattern { source: parse_side(source, "source")?, event_type: parse_side(event_type, "event type")? })
     }
 }
 
 /// One side of the colon; `part` names it in the error.
+///
+/// Event types are compared as they came, and some have spaces in them (`Push Hook`). None begins or ends with one, but a
+/// pattern with a slip may. A type with a control character is not received.
 fn parse_side(text: &str, part: &str) -> Result<Option<String>, String> {
-    let is_blank = |c: char| c.is_whitespace() || c.is_control();
     match text {
         ANY => Ok(None),
         "" => Err(format!("the {part} is empty; write * for any")),
         _ if text.contains(ANY) => {
             Err(format!("a * stands for a whole {part} only; write the {part} in full, or * alone"))
         }
-        _ if text.contains(is_blank) => {
-            Err(format!("the {part} has a space or a control character in it; take it out"))
-        }
+        _ if text.trim() != text => Err(format!("the {part} begins or ends with a space; take it out")),
+        _ if text.contains(char::is_control) => Err(format!("the {part} has a control character in it; take it out")),
         only => Ok(Some(only.to_owned())),
     }
 }
@@ -110,8 +114,16 @@ mod tests {
     }
 
     #[test]
+    fn an_event_type_may_have_spaces() {
+        assert!(pattern("gitlab:Push Hook").matches("gitlab", "Push Hook"));
+        assert!(pattern("*:Merge Request Hook").matches("gitlab", "Merge Request Hook"));
+        assert!(!pattern("gitlab:Push Hook").matches("gitlab", "PushHook"));
+        assert!(!pattern("gitlab:Push Hook").matches("gitlab", "Push  Hook"));
+    }
+
+    #[test]
     fn displays_as_it_is_written() {
-        for text in ["*", "github:push", "*:push", "github:*"] {
+        for text in ["*", "github:push", "*:push", "github:*", "gitlab:Push Hook"] {
             assert_eq!(pattern(text).to_string(), text);
         }
     }
@@ -131,6 +143,10 @@ mod tests {
         assert!(refused("github:").starts_with("the event type is empty"));
         assert!(refused("github:issue*").starts_with("a * stands for a whole event type only"));
         assert!(refused("git*:push").starts_with("a * stands for a whole source only"));
-        assert!(refused("github: push").starts_with("the event type has a space"));
+        for text in ["github: push", "github:push ", "github:\tpush", "github:\u{a0}push", "github: "] {
+            assert!(refused(text).starts_with("the event type begins or ends with a space"), "{text}");
+        }
+        assert!(refused(" github:push").starts_with("the source has a space"));
+        assert!(refused("github:a\nb").starts_with("the event type has a control character"));
     }
 }

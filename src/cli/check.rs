@@ -100,6 +100,10 @@ impl Output {
 
     fn secrets(&mut self, source: &Source, env: &Env) {
         self.note(format!("verifies {}", provider::verification_text(&source.verifier)));
+        if let Some(unsigned) = provider::unsigned_summary(&source.verifier) {
+            let provider = source.verifier.preset.name;
+            self.note(format!("NOT signed: {unsigned} (`hookbox providers {provider}` says what helps)"));
+        }
         for secret in source.verification.secrets() {
             match source.key(secret, env) {
                 Ok(_) => self.note(format!("verified with {secret}")),

@@ -163,7 +163,9 @@ fn override_scheme(scheme: &mut Scheme, keys: &mut Reader) {
         &mut scheme.split,
         keys.get("split", owned_text).map(|split| Some(split).filter(|split| !split.is_empty())),
     );
-    replace(&mut scheme.prefix, keys.get("prefix", owned_text));
+    let prefix = keys.get("prefix", owned_text);
+    scheme.has_own_prefix = prefix.is_some();
+    replace(&mut scheme.prefix, prefix);
     replace(&mut scheme.enc, keys.get("enc", keyword));
     replace(&mut scheme.signed, keys.get("signed", parsed::<Format>));
     replace(&mut scheme.ts, ts.map(Some));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::batch;
 use super::error::VerifyError;
 use super::format::Inputs;
-use super::preset::CustomScheme;
+use super::preset::{CustomScheme, Signs};
 use super::request::{RequestBuilder, SignError};
 use crate::digest;
 use crate::secret::Secret;
@@ -31,6 +31,11 @@ pub(super) const SCHEME: CustomScheme = CustomScheme {
     sign,
     description: "HMAC-SHA256, base64, in additionalData/hmacSignature of every item, of pspReference, originalReference, \
            merchantAccountCode, merchantReference, value, currency, eventCode and success: nothing else is signed",
+    signs: Signs::Values(&[
+        "json:/notificationItems/0/NotificationRequestItem/pspReference",
+        "json:/notificationItems/0/NotificationRequestItem/eventCode",
+        "json:/notificationItems/0/NotificationRequestItem/success",
+    ]),
     needs_url: false,
 };
 

@@ -9,10 +9,21 @@ use super::keyword::Keyword;
 use super::preset::{Preset, WithoutId};
 use super::presets::presets;
 use super::selector::Selector;
+use super::unsigned::{Body, Unsigned};
 use super::unsupported::UNSUPPORTED;
 use super::verifier::Verifier;
 use crate::suggest::closest;
 use crate::units::duration_text;
+
+/// How a delivery without an id is identified.
+const WITHOUT_ID: &str =
+    "each delivery is a new event, unless one with the same body still waits for its first attempt";
+
+/// What helps against copies of deliveries, in every source.
+const ALLOW: &str = "In [sources.NAME], allow = [...] accepts the sender's addresses only";
+
+/// What helps where the body is signed.
+const REPEATED_BODY: &str = ", and repeated_body = \"ignore\" does not process a body that came before";
 
 /// A shorter part of a name matches too many.
 const MIN_PART_CHARS: usize = 3;
@@ -48,7 +59,7 @@ pub fn verification_text(verifier: &Verifier) -> String {
         return custom.description.to_owned();
     }
     let scheme = &verifier.scheme;
-    let items = match (&scheme.split, scheme.prefix.as_str()) {
+    let items = match (&scheme.split, scheme.prefix_at(scheme.sig.main())) {
         (_, "") => String::new(),
         (Some(_), prefix) => format!(" (its items {prefix}...)"),
         (None, prefix) => format!(" behind {prefix:?}"),
@@ -86,6 +97,7 @@ pub fn describe(verifier: &Verifier) -> Vec<(&'static str, String)> {
         ("provider", format!("{} ({})", preset.title, preset.name)),
         ("set up", preset.setup.to_owned()),
         ("verified", verification_text(verifier)),
+        ("not signed", not_signed(verifier)),
         ("id", id(verifier)),
         ("event type", values(&verifier.event, "none: it is always \"unknown\"")),
     ];
@@ -109,8 +121,40 @@ fn values(values: &[Format], none: &str) -> String {
     if values.is_empty() {
         return none.to_owned();
     }
-    let one = |value: &Format| value.selectors().map(place).collect::<Vec<_>>().join(" with ");
-    values.iter().map(one).collect::<Vec<_>>().join(", else ")
+    values.iter().map(|value| value.description(place)).collect::<Vec<_>>().join(", else ")
+}
+
+/// What of a delivery is not signed, in a few words; `None` if only header fields that do not decide about its event.
+pub fn unsigned_summary(verifier: &Verifier) -> Option<String> {
+    let unsigned = verifier.unsigned();
+    let body = match unsigned.body {
+        Body::Unsigned => return Some("the whole delivery".to_owned()),
+        Body::Partly => Some("most of the body".to_owned()),
+        Body::Signed => None,
+    };
+    let value = |name: &str, places: &[&Selector]| {
+        let places: Vec<String> = places.iter().map(|selector| place(selector)).collect();
+        (!places.is_empty()).then(|| format!("the {name} in {}", places.join(" or ")))
+    };
+    let values = [value("delivery id", &unsigned.id), value("event type", &unsigned.event_type)];
+    let parts: Vec<String> = body.into_iter().chain(values.into_iter().flatten()).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The same with what it makes possible, and what helps.
+fn not_signed(verifier: &Verifier) -> String {
+    let Some(summary) = unsigned_summary(verifier) else { return "other header fields".to_owned() };
+    let Unsigned { body, id, .. } = verifier.unsigned();
+    let possible = match body {
+        Body::Unsigned => {
+            let why = "the secret proves who sends it, not what is in it; anyone who sees it can send others";
+            return format!("{summary}: {why}. {ALLOW}");
+        }
+        Body::Partly => format!("with other content. {ALLOW}"),
+        Body::Signed if id.is_empty() => format!("as another event type. {ALLOW}{REPEATED_BODY}"),
+        Body::Signed => format!("under another id, as a new event. {ALLOW}{REPEATED_BODY}"),
+    };
+    format!("{summary} and other header fields: anyone who captures a delivery can send it again {possible}")
 }
 
 fn id(verifier: &Verifier) -> String {
@@ -118,10 +162,10 @@ fn id(verifier: &Verifier) -> String {
     match verifier.preset.without_id {
         WithoutId::Own => values(&verifier.id, own),
         WithoutId::Content if verifier.id.is_empty() => {
-            "none: the same body within 5 minutes is the same delivery".to_owned()
+            format!("none: {WITHOUT_ID}")
         }
         // Some kinds of deliveries of a provider may lack the id.
-        WithoutId::Content => format!("{}, else the body, for 5 minutes", values(&verifier.id, "")),
+        WithoutId::Content => format!("{}; without one, {WITHOUT_ID}", values(&verifier.id, "")),
     }
 }
 

@@ -20,6 +20,8 @@ pub enum VerifyError {
     Unreadable(String),
     /// The signature was made with another secret or for other bytes.
     Mismatch,
+    /// As above, where the provider signs its own address too: the configured one may differ from the one that it calls.
+    MismatchWithUrl,
     /// The signature is right, but the signed content is not acceptable.
     WrongClaim(&'static str),
     NoTimestamp(String),
@@ -53,7 +55,7 @@ impl VerifyError {
             VerifyError::Repeated(_) => "signature repeated",
             VerifyError::TooLarge(_) => "too large to be signed",
             VerifyError::Unreadable(_) => "signature unreadable",
-            VerifyError::Mismatch => "signature wrong",
+            VerifyError::Mismatch | VerifyError::MismatchWithUrl => "signature wrong",
             VerifyError::WrongClaim(_) => "claim wrong",
             VerifyError::NoTimestamp(_) => "timestamp missing",
             VerifyError::BadTimestamp(_) => "timestamp unreadable",
@@ -72,6 +74,10 @@ impl fmt::Display for VerifyError {
             VerifyError::TooLarge(what) => write!(f, "{what} is larger than anything that is signed this way"),
             VerifyError::Unreadable(what) => write!(f, "{what} is not a signature of the expected form"),
             VerifyError::Mismatch => f.write_str("the signature does not match: is it the same secret on both sides?"),
+            VerifyError::MismatchWithUrl => f.write_str(
+                "the signature does not match; this provider signs the address that it calls: is public_url in \
+                 [sources.NAME] that address, character by character, and is it the same secret on both sides?",
+            ),
             VerifyError::WrongClaim(what) => f.write_str(what),
             VerifyError::NoTimestamp(selector) => write!(f, "there is no timestamp ({selector})"),
             VerifyError::BadTimestamp(selector) => write!(f, "the timestamp ({selector}) is not valid"),

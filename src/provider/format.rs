@@ -1,5 +1,5 @@
 //! Formats: how a provider composes what it signs, an id, or the answer to a handshake. `{ts}.{body}` is the timestamp, a
-//! full stop and the body; `{{` and `}}` are braces.
+//! full stop and the body; `{?json:/id}` is empty, and must be there; `{{` and `}}` are braces.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use super::selector::{Absent, Parts, Selector};
 use crate::digest;
 
 /// What a format can name besides variables.
-const SELECTORS: &str = "{form:NAME} {json:/POINTER} {header:NAME} {query:NAME} {hmac_hex:SELECTOR}";
+const SELECTORS: &str = "{form:NAME} {json:/POINTER} {header:NAME} {query:NAME} {hmac_hex:SELECTOR} {?SELECTOR}";
 
 /// The characters whose escapes HubSpot decodes in a URL before it signs it.
 /// <https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests>
@@ -34,6 +34,8 @@ enum Piece {
     /// The HMAC-SHA256 of a value with the secret, in hexadecimal.
     HmacHex(Selector),
     Value(Selector),
+    /// Empty. The format has no value where this place has none.
+    Present(Selector),
 }
 
 keywords! {
@@ -105,9 +107,10 @@ fn parse_piece(name: &str) -> Result<Piece, String> {
     if let Some(variable) = Variable::find(name) {
         return Ok(Piece::Variable(variable));
     }
-    let piece = match name.strip_prefix("hmac_hex:") {
-        Some(selector) => selector.parse().map(Piece::HmacHex),
-        None => name.parse().map(Piece::Value),
+    let piece = match (name.strip_prefix("hmac_hex:"), name.strip_prefix('?')) {
+        (Some(selector), _) => selector.parse().map(Piece::HmacHex),
+        (None, Some(selector)) => selector.parse().map(Piece::Present),
+        (None, None) => name.parse().map(Piece::Value),
     };
     piece.map_err(|_| {
         let variables: String = Variable::ALL.iter().map(|(_, name)| format!("{{{name}}} ")).collect();
@@ -163,9 +166,24 @@ impl Format {
 
     pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
         self.0.iter().filter_map(|piece| match piece {
-            Piece::Value(selector) | Piece::HmacHex(selector) => Some(selector),
+            Piece::Value(selector) | Piece::HmacHex(selector) | Piece::Present(selector) => Some(selector),
             _ => None,
         })
+    }
+
+    /// The format for people: its places as `describe` names them.
+    pub fn description(&self, describe: impl Fn(&Selector) -> String) -> String {
+        let (mut text, mut values, mut conditions) = (String::new(), Vec::new(), Vec::new());
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(part) => text.push_str(part),
+                Piece::Variable(_) => {}
+                Piece::Value(selector) | Piece::HmacHex(selector) => values.push(describe(selector)),
+                Piece::Present(selector) => conditions.push(describe(selector)),
+            }
+        }
+        let text = if values.is_empty() { format!("{text:?}") } else { values.join(" with ") };
+        if conditions.is_empty() { text } else { format!("{text} where there is {}", conditions.join(" and ")) }
     }
 
     /// The pieces as bytes, without a copy of the body. `Err` names the value that is missing.
@@ -194,6 +212,7 @@ impl Piece {
                 Ok(Cow::Owned(digest::hex(&tag).into_bytes()))
             }
             Piece::Value(selector) => inputs.parts.only(selector).map(into_bytes),
+            Piece::Present(selector) => inputs.parts.only(selector).map(|_| Cow::Borrowed(&[][..])),
         }
     }
 }
@@ -252,6 +271,7 @@ impl fmt::Display for Piece {
             Piece::Variable(variable) => write!(f, "{{{}}}", variable.as_str()),
             Piece::HmacHex(selector) => write!(f, "{{hmac_hex:{selector}}}"),
             Piece::Value(selector) => write!(f, "{{{selector}}}"),
+            Piece::Present(selector) => write!(f, "{{?{selector}}}"),
         }
     }
 }
@@ -301,6 +321,13 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_is_empty_and_must_be_there() {
+        let of = |body| rendered("{json:/id}{?json:/version}", &Headers::default(), body);
+        assert_eq!(of(r#"{"id":7,"version":"1"}"#).as_deref(), Ok("7"));
+        assert_eq!(of(r#"{"id":7}"#), Err(("{?json:/version}".to_owned(), Absent::Missing)));
+    }
+
+    #[test]
     fn a_missing_value_is_named() {
         let missing = rendered("{ts}{id}", &Headers::default(), "");
         assert_eq!(missing, Err(("{id}".to_owned(), Absent::Missing)));
@@ -308,10 +335,10 @@ mod tests {
 
     #[test]
     fn a_format_is_displayed_as_it_was_written() {
-        for text in ["{{{ts}.{body}}}", "{hmac_hex:json:/a}{form_sorted}{secret}", "plain"] {
+        for text in ["{{{ts}.{body}}}", "{hmac_hex:json:/a}{form_sorted}{secret}", "plain", "a{?json:/b}{header:C}"] {
             assert_eq!(text.parse::<Format>().unwrap().to_string(), text);
         }
-        for wrong in ["{bdy}", "{", "}", "{ts", "{json:a}"] {
+        for wrong in ["{bdy}", "{", "}", "{ts", "{json:a}", "{?}", "{?ts}"] {
             assert!(wrong.parse::<Format>().is_err(), "{wrong}");
         }
     }

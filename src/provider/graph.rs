@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::batch;
 use super::error::VerifyError;
 use super::format::Inputs;
-use super::preset::CustomScheme;
+use super::preset::{CustomScheme, Signs};
 use super::request::{RequestBuilder, SignError};
 use crate::digest;
 use crate::secret::Secret;
@@ -19,6 +19,7 @@ pub(super) const SCHEME: CustomScheme = CustomScheme {
     verify,
     sign,
     description: "the secret itself as clientState in every item of the batch: in the body, which is stored as it came",
+    signs: Signs::Nothing,
     needs_url: false,
 };
 

@@ -3,7 +3,7 @@
 
 use super::error::{VerifyError, require};
 use super::format::Inputs;
-use super::preset::CustomScheme;
+use super::preset::{CustomScheme, Signs};
 use super::request::{RequestBuilder, SignError};
 use super::selector::{Selector, scalar};
 use crate::digest;
@@ -17,6 +17,7 @@ pub(super) const SCHEME: CustomScheme = CustomScheme {
     verify,
     sign,
     description: "a JSON web signature (HS256) in X-Webhook-Signature with the claims iss = netlify and sha256 = the body's",
+    signs: Signs::Body,
     needs_url: false,
 };
 

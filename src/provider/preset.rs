@@ -65,7 +65,19 @@ pub struct CustomScheme {
     pub sign: fn(&Secret, &mut RequestBuilder) -> Result<(), SignError>,
     /// For the operator.
     pub description: &'static str,
+    pub signs: Signs,
     pub needs_url: bool,
+}
+
+/// What a custom scheme signs of a delivery.
+#[derive(Clone, Copy, Debug)]
+pub enum Signs {
+    /// All of the body.
+    Body,
+    /// Of the body the values at some places; these are those that the preset reads.
+    Values(&'static [&'static str]),
+    /// Nothing: the delivery holds the secret itself.
+    Nothing,
 }
 
 /// How a delivery without an id is identified.
@@ -83,6 +95,9 @@ pub struct Sample {
     pub content_type: &'static str,
     pub body: &'static str,
 }
+
+pub(super) const MINUTE_S: u64 = 60;
+pub(super) const HOUR_S: u64 = 60 * MINUTE_S;
 
 pub(super) const JSON: Sample = Sample { event_type: "ping", content_type: "application/json", body: "{}" };
 

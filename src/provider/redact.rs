@@ -1,42 +1,307 @@
-//! Which header fields carry secrets, so that their values are neither stored nor shown.
+//! Which header fields carry secrets, so that their values are neither stored nor shown nor sent on: by the name of the field,
+//! by an address in it with a secret parameter, and by the source's own secrets.
+//!
+//! Kept is what a preset reads as id, event type, timestamp or signature: other receivers need it.
+
+use std::borrow::Cow;
 
 use super::algorithm::Algorithm;
-use super::preset::Preset;
+use super::format::Format;
+use super::key::KeyEncoding;
 use super::presets::presets;
 use super::selector::Selector;
 use super::verifier::Verifier;
-
-/// Headers whose values are secrets rather than signatures: those of the web in general, and those that providers send
-/// beside a signature.
-const SECRET_HEADERS: [&str; 7] = [
-    "Authorization",
-    "Cookie",
-    "Proxy-Authorization",
-    "X-Api-Key",
-    "Api-Key",
-    "X-Auth-Token",
-    "X-GitHub-Encoded-Secret",
-];
+use crate::digest;
+use crate::secret::Secret;
 
 /// Stored in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
+/// Anywhere in a name, they say that the value is a secret.
+const SECRET_PARTS: [&str; 9] =
+    ["secret", "token", "password", "passwd", "passphrase", "credential", "cookie", "session", "authoriz"];
+
+/// They say so as a whole word of a name: `X-Auth`, but not `X-Author`.
+const SECRET_WORDS: [&str; 11] =
+    ["auth", "authentication", "oauth", "pass", "passcode", "pwd", "otp", "jwt", "bearer", "csrf", "xsrf"];
+
+/// So do words that end like this: `X-Api-Key`, `apikey`.
+const SECRET_ENDINGS: [&str; 2] = ["key", "keys"];
+
+/// In a name that is not of a secret: of `Idempotency-Key`, and of one that says which key was used.
+const PUBLIC_PARTS: [&str; 2] = ["idempotency", "key-id"];
+
+/// What such a name ends with is public, whatever key or kind of authentication it is of.
+const SIGNATURE: &str = "signature";
+
+/// Further parameters of an address that let anyone in who knows them: of signed addresses, of cloud functions.
+const SECRET_PARAMETERS: [&str; 4] = ["sig", "signature", "code", "sid"];
+
+/// A shorter secret may be a part of any text by chance: it is looked for as a whole word only.
+const MIN_PART_BYTES: usize = 8;
+
+/// What separates words in the value of a field.
+const SEPARATORS: [char; 8] = [' ', '\t', '=', ',', ';', '&', ':', '"'];
+
+/// What a source's header fields must not show.
+pub struct Redaction<'a> {
+    verifier: &'a Verifier,
+    /// As text, in every form in which the sender may write them.
+    secrets: Vec<Cow<'a, [u8]>>,
+}
+
 impl Verifier {
-    /// Whether the value of a header of that name must not be stored or shown.
-    pub fn is_secret_header(&self, name: &str) -> bool {
-        let is_sig = |place: &Selector| matches!(place, Selector::Header(sig) if sig.eq_ignore_ascii_case(name));
-        let is_token = self.scheme.alg == Algorithm::Token && self.scheme.sig.places().iter().any(is_sig);
-        is_token || is_secret_header(name)
+    /// `secrets` are the source's keys, and others that it has.
+    pub fn redaction<'a>(&'a self, keys: &'a [Secret], others: impl IntoIterator<Item = &'a Secret>) -> Redaction<'a> {
+        let is_public = matches!(self.scheme.alg, Algorithm::Ed25519 | Algorithm::EcdsaP256Sha256);
+        let keys = keys.iter().filter(|_| !is_public).map(Secret::as_bytes);
+        let others = others.into_iter().map(Secret::as_bytes);
+        let written = keys.clone().filter_map(|key| written(key, self.scheme.key)).map(Cow::Owned);
+        Redaction { verifier: self, secrets: keys.chain(others).map(Cow::Borrowed).chain(written).collect() }
+    }
+
+    /// Whether it reads an id, an event type, a timestamp or a signature from the header of that name.
+    fn reads(&self, name: &str) -> bool {
+        let formats = self.id.iter().chain(&self.event).chain([&self.scheme.signed]).flat_map(Format::selectors);
+        formats.chain([&self.scheme.sig]).chain(&self.scheme.ts).any(|selector| is_header(selector, name))
+    }
+
+    /// Whether the header of that name holds the secret itself.
+    fn has_token_in(&self, name: &str) -> bool {
+        self.scheme.alg == Algorithm::Token && is_header(&self.scheme.sig, name)
     }
 }
 
-/// Whether the value of a header of that name must not be stored or shown, for any source: it is one of those above, or one
-/// in which a provider of the table sends the secret itself.
+impl Redaction<'_> {
+    /// Whether the value of this field must not be stored.
+    pub fn hides(&self, name: &str, value: &str) -> bool {
+        let is_read = || self.verifier.reads(name) || is_read_by_a_preset(name);
+        // A value that is read, such as an event type, may equal a short secret by chance.
+        let may_hide = |secret: &[u8]| secret.len() >= MIN_PART_BYTES || !is_read();
+        self.verifier.has_token_in(name)
+            || self.secrets.iter().any(|secret| has_secret(value, secret) && may_hide(secret))
+            || (is_secret_name(name) || has_secret_parameter(name, value)) && !is_read()
+    }
+}
+
+/// Whether the value of a header of that name must not be shown, for any source.
 pub fn is_secret_header(name: &str) -> bool {
-    let is_token = |preset: &Preset| preset.alg == Algorithm::Token && preset.custom.is_none();
-    SECRET_HEADERS.iter().any(|secret| secret.eq_ignore_ascii_case(name))
-        || presets().filter(|preset| is_token(preset)).any(|preset| {
-            let mut headers = preset.sig.split('|').filter_map(|place| place.strip_prefix("header:"));
-            headers.any(|header| header.eq_ignore_ascii_case(name))
-        })
+    is_secret_name(name) && !is_read_by_a_preset(name)
+}
+
+/// A key as the provider shows it, where that is not text.
+fn written(key: &[u8], encoding: KeyEncoding) -> Option<Vec<u8>> {
+    match encoding {
+        KeyEncoding::Utf8 => None,
+        KeyEncoding::Base64 => Some(digest::base64(key).trim_end_matches('=').as_bytes().to_vec()),
+        KeyEncoding::Hex => Some(digest::hex(key).into_bytes()),
+    }
+}
+
+fn is_header(selector: &Selector, name: &str) -> bool {
+    selector.places().iter().any(|place| matches!(place, Selector::Header(header) if header.eq_ignore_ascii_case(name)))
+}
+
+fn is_read_by_a_preset(name: &str) -> bool {
+    presets().any(|preset| preset.id.iter().chain(preset.event).any(|text| names_header(text, name)))
+}
+
+/// Whether the text of a selector, or of a format with one, names this header.
+fn names_header(text: &str, name: &str) -> bool {
+    let mut headers = text.split(['|', '{', '}']).filter_map(|place| place.strip_prefix("header:"));
+    headers.any(|header| header.eq_ignore_ascii_case(name))
+}
+
+/// Whether a field or a parameter of that name holds a secret.
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let has_any = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+    let is_secret_word =
+        |word: &str| SECRET_WORDS.contains(&word) || SECRET_ENDINGS.iter().any(|ending| word.ends_with(ending));
+    let has_secret_word = || !name.ends_with(SIGNATURE) && name.split('-').any(is_secret_word);
+    !has_any(&PUBLIC_PARTS) && (has_any(&SECRET_PARTS) || has_secret_word())
+}
+
+/// Whether the value is, or contains, an address with a password or a parameter that is a secret.
+fn has_secret_parameter(name: &str, value: &str) -> bool {
+    let query = match value.split_once(['?', ';', '#']) {
+        Some((_, query)) => query,
+        None if name.to_ascii_lowercase().contains("query") => value,
+        None => "",
+    };
+    has_password(value) || has_secret_pair(query) || pairs(query).any(|(_, value)| is_secret_address(&value))
+}
+
+/// Whether the value of a parameter, such as `?next=`, is an address with a secret in it.
+fn is_secret_address(value: &str) -> bool {
+    has_password(value) || value.split_once('?').is_some_and(|(_, query)| has_secret_pair(query))
+}
+
+fn has_secret_pair(query: &str) -> bool {
+    let is_known = |name: &str| SECRET_PARAMETERS.iter().any(|known| known.eq_ignore_ascii_case(name));
+    pairs(query).any(|(name, _)| is_secret_name(name.trim()) || is_known(name.trim()))
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    query.split([';', '#']).flat_map(|query| form_urlencoded::parse(query.as_bytes()))
+}
+
+/// `https://user:password@host`
+fn has_password(text: &str) -> bool {
+    text.split("://").skip(1).any(|rest| {
+        let authority = rest.split(['/', '?', '#', ' ', '"', '>']).next().unwrap_or_default();
+        authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    })
+}
+
+/// Whether the value shows the secret, as it is or with escapes.
+fn has_secret(value: &str, secret: &[u8]) -> bool {
+    let is_secret = |word: &str| word.len() == secret.len() && digest::contains(word.as_bytes(), secret);
+    let shows = |text: &str| match secret.len() {
+        MIN_PART_BYTES.. => digest::contains(text.as_bytes(), secret),
+        _ => text.split(SEPARATORS).chain([text]).any(is_secret),
+    };
+    let is_escaped = value.contains(['%', '+']);
+    shows(value)
+        || is_escaped && form_urlencoded::parse(value.as_bytes()).any(|(name, value)| shows(&name) || shows(&value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::preset;
+
+    /// Whether a source of this provider with this secret hides the field.
+    fn hides(provider: &str, secret: &str, name: &str, value: &str) -> bool {
+        let verifier = preset(provider).unwrap().verifier().unwrap();
+        let secret = Secret::new(secret.as_bytes().to_vec()).unwrap();
+        let keys = [verifier.scheme.key(&secret).unwrap()];
+        verifier.redaction(&keys, []).hides(name, value)
+    }
+
+    #[test]
+    fn a_name_says_that_its_value_is_a_secret() {
+        for name in [
+            "Authorization",
+            "Proxy-Authorization",
+            "Cookie",
+            "Set-Cookie",
+            "X-Api-Key",
+            "apikey",
+            "Ocp-Apim-Subscription-Key",
+            "X-Auth",
+            "X-Auth-Token",
+            "X_AUTH_TOKEN",
+            "X-Gitlab-Token",
+            "X-Buildkite-Token",
+            "X-GitHub-Encoded-Secret",
+            "X-Webhook-Secret",
+            "X-Password",
+            "X-Passwd",
+            "X-User-Pass",
+            "X-Credentials",
+            "X-Session-Id",
+            "Cf-Access-Jwt-Assertion",
+            "X-Amz-Security-Token",
+            "X-CSRF-Token",
+        ] {
+            assert!(is_secret_header(name), "{name}");
+        }
+        for name in [
+            "X-Hub-Signature-256",
+            "X-GitHub-Event",
+            "Content-Type",
+            "Idempotency-Key",
+            "X-Idempotency-Key",
+            "I-Twilio-Idempotency-Token",
+            "X-Hub-Key-Id",
+            "Github-Public-Key-Identifier",
+            "Github-Public-Key-Signature",
+            "X-Event-Key",
+            "X-Author",
+            "Keep-Alive",
+            "X-Compass",
+            "User-Agent",
+            "traceparent",
+        ] {
+            assert!(!is_secret_header(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_header_in_which_a_provider_sends_its_secret_has_such_a_name() {
+        for preset in super::presets().filter(|preset| preset.alg == Algorithm::Token && preset.custom.is_none()) {
+            let name = preset.sig.split('|').next().and_then(|place| place.strip_prefix("header:")).unwrap();
+            assert!(is_secret_header(name), "{}: {name}", preset.name);
+        }
+    }
+
+    #[test]
+    fn an_address_says_that_it_holds_a_secret() {
+        for (name, value) in [
+            ("Referer", "https://h.test/p?token=abc"),
+            ("X-Original-URI", "/webhooks/hub?a=1&access_token=abc"),
+            ("X-Forwarded-Uri", "/webhooks/hub?%74oken=abc"),
+            ("X-Rewrite-Url", "/p?next=%2Flogin%3Fapi_key%3Dabc"),
+            ("X-Query-String", "a=1&password=abc"),
+            ("Referer", "https://h.test/p;jsessionid=abc"),
+            ("Referer", "https://h.test/p#access_token=abc"),
+            ("X-Note", "a; token=abc"),
+            ("Referer", "https://h.test/f?a=1;sig=abc"),
+            ("Origin", "https://me:abc@h.test"),
+            ("Link", "<https://h.test/a?page=2>, <https://h.test/a?key=abc>; rel=next"),
+        ] {
+            assert!(hides("github", "copper-lantern", name, value), "{name}: {value}");
+        }
+        for (name, value) in [
+            ("Referer", "https://h.test/p?page=2"),
+            ("X-Original-URI", "/webhooks/hub"),
+            ("Accept", "text/html;q=0.8, */*"),
+            ("Content-Type", "multipart/form-data; boundary=a"),
+            ("Signature-Input", "sig1=(\"@method\");created=1;keyid=\"a\""),
+            ("Stripe-Signature", "t=1,v1=ab,token=x"),
+            ("From", "me@h.test"),
+            ("User-Agent", "bot (+https://h.test/bot?)"),
+        ] {
+            assert!(!hides("github", "copper-lantern", name, value), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_secret_of_the_source_is_hidden_wherever_it_stands() {
+        for value in ["copper-lantern", "x copper-lantern!", "/p?k=copper-lantern", "a=copper%2Dlantern"] {
+            assert!(hides("github", "copper-lantern", "X-Note", value), "{value}");
+        }
+        assert!(hides("github", "copper-lantern", "X-GitHub-Delivery", "copper-lantern"));
+        assert!(!hides("github", "copper-lantern", "X-Note", "copper lantern"));
+        assert!(hides(
+            "svix",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "X-Note",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+        ));
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        assert!(!hides("discord", key, "X-Note", key), "a public key is none");
+    }
+
+    #[test]
+    fn a_short_secret_is_hidden_as_a_word_and_not_as_a_part_of_others() {
+        for value in ["k", "Bearer k", "/p?k=k", "a:k"] {
+            assert!(hides("hmac", "k", "X-Note", value), "{value}");
+        }
+        assert!(!hides("hmac", "k", "X-Note", "kk"));
+        assert!(!hides("hmac", "json", "Content-Type", "application/json"));
+        assert!(!hides("github", "push", "X-GitHub-Event", "push"), "another receiver needs the event type");
+    }
+
+    #[test]
+    fn what_a_source_reads_is_kept_unless_it_is_the_secret() {
+        assert!(!hides("teams-outgoing", "AAAA", "Authorization", "HMAC YWJj"), "a signature");
+        assert!(hides("github", "copper-lantern", "Authorization", "Basic YWJj"));
+        assert!(hides("token", "brass-kettle", "authorization", "Bearer brass-kettle"));
+        let mut verifier = preset("hmac").unwrap().verifier().unwrap();
+        verifier.id = vec![Format::parse_value("header:X-Delivery-Token").unwrap()];
+        assert!(!verifier.redaction(&[], []).hides("X-Delivery-Token", "17"));
+        assert!(verifier.redaction(&[], []).hides("X-Other-Token", "17"));
+    }
 }

@@ -30,6 +30,8 @@ pub struct Scheme {
     pub split: Option<String>,
     /// Precedes each signature. Items without it are something else.
     pub prefix: String,
+    /// Whether the prefix is the operator's and not the preset's.
+    pub has_own_prefix: bool,
     pub enc: Encoding,
     pub signed: Format,
     pub ts: Option<Selector>,
@@ -118,11 +120,18 @@ impl Scheme {
         if candidates.is_empty() { Err(VerifyError::Unreadable(sig.to_string())) } else { Ok(candidates) }
     }
 
+    /// What precedes a signature at this place. A preset's prefix of a token is an authentication scheme, which only the
+    /// header `Authorization` has.
+    pub fn prefix_at(&self, place: &Selector) -> &str {
+        let is_elsewhere = self.alg == Algorithm::Token && !is_authorization(place);
+        if is_elsewhere && !self.has_own_prefix { "" } else { &self.prefix }
+    }
+
     fn without_prefix<'v>(&self, sig: &Selector, item: &'v str) -> Option<&'v str> {
-        let prefix = self.prefix.as_str();
+        let prefix = self.prefix_at(sig);
         match sig {
             // The authentication scheme is case-insensitive (RFC 9110, section 11.1).
-            Selector::Header(name) if self.alg == Algorithm::Token && name.eq_ignore_ascii_case(AUTHORIZATION) => {
+            place if self.alg == Algorithm::Token && is_authorization(place) => {
                 let (word, rest) = item.split_at_checked(prefix.len())?;
                 word.eq_ignore_ascii_case(prefix).then_some(rest)
             }
@@ -207,4 +216,8 @@ impl Scheme {
             _ => Ok(()),
         }
     }
+}
+
+fn is_authorization(place: &Selector) -> bool {
+    matches!(place, Selector::Header(name) if name.eq_ignore_ascii_case(AUTHORIZATION))
 }

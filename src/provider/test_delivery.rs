@@ -83,9 +83,10 @@ fn identify(
     may_edit_body: bool,
 ) -> Result<(), SignError> {
     let is_there = |selector: &Selector| request.parts().first(selector).is_some();
+    let fits = |selector: &Selector| request.parts().is_form() || !matches!(selector.main(), Selector::Form(_));
     // Of an id composed of several values, the first is the one that distinguishes deliveries.
-    let has_others = |format: &&Format| format.selectors().skip(1).all(is_there);
-    let Some(format) = formats.iter().find(has_others).or(formats.first()).filter(|_| !text.is_empty()) else {
+    let is_usual = |format: &&Format| format.selectors().take(1).all(fits) && format.selectors().skip(1).all(is_there);
+    let Some(format) = formats.iter().find(is_usual).or(formats.first()).filter(|_| !text.is_empty()) else {
         return Ok(());
     };
     let first = format.selectors().take(1).map(|first| (first.main(), text));
@@ -114,7 +115,7 @@ fn sign(request: &mut RequestBuilder, verifier: &Verifier, key: &Secret, now: Ti
         Algorithm::Token => String::from_utf8_lossy(&tag).into_owned(),
         _ => scheme.enc.encode(&tag),
     };
-    let signature = format!("{}{written}", scheme.prefix);
+    let signature = format!("{}{written}", scheme.prefix_at(scheme.sig.main()));
     let separator = scheme.split.as_deref().unwrap_or_default();
     request.put(&scheme.sig, &ts_item.into_iter().chain([signature]).collect::<Vec<_>>().join(separator))
 }

@@ -1,10 +1,11 @@
-//! Twilio signs the configured URL, with or without the port, and the sorted fields of a form. Any other body is bound by
-//! its hash, which Twilio adds to the URL as `bodySHA256`.
+//! Twilio signs the URL that it calls, with or without the port, and the sorted fields of a form. Any other body is bound by
+//! its hash, which Twilio adds to the URL as `bodySHA256`. The query of that URL can be another one for each message.
 //! <https://github.com/twilio/twilio-python/blob/main/twilio/request_validator.py>
+//! <https://www.twilio.com/docs/usage/webhooks/webhooks-security>
 
 use super::error::{VerifyError, require};
 use super::format::{Inputs, form_sorted};
-use super::preset::CustomScheme;
+use super::preset::{CustomScheme, Signs};
 use super::request::{RequestBuilder, SignError};
 use super::selector::{Parts, Selector};
 use crate::digest;
@@ -16,8 +17,9 @@ const BODY_HASH: &str = "bodySHA256";
 pub(super) const SCHEME: CustomScheme = CustomScheme {
     verify,
     sign,
-    description: "HMAC-SHA1, base64, in X-Twilio-Signature, of the public URL and the sorted form fields; other bodies by the \
-           SHA-256 in the URL's bodySHA256",
+    description: "HMAC-SHA1, base64, in X-Twilio-Signature, of the URL (public_url with the query of the request) and the \
+           sorted form fields, but not of where one field ends and the next begins; other bodies by the SHA-256 in the URL's bodySHA256",
+    signs: Signs::Body,
     needs_url: true,
 };
 
@@ -49,15 +51,11 @@ fn signed_fields(url: &str, parts: &Parts<'_>) -> Result<String, VerifyError> {
     form_sorted(parts).map_err(|absent| VerifyError::absent("the form", absent))
 }
 
-/// The URL that Twilio called: the configured one, with the hash if the request's query adds it. Anything else in that query
-/// is ignored, because any client can choose it. A fragment configures Twilio (`#rc=3`) and is neither called nor signed.
+/// The URL that Twilio called: scheme, host and path as configured, because a proxy may have changed them on the way, and the
+/// query of the request, which is signed with them. A fragment configures Twilio (`#rc=3`) and is neither called nor signed.
 fn called_url(url: &str, query: &str) -> String {
-    let url = url.split('#').next().unwrap_or_default();
-    let (base, configured) = url.split_once('?').unwrap_or((url, ""));
-    let added = query.strip_prefix(configured).unwrap_or_default();
-    let added = if configured.is_empty() { added } else { added.strip_prefix('&').unwrap_or_default() };
-    let is_hash = added.strip_prefix(BODY_HASH).is_some_and(|rest| rest.starts_with('=') && !rest.contains('&'));
-    if is_hash { format!("{base}?{query}") } else { url.to_owned() }
+    let base = url.split(['?', '#']).next().unwrap_or_default();
+    if query.is_empty() { base.to_owned() } else { format!("{base}?{query}") }
 }
 
 fn with_and_without_port(url: &str) -> Vec<String> {
@@ -70,13 +68,13 @@ fn with_and_without_port(url: &str) -> Vec<String> {
     }
 }
 
+/// Sends the configured query, as Twilio does, and the hash of a body that is no form.
 fn sign(secret: &Secret, request: &mut RequestBuilder) -> Result<(), SignError> {
     let url = request.public_url.clone().unwrap_or_default();
+    let configured = url.split('#').next().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
+    request.query = form_urlencoded::parse(configured.as_bytes()).into_owned().collect();
     if !request.parts().is_form() {
-        let configured = url.split('#').next().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
-        let pairs = form_urlencoded::parse(configured.as_bytes()).into_owned();
-        let hash = (BODY_HASH.to_owned(), digest::hex(&digest::sha256(&[&request.body])));
-        request.query = pairs.chain([hash]).collect();
+        request.query.push((BODY_HASH.to_owned(), digest::hex(&digest::sha256(&[&request.body]))));
     }
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&request.query).finish();
     let url = called_url(&url, &query);
@@ -91,19 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_hash_is_taken_from_the_query_of_the_request() {
+    fn the_query_is_that_of_the_request_and_the_rest_as_configured() {
         let cases = [
             ("https://h/p", "", "https://h/p"),
-            ("https://h/p", "a=1", "https://h/p"),
-            ("https://h/p", "bodySHA256=ab", "https://h/p?bodySHA256=ab"),
-            ("https://h/p", "bodySHA256=ab&a=1", "https://h/p"),
-            ("https://h/p", "a=1&bodySHA256=ab", "https://h/p"),
+            ("https://h/p", "id=1&b=%20+", "https://h/p?id=1&b=%20+"),
             ("https://h/p?a=1", "a=1", "https://h/p?a=1"),
-            ("https://h/p?a=1", "a=2", "https://h/p?a=1"),
-            ("https://h/p?a=1", "a=1&bodySHA256=ab", "https://h/p?a=1&bodySHA256=ab"),
-            ("https://h/p?a=1", "a=1bodySHA256=ab", "https://h/p?a=1"),
-            ("https://h/p?a=1", "a=1&bodySHA256=ab&b=2", "https://h/p?a=1"),
-            ("https://h/p?a=1", "bodySHA256=ab", "https://h/p?a=1"),
+            ("https://h/p?a=1", "a=2?b", "https://h/p?a=2?b"),
+            ("https://h/p?a=1", "", "https://h/p"),
             ("https://h/p?a=1#rc=3&rp=all", "a=1&bodySHA256=ab", "https://h/p?a=1&bodySHA256=ab"),
             ("https://h/p#rc=3", "", "https://h/p"),
         ];

@@ -35,10 +35,14 @@ pub struct Verifier {
 pub fn verify(verifier: &Verifier, keys: &[Secret], parts: &Parts<'_>, now: Timestamp) -> Result<usize, VerifyError> {
     let id = verifier.scheme.signed.has(Variable::Id).then(|| verifier.raw_id(parts)).flatten();
     let inputs = Inputs { id: id.as_deref(), ..verifier.inputs(*parts) };
-    match &verifier.preset.custom {
+    let verified = match &verifier.preset.custom {
         Some(custom) => (custom.verify)(keys, &inputs),
         None => verifier.scheme.verify(keys, &inputs, now),
-    }
+    };
+    verified.map_err(|error| match error {
+        VerifyError::Mismatch if verifier.needs_url() => VerifyError::MismatchWithUrl,
+        error => error,
+    })
 }
 
 impl Preset {
@@ -54,6 +58,7 @@ impl Preset {
                 sig: self.sig.parse()?,
                 split: optional(self.split).map(str::to_owned),
                 prefix: self.prefix.to_owned(),
+                has_own_prefix: false,
                 enc: self.enc,
                 signed: self.signed.parse()?,
                 ts: optional(self.ts).map(str::parse).transpose()?,

@@ -132,14 +132,15 @@ fn is_json(media_type: &str) -> bool {
     media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
 }
 
-/// The header fields as one JSON object. The values of secret ones are not kept; repeated ones are joined, as RFC 9110,
-/// section 5.3, allows.
-pub(super) fn headers_json(headers: &Headers, is_secret: impl Fn(&str) -> bool) -> String {
+/// The header fields as one JSON object. Repeated ones are joined, as RFC 9110, section 5.3, allows; if one of them is hidden,
+/// all of them are.
+pub(super) fn headers_json(headers: &Headers, hides: impl Fn(&str, &str) -> bool) -> String {
     let mut object = Map::new();
     for (name, value) in headers.iter() {
-        let value = if is_secret(name) { REDACTED } else { value };
+        let value = if hides(name, value) { REDACTED } else { value };
         let known = object.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name));
         match known {
+            Some((_, Value::String(joined))) if *joined == REDACTED || value == REDACTED => REDACTED.clone_into(joined),
             Some((_, Value::String(joined))) => *joined = format!("{joined}, {value}"),
             _ => drop(object.insert(name.to_owned(), value.into())),
         }
@@ -270,8 +271,14 @@ mod tests {
             field("X-A", "1"),
             field("x-a", "2"),
             field("authorization", "Bearer hush"),
+            field("Authorization", "Basic aHVzaA=="),
+            field("B", "1"),
+            field("b", "hush"),
+            field("b", "2"),
         ]);
-        let json = headers_json(&headers, crate::provider::is_secret_header);
-        assert_eq!(json, r#"{"X-GitLab-token":"[redacted]","X-A":"1, 2","authorization":"[redacted]"}"#);
+        let hides = |name: &str, value: &str| crate::provider::is_secret_header(name) || value == "hush";
+        let json = headers_json(&headers, hides);
+        let expected = r#"{"X-GitLab-token":"[redacted]","X-A":"1, 2","authorization":"[redacted]","B":"[redacted]"}"#;
+        assert_eq!(json, expected, "also of repeated ones");
     }
 }

@@ -3,7 +3,7 @@
 use crate::provider::algorithm::{Algorithm, Encoding};
 use crate::provider::handshake::{BodyType, Condition, HANDSHAKE, Handshake, Signing};
 use crate::provider::key::KeyEncoding;
-use crate::provider::preset::{BASE, JSON, Preset, Sample};
+use crate::provider::preset::{BASE, HOUR_S, JSON, MINUTE_S, Preset, Sample};
 use crate::provider::selector::FORM;
 use crate::provider::twilio;
 
@@ -46,6 +46,9 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "v0=",
         signed: "v0:{ts}:{body}",
         ts: "header:x-zm-request-timestamp",
+        // Zoom's sample does not check it. The last retry comes 5 + 20 + 60 minutes after the first attempt, perhaps with its
+        // timestamp: <https://developers.zoom.us/blog/webhook-delays.md>
+        tolerance_s: 90 * MINUTE_S,
         event: &["json:/event"],
         handshakes: &[Handshake {
             when: &[("json:/event", Condition::Equals("endpoint.url_validation"))],
@@ -55,8 +58,8 @@ pub(super) static PRESETS: &[Preset] = &[
             ..HANDSHAKE
         }],
         setup: "Feature, Event Subscriptions: the address; copy the secret token",
-        answer: "200 within 3 s (unconfirmed)",
-        retries: "after 5, 20 and 60 min (unconfirmed)",
+        answer: "200 or 204 within 3 s",
+        retries: "after 5 min, 20 min more and 60 min more",
         ..BASE
     },
     Preset {
@@ -67,6 +70,9 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:X-Signature-Ed25519",
         signed: "{ts}{body}",
         ts: "header:X-Signature-Timestamp",
+        // Discord's libraries do not check it. Events are retried for up to 10 minutes, perhaps with the first timestamp; five
+        // more are for the clocks.
+        tolerance_s: 15 * MINUTE_S,
         key: KeyEncoding::Hex,
         id: &["json:/id"],
         event: &["json:/event/type", "json:/type"],
@@ -90,7 +96,7 @@ pub(super) static PRESETS: &[Preset] = &[
         ],
         setup: "Webhooks (or Interactions Endpoint URL): the address; copy the application's public key",
         answer: "2xx within 3 s; interactions need a JSON answer, which hookbox does not give",
-        retries: "none (unconfirmed)",
+        retries: "of events several, for up to 10 min",
         ..BASE
     },
     Preset {
@@ -165,7 +171,16 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "Twilio",
         docs: "https://github.com/twilio/twilio-python/blob/main/twilio/request_validator.py",
         custom: Some(twilio::SCHEME),
-        id: &["header:I-Twilio-Idempotency-Token", "{form:MessageSid}:{form:MessageStatus}", "form:MessageSid"],
+        // The form is signed and the header is not. A message or a call has several callbacks, one a status; an incoming
+        // message has one delivery, named by the message alone. A call without a sequence number asks for instructions, which
+        // it may do often in one status.
+        id: &[
+            "{form:MessageSid}:{form:MessageStatus}",
+            "{form:MessageSid}:{form:SmsStatus}",
+            "{form:CallSid}:{form:CallStatus}:{form:SequenceNumber}",
+            "form:MessageSid",
+            "header:I-Twilio-Idempotency-Token",
+        ],
         forms: true,
         setup: "the number's or service's webhook: the address; the secret is the account's auth token",
         answer: "2xx within 15 s (unconfirmed)",
@@ -182,10 +197,13 @@ pub(super) static PRESETS: &[Preset] = &[
         enc: Encoding::Base64,
         signed: "{ts}{body}",
         ts: "header:X-Twilio-Email-Event-Webhook-Timestamp",
+        // SendGrid's libraries do not check it. It retries for up to 24 hours, perhaps with the first timestamp; one more is
+        // for its queues: <https://docs.sendgrid.com/for-developers/tracking-events/troubleshooting>
+        tolerance_s: 25 * HOUR_S,
         key: KeyEncoding::Base64,
         event: &["json:/0/event"],
         setup: "Settings, Mail Settings, Event Webhooks: the address; copy the verification key",
-        retries: "for about 24 h (unconfirmed)",
+        retries: "for up to 24 h, at increasing intervals",
         sample: Sample { body: "[{}]", ..JSON },
         ..BASE
     },

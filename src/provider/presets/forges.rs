@@ -103,7 +103,8 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:X-Hub-Signature",
         prefix: "sha256=",
         id: &["header:X-Request-UUID", "header:X-Request-Id"],
-        event: &["header:X-Event-Key"],
+        // Bitbucket Data Center has it in the body too, which is signed.
+        event: &["json:/eventKey", "header:X-Event-Key"],
         // "Test connection" of Bitbucket Server is not signed.
         handshakes: &[Handshake {
             when: &[("header:X-Event-Key", Condition::Equals("diagnostics:ping"))],

@@ -15,7 +15,8 @@ const GRAFANA: Preset = Preset {
 
 const BUILDKITE: Preset = Preset {
     docs: "https://buildkite.com/docs/apis/webhooks/pipelines",
-    event: &["header:X-Buildkite-Event"],
+    // The same word twice; only the body is signed.
+    event: &["json:/event", "header:X-Buildkite-Event"],
     retries: "unknown",
     ..BASE
 };
@@ -28,7 +29,7 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:X-PagerDuty-Signature",
         split: ",",
         prefix: "v1=",
-        id: &["header:X-Webhook-Id", "json:/event/id"],
+        id: &["json:/event/id"],
         event: &["json:/event/event_type"],
         setup: "Integrations, Generic Webhooks (v3): the address; copy the secret",
         answer: "2xx within 5 s (unconfirmed)",
@@ -43,7 +44,8 @@ pub(super) static PRESETS: &[Preset] = &[
         split: ",",
         prefix: "v1=",
         id: &["json:/id"],
-        event: &["header:circleci-event-type", "json:/type"],
+        // The same word twice; only the body is signed.
+        event: &["json:/type", "header:circleci-event-type"],
         setup: "Project Settings, Webhooks: the address and a secret of your own",
         answer: "2xx within 10 s",
         retries: "later, possibly twice",
@@ -86,7 +88,52 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "Bearer ",
         event: &["json:/status"],
         setup: "webhook_configs: the address as url, a secret of your own as http_config.authorization.credentials. For basic_auth: prefix = \"Basic \" in [sources.NAME.verify], and the secret is USER:PASSWORD in base64",
-        retries: "after 5xx",
+        retries: "after 5xx. An alert that goes on firing is sent again every repeat_interval, often with the same body, and is an event of its own each time, unless the one before still waits for its first attempt. To make one event of what comes within a time, set dedup_window in [sources.NAME]",
+        ..BASE
+    },
+    Preset {
+        name: "docker-registry",
+        title: "Docker registry (CNCF Distribution)",
+        docs: "https://distribution.github.io/distribution/about/notifications/",
+        alg: Algorithm::Token,
+        sig: "header:Authorization",
+        prefix: "Bearer ",
+        // An envelope may hold several events, which are sent again together.
+        id: &["json:/events/0/id"],
+        event: &["json:/events/0/action"],
+        setup: "notifications.endpoints in the registry's config: the address as url, and Authorization: [Bearer SECRET] under headers, with a secret of your own",
+        answer: "2xx or 3xx within its timeout",
+        retries: "until it succeeds: threshold times at once, then every backoff; a restart of the registry forgets what waits",
+        sample: Sample {
+            event_type: "push",
+            content_type: "application/vnd.docker.distribution.events.v1+json",
+            body: r#"{"events":[{"target":{"repository":"hookbox/send","tag":"latest"}}]}"#,
+        },
+        ..BASE
+    },
+    Preset {
+        name: "mlflow",
+        title: "MLflow",
+        docs: "https://mlflow.org/docs/latest/ml/webhooks/",
+        sig: "header:X-MLflow-Signature",
+        prefix: "v1,",
+        enc: Encoding::Base64,
+        signed: "{header:X-MLflow-Delivery-Id}.{ts}.{body}",
+        ts: "header:X-MLflow-Timestamp",
+        // The example on its page checks five minutes. Retries keep id, timestamp and signature, and are over in less:
+        // <https://github.com/mlflow/mlflow/blob/master/mlflow/webhooks/delivery.py>
+        tolerance_s: 300,
+        tolerance_future_s: 300,
+        id: &["header:X-MLflow-Delivery-Id"],
+        event: &["{json:/entity}.{json:/action}"],
+        setup: "MlflowClient().create_webhook with the address as url and a secret of your own",
+        answer: "2xx within 30 s",
+        retries: "3 after 429, 500, 502, 503 and 504, within seconds, or after Retry-After",
+        sample: Sample {
+            event_type: "registered_model",
+            body: r#"{"action":"created","data":{"name":"hookbox"}}"#,
+            ..JSON
+        },
         ..BASE
     },
     Preset {
@@ -159,7 +206,9 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:Authorization|query:access_token",
         prefix: "Bearer ",
         id: &["{header:ce-id} {header:ce-source}", "{json:/id} {json:/source}"],
-        event: &["header:ce-type", "json:/type"],
+        // A batch is one event, whose items `payload` lists.
+        // <https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md#33-batched-content-mode>
+        event: &["header:ce-type", "json:/type", "batch{?json:/0/specversion}"],
         status: 204,
         handshakes: &[Handshake {
             method: "OPTIONS",

@@ -3,7 +3,7 @@
 use crate::provider::algorithm::{Algorithm, Encoding};
 use crate::provider::graph;
 use crate::provider::handshake::{BodyType, Condition, HANDSHAKE, Handshake, Signing};
-use crate::provider::preset::{BASE, JSON, Preset, Sample};
+use crate::provider::preset::{BASE, JSON, MINUTE_S, Preset, Sample};
 use crate::provider::timestamp::TimestampFormat;
 
 const HUBSPOT: Preset = Preset {
@@ -30,7 +30,8 @@ pub(super) static PRESETS: &[Preset] = &[
         tolerance_s: 60,
         tolerance_future_s: 60,
         id: &["header:Linear-Delivery"],
-        event: &["header:Linear-Event", "json:/type"],
+        // The same word twice; only the body is signed.
+        event: &["json:/type", "header:Linear-Event"],
         setup: "Settings, API, Webhooks: the address; copy the signing secret",
         answer: "200 within 5 s (unconfirmed)",
         retries: "after 1 min, 1 h, 6 h (unconfirmed); set a longer tolerance if retries are refused as too old",
@@ -161,7 +162,12 @@ pub(super) static PRESETS: &[Preset] = &[
         signed: "{ts}{body}",
         ts: "header:X-Zendesk-Webhook-Signature-Timestamp",
         timestamp_format: TimestampFormat::Rfc3339,
-        id: &["header:X-Zendesk-Webhook-Invocation-Id", "json:/id"],
+        // Zendesk sets no limit. It retries at most five times, after waits of a minute at most; the rest is for the clocks.
+        // <https://developer.zendesk.com/api-reference/webhooks/introduction/#webhook-retries>
+        tolerance_s: 15 * MINUTE_S,
+        // The body of an event is Zendesk's, and its id names the event. That of a trigger is the operator's own, and its id is
+        // most likely the ticket's, which is the same in each delivery.
+        id: &["{json:/id}{?json:/zendesk_event_version}", "header:X-Zendesk-Webhook-Invocation-Id"],
         event: &["json:/type"],
         forms: true,
         setup: "Apps and integrations, Webhooks: the address; copy the signing secret",
