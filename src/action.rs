@@ -3,10 +3,12 @@
 //! In the configuration an action is an [`ActionKind`] with references to its secrets; [`ActionKind::prepare`] fetches them
 //! and makes a [`Runner`].
 
+mod answer;
 mod child;
 mod command;
 mod http;
 mod log;
+mod orphans;
 mod pattern;
 mod slack;
 
@@ -21,6 +23,7 @@ use crate::template::{Expression, Scope, TemplateError};
 
 pub use command::Command;
 pub use http::Http;
+pub use orphans::reap as reap_orphans;
 pub use pattern::Pattern;
 pub use slack::Slack;
 
@@ -193,7 +196,27 @@ impl ActionReport {
     }
 }
 
-/// The beginning of an answer or of a command's output, as text.
+/// The beginning of an answer or of a command's output, as text. It ends between two characters.
 fn excerpt(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_DETAIL_BYTES)]).trim_end().to_owned()
+    let bytes = &bytes[..bytes.len().min(MAX_DETAIL_BYTES)];
+    let cut_bytes = bytes.utf8_chunks().last().map_or(0, |last| match std::str::from_utf8(last.invalid()) {
+        Err(error) if error.error_len().is_none() => last.invalid().len(), // the beginning of a character
+        _ => 0,
+    });
+    String::from_utf8_lossy(&bytes[..bytes.len() - cut_bytes]).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_ends_between_two_characters() {
+        let long = "x".repeat(MAX_DETAIL_BYTES - 1);
+        assert_eq!(excerpt(format!("{long}\u{e9}").as_bytes()), long);
+        assert_eq!(excerpt(format!("{}\u{1f600}", &long[2..]).as_bytes()), long[2..]);
+        assert_eq!(excerpt(format!("{}\u{e9}!", &long[1..]).as_bytes()), format!("{}\u{e9}", &long[1..]));
+        assert_eq!(excerpt(b"a\xffb \xe2\x82"), "a\u{fffd}b");
+        assert_eq!(excerpt(b"a\xe2\x82b\xff"), "a\u{fffd}b\u{fffd}");
+    }
 }

@@ -7,14 +7,23 @@ pub mod access;
 mod answer;
 mod api;
 mod config_view;
+pub mod guesses;
 mod prometheus;
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use log::Level;
+
 use crate::current::Current;
-use crate::http::{Inbound, Server};
+use crate::http::{Inbound, Peer, Server};
+use crate::log::rate_limited;
+use crate::secret::Secret;
 use crate::stop::Stop;
-use access::{Access, Credentials};
+use access::{Access, Credentials, Denial};
 use answer::Answer;
 pub use api::Api;
+use guesses::Guesses;
 pub use prometheus::GateMetrics;
 
 /// Far more than the body of any request here.
@@ -38,8 +47,15 @@ struct Asset {
 pub struct Admin {
     pub server: Server,
     pub access: Current<Access>,
+    pub guesses: Guesses,
     pub api: Api,
     pub stop: Stop,
+}
+
+/// The page's address with its token: a browser sends nothing behind `#`, so that the token is in no log.
+pub fn page_address(origin: &str, token: Option<&Secret>) -> String {
+    let token = token.map(|token| form_urlencoded::byte_serialize(token.as_bytes()).collect::<String>());
+    format!("{origin}/{}", token.map_or(String::new(), |token| format!("#token={token}")))
 }
 
 impl Admin {
@@ -60,14 +76,13 @@ impl Admin {
         let access = self.access.get();
         let credentials = Credentials::of(request);
         access.check_host(&credentials)?;
-        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-        let route = Route::of(path).ok_or_else(Answer::not_found)?;
+        let (path, query) = (request.normal_path(), request.target.split_once('?').map_or("", |(_, query)| query));
+        let route = Route::of(&path).ok_or_else(Answer::not_found)?;
         if !route.methods().split(", ").any(|allowed| allowed == request.method) {
             return Err(Answer::line(405, "wrong method").with("Allow", route.methods()));
         }
-        if !route.is_open() {
-            access.authorize_read(&credentials)?;
-        }
+        let client = request.peer.map_or(Ipv4Addr::UNSPECIFIED.into(), Peer::ip);
+        self.authorize(&route, &access, &credentials, client)?;
         if route.is_change() {
             access.authorize_write(&credentials)?;
         }
@@ -84,6 +99,39 @@ impl Admin {
             Route::Pause(action) => self.api.pause(action),
             Route::Resume(action) => self.api.resume(action),
         }
+    }
+
+    /// Checks the token. Who has sent too many wrong ones waits, and is told so at once: a pause of this thread would delay
+    /// all clients.
+    fn authorize(
+        &mut self,
+        route: &Route<'_>,
+        access: &Access,
+        credentials: &Credentials<'_>,
+        client: IpAddr,
+    ) -> Result<(), Denial> {
+        if route.is_open() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if access.is_guessable() && credentials.token().is_some() && self.guesses.are_too_many(client, now) {
+            return Err(Denial::TooManyWrongTokens);
+        }
+        let checked = match route {
+            Route::Metrics => access.authorize_metrics(credentials, client),
+            _ => access.authorize_read(credentials),
+        };
+        if checked != Err(Denial::WrongToken) {
+            return checked;
+        }
+        self.api.metrics.wrong_tokens.add(1);
+        rate_limited(
+            Level::Warn,
+            "",
+            "wrong token for the page",
+            format_args!("wrong token for the page from {client}"),
+        );
+        Err(if self.guesses.add(client, now) { Denial::TooManyWrongTokens } else { Denial::WrongToken })
     }
 }
 

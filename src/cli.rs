@@ -10,6 +10,7 @@ mod help;
 mod json;
 mod list;
 mod man;
+mod page;
 mod pager;
 mod pause;
 mod preview;
@@ -17,6 +18,7 @@ mod progress;
 mod providers;
 mod prune;
 mod replay;
+mod running;
 mod send;
 mod show;
 mod stats;
@@ -105,11 +107,16 @@ fn no_event(id: EventId) -> Failure {
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let Err(failure) = run() else { return ExitCode::SUCCESS };
-    if !failure.message.is_empty() {
-        crate::log::fatal(&format!("hookbox: {failure}"));
-    }
-    ExitCode::from(failure.code)
+    let code = match run() {
+        Ok(()) => 0,
+        Err(failure) if failure.message.is_empty() => failure.code,
+        Err(failure) => {
+            crate::log::fatal(&format!("hookbox: {failure}"));
+            failure.code
+        }
+    };
+    crate::log::flush();
+    ExitCode::from(code)
 }
 
 fn run() -> Result<(), Failure> {
@@ -127,12 +134,13 @@ fn run() -> Result<(), Failure> {
         Command::Serve => {
             // The `log` action writes to standard output from its own thread.
             drop(out);
-            Ok(service::run(config()?, &env, config)?)
+            Ok(service::run(&env, config)?)
         }
         Command::Check(check) => check::run(&config()?, check, &env, &mut out),
         Command::List(list) => list::run(&config()?, list, &mut out),
         Command::Show(id, form) => show::run(&config()?, *id, *form, &mut out),
         Command::Stats { json } => stats::run(&config()?, *json, &env, &mut out),
+        Command::Page => page::run(&config()?, &env, &mut out),
         Command::Systemd(unit) => systemd::run(unit.as_deref(), &mut out),
         Command::Providers(name) => providers::run(name.as_deref(), &mut out),
         Command::Send(send) => send::run(&config()?, send, &env, &mut out),

@@ -1,40 +1,30 @@
 //! The HTTP client for other people's servers, shared by the actions and by `hookbox forward`: which certificates it trusts,
 //! and which header fields of a stored delivery are sent on with it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+mod certificates;
+mod connection;
+
+use std::borrow::Cow;
+use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use percent_encoding::percent_decode_str;
 use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Uri};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::DefaultResolver;
 
-use crate::event::Event;
-use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS};
+use crate::digest;
+use crate::event::{Event, headers};
+use crate::http::forwarding::{BROWSER_HEADERS, is_forwarding_field};
 use crate::provider::REDACTED;
+use certificates::Trust;
+pub use certificates::system_bundle;
 
 /// An address that refuses connections or cannot be reached answers at once or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where distributions keep the bundle of the system's certificate authorities.
-const SYSTEM_BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-/// OpenSSL's variable, which administrators know.
-const BUNDLE_VARIABLE: &str = "SSL_CERT_FILE";
-
-/// Read once: it takes milliseconds, and the certificates are shared by all actions.
-static SYSTEM: LazyLock<RootCerts> =
-    LazyLock::new(|| bundles().find_map(|path| read_certificates(&path).ok()).unwrap_or(RootCerts::WebPki));
-
 /// Fields that describe the connection of the original request (RFC 9110, section 7.6.1), or that our own request sets.
-const NOT_FORWARDED: [&str; 11] = [
+const NOT_FORWARDED: [&str; 10] = [
     "accept-encoding",
     "connection",
     "content-length",
@@ -45,7 +35,6 @@ const NOT_FORWARDED: [&str; 11] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "x-real-ip",
 ];
 
 /// A client that trusts the certificates in `ca_file`, or else the system's.
@@ -58,9 +47,9 @@ pub fn agent(ca_file: Option<&Path>) -> Result<Agent, String> {
         .allow_non_standard_methods(true)
         .max_redirects(0)
         .user_agent(concat!("hookbox/", env!("CARGO_PKG_VERSION")))
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .tls_config(TlsConfig::builder().root_certs(roots(ca_file)?).build());
-    Ok(config.build().new_agent())
+        .timeout_connect(Some(CONNECT_TIMEOUT));
+    let connector = connection::connector(Trust::of(ca_file)?);
+    Ok(Agent::with_parts(config.build(), connector, DefaultResolver::default()))
 }
 
 /// The part of a URL that can be shown: user, password, path and query may be secrets.
@@ -70,56 +59,63 @@ pub fn origin(url: &str) -> String {
     format!("{}://{}{port}/...", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
 }
 
-/// The certificates in `ca_file`; without one the system's, which the operator updates; where the system has none, the
-/// built-in ones. `Err` says why the file cannot be used.
-fn roots(ca_file: Option<&Path>) -> Result<RootCerts, String> {
-    ca_file.map_or_else(|| Ok(SYSTEM.clone()), read_certificates)
+/// A URL without user and password, and the header field that carries them (RFC 7617). In a URL they are percent-encoded
+/// (RFC 3986, section 3.2.1), so that a password can have a `@` or a `/` in it.
+pub fn without_credentials(url: &str) -> (Cow<'_, str>, Option<HeaderValue>) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let Some((credentials, _)) = authority.rsplit_once('@') else { return (url.into(), None) };
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let [user, password] = [user, password].map(|part| percent_decode_str(part).collect::<Vec<u8>>());
+    let basic = format!("Basic {}", digest::base64(&[user, password].join(&b':')));
+    let field = HeaderValue::try_from(basic).ok().map(|mut value| {
+        value.set_sensitive(true);
+        value
+    });
+    (format!("{scheme}://{}", &rest[credentials.len() + 1..]).into(), field.filter(|_| !credentials.is_empty()))
 }
 
-/// The file with the system's certificates, if one can be used.
-pub fn system_bundle() -> Option<PathBuf> {
-    bundles().find(|path| read_certificates(path).is_ok())
-}
-
-/// In the order in which they are tried.
-fn bundles() -> impl Iterator<Item = PathBuf> {
-    let named = std::env::var_os(BUNDLE_VARIABLE).map(PathBuf::from);
-    named.into_iter().chain(SYSTEM_BUNDLES.iter().map(PathBuf::from))
-}
-
-fn read_certificates(path: &Path) -> Result<RootCerts, String> {
-    let pem = fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() {
-        return Err(format!("there is no certificate in {}: it must be a PEM file", path.display()));
-    }
-    Ok(RootCerts::Specific(Arc::new(certificates)))
-}
-
-/// The stored header fields of an event with which another receiver can verify the provider's signature. Left out are
-/// redacted fields, and those of proxies and browsers, which make a source for local deliveries refuse a request.
+/// The stored header fields of an event with which another receiver can verify the provider's signature, byte for byte. Left
+/// out are redacted fields, and those of proxies and browsers, which make a source for local deliveries refuse a request.
 pub fn forwarded_fields(event: &Event) -> Vec<(HeaderName, HeaderValue)> {
-    let field = |(name, value): (String, Value)| {
-        let value = value.as_str().filter(|value| *value != REDACTED)?;
-        let mut dropped = NOT_FORWARDED.iter().chain(&FORWARDING_HEADERS).chain(&BROWSER_HEADERS);
-        if dropped.any(|field| field.eq_ignore_ascii_case(&name)) {
+    let field = |(name, value): (String, Vec<u8>)| {
+        let mut dropped = NOT_FORWARDED.iter().chain(&BROWSER_HEADERS);
+        let is_dropped = is_forwarding_field(&name) || dropped.any(|field| field.eq_ignore_ascii_case(&name));
+        if is_dropped || value == REDACTED.as_bytes() {
             return None;
         }
         Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
     };
-    stored_fields(event).into_iter().filter_map(field).collect()
+    headers::from_json(&event.headers_json).into_iter().filter_map(field).collect()
 }
 
 /// The names of the header fields whose values were not stored because they are secrets.
 pub fn redacted_names(event: &Event) -> Vec<String> {
-    stored_fields(event).into_iter().filter(|(_, value)| value == REDACTED).map(|(name, _)| name).collect()
+    let fields = headers::from_json(&event.headers_json).into_iter();
+    fields.filter(|(_, value)| value == REDACTED.as_bytes()).map(|(name, _)| name).collect()
 }
 
-fn stored_fields(event: &Event) -> Map<String, Value> {
-    serde_json::from_str(&event.headers_json).unwrap_or_default()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_and_password_of_a_url_are_decoded_and_taken_out_of_it() {
+        let basic = |text: &str| format!("Basic {}", digest::base64(text.as_bytes()));
+        for (url, expected, credentials) in [
+            ("https://u:p@h/x?a@b", "https://h/x?a@b", Some("u:p")),
+            ("http://us%40er:p%3Aa%2Fs%25s%C3%A9@h:8080", "http://h:8080", Some("us@er:p:a/s%s\u{e9}")),
+            ("http://u@h/", "http://h/", Some("u:")),
+            ("http://:token@h/", "http://h/", Some(":token")),
+            ("http://u:100%@[::1]:1/", "http://[::1]:1/", Some("u:100%")),
+            ("http://a@b:c@h/", "http://h/", Some("a@b:c")),
+            ("http://@h/", "http://h/", None),
+            ("http://h/a@b:c", "http://h/a@b:c", None),
+            ("http://h?a@b", "http://h?a@b", None),
+        ] {
+            let (without, field) = without_credentials(url);
+            let field = field.map(|value| value.to_str().unwrap_or_default().to_owned());
+            assert_eq!((&*without, field), (expected, credentials.map(basic)), "{url}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use toml::Table;
 
-pub use self::admin::{Admin, AdminListen};
+pub use self::admin::{Admin, AdminListen, AdminToken, MIN_TOKEN_BYTES, too_short};
 pub use self::file::{ConfigError, Origin, SYSTEM_CONFIG};
 use self::reader::{Reader, read_table};
 pub use self::retention::Retention;

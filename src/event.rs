@@ -1,5 +1,7 @@
 //! The nouns: delivery, event, job and attempt. Nothing here does I/O.
 
+pub mod headers;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,16 +27,28 @@ impl fmt::Display for EventId {
 pub enum DeliveryId {
     /// The provider's own id: stable over its retries, so that it identifies forever.
     Given(String),
-    /// `sha256:<hex of source, NUL, body>`, for a delivery without an id: the same content is a duplicate for a few minutes
-    /// only, because later it may well be a new event.
-    OfContent(String),
+    /// `sha256:<hex of source, NUL, body>`, for a delivery without an id: several events may have the same content, each
+    /// with a number after this hash.
+    OfContent {
+        hash: String,
+        /// The actions that an event with this content is for: it is joined only if there are any.
+        actions: Vec<MatchingAction>,
+    },
 }
 
 impl DeliveryId {
     pub fn as_str(&self) -> &str {
-        let (DeliveryId::Given(id) | DeliveryId::OfContent(id)) = self;
+        let (DeliveryId::Given(id) | DeliveryId::OfContent { hash: id, .. }) = self;
         id
     }
+}
+
+/// A configured action that is for an event's source and type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatchingAction {
+    pub name: String,
+    /// It has a condition, which may exclude the event.
+    pub has_condition: bool,
 }
 
 /// One genuine request from a provider, ready to be stored.
@@ -47,12 +61,14 @@ pub struct Delivery {
     pub payload_json: String,
     /// The exact bytes, where `payload_json` is not them.
     pub body: Option<Vec<u8>>,
-    /// The header fields as a JSON object; the values of secret ones are redacted.
+    /// The header fields as a JSON object ([`headers`]); the values of secret ones are redacted.
     pub headers_json: String,
     /// The position of the secret that matched, from 0; `None` where the source needs none.
     pub secret_position: Option<usize>,
-    /// When the same delivery arrives later than this, it is processed again. `None`: never.
+    /// When the same delivery arrives later than this, it is processed again. `None`: never, if it has an id.
     pub dedup_window: Option<Duration>,
+    /// The hash of what is signed, for a source that ignores the same body under another id.
+    pub body_digest: Option<Vec<u8>>,
     pub received_at: Timestamp,
 }
 
@@ -123,6 +139,8 @@ pub struct Job {
     pub attempt: u32,
     /// Counted from 1 again after a replay; what the retry policy counts.
     pub attempts_since_queued: u32,
+    /// How long its destination has asked it to wait, since it was queued.
+    pub waited: Duration,
 }
 
 /// How an attempt ended.
@@ -133,6 +151,10 @@ pub enum Outcome {
     Retry {
         after: Option<Duration>,
     },
+    /// The destination asks to wait, because it has too much to do or is away for a while.
+    Busy {
+        wait: Duration,
+    },
     /// It cannot succeed, however often it is tried.
     GiveUp,
 }
@@ -142,7 +164,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Success => "success",
-            Outcome::Retry { .. } => "retry",
+            Outcome::Retry { .. } | Outcome::Busy { .. } => "retry",
             Outcome::GiveUp => "give_up",
         }
     }
@@ -157,4 +179,6 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// The destination's answer or the reason, for the operator.
     pub detail: String,
+    /// Until when the whole action waits, because its destination asks for that.
+    pub held_until: Option<Timestamp>,
 }

@@ -13,14 +13,17 @@
 //! - **Keep-alive**: a connection serves requests one after another, pipelined ones too, until the client, a refusal, an
 //!   idle timeout or a crowded gate ends it. Then follows a lingering close, so that the response arrives.
 //! - **Backpressure**: a connection is not read while its request waits for the response. Bodies share one budget of
-//!   memory; when it is used up, the largest unfinished one is refused.
-//! - **Eviction**: when every place is taken, the connection whose loss costs least makes room for a new one.
+//!   memory; when it is used up, the client with the most bytes loses its largest unfinished body.
+//! - **Eviction**: when every place is taken, the client with the most connections makes room for a new one, with the
+//!   connection whose loss costs least. Behind a trusted proxy, the client is the one that the proxy names.
+//! - **Discarding**: a refused client that is still sending is read on within limits, so that it gets the response.
 //! - **Draining**: a stopping gate accepts nothing more, answers the requests that it has, and closes.
 
 mod blocks;
 mod body;
 mod connection;
 mod event_loop;
+mod fairness;
 #[cfg(fuzzing)]
 #[path = "../tests/fuzz/gate.rs"]
 pub mod fuzz;
@@ -31,6 +34,8 @@ mod request;
 mod traffic;
 pub mod upstream;
 
+use crate::cidr::Cidr;
+use crate::current::Current;
 use crate::listen::Listener;
 use event_loop::EventLoop;
 pub use limits::Limits;
@@ -54,6 +59,8 @@ const UPSTREAM_IS_SILENT: &str = "the receiver did not answer the gate in time. 
 pub struct Settings {
     /// May change while the gate runs.
     pub max_body_bytes: AtomicU64,
+    /// The proxies that are believed when they name their client. May change too.
+    pub trusted_proxies: Current<Vec<Cidr>>,
     pub traffic: Arc<Traffic>,
 }
 

@@ -1,8 +1,13 @@
 //! Requests and responses between a gate and the thread that answers them. tiny_http stands between the two, on a Unix
 //! socket. Both ends of that hop are defined here side by side, so that they cannot disagree.
 
+pub mod client;
 pub mod form;
+pub mod forwarding;
+mod path;
+pub mod refused;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,53 +16,102 @@ use std::sync::Arc;
 
 use log::debug;
 
-/// The fields that a browser adds to a request made by a page: any page can make one, to any address of this machine.
-pub const BROWSER_HEADERS: [&str; 2] = ["Origin", "Sec-Fetch-Site"];
+pub use path::normal_path;
 
-/// The fields that a proxy or a tunnel adds to the requests it forwards.
-pub const FORWARDING_HEADERS: [&str; 4] = ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip"];
+use crate::charset::Charset;
 
 /// The field in which the gate passes on the client's address. A client's own field of that name is dropped.
 pub const PEER_HEADER: &str = "X-Gate-Peer";
 
+/// The field in which the gate passes on the version of a client that speaks HTTP/1.0; the gate itself speaks HTTP/1.1.
+pub const VERSION_HEADER: &str = "X-Gate-Version";
+
 /// The request by which the gate proves an upstream connection, to be answered at once with 200 or 204. No client can send
-/// it: from clients the gate takes only targets that begin with `/`.
-pub const PROBE: &[u8] = b"OPTIONS * HTTP/1.1\r\nHost: gate\r\nContent-Length: 0\r\n\r\n";
-const PROBE_METHOD: &str = "OPTIONS";
-const PROBE_TARGET: &str = "*";
+/// it: from clients the gate takes only `*` and targets that begin with `/`.
+pub const PROBE: &[u8] = b"GET gate HTTP/1.1\r\nHost: gate\r\nContent-Length: 0\r\n\r\n";
+const PROBE_TARGET: &str = "gate";
+
+/// The target of a request about the server as a whole (RFC 9112, section 3.2.4).
+pub const SERVER_TARGET: &str = "*";
+
+/// tiny_http takes ASCII only. The gate writes a byte above 127 of a value or of the target as this character and two
+/// hexadecimal digits. It refuses DEL in what clients send, so that no client can write such an escape.
+const ESCAPE: char = '\x7f';
+const ESCAPE_DIGITS: usize = 2;
+
+/// The bytes as the gate writes them in values and in the target.
+pub fn escaped(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if bytes.is_ascii() {
+        return Cow::Borrowed(bytes);
+    }
+    let byte = |byte: &u8| match byte.is_ascii() {
+        true => char::from(*byte).to_string(),
+        false => format!("{ESCAPE}{byte:02x}"),
+    };
+    Cow::Owned(bytes.iter().map(byte).collect::<String>().into_bytes())
+}
+
+/// The bytes of which this is the [`escaped`] form.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut parts = text.split(ESCAPE);
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for (digits, rest) in parts.filter_map(|part| part.split_at_checked(ESCAPE_DIGITS)) {
+        bytes.extend(u8::from_str_radix(digits, 16));
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    bytes
+}
 
 /// The longest response, head and body together, that the gate takes from upstream.
 pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
-/// A larger body keeps the receiver busy for hundreds of milliseconds. The gate has one such request in flight at a time, and
-/// the receiver stores each in a transaction of its own, so that small deliveries do not wait for it.
+/// To check a larger body takes up to a hundred milliseconds. The gate has one such request in flight at a time, and the
+/// receiver has it checked on another thread and stores it in a transaction of its own, so that small deliveries do not wait.
 const LARGE_BODY_BYTES: u64 = 1024 * 1024;
 
-pub fn is_large(body_bytes: u64) -> bool {
-    body_bytes > LARGE_BODY_BYTES
+/// Whether a body is large, or may be when it is decompressed.
+pub fn is_large(body_bytes: u64, is_compressed: bool) -> bool {
+    body_bytes > LARGE_BODY_BYTES || is_compressed
+}
+
+/// Whether this value of `Content-Encoding` says that the body is compressed.
+pub fn is_compression(coding: &[u8]) -> bool {
+    !coding.eq_ignore_ascii_case(b"identity")
 }
 
 /// The header fields of a request, in the order and spelling in which they came. Names compare without case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, String)>);
+pub struct Headers(Vec<Field>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Field {
+    name: String,
+    value: String,
+    charset: Charset,
+}
 
 impl Headers {
     pub fn new(fields: Vec<(String, String)>) -> Headers {
-        Headers(fields)
+        Headers(fields.into_iter().map(|(name, value)| Field { name, value, charset: Charset::Utf8 }).collect())
     }
 
-    /// The value of the first field of that name.
+    /// The value of the first field of that name, as text.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// The values of every field of that name.
+    /// The values of every field of that name, as text.
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.named(name).map(|field| field.value.as_str())
     }
 
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
+    }
+
+    /// How the bytes of the first field of that name became text.
+    pub fn charset(&self, name: &str) -> Charset {
+        self.named(name).next().map(|field| field.charset).unwrap_or_default()
     }
 
     /// The media type of `Content-Type`, without its parameters; empty where there is none.
@@ -65,8 +119,18 @@ impl Headers {
         self.get("Content-Type").unwrap_or_default().split(';').next().unwrap_or_default().trim()
     }
 
+    /// Names, and values as text.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|field| (field.name.as_str(), field.value.as_str()))
+    }
+
+    /// Names, and the bytes of values as they came.
+    pub fn bytes(&self) -> impl Iterator<Item = (&str, Cow<'_, [u8]>)> {
+        self.0.iter().map(|field| (field.name.as_str(), field.charset.bytes(field.value.as_str())))
+    }
+
+    fn named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Field> {
+        self.0.iter().filter(|field| field.name.eq_ignore_ascii_case(name))
     }
 }
 
@@ -141,20 +205,23 @@ impl Server {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Inbound {
     pub method: String,
-    /// With its query.
+    /// Path and query as they came, as text.
     pub target: String,
-    /// As the client sent them.
+    /// As the client sent them, but for those that concern the connection. `Host` is the authority of an absolute target.
     pub headers: Headers,
     /// `None` if the gate's field cannot be parsed, which does not happen.
     pub peer: Option<Peer>,
+    /// The client speaks HTTP/1.0, not HTTP/1.1.
+    pub is_http_1_0: bool,
     pub body: Vec<u8>,
     /// Whether the body is as long as it was declared.
     pub is_complete: bool,
 }
 
 impl Inbound {
-    pub fn path(&self) -> &str {
-        path_of(&self.target)
+    /// The path in the spelling by which it is matched.
+    pub fn normal_path(&self) -> Cow<'_, str> {
+        normal_path(path_of(&self.target))
     }
 }
 
@@ -168,21 +235,27 @@ impl Responder {
         self.0.method().as_str()
     }
 
-    pub fn path(&self) -> &str {
-        path_of(self.0.url())
+    /// The path as it came, as text.
+    pub fn path(&self) -> String {
+        path_of(&Charset::decode(unescaped(self.0.url())).0).to_owned()
     }
 
     /// Whether this is the [`PROBE`].
     pub fn is_probe(&self) -> bool {
-        self.method() == PROBE_METHOD && self.0.url() == PROBE_TARGET
+        self.0.url() == PROBE_TARGET
     }
 
-    /// Whether the body is large, or may be when it is decompressed.
+    /// Whether the request is about the server as a whole.
+    pub fn is_about_server(&self) -> bool {
+        self.0.url() == SERVER_TARGET
+    }
+
+    /// Whether the body is [large](is_large).
     pub fn is_large(&self) -> bool {
-        let is_compressed = |header: &tiny_http::Header| {
-            header.field.equiv("Content-Encoding") && !header.value.as_str().eq_ignore_ascii_case("identity")
+        let is_compression = |header: &tiny_http::Header| {
+            header.field.equiv("Content-Encoding") && is_compression(header.value.as_str().as_bytes())
         };
-        is_large(self.body_bytes() as u64) || self.0.headers().iter().any(is_compressed)
+        is_large(self.body_bytes() as u64, self.0.headers().iter().any(is_compression))
     }
 
     fn body_bytes(&self) -> usize {
@@ -193,14 +266,16 @@ impl Responder {
     pub fn read(&mut self) -> Inbound {
         let mut body = Vec::with_capacity(self.body_bytes());
         let read = self.0.as_reader().read_to_end(&mut body);
-        let (peer, fields): (Vec<_>, Vec<_>) =
-            self.0.headers().iter().partition(|header| header.field.equiv(PEER_HEADER));
-        let field = |header: &tiny_http::Header| (header.field.as_str().to_string(), header.value.to_string());
+        let is_gates =
+            |header: &&tiny_http::Header| header.field.equiv(PEER_HEADER) || header.field.equiv(VERSION_HEADER);
+        let (gates, fields): (Vec<_>, Vec<_>) = self.0.headers().iter().partition(is_gates);
+        let of_gate = |name| gates.iter().find(|header| header.field.equiv(name));
         Inbound {
             method: self.method().to_owned(),
-            target: self.0.url().to_owned(),
-            headers: Headers(fields.into_iter().map(field).collect()),
-            peer: peer.first().and_then(|header| Peer::parse(header.value.as_str())),
+            target: Charset::decode(unescaped(self.0.url())).0,
+            headers: Headers(fields.into_iter().map(Field::of).collect()),
+            peer: of_gate(PEER_HEADER).and_then(|header| Peer::parse(header.value.as_str())),
+            is_http_1_0: of_gate(VERSION_HEADER).is_some(),
             // tiny_http reports the end of a connection as the end of the body.
             is_complete: read.is_ok() && body.len() == self.body_bytes(),
             body,
@@ -223,6 +298,13 @@ impl Responder {
         if let Err(error) = self.0.respond(response.with_chunked_threshold(usize::MAX)) {
             debug!("the answer did not reach the gate: {error}");
         }
+    }
+}
+
+impl Field {
+    fn of(header: &tiny_http::Header) -> Field {
+        let (value, charset) = Charset::decode(unescaped(header.value.as_str()));
+        Field { name: header.field.as_str().to_string(), value, charset }
     }
 }
 
@@ -249,7 +331,29 @@ mod tests {
 
     #[test]
     fn the_probe_is_recognised() {
-        let line = format!("{PROBE_METHOD} {PROBE_TARGET} HTTP/1.1\r\n");
+        let line = format!("GET {PROBE_TARGET} HTTP/1.1\r\n");
         assert!(PROBE.starts_with(line.as_bytes()));
+    }
+
+    #[test]
+    fn bytes_come_through_the_escape_unchanged() {
+        let all: Vec<u8> = (0..=255).filter(|byte| *byte != 0x7f).collect();
+        for bytes in [&all[..], b"", b"%7f \\xfc 7fc3", "Zürich".as_bytes(), b"M\xfc"] {
+            let text = String::from_utf8(escaped(bytes).into_owned()).unwrap();
+            assert!(text.is_ascii());
+            assert_eq!(unescaped(&text), bytes);
+        }
+        assert!(matches!(escaped(b"plain"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_value_is_text_and_bytes() {
+        let fields = [("a", &b"Z\x7fc3\x7fbcrich"[..]), ("b", b"M\x7ffcnsingen"), ("B", b"plain")];
+        let field = |(name, value): (&str, &[u8])| Field::of(&tiny_http::Header::from_bytes(name, value).unwrap());
+        let headers = Headers(fields.map(field).into());
+        assert_eq!((headers.get("A"), headers.get("b")), (Some("Zürich"), Some("Münsingen")));
+        assert_eq!((headers.charset("a"), headers.charset("b")), (Charset::Utf8, Charset::Latin1));
+        let bytes: Vec<_> = headers.bytes().map(|(_, value)| value).collect();
+        assert_eq!(bytes, ["Zürich".as_bytes(), b"M\xfcnsingen", b"plain"]);
     }
 }

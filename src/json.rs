@@ -2,10 +2,15 @@
 
 mod cursor;
 mod scan;
+mod tokens;
+mod walk;
 
 use std::borrow::Cow;
 
+pub use cursor::Cursor;
 pub use scan::{Lookup, Scan, scan};
+pub use tokens::{Token, tokens};
+pub use walk::{first_value, items, members, unquoted};
 
 /// The deepest accepted nesting. Programs that read a payload often recurse, and so does this one.
 pub const MAX_DEPTH: usize = 128;
@@ -13,8 +18,30 @@ pub const MAX_DEPTH: usize = 128;
 /// `\ud83d`
 const ESCAPED_UNIT_BYTES: usize = 6;
 
+/// The byte order mark, with which programs of Windows begin UTF-8. A parser of JSON may ignore it (RFC 8259, section 8.1).
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// The text without the byte order mark, if it has one.
+pub fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BOM).unwrap_or(text)
+}
+
 pub fn begins_object_or_array(text: &[u8]) -> bool {
-    matches!(text.trim_ascii_start().first(), Some(b'{' | b'['))
+    matches!(first_byte(text), Some(b'{' | b'['))
+}
+
+pub fn begins_object(text: &[u8]) -> bool {
+    first_byte(text) == Some(b'{')
+}
+
+fn first_byte(text: &[u8]) -> Option<u8> {
+    without_bom(text).trim_ascii_start().first().copied()
+}
+
+/// Whether the text is in UTF-16: JSON begins with an ASCII character, which then has a zero byte beside it, or with the
+/// byte order mark.
+pub fn is_utf16(text: &[u8]) -> bool {
+    matches!(text, [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..]) || matches!(text, [a, b, ..] if (*a == 0) != (*b == 0))
 }
 
 /// The same JSON with U+FFFD, the replacement character, for each escape of a UTF-16 surrogate without its other half. The

@@ -1,19 +1,37 @@
 //! The log: one line on standard error for each message.
+//!
+//! A command writes its lines itself. `serve` queues them for a thread, because standard error may lead to a pipe or a
+//! terminal that is not read: then lines are dropped and counted, and everything else goes on.
 
+mod queue;
 mod rate_limit;
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use crate::clock::{self, Timestamp};
+use crate::text::{cut, one_line};
+use queue::Queue;
 use rate_limit::RateLimiter;
 
 /// Below this level, other crates log internals.
 const DEPENDENCY_LEVEL: Level = Level::Warn;
+
+/// With the time and the level it is what a pipe takes in one piece (`PIPE_BUF`, 4096 bytes), so that the lines of several
+/// writers do not mix.
+pub const MAX_LINE_BYTES: usize = 4000;
+
+/// How long the end of the process waits for the last lines to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+static QUEUE: Queue = Queue::new();
 
 /// Counts the lines that untrusted clients have caused.
 static UNTRUSTED: Mutex<RateLimiter> = Mutex::new(RateLimiter::new());
@@ -40,6 +58,35 @@ pub fn start(level: LevelFilter) {
     if log::set_boxed_logger(Box::new(Stderr(level))).is_ok() {
         log::set_max_level(level);
     }
+}
+
+/// From now on the calling process's lines are queued, and a thread must run [`write_queued`].
+pub fn queue_lines() {
+    // The standard library's own hook would wait for standard error.
+    std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replace('\n', " "))));
+    QUEUE.open();
+}
+
+/// The body of the log's thread: writes what is queued, until the process ends.
+pub fn write_queued() {
+    loop {
+        QUEUE.write(write_line, notice);
+    }
+}
+
+fn notice(dropped: u64) -> String {
+    let text = format!("{dropped} lines were dropped, because standard error was not read");
+    line(*FORMAT, clock::now(), Level::Warn, &text)
+}
+
+/// Waits, for a bounded time, until what is queued is written.
+pub fn flush() {
+    QUEUE.flush(FLUSH_TIMEOUT);
+}
+
+/// How many lines were dropped since the start.
+pub fn dropped_lines() -> u64 {
+    QUEUE.dropped()
 }
 
 /// Logs a line that an untrusted client can cause: the first few of a kind, then only their number.
@@ -83,10 +130,12 @@ fn log_summary(summary: Option<String>) {
     }
 }
 
-/// Writes why the program ends, before or after [`start`]; one or more lines.
+/// Writes why the program ends, before or after [`start`]; one or more lines. [`flush`] follows.
 pub fn fatal(text: &str) {
-    // Without standard error, the exit code remains.
-    let _ = std::io::stderr().lock().write_all(fatal_lines(*FORMAT, text).as_bytes());
+    if let Err(lines) = QUEUE.push_last(fatal_lines(*FORMAT, text)) {
+        // Without standard error, the exit code remains.
+        let _ = write_line(&lines);
+    }
 }
 
 fn fatal_lines(format: Format, text: &str) -> String {
@@ -94,7 +143,7 @@ fn fatal_lines(format: Format, text: &str) -> String {
         Format::Plain => "",
         Format::Journal => priority(Level::Error),
     };
-    text.lines().map(|line| format!("{prefix}{}\n", line.replace(is_unsafe, "?"))).collect()
+    text.lines().map(|line| format!("{prefix}{}\n", one_line(line))).collect()
 }
 
 impl Log for Stderr {
@@ -108,8 +157,10 @@ impl Log for Stderr {
             return;
         }
         let line = line(*FORMAT, clock::now(), record.level(), &record.args().to_string());
-        // Without standard error there is no other place for it.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        if let Err(line) = QUEUE.push(line) {
+            // Without standard error there is no other place for it.
+            let _ = write_line(&line);
+        }
     }
 
     fn flush(&self) {}
@@ -117,16 +168,32 @@ impl Log for Stderr {
 
 /// Clients choose a part of the text: it must not start a line of its own, nor control a terminal.
 fn line(format: Format, now: Timestamp, level: Level, text: &str) -> String {
-    let text = text.replace(is_unsafe, "?");
+    let text = cut(&one_line(text), MAX_LINE_BYTES);
     match format {
         Format::Plain => format!("{now} {level:5} {text}\n"),
         Format::Journal => format!("{}{text}\n", priority(level)),
     }
 }
 
-/// Control characters, line separators, and marks that change the direction of text.
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+fn write_line(line: &str) -> io::Result<()> {
+    write_all(io::stderr(), line.as_bytes())
+}
+
+/// Writes all of it, also to a pipe or a terminal that another program has made non-blocking.
+pub fn write_all(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(&to, bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                // An error of its own is one of the next write.
+                let _ = poll(&mut [PollFd::new(&to, PollFlags::OUT)], None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn priority(level: Level) -> &'static str {

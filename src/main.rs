@@ -1,8 +1,8 @@
 //! hookbox receives webhooks, stores them in SQLite, answers, and only then does the slow work.
 //!
 //! The **gate** reads each request from the public socket under limits and deadlines, and passes it on to tiny_http when it
-//! is complete and valid. The one **receiver** thread verifies deliveries by their **provider**'s preset, **stores** waiting
-//! ones together, and acknowledges them after the commit. The **router** adds a job for each action whose conditions an event
+//! is complete and valid. The one **receiver** thread verifies deliveries by their **provider**'s preset (large ones on a
+//! thread beside it), **stores** waiting ones together, and acknowledges them after the commit. The **router** adds a job for each action whose conditions an event
 //! meets. The **worker** threads of an action claim its jobs, run it, and record the outcome; **retry** says how long to wait
 //! before the next attempt. SQLite is the queue, and threads share little else: stop flags, wake-ups, the current
 //! configuration, counts. An acknowledged delivery is on disk, and a job recorded as done is done again only by a replay.
@@ -42,6 +42,7 @@ mod log;
 mod event;
 
 // Tools, which use nothing of the above.
+mod charset;
 mod cidr;
 mod clock;
 mod current;
@@ -53,6 +54,7 @@ mod secret;
 mod shell;
 mod stop;
 mod suggest;
+mod text;
 mod units;
 
 // The entry of a build for fuzzing, in place of `main`.

@@ -101,6 +101,8 @@ pub struct Metrics {
     sources: Labelled<SourceCounts>,
     /// Rejects of requests that match no source.
     pub unmatched: RejectCounts,
+    /// Sent to the private listener.
+    pub wrong_tokens: Counter,
     actions: Labelled<ActionCounts>,
 }
 
@@ -112,6 +114,7 @@ impl Default for Metrics {
             rejects: Rejects::default(),
             sources: Labelled::default(),
             unmatched: RejectCounts::default(),
+            wrong_tokens: Counter::default(),
             actions: Labelled::default(),
         }
     }
@@ -130,6 +133,13 @@ impl Metrics {
 
     pub fn sources(&self) -> Vec<(String, Arc<SourceCounts>)> {
         self.sources.all()
+    }
+
+    /// By source and reason; under an empty name those that match no source.
+    pub fn reject_reasons(&self) -> BTreeMap<String, BTreeMap<&'static str, u64>> {
+        let of_sources = self.sources().into_iter().map(|(name, counts)| (name, counts.rejects.by_reason()));
+        let all = of_sources.chain([(String::new(), self.unmatched.by_reason())]);
+        all.filter(|(_, reasons)| !reasons.is_empty()).collect()
     }
 
     pub fn actions(&self) -> Vec<(String, Arc<ActionCounts>)> {
@@ -161,6 +171,8 @@ pub struct SourceCounts {
     pub duplicates: Counter,
     /// Duplicates that have queued dead jobs again, or that came after `dedup_window`.
     pub replayed: Counter,
+    /// Bodies of stored events under another id, which the source ignores.
+    pub repeated: Counter,
     pub handshakes: Counter,
     /// Answered 503: they could not be stored.
     pub refused: Counter,
@@ -178,6 +190,12 @@ impl RejectCounts {
 
     pub fn total(&self) -> u64 {
         self.0.iter().map(Counter::get).sum()
+    }
+
+    /// The reasons that have occurred, with their numbers.
+    pub fn by_reason(&self) -> BTreeMap<&'static str, u64> {
+        let counts = RejectReason::ALL.into_iter().map(|(reason, label)| (label, self.of(reason).get()));
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 }
 
@@ -208,7 +226,7 @@ impl ActionCounts {
     pub fn of(&self, outcome: Outcome) -> &Counter {
         match outcome {
             Outcome::Success => &self.succeeded,
-            Outcome::Retry { .. } => &self.failed,
+            Outcome::Retry { .. } | Outcome::Busy { .. } => &self.failed,
             Outcome::GiveUp => &self.gave_up,
         }
     }

@@ -10,42 +10,46 @@
 //!
 //! There is one receiver thread. It commits waiting deliveries together and acknowledges them afterwards, so that many senders
 //! share one fsync. It does no network I/O of its own, and the gate passes on only complete requests: no client can make it
-//! wait.
+//! wait. For a [large](large) body, the stages before the commit take place on another thread.
 
 mod answer;
-mod client;
 #[cfg(fuzzing)]
 #[path = "../tests/fuzz/receive.rs"]
 pub mod fuzz;
+mod gzip;
+pub mod large;
 mod payload;
+mod refusals;
 mod rejection;
 
 use std::iter;
 use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use log::Level;
 
+use crate::action::Action;
 use crate::cidr::Cidr;
 use crate::clock::{self, Timestamp};
 use crate::config::{PATH_PREFIX, Source};
 use crate::current::Current;
 use crate::digest;
-use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES};
-use crate::http::form::Form;
-use crate::http::{BROWSER_HEADERS, FORWARDING_HEADERS, Inbound, Server};
-use crate::json;
+use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES, MatchingAction};
+use crate::http::client::{Client, FORWARDED_FOR};
+use crate::http::{Inbound, Server, normal_path};
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
-use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult};
-use crate::provider::{self, Parts, Redaction, Verification, WithoutId};
+use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult, Reply};
+use crate::provider::{self, Parts, Reading, Redaction, Values, Variable, Verification, WithoutId};
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
 use crate::store::{Ingest, NotStored, Stored};
 
 use answer::{Early, Ending, Receipt, Unanswered};
-use client::{Client, FORWARDED_FOR};
+use large::{Checked, LargeBodies};
 use payload::Content;
+pub use refusals::Refusals;
 use rejection::Rejection;
 
 const HEALTH_PATH: &str = "/healthz";
@@ -57,16 +61,40 @@ const BATCH_BYTES: usize = 8 << 20;
 /// The event type of a delivery that names none.
 const UNKNOWN_EVENT: &str = "unknown";
 
+/// What can be wrong with an identifier, by its name.
+struct IdentifierFaults {
+    too_long: &'static str,
+    has_control: &'static str,
+}
+
+const EVENT_TYPE_FAULTS: IdentifierFaults =
+    IdentifierFaults { too_long: "the event type is too long", has_control: "the event type has a control character" };
+
+const DELIVERY_ID_FAULTS: IdentifierFaults = IdentifierFaults {
+    too_long: "the delivery id is too long",
+    has_control: "the delivery id has a control character",
+};
+
 /// The receiver's configuration; replaced as a whole when the configuration is read again.
 #[derive(Debug)]
 pub struct Intake {
     pub endpoints: Vec<Endpoint>,
+    pub actions: Vec<Action>,
     /// Nothing is stored while less than this is free on the disk.
     pub disk_reserve_bytes: u64,
     /// The largest body after decompression.
     pub max_body_bytes: u64,
     /// The proxies that are believed when they name their client.
     pub trusted_proxies: Vec<Cidr>,
+}
+
+impl Intake {
+    fn actions_for(&self, source: &str, event_type: &str) -> Vec<MatchingAction> {
+        let matching = self.actions.iter().filter(|action| action.matches(source, event_type));
+        let named =
+            |action: &Action| MatchingAction { name: action.name.clone(), has_condition: action.when.is_some() };
+        matching.map(named).collect()
+    }
 }
 
 /// A source that takes deliveries, with its secrets fetched.
@@ -88,6 +116,7 @@ impl Endpoint {
 pub struct Receiver {
     pub server: Server,
     pub intake: Current<Intake>,
+    pub large_bodies: LargeBodies,
     pub ingest: Ingest,
     pub router: Waker,
     pub stop: Stop,
@@ -97,39 +126,48 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Receives until the stop flag is set and [`Server::unblock`] was called.
+    /// Receives until the stop flag is set and [`Server::unblock`] was called, which also ends the wait for a request when a
+    /// large body has been checked.
     pub fn run(mut self) {
         while !self.stop.is_set() {
-            let Some(first) = self.server.recv() else { return };
+            let first = self.server.recv();
             let others = iter::from_fn(|| self.server.try_recv());
-            self.receive(iter::once(first).chain(others).map(Unanswered::new).collect());
+            self.receive(first.into_iter().chain(others).map(Unanswered::new).collect());
+            // Only now: a call that ends the wait may have been consumed while the requests were fetched.
+            self.finish_large();
         }
     }
 
-    /// Handles all waiting requests together. A large delivery has a transaction of its own, after the small ones.
+    /// Handles all waiting small requests together, and hands over the large ones.
     fn receive(&mut self, requests: Vec<Unanswered>) {
         let intake = self.intake.get();
         let deliveries = self.answer_checks(requests, &intake);
         let (large, small): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|request| request.is_large());
+        self.large_bodies.extend(large);
         let mut transaction = Transaction::default();
-        for request in small {
-            self.add(request, &intake, &mut transaction);
+        for mut request in small {
+            let now = clock::now();
+            let outcome = delivery_of(request.read(), &intake, now);
+            self.add(Checked { request, outcome, now }, &mut transaction);
             if transaction.bytes >= BATCH_BYTES {
                 self.store(mem::take(&mut transaction), &intake);
             }
         }
         self.store(transaction, &intake);
-        for request in large {
-            let mut transaction = Transaction::default();
-            self.add(request, &intake, &mut transaction);
-            self.store(transaction, &intake);
-        }
+    }
+
+    /// Stores a large delivery, in a transaction of its own, and has the next one checked.
+    fn finish_large(&mut self) {
+        let Some(checked) = self.large_bodies.take_checked() else { return };
+        let mut transaction = Transaction::default();
+        self.add(checked, &mut transaction);
+        self.store(transaction, &self.intake.get());
+        self.large_bodies.check_next();
     }
 
     /// Adds a valid delivery to the transaction, and answers any other request.
-    fn add(&self, mut request: Unanswered, intake: &Intake, transaction: &mut Transaction) {
-        let now = clock::now();
-        match delivery_of(request.read(), intake, now) {
+    fn add(&self, Checked { request, outcome, now }: Checked, transaction: &mut Transaction) {
+        match outcome {
             Ok((delivery, receipt)) => transaction.add(delivery, request, receipt),
             Err(early) => early.finish(request, &self.metrics, now),
         }
@@ -172,15 +210,23 @@ impl Receiver {
         for request in requests {
             if request.is_probe() {
                 request.answer_probe();
-            } else if request.path() != HEALTH_PATH {
+            } else if request.is_about_server() {
+                request.name_methods();
+            } else if normal_path(&request.path()) != HEALTH_PATH {
                 others.push(request);
             } else if ["GET", "HEAD"].contains(&request.method()) {
-                request.report_health(health.get_or_insert_with(|| self.ingest.probe(intake.disk_reserve_bytes)));
+                request.report_health(health.get_or_insert_with(|| self.health(intake)));
             } else {
                 request.reject(&Rejection::WrongMethod { allow: "GET, HEAD".to_owned() }.row());
             }
         }
         others
+    }
+
+    /// `Err` has one line that says what is wrong.
+    fn health(&mut self, intake: &Intake) -> Result<(), &'static str> {
+        self.ingest.probe(intake.disk_reserve_bytes).map_err(|error| error.summary())?;
+        self.large_bodies.health(Instant::now())
     }
 }
 
@@ -198,12 +244,18 @@ impl Transaction {
     }
 }
 
+/// The source that takes deliveries at this path.
+fn endpoint_at<'a>(endpoints: &'a [Endpoint], normal_path: &str) -> Option<&'a Endpoint> {
+    let name = normal_path.strip_prefix(PATH_PREFIX)?;
+    endpoints.iter().find(|endpoint| endpoint.source.name == name)
+}
+
 /// The stages before the commit, from a request to a delivery and the receipt for it.
 fn delivery_of(inbound: Inbound, intake: &Intake, now: Timestamp) -> Result<(Delivery, Receipt), Early> {
     Received::new(inbound, &intake.trusted_proxies)?
         .route(&intake.endpoints)?
         .authenticate(now)?
-        .into_delivery(intake.max_body_bytes, now)
+        .into_delivery(intake, now)
 }
 
 /// A complete request, and its client.
@@ -218,12 +270,13 @@ struct Routed<'a> {
     endpoint: &'a Endpoint,
 }
 
-/// A delivery that its provider has signed, or that the source takes unverified. Beside handshake checks, only the
-/// parts that the signature needs have been parsed.
+/// A delivery that its provider has signed, or that the source takes unverified.
 struct Verified<'a> {
     routed: Routed<'a>,
     /// The position of the key that matched; `None` where the source needs none.
     secret_position: Option<usize>,
+    /// What was found in the body, if a handshake check or the signature needed a value of it.
+    values: Option<Values>,
 }
 
 impl Received {
@@ -243,8 +296,7 @@ impl Received {
     }
 
     fn route(self, endpoints: &[Endpoint]) -> Result<Routed<'_>, Early> {
-        let name = self.inbound.path().strip_prefix(PATH_PREFIX);
-        let Some(endpoint) = endpoints.iter().find(|endpoint| Some(endpoint.source.name.as_str()) == name) else {
+        let Some(endpoint) = endpoint_at(endpoints, &self.inbound.normal_path()) else {
             return Err(self.early(None, Rejection::NoSuchSource));
         };
         if endpoint.source.allow.as_ref().is_some_and(|networks| !self.client.is_in(networks)) {
@@ -252,20 +304,18 @@ impl Received {
         }
         Ok(Routed { received: self, endpoint })
     }
-
-    fn is_local(&self) -> bool {
-        let Inbound { headers, peer, .. } = &self.inbound;
-        let is_forwarded = FORWARDING_HEADERS.iter().chain(&BROWSER_HEADERS).any(|header| headers.has(header));
-        !is_forwarded && peer.is_some_and(|peer| peer.ip().is_loopback())
-    }
 }
 
 impl<'a> Routed<'a> {
     /// Verifies a delivery. A handshake ends early, with its answer.
     fn authenticate(self, now: Timestamp) -> Result<Verified<'a>, Early> {
-        match self.matching_secret(now) {
-            Ok(secret_position) => Ok(Verified { routed: self, secret_position }),
-            Err(ending) => Err(self.early(ending)),
+        let reading = self.endpoint.source.verifier.reading(None);
+        let matching = self.matching_secret(&reading, now);
+        let values = reading.into_values();
+        match (matching, values.as_ref().and_then(Values::error)) {
+            (_, Some(error)) => Err(self.early(Rejection::Malformed(error.text()))),
+            (Ok(secret_position), None) => Ok(Verified { routed: self, secret_position, values }),
+            (Err(ending), None) => Err(self.early(ending)),
         }
     }
 
@@ -275,18 +325,23 @@ impl<'a> Routed<'a> {
 
     /// The position of the secret that matches. Unsigned handshakes, and those that bring the secret that the source lacks,
     /// are answered before verification; signed ones after.
-    fn matching_secret(&self, now: Timestamp) -> Result<Option<usize>, Ending> {
+    fn matching_secret(&self, reading: &Reading<'_>, now: Timestamp) -> Result<Option<usize>, Ending> {
+        if self.is_mere_head() {
+            return Err(self.answer_head());
+        }
         let verification = &self.endpoint.verification;
-        self.answer_handshake(AuthState::Unverified { awaits_secret: matches!(verification, Verification::Awaited) })?;
-        let position = self.verify(now)?;
+        let parts = &self.parts(&self.received.inbound.body, reading);
+        let awaits_secret = matches!(verification, Verification::Awaited);
+        self.answer_handshake(parts, AuthState::Unverified { awaits_secret })?;
+        let position = self.verify(parts, now)?;
         let key = position.and_then(|position| verification.secrets().get(position));
-        self.answer_handshake(AuthState::Verified(key))?;
+        self.answer_handshake(parts, AuthState::Verified(key))?;
         Ok(position)
     }
 
-    fn answer_handshake(&self, state: AuthState<'_>) -> Result<(), Ending> {
+    fn answer_handshake(&self, parts: &Parts<'_>, state: AuthState<'_>) -> Result<(), Ending> {
         let handshakes = &self.endpoint.source.verifier.handshakes;
-        match handshake::answer_handshake(handshakes, &self.parts(), &self.endpoint.known, state) {
+        match handshake::answer_handshake(handshakes, parts, &self.endpoint.known, state) {
             HandshakeResult::Delivery => Ok(()),
             HandshakeResult::Handshake(reply) => Err(Ending::Handshake(Box::new(reply))),
             HandshakeResult::WrongMethod => {
@@ -296,28 +351,47 @@ impl<'a> Routed<'a> {
         }
     }
 
-    fn verify(&self, now: Timestamp) -> Result<Option<usize>, Rejection> {
+    /// Whether it is a HEAD with no other meaning to the provider.
+    fn is_mere_head(&self) -> bool {
+        let method = &self.received.inbound.method;
+        method == handshake::HEAD && !handshake::has_method(&self.endpoint.source.verifier.handshakes, method)
+    }
+
+    /// Some providers ask with HEAD whether there is a receiver before they save its address. They sign nothing then.
+    fn answer_head(&self) -> Ending {
+        let result = match self.endpoint.verification {
+            Verification::LocalOnly => self.check_local(),
+            _ => Ok(()),
+        };
+        result.map_or_else(Ending::from, |()| Ending::Handshake(Box::new(Reply::empty())))
+    }
+
+    fn check_local(&self) -> Result<(), Rejection> {
+        self.received.inbound.foreign_sign().map_or(Ok(()), |sign| Err(Rejection::NotLocal(sign)))
+    }
+
+    fn verify(&self, parts: &Parts<'_>, now: Timestamp) -> Result<Option<usize>, Rejection> {
         match &self.endpoint.verification {
-            Verification::Secrets(keys) => provider::verify(&self.endpoint.source.verifier, keys, &self.parts(), now)
+            Verification::Secrets(keys) => provider::verify(&self.endpoint.source.verifier, keys, parts, now)
                 .map(Some)
                 .map_err(Rejection::Unverified),
             Verification::Nothing => Ok(None),
-            Verification::LocalOnly if self.received.is_local() => Ok(None),
-            Verification::LocalOnly => Err(Rejection::NotLocal),
+            Verification::LocalOnly => self.check_local().map(|()| None),
             Verification::Awaited => Err(Rejection::NoSecretYet),
         }
     }
 
-    fn parts(&self) -> Parts<'_> {
-        let Inbound { method, target, headers, body, .. } = &self.received.inbound;
-        Parts { method, target, headers, body, forms: self.endpoint.source.verifier.forms, scan: None }
+    fn parts<'s>(&'s self, body: &'s [u8], reading: &'s Reading<'s>) -> Parts<'s> {
+        let Inbound { method, target, headers, .. } = &self.received.inbound;
+        Parts { method, target, headers, body, forms: self.endpoint.source.verifier.form_use(), reading: Some(reading) }
     }
 }
 
 impl Verified<'_> {
-    fn into_delivery(mut self, max_body_bytes: u64, now: Timestamp) -> Result<(Delivery, Receipt), Early> {
+    fn into_delivery(mut self, intake: &Intake, now: Timestamp) -> Result<(Delivery, Receipt), Early> {
         let body = mem::take(&mut self.routed.received.inbound.body);
-        let delivery = self.parse(body, max_body_bytes, now).map_err(|why| self.routed.early(why))?;
+        let values = self.values.take();
+        let delivery = self.parse(body, values, intake, now).map_err(|why| self.routed.early(why))?;
         let receipt = Receipt {
             status: self.routed.endpoint.source.verifier.status,
             source: Arc::clone(&self.routed.endpoint.counts),
@@ -327,48 +401,65 @@ impl Verified<'_> {
         Ok((delivery, receipt))
     }
 
-    fn parse(&self, body: Vec<u8>, max_body_bytes: u64, now: Timestamp) -> Result<Delivery, Rejection> {
+    fn parse(
+        &self,
+        body: Vec<u8>,
+        values: Option<Values>,
+        intake: &Intake,
+        now: Timestamp,
+    ) -> Result<Delivery, Rejection> {
         let source = &self.routed.endpoint.source;
         let verifier = &source.verifier;
         let headers = &self.routed.received.inbound.headers;
-        let content = Content::decode(headers, body, max_body_bytes)?;
-        let parts = Parts { body: content.decoded(), ..self.routed.parts() };
-        let form_payload = parts.form().and_then(Form::payload);
-        let scan = json::scan(form_payload.as_deref().map_or(parts.body, str::as_bytes), verifier.lookups());
-        let parts = Parts { scan: Some(&scan), ..parts };
-        let event_type = identifier(verifier.event_type(&parts))?;
-        let id = match (identifier(verifier.delivery_id(&parts))?, verifier.preset.without_id) {
+        let content = Content::decode(headers, body, intake.max_body_bytes)?;
+        let reading = verifier.reading(values.filter(|_| !content.is_compressed()));
+        let parts = self.routed.parts(content.decoded(), &reading);
+        let values = reading.values(&parts);
+        if let Some(error) = values.error() {
+            return Err(Rejection::Malformed(error.text()));
+        }
+        let event_type = identifier(verifier.event_type(&parts), &EVENT_TYPE_FAULTS)?;
+        let event_type = event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned());
+        let id = match (identifier(verifier.delivery_id(&parts), &DELIVERY_ID_FAULTS)?, verifier.preset.without_id) {
             (Some(id), _) => DeliveryId::Given(id),
-            (None, WithoutId::Content) => DeliveryId::OfContent(content_id(&source.name, content.received())),
+            (None, WithoutId::Content) => DeliveryId::OfContent {
+                hash: format!("sha256:{}", digest::hex(&hash(&source.name, content.received()))),
+                actions: intake.actions_for(&source.name, &event_type),
+            },
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
         };
+        let body_digest = source.ignores_repeated_body.then(|| {
+            // Other bytes around a signed field, or another encoding of it, do not make another delivery.
+            let field = values.document().filter(|_| !verifier.scheme.signed.has(Variable::Body));
+            hash(&source.name, field.map_or(content.received(), str::as_bytes))
+        });
         let redaction = self.routed.endpoint.redaction();
-        let json = payload::represent(&parts, form_payload, &scan).map_err(Rejection::Malformed)?;
-        let (payload_json, body) = content.into_stored(json, &scan).map_err(Rejection::Malformed)?;
+        let payload = payload::payload(&parts, values).map_err(Rejection::Malformed)?;
+        let (payload_json, body) = content.into_stored(payload).map_err(Rejection::Malformed)?;
         Ok(Delivery {
             source: source.name.clone(),
-            event_type: event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned()),
+            event_type,
             id,
             payload_json,
             body,
             headers_json: payload::headers_json(headers, |name, value| redaction.hides(name, value)),
             secret_position: self.secret_position,
             dedup_window: source.dedup_window,
+            body_digest,
             received_at: now,
         })
     }
 }
 
-fn identifier(value: Option<String>) -> Result<Option<String>, Rejection> {
+fn identifier(value: Option<String>, faults: &IdentifierFaults) -> Result<Option<String>, Rejection> {
     match value {
-        Some(value) if value.len() > MAX_IDENTIFIER_BYTES => Err(Rejection::Malformed("an identifier is too long")),
-        Some(value) if value.contains(char::is_control) => {
-            Err(Rejection::Malformed("an identifier has a control character"))
-        }
+        Some(value) if value.len() > MAX_IDENTIFIER_BYTES => Err(Rejection::Malformed(faults.too_long)),
+        Some(value) if value.contains(char::is_control) => Err(Rejection::Malformed(faults.has_control)),
         value => Ok(value),
     }
 }
 
-fn content_id(source: &str, body: &[u8]) -> String {
-    format!("sha256:{}", digest::hex(&digest::sha256(&[source.as_bytes(), b"\0", body])))
+/// The same content at two sources is not the same delivery.
+fn hash(source: &str, content: &[u8]) -> Vec<u8> {
+    digest::sha256(&[source.as_bytes(), b"\0", content])
 }

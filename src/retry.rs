@@ -8,6 +8,13 @@ use crate::event::Outcome;
 /// and does not overflow.
 const MAX_DOUBLINGS: u32 = 31;
 
+/// The shortest wait for a destination that asks for one, in part of what it has asked for before: it may ask for none, or
+/// for the same again and again, and is not sent thousands of requests.
+const LEAST_PART: u32 = 10;
+
+/// The same for the first time.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+
 /// How often an action is tried, and how far apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -33,12 +40,23 @@ impl Default for Policy {
 /// Full jitter: a random part of the doubled backoff, so that jobs that failed together do not retry together. The wait
 /// that the destination asks for is the minimum, up to `backoff_max`.
 pub fn delay(policy: &Policy, attempt: u32, outcome: Outcome, random: f64) -> Option<Duration> {
-    let Outcome::Retry { after } = outcome else { return None };
+    let after = match outcome {
+        Outcome::Retry { after } => after,
+        Outcome::Busy { wait } => Some(wait),
+        Outcome::Success | Outcome::GiveUp => return None,
+    };
     if attempt >= policy.attempts {
         return None;
     }
     let jittered = longest_delay(policy, attempt).mul_f64(random.clamp(0.0, 1.0));
     Some(jittered.max(after.unwrap_or_default()).min(policy.backoff_max))
+}
+
+/// How long an action waits whose destination asks for `wait`, if that uses up no attempt: `None` once this job has `waited`
+/// for `backoff_max` in all.
+pub fn hold(policy: &Policy, waited: Duration, wait: Duration) -> Option<Duration> {
+    let least = LEAST_WAIT.max(waited / LEAST_PART);
+    (waited < policy.backoff_max).then(|| wait.max(least).min(policy.backoff_max))
 }
 
 fn longest_delay(policy: &Policy, attempt: u32) -> Duration {
@@ -107,6 +125,26 @@ mod tests {
         assert_eq!(delay(&patient(), 1, RETRY, 0.0), Some(Duration::ZERO));
         assert_eq!(delay(&patient(), 1, RETRY, 0.5), Some(seconds(15)));
         assert_eq!(delay(&patient(), 1, RETRY, 7.0), Some(seconds(30)));
+    }
+
+    #[test]
+    fn a_wait_that_the_destination_asks_for_is_free_up_to_backoff_max_in_all() {
+        let policy = Policy { backoff_max: seconds(100), ..thirty() };
+        assert_eq!(hold(&policy, seconds(0), seconds(7)), Some(seconds(7)));
+        assert_eq!(hold(&policy, seconds(99), seconds(50)), Some(seconds(50)));
+        assert_eq!(hold(&policy, seconds(0), Duration::MAX), Some(seconds(100)));
+        assert_eq!(hold(&policy, seconds(100), seconds(1)), None);
+        assert_eq!(delay(&policy, 1, Outcome::Busy { wait: seconds(60) }, 0.0), Some(seconds(60)));
+        assert_eq!(delay(&policy, policy.attempts, Outcome::Busy { wait: seconds(60) }, 0.0), None);
+    }
+
+    #[test]
+    fn a_destination_that_asks_for_no_wait_is_not_asked_thousands_of_times() {
+        let (policy, mut waited, mut answers) = (Policy::default(), Duration::ZERO, 0);
+        while let Some(wait) = hold(&policy, waited, Duration::ZERO) {
+            (waited, answers) = (waited + wait, answers + 1);
+        }
+        assert!((50..200).contains(&answers), "{answers}");
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::stop::{Stop, Waker};
 use crate::store::{self, Queue};
 use crate::template::{Scope, TemplateError};
 
-/// The largest payload on which the router evaluates conditions: as a tree it takes ten times the memory and more.
+/// The largest payload on which the router evaluates conditions: reading it takes up to eight times its memory, and the events
+/// after it wait.
 const MAX_ROUTED_BYTES: usize = 1 << 20;
 
 /// Events routed in one transaction, which ends early where the receiver waits: enough to share its cost, few enough to
@@ -47,28 +48,35 @@ impl Router {
             let routed = self.route(&routing);
             self.queue.checkpoint();
             match routed {
-                Ok(0) => {
-                    self.waker.wait(routing.poll_interval);
-                    self.wake_workers_on_change(&routing);
-                }
+                Ok(0) => self.wait(&routing),
                 Ok(_) => routing.workers.iter().for_each(Waker::wake),
                 Err(error) => {
                     error!("events cannot be routed yet: {error}");
-                    self.waker.wait(routing.poll_interval);
+                    self.wait(&routing);
                 }
             }
         }
     }
 
-    /// Wakes the workers when any program has written: a command may have replayed an event, or ended a pause. One thread
-    /// polls for all, so that an idle machine sleeps however many actions there are.
-    fn wake_workers_on_change(&mut self, routing: &Routing) {
+    fn wait(&mut self, routing: &Routing) {
+        self.waker.wait(routing.poll_interval);
+        self.look_for_changes(routing);
+    }
+
+    /// When any program has written, wakes the workers, because a command may have replayed an event or ended a pause, and
+    /// looks whether a tool has dropped the triggers that list new events. One thread polls for all, so that an idle machine
+    /// sleeps however many actions there are.
+    fn look_for_changes(&mut self, routing: &Routing) {
         // An error appears again, and is logged, with the next attempt to route.
         let Ok(version) = self.queue.version() else { return };
-        if version != self.version {
-            self.version = version;
-            routing.workers.iter().for_each(Waker::wake);
+        if version == self.version {
+            return;
         }
+        self.version = version;
+        if let Err(error) = self.queue.mend_schema() {
+            error!("the schema of the database cannot be checked or restored yet: {error}");
+        }
+        routing.workers.iter().for_each(Waker::wake);
     }
 
     /// Makes the jobs of one batch of events; returns how many events there were.

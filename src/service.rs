@@ -3,6 +3,7 @@
 mod admin;
 mod error;
 mod housekeeping;
+mod secrecy;
 mod signals;
 mod thread;
 mod watchdog;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver as Inbox, Sender};
+use std::time::Duration;
 
 use log::{error, info, warn};
 use sd_notify::NotifyState;
@@ -24,25 +26,32 @@ use crate::config::{Config, Source};
 use crate::current::Current;
 use crate::digest;
 use crate::gate::upstream::socket::Upstream;
-use crate::gate::{self, Gate, Limits, Settings};
+use crate::gate::{self, Gate, Limits, Settings, Traffic};
 use crate::listen::{self, Listener, LocalAddress};
 use crate::metrics::Metrics;
 use crate::provider::handshake::HandshakeConfig;
-use crate::receive::{Endpoint, Intake, Receiver};
+use crate::receive::large::{Checker, large_bodies};
+use crate::receive::{Endpoint, Intake, Receiver, Refusals};
 use crate::route::{Router, Routing};
 use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker};
 use crate::store::{Database, Reader};
 use crate::systemd;
+use crate::worker;
 use admin::AdminHandle;
 pub use error::Error;
 use error::Result;
 use thread::{Message, Thread, in_background, report_end};
 use workers::WorkerPool;
 
-/// Serves until SIGTERM or SIGINT. `read_config` reads the configuration again, for SIGHUP.
-pub fn run<E: Display>(config: Config, env: &Env<'_>, read_config: impl Fn() -> Result<Config, E>) -> Result<()> {
+/// Serves until SIGTERM or SIGINT. `read_config` reads the configuration, and again for SIGHUP.
+pub fn run<E: Display>(env: &Env<'_>, read_config: impl Fn() -> Result<Config, E>) -> Result<()> {
+    secrecy::hide_process();
     let (messages, inbox) = mpsc::channel();
+    // First, and never stopped: nothing waits for standard error, and the last line is why the process ends.
+    Thread::spawn("log", &Stop::default(), || (), &messages, crate::log::write_queued)?;
+    crate::log::queue_lines();
+    let config = read_config().map_err(Error::refused)?;
     let mut service = Service::start(config, env, messages)?;
     let ended = service.supervise(&inbox, env, read_config);
     service.stop();
@@ -55,6 +64,7 @@ struct Service {
     /// Removes the private socket when it is dropped.
     _upstream: Upstream,
     receiver: Thread,
+    checker: Thread,
     gate: Gate,
     watchdog: Thread,
     admin: Option<AdminHandle>,
@@ -76,13 +86,17 @@ impl Service {
         // Before the database is opened: this error names the limit that is too low.
         let limits = Limits::of_this_process(worker_count(&config)).map_err(Error::Failed)?;
         let database = Database::open(&config.database)?;
+        let wait = |action: &str, attempts| {
+            config.actions.get(action).map_or(Duration::ZERO, |action| worker::wait_after_crash(action, attempts))
+        };
+        database.recover(wait, clock::now())?;
         let listener = passed_listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let local_address = listener.local_address();
-        let admin_listener = admin::listener(&config, passed_admin_listener, secrets.admin_token.is_some())?;
+        let admin_listener = admin::listener(&config, passed_admin_listener, secrets.admin_token.as_ref())?;
         let upstream = upstream("", &config.database)?;
         let shared = Shared::new(&config, secrets.endpoints, database, metrics, messages);
 
-        let receiver = shared.start_receiver(&upstream)?;
+        let (receiver, checker) = shared.start_receiver(&upstream)?;
         let on_end = report_end("gate", &shared.messages);
         let gate = gate::start(limits, listener, &upstream.path(), Arc::clone(&shared.settings), on_end);
         let gate = gate.map_err(Error::Failed)?;
@@ -98,7 +112,18 @@ impl Service {
 
         log_startup(&config, gate.address());
         systemd::notify(&[NotifyState::Ready]);
-        Ok(Service { shared, _upstream: upstream, receiver, gate, watchdog, admin, housekeeper, workers, router })
+        Ok(Service {
+            shared,
+            _upstream: upstream,
+            receiver,
+            checker,
+            gate,
+            watchdog,
+            admin,
+            housekeeper,
+            workers,
+            router,
+        })
     }
 
     /// Obeys signals. Returns an error when a thread ends unexpectedly, except the private listener's.
@@ -153,7 +178,7 @@ impl Service {
         Limits::of_this_process(worker_count(&config)).map_err(Error::Failed)?;
         self.workers.reconfigure(&config, &secrets.runners, &self.shared.database)?;
         if let Some(admin) = &self.admin {
-            admin.reconfigure(&config, secrets.admin_token);
+            admin.reconfigure(&config, admin::token(&config, secrets.admin_token, &current.database));
         }
         let config = Config { listen: current.listen.clone(), database: current.database.clone(), ..config };
         self.shared.replace(config, secrets.endpoints, self.workers.wakers());
@@ -175,7 +200,10 @@ impl Service {
         self.housekeeper.stop();
         let stop_requested_at = self.workers.request_stop();
         self.gate.stop();
+        // It ends when the receiver does, without which it has nothing to do.
+        self.checker.request_stop();
         self.receiver.stop();
+        self.checker.join();
         self.router.stop();
         if !self.workers.join(stop_requested_at) {
             warn!("some actions did not finish in time: they run again at the next start");
@@ -198,6 +226,7 @@ type Runners = Vec<(Action, Arc<Runner>)>;
 struct Secrets {
     endpoints: Vec<Endpoint>,
     runners: Runners,
+    /// The configured one.
     admin_token: Option<Secret>,
 }
 
@@ -244,7 +273,13 @@ impl Shared {
         metrics: Arc<Metrics>,
         messages: Sender<Message>,
     ) -> Shared {
-        let settings = Settings { max_body_bytes: config.max_body_bytes.into(), traffic: Arc::default() };
+        let intake = Current::new(intake(config, endpoints));
+        let refusals = Refusals { intake: intake.clone(), metrics: Arc::clone(&metrics) };
+        let settings = Settings {
+            max_body_bytes: config.max_body_bytes.into(),
+            trusted_proxies: Current::new(config.trusted_proxies.clone()),
+            traffic: Arc::new(Traffic::observed_by(Arc::new(refusals))),
+        };
         Shared {
             database,
             metrics,
@@ -252,7 +287,7 @@ impl Shared {
             router_waker: Waker::default(),
             settings: Arc::new(settings),
             config: Current::new(config.clone()),
-            intake: Current::new(intake(config, endpoints)),
+            intake,
             routing: Current::new(routing(config, Vec::new())),
         }
     }
@@ -261,21 +296,32 @@ impl Shared {
         self.routing.replace(routing(&config, wakers));
         self.intake.replace(intake(&config, endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
+        self.settings.trusted_proxies.replace(config.trusted_proxies.clone());
         self.config.replace(config);
     }
 
-    fn start_receiver(&self, upstream: &Upstream) -> Result<Thread> {
+    /// Starts the receiver, and the thread that checks large bodies for it.
+    fn start_receiver(&self, upstream: &Upstream) -> Result<(Thread, Thread)> {
         let (stop, server) = (Stop::default(), upstream.server());
+        let (large_bodies, checker) = large_bodies(self.intake.clone(), server.clone());
         let receiver = Receiver {
             server: server.clone(),
             intake: self.intake.clone(),
+            large_bodies,
             ingest: self.database.ingest()?,
             router: self.router_waker.clone(),
             stop: stop.clone(),
             metrics: Arc::clone(&self.metrics),
             in_trouble: false,
         };
-        Thread::spawn("receiver", &stop, move || server.unblock(), &self.messages, || receiver.run())
+        let checker = self.start_checker(checker)?;
+        let receiver = Thread::spawn("receiver", &stop, move || server.unblock(), &self.messages, || receiver.run())?;
+        Ok((receiver, checker))
+    }
+
+    fn start_checker(&self, checker: Checker) -> Result<Thread> {
+        // With one core, small deliveries come first.
+        Thread::spawn("checker", &Stop::default(), || (), &self.messages, in_background(|| checker.run()))
     }
 
     fn start_router(&self) -> Result<Thread> {
@@ -294,7 +340,7 @@ impl Shared {
     fn start_admin(
         &self,
         listener: Option<Listener>,
-        token: Option<Secret>,
+        configured_token: Option<Secret>,
         local_address: LocalAddress,
     ) -> Result<Option<AdminHandle>> {
         let Some(listener) = listener else { return Ok(None) };
@@ -302,13 +348,15 @@ impl Shared {
             reader: Reader::open(&self.config.get().database)?,
             commands: self.database.commands()?,
             metrics: Arc::clone(&self.metrics),
-            traffic: GateMetrics { public: Arc::clone(&self.settings.traffic), admin: Arc::default() },
+            traffic: GateMetrics { public: Arc::clone(&self.settings.traffic), admin: admin::traffic() },
             config: self.config.clone(),
             local_address,
             started_at: clock::now(),
             routing: self.routing.clone(),
             router: self.router_waker.clone(),
         };
+        let config = self.config.get();
+        let token = admin::token(&config, configured_token, &config.database);
         let started = AdminHandle::start(listener, token, api, &self.messages);
         Ok(started.inspect_err(|error| error!("there is no page and there are no metrics: {error}")).ok())
     }
@@ -321,6 +369,7 @@ fn worker_count(config: &Config) -> u64 {
 fn intake(config: &Config, endpoints: Vec<Endpoint>) -> Intake {
     Intake {
         endpoints,
+        actions: config.actions.values().cloned().collect(),
         disk_reserve_bytes: config.disk_reserve_bytes,
         max_body_bytes: config.max_body_bytes,
         trusted_proxies: config.trusted_proxies.clone(),

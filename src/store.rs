@@ -16,6 +16,7 @@ mod queue;
 mod ingest;
 
 // The contents of the tables, and their transitions.
+mod deliveries;
 mod change_feed;
 mod detail;
 mod stats;
@@ -27,6 +28,7 @@ mod blocks;
 mod replay;
 mod events;
 mod jobs;
+mod holds;
 
 // The files, and connections to them.
 mod writer;
@@ -34,10 +36,12 @@ mod connection;
 mod wal;
 mod migrate;
 mod lock;
+mod token;
 mod filesystem;
 
 // The basics.
 mod write_lock;
+mod ids;
 mod row;
 mod files;
 mod error;
@@ -47,6 +51,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use files::FileIdentity;
 use write_lock::{Priority, WriteLock};
 use writer::{RECEIVER_BUSY, WORKER_BUSY, Writer};
@@ -54,12 +59,13 @@ use writer::{RECEIVER_BUSY, WORKER_BUSY, Writer};
 pub use backup::backup;
 pub use change_feed::ChangeFeed;
 pub use commands::{Commands, Selection};
+pub use deliveries::Ingested;
 pub use detail::{AttemptDetail, Detail, JobDetail};
 pub use diagnostics::Diagnostics;
 pub use error::{BackupError, OpenError, Result, StorageError, WriteError};
 pub use files::directory_of;
 pub use filesystem::{Disk, FileSystem};
-pub use ingest::{Ingest, Ingested, NotStored, Stored};
+pub use ingest::{Ingest, NotStored, Stored};
 pub use jobs::{IMMEDIATELY, Next};
 pub use lock::server_of;
 pub use prune::{Expired, Pruned, Pruner, Rule};
@@ -68,6 +74,7 @@ pub use reader::Reader;
 pub use replay::ReplayOptions;
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
+pub use token::{make_page_token, page_token, page_token_path};
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
 pub struct Database {
@@ -79,26 +86,29 @@ pub struct Database {
 
 impl Database {
     /// Opens the database, creates it where there is none, and brings its schema up to date.
-    ///
-    /// Jobs that were running when the last process died are queued again.
     pub fn open(path: &Path) -> Result<Database, OpenError> {
         let path = files::resolved(path);
         filesystem::refuse_network(&path)?;
         let lock_file = lock::acquire(&path)?;
-        let connection = connection::open_or_create(&path)?;
-        jobs::recover(&connection).map_err(StorageError::at(&path))?;
+        connection::open_or_create(&path)?;
         Ok(Database { path, write_lock: Arc::default(), _lock_file: lock_file })
+    }
+
+    /// Queues the jobs again that were running when the last process ended, before any worker begins. `wait` is how long each
+    /// waits, by its action and its number of attempts.
+    pub fn recover(&self, wait: impl Fn(&str, u32) -> Duration, now: Timestamp) -> Result<()> {
+        self.background_writer()?.write(|transaction| jobs::recover(transaction, &wait, now))
     }
 
     /// The receiver's connection.
     pub fn ingest(&self) -> Result<Ingest> {
         let writer = self.writer(Priority::Receiver, RECEIVER_BUSY)?;
-        Ok(Ingest { writer, files: FileIdentity::of(&self.path)?, has_failed: false })
+        Ok(Ingest { writer, files: FileIdentity::of(&self.path)?, failed: None })
     }
 
     /// A worker's, or the router's, connection.
     pub fn queue(&self) -> Result<Queue> {
-        Ok(Queue { writer: self.background_writer()? })
+        Ok(Queue { writer: self.background_writer()?, schema_version: None })
     }
 
     /// The housekeeper's connection.

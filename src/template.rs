@@ -2,31 +2,41 @@
 //!
 //! Variables are `id`, `source`, `event`, `delivery_id`, `received_at`, `headers` (names in lower case), `payload`; in an
 //! attempt also `attempt` and `idempotency_key`, and in one about a dead job `dead_action` and `error`. Undefined values
-//! chain: `payload.pull_request.merged` is false on a push.
+//! chain: `payload.pull_request.merged` is false on a push. So does `null`, which is printed as nothing.
+//!
+//! An evaluation is limited in its steps (fuel), and in the memory of what it makes ([`budget`]).
 
+mod bounds;
+mod budget;
+mod checks;
+mod compile;
+mod filters;
+mod number;
+mod operators;
+mod payload;
+mod to_json;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use minijinja::value::{Object, Serde};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, escape_formatter};
-use serde::Deserialize;
+use minijinja::machinery::{Instructions, eval, make_string_output};
+use minijinja::value::{Object, Serde, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, HtmlEscape, Output, State, UndefinedBehavior, Value};
 
 use crate::event::Event;
-use crate::json;
 use crate::suggest::hint;
+use payload::{Reading, reading};
+use to_json::Style;
 
 /// The output of values is escaped for Slack in templates with this name.
 const MRKDWN: &str = "mrkdwn";
 
 /// The steps of a template: a second of work, half a minute on a small machine. Printing a payload of 25 MiB as JSON takes
-/// 7 million, or more with many escapes. Without a limit, nested loops over a payload could occupy a thread forever.
+/// a million. Without a limit, nested loops over a payload could occupy a thread forever.
 const TEMPLATE_FUEL: u64 = 30_000_000;
-
-/// The longest output of a template: the largest payload, with room for escapes.
-const MAX_TEXT_BYTES: usize = 64 << 20;
 
 /// The steps of an expression. The router, and every event after this one, waits for it.
 const EXPRESSION_FUEL: u64 = 1_000_000;
@@ -59,8 +69,9 @@ fn environment(fuel: u64) -> Environment<'static> {
         _ => AutoEscape::None,
     });
     environment.set_formatter(format_value);
-    // For `blocks`, which are JSON and not escaped automatically.
-    environment.add_filter("mrkdwn", |text: String| Value::from_safe_string(escape_mrkdwn(&text)));
+    filters::add_to(&mut environment);
+    checks::add_to(&mut environment);
+    operators::add_to(&mut environment);
     environment
 }
 
@@ -79,8 +90,8 @@ pub struct Expression(String);
 #[derive(Debug)]
 pub struct TemplateError(String);
 
-/// The variables of one event. The payload is parsed when a template first uses it: that is most of the work on an event,
-/// and an action that forwards the body does not need it.
+/// The variables of one event. The payload is read when a template first uses it: an action that forwards the body does not
+/// need it.
 #[derive(Clone, Debug)]
 pub struct Scope {
     variables: BTreeMap<&'static str, Value>,
@@ -119,30 +130,51 @@ impl Scope {
     fn context(&self) -> Value {
         Value::from_object(self.clone())
     }
+
+    fn payload(&self) -> Value {
+        if let Some(payload) = self.payload.get() {
+            return payload.clone();
+        }
+        let payload = read_payload(&self.payload_json);
+        // Without a budget it cannot be read, and other evaluations will use it.
+        if !budget::is_exceeded() {
+            let _ = self.payload.set(payload.clone());
+        }
+        payload
+    }
 }
 
 impl Object for Scope {
     fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
         match name.as_str()? {
-            "payload" => Some(self.payload.get_or_init(|| read_payload(&self.payload_json)).clone()),
+            "payload" => Some(self.payload()),
             name => self.variables.get(name).cloned(),
         }
     }
 }
 
 /// A payload that is not JSON, which another program may have stored, is an error in the template that uses it.
-fn read_payload(json: &str) -> Value {
-    let unreadable =
-        |reason: String| Value::from(Error::new(ErrorKind::BadSerialization, format!("payload: {reason}")));
-    if json::scan(json.as_bytes(), []).depth > json::MAX_DEPTH {
-        return unreadable(format!("it is nested deeper than {} levels", json::MAX_DEPTH));
+fn read_payload(json: &Arc<str>) -> Value {
+    match payload::unreadable(json) {
+        Some(reason) => Value::from(Error::new(ErrorKind::BadSerialization, format!("payload: {reason}"))),
+        None => payload::value(Arc::clone(json)),
     }
-    let json = json::replace_lone_surrogates(json);
-    let mut deserializer = serde_json::Deserializer::from_str(&json);
-    // The limit is checked above; that of serde_json is one level lower.
-    deserializer.disable_recursion_limit();
-    let value = Value::deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    value.unwrap_or_else(|error| unreadable(error.to_string()))
+}
+
+/// Evaluates what has been compiled: the text that it prints, and the value of an expression.
+fn evaluate(
+    environment: &Environment<'_>,
+    compiled: Result<Instructions<'_>, Error>,
+    escape: AutoEscape,
+    scope: &Scope,
+) -> Result<(String, Option<Value>), Error> {
+    let compiled = compiled?;
+    let mut text = String::new();
+    let mut output = make_string_output(&mut text);
+    let no_blocks = BTreeMap::new();
+    let mut evaluate = || eval(environment, &compiled, scope.context(), &no_blocks, &mut output, escape.clone());
+    let (value, _) = budget::within(|| reading(Reading::AsSent, &mut evaluate))?;
+    Ok((text, value))
 }
 
 impl Template {
@@ -155,15 +187,18 @@ impl Template {
     fn checked(source: &str, name: &'static str) -> Result<Template, TemplateError> {
         let compiled = TEMPLATES.template_from_named_str(name, source).map_err(TemplateError::of)?;
         refuse_unknown_variables(source, compiled.undeclared_variables(false))?;
-        refuse_unknown_names(compiled.render(Scope::empty().context()).map(drop))?;
-        Ok(Template { source: source.to_owned(), name })
+        let template = Template { source: source.to_owned(), name };
+        refuse_mistakes(template.evaluate(&Scope::empty()).map(drop))?;
+        Ok(template)
+    }
+
+    fn evaluate(&self, scope: &Scope) -> Result<String, Error> {
+        let escape = if self.name == MRKDWN { AutoEscape::Custom(MRKDWN.into()) } else { AutoEscape::None };
+        Ok(evaluate(&TEMPLATES, compile::template(self.name, &self.source), escape, scope)?.0)
     }
 
     pub fn render(&self, scope: &Scope) -> Result<String, TemplateError> {
-        let compiled = TEMPLATES.template_from_named_str(self.name, &self.source).map_err(TemplateError::of)?;
-        let mut text = Bounded(Vec::new());
-        compiled.render_captured_to(scope.context(), &mut text).map_err(TemplateError::of)?;
-        String::from_utf8(text.0).map_err(|error| TemplateError(error.to_string()))
+        self.evaluate(scope).map_err(TemplateError::of)
     }
 
     pub fn source(&self) -> &str {
@@ -177,28 +212,15 @@ impl Template {
     }
 }
 
-/// Output of at most [`MAX_TEXT_BYTES`].
-struct Bounded(Vec<u8>);
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_TEXT_BYTES {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Expression {
     /// Whether the expression is true. Undefined, empty and zero are false.
     pub fn holds(&self, scope: &Scope) -> Result<bool, TemplateError> {
-        let expression = EXPRESSIONS.compile_expression(&self.0).map_err(TemplateError::of)?;
-        Ok(expression.eval(scope.context()).map_err(TemplateError::of)?.is_true())
+        self.evaluate(scope).map_err(TemplateError::of)
+    }
+
+    fn evaluate(&self, scope: &Scope) -> Result<bool, Error> {
+        let (_, value) = evaluate(&EXPRESSIONS, compile::expression(&self.0), AutoEscape::None, scope)?;
+        Ok(value.is_some_and(|value| value.is_true()))
     }
 }
 
@@ -216,8 +238,9 @@ impl FromStr for Expression {
     fn from_str(source: &str) -> Result<Expression, TemplateError> {
         let compiled = EXPRESSIONS.compile_expression(source).map_err(TemplateError::of)?;
         refuse_unknown_variables(source, compiled.undeclared_variables(false))?;
-        refuse_unknown_names(compiled.eval(Scope::empty().context()).map(drop))?;
-        Ok(Expression(source.to_owned()))
+        let expression = Expression(source.to_owned());
+        refuse_mistakes(expression.evaluate(&Scope::empty()).map(drop))?;
+        Ok(expression)
     }
 }
 
@@ -230,13 +253,10 @@ impl fmt::Display for Expression {
 impl TemplateError {
     fn of(error: Error) -> TemplateError {
         let line = error.line().filter(|line| *line > 1).map(|line| format!(" in line {line}")).unwrap_or_default();
+        let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
         TemplateError(match error.kind() {
-            ErrorKind::OutOfFuel => format!("too much work for one event{line}"),
-            ErrorKind::WriteFailure => format!("more than {} MiB of text{line}", MAX_TEXT_BYTES >> 20),
-            kind => {
-                let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-                format!("{kind}{line}{detail}")
-            }
+            ErrorKind::OutOfFuel => format!("too much work for one event{line}{detail}"),
+            kind => format!("{kind}{line}{detail}"),
         })
     }
 }
@@ -261,21 +281,46 @@ fn sets(source: &str, variable: &str) -> bool {
     targets.into_iter().any(|target| target.contains(variable))
 }
 
-/// Unknown filters, tests and functions are errors only when they are used. Any other error may be due to the empty scope.
-fn refuse_unknown_names(tried: Result<(), Error>) -> Result<(), TemplateError> {
-    let is_name = |kind| matches!(kind, ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction);
+/// Unknown filters, tests and functions are errors only when they are used. Most other errors may be due to the empty scope.
+fn refuse_mistakes(tried: Result<(), Error>) -> Result<(), TemplateError> {
+    let is_mistake = |kind| {
+        use ErrorKind::{SyntaxError, UnknownFilter, UnknownFunction, UnknownTest};
+        matches!(kind, SyntaxError | UnknownFilter | UnknownTest | UnknownFunction)
+    };
     match tried {
-        Err(error) if is_name(error.kind()) => Err(TemplateError::of(error)),
+        Err(error) if is_mistake(error.kind()) => Err(TemplateError::of(error)),
         _ => Ok(()),
     }
 }
 
+/// Prints a value, also into a variable (`{% set %}...{% endset %}`) or from a macro.
 fn format_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    if !matches!(state.auto_escape(), AutoEscape::Custom(_)) {
-        return escape_formatter(out, state, value);
+    let mut out = Printed(out);
+    match (value.kind(), value.is_safe(), state.auto_escape()) {
+        (ValueKind::Undefined | ValueKind::None, ..) => Ok(()),
+        (_, false, AutoEscape::Custom(_)) => Ok(out.write_str(&escape_mrkdwn(&text(value)?))?),
+        (_, false, AutoEscape::Html) => Ok(write!(out, "{}", HtmlEscape(&text(value)?))?),
+        (_, false, AutoEscape::Json) => Ok(out.write_str(&to_json::to_json(value, Style::Compact, false)?)?),
+        _ => Ok(write!(out, "{value}")?),
     }
-    let text = value.to_string();
-    Ok(out.write_str(&if value.is_safe() { text } else { escape_mrkdwn(&text) })?)
+}
+
+/// A value as text, to be escaped.
+fn text(value: &Value) -> Result<Cow<'_, str>, Error> {
+    match value.as_str() {
+        Some(text) => Ok(text.into()),
+        None => Ok(budget::text_of(format_args!("{value}"))?.into()),
+    }
+}
+
+/// Output that is counted.
+struct Printed<'o, 'w>(&'o mut Output<'w>);
+
+impl fmt::Write for Printed<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        budget::charge_text(text.len()).map_err(|_| fmt::Error)?;
+        self.0.write_str(text)
+    }
 }
 
 /// Escapes the three control characters of Slack's formatting.
@@ -284,90 +329,4 @@ fn escape_mrkdwn(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::EventId;
-
-    fn scope() -> Scope {
-        Scope::of(&Event {
-            id: EventId(7),
-            source: "github".to_owned(),
-            event_type: "push".to_owned(),
-            delivery_id: "d".to_owned(),
-            received_at: "2025-01-31T12:00:00+00:00".to_owned(),
-            headers_json: r#"{"X-GitHub-Event":"push"}"#.to_owned(),
-            payload_json: r#"{"ref":"refs/heads/main","title":"a < b & c","n":3,"commits":[{"id":"1"}]}"#.into(),
-            body: None,
-        })
-    }
-
-    fn render(source: &str) -> String {
-        source.parse::<Template>().unwrap().render(&scope()).unwrap()
-    }
-
-    fn holds(source: &str) -> Result<bool, TemplateError> {
-        source.parse::<Expression>().unwrap().holds(&scope())
-    }
-
-    #[test]
-    fn every_variable_has_its_value() {
-        let all =
-            "{{ id }} {{ source }} {{ event }} {{ delivery_id }} {{ received_at }} {{ headers['x-github-event'] }}";
-        assert_eq!(render(all), "7 github push d 2025-01-31T12:00:00+00:00 push");
-        assert_eq!(
-            render("{{ payload.ref }} {{ payload.commits[0].id }} {{ payload.commits | length }}"),
-            "refs/heads/main 1 1"
-        );
-        assert_eq!(
-            render("{{ payload.title | tojson }} {{ payload.ref | urlencode }}"),
-            "\"a \\u003c b \\u0026 c\" refs/heads/main"
-        );
-    }
-
-    #[test]
-    fn undefined_values_chain_and_are_false() {
-        assert_eq!(render("[{{ payload.pull_request.head.ref }}]"), "[]");
-        assert!(!holds("payload.pull_request.merged").unwrap());
-        assert!(holds("payload.pull_request is undefined and payload.n > 2").unwrap());
-        assert!(holds("payload.ref == 'refs/heads/main' and 'main' in payload.ref").unwrap());
-    }
-
-    #[test]
-    fn wrong_types_and_wrong_syntax_are_errors() {
-        assert!(holds("payload.n + payload.title").is_err());
-        for broken in ["{{ payload.", "{% if id %}", "{{ 1 + }}"] {
-            assert!(broken.parse::<Template>().is_err(), "{broken}");
-        }
-        assert!("payload ==".parse::<Expression>().is_err());
-    }
-
-    #[test]
-    fn an_unknown_name_is_refused() {
-        let refused = |source: &str| source.parse::<Template>().unwrap_err().to_string();
-        assert_eq!(refused("{{ paylod.ref }}"), "no variable \"paylod\"; did you mean \"payload\"?");
-        assert!(refused("{% for x in payload.x %}{{ y }}{% endfor %}").starts_with("no variable \"y\"; known: id, "));
-        assert!(refused("{{ payload.ref | uper }}").starts_with("unknown filter: "));
-        assert!(refused("{{ payload.ref is uper }}").starts_with("unknown test: "));
-        assert!("payload.ref == refs".parse::<Expression>().is_err());
-        assert!("payload.ref | uper".parse::<Expression>().is_err());
-    }
-
-    #[test]
-    fn a_name_that_a_template_sets_is_known() {
-        for source in [
-            "{% if payload.n %}{% set x, y = 1, 2 %}{% endif %}{{ x }}{{ y }}",
-            "{% set all = namespace(n=0) %}{% for x in range(3) %}{% set all.n = loop.index %}{% endfor %}{{ all.n }}",
-            "{% macro bold(x) %}*{{ x }}*{% endmacro %}{{ bold(dict(a=1).a) }}",
-            "{% with x = dead_action %}{{ x }}{{ error }}{% endwith %}",
-        ] {
-            assert!(source.parse::<Template>().is_ok(), "{source}");
-        }
-    }
-
-    #[test]
-    fn slack_text_is_escaped_and_its_template_is_not() {
-        let text =
-            Template::mrkdwn("<{{ payload.title }}|{{ payload.title | safe }}> & {{ payload.nothing }}").unwrap();
-        assert_eq!(text.render(&scope()).unwrap(), "<a &lt; b &amp; c|a < b & c> & ");
-    }
-}
+mod tests;

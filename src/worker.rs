@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use crate::action::{Action, ActionReport, Call, DeadJob, Runner};
+use crate::action::{Action, ActionKind, ActionReport, Call, DeadJob, Runner};
 use crate::clock::{self, Timestamp};
 use crate::digest;
 use crate::event::{Attempt, Event, Job, Outcome};
@@ -137,9 +137,10 @@ impl Worker {
         let report = catch_panic(|| self.run_action(job, event));
         let ActionReport { outcome, detail } =
             report.unwrap_or_else(|error| Some(ActionReport::give_up(error.to_string())))?;
-        let attempt = Attempt { job: job.clone(), started_at, duration: started.elapsed(), outcome, detail };
+        let (next, held_until) = self.next(job, outcome, clock::now());
+        let attempt =
+            Attempt { job: job.clone(), started_at, duration: started.elapsed(), outcome, detail, held_until };
         self.count(&attempt, event);
-        let next = self.next(&attempt, clock::now());
         self.log(&attempt, &next);
         Some((attempt, next))
     }
@@ -196,26 +197,35 @@ impl Worker {
         (job, clock::now().plus(self.action.policy.backoff.max(self.poll_interval)))
     }
 
-    fn next(&self, attempt: &Attempt, now: Timestamp) -> Next {
-        let number = attempt.job.attempts_since_queued;
-        match retry::delay(&self.action.policy, number, attempt.outcome, random()) {
-            Some(delay) => Next::Queued(now.plus(delay)),
-            None if attempt.outcome == Outcome::Success => Next::Succeeded,
-            None => Next::Dead { reported_by: self.action.on_dead.clone() },
+    /// What becomes of the job, and until when the whole action waits because its destination asks for that.
+    fn next(&self, job: &Job, outcome: Outcome, now: Timestamp) -> (Next, Option<Timestamp>) {
+        let policy = &self.action.policy;
+        if let Outcome::Busy { wait } = outcome
+            && let Some(wait) = retry::hold(policy, job.waited, wait)
+        {
+            return (Next::Waiting { waited: job.waited + wait }, Some(now.plus(wait)));
+        }
+        let again = retry::delay(policy, job.attempts_since_queued, outcome, random()).map(|delay| now.plus(delay));
+        let dead = || Next::Dead { reported_by: self.action.on_dead.clone() };
+        match (outcome, again) {
+            // Due at once, and so the first of the action when the hold is over.
+            (Outcome::Busy { .. }, Some(due)) => (Next::Queued(IMMEDIATELY), Some(due)),
+            (Outcome::Busy { wait }, None) => (dead(), Some(now.plus(wait.min(policy.backoff_max)))),
+            (_, Some(due)) => (Next::Queued(due), None),
+            (Outcome::Success, None) => (Next::Succeeded, None),
+            (_, None) => (dead(), None),
         }
     }
 
     fn log(&self, attempt: &Attempt, next: &Next) {
         let (action, event, number) = (&self.action.name, attempt.job.event, attempt.job.attempt);
-        match next {
-            Next::Succeeded => {}
-            Next::Queued(due) => {
-                info!("action {action}, event {event}, attempt {number}: {}; again at {due}", attempt.detail)
-            }
-            Next::Dead { .. } => warn!(
-                "action {action}, event {event}, attempt {number}: {}; dead. To queue it again: hookbox replay {event}",
-                attempt.detail
-            ),
+        let what = format!("action {action}, event {event}, attempt {number}: {}", attempt.detail);
+        match (next, attempt.held_until) {
+            (Next::Succeeded, _) => {}
+            (Next::Dead { .. }, _) => warn!("{what}; dead. To queue it again: hookbox replay {event}"),
+            (_, Some(until)) => info!("{what}; the destination asks to wait: the action goes on at {until}"),
+            (Next::Queued(due), None) => info!("{what}; again at {due}"),
+            (Next::Waiting { .. }, None) => {}
         }
     }
 
@@ -250,6 +260,15 @@ fn catch_panic<E>(run: impl FnOnce() -> Result<Option<ActionReport>, E>) -> Resu
 fn panic_message(panic: &Box<dyn Any + Send>) -> &str {
     let formatted = panic.downcast_ref::<String>().map(String::as_str);
     formatted.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}
+
+/// How long a job waits whose attempt did not end before the process did, because it may be what has ended the process. A
+/// printed line is not, unless a condition read the payload before.
+pub fn wait_after_crash(action: &Action, attempts_since_queued: u32) -> Duration {
+    if matches!(action.kind, ActionKind::Log) && action.when.is_none() {
+        return Duration::ZERO;
+    }
+    retry::delay(&action.policy, attempts_since_queued, Outcome::Retry { after: None }, random()).unwrap_or_default()
 }
 
 /// The same for every attempt of a job, and for every copy of the event that the provider has sent.

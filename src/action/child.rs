@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid};
 
-use super::MAX_DETAIL_BYTES;
+use super::{MAX_DETAIL_BYTES, orphans};
 use crate::stop::Stop;
 
 /// How long a group has between TERM and KILL.
@@ -20,11 +20,23 @@ const TERM_GRACE: Duration = Duration::from_secs(5);
 /// How often the child and the stop flag are polled while its pipes are not ready.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How long a group has after its leader has ended by itself: a script whose last line is `setsid program &` ends before
+/// the program has left the group. That takes some milliseconds, and a hundred times as long on a busy Raspberry Pi.
+const LEAVE_GRACE: Duration = Duration::from_secs(2);
+
+/// How often the group is looked at meanwhile.
+const LEAVE_TICK: Duration = Duration::from_millis(5);
+
 /// How long the pipes are read after the group was killed: its output is in them, and its ends are closed.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// From TERM to the end of [`run`], with a reserve for a busy machine.
-pub(super) const CLEAN_UP: Duration = Duration::from_secs(TERM_GRACE.as_secs() + DRAIN.as_secs() + 1);
+pub(super) const CLEAN_UP: Duration =
+    Duration::from_secs(TERM_GRACE.as_secs() + LEAVE_GRACE.as_secs() + DRAIN.as_secs() + 1);
+
+/// How likely the kernel ends a command when memory runs out, from -1000 to 1000 (proc_pid_oom_score_adj(5)). Ours is 0 or
+/// less, so that it ends a command first, and deliveries are still received.
+const OOM_SCORE_ADJ: i32 = 500;
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +55,7 @@ pub(super) struct Finished {
 }
 
 /// Runs a command with `input` on its standard input. At `timeout`, or `grace` after the stop flag is set, its process group
-/// gets TERM, and KILL a little later. The whole group has ended when this returns.
+/// gets TERM, and KILL a little later. The whole group has ended when this returns; what has left it lives on.
 pub(super) fn run(
     mut command: Command,
     input: &[u8],
@@ -53,7 +65,8 @@ pub(super) fn run(
 ) -> io::Result<Finished> {
     let (output, childs_end) = io::pipe()?;
     command.stdin(Stdio::piped()).stdout(childs_end.try_clone()?).stderr(childs_end).process_group(0);
-    let mut group = Group { child: command.spawn()?, is_reaped: false };
+    let mut group = Group { child: orphans::spawn(&mut command)?, is_reaped: false };
+    prefer_for_oom(&group.child);
     // It has ends of the pipe too, and the output ends only when all of them are closed.
     drop(command);
     let mut pipes = Pipes::of(group.child.stdin.take(), input, output)?;
@@ -62,7 +75,7 @@ pub(super) fn run(
         pipes.exchange(TICK)?;
         deadline.enforce(&group, stop, grace);
     }
-    let status = group.end()?;
+    let status = if deadline.cause.is_some() { group.end()? } else { group.leave(&mut pipes)? };
     let drained_by = Instant::now() + DRAIN;
     while pipes.output.is_some() && Instant::now() < drained_by {
         pipes.exchange(TICK)?;
@@ -111,9 +124,32 @@ impl Group {
     /// Ends the rest of the group, then reaps the leader.
     fn end(&mut self) -> io::Result<ExitStatus> {
         self.kill(Signal::KILL);
-        let status = self.child.wait()?;
+        self.reap()
+    }
+
+    /// Reaps the leader, which has ended, gives the rest of the group time to leave it, and then ends what is still in it.
+    fn leave(&mut self, pipes: &mut Pipes<'_>) -> io::Result<ExitStatus> {
+        let status = self.reap()?;
+        let leave_by = Instant::now() + LEAVE_GRACE;
+        while self.has_members() && Instant::now() < leave_by {
+            pipes.exchange(LEAVE_TICK)?;
+        }
+        // The number of a group is not used again while it has members.
+        if self.has_members() {
+            self.kill(Signal::KILL);
+        }
+        Ok(status)
+    }
+
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let status = orphans::wait(&mut self.child)?;
         self.is_reaped = true;
         Ok(status)
+    }
+
+    /// Only once the leader is reaped: until then, it is a member.
+    fn has_members(&self) -> bool {
+        test_kill_process_group(Pid::from_child(&self.child)).is_ok()
     }
 
     fn kill(&self, signal: Signal) {
@@ -184,6 +220,15 @@ impl<'a> Pipes<'a> {
             Err(error) if is_not_now(&error) => {}
             Ok(_) | Err(_) => self.output = None,
         }
+    }
+}
+
+/// Where that is not possible, as in a container without `/proc`, the kernel decides as it does otherwise.
+fn prefer_for_oom(child: &Child) {
+    let path = format!("/proc/{}/oom_score_adj", child.id());
+    let current = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if current.is_some_and(|current| current < OOM_SCORE_ADJ) {
+        let _ = std::fs::write(&path, OOM_SCORE_ADJ.to_string());
     }
 }
 

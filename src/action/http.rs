@@ -1,18 +1,17 @@
 //! `kind = "http"`: a request to another server.
 
 use std::borrow::Cow;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use ureq::Agent;
-use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
+use ureq::http::header::AUTHORIZATION;
+use ureq::http::{HeaderName, HeaderValue, Method, Request};
 
-use super::{ActionReport, Call, MAX_DETAIL_BYTES, excerpt};
+use super::{ActionReport, Call, answer};
 use crate::client;
-use crate::clock::{self, Timestamp};
+use crate::clock;
 use crate::digest;
-use crate::event::Outcome;
 use crate::provider;
 use crate::secret::{Env, Secret, SecretRef};
 use crate::template::{Template, TemplateError};
@@ -149,11 +148,17 @@ pub(super) fn send(
     agent: &Agent,
     method: &Method,
     url: &str,
-    fields: Vec<(HeaderName, HeaderValue)>,
+    mut fields: Vec<(HeaderName, HeaderValue)>,
     body: &[u8],
     timeout: Duration,
 ) -> ActionReport {
-    let mut request = Request::builder().method(method).uri(url);
+    let (url, credentials) = client::without_credentials(url);
+    if let Some(credentials) = credentials
+        && fields.iter().all(|(name, _)| *name != AUTHORIZATION)
+    {
+        fields.push((AUTHORIZATION, credentials));
+    }
+    let mut request = Request::builder().method(method).uri(&*url);
     for (name, value) in fields {
         request = request.header(name, value);
     }
@@ -163,7 +168,7 @@ pub(super) fn send(
     };
     let timed = agent.configure_request(request).timeout_global(Some(timeout)).build();
     match agent.run(timed) {
-        Ok(response) => report(response),
+        Ok(response) => answer::report(response),
         Err(error) if is_configuration_error(&error) => ActionReport::give_up(error.to_string()),
         Err(error) => ActionReport::retry(error.to_string()),
     }
@@ -194,42 +199,6 @@ fn template(value: &SecretRef, key: &'static str, env: &Env<'_>) -> Result<Templ
     let text = std::str::from_utf8(secret.as_bytes())
         .map_err(|_| format!("{key}: the secret is not text, which a URL or a header must be"))?;
     text.trim().parse().map_err(|error| format!("{key}: {error}"))
-}
-
-fn report(response: Response<ureq::Body>) -> ActionReport {
-    let status = response.status();
-    let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let outcome = outcome_of_status(status.as_u16(), retry_after.as_deref(), clock::now());
-    let mut answer = Vec::new();
-    // The status decides: a body that breaks off or never ends changes nothing.
-    let _ = response.into_body().into_reader().take(MAX_DETAIL_BYTES as u64).read_to_end(&mut answer);
-    ActionReport { outcome, detail: format!("{status} {}", excerpt(&answer)).trim_end().to_owned() }
-}
-
-/// The outcome for a status (RFC 9110, section 15). `retry_after` is the value of that header field.
-///
-/// An error of the client (4xx) is final, except those that pass with time: 408, 409, 425 and 429. A redirect is not
-/// followed, because requests carry secrets: the configuration has to name the new address.
-fn outcome_of_status(status: u16, retry_after: Option<&str>, now: Timestamp) -> Outcome {
-    match status {
-        200..=299 => Outcome::Success,
-        408 | 409 | 425 | 429 | 500.. => {
-            Outcome::Retry { after: retry_after.and_then(|text| parse_retry_after(text, now)) }
-        }
-        _ => Outcome::GiveUp,
-    }
-}
-
-/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). A date in the past means no wait, and a number that does not
-/// fit the longest wait.
-fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let text = text.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
-    }
-    let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let now = Duration::from_millis(u64::try_from(now.unix_ms()).ok()?);
-    Some(date.saturating_sub(now))
 }
 
 /// A request that fails every time, until the configuration is changed.
@@ -263,42 +232,4 @@ fn sign(fields: &mut Vec<(HeaderName, HeaderValue)>, key: &Secret, id: &str, now
     set(fields, HeaderName::from_static("webhook-id"), id);
     set(fields, HeaderName::from_static("webhook-timestamp"), &timestamp);
     set(fields, HeaderName::from_static("webhook-signature"), &signature);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RETRY: Outcome = Outcome::Retry { after: None };
-
-    fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn a_status_says_whether_trying_again_helps() {
-        let outcome = |status| outcome_of_status(status, None, Timestamp::from_unix_ms(0));
-        for status in [200, 201, 204, 299] {
-            assert_eq!(outcome(status), Outcome::Success, "{status}");
-        }
-        for status in [408, 409, 425, 429, 500, 502, 503, 504, 599] {
-            assert_eq!(outcome(status), RETRY, "{status}");
-        }
-        for status in [300, 301, 302, 307, 308, 400, 401, 403, 404, 410, 413, 422, 451] {
-            assert_eq!(outcome(status), Outcome::GiveUp, "{status}");
-        }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = Timestamp::from_unix_ms(784_111_777_000); // Sun, 06 Nov 1994 08:49:37 GMT
-        let after = |text| outcome_of_status(503, Some(text), now);
-        assert_eq!(after("120"), Outcome::Retry { after: Some(seconds(120)) });
-        assert_eq!(after("Sun, 06 Nov 1994 08:50:37 GMT"), Outcome::Retry { after: Some(seconds(60)) });
-        assert_eq!(after("Sun, 06 Nov 1994 08:00:00 GMT"), Outcome::Retry { after: Some(seconds(0)) });
-        assert_eq!(after("99999999999999999999"), Outcome::Retry { after: Some(seconds(u64::MAX)) });
-        assert_eq!(after("soon"), RETRY);
-        assert_eq!(after(""), RETRY);
-        assert_eq!(after("-5"), RETRY);
-    }
 }

@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Method};
 
@@ -15,6 +16,9 @@ use crate::template::{Template, TemplateError};
 
 /// Slack cuts longer texts, and a longer message is not readable.
 const MAX_TEXT_CHARS: usize = 3000;
+
+/// What mrkdwn writes for the characters that have a meaning in it.
+const ENTITIES: [&str; 3] = ["&amp;", "&lt;", "&gt;"];
 
 /// The action as configured.
 #[derive(Clone, Debug)]
@@ -53,7 +57,7 @@ impl SlackRunner {
             Err(error) => return ActionReport::give_up(error.to_string()),
         };
         let json = (HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
-        http::send(&self.agent, &Method::POST, &url, vec![json], message.to_string().as_bytes(), call.timeout)
+        http::send(&self.agent, &Method::POST, &url, vec![json], message.as_bytes(), call.timeout)
     }
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
@@ -65,12 +69,15 @@ impl SlackRunner {
     }
 
     /// The URL, and the message or why there is none.
-    fn render(&self, call: &Call<'_>) -> Result<(String, Result<Value, String>), TemplateError> {
-        let text: String = self.text(call)?.chars().take(MAX_TEXT_CHARS).collect();
+    fn render(&self, call: &Call<'_>) -> Result<(String, Result<String, String>), TemplateError> {
+        let mut text = self.text(call)?;
+        text.truncate(end_of_text(&text));
+        let text = Value::from(text);
         let message = match applicable(&self.slack.blocks, call) {
-            None => Ok(json!({ "text": text })),
-            Some(blocks) => serde_json::from_str::<Value>(&blocks.render(call.scope)?)
-                .map(|blocks| json!({ "text": text, "blocks": blocks }))
+            None => Ok(format!("{{\"text\":{text}}}")),
+            // They may contain all of a payload, and are not parsed into memory.
+            Some(blocks) => serde_json::from_str::<&RawValue>(&blocks.render(call.scope)?)
+                .map(|blocks| format!("{{\"text\":{text},\"blocks\":{blocks}}}"))
                 .map_err(|error| format!("blocks is not JSON: {error}")),
         };
         Ok((self.url.render(call.scope)?, message))
@@ -94,6 +101,36 @@ fn applicable<'a>(template: &'a Option<Template>, call: &Call<'_>) -> Option<&'a
     template.as_ref().filter(|template| call.dead_job.is_none() || template.uses("dead_action"))
 }
 
+/// Where a text is cut: between characters, and not within an entity, whose beginning would be shown as it is.
+fn end_of_text(text: &str) -> usize {
+    let end = text.char_indices().nth(MAX_TEXT_CHARS).map_or(text.len(), |(at, _)| at);
+    let Some(entity) = text[..end].rfind('&') else { return end };
+    let is_cut = |written: &&str| text[entity..].starts_with(*written) && entity + written.len() > end;
+    if ENTITIES.iter().any(is_cut) { entity } else { end }
+}
+
 /// The text for a dead job.
 const DEAD_JOB_TEXT: &str =
     "Action *{{ dead_action }}* failed for event {{ id }} ({{ event }} from {{ source }}): {{ error }}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_never_cut_within_an_entity() {
+        for entity in ENTITIES {
+            for before in MAX_TEXT_CHARS - 6..=MAX_TEXT_CHARS + 1 {
+                let text = format!("{}{entity} and more", "\u{e9}".repeat(before));
+                let cut = &text[..end_of_text(&text)];
+                let whole =
+                    if before + entity.len() <= MAX_TEXT_CHARS { MAX_TEXT_CHARS } else { before.min(MAX_TEXT_CHARS) };
+                let whole = whole.min(text.chars().count());
+                assert_eq!(cut.chars().count(), whole, "{before} {entity}");
+            }
+        }
+        let ampersand = format!("{}a & b", "x".repeat(MAX_TEXT_CHARS - 3));
+        assert_eq!(end_of_text(&ampersand), MAX_TEXT_CHARS, "a bare one is text");
+        assert_eq!(end_of_text("&am"), 3);
+    }
+}

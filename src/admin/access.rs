@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use crate::digest;
-use crate::http::{FORWARDING_HEADERS, Inbound};
+use crate::http::Inbound;
+use crate::http::forwarding::{is_local_host, without_port};
 use crate::secret::Secret;
 
 /// The names by which a machine reaches itself.
@@ -17,10 +18,23 @@ const CSRF_HEADER: (&str, &str) = ("X-Hookbox", "1");
 
 const SCHEME: &str = "Bearer ";
 
+/// What a client must send.
+#[derive(Debug)]
+pub enum Token {
+    /// Made by hookbox, for the users of this machine that can read its file. It is too long to be guessed.
+    Made(Secret),
+    /// Chosen by the operator, and perhaps known to a proxy.
+    Configured(Secret),
+    /// Nothing.
+    None,
+    /// It could not be stored where its users look for it.
+    Lost,
+}
+
 /// The requirements of the listener. Replaced as a whole when the configuration is reloaded.
 #[derive(Debug)]
 pub struct Access {
-    token: Option<Secret>,
+    token: Token,
     hosts: Vec<String>,
     /// Where it listens; `None` for a Unix socket.
     ip: Option<IpAddr>,
@@ -43,6 +57,8 @@ pub enum Denial {
     Forwarded,
     NoToken,
     WrongToken,
+    TooManyWrongTokens,
+    LostToken,
     NoCsrfHeader,
 }
 
@@ -53,21 +69,31 @@ impl Credentials<'_> {
             host: headers.get("Host"),
             authorization: headers.get("Authorization"),
             csrf: headers.get(CSRF_HEADER.0),
-            is_forwarded: FORWARDING_HEADERS.iter().any(|name| headers.has(name)),
+            is_forwarded: request.forwarding_sign().is_some(),
         }
+    }
+
+    /// In lower case.
+    fn host(&self) -> String {
+        without_port(self.host.unwrap_or_default()).to_ascii_lowercase()
+    }
+
+    pub fn token(&self) -> Option<&str> {
+        let (scheme, sent) = self.authorization?.split_at_checked(SCHEME.len())?;
+        scheme.eq_ignore_ascii_case(SCHEME).then(|| sent.trim())
     }
 }
 
 impl Access {
     /// `ip` is where it listens; `None` for a Unix socket. `hosts` are in lower case.
-    pub fn new(token: Option<Secret>, hosts: &[String], ip: Option<IpAddr>) -> Access {
+    pub fn new(token: Token, hosts: &[String], ip: Option<IpAddr>) -> Access {
         let hosts = LOCAL_HOSTS.into_iter().map(str::to_owned).chain(hosts.iter().cloned());
         Access { token, hosts: hosts.collect(), ip }
     }
 
     /// Checks that every request must pass first.
     pub fn check_host(&self, credentials: &Credentials<'_>) -> Result<(), Denial> {
-        let host = without_port(credentials.host.unwrap_or_default()).to_ascii_lowercase();
+        let host = credentials.host();
         let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         // Where it listens on every address of this machine, any address is one of its own: a browser loads no other
         // server's page from it.
@@ -75,7 +101,7 @@ impl Access {
         if !is_own && !self.hosts.contains(&host) {
             return Err(Denial::UnknownHost);
         }
-        if credentials.is_forwarded && self.token.is_none() {
+        if credentials.is_forwarded && !matches!(self.token, Token::Configured(_)) {
             return Err(Denial::Forwarded);
         }
         Ok(())
@@ -83,15 +109,29 @@ impl Access {
 
     /// Checks for requests that read more than the page itself.
     pub fn authorize_read(&self, credentials: &Credentials<'_>) -> Result<(), Denial> {
-        let Some(token) = &self.token else { return Ok(()) };
-        let field = credentials.authorization.and_then(|field| field.split_at_checked(SCHEME.len()));
-        match field {
-            Some((scheme, sent)) if scheme.eq_ignore_ascii_case(SCHEME) => {
-                let is_right = digest::equal(token.as_bytes(), sent.trim().as_bytes());
-                if is_right { Ok(()) } else { Err(Denial::WrongToken) }
-            }
-            _ => Err(Denial::NoToken),
+        let token = match &self.token {
+            Token::Made(token) | Token::Configured(token) => token,
+            Token::None => return Ok(()),
+            Token::Lost => return Err(Denial::LostToken),
+        };
+        let sent = credentials.token().ok_or(Denial::NoToken)?;
+        let is_right = digest::equal(token.as_bytes(), sent.as_bytes());
+        if is_right { Ok(()) } else { Err(Denial::WrongToken) }
+    }
+
+    /// Checks for requests for the metrics, in which is nothing of a delivery: a program on this machine needs no token of
+    /// which it could not know.
+    pub fn authorize_metrics(&self, credentials: &Credentials<'_>, client: IpAddr) -> Result<(), Denial> {
+        let is_local = credentials.host.is_some_and(is_local_host);
+        match self.token {
+            Token::Made(_) | Token::Lost if is_local && client.is_loopback() => Ok(()),
+            _ => self.authorize_read(credentials),
         }
+    }
+
+    /// Whether the token may be found by trying. Then a client that has sent too many wrong ones is not told which is right.
+    pub fn is_guessable(&self) -> bool {
+        matches!(self.token, Token::Configured(_))
     }
 
     /// Checks for requests that change something.
@@ -106,17 +146,14 @@ impl Denial {
         match self {
             Denial::UnknownHost => (403, "unknown host: if this is a name of this machine, add it to hosts in [admin]"),
             Denial::Forwarded => (403, "came through a proxy: set token in [admin]"),
-            Denial::NoToken => (401, "the token is missing"),
-            Denial::WrongToken => (401, "the token is wrong"),
+            Denial::NoToken => (401, "the token is missing: hookbox page prints the page's address with it"),
+            Denial::WrongToken => {
+                (401, "the token is wrong: hookbox page prints the page's address with the right one")
+            }
+            Denial::LostToken => (503, "the page's token cannot be stored beside the database: see the log of hookbox"),
+            Denial::TooManyWrongTokens => (429, "too many wrong tokens: try again in a minute"),
             Denial::NoCsrfHeader => (403, "changes need the header X-Hookbox: 1"),
         }
-    }
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => host,
     }
 }
 
@@ -125,7 +162,7 @@ mod tests {
     use super::*;
 
     fn access(token: Option<&str>, hosts: &[&str], ip: Option<&str>) -> Access {
-        let token = token.and_then(|token| Secret::new(token.into()));
+        let token = token.and_then(|token| Secret::new(token.into())).map_or(Token::None, Token::Configured);
         let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
         Access::new(token, &hosts, ip.map(|ip| ip.parse().unwrap()))
     }
@@ -177,6 +214,31 @@ mod tests {
         let forwarded = Credentials { host: Some("localhost"), is_forwarded: true, ..Credentials::default() };
         assert_eq!(access(None, &[], None).check_host(&forwarded), Err(Denial::Forwarded));
         assert_eq!(access(Some("t"), &[], None).check_host(&forwarded), Ok(()));
+        assert_eq!(with_made_token().check_host(&forwarded), Err(Denial::Forwarded));
+    }
+
+    fn with_made_token() -> Access {
+        Access::new(Token::Made(Secret::new("made".into()).unwrap()), &["pi.local".to_owned()], None)
+    }
+
+    #[test]
+    fn a_made_token_does_not_guard_the_metrics_from_this_machine() {
+        let [here, there] = ["127.0.0.1", "192.0.2.1"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        let by = |access: &Access, host, client| {
+            access.authorize_metrics(&Credentials { host: Some(host), ..Credentials::default() }, client)
+        };
+        let made = with_made_token();
+        for host in ["localhost:5001", "127.0.0.1", "[::1]:5001"] {
+            assert_eq!(by(&made, host, here), Ok(()), "{host}");
+            assert_eq!(by(&made, host, there), Err(Denial::NoToken), "{host}");
+            assert_eq!(by(&access(Some("t"), &[], None), host, here), Err(Denial::NoToken), "{host}");
+            assert_eq!(by(&access(None, &[], None), host, there), Ok(()), "{host}");
+        }
+        assert_eq!(by(&made, "pi.local", here), Err(Denial::NoToken));
+        assert_eq!(
+            made.authorize_read(&Credentials { host: Some("localhost"), ..Credentials::default() }),
+            Err(Denial::NoToken)
+        );
     }
 
     #[test]

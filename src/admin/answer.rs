@@ -85,7 +85,11 @@ impl From<Denial> for Answer {
     fn from(denial: Denial) -> Answer {
         let (status, line) = denial.response();
         let answer = Answer::line(status, line);
-        if status == 401 { answer.with("WWW-Authenticate", "Bearer") } else { answer }
+        match status {
+            401 => answer.with("WWW-Authenticate", "Bearer"),
+            429 => answer.with("Retry-After", "60"),
+            _ => answer,
+        }
     }
 }
 

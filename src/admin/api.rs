@@ -78,6 +78,8 @@ struct Overview<'a> {
     hours: Vec<FullHour>,
     /// By source, since the start.
     rejected: BTreeMap<String, u64>,
+    /// The same by reason, and also those that match no source (`""`), which the gate may have refused.
+    reject_reasons: BTreeMap<String, BTreeMap<&'static str, u64>>,
     rejects: Vec<Reject>,
 }
 
@@ -119,7 +121,7 @@ impl Api {
             let rejected = Timestamp::parse(&hour.hour).map_or(0, |at| self.metrics.hours.get(at));
             FullHour { hour, rejected }
         };
-        let (config, counts) = (self.config.get(), self.metrics.sources().into_iter());
+        let (config, counts) = (self.config.get(), self.metrics.sources());
         let overview = Overview {
             version: env!("CARGO_PKG_VERSION"),
             started_at: self.started_at.to_string(),
@@ -129,7 +131,8 @@ impl Api {
             disk_reserve_bytes: config.disk_reserve_bytes,
             stats: &self.reader.stats()?,
             hours: self.reader.hours(clock::now())?.into_iter().map(full).collect(),
-            rejected: counts.map(|(name, counts)| (name, counts.rejects.total())).collect(),
+            rejected: counts.iter().map(|(name, counts)| (name.clone(), counts.rejects.total())).collect(),
+            reject_reasons: self.metrics.reject_reasons(),
             rejects: self.metrics.rejects.latest(),
         };
         Ok(Answer::json(&overview).tagged(known_tag))
@@ -169,7 +172,7 @@ impl Api {
     }
 
     pub fn resume(&mut self, action: &str) -> Result<Answer, Answer> {
-        let changed = self.commands.resume(action)?;
+        let changed = self.commands.resume(action, clock::now())?;
         self.wake();
         Ok(Answer::json(&json!({ "changed": changed })))
     }

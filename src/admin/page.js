@@ -87,13 +87,14 @@ const answers = new Map();
 async function ask(path, method) {
   const before = method ? null : answers.get(path);
   const headers = { 'X-Hookbox': '1' };
-  const token = sessionStorage.getItem('token');
+  const token = localStorage.getItem('token');
   if (token) headers.Authorization = 'Bearer ' + token;
   if (before) headers['If-None-Match'] = before.tag;
   const answer = await fetch(path, { method: method || 'GET', headers, cache: 'no-store', signal: AbortSignal.timeout(15000) });
   if (answer.status === 304) return before.value;
   if (answer.status === 401) {
-    askToken(token ? 'That is not the token.' : '');
+    // Another answer may have asked already, or another tab may have the right one.
+    if (token === localStorage.getItem('token')) askToken(token ? 'That is not the token.' : '');
     throw new Error('the token is missing or wrong');
   }
   if (!answer.ok) throw Object.assign(new Error((await answer.text()).trim()), { status: answer.status });
@@ -106,9 +107,20 @@ async function ask(path, method) {
 }
 
 function askToken(why) {
-  sessionStorage.removeItem('token');
+  localStorage.removeItem('token');
   id('refused').textContent = why;
   if (!id('ask').open) id('ask').showModal();
+}
+
+// The address that `hookbox page` prints brings the token. It is taken out of the address, which is shown and stored.
+function takeToken() {
+  const to = view();
+  const token = to.get('token');
+  if (token === null) return;
+  localStorage.setItem('token', token);
+  to.delete('token');
+  history.replaceState(null, '', '#' + to);
+  id('ask').close();
 }
 
 async function change(button, path, done) {
@@ -139,6 +151,10 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   if (stats.events.error) say(2, `${count(stats.events.error, 'event')} could not be processed.`, ['status=error', stats.events.error]);
   for (const action of stats.actions.filter((action) => action.paused)) {
     say(1, `The action ${visible(action.action)} is paused, ${count(action.pending, 'job')} pending.`);
+  }
+  for (const action of stats.actions.filter((action) => isHeld(action) && !action.paused)) {
+    const until = new Date(action.held_until_ms).toLocaleString();
+    say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`);
   }
   const waits = Date.now() - Date.parse(stats.oldest_unprocessed);
   if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['status=unprocessed', 1]);
@@ -192,6 +208,7 @@ function showSources({ sources, stats, rejected, rejects }) {
     const now = stats.sources.find((counts) => counts.source === source.name) || { received: 0, duplicates: 0 };
     const words = [`${now.received.toLocaleString()} received`];
     if (now.duplicates) words.push(count(now.duplicates, 'duplicate'));
+    if (now.repeated) words.push(`${now.repeated.toLocaleString()} repeated`);
     if (rejected[source.name]) words.push(`${rejected[source.name].toLocaleString()} rejected`);
     const last = now.last_received ? [', last ', when(now.last_received)] : [];
     return make('li', {},
@@ -203,8 +220,11 @@ function showSources({ sources, stats, rejected, rejects }) {
 
 const named = (name, kind) => make('span', {}, make('b', {}, foreign(name)), ' ', make('span', { class: 'hint', textContent: kind || '' }));
 
+const isHeld = ({ held_until_ms }) => held_until_ms > Date.now();
+
 function actionState(kind, counts) {
   if (counts.paused) return ['paused', 'warn'];
+  if (isHeld(counts)) return ['waits for its destination', 'warn'];
   if (counts.dead) return [`${counts.dead.toLocaleString()} dead`, 'bad'];
   if (!kind) return ['not configured', 'none'];
   if (counts.pending) return ['at work', 'none'];
@@ -273,7 +293,7 @@ function showRejects({ rejects }) {
 }
 
 const rejectItem = (reject) => make('li', {},
-  make('p', {}, make('b', {}, foreign(reject.source || reject.path)), ' ', foreign(reject.text)),
+  make('p', {}, make('b', {}, foreign(reject.source || reject.path || 'a request')), ' ', foreign(reject.text)),
   make('p', { class: 'hint' }, reject.count > 1 ? `${count(reject.count, 'time')}, last ` : '', when(reject.last_at), ' from ', foreign(reject.peer)));
 
 function showFirst({ sources, stats, rejects }) {
@@ -373,7 +393,8 @@ const list_of = (pairs) => pairs.flatMap(([name, value]) => [make('dt', {}, name
 
 function jobItem(event, job) {
   const name = job.dead_action ? `${job.action} (reports the dead job of ${job.dead_action})` : job.action;
-  const due = job.state === 'queued' && job.due_at_ms ? [', again at ', when(new Date(job.due_at_ms).toISOString())] : [];
+  const again_at_ms = Math.max(job.due_at_ms, isHeld(job) ? job.held_until_ms : 0);
+  const due = job.state === 'queued' && again_at_ms ? [', again at ', when(new Date(again_at_ms).toISOString())] : [];
   const again = job.state === 'dead' && event.jobs.length > 1
     ? act('Replay', `Replay ${job.action} of event ${event.id}`, `/api/events/${event.id}/replay?action=${encodeURIComponent(job.action)}`, 'Queued again.') : '';
   return make('li', {},
@@ -492,6 +513,7 @@ async function one(wanted) {
 
 // The address names the view, so that it can be bookmarked, sent and returned to.
 function follow() {
+  takeToken();
   const to = view();
   const was = opened;
   opened = to.get('id');
@@ -545,7 +567,7 @@ id('skip').onclick = (click) => {
   (opened === null ? id('events-title') : id('event-title')).focus();
 };
 id('token-form').onsubmit = () => {
-  sessionStorage.setItem('token', id('token').value);
+  localStorage.setItem('token', id('token').value);
   id('token').value = '';
   setTimeout(refresh);
 };

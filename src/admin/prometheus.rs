@@ -28,6 +28,8 @@ pub fn page(
     page.gauge("hookbox_disk_reserve_bytes", "What is to stay free on the disk.").sample(&[], disk_reserve_bytes);
     deliveries(&mut page, metrics);
     connections(&mut page, traffic);
+    let help = "Requests at the private listener that had a wrong token.";
+    page.counter("hookbox_wrong_tokens_total", help).sample(&[], metrics.wrong_tokens.get());
     attempts(&mut page, metrics);
     database(&mut page, stats);
     jobs(&mut page, stats, &metrics.actions());
@@ -44,6 +46,7 @@ fn deliveries(page: &mut Page, metrics: &Metrics) {
             ("stored", counts.stored.get()),
             ("duplicate", counts.duplicates.get()),
             ("replayed", counts.replayed.get()),
+            ("repeated", counts.repeated.get()),
             ("handshake", counts.handshakes.get()),
             ("rejected", counts.rejects.total()),
             ("not_stored", counts.refused.get()),
@@ -52,7 +55,8 @@ fn deliveries(page: &mut Page, metrics: &Metrics) {
             metric.sample(&[("source", source), ("outcome", outcome)], count);
         }
     }
-    let help = "Rejected deliveries by reason; without a source where the address was that of none.";
+    let help = "Rejected requests by reason, those too that were refused before they reached a source; without a source where \
+                the path is that of none.";
     let mut metric = page.counter("hookbox_rejects_total", help);
     let of_sources = sources.iter().map(|(source, counts)| (source.as_str(), &counts.rejects));
     for (source, counts) in of_sources.chain([("", &metrics.unmatched)]) {
@@ -162,6 +166,8 @@ fn process(page: &mut Page, started_at: Timestamp) {
     metric.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     let mut metric = page.gauge("process_start_time_seconds", "When it started, in Unix time.");
     metric.sample(&[], started_at.unix_ms() as f64 / 1000.0);
+    let help = "Lines of the log that were dropped, because standard error was not read.";
+    page.counter("hookbox_log_lines_dropped_total", help).sample(&[], crate::log::dropped_lines());
     if let Some(resident_bytes) = resident_bytes() {
         page.gauge("process_resident_memory_bytes", "Resident memory.").sample(&[], resident_bytes);
     }

@@ -49,6 +49,7 @@ pub enum Command {
     Stats {
         json: bool,
     },
+    Page,
     Send(SendArgs),
     /// The name of a unit; `None` for both units.
     Systemd(Option<String>),

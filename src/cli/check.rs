@@ -8,7 +8,7 @@ use super::args::CheckArgs;
 use super::{Failure, preview};
 use crate::action::{Action, ActionKind};
 use crate::cidr::Cidr;
-use crate::config::{Config, Origin, Retention, Source};
+use crate::config::{AdminToken, Config, Origin, Retention, Source};
 use crate::listen::Listen;
 use crate::provider;
 use crate::secret::Env;
@@ -46,6 +46,14 @@ struct Output {
     problems: usize,
 }
 
+fn token(token: &AdminToken) -> &'static str {
+    match token {
+        AdminToken::Made => "with a token that is made at the first start (hookbox page)",
+        AdminToken::Configured(_) => "with a token",
+        AdminToken::None => "without a token: every user of this machine can read and replay deliveries",
+    }
+}
+
 impl Output {
     fn general(&mut self, config: &Config) {
         match &config.origin {
@@ -67,8 +75,7 @@ impl Output {
     fn admin(&mut self, config: &Config, env: &Env) {
         match config.admin.listen.place() {
             None => self.line("admin", "off"),
-            Some(place) if config.admin.token.is_some() => self.line("admin", format!("{place}, with a token")),
-            Some(place) => self.line("admin", place),
+            Some(place) => self.line("admin", format!("{place}, {}", token(&config.admin.token))),
         }
         if let Err(failure) = config.admin.fetch_token(env) {
             self.problem(failure);
@@ -95,6 +102,9 @@ impl Output {
         }
         if let Some(window) = source.dedup_window {
             self.note(format!("replays what comes again after {}", duration_text(window)));
+        }
+        if source.ignores_repeated_body {
+            self.note("ignores a stored body under another id");
         }
     }
 
@@ -199,7 +209,7 @@ mod tests {
         for part in [
             "listen    127.0.0.1:5000\n",
             "database  webhooks.db\n",
-            "admin     127.0.0.1:5001\n",
+            "admin     127.0.0.1:5001, with a token that is made at the first start (hookbox page)\n",
             "bodies up to 25MiB",
             "less than 64MiB",
             "every 5s",

@@ -3,6 +3,7 @@
 mod database;
 mod machine;
 mod network;
+mod rejects;
 mod secrets;
 
 use std::io::Write;
@@ -89,6 +90,7 @@ fn run_checks(context: &Context<'_>, findings: &mut Findings) {
         }
     }
     findings.add("listen", network::listen(context));
+    rejects::check(context, findings);
     network::check_local_names(context, findings);
 }
 

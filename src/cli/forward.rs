@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use ureq::http::Request;
+use ureq::http::header::AUTHORIZATION;
 
 use super::{Failure, no_event, table};
 use crate::client;
@@ -19,14 +20,16 @@ const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let event = Reader::open(&config.database)?.event(id)?.ok_or_else(|| no_event(id))?;
-    let mut request = Request::post(url);
-    for (name, value) in client::forwarded_fields(&event) {
+    let (address, credentials) = client::without_credentials(url);
+    let mut request = Request::post(&*address);
+    let credentials = credentials.map(|value| (AUTHORIZATION, value));
+    for (name, value) in client::forwarded_fields(&event).into_iter().chain(credentials) {
         request = request.header(name, value);
     }
-    let request = request.body(event.bytes()).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
+    let request = request.body(event.bytes()).map_err(|error| Failure::usage(format!("{address}: {error}")))?;
     let agent = client::agent(None).map_err(Failure::failed)?;
     let request = agent.configure_request(request).timeout_global(Some(TIMEOUT)).build();
-    let response = agent.run(request).map_err(|error| Failure::failed(format!("{url}: {error}")))?;
+    let response = agent.run(request).map_err(|error| Failure::failed(format!("{address}: {error}")))?;
     let status = response.status();
     let mut answer = Vec::new();
     // An answer that breaks off is printed as far as it goes.
@@ -35,5 +38,5 @@ pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) 
     for line in String::from_utf8_lossy(&answer).lines() {
         writeln!(out, "{}", table::one_line(line))?;
     }
-    if status.is_success() { Ok(()) } else { Err(Failure::failed(format!("{url} did not accept it"))) }
+    if status.is_success() { Ok(()) } else { Err(Failure::failed(format!("{address} did not accept it"))) }
 }

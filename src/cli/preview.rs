@@ -48,6 +48,7 @@ fn outcome(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
             dead_action: String::new(),
             attempt: 1,
             attempts_since_queued: 1,
+            waited: Duration::ZERO,
         };
         let idempotency_key = idempotency_key(event, &job);
         let scope = Scope::of(event).with("attempt", 1).with("idempotency_key", idempotency_key.as_str());

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::args::ReplayArgs;
+use super::pause::write_held;
 use super::progress::Progress;
 use super::{Failure, no_event};
 use crate::clock;
@@ -30,7 +31,8 @@ pub(super) fn replay(config: &Config, args: &ReplayArgs, out: &mut dyn Write) ->
         progress.show(|| format!("{} of {}", done * BATCH + batch.len(), count(events.len())));
     }
     drop(progress);
-    Ok(writeln!(out, "queued {}", count(replayed))?)
+    writeln!(out, "queued {}", count(replayed))?;
+    write_held(&commands, args.action.as_deref(), out)
 }
 
 pub(super) fn cancel(

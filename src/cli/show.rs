@@ -110,11 +110,17 @@ fn name(job: &JobDetail) -> String {
 
 /// A job's state, and until when it waits.
 fn state(job: &JobDetail) -> String {
-    let due = job.due_at_ms.map(Timestamp::from_unix_ms).filter(|due| *due > clock::now());
-    match (due, job.state.as_str()) {
-        (_, "queued") if job.paused => "queued, paused".to_owned(),
-        (Some(due), "queued") => format!("queued until {due}"),
-        (_, state) => state.to_owned(),
+    let now = clock::now();
+    let later = |at_ms: Option<i64>| at_ms.map(Timestamp::from_unix_ms).filter(|at| *at > now);
+    match (later(job.due_at_ms), later(job.held_until_ms), job.state.as_str()) {
+        (_, _, "queued") if job.paused => "queued, paused".to_owned(),
+        (due, Some(held), "queued") if due.is_none_or(|due| due <= held) => {
+            let answer =
+                job.last_error.as_deref().map_or(String::new(), |error| format!(": {}", table::one_line(error)));
+            format!("queued, its destination asks to wait until {held}{answer}")
+        }
+        (Some(due), _, "queued") => format!("queued until {due}"),
+        (_, _, state) => state.to_owned(),
     }
 }
 

@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use rustix::termios::tcgetwinsize;
 
+pub(super) use crate::text::{is_invisible, one_line};
+
 /// The separator of columns.
 const GAP: &str = "  ";
 
@@ -99,12 +101,6 @@ pub(super) fn write<const N: usize>(out: &mut dyn Write, screen: Screen, rows: &
     rows.iter().try_for_each(|row| writeln!(out, "{}", layout.line(row, None)))
 }
 
-/// The text on one line, with a `?` for each invisible character: control characters, which move the cursor or forge a line,
-/// and those that change the direction of writing or have no width, which make text look like another.
-pub(super) fn one_line(text: &str) -> String {
-    text.replace(is_invisible, "?")
-}
-
 /// A time of the database without its offset, which is always that of UTC.
 pub(super) fn time(at: &str) -> String {
     at.strip_suffix("+00:00").unwrap_or(at).replacen('T', " ", 1)
@@ -113,13 +109,6 @@ pub(super) fn time(at: &str) -> String {
 /// Text of several lines, with a `?` for each invisible character but line breaks and tabs.
 pub(super) fn lines(text: &str) -> String {
     text.replace(|c: char| c != '\n' && c != '\t' && is_invisible(c), "?")
-}
-
-/// Unicode's categories Cc, Cf, Zl and Zp, as far as a terminal is concerned.
-pub(super) fn is_invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Nearly all cells are ASCII: wide characters of Asian scripts only misalign their row.

@@ -14,14 +14,31 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:5001";
 
 const OFF: &str = "off";
 
+/// Instead of a token.
+const NONE: &str = "none";
+
+/// Of a token where other machines can guess it: half of what `openssl rand -hex 16` makes.
+pub const MIN_TOKEN_BYTES: usize = 16;
+
 /// The private listener.
 #[derive(Clone, Debug, Default)]
 pub struct Admin {
     pub listen: AdminListen,
-    /// Required from every client if it is set. It must be set if the listener can be reached from other machines.
-    pub token: Option<SecretRef>,
+    pub token: AdminToken,
     /// Host names by which browsers reach it, besides those of this machine.
     pub hosts: Vec<String>,
+}
+
+/// What clients of the private listener must send.
+#[derive(Clone, Debug, Default)]
+pub enum AdminToken {
+    /// Not configured: one is made at the first start, and kept beside the database.
+    #[default]
+    Made,
+    /// Every client needs it. The listener may then be reached from other machines.
+    Configured(SecretRef),
+    /// Nothing: every user of this machine can read and replay deliveries.
+    None,
 }
 
 /// Where the private listener is.
@@ -37,8 +54,30 @@ pub enum AdminListen {
 impl Admin {
     /// The token, if one is configured.
     pub fn fetch_token(&self, env: &Env<'_>) -> Result<Option<Secret>, SecretError> {
-        let token = self.token.as_ref().map(|reference| reference.resolve(env)).transpose();
-        token.map_err(|reason| SecretError { key: "admin.token".to_owned(), reason })
+        let AdminToken::Configured(reference) = &self.token else { return Ok(None) };
+        let failed = |reason| SecretError { key: "admin.token".to_owned(), reason };
+        let token = reference.resolve(env).map_err(failed)?;
+        let is_exposed = matches!(&self.listen, AdminListen::At(place) if !place.is_local());
+        if is_exposed && token.as_bytes().len() < MIN_TOKEN_BYTES {
+            return Err(failed(format!("{reference}: {}", too_short())));
+        }
+        Ok(Some(token))
+    }
+}
+
+/// Why such a token is refused where other machines can reach the listener.
+pub fn too_short() -> String {
+    format!(
+        "shorter than {MIN_TOKEN_BYTES} characters, and other machines can reach this listener and guess it; make a longer \
+         one: openssl rand -hex 16"
+    )
+}
+
+impl FromStr for AdminToken {
+    type Err = <SecretRef as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<AdminToken, Self::Err> {
+        if text == NONE { Ok(AdminToken::None) } else { text.parse().map(AdminToken::Configured) }
     }
 }
 
@@ -65,9 +104,11 @@ impl FromStr for AdminListen {
 
 pub(super) fn read_admin(keys: &mut Reader) -> Admin {
     let listen = keys.get("listen", parsed).unwrap_or_default();
-    let token = keys.get("token", parsed);
+    let has_token = keys.has("token");
+    let token = keys.get("token", parsed).unwrap_or_default();
     let hosts = keys.get_all("hosts", host).unwrap_or_default();
-    if !keys.has("token") && matches!(&listen, AdminListen::At(place) if !place.is_local()) {
+    let has_own = has_token && !matches!(token, AdminToken::None);
+    if !has_own && matches!(&listen, AdminListen::At(place) if !place.is_local()) {
         let why = "missing; anyone who can reach this listener sees every payload: write \"env:NAME\" or \
                    \"file:/path\", or listen on 127.0.0.1 or a Unix socket";
         keys.refuse::<()>("token", why.to_owned());

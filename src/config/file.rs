@@ -3,8 +3,10 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
 use toml::Table;
 
 use super::reader::Problem;
@@ -16,8 +18,17 @@ const CONFIG_VARIABLE: &str = "HOOKBOX_CONFIG";
 /// The file of a service, found from any directory.
 pub const SYSTEM_CONFIG: &str = "/etc/hookbox/hookbox.toml";
 
+/// The file of a first try, in the working directory.
+const LOCAL_CONFIG: &str = "hookbox.toml";
+
 /// Where the file is searched if none is named; the first that exists is read.
-const SEARCH_PATH: [&str; 2] = ["hookbox.toml", SYSTEM_CONFIG];
+const SEARCH_PATH: [&str; 2] = [LOCAL_CONFIG, SYSTEM_CONFIG];
+
+/// Permissions by which other users can change a file, or replace those in a directory.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// In a directory with this bit, such as `/tmp`, a user can replace only files of their own.
+const STICKY: u32 = 0o1000;
 
 /// Far larger than any config: a larger file is the wrong one, and `/dev/zero` has no end.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
@@ -63,7 +74,43 @@ pub fn find(named: Option<&Path>, env: &Env) -> Result<Origin, ConfigError> {
     if let Some(path) = env(CONFIG_VARIABLE).filter(|path| !path.is_empty()) {
         return Ok(Origin::File(PathBuf::from(path)));
     }
-    first_existing(&SEARCH_PATH.map(Path::new))
+    let found = first_existing(&SEARCH_PATH.map(Path::new))?;
+    if found == Origin::File(PathBuf::from(LOCAL_CONFIG)) {
+        require_own(Path::new("."), Path::new(LOCAL_CONFIG))?;
+    }
+    Ok(found)
+}
+
+/// Errs if another user could have written the file in this directory, where it was only found: a config names commands
+/// that are run, and addresses to which secrets are sent.
+fn require_own(directory: &Path, path: &Path) -> Result<(), ConfigError> {
+    require_own_place(path, directory)?;
+    require_own_place(path, path)?;
+    match path.canonicalize() {
+        Ok(target) if path.is_symlink() => {
+            require_own_place(path, target.parent().unwrap_or(Path::new("/")))?;
+            require_own_place(path, &target)
+        }
+        // A link that leads nowhere is reported when it is read.
+        _ => Ok(()),
+    }
+}
+
+fn require_own_place(config: &Path, place: &Path) -> Result<(), ConfigError> {
+    let found = place.symlink_metadata().map_err(|error| ConfigError::unreadable(config, &error))?;
+    let shown = place.display();
+    let is_protected = found.is_symlink() || found.is_dir() && found.mode() & STICKY != 0;
+    let why = if ![geteuid().as_raw(), 0].contains(&found.uid()) {
+        format!("{shown} belongs to another user (uid {})", found.uid())
+    } else if found.mode() & OTHERS_WRITE != 0 && !is_protected {
+        format!("other users can write to {shown} (chmod go-w {shown})")
+    } else {
+        return Ok(());
+    };
+    let config = config.display();
+    Err(ConfigError(format!(
+        "./{config} is not read, because {why}. If it is the right one, name it: --config {config}"
+    )))
 }
 
 /// A path that cannot be inspected counts as existing, and so does a dangling link: without the operator's file, hookbox

@@ -40,8 +40,10 @@ pub struct Source {
     pub allowed_origins: Vec<String>,
     /// The networks from which it accepts deliveries; `None`: any.
     pub allow: Option<Vec<Cidr>>,
-    /// A delivery that is repeated later than this is processed again. `None`: never.
+    /// A delivery that is repeated later than this is processed again. `None`: never, if it has an id.
     pub dedup_window: Option<Duration>,
+    /// Whether a body that is stored already is ignored under another id.
+    pub ignores_repeated_body: bool,
 }
 
 impl Source {
@@ -102,6 +104,7 @@ pub(super) fn built_in(env: &Env) -> BTreeMap<String, Source> {
         allowed_origins: Vec::new(),
         allow: None,
         dedup_window: None,
+        ignores_repeated_body: false,
     };
     BTreeMap::from([(BUILT_IN.to_owned(), source)])
 }
@@ -117,6 +120,7 @@ fn read(name: &str, keys: &mut Reader) -> Option<Source> {
         allowed_origins: keys.get_all("allowed_origins", owned_text).unwrap_or_default(),
         allow: keys.get_all("allow", parsed),
         dedup_window: keys.get("dedup_window", |v| duration(v, &DEDUP_WINDOW)),
+        ignores_repeated_body: keys.get("repeated_body", ignore).is_some(),
         verifier: verifier?,
         verification: verification?,
     })
@@ -225,6 +229,13 @@ fn tolerance(value: &Value) -> Parsed<Option<Duration>> {
         Value::Integer(seconds) => duration(&Value::String(format!("{seconds}s")), &TOLERANCE).map(Some),
         Value::String(_) => duration(value, &TOLERANCE).map(Some),
         other => Err(expected("seconds, a duration such as \"5m\", or \"off\"", other)),
+    }
+}
+
+fn ignore(value: &Value) -> Parsed<()> {
+    match text(value)? {
+        "ignore" => Ok(()),
+        other => Err(format!("{other:?} is unknown; write \"ignore\", or leave the key out to process every delivery")),
     }
 }
 

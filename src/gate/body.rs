@@ -2,7 +2,7 @@
 
 use super::blocks::Blocks;
 use super::head::{Framing, MAX_HEAD_BYTES};
-use super::refusal::Refusal;
+use super::refusal::{Fault, Refusal};
 
 /// A chunk size has at most 16 digits, and no chunk extension is known to be in use.
 const MAX_SIZE_LINE_BYTES: usize = 1024;
@@ -64,7 +64,7 @@ impl Decoder {
 
     /// Appends the content in `input` to `body`. Returns how many bytes of `input` belong to this request: all of
     /// them until [`Decoder::is_done`].
-    pub fn feed(&mut self, input: &[u8], body: &mut Blocks) -> Result<usize, Refusal> {
+    pub fn feed(&mut self, input: &[u8], body: &mut Blocks) -> Result<usize, Fault> {
         let mut at = 0;
         while at < input.len() && !self.is_done() {
             at += self.step(&input[at..], body)?;
@@ -72,7 +72,7 @@ impl Decoder {
         Ok(at)
     }
 
-    fn step(&mut self, input: &[u8], body: &mut Blocks) -> Result<usize, Refusal> {
+    fn step(&mut self, input: &[u8], body: &mut Blocks) -> Result<usize, Fault> {
         match self.state {
             State::Length(expected) => Ok(self.take_content(input, expected, expected, body)),
             State::ChunkData(expected) => Ok(self.take_content(input, expected, u64::MAX, body)),
@@ -93,12 +93,12 @@ impl Decoder {
         taken
     }
 
-    fn take_line(&mut self, input: &[u8], body_bytes: u64) -> Result<usize, Refusal> {
+    fn take_line(&mut self, input: &[u8], body_bytes: u64) -> Result<usize, Fault> {
         let newline = input.iter().position(|&byte| byte == b'\n');
         let taken = newline.map_or(input.len(), |at| at + 1);
         self.line.extend_from_slice(&input[..taken]);
         if self.line.len() > self.max_line_bytes() {
-            return Err(Refusal::Malformed);
+            return Err(self.fault("a line that is too long"));
         }
         if newline.is_some() {
             let line = std::mem::take(&mut self.line);
@@ -115,34 +115,56 @@ impl Decoder {
         }
     }
 
-    fn parse_line(&mut self, line: &[u8], body_bytes: u64) -> Result<State, Refusal> {
-        let content = line.strip_suffix(b"\r\n").ok_or(Refusal::Malformed)?;
-        if !content.iter().all(|&byte| matches!(byte, b'\t' | b' '..=b'~')) {
-            return Err(Refusal::Malformed);
+    /// Names the part of the chunked body that is read now.
+    fn fault(&self, rule: &'static str) -> Fault {
+        let part = match self.state {
+            State::ChunkEnd => "a chunk",
+            State::Trailer => "a trailer",
+            _ => "a chunk's size",
+        };
+        Refusal::Malformed.by(rule).in_field(part)
+    }
+
+    fn parse_line(&mut self, line: &[u8], body_bytes: u64) -> Result<State, Fault> {
+        let content = line.strip_suffix(b"\r\n").ok_or_else(|| self.fault("a line end without CR"))?;
+        if !self.is_text(content) {
+            return Err(self.fault("a control character"));
         }
         self.trailer_bytes += if self.state == State::Trailer { line.len() } else { 0 };
         match self.state {
             State::ChunkEnd if content.is_empty() => Ok(State::ChunkSize),
-            State::ChunkEnd => Err(Refusal::Malformed),
+            State::ChunkEnd => Err(self.fault("a line that is too long")),
             State::Trailer if content.is_empty() => Ok(State::Done),
             State::Trailer => Ok(State::Trailer),
-            _ => match chunk_size(content)? {
+            _ => match chunk_size(content).ok_or_else(|| self.fault("a size that is not hexadecimal"))? {
                 0 => Ok(State::Trailer),
-                size if body_bytes.saturating_add(size) > self.max_body_bytes => Err(Refusal::BodyTooLarge),
+                size if body_bytes.saturating_add(size) > self.max_body_bytes => {
+                    Err(Refusal::BodyTooLarge.by("larger than max_body").in_field("Transfer-Encoding"))
+                }
                 size => Ok(State::ChunkData(size)),
             },
         }
     }
+
+    /// Without control characters. The value of a trailer may have bytes above 127, like that of a header.
+    fn is_text(&self, line: &[u8]) -> bool {
+        let value_at = match self.state {
+            State::Trailer => line.iter().position(|&byte| byte == b':').unwrap_or(line.len()),
+            _ => line.len(),
+        };
+        let is_ascii_text = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+        line[..value_at].iter().all(is_ascii_text)
+            && line[value_at..].iter().all(|byte| is_ascii_text(byte) || !byte.is_ascii())
+    }
 }
 
 /// Parses the size in `1a3;extension`. Padding, signs and prefixes, on which parsers differ, are refused.
-fn chunk_size(line: &[u8]) -> Result<u64, Refusal> {
+fn chunk_size(line: &[u8]) -> Option<u64> {
     let digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
     if digits.is_empty() || digits.len() > MAX_SIZE_DIGITS || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return Err(Refusal::Malformed);
+        return None;
     }
-    let digits = std::str::from_utf8(digits).map_err(|_| Refusal::Malformed)?;
-    u64::from_str_radix(digits, 16).map_err(|_| Refusal::Malformed)
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 #[cfg(test)]
@@ -158,7 +180,7 @@ mod tests {
         let mut body = Blocks::new(&Budget::default());
         let mut used = 0;
         for piece in input.chunks(piece_bytes) {
-            used += decoder.feed(piece, &mut body)?;
+            used += decoder.feed(piece, &mut body).map_err(|fault| fault.refusal)?;
         }
         let mut content = Vec::new();
         while !body.is_empty() {
@@ -189,12 +211,13 @@ mod tests {
         let input = b"5\r\nhello\r\n006;ext=\"a b\"\r\n world\r\n0\r\nTrailer: dropped\r\n\r\nGET /";
         assert_eq!(chunked(input), Ok((b"hello world".to_vec(), true, b"GET /".to_vec())));
         assert_eq!(chunked(b"0\r\n\r\n"), Ok((vec![], true, vec![])));
+        assert_eq!(chunked(b"0\r\nA: M\xfc\r\n\r\n"), Ok((vec![], true, vec![])));
         assert_eq!(chunked(b"A\r\n0123456789\r\n"), Ok((b"0123456789".to_vec(), false, vec![])));
     }
 
     #[test]
     fn malformed_chunks_are_refused() {
-        let inputs: [&[u8]; 16] = [
+        let inputs: [&[u8]; 19] = [
             b"\r\n",
             b"g\r\n",
             b"+5\r\n",
@@ -211,6 +234,9 @@ mod tests {
             b"5\r\nhello\n",
             b"0\r\n\n",
             b"0\r\nA: b\n\r\n",
+            b"0\r\nM\xfc: b\r\n\r\n",
+            b"0\r\nA: b\x7f\r\n\r\n",
+            b"5;a=\"\xfc\"\r\n",
         ];
         for input in inputs {
             assert_eq!(chunked(input), Err(Refusal::Malformed), "{}", String::from_utf8_lossy(input));

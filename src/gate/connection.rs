@@ -6,21 +6,22 @@
 //! | ReadingBody | input | 408 |
 //! | Waiting | nothing: the request is queued or in flight | 503 or 504, by the event loop |
 //! | Sending | room in the socket's buffer | closed |
-//! | Lingering | the end of input, which is discarded | closed |
+//! | Lingering | the end of input, which is discarded; after the refusal of a body for longer | closed |
 //!
 //! The end of input closes the connection while a request is read, and while lingering. In between it is not looked at: a
 //! client that has shut down writing may still read.
 
 use super::blocks::Blocks;
 use super::body::Decoder;
-use super::head::{self, Head, MAX_HEAD_BYTES};
-use super::refusal::{CONTINUE, Refusal};
+use super::fairness::ClientKey;
+use super::head::{self, Head, MAX_HEAD_BYTES, Summary};
+use super::limits::Timeouts;
+use super::refusal::{CONTINUE, Fault, Refusal};
 use super::request::{ConnectionId, Context, Request, read, transferred};
 use super::upstream::response::Response;
-use crate::http::Peer;
+use crate::http::client::{Client as ClientAddress, is_in};
+use crate::http::{self, Peer};
 use crate::listen::Stream;
-use crate::log::rate_limited;
-use log::Level;
 use rustix::event::PollFlags;
 use rustix::net::{Shutdown, shutdown};
 use std::io::Write;
@@ -32,6 +33,10 @@ use std::time::{Duration, Instant};
 /// discarded to avoid that.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
+/// The same after the refusal of a body: many clients read no response before they have sent their whole request. More than
+/// any provider sends by mistake.
+const MAX_DISCARD_BYTES: usize = 64 * 1024 * 1024;
+
 /// The order of eviction, least loss first; within a rank the longest since [`Client::since`] first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EvictionRank {
@@ -39,7 +44,8 @@ pub enum EvictionRank {
     Idle,
     /// The client does not read its response, which would otherwise fit into the socket's buffer.
     Stalled,
-    Unfinished,
+    UnfinishedHead,
+    UnfinishedBody,
 }
 
 pub struct Connection {
@@ -53,8 +59,16 @@ struct Client {
     id: ConnectionId,
     stream: Stream,
     peer: Peer,
+    /// The peer is a trusted proxy, which names its client in each request.
+    is_proxy: bool,
+    /// The client of the current request, once a trusted proxy has named it.
+    named: Option<ClientAddress>,
+    /// A request was answered before the current one.
+    was_served: bool,
     /// Bytes that were read and not parsed yet.
     input: Vec<u8>,
+    /// That of the current request; `None` until its head is read.
+    summary: Option<Summary>,
     /// When the request began, while it is read; in other states, when the state was entered.
     since: Instant,
     deadline: Instant,
@@ -94,18 +108,31 @@ struct Waiting {
 struct Sending {
     output: Vec<u8>,
     sent_bytes: usize,
-    closes: bool,
+    then: Then,
+}
+
+/// What follows a response.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    NextRequest,
+    Close,
+    /// Close, although the client may still be sending its body.
+    Discard,
 }
 
 /// The lingering close: writing is shut down, and input is discarded until the client closes.
 struct Lingering {
+    is_discarding: bool,
     discarded_bytes: usize,
+    ends_at: Instant,
 }
 
 impl Connection {
     pub fn new(id: ConnectionId, stream: Stream, peer: Peer, context: &Context) -> Connection {
         let (since, deadline) = (context.now, context.now + context.timeouts.request);
-        let client = Client { id, stream, peer, input: Vec::new(), since, deadline };
+        let is_proxy = is_in(peer.ip(), &context.trusted_proxies);
+        let (named, summary, was_served, input) = (None, None, false, Vec::new());
+        let client = Client { id, stream, peer, is_proxy, named, summary, was_served, input, since, deadline };
         Connection { client, state: Some(State::ReadingHead(ReadingHead::default())) }
     }
 
@@ -125,6 +152,20 @@ impl Connection {
         matches!(self.state, Some(State::ReadingHead(_))) && !self.client.has_begun_request()
     }
 
+    /// A refused client sends the rest of its body. Such connections are limited on their own, and take no place.
+    pub fn is_discarding(&self) -> bool {
+        matches!(self.state, Some(State::Lingering(Lingering { is_discarding: true, .. })))
+    }
+
+    /// The client that the connection is counted for.
+    pub fn client_key(&self) -> ClientKey {
+        self.client.key()
+    }
+
+    pub fn since(&self) -> Instant {
+        self.client.since
+    }
+
     /// Bytes of the budget that an unfinished body holds.
     pub fn unfinished_bytes(&self) -> usize {
         match &self.state {
@@ -141,15 +182,18 @@ impl Connection {
         }
     }
 
-    /// `None` while the connection must not be evicted: a complete request is always answered.
+    /// `None` while the connection must not be evicted: a complete request is always answered. Discarding has a limit of
+    /// its own.
     pub fn eviction_rank(&self, context: &Context) -> Option<(EvictionRank, Instant, ConnectionId)> {
         let rank = match self.state.as_ref()? {
+            State::Lingering(linger) if linger.is_discarding => return None,
             State::Lingering(_) => EvictionRank::Closing,
             State::Waiting(_) => return None,
             _ if self.client.is_younger_than(context.timeouts.min_age, context) => return None,
             State::Sending(_) => EvictionRank::Stalled,
             _ if self.is_idle() => EvictionRank::Idle,
-            _ => EvictionRank::Unfinished,
+            State::ReadingHead(_) => EvictionRank::UnfinishedHead,
+            State::ReadingBody(_) => EvictionRank::UnfinishedBody,
         };
         Some((rank, self.client.since, self.client.id))
     }
@@ -173,7 +217,7 @@ impl Connection {
             State::ReadingBody(body) => body.read(client, context, scratch),
             State::Waiting(_) => Some(state),
             State::Sending(response) => response.send(client, context),
-            State::Lingering(linger) => linger.discard(client, scratch),
+            State::Lingering(linger) => linger.discard(client, context, scratch),
         });
     }
 
@@ -184,15 +228,33 @@ impl Connection {
             return;
         }
         context.traffic.late.add(1);
+        let part = match self.state {
+            Some(State::ReadingHead(_)) => "the head",
+            Some(State::ReadingBody(_)) => "the body",
+            _ => return self.state = None,
+        };
+        self.refuse(Fault::from(Refusal::NotInTime).in_field(part), context);
+    }
+
+    /// Answers a client whose request is lost, and closes. A request that is not begun can be on its way on a new connection;
+    /// one that was served is closed as after its timeout.
+    pub fn evict(&mut self, context: &Context) {
         match self.state {
-            Some(State::ReadingHead(_) | State::ReadingBody(_)) => self.refuse(Refusal::NotInTime, context),
+            Some(State::ReadingHead(_)) if self.is_idle() && self.client.was_served => self.state = None,
+            Some(State::ReadingHead(_) | State::ReadingBody(_)) => self.refuse(Refusal::Overloaded, context),
             _ => self.state = None,
+        }
+        if !self.is_discarding() {
+            self.state = None; // the client reads nothing
         }
     }
 
     /// The gate is stopping: closes an idle connection, unless a request has just arrived. On one that has
     /// become idle only recently a request may be on its way: it gets a short new deadline instead.
     pub fn drain(&mut self, context: &Context, scratch: &mut [u8]) {
+        if let Some(State::Lingering(linger)) = &mut self.state {
+            linger.ends_at = linger.ends_at.min(context.now + context.timeouts.linger);
+        }
         if self.is_idle() {
             self.ready(context, scratch);
         }
@@ -215,8 +277,8 @@ impl Connection {
     }
 
     /// Responds without upstream, and closes. Further input is not parsed.
-    pub fn refuse(&mut self, refusal: Refusal, context: &Context) {
-        self.state = self.client.refuse(refusal, context);
+    pub fn refuse(&mut self, fault: impl Into<Fault>, context: &Context) {
+        self.state = self.client.refuse(fault.into(), context);
     }
 }
 
@@ -225,16 +287,25 @@ impl Client {
         head::has_begun(&self.input)
     }
 
+    fn key(&self) -> ClientKey {
+        match self.named {
+            Some(client) => client.address().map_or(ClientKey::Unknown, ClientKey::of),
+            None if self.is_proxy && self.has_begun_request() => ClientKey::Unnamed(self.id),
+            None => ClientKey::of(self.peer.ip()),
+        }
+    }
+
     fn is_younger_than(&self, age: Duration, context: &Context) -> bool {
         context.now < self.since + age
     }
 
-    fn refuse(&mut self, refusal: Refusal, context: &Context) -> NextState {
-        context.traffic.note_refusal(refusal);
-        let text = refusal.text();
-        rate_limited(Level::Warn, "", text, format_args!("refused a request from {}: {text}", self.peer));
+    fn refuse(&mut self, fault: Fault, context: &Context) -> NextState {
+        let summary = self.summary.take().unwrap_or_else(|| Summary::of(&self.input));
+        let client = self.named.unwrap_or_else(|| summary.client(self.peer, context));
+        context.traffic.note_refusal(&fault, &summary.path, client);
         self.input = Vec::new();
-        Sending::start(refusal.to_bytes(), true, self, context)
+        let then = if fault.refusal.is_for_a_sender() { Then::Discard } else { Then::Close };
+        Sending::start(fault.to_bytes(), then, self, context)
     }
 
     fn start_timeout(&mut self, timeout: Duration, context: &Context) {
@@ -247,6 +318,9 @@ impl ReadingHead {
     /// After a response. The next request may have been read already (pipelining).
     fn start(client: &mut Client, context: &Context) -> NextState {
         let timeouts = &context.timeouts;
+        client.summary = None;
+        client.named = None;
+        client.was_served = true;
         client.start_timeout(if client.has_begun_request() { timeouts.request } else { timeouts.idle }, context);
         ReadingHead::default().parse(client, context)
     }
@@ -265,19 +339,23 @@ impl ReadingHead {
     }
 
     fn parse(mut self, client: &mut Client, context: &Context) -> NextState {
-        match self.take_head(&mut client.input, context.max_body_bytes) {
+        match self.take_head(client, context) {
             Ok(Some(head)) => ReadingBody::start(head, client, context),
             Ok(None) => Some(State::ReadingHead(self)),
-            Err(refusal) => client.refuse(refusal, context),
+            Err(fault) => client.refuse(fault, context),
         }
     }
 
-    fn take_head(&mut self, input: &mut Vec<u8>, max_body_bytes: u64) -> Result<Option<Head>, Refusal> {
+    fn take_head(&mut self, client: &mut Client, context: &Context) -> Result<Option<Head>, Fault> {
+        let input = &mut client.input;
         let Some(head_bytes) = head::find_end(input, &mut self.checked_bytes)? else {
-            return if input.len() < MAX_HEAD_BYTES { Ok(None) } else { Err(Refusal::HeadTooLarge) };
+            return if input.len() < MAX_HEAD_BYTES { Ok(None) } else { Err(head::too_long(input)) };
         };
-        let head = head::parse(&input[..head_bytes], max_body_bytes)?;
+        let head = head::parse(&input[..head_bytes], context.max_body_bytes)?;
+        let summary = Summary::of(&input[..head_bytes]);
         input.drain(..head_bytes);
+        client.named = client.is_proxy.then(|| summary.client(client.peer, context));
+        client.summary = Some(summary);
         Ok(Some(head))
     }
 }
@@ -302,7 +380,7 @@ impl ReadingBody {
 
     fn feed(mut self: Box<Self>, bytes: &[u8], client: &mut Client, context: &Context) -> NextState {
         match self.decoder.feed(bytes, &mut self.blocks) {
-            Err(refusal) => client.refuse(refusal, context),
+            Err(fault) => client.refuse(fault, context),
             Ok(_) if !self.decoder.is_done() => Some(State::ReadingBody(self)),
             Ok(used_bytes) => {
                 client.input = bytes[used_bytes..].to_vec();
@@ -314,9 +392,10 @@ impl ReadingBody {
     fn complete(self, client: &mut Client, context: &Context) -> NextState {
         let ReadingBody { head, mut blocks, .. } = self;
         let (is_head, closes, has_body) = (head.is_head, head.closes, blocks.appended_bytes() > 0);
+        let is_large = http::is_large(blocks.appended_bytes(), head.is_compressed);
         client.start_timeout(context.timeouts.response, context);
         blocks.prepend(head.complete(blocks.appended_bytes(), client.peer));
-        let request = Some(Request { owner: client.id, blocks, is_head });
+        let request = Some(Request { owner: client.id, blocks, is_head, is_large });
         Some(State::Waiting(Waiting { request, closes, has_body }))
     }
 }
@@ -327,14 +406,16 @@ impl Waiting {
             context.traffic.acknowledgement.observe_duration(context.now.saturating_duration_since(client.since));
         }
         let closes = self.closes || context.is_draining || context.is_crowded;
-        Sending::start(response.to_bytes(closes), closes, client, context)
+        let (keep_alive, then) =
+            if closes { (None, Then::Close) } else { (Some(context.timeouts.keep_alive()), Then::NextRequest) };
+        Sending::start(response.to_bytes(keep_alive), then, client, context)
     }
 }
 
 impl Sending {
-    fn start(output: Vec<u8>, closes: bool, client: &mut Client, context: &Context) -> NextState {
+    fn start(output: Vec<u8>, then: Then, client: &mut Client, context: &Context) -> NextState {
         client.start_timeout(context.timeouts.send, context);
-        Sending { output, sent_bytes: 0, closes }.send(client, context)
+        Sending { output, sent_bytes: 0, then }.send(client, context)
     }
 
     fn send(mut self, client: &mut Client, context: &Context) -> NextState {
@@ -342,61 +423,34 @@ impl Sending {
         if self.sent_bytes < self.output.len() {
             return Some(State::Sending(self));
         }
-        if self.closes || (context.is_draining && !client.has_begun_request()) {
-            return Lingering::start(client, context);
+        match self.then {
+            Then::NextRequest if context.is_draining && !client.has_begun_request() => {
+                Lingering::start(false, client, context)
+            }
+            Then::NextRequest => ReadingHead::start(client, context),
+            Then::Close => Lingering::start(false, client, context),
+            Then::Discard => Lingering::start(true, client, context),
         }
-        ReadingHead::start(client, context)
     }
 }
 
 impl Lingering {
-    fn start(client: &mut Client, context: &Context) -> NextState {
+    fn start(is_discarding: bool, client: &mut Client, context: &Context) -> NextState {
         shutdown(&client.stream, Shutdown::Write).ok()?;
-        client.start_timeout(context.timeouts.linger, context);
-        Some(State::Lingering(Lingering { discarded_bytes: 0 }))
+        let Timeouts { linger, discard, .. } = context.timeouts;
+        client.start_timeout(linger, context);
+        let is_patient = is_discarding && !context.is_draining;
+        let ends_at = context.now + if is_patient { discard } else { linger };
+        Some(State::Lingering(Lingering { is_discarding, discarded_bytes: 0, ends_at }))
     }
 
-    fn discard(mut self, client: &mut Client, scratch: &mut [u8]) -> NextState {
+    fn discard(mut self, client: &mut Client, context: &Context, scratch: &mut [u8]) -> NextState {
         self.discarded_bytes += read(&mut client.stream, scratch)?;
-        (self.discarded_bytes < MAX_LINGER_BYTES).then_some(State::Lingering(self))
+        client.deadline = self.ends_at.min(context.now + context.timeouts.linger);
+        let most_bytes = if self.is_discarding { MAX_DISCARD_BYTES } else { MAX_LINGER_BYTES };
+        (self.discarded_bytes < most_bytes).then_some(State::Lingering(self))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::blocks::Budget;
-    use super::super::body::READ_BYTES;
-    use super::super::limits::Timeouts;
-    use super::*;
-    use std::io;
-    use std::os::fd::OwnedFd;
-    use std::os::unix::net::UnixStream;
-
-    #[test]
-    fn an_idle_connection_holds_no_buffers() -> io::Result<()> {
-        let (ours, mut theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let context = Context {
-            now: Instant::now(),
-            timeouts: Timeouts::default(),
-            budget: Budget::default(),
-            max_body_bytes: 1_000_000,
-            is_draining: false,
-            is_crowded: false,
-            traffic: Default::default(),
-        };
-        let mut connection = Connection::new(ConnectionId(1), OwnedFd::from(ours).into(), Peer::Unix, &context);
-        let body = "a".repeat(50_000);
-        theirs.write_all(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n{body}").as_bytes())?;
-        let mut scratch = vec![0; READ_BYTES];
-        while !connection.is_waiting() {
-            connection.ready(&context, &mut scratch);
-        }
-        drop(connection.take_request());
-        let response = Response::parse(b"HTTP/1.1 204 No Content\r\n\r\n", false).ok().flatten();
-        connection.answer(&response.ok_or(io::ErrorKind::InvalidData)?, &context);
-        assert!(connection.is_idle());
-        assert_eq!((connection.client.input.capacity(), context.budget.held_bytes()), (0, 0));
-        Ok(())
-    }
-}
+mod tests;

@@ -3,18 +3,20 @@
 use super::Settings;
 use super::blocks::Budget;
 use super::body::READ_BYTES;
-use super::connection::Connection;
+use super::connection::{Connection, EvictionRank};
+use super::fairness::Shares;
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::request::{ConnectionId, Context, Request};
 use super::upstream::pool::{Pool, UpstreamEvent};
-use crate::http::{self, Peer};
+use crate::http::Peer;
 use crate::listen::{Listener, Stream};
 use crate::log::rate_limited;
 use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -40,6 +42,8 @@ pub struct EventLoop {
     /// Notified once, when the pool is complete; nothing is accepted before.
     ready: Option<SyncSender<()>>,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// Those that discard what a refused client sends.
+    discarding: BTreeSet<ConnectionId>,
     next_id: u64,
     queue: VecDeque<Request>,
     pool: Pool,
@@ -69,6 +73,7 @@ impl EventLoop {
             timeouts: limits.timeouts,
             budget: Budget::default(),
             max_body_bytes: 0,
+            trusted_proxies: Arc::default(),
             is_draining: false,
             is_crowded: false,
             traffic: Arc::clone(&settings.traffic),
@@ -82,6 +87,7 @@ impl EventLoop {
             settings,
             ready: Some(ready),
             connections: BTreeMap::new(),
+            discarding: BTreeSet::new(),
             next_id: 0,
             queue: VecDeque::new(),
             pool,
@@ -114,6 +120,7 @@ impl EventLoop {
             self.handle(source, flags);
         }
         self.expire();
+        self.limit_discarding();
         Ok(())
     }
 
@@ -122,6 +129,7 @@ impl EventLoop {
         self.accept_at = self.accept_at.filter(|accept_at| self.context.now < *accept_at);
         self.context.is_crowded = self.is_full();
         self.context.max_body_bytes = self.settings.max_body_bytes.load(Ordering::Relaxed);
+        self.context.trusted_proxies = self.settings.trusted_proxies.get();
         if !self.queue.is_empty() || self.pool.has_request_in_flight() {
             self.context.traffic.note_waiting();
         }
@@ -133,7 +141,7 @@ impl EventLoop {
     }
 
     fn is_full(&self) -> bool {
-        self.connections.len() >= self.limits.connections(self.context.now)
+        self.connections.len() - self.discarding.len() >= self.limits.connections(self.context.now)
     }
 
     fn forward_queued(&mut self) {
@@ -148,8 +156,7 @@ impl EventLoop {
     /// The oldest request that may be forwarded: one large request at a time, which small ones overtake.
     fn next_request(&mut self) -> Option<Request> {
         let must_be_small = self.pool.has_large_in_flight();
-        let is_large = |request: &Request| http::is_large(request.blocks.appended_bytes());
-        let at = self.queue.iter().position(|request| !(must_be_small && is_large(request)))?;
+        let at = self.queue.iter().position(|request| !(must_be_small && request.is_large))?;
         self.queue.remove(at)
     }
 
@@ -221,7 +228,9 @@ impl EventLoop {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         take(connection, &self.context, &mut self.scratch);
         self.queue.extend(connection.take_request());
-        if connection.is_closed() {
+        if connection.is_discarding() {
+            self.discarding.insert(id);
+        } else if connection.is_closed() {
             self.close(id);
         }
     }
@@ -232,18 +241,31 @@ impl EventLoop {
 
     fn close(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
+        self.discarding.remove(&id);
         self.count_open();
         self.accept_at = None; // there is room again
     }
 
-    /// If reading were paused instead, unfinished bodies would wait for each other. The largest one is refused, so that
-    /// small deliveries never are.
+    /// If reading were paused instead, unfinished bodies would wait for each other.
     fn enforce_budget(&mut self) {
         while self.context.budget.held_bytes() > self.budget_bytes() {
-            let bodies = self.connections.iter().map(|(id, connection)| (connection.unfinished_bytes(), *id));
-            let Some((_, largest)) = bodies.filter(|(bytes, _)| *bytes > 0).max() else { return };
-            self.refuse(largest, Refusal::Overloaded);
+            let Some(id) = self.dearest_body() else { return };
+            self.queue.retain(|request| request.owner != id);
+            self.refuse(id, Refusal::Overloaded);
         }
+    }
+
+    /// Of the client whose bodies hold the most: the largest unfinished one, so that small deliveries are never refused, or
+    /// the largest that waits to be forwarded.
+    fn dearest_body(&self) -> Option<ConnectionId> {
+        let unfinished = self.connections.iter().map(|(id, connection)| (true, connection.unfinished_bytes(), *id));
+        let queued = self.queue.iter().map(|request| (false, request.blocks.held_bytes(), request.owner));
+        let bodies = unfinished.chain(queued).filter(|(_, bytes, _)| *bytes > 0);
+        let of_client = |body: (bool, usize, ConnectionId)| Some((self.connections.get(&body.2)?.client_key(), body));
+        let bodies: Vec<_> = bodies.filter_map(of_client).collect();
+        let shares: Shares = bodies.iter().map(|(client, (_, bytes, _))| (*client, *bytes)).collect();
+        let greediest = shares.greediest();
+        bodies.into_iter().filter(|(client, _)| greediest.has(*client)).map(|(_, body)| body).max().map(|(.., id)| id)
     }
 
     /// A body of any allowed size must fit, even while another one is being forwarded.
@@ -274,6 +296,7 @@ impl EventLoop {
     }
 
     fn accept(&mut self) {
+        self.limit_discarding();
         for _ in 0..ACCEPTS_PER_ITERATION {
             let Some(listener) = &self.listener else { return };
             let evicted = if self.is_full() { self.eviction_candidate() } else { None };
@@ -308,12 +331,34 @@ impl EventLoop {
 
     fn evict(&mut self, id: ConnectionId) {
         self.context.traffic.shed.add(1);
-        self.close(id);
+        self.step(id, |connection, context, _| connection.evict(context));
+        self.limit_discarding();
     }
 
+    /// The connection that makes room. Only the client with the most connections loses one that it still uses; if it has
+    /// none that may be evicted now, there is room again in a moment.
     fn eviction_candidate(&self) -> Option<ConnectionId> {
-        let ranks = self.connections.values().filter_map(|connection| connection.eviction_rank(&self.context));
-        ranks.min().map(|(_, _, id)| id)
+        let counted = self.connections.values().filter(|connection| !connection.is_discarding());
+        let greediest = Shares::count(counted.map(Connection::client_key)).greediest();
+        let owners = greediest.by_owner();
+        let candidates = self.connections.values().filter_map(|connection| {
+            let (rank, since, id) = connection.eviction_rank(&self.context)?;
+            let client = connection.client_key();
+            let is_meant = rank == EvictionRank::Closing || greediest.has(client);
+            is_meant.then(|| (rank, Reverse(owners.of(client.owner())), since, id))
+        });
+        candidates.min().map(|(.., id)| id)
+    }
+
+    /// Closes connections of refused clients that are too many to discard what they send.
+    fn limit_discarding(&mut self) {
+        while self.discarding.len() > self.limits.discarding_connections(self.context.now) {
+            let connections = || self.discarding.iter().filter_map(|id| Some((*id, self.connections.get(id)?)));
+            let greediest = Shares::count(connections().map(|(_, connection)| connection.client_key())).greediest();
+            let theirs = connections().filter(|(_, connection)| greediest.has(connection.client_key()));
+            let Some((oldest, _)) = theirs.min_by_key(|(_, connection)| connection.since()) else { return };
+            self.close(oldest);
+        }
     }
 
     fn pause_accepting(&mut self) {
@@ -330,6 +375,7 @@ impl EventLoop {
         if self.limits.note_shortage(self.connections.len(), self.context.now) {
             log::warn!("descriptors ran out ({error}): fewer connections for a while");
         }
+        self.limit_discarding();
         while self.connections.len() > self.limits.connections(self.context.now) {
             let Some(id) = self.eviction_candidate() else { return };
             self.evict(id);

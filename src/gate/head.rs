@@ -1,9 +1,14 @@
-//! Parsing a request's head, more strictly than RFC 9112 requires, and writing it again for upstream, which then cannot
-//! understand it differently.
+//! Parsing a request's head, more strictly than RFC 9112 requires where parsers could see different requests, and writing it
+//! again for upstream, which then cannot understand it differently.
 
-use super::refusal::Refusal;
-use crate::http::{PEER_HEADER, Peer};
+mod diagnosis;
+mod target;
+
+use super::refusal::{Fault, Refusal};
+use crate::http::{self, PEER_HEADER, Peer, VERSION_HEADER, escaped};
+pub use diagnosis::Summary;
 use httparse::Header;
+use target::Target;
 
 /// Real deliveries stay under 4 KiB; proxies add a little.
 pub const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -11,20 +16,22 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Twice what a delivery through two proxies carries.
 const MAX_HEADERS: usize = 64;
 
-/// Hop-by-hop headers (RFC 9110, section 7.6.1), the lengths, which the gate writes itself, and the header that only the
-/// gate may set. Other headers are forwarded even if `Connection` names them: otherwise a client could, through a careless
-/// proxy, remove the header in which the proxy says for whom it forwards.
-const DROPPED: [&str; 10] = [
+/// Hop-by-hop headers (RFC 9110, section 7.6.1), offers to upgrade, which a server may ignore (section 7.8), the lengths, which
+/// the gate writes itself, and the headers that only the gate may set. Other headers are forwarded even if `Connection` names
+/// them: otherwise a client could, through a careless proxy, remove the header in which the proxy says for whom it forwards.
+const DROPPED: [&str; 12] = [
     "Connection",
     "Keep-Alive",
     "Proxy-Connection",
     "TE",
     "Trailer",
     "Upgrade",
+    "HTTP2-Settings",
     "Expect",
     "Content-Length",
     "Transfer-Encoding",
     PEER_HEADER,
+    VERSION_HEADER,
 ];
 
 /// A valid head.
@@ -39,6 +46,7 @@ pub struct Head {
     pub closes: bool,
     /// The method is HEAD, and the response has no body, even if it has a length.
     pub is_head: bool,
+    pub is_compressed: bool,
 }
 
 /// Where the body ends (RFC 9112, section 6).
@@ -50,7 +58,7 @@ pub enum Framing {
 
 struct RequestLine<'a> {
     method: &'a [u8],
-    target: &'a [u8],
+    target: Target<'a>,
     /// Otherwise HTTP/1.0.
     is_http_1_1: bool,
 }
@@ -63,13 +71,13 @@ pub fn has_begun(input: &[u8]) -> bool {
 /// The length in bytes of the head with its empty line, once it is complete. `checked_bytes` keeps between calls how much
 /// of `input` was checked, so that a client that sends single bytes costs no more than another.
 ///
-/// Bytes on which parsers are known to disagree (bare CR, bare LF, NUL, other controls, non-ASCII) are refused here.
-pub fn find_end(input: &[u8], checked_bytes: &mut usize) -> Result<Option<usize>, Refusal> {
+/// Bytes on which parsers are known to disagree (bare CR, bare LF, NUL, other controls) are refused here.
+pub fn find_end(input: &[u8], checked_bytes: &mut usize) -> Result<Option<usize>, Fault> {
     let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
     for at in *checked_bytes..input.len() {
         let after_cr = at > 0 && input[at - 1] == b'\r';
         if after_cr != (input[at] == b'\n') || !is_allowed(input[at]) {
-            return Err(Refusal::Malformed);
+            return Err(diagnosis::bad_byte(input, at));
         }
         if at >= start && input[start..=at].ends_with(b"\r\n\r\n") {
             return Ok(Some(at + 1));
@@ -79,56 +87,73 @@ pub fn find_end(input: &[u8], checked_bytes: &mut usize) -> Result<Option<usize>
     Ok(None)
 }
 
+/// Bytes above 127 are allowed in values (RFC 9110, section 5.5), and taken in targets.
 fn is_allowed(byte: u8) -> bool {
-    matches!(byte, b'\t' | b'\r' | b'\n' | b' '..=b'~')
+    matches!(byte, b'\t' | b'\r' | b'\n' | b' '..=b'~' | 128..)
+}
+
+/// The head does not end within the bytes that it may have.
+pub fn too_long(input: &[u8]) -> Fault {
+    Refusal::HeadTooLarge.by("longer than 16 KiB").in_field(diagnosis::longest_line(input))
 }
 
 /// Parses a head of the length that [`find_end`] has returned.
-pub fn parse(head: &[u8], max_body_bytes: u64) -> Result<Head, Refusal> {
+pub fn parse(head: &[u8], max_body_bytes: u64) -> Result<Head, Fault> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    let line_end = head.windows(2).position(|pair| pair == b"\r\n").ok_or(Refusal::Malformed)?;
-    let line = parse_request_line(&head[..line_end])?;
+    let line_end = head.windows(2).position(|pair| pair == b"\r\n").unwrap_or_default();
+    let (line, lines) = (parse_request_line(&head[..line_end])?, &head[line_end + 2..]);
 
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let headers = match httparse::parse_headers(&head[line_end + 2..], &mut headers) {
+    let headers = match httparse::parse_headers(lines, &mut headers) {
         Ok(httparse::Status::Complete((_, headers))) => headers,
-        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
-        _ => return Err(Refusal::Malformed),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge.by("more than 64 header fields")),
+        _ => return Err(diagnosis::bad_header(lines)),
     };
     // RFC 9112, section 3.2.
-    let lacks_host = only(headers, "Host")?.is_none() && line.is_http_1_1;
-    let asks_for_upgrade = values(headers, "Upgrade").next().is_some() || has_option(headers, "upgrade");
-    if lacks_host || asks_for_upgrade {
-        return Err(Refusal::Malformed);
+    if only(headers, "Host")?.is_none() && line.is_http_1_1 {
+        return Err(Refusal::Malformed.by("HTTP/1.1 without Host"));
     }
     let framing = framing(line.is_http_1_1, headers, max_body_bytes)?;
     let expects_continue = expects_continue(headers)? && line.is_http_1_1;
-    let mut forward = [line.method, b" ", line.target, b" HTTP/1.1\r\n"].concat();
-    write_headers(&mut forward, headers, &DROPPED);
     let closes = !line.is_http_1_1 || has_option(headers, "close");
-    Ok(Head { forward, framing, expects_continue, closes, is_head: line.method == b"HEAD" })
+    let forward = forward(&line, headers);
+    let is_compressed = values(headers, "Content-Encoding").any(http::is_compression);
+    Ok(Head { forward, framing, expects_continue, closes, is_head: line.method == b"HEAD", is_compressed })
 }
 
-fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
+fn forward(line: &RequestLine<'_>, headers: &[Header<'_>]) -> Vec<u8> {
+    let mut output = [line.method, b" ", &escaped(&line.target.origin), b" HTTP/1.1\r\n"].concat();
+    if let Some(authority) = line.target.authority {
+        write_header(&mut output, "Host", authority);
+    }
+    let is_replaced = |name: &str| line.target.authority.is_some() && name.eq_ignore_ascii_case("Host");
+    for header in headers.iter().filter(|header| !is_one_of(header.name, &DROPPED) && !is_replaced(header.name)) {
+        write_header(&mut output, header.name, &escaped(header.value));
+    }
+    if !line.is_http_1_1 {
+        write_header(&mut output, VERSION_HEADER, b"1.0");
+    }
+    output
+}
+
+fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, Fault> {
+    let malformed = || Refusal::Malformed.by("the request line is not METHOD TARGET VERSION");
     let mut parts = line.split(|&byte| byte == b' ');
     let (method, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let version = parts.next();
     if parts.next().is_some() || method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
-        return Err(Refusal::Malformed);
+        return Err(malformed());
     }
     let is_http_1_1 = match version {
         Some(b"HTTP/1.1") => true,
         Some(b"HTTP/1.0") => false,
         Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']) => {
-            return Err(Refusal::UnsupportedVersion);
+            return Err(Refusal::UnsupportedVersion.into());
         }
-        None if target.starts_with(b"/") => return Err(Refusal::UnsupportedVersion), // HTTP/0.9
-        _ => return Err(Refusal::Malformed),
+        None if target.starts_with(b"/") => return Err(Refusal::UnsupportedVersion.into()), // HTTP/0.9
+        _ => return Err(malformed()),
     };
-    if !target.starts_with(b"/") || target.contains(&b'\t') {
-        return Err(Refusal::Malformed);
-    }
-    Ok(RequestLine { method, target, is_http_1_1 })
+    Ok(RequestLine { method, target: target::parse(method, target)?, is_http_1_1 })
 }
 
 /// A character of a token (RFC 9110, section 5.6.2).
@@ -137,31 +162,36 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// Two lengths, even equal ones, are refused: they are the means of request smuggling (RFC 9112, section 11.2).
-fn framing(is_http_1_1: bool, headers: &[Header<'_>], max_body_bytes: u64) -> Result<Framing, Refusal> {
+fn framing(is_http_1_1: bool, headers: &[Header<'_>], max_body_bytes: u64) -> Result<Framing, Fault> {
     match (only(headers, "Content-Length")?, only(headers, "Transfer-Encoding")?) {
         (None, None) => Ok(Framing::Length(0)),
         (Some(length), None) => content_length(length, max_body_bytes),
+        (Some(_), Some(_)) => Err(Refusal::Malformed.by("two lengths").in_field("Content-Length, Transfer-Encoding")),
         (None, Some(coding)) if is_http_1_1 && coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
-        _ => Err(Refusal::Malformed),
+        (None, Some(_)) => {
+            Err(Refusal::Malformed.by("a transfer coding other than chunked in HTTP/1.1").in_field("Transfer-Encoding"))
+        }
     }
 }
 
-fn content_length(value: &[u8], max_body_bytes: u64) -> Result<Framing, Refusal> {
+fn content_length(value: &[u8], max_body_bytes: u64) -> Result<Framing, Fault> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(Refusal::Malformed);
+        return Err(Refusal::Malformed.by("a length that is not a number").in_field("Content-Length"));
     }
     // A number of digits alone fails to parse only if it exceeds u64.
     let length = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
     match length {
         Some(length) if length <= max_body_bytes => Ok(Framing::Length(length)),
-        _ => Err(Refusal::BodyTooLarge),
+        _ => Err(Refusal::BodyTooLarge.by("larger than max_body").in_field("Content-Length")),
     }
 }
 
 /// RFC 9110, section 10.1.1; HTTP/1.0 has no expectations.
-fn expects_continue(headers: &[Header<'_>]) -> Result<bool, Refusal> {
+fn expects_continue(headers: &[Header<'_>]) -> Result<bool, Fault> {
     match only(headers, "Expect")? {
-        Some(expectation) if !expectation.eq_ignore_ascii_case(b"100-continue") => Err(Refusal::UnknownExpectation),
+        Some(expectation) if !expectation.eq_ignore_ascii_case(b"100-continue") => {
+            Err(Fault::from(Refusal::UnknownExpectation).in_field("Expect"))
+        }
         expectation => Ok(expectation.is_some()),
     }
 }
@@ -171,11 +201,11 @@ pub fn values<'a>(headers: &'a [Header<'_>], name: &'a str) -> impl Iterator<Ite
     headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value.trim_ascii())
 }
 
-fn only<'a>(headers: &'a [Header<'_>], name: &'a str) -> Result<Option<&'a [u8]>, Refusal> {
+fn only<'a>(headers: &'a [Header<'_>], name: &'a str) -> Result<Option<&'a [u8]>, Fault> {
     let mut values = values(headers, name);
     let first = values.next();
     match values.next() {
-        Some(_) => Err(Refusal::Malformed),
+        Some(_) => Err(Refusal::Malformed.by("a field sent more than once").in_field(name)),
         None => Ok(first),
     }
 }
@@ -186,14 +216,13 @@ fn has_option(headers: &[Header<'_>], name: &str) -> bool {
     options.any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// Writes the headers whose names are not `dropped`.
-pub fn write_headers(output: &mut Vec<u8>, headers: &[Header<'_>], dropped: &[&str]) {
-    let is_dropped = |name: &str| dropped.iter().any(|dropped| dropped.eq_ignore_ascii_case(name));
-    for header in headers.iter().filter(|header| !is_dropped(header.name)) {
-        output.extend_from_slice(header.name.as_bytes());
-        output.extend_from_slice(b": ");
-        output.extend_from_slice(header.value.trim_ascii());
-        output.extend_from_slice(b"\r\n");
+pub fn is_one_of(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
+
+pub fn write_header(output: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value.trim_ascii(), b"\r\n"] {
+        output.extend_from_slice(part);
     }
 }
 

@@ -9,9 +9,11 @@ const MAX_CONNECTIONS: u64 = 512;
 /// Allowed even if the descriptors do not suffice for them.
 const MIN_CONNECTIONS: usize = 8;
 
-/// For database, workers and their children, log, and the private listener ([`Limits::of_private_listener`]).
-const RESERVED_DESCRIPTORS: u64 =
-    64 + PRIVATE_CONNECTIONS + PRIVATE_UPSTREAM_CONNECTIONS * DESCRIPTORS_PER_UPSTREAM_CONNECTION;
+/// For database, workers and their children, log, the private listener ([`Limits::of_private_listener`]), and refused clients.
+const RESERVED_DESCRIPTORS: u64 = 64
+    + PRIVATE_CONNECTIONS
+    + PRIVATE_UPSTREAM_CONNECTIONS * DESCRIPTORS_PER_UPSTREAM_CONNECTION
+    + 2 * DISCARDING_CONNECTIONS as u64;
 
 /// The connection of a worker to the database, its WAL, and a socket or a command's pipes for the attempt.
 const DESCRIPTORS_PER_WORKER: u64 = 6;
@@ -29,6 +31,10 @@ const UPSTREAM_DESCRIPTORS: u64 = UPSTREAM_CONNECTIONS as u64 * DESCRIPTORS_PER_
 
 /// Two of the largest bodies that are usual (25 MB) and many small ones, on a machine with 512 MB.
 const BUDGET_BYTES: usize = 64 * 1024 * 1024;
+
+/// Refused clients whose bodies are read to the end, so that they get the response; beside the other connections. Reading
+/// costs no memory, and little time: not more than a bad signature costs, for which a body is read too.
+const DISCARDING_CONNECTIONS: usize = 16;
 
 /// Left free for the rest of the program after descriptors have run out.
 const SHORTAGE_DESCRIPTORS: usize = 8;
@@ -62,8 +68,10 @@ pub struct Timeouts {
     pub response: Duration,
     /// Until the client has taken the response.
     pub send: Duration,
-    /// For the client to notice that the gate closes.
+    /// For the client to notice that the gate closes, and between two pieces of a request that is discarded.
     pub linger: Duration,
+    /// For a client to send the rest of a body that was refused, which is discarded.
+    pub discard: Duration,
     /// For the response to a probe on a new upstream connection.
     pub probe: Duration,
     /// Between two attempts to open an upstream connection.
@@ -88,13 +96,24 @@ impl Default for Timeouts {
             response: Duration::from_secs(30),
             send: Duration::from_secs(10),
             linger: Duration::from_secs(1),
+            discard: Duration::from_secs(10),
             probe: Duration::from_secs(10),
             reopen: Duration::from_millis(100),
             min_age: Duration::from_millis(100),
             drain: Duration::from_millis(250),
-            accept_pause: Duration::from_millis(50),
+            accept_pause: Duration::from_millis(10),
             stop: Duration::from_secs(5),
         }
+    }
+}
+
+/// How much earlier than the gate a client stops to use an idle connection, so that its request does not cross the end.
+const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+
+impl Timeouts {
+    /// For how long a client may use an idle connection.
+    pub fn keep_alive(&self) -> Duration {
+        self.idle.saturating_sub(KEEP_ALIVE_MARGIN)
     }
 }
 
@@ -104,6 +123,7 @@ pub struct Limits {
     pub budget_bytes: usize,
     pub timeouts: Timeouts,
     connections: usize,
+    discarding_connections: usize,
     /// A lower limit on connections, and until when it holds.
     shortage: Option<(usize, Instant)>,
 }
@@ -134,8 +154,14 @@ impl Limits {
     }
 
     pub fn new(upstream_connections: usize, connections: usize) -> Limits {
-        let (budget_bytes, timeouts) = (BUDGET_BYTES, Timeouts::default());
-        Limits { upstream_connections, budget_bytes, timeouts, connections, shortage: None }
+        Limits {
+            upstream_connections,
+            budget_bytes: BUDGET_BYTES,
+            timeouts: Timeouts::default(),
+            connections,
+            discarding_connections: DISCARDING_CONNECTIONS,
+            shortage: None,
+        }
     }
 
     pub fn connections(&self, now: Instant) -> usize {
@@ -143,6 +169,11 @@ impl Limits {
             Some((connections, until)) if now < until => connections,
             _ => self.connections,
         }
+    }
+
+    /// How many refused clients may send the rest of their requests, beside the other connections.
+    pub fn discarding_connections(&self, now: Instant) -> usize {
+        if self.connections(now) < self.connections { 0 } else { self.discarding_connections }
     }
 
     /// Descriptors ran out while `open` connections existed. Returns whether that is new.
@@ -178,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_number_of_descriptors_limits_the_connections() {
-        let table = [(u64::MAX, 512), (708, 512), (707, 511), (316, 120), (204, 8), (20, 8)];
+        let table = [(u64::MAX, 512), (740, 512), (739, 511), (348, 120), (236, 8), (20, 8)];
         for (descriptors, connections) in table {
             assert_eq!(connections_within(descriptors), connections, "{descriptors}");
         }

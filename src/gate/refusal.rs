@@ -1,4 +1,7 @@
-//! The gate's own responses, to requests that are not forwarded or not answered.
+//! The gate's own responses, to requests that are not forwarded or not answered, and the reasons for them.
+
+use crate::metrics::RejectReason;
+use std::fmt;
 
 /// A budget that is used up is free again once a few requests are stored.
 const RETRY_AFTER: &str = "Retry-After: 10\r\n";
@@ -21,18 +24,44 @@ pub enum Refusal {
     UnsupportedVersion,
 }
 
+/// A refusal with the rule that the request breaks. The rule is a text of this program; the field is named as the client
+/// wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub refusal: Refusal,
+    pub rule: &'static str,
+    /// The header field, or another part of the request.
+    pub field: Option<String>,
+}
+
 impl Refusal {
-    /// Each with its status, and its text for the client and the log; in the order of their declaration.
-    pub const TABLE: [(Refusal, &str, &str); 9] = [
-        (Refusal::Malformed, "400 Bad Request", "malformed request"),
-        (Refusal::NotInTime, "408 Request Timeout", "request not complete in time"),
-        (Refusal::BodyTooLarge, "413 Content Too Large", "body too large"),
-        (Refusal::UnknownExpectation, "417 Expectation Failed", "unknown expectation"),
-        (Refusal::HeadTooLarge, "431 Request Header Fields Too Large", "request head too large"),
-        (Refusal::UpstreamLost, "502 Bad Gateway", "no answer"),
-        (Refusal::Overloaded, "503 Service Unavailable", "too busy, try again"),
-        (Refusal::UpstreamTooSlow, "504 Gateway Timeout", "no answer in time"),
-        (Refusal::UnsupportedVersion, "505 HTTP Version Not Supported", "HTTP/1.0 and HTTP/1.1 only"),
+    /// Each with its status, its text for the client and the log, and the reason by which it is counted; in the order of their
+    /// declaration.
+    pub const TABLE: [(Refusal, &str, &str, RejectReason); 9] = [
+        (Refusal::Malformed, "400 Bad Request", "malformed request", RejectReason::Malformed),
+        (Refusal::NotInTime, "408 Request Timeout", "request not complete in time", RejectReason::NotInTime),
+        (Refusal::BodyTooLarge, "413 Content Too Large", "body too large", RejectReason::TooLarge),
+        (
+            Refusal::UnknownExpectation,
+            "417 Expectation Failed",
+            "unknown expectation",
+            RejectReason::UnknownExpectation,
+        ),
+        (
+            Refusal::HeadTooLarge,
+            "431 Request Header Fields Too Large",
+            "request head too large",
+            RejectReason::HeadTooLarge,
+        ),
+        (Refusal::UpstreamLost, "502 Bad Gateway", "no answer", RejectReason::NoAnswer),
+        (Refusal::Overloaded, "503 Service Unavailable", "too busy, try again", RejectReason::TooBusy),
+        (Refusal::UpstreamTooSlow, "504 Gateway Timeout", "no answer in time", RejectReason::NoAnswer),
+        (
+            Refusal::UnsupportedVersion,
+            "505 HTTP Version Not Supported",
+            "HTTP/1.0 and HTTP/1.1 only",
+            RejectReason::UnsupportedVersion,
+        ),
     ];
 
     fn status(self) -> &'static str {
@@ -48,10 +77,24 @@ impl Refusal {
         Refusal::TABLE[self as usize].2
     }
 
+    pub fn reason(self) -> RejectReason {
+        Refusal::TABLE[self as usize].3
+    }
+
+    /// Whether the client may be an honest one that is still sending a body, and reads the response only afterwards.
+    pub fn is_for_a_sender(self) -> bool {
+        matches!(self, Refusal::BodyTooLarge | Refusal::Overloaded)
+    }
+
+    /// This refusal because of that rule.
+    pub fn by(self, rule: &'static str) -> Fault {
+        Fault { refusal: self, rule, field: None }
+    }
+
     /// The whole response. It always closes the connection: after a refused request it is unknown where the next one
     /// begins.
-    pub fn to_bytes(self) -> Vec<u8> {
-        let (status, text) = (self.status(), self.text());
+    fn to_bytes(self, text: &str) -> Vec<u8> {
+        let status = self.status();
         let length = text.len() + 1;
         let retry = if self == Refusal::Overloaded { RETRY_AFTER } else { "" };
         format!(
@@ -59,6 +102,38 @@ impl Refusal {
              {retry}Connection: close\r\n\r\n{text}\n"
         )
         .into_bytes()
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Fault {
+        refusal.by(refusal.text())
+    }
+}
+
+impl Fault {
+    /// The same in this field.
+    pub fn in_field(self, name: impl Into<String>) -> Fault {
+        Fault { field: Some(name.into()), ..self }
+    }
+
+    /// The whole response. It names the rule, because a provider shows its text to the user who set up the webhook, and
+    /// nothing that the client has written.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.refusal.to_bytes(&self.rule_text())
+    }
+
+    fn rule_text(&self) -> String {
+        let text = self.refusal.text();
+        if self.rule == text { text.to_owned() } else { format!("{text}: {}", self.rule) }
+    }
+}
+
+/// For the operator.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rule_text())?;
+        self.field.as_ref().map_or(Ok(()), |field| write!(f, " ({field})"))
     }
 }
 
@@ -70,7 +145,14 @@ mod tests {
     fn a_refusal_is_a_complete_response_of_one_line() {
         let expected = "HTTP/1.1 413 Content Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n\
                         Content-Length: 15\r\nConnection: close\r\n\r\nbody too large\n";
-        assert_eq!(String::from_utf8_lossy(&Refusal::BodyTooLarge.to_bytes()), expected);
+        assert_eq!(String::from_utf8_lossy(&Fault::from(Refusal::BodyTooLarge).to_bytes()), expected);
+    }
+
+    #[test]
+    fn the_operator_learns_the_field_and_the_client_only_the_rule() {
+        let fault = Refusal::Malformed.by("sent more than once").in_field("X-A");
+        assert_eq!(fault.to_string(), "malformed request: sent more than once (X-A)");
+        assert!(fault.to_bytes().ends_with(b"\r\n\r\nmalformed request: sent more than once\n"));
     }
 
     #[test]
@@ -82,7 +164,8 @@ mod tests {
 
     #[test]
     fn only_overload_has_retry_after() {
-        let has_retry_after = |refusal: Refusal| String::from_utf8_lossy(&refusal.to_bytes()).contains("Retry-After: ");
+        let has_retry_after =
+            |refusal: Refusal| String::from_utf8_lossy(&Fault::from(refusal).to_bytes()).contains("Retry-After: ");
         assert!(has_retry_after(Refusal::Overloaded));
         assert!(!has_retry_after(Refusal::UpstreamTooSlow));
     }

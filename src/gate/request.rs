@@ -3,6 +3,7 @@
 use super::blocks::{Blocks, Budget};
 use super::limits::Timeouts;
 use super::traffic::Traffic;
+use crate::cidr::Cidr;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +19,7 @@ pub struct Context {
     pub timeouts: Timeouts,
     pub budget: Budget,
     pub max_body_bytes: u64,
+    pub trusted_proxies: Arc<Vec<Cidr>>,
     pub is_draining: bool,
     /// No place is free: keep-alive ends after the current response, or a few clients that never pause would keep out all
     /// others.
@@ -31,6 +33,8 @@ pub struct Request {
     pub owner: ConnectionId,
     pub blocks: Blocks,
     pub is_head: bool,
+    /// Only one of these is forwarded at a time.
+    pub is_large: bool,
 }
 
 /// Reads once from a non-blocking socket: the number of bytes, 0 if there are none now. `None` at the end of input.

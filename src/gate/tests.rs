@@ -4,6 +4,7 @@
 
 mod capacity;
 mod client;
+mod fairness;
 mod faults;
 mod own_process;
 mod rig;
@@ -12,7 +13,7 @@ use super::Liveness;
 use client::Client;
 use rig::{Rig, limits, post, wait_until};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_request_is_forwarded_complete_and_normalised() {
@@ -25,7 +26,7 @@ fn a_request_is_forwarded_complete_and_normalised() {
     let expected = format!("POST /a?b host=h x-hop=1 a=b content-length=5 x-gate-peer={}", client.address());
     assert_eq!(answer.header("x-request"), Some(expected.as_str()));
     assert_eq!(answer.header("x-body"), Some("5 532"));
-    assert_eq!((answer.header("server"), answer.header("connection")), (None, None));
+    assert_eq!((answer.header("server"), answer.header("connection")), (None, Some("keep-alive")));
     assert!(answer.header("date").is_some() && answer.body.is_empty());
 }
 
@@ -95,6 +96,21 @@ fn the_connection_is_closed_after_connection_close_and_after_http_1_0() {
         assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{request}");
         assert_eq!(client.rest(), b"");
     }
+}
+
+#[test]
+fn a_response_says_how_long_its_connection_stays_open() {
+    let rig = Rig::start(rig::with_timeouts(|timeouts| timeouts.idle = Duration::from_millis(2_500)));
+    let mut client = rig.connect();
+    client.send(&post("/", b""));
+    let answer = client.answer();
+    assert_eq!(answer.header("keep-alive"), Some("timeout=1"), "less than the gate waits");
+    let start = Instant::now();
+    assert_eq!(client.rest(), b"");
+    assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed());
+    let mut client = rig.connect();
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    assert_eq!(client.answer().header("keep-alive"), None);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! The counts and signs of life of a gate. Written by its thread, read by others.
 
-use super::refusal::Refusal;
+use super::refusal::{Fault, Refusal};
+use crate::http::client::Client;
+use crate::http::refused::{RefusalObserver, Refused};
 use crate::metrics::{Counter, Gauge, Histogram};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// From the fastest commit on a good disk to the time after which providers give up.
@@ -22,6 +25,8 @@ pub struct Traffic {
     pub(super) accept_attempts: Counter,
     answers: Counter,
     is_awaited: AtomicBool,
+    /// `None` in tests.
+    observer: Option<Arc<dyn RefusalObserver>>,
 }
 
 /// The signs of life at one moment, to compare with another.
@@ -47,13 +52,28 @@ impl Default for Traffic {
             accept_attempts: Counter::default(),
             answers: Counter::default(),
             is_awaited: AtomicBool::default(),
+            observer: None,
         }
     }
 }
 
 impl Traffic {
-    pub(super) fn note_refusal(&self, refusal: Refusal) {
-        self.refused[refusal as usize].add(1);
+    /// With an observer of the requests that the gate refuses.
+    pub fn observed_by(observer: Arc<dyn RefusalObserver>) -> Traffic {
+        Traffic { observer: Some(observer), ..Traffic::default() }
+    }
+
+    pub(super) fn note_refusal(&self, fault: &Fault, path: &str, client: Client) {
+        self.refused[fault.refusal as usize].add(1);
+        if let Some(observer) = &self.observer {
+            observer.observe(&Refused {
+                reason: fault.refusal.reason(),
+                rule: fault.rule,
+                text: &fault.to_string(),
+                path,
+                client,
+            });
+        }
     }
 
     pub(super) fn note_waiting(&self) {

@@ -1,5 +1,9 @@
 //! The grammar of JSON (RFC 8259), passed over in place and without recursion.
 
+use std::borrow::Cow;
+
+use super::{ESCAPED_UNIT_BYTES, MAX_DEPTH, escaped_unit};
+
 /// A position in a text, and how deep it is nested there.
 ///
 /// Every step is `None` where the text is not JSON. The smallest ones are always inlined: the program is optimised for size,
@@ -16,11 +20,23 @@ impl<'j> Cursor<'j> {
         Cursor { json, at: 0, depth: 0, deepest: 0 }
     }
 
-    /// Passes an opening bracket. False if the closing one follows at once.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Passes a bracket or a comma.
+    pub fn pass_bracket(&mut self) {
+        self.at += 1;
+    }
+
+    /// Passes an opening bracket. False if the closing one follows at once. `None` also where the text is nested too deep.
     pub fn open(&mut self, close: u8) -> Option<bool> {
         self.at += 1;
         self.depth += 1;
         self.deepest = self.deepest.max(self.depth);
+        if self.depth > MAX_DEPTH {
+            return None;
+        }
         let is_empty = self.peek_token()? == close;
         if is_empty {
             self.close();
@@ -29,6 +45,7 @@ impl<'j> Cursor<'j> {
     }
 
     /// After a member or an item: true if another one follows, false if the bracket closes.
+    #[inline(always)]
     pub fn go_on(&mut self, close: u8) -> Option<bool> {
         match self.peek_token()? {
             b',' => {
@@ -48,27 +65,79 @@ impl<'j> Cursor<'j> {
         self.depth -= 1;
     }
 
-    /// Passes one value, however deep, without recursion.
+    /// Calls `member` with the name of each member of an object. It must pass the value.
+    pub fn each_member(&mut self, mut member: impl FnMut(&mut Cursor<'j>, Name<'j>) -> Option<()>) -> Option<()> {
+        let mut is_open = self.begin(b'{')?;
+        while is_open {
+            let name = self.name()?;
+            member(self, name)?;
+            is_open = self.go_on(b'}')?;
+        }
+        Some(())
+    }
+
+    /// The values of these members of an object, as they are written. `None` also where one of them is there twice: another
+    /// parser may read the other.
+    pub fn members<const N: usize>(&mut self, names: [&str; N]) -> Option<[Option<&'j [u8]>; N]> {
+        let mut found = [None; N];
+        self.each_member(|cursor, name| {
+            let value = cursor.value()?;
+            let Some(at) = names.iter().position(|wanted| name.is(wanted)) else { return Some(()) };
+            found[at].replace(value).is_none().then_some(())
+        })?;
+        Some(found)
+    }
+
+    /// Passes one value, and returns its text.
+    fn value(&mut self) -> Option<&'j [u8]> {
+        self.peek_token()?;
+        let start = self.at;
+        self.skip_value()?;
+        Some(&self.json[start..self.at])
+    }
+
+    /// Calls `item` for each item of an array. It must pass the value.
+    pub fn each_item(&mut self, mut item: impl FnMut(&mut Cursor<'j>) -> Option<()>) -> Option<()> {
+        let mut is_open = self.begin(b'[')?;
+        while is_open {
+            item(self)?;
+            is_open = self.go_on(b']')?;
+        }
+        Some(())
+    }
+
+    /// Passes this bracket, as [`Cursor::open`] does.
+    fn begin(&mut self, bracket: u8) -> Option<bool> {
+        if self.peek_token()? == bracket { self.open(closing(bracket)) } else { None }
+    }
+
+    /// Passes one value without recursion.
     pub fn skip_value(&mut self) -> Option<()> {
-        let mut brackets: Vec<u8> = Vec::new();
+        let outer = self.depth;
+        // A bit for each level, the innermost last: whether it is an object.
+        let mut objects: u128 = 0;
+        const { assert!(MAX_DEPTH <= u128::BITS as usize) };
         loop {
             match self.peek_token()? {
                 bracket @ (b'{' | b'[') => {
                     if self.open(closing(bracket))? {
-                        brackets.push(bracket);
+                        objects = objects << 1 | u128::from(bracket == b'{');
                         self.skip_name_in(bracket)?;
                         continue;
                     }
                 }
                 _ => self.skip_scalar()?,
             }
-            loop {
-                let Some(bracket) = brackets.last().copied() else { return Some(()) };
+            while self.depth > outer {
+                let bracket = if objects & 1 == 1 { b'{' } else { b'[' };
                 if self.go_on(closing(bracket))? {
                     self.skip_name_in(bracket)?;
                     break;
                 }
-                brackets.pop();
+                objects >>= 1;
+            }
+            if self.depth == outer {
+                return Some(());
             }
         }
     }
@@ -80,14 +149,14 @@ impl<'j> Cursor<'j> {
         Some(())
     }
 
-    /// The name of a member with its quotes, of which the colon is passed too.
-    pub fn name(&mut self) -> Option<&'j [u8]> {
+    /// The name of a member. The colon is passed too.
+    pub fn name(&mut self) -> Option<Name<'j>> {
         if self.peek_token()? != b'"' {
             return None;
         }
         let start = self.at;
         self.skip_string()?;
-        let name = &self.json[start..self.at];
+        let name = Name(&self.json[start..self.at]);
         if self.peek_token()? != b':' {
             return None;
         }
@@ -102,6 +171,7 @@ impl<'j> Cursor<'j> {
         Some(&self.json[start..self.at])
     }
 
+    #[inline(always)]
     fn skip_scalar(&mut self) -> Option<()> {
         match self.peek()? {
             b'"' => self.skip_string(),
@@ -117,11 +187,16 @@ impl<'j> Cursor<'j> {
         self.json[self.at..].starts_with(word).then(|| self.at += word.len())
     }
 
+    #[inline(always)]
     fn skip_number(&mut self) -> Option<()> {
         self.skip_if(|byte| byte == b'-');
         if !self.skip_if(|byte| byte == b'0') {
             self.skip_digits()?;
         }
+        if matches!(self.peek(), Some(b'.' | b'e' | b'E')) { self.skip_fraction() } else { Some(()) }
+    }
+
+    fn skip_fraction(&mut self) -> Option<()> {
         if self.skip_if(|byte| byte == b'.') {
             self.skip_digits()?;
         }
@@ -207,6 +282,70 @@ impl<'j> Cursor<'j> {
     }
 }
 
+/// The name of a member, with its quotes.
+#[derive(Clone, Copy)]
+pub struct Name<'j>(&'j [u8]);
+
+impl<'j> Name<'j> {
+    /// Whether it is this text, however it is written. Names that a sender has made up are not decoded.
+    pub fn is(self, text: &str) -> bool {
+        let (written, mut rest, mut at) = (self.between_quotes(), text.as_bytes(), 0);
+        if written.len() < rest.len() {
+            return false;
+        }
+        while let Some(byte) = written.get(at) {
+            let (written_bytes, after) = match byte {
+                b'\\' => match escaped_char(written, at) {
+                    Some((c, bytes)) => (bytes, rest.strip_prefix(c.encode_utf8(&mut [0; 4]).as_bytes())),
+                    None => return false,
+                },
+                byte => (1, rest.strip_prefix(&[*byte])),
+            };
+            let Some(after) = after else { return false };
+            (rest, at) = (after, at + written_bytes);
+        }
+        rest.is_empty()
+    }
+
+    /// `None` if it is no text: half of a UTF-16 pair, or not UTF-8.
+    pub fn text(self) -> Option<Cow<'j, str>> {
+        if self.0.contains(&b'\\') {
+            return serde_json::from_slice(self.0).ok().map(Cow::Owned);
+        }
+        std::str::from_utf8(self.between_quotes()).ok().map(Cow::Borrowed)
+    }
+
+    /// As it is written, with its quotes.
+    pub fn written(self) -> &'j [u8] {
+        self.0
+    }
+
+    fn between_quotes(self) -> &'j [u8] {
+        &self.0[1..self.0.len() - 1]
+    }
+}
+
+/// The character that is written as an escape at `at`, and how many bytes that takes. `None` for half of a UTF-16 pair.
+fn escaped_char(written: &[u8], at: usize) -> Option<(char, usize)> {
+    let plain = match written.get(at + 1)? {
+        b'u' => {
+            let unit = escaped_unit(written, at)?;
+            let next = escaped_unit(written, at + ESCAPED_UNIT_BYTES).filter(|_| (0xD800..0xDC00).contains(&unit));
+            let units = [unit, next.unwrap_or_default()];
+            let count = 1 + usize::from(next.is_some());
+            let c = char::decode_utf16(units.into_iter().take(count)).next()?.ok()?;
+            return Some((c, count * ESCAPED_UNIT_BYTES));
+        }
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        other => char::from(*other),
+    };
+    Some((plain, 2))
+}
+
 fn closing(bracket: u8) -> u8 {
     if bracket == b'{' { b'}' } else { b']' }
 }
@@ -219,4 +358,31 @@ fn special_bytes(word: u64) -> u64 {
     let less_than = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least)) & !word;
     let equal_to = |byte: u8| less_than(word ^ (ONES * u64::from(byte)), 1);
     (less_than(word, b' ') | equal_to(b'"') | equal_to(b'\\')) & (ONES << 7)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_recognised_however_it_is_written() {
+        for (written, text) in [
+            ("\"ab\"", "ab"),
+            (r#""\u0061b""#, "ab"),
+            (r#""a\u0062""#, "ab"),
+            (r#""\"\\\/\b\f\n\r\t""#, "\"\\/\u{8}\u{c}\n\r\t"),
+            (r#""\ud83d\ude00\u00E9é""#, "😀éé"),
+            ("\"\"", ""),
+        ] {
+            let name = Name(written.as_bytes());
+            assert!(name.is(text) && name.text().as_deref() == Some(text), "{written}");
+            for other in ["x", "a", "abc", "ab\u{0}", "😀"] {
+                assert!(!name.is(other), "{written} {other}");
+            }
+        }
+        for written in [r#""\ud83d""#, r#""\ude00a""#, r#""\ud83d\u0061""#] {
+            let name = Name(written.as_bytes());
+            assert!(name.text().is_none() && !name.is("\u{fffd}") && !name.is(""), "{written}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::MAX_DEPTH;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Name};
 
 /// A value to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,8 @@ pub enum Lookup<'q> {
 #[derive(Clone, Debug)]
 pub struct Scan<'q> {
     pub is_json: bool,
-    /// The deepest nesting of brackets, up to where the text stops being JSON.
+    /// The deepest nesting of brackets, up to where the text stops being JSON, or to the first that is too deep: behind it
+    /// nothing is read.
     pub depth: usize,
     found: Vec<(Lookup<'q>, Found)>,
 }
@@ -32,7 +33,7 @@ pub struct Scan<'q> {
 enum Found {
     Nothing,
     Text(String),
-    /// The value, or a name on the way to it, is a string or a number that cannot be decoded. This is final.
+    /// It is a string or a number that cannot be decoded. This is final.
     Unreadable,
 }
 
@@ -47,6 +48,10 @@ pub fn scan<'q>(json: &[u8], lookups: impl IntoIterator<Item = Lookup<'q>>) -> S
 }
 
 impl Scan<'_> {
+    pub fn is_too_deep(&self) -> bool {
+        self.depth > MAX_DEPTH
+    }
+
     /// `None` where `lookup` was not asked for.
     pub fn get(&self, lookup: Lookup<'_>) -> Option<Option<&str>> {
         let (_, found) = self.found.iter().find(|(asked, _)| *asked == lookup)?;
@@ -119,36 +124,29 @@ impl<'q> Scanner<'_, 'q> {
     }
 
     fn object(&mut self, targets: &[Target<'q>]) -> Option<()> {
+        let wanted: Vec<_> = targets.iter().filter_map(|target| target.split()).collect();
+        let beside: Vec<_> =
+            targets.iter().filter(|target| matches!(target.rest, Lookup::Beside(_))).copied().collect();
         let mut is_open = self.cursor.open(b'}')?;
         while is_open {
-            let inner = self.member(targets)?;
+            let name = self.cursor.name()?;
+            beside.iter().for_each(|target| self.note_beside(*target, name));
+            let inner: Vec<_> =
+                wanted.iter().filter(|(segment, _)| name.is(segment)).map(|(_, within)| *within).collect();
+            inner.iter().for_each(|within| self.set(within.of, Found::Nothing));
             self.value(&inner)?;
             is_open = self.cursor.go_on(b'}')?;
         }
         Some(())
     }
 
-    /// Reads the name of a member, and returns the targets within it.
-    fn member(&mut self, targets: &[Target<'q>]) -> Option<Vec<Target<'q>>> {
-        let quoted = self.cursor.name()?;
-        let Some(name) = string(quoted) else {
-            targets.iter().for_each(|target| self.set(target.of, Found::Unreadable));
-            return Some(Vec::new());
-        };
-        let mut inner = Vec::new();
-        for target in targets {
-            match (target.rest, target.split()) {
-                (_, Some((segment, within))) if segment == name => {
-                    self.set(target.of, Found::Nothing);
-                    inner.push(within);
-                }
-                (Lookup::Beside(known), _) if known != name && self.found[target.of].1 == Found::Nothing => {
-                    self.set(target.of, Found::Text(name.to_string()));
-                }
-                _ => {}
-            }
+    fn note_beside(&mut self, target: Target<'q>, name: Name<'_>) {
+        if let Lookup::Beside(known) = target.rest
+            && self.found[target.of].1 == Found::Nothing
+            && !name.is(known)
+        {
+            self.set(target.of, name.text().map_or(Found::Unreadable, |name| Found::Text(name.into_owned())));
         }
-        Some(inner)
     }
 
     fn array(&mut self, targets: &[Target<'q>]) -> Option<()> {
@@ -175,14 +173,6 @@ impl<'q> Scanner<'_, 'q> {
 fn item<'q>((segment, within): (Cow<'q, str>, Target<'q>)) -> Option<(usize, Target<'q>)> {
     let index: usize = segment.parse().ok()?;
     (index.to_string() == segment).then_some((index, within))
-}
-
-/// The text of a string with its quotes. `None` if it is no text: half of a UTF-16 pair, or not UTF-8.
-fn string(quoted: &[u8]) -> Option<Cow<'_, str>> {
-    if quoted.contains(&b'\\') {
-        return serde_json::from_slice(quoted).ok().map(Cow::Owned);
-    }
-    std::str::from_utf8(&quoted[1..quoted.len() - 1]).ok().map(Cow::Borrowed)
 }
 
 #[cfg(test)]
@@ -286,12 +276,13 @@ mod tests {
     }
 
     #[test]
-    fn no_depth_exhausts_the_stack() {
-        for open in ["[", "{\"a\":"] {
-            let json = open.repeat(1_000_000);
+    fn nothing_is_read_beyond_the_deepest_level() {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let nested = |levels: usize| open.repeat(levels) + "1" + &close.repeat(levels);
             let pointer = "/a".repeat(1_000);
-            let scan = scan(json.as_bytes(), [Lookup::Pointer(&pointer)]);
-            assert_eq!((scan.is_json, scan.depth), (false, 1_000_000));
+            let scan = |levels: usize| scan(nested(levels).as_bytes(), [Lookup::Pointer(&pointer)]);
+            assert_eq!((scan(MAX_DEPTH).is_json, scan(MAX_DEPTH).depth), (true, MAX_DEPTH));
+            assert_eq!((scan(1_000_000).is_json, scan(1_000_000).depth), (false, MAX_DEPTH + 1));
         }
     }
 }

@@ -37,11 +37,18 @@ pub enum RejectReason {
     NoSecret,
     Forwarded,
     NotAllowed,
+    ContentEncoding,
+    HeadTooLarge,
+    UnknownExpectation,
+    UnsupportedVersion,
+    NotInTime,
+    TooBusy,
+    NoAnswer,
 }
 
 impl RejectReason {
     /// All of them, with their labels in metrics.
-    pub const ALL: [(RejectReason, &str); 11] = [
+    pub const ALL: [(RejectReason, &str); 18] = [
         (RejectReason::NoSuchSource, "no_such_source"),
         (RejectReason::WrongMethod, "wrong_method"),
         (RejectReason::Malformed, "malformed"),
@@ -53,6 +60,13 @@ impl RejectReason {
         (RejectReason::NoSecret, "no_secret"),
         (RejectReason::Forwarded, "forwarded"),
         (RejectReason::NotAllowed, "not_allowed"),
+        (RejectReason::ContentEncoding, "content_encoding"),
+        (RejectReason::HeadTooLarge, "head_too_large"),
+        (RejectReason::UnknownExpectation, "unknown_expectation"),
+        (RejectReason::UnsupportedVersion, "unsupported_version"),
+        (RejectReason::NotInTime, "not_in_time"),
+        (RejectReason::TooBusy, "too_busy"),
+        (RejectReason::NoAnswer, "no_answer"),
     ];
 }
 
@@ -61,8 +75,12 @@ impl RejectReason {
 pub struct Reject {
     /// `None` where the path matches no source.
     pub source: Option<String>,
+    /// Empty where it is not known.
     pub path: String,
     pub reason: RejectReason,
+    /// A word of this program's, more precise than the reason.
+    #[serde(skip)]
+    pub kind: &'static str,
     /// The reason of the latest, for the operator.
     pub text: String,
     /// The sender's address.
@@ -72,30 +90,17 @@ pub struct Reject {
 }
 
 impl Reject {
-    pub fn new(
-        source: Option<String>,
-        path: &str,
-        reason: RejectReason,
-        text: &str,
-        peer: &str,
-        at: Timestamp,
-    ) -> Reject {
+    /// With texts of bounded length.
+    fn cut(self) -> Reject {
         let cut = |text: &str| text.chars().take(MAX_TEXT_CHARS).collect();
-        Reject {
-            source,
-            path: cut(path),
-            reason,
-            text: cut(text),
-            peer: peer.to_owned(),
-            last_at: at.to_string(),
-            count: 1,
-        }
+        Reject { path: cut(&self.path), text: cut(&self.text), ..self }
     }
 
     /// Whether both are shown as one, with their number.
     fn is_similar(&self, other: &Reject) -> bool {
         self.source == other.source
             && self.reason == other.reason
+            && self.kind == other.kind
             && self.peer == other.peer
             && (self.source.is_some() || self.path == other.path)
     }
@@ -113,6 +118,7 @@ struct Latest {
 
 impl Rejects {
     pub fn push(&self, reject: Reject) {
+        let reject = reject.cut();
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (list, most) = match reject.source {
             Some(_) => (&mut latest.of_sources, MAX_OF_SOURCES),
@@ -129,7 +135,9 @@ impl Rejects {
     /// All of them, the latest first.
     pub fn latest(&self) -> Vec<Reject> {
         let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<Reject> = latest.of_sources.iter().chain(&latest.unmatched).cloned().collect();
+        let mut all: Vec<Reject> =
+            latest.of_sources.iter().rev().chain(latest.unmatched.iter().rev()).cloned().collect();
+        // Those of the same second stay in their order.
         all.sort_by(|a, b| b.last_at.cmp(&a.last_at));
         all
     }
@@ -178,8 +186,16 @@ mod tests {
     use super::*;
 
     fn reject(source: Option<&str>, path: &str, at_s: i64) -> Reject {
-        let at = Timestamp::from_unix_ms(at_s * 1000);
-        Reject::new(source.map(str::to_owned), path, RejectReason::SignatureWrong, "why", "203.0.113.9", at)
+        Reject {
+            source: source.map(str::to_owned),
+            path: path.to_owned(),
+            reason: RejectReason::SignatureWrong,
+            kind: "signature wrong",
+            text: "why".to_owned(),
+            peer: "203.0.113.9".to_owned(),
+            last_at: Timestamp::from_unix_ms(at_s * 1000).to_string(),
+            count: 1,
+        }
     }
 
     #[test]

@@ -3,8 +3,6 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::batch;
@@ -13,12 +11,16 @@ use super::format::Inputs;
 use super::preset::{CustomScheme, Signs};
 use super::request::{RequestBuilder, SignError};
 use crate::digest;
+use crate::json::Cursor;
 use crate::secret::Secret;
 
 const SIGNATURE: &str = "additionalData/hmacSignature";
 
 /// The longest field that Adyen signs has 80 characters. A longer one is not copied.
 const MAX_FIELD_BYTES: usize = 1024;
+
+/// `additionalData` has some kilobytes. A larger object is not read a second time.
+const MAX_OBJECT_BYTES: usize = 64 * 1024;
 
 const SEPARATOR: &str = ":";
 
@@ -39,64 +41,51 @@ pub(super) const SCHEME: CustomScheme = CustomScheme {
     needs_url: false,
 };
 
-/// Slices of the body: an unverified body is not parsed into a tree, which would take thirty times its size.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Batch<'a> {
-    #[serde(borrow)]
-    notification_items: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct Wrapped<'a> {
-    #[serde(borrow, rename = "NotificationRequestItem")]
-    item: Item<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// The fields of one item, as they are written.
 struct Item<'a> {
-    #[serde(borrow)]
-    psp_reference: Option<&'a RawValue>,
-    original_reference: Option<&'a RawValue>,
-    merchant_account_code: Option<&'a RawValue>,
-    merchant_reference: Option<&'a RawValue>,
-    amount: Option<Amount<'a>>,
-    event_code: Option<&'a RawValue>,
-    success: Option<&'a RawValue>,
-    additional_data: Option<AdditionalData<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Amount<'a> {
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
-    currency: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AdditionalData<'a> {
-    #[serde(borrow)]
-    hmac_signature: Option<&'a RawValue>,
+    /// In the order in which they are signed.
+    signed: [Option<&'a [u8]>; 8],
+    signature: Option<&'a [u8]>,
 }
 
 fn verify(secrets: &[Secret], inputs: &Inputs<'_>) -> Result<usize, VerifyError> {
     let missing = || VerifyError::Missing("notificationItems".to_owned());
-    let batch: Batch<'_> = serde_json::from_slice(inputs.parts.body).map_err(|_| missing())?;
-    let verify_item = |text: &str| {
-        let Wrapped { item } = serde_json::from_str(text).map_err(|_| missing())?;
-        item.verify(secrets)
+    let verify_item = |cursor: &mut Cursor<'_>| {
+        let mut result = None;
+        cursor.each_member(|cursor, name| {
+            if !name.is("NotificationRequestItem") {
+                return cursor.skip_value();
+            }
+            let item = Item::read(cursor)?;
+            result.replace(item.verify(secrets)).is_none().then_some(())
+        })?;
+        result
     };
-    batch::verify_items(batch.notification_items, verify_item)?.ok_or_else(missing)
+    batch::verify_items(inputs.parts.body, "notificationItems", verify_item)?.ok_or_else(missing)
 }
 
-impl Item<'_> {
+impl<'a> Item<'a> {
+    /// `None` where it cannot be read, or a field is there twice.
+    fn read(cursor: &mut Cursor<'a>) -> Option<Item<'a>> {
+        let [psp, original, account, reference, amount, code, success, data] = cursor.members([
+            "pspReference",
+            "originalReference",
+            "merchantAccountCode",
+            "merchantReference",
+            "amount",
+            "eventCode",
+            "success",
+            "additionalData",
+        ])?;
+        let [value, currency] = inner(amount, ["value", "currency"])?;
+        let [signature] = inner(data, ["hmacSignature"])?;
+        Some(Item { signed: [psp, original, account, reference, value, currency, code, success], signature })
+    }
+
     /// The position of the secret that matches.
     fn verify(&self, secrets: &[Secret]) -> Result<usize, VerifyError> {
         let unreadable = || VerifyError::Unreadable(SIGNATURE.to_owned());
-        let signature = self.additional_data.as_ref().and_then(|data| data.hmac_signature);
-        let signature = text(signature).ok_or_else(unreadable)?;
+        let signature = text(self.signature).ok_or_else(unreadable)?;
         if signature.is_empty() {
             return Err(VerifyError::Missing(SIGNATURE.to_owned()));
         }
@@ -109,31 +98,29 @@ impl Item<'_> {
 
     /// The signed text. `None` if a field is one that Adyen cannot have signed.
     fn signed(&self) -> Option<String> {
-        let amount = self.amount.as_ref();
-        let fields = [
-            self.psp_reference,
-            self.original_reference,
-            self.merchant_account_code,
-            self.merchant_reference,
-            amount.and_then(|amount| amount.value),
-            amount.and_then(|amount| amount.currency),
-            self.event_code,
-            self.success,
-        ];
-        let texts: Option<Vec<Cow<'_, str>>> = fields.into_iter().map(text).collect();
+        let texts: Option<Vec<Cow<'_, str>>> = self.signed.into_iter().map(text).collect();
         let texts = texts?;
         let is_unambiguous = |(at, text): (usize, &Cow<'_, str>)| at == MERCHANT_REFERENCE || !text.contains(SEPARATOR);
         texts.iter().enumerate().all(is_unambiguous).then(|| texts.join(SEPARATOR))
     }
 }
 
+/// The members of a member that is an object.
+fn inner<'a, const N: usize>(object: Option<&'a [u8]>, names: [&str; N]) -> Option<[Option<&'a [u8]>; N]> {
+    match object {
+        None | Some(b"null") => Some([None; N]),
+        Some(object) if object.len() > MAX_OBJECT_BYTES => None,
+        Some(object) => Cursor::new(object).members(names),
+    }
+}
+
 /// A field as it is signed: a string without its quotation marks, anything else as it is written, empty for `null`.
-fn text(field: Option<&RawValue>) -> Option<Cow<'_, str>> {
-    match field.map(RawValue::get).unwrap_or("null") {
-        "null" => Some(Cow::Borrowed("")),
+fn text(field: Option<&[u8]>) -> Option<Cow<'_, str>> {
+    match field.unwrap_or(b"null") {
+        b"null" => Some(Cow::Borrowed("")),
         long if long.len() > MAX_FIELD_BYTES => None,
-        string if string.starts_with('"') => serde_json::from_str::<String>(string).ok().map(Cow::Owned),
-        other => Some(Cow::Borrowed(other)),
+        string if string.starts_with(b"\"") => serde_json::from_slice::<String>(string).ok().map(Cow::Owned),
+        other => std::str::from_utf8(other).ok().map(Cow::Borrowed),
     }
 }
 
@@ -143,7 +130,7 @@ fn sign(secret: &Secret, request: &mut RequestBuilder) -> Result<(), SignError> 
         for wrapped in json.get_mut("notificationItems").and_then(Value::as_array_mut).into_iter().flatten() {
             let Some(item) = wrapped.get_mut("NotificationRequestItem") else { continue };
             let text = item.to_string();
-            let Some(signed) = serde_json::from_str(&text).ok().and_then(|item: Item<'_>| item.signed()) else {
+            let Some(signed) = Item::read(&mut Cursor::new(text.as_bytes())).and_then(|item| item.signed()) else {
                 continue;
             };
             let tag = digest::hmac(digest::SHA256, secret.as_bytes(), &[signed]);

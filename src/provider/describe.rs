@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::algorithm::Algorithm;
-use super::format::Format;
+use super::format::{Format, Variable};
 use super::keyword::Keyword;
 use super::preset::{Preset, WithoutId};
 use super::presets::presets;
+use super::scheme::Scheme;
 use super::selector::Selector;
 use super::unsigned::{Body, Unsigned};
 use super::unsupported::UNSUPPORTED;
@@ -129,16 +130,29 @@ pub fn unsigned_summary(verifier: &Verifier) -> Option<String> {
     let unsigned = verifier.unsigned();
     let body = match unsigned.body {
         Body::Unsigned => return Some("the whole delivery".to_owned()),
-        Body::Partly => Some("most of the body".to_owned()),
+        Body::Partly => Some(rest_of_body(verifier)),
         Body::Signed => None,
     };
     let value = |name: &str, places: &[&Selector]| {
         let places: Vec<String> = places.iter().map(|selector| place(selector)).collect();
         (!places.is_empty()).then(|| format!("the {name} in {}", places.join(" or ")))
     };
-    let values = [value("delivery id", &unsigned.id), value("event type", &unsigned.event_type)];
+    let no_id = body.is_none() && verifier.id.is_empty();
+    let id = if no_id { Some("a delivery id (there is none)".to_owned()) } else { value("delivery id", &unsigned.id) };
+    let values = [id, value("event type", &unsigned.event_type)];
     let parts: Vec<String> = body.into_iter().chain(values.into_iter().flatten()).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn rest_of_body(verifier: &Verifier) -> String {
+    if verifier.preset.custom.is_some() {
+        return "most of the body".to_owned();
+    }
+    let Scheme { signed, ts, .. } = &verifier.scheme;
+    let ts = ts.iter().filter(|_| signed.has(Variable::Ts));
+    let places = ts.chain(signed.selectors()).flat_map(Selector::places);
+    let signed: Vec<String> = places.filter(|place| place.is_in_body()).map(place).collect();
+    if signed.is_empty() { "the body".to_owned() } else { format!("all of the body beside {}", signed.join(" and ")) }
 }
 
 /// The same with what it makes possible, and what helps.
@@ -151,8 +165,15 @@ fn not_signed(verifier: &Verifier) -> String {
             return format!("{summary}: {why}. {ALLOW}");
         }
         Body::Partly => format!("with other content. {ALLOW}"),
-        Body::Signed if id.is_empty() => format!("as another event type. {ALLOW}{REPEATED_BODY}"),
-        Body::Signed => format!("under another id, as a new event. {ALLOW}{REPEATED_BODY}"),
+        Body::Signed => {
+            let result = match (verifier.id.is_empty(), id.is_empty()) {
+                (true, _) => "as a new event",
+                (false, true) => "as another event type",
+                (false, false) => "under another id, as a new event",
+            };
+            let limit = if verifier.scheme.bounds_age() { ", until its timestamp is too old" } else { "" };
+            format!("{result}{limit}. {ALLOW}{REPEATED_BODY}")
+        }
     };
     format!("{summary} and other header fields: anyone who captures a delivery can send it again {possible}")
 }

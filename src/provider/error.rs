@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::selector::{Absent, Parts, Selector};
+use super::parts::{Absent, Parts};
+use super::selector::Selector;
 use crate::clock::millis;
 use crate::units::duration_text;
 
@@ -24,6 +25,8 @@ pub enum VerifyError {
     MismatchWithUrl,
     /// The signature is right, but the signed content is not acceptable.
     WrongClaim(&'static str),
+    /// There is content that the signature does not cover.
+    Unsigned(&'static str),
     NoTimestamp(String),
     BadTimestamp(String),
     TooOld {
@@ -57,6 +60,7 @@ impl VerifyError {
             VerifyError::Unreadable(_) => "signature unreadable",
             VerifyError::Mismatch | VerifyError::MismatchWithUrl => "signature wrong",
             VerifyError::WrongClaim(_) => "claim wrong",
+            VerifyError::Unsigned(_) => "content not signed",
             VerifyError::NoTimestamp(_) => "timestamp missing",
             VerifyError::BadTimestamp(_) => "timestamp unreadable",
             VerifyError::TooOld { .. } => "timestamp too old",
@@ -78,7 +82,7 @@ impl fmt::Display for VerifyError {
                 "the signature does not match; this provider signs the address that it calls: is public_url in \
                  [sources.NAME] that address, character by character, and is it the same secret on both sides?",
             ),
-            VerifyError::WrongClaim(what) => f.write_str(what),
+            VerifyError::WrongClaim(what) | VerifyError::Unsigned(what) => f.write_str(what),
             VerifyError::NoTimestamp(selector) => write!(f, "there is no timestamp ({selector})"),
             VerifyError::BadTimestamp(selector) => write!(f, "the timestamp ({selector}) is not valid"),
             VerifyError::TooOld { age_ms, tolerance } => write_age(f, *age_ms, "old", *tolerance, "tolerance"),

@@ -7,8 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::keyword::{Keyword, keywords};
-use super::selector::{Absent, Parts, Selector};
+use super::parts::{Absent, Parts};
+use super::selector::Selector;
 use crate::digest;
+use crate::http::form::Form;
 
 /// What a format can name besides variables.
 const SELECTORS: &str = "{form:NAME} {json:/POINTER} {header:NAME} {query:NAME} {hmac_hex:SELECTOR} {?SELECTOR}";
@@ -20,9 +22,6 @@ const DECODED_CHARS: &str = ":/?@!$'()*,;";
 /// Providers that sign the sorted fields of a form send a few kilobytes. Sorting is expensive and happens before anything
 /// is verified.
 const MAX_SORTED_BYTES: usize = 1 << 20;
-
-/// As above: a form within [`MAX_SORTED_BYTES`] could have half a million fields. Twilio sends some thirty.
-const MAX_SORTED_PAIRS: usize = 10_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Format(Vec<Piece>);
@@ -59,7 +58,7 @@ keywords! {
 pub struct Inputs<'a> {
     pub parts: Parts<'a>,
     pub ts: Option<&'a str>,
-    pub id: Option<&'a str>,
+    pub id: Option<&'a [u8]>,
     pub url: Option<&'a str>,
     pub secret: Option<&'a [u8]>,
 }
@@ -136,6 +135,10 @@ impl Format {
         self.has(Variable::Url) || self.has(Variable::UrlDecoded)
     }
 
+    pub fn has_secret(&self) -> bool {
+        self.has(Variable::Secret) || self.0.iter().any(|piece| matches!(piece, Piece::HmacHex(_)))
+    }
+
     pub fn is_constant(&self) -> bool {
         self.0.iter().all(|piece| matches!(piece, Piece::Text(_)))
     }
@@ -191,10 +194,11 @@ impl Format {
         self.0.iter().map(|piece| piece.bytes(inputs).map_err(|absent| (piece.to_string(), absent))).collect()
     }
 
-    /// The text, each value passed through `escape`. `None` if a value is missing, not UTF-8, or refused by `escape`.
+    /// The text, each value passed through `escape`. `None` if a value is missing, is no text, or is refused by `escape`.
     pub fn text(&self, inputs: &Inputs<'_>, escape: impl Fn(&str) -> Option<String>) -> Option<String> {
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => Some(text.clone()),
+            Piece::Value(selector) => escape(&inputs.parts.only(selector).ok()?),
             piece => escape(std::str::from_utf8(&piece.bytes(inputs).ok()?).ok()?),
         };
         self.0.iter().map(piece).collect()
@@ -207,11 +211,11 @@ impl Piece {
             Piece::Text(text) => Ok(Cow::Borrowed(text.as_bytes())),
             Piece::Variable(variable) => variable.bytes(inputs),
             Piece::HmacHex(selector) => {
-                let value = inputs.parts.only(selector)?;
-                let tag = digest::hmac(digest::SHA256, inputs.secret.ok_or(Absent::Missing)?, &[value.as_bytes()]);
+                let value = inputs.parts.only_bytes(selector)?;
+                let tag = digest::hmac(digest::SHA256, inputs.secret.ok_or(Absent::Missing)?, &[value]);
                 Ok(Cow::Owned(digest::hex(&tag).into_bytes()))
             }
-            Piece::Value(selector) => inputs.parts.only(selector).map(into_bytes),
+            Piece::Value(selector) => inputs.parts.only_bytes(selector),
             Piece::Present(selector) => inputs.parts.only(selector).map(|_| Cow::Borrowed(&[][..])),
         }
     }
@@ -222,9 +226,9 @@ impl Variable {
         let given = |text: Option<&'a str>| text.map(|text| Cow::Borrowed(text.as_bytes()));
         let value = match self {
             Variable::Body => Some(Cow::Borrowed(inputs.parts.body)),
-            Variable::Payload => Some(inputs.parts.json()),
+            Variable::Payload => Some(inputs.parts.payload()),
             Variable::Ts => given(inputs.ts),
-            Variable::Id => given(inputs.id),
+            Variable::Id => inputs.id.map(Cow::Borrowed),
             Variable::Method => given(Some(inputs.parts.method)),
             Variable::Url => given(inputs.url),
             Variable::UrlDecoded => inputs.url.map(|url| Cow::Owned(decode_escapes(url).into_bytes())),
@@ -235,18 +239,17 @@ impl Variable {
     }
 }
 
-fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-    }
-}
-
+/// Only of a form: joined without separators, its fields may be the same text as another body.
 pub(super) fn form_sorted(parts: &Parts<'_>) -> Result<String, Absent> {
-    if parts.body.len() > MAX_SORTED_BYTES || parts.pairs().nth(MAX_SORTED_PAIRS).is_some() {
+    if parts.body.is_empty() {
+        return Ok(String::new());
+    }
+    let Some(form @ Form::UrlEncoded(_)) = parts.form() else { return Err(Absent::Missing) };
+    if parts.body.len() > MAX_SORTED_BYTES {
         return Err(Absent::TooLarge);
     }
-    let pairs: BTreeSet<(Cow<'_, str>, Cow<'_, str>)> = parts.pairs().collect();
+    let fields = form.fields().map_err(|_| Absent::TooLarge)?;
+    let pairs: BTreeSet<_> = fields.iter().map(|field| (field.name(), field.text().unwrap_or_default())).collect();
     Ok(pairs.into_iter().flat_map(|(name, value)| [name, value]).collect())
 }
 
@@ -278,12 +281,19 @@ impl fmt::Display for Piece {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parts::Forms;
     use super::*;
     use crate::http::Headers;
+    use crate::http::form::{FORM, MAX_FIELDS};
+
+    fn form() -> Headers {
+        Headers::new(vec![("A".into(), "h".into()), ("Content-Type".into(), FORM.into())])
+    }
 
     fn rendered(format: &str, headers: &Headers, body: &str) -> Result<String, (String, Absent)> {
         let format: Format = format.parse().unwrap();
-        let parts = Parts { method: "POST", target: "/x?q=1", headers, body: body.as_bytes(), forms: true, scan: None };
+        let (target, body, forms) = ("/x?q=1", body.as_bytes(), Forms::Payload);
+        let parts = Parts { method: "POST", target, headers, body, forms, reading: None };
         let inputs =
             Inputs { ts: Some("17"), url: Some("https://h/%2Fx%20"), secret: Some(b"key"), ..Inputs::of(parts) };
         Ok(String::from_utf8(format.bytes(&inputs)?.concat()).unwrap())
@@ -300,7 +310,7 @@ mod tests {
             "POST https://h/%2Fx%20 https://h//x%20 h 1"
         );
         assert_eq!(of("{hmac_hex:json:/a}").len(), 64);
-        assert_eq!(rendered("{form_sorted}", &headers, "b=2&a=1&b=1&b=2").unwrap(), "a1b1b2");
+        assert_eq!(rendered("{form_sorted}", &form(), "b=2&a=1&b=1&b=2").unwrap(), "a1b1b2");
     }
 
     #[test]
@@ -312,12 +322,21 @@ mod tests {
 
     #[test]
     fn a_large_form_is_not_sorted() {
-        let of = |body: &str| rendered("{form_sorted}", &Headers::default(), body).map_err(|(_, absent)| absent);
-        let pairs = |count| "a&".repeat(count);
-        assert_eq!(of(&pairs(MAX_SORTED_PAIRS)), Ok("a".to_owned()));
-        assert_eq!(of(&pairs(MAX_SORTED_PAIRS + 1)), Err(Absent::TooLarge));
+        let of = |body: &str| rendered("{form_sorted}", &form(), body).map_err(|(_, absent)| absent);
+        let pairs = |count| "a&".repeat(count - 1) + "a";
+        assert_eq!(of(&pairs(MAX_FIELDS)), Ok("a".to_owned()));
+        assert_eq!(of(&pairs(MAX_FIELDS + 1)), Err(Absent::TooLarge));
         assert!(of(&"a".repeat(MAX_SORTED_BYTES)).is_ok());
         assert_eq!(of(&"a".repeat(MAX_SORTED_BYTES + 1)), Err(Absent::TooLarge));
+    }
+
+    #[test]
+    fn what_is_no_form_is_not_sorted() {
+        let of = |headers: &Headers, body: &str| rendered("{form_sorted}", headers, body).map_err(|(_, absent)| absent);
+        assert_eq!(of(&form(), "a=1&b=2"), Ok("a1b2".to_owned()));
+        assert_eq!(of(&Headers::default(), "a1b2"), Err(Absent::Missing), "the same text, but not the same fields");
+        assert_eq!(of(&form(), "{\"a\":1}"), Err(Absent::Missing));
+        assert_eq!(of(&Headers::default(), ""), Ok(String::new()));
     }
 
     #[test]

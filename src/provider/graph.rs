@@ -1,11 +1,7 @@
 //! Microsoft Graph puts the secret of the subscription, `clientState`, into every item of a batch.
 //! <https://learn.microsoft.com/graph/change-notifications-delivery-webhooks>
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::batch;
 use super::error::VerifyError;
@@ -13,7 +9,11 @@ use super::format::Inputs;
 use super::preset::{CustomScheme, Signs};
 use super::request::{RequestBuilder, SignError};
 use crate::digest;
+use crate::json::Cursor;
 use crate::secret::Secret;
+
+/// A `clientState` has at most 255 characters. A longer value is not copied.
+const MAX_STATE_BYTES: usize = 2048;
 
 pub(super) const SCHEME: CustomScheme = CustomScheme {
     verify,
@@ -23,30 +23,23 @@ pub(super) const SCHEME: CustomScheme = CustomScheme {
     needs_url: false,
 };
 
-#[derive(Deserialize)]
-struct Batch<'a> {
-    #[serde(borrow)]
-    value: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Item<'a> {
-    #[serde(borrow)]
-    client_state: Option<Cow<'a, str>>,
-}
-
 /// A single forged item makes the whole batch invalid.
 fn verify(secrets: &[Secret], inputs: &Inputs<'_>) -> Result<usize, VerifyError> {
     let missing = || VerifyError::Missing("clientState".to_owned());
-    let batch: Batch<'_> = serde_json::from_slice(inputs.parts.body).map_err(|_| missing())?;
-    let verify_item = |text: &str| {
-        let item: Item<'_> = serde_json::from_str(text).map_err(|_| missing())?;
-        let state = item.client_state.filter(|state| !state.is_empty()).ok_or_else(missing)?;
-        let matches = |secret: &Secret| digest::equal(secret.as_bytes(), state.as_bytes());
-        secrets.iter().position(matches).ok_or(VerifyError::Mismatch)
-    };
-    batch::verify_items(batch.value, verify_item)?.ok_or_else(missing)
+    let verify_item =
+        |cursor: &mut Cursor<'_>| {
+            let [state] = cursor.members(["clientState"])?;
+            let state = state.and_then(text).filter(|state| !state.is_empty());
+            let matches = |secret: &Secret, state: &str| digest::equal(secret.as_bytes(), state.as_bytes());
+            Some(state.ok_or_else(missing).and_then(|state| {
+                secrets.iter().position(|secret| matches(secret, &state)).ok_or(VerifyError::Mismatch)
+            }))
+        };
+    batch::verify_items(inputs.parts.body, "value", verify_item)?.ok_or_else(missing)
+}
+
+fn text(json: &[u8]) -> Option<String> {
+    if json.len() <= MAX_STATE_BYTES { serde_json::from_slice(json).ok() } else { None }
 }
 
 fn sign(secret: &Secret, request: &mut RequestBuilder) -> Result<(), SignError> {

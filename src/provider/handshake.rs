@@ -1,7 +1,8 @@
 //! Handshakes: requests by which a provider tests the address before it sends deliveries. They are answered and not stored.
 
 use super::format::{Format, Inputs};
-use super::selector::{Absent, Parts, Selector};
+use super::parts::{Absent, Parts};
+use super::selector::Selector;
 use crate::digest;
 use crate::secret::Secret;
 
@@ -13,6 +14,9 @@ const ANY_ORIGIN: &str = "*";
 
 /// The longest token that is logged. Those of Notion have 50 characters.
 const MAX_TOKEN_BYTES: usize = 128;
+
+/// Every source answers it.
+pub const HEAD: &str = "HEAD";
 
 /// The largest body that is tested for a handshake. Most providers send handshakes unsigned and smaller than a kilobyte, and
 /// each test reads the whole body.
@@ -171,13 +175,26 @@ pub fn answer_handshake(
 
 /// The methods that a source accepts, as the value of an `Allow` header.
 pub fn allowed_methods(handshakes: &[PreparedHandshake]) -> String {
+    let of_handshakes = handshakes.iter().map(|prepared| prepared.handshake).filter(|it| !it.else_wrong_method);
     let mut methods = vec!["POST"];
-    for handshake in handshakes.iter().map(|prepared| prepared.handshake) {
-        if !handshake.else_wrong_method && !methods.contains(&handshake.method) {
-            methods.push(handshake.method);
+    for method in of_handshakes.map(|handshake| handshake.method).chain([HEAD]) {
+        if !methods.contains(&method) {
+            methods.push(method);
         }
     }
     methods.join(", ")
+}
+
+/// Whether a request with that method can be a handshake.
+pub fn has_method(handshakes: &[PreparedHandshake], method: &str) -> bool {
+    handshakes.iter().any(|prepared| prepared.handshake.method == method)
+}
+
+impl Reply {
+    /// 200, and nothing else.
+    pub fn empty() -> Reply {
+        Reply { status: 200, headers: Vec::new(), body: String::new(), notice: None }
+    }
 }
 
 impl Signing {
@@ -193,6 +210,12 @@ impl Signing {
 }
 
 impl PreparedHandshake {
+    /// All selectors of which it may need the value.
+    pub(super) fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        let formats = self.headers.iter().map(|(_, format)| format).chain([&self.reply, &self.notice]);
+        self.when.iter().map(|(selector, _)| selector).chain(formats.flat_map(Format::selectors))
+    }
+
     pub fn has(&self, condition: Condition) -> bool {
         self.when.iter().any(|(_, required)| *required == condition)
     }

@@ -3,9 +3,10 @@
 
 use super::error::{VerifyError, require};
 use super::format::Inputs;
+use super::parts::scalar;
 use super::preset::{CustomScheme, Signs};
 use super::request::{RequestBuilder, SignError};
-use super::selector::{Selector, scalar};
+use super::selector::Selector;
 use crate::digest;
 use crate::secret::Secret;
 

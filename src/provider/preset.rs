@@ -37,7 +37,8 @@ pub struct Preset {
     /// Replaces the scheme.
     pub custom: Option<CustomScheme>,
 
-    /// The delivery id, stable over the provider's retries: the first of these that has a value.
+    /// The delivery id, stable over the provider's retries: the first of these that has a value. Those that are signed go
+    /// first, so that nobody can send a captured delivery again under another id.
     pub id: &'static [&'static str],
     pub without_id: WithoutId,
     /// The event type: the first of these that has a value.
@@ -83,9 +84,9 @@ pub enum Signs {
 /// How a delivery without an id is identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WithoutId {
-    /// By its content for a few minutes, because the provider retries.
+    /// By its content, as long as an equal one waits: the provider may retry, or mean the same thing twice.
     Content,
-    /// Not at all: each is an event of its own, because the sender does not retry.
+    /// Not at all: each is an event of its own.
     Own,
 }
 

@@ -11,6 +11,7 @@ use super::key::KeyEncoding;
 use super::presets::presets;
 use super::selector::Selector;
 use super::verifier::Verifier;
+use crate::charset::Charset;
 use crate::digest;
 use crate::secret::Secret;
 
@@ -52,12 +53,21 @@ pub struct Redaction<'a> {
 
 impl Verifier {
     /// `secrets` are the source's keys, and others that it has.
-    pub fn redaction<'a>(&'a self, keys: &'a [Secret], others: impl IntoIterator<Item = &'a Secret>) -> Redaction<'a> {
+    pub fn redaction<'a>(
+        &'a self,
+        keys: &'a [Secret],
+        others: impl IntoIterator<Item = &'a Secret, IntoIter: Clone>,
+    ) -> Redaction<'a> {
         let is_public = matches!(self.scheme.alg, Algorithm::Ed25519 | Algorithm::EcdsaP256Sha256);
         let keys = keys.iter().filter(|_| !is_public).map(Secret::as_bytes);
         let others = others.into_iter().map(Secret::as_bytes);
-        let written = keys.clone().filter_map(|key| written(key, self.scheme.key)).map(Cow::Owned);
-        Redaction { verifier: self, secrets: keys.chain(others).map(Cow::Borrowed).chain(written).collect() }
+        let written = keys.clone().filter_map(|key| written(key, self.scheme.key));
+        let all = keys.chain(others);
+        let written: Vec<Vec<u8>> = written.chain(all.clone().filter_map(as_text)).collect();
+        Redaction {
+            verifier: self,
+            secrets: all.map(Cow::Borrowed).chain(written.into_iter().map(Cow::Owned)).collect(),
+        }
     }
 
     /// Whether it reads an id, an event type, a timestamp or a signature from the header of that name.
@@ -95,6 +105,14 @@ fn written(key: &[u8], encoding: KeyEncoding) -> Option<Vec<u8>> {
         KeyEncoding::Utf8 => None,
         KeyEncoding::Base64 => Some(digest::base64(key).trim_end_matches('=').as_bytes().to_vec()),
         KeyEncoding::Hex => Some(digest::hex(key).into_bytes()),
+    }
+}
+
+/// A secret as values that are not UTF-8 are read, if it is not UTF-8 either.
+fn as_text(secret: &[u8]) -> Option<Vec<u8>> {
+    match Charset::decode(secret.to_vec()) {
+        (text, Charset::Latin1) => Some(text.into_bytes()),
+        (_, Charset::Utf8) => None,
     }
 }
 
@@ -282,6 +300,14 @@ mod tests {
         ));
         let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
         assert!(!hides("discord", key, "X-Note", key), "a public key is none");
+    }
+
+    #[test]
+    fn a_secret_that_is_no_text_is_hidden_in_a_value_that_is_none() {
+        let verifier = preset("hmac").unwrap().verifier().unwrap();
+        let secret = [Secret::new(b"schl\xfcsselbund".to_vec()).unwrap()];
+        assert!(verifier.redaction(&secret, []).hides("X-Note", "my schlüsselbund"));
+        assert!(verifier.redaction(&[], &secret).hides("X-Note", "my schlüsselbund"));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::selector::{Parts, Selector};
+use super::parts::{Forms, Parts};
+use super::selector::Selector;
 use crate::http::Headers;
 
 #[derive(Clone, Debug)]
@@ -13,7 +14,7 @@ pub struct RequestBuilder {
     pub body: Vec<u8>,
     /// To be appended to the query of the URL.
     pub query: Vec<(String, String)>,
-    pub forms: bool,
+    pub forms: Forms,
     pub public_url: Option<String>,
 }
 
@@ -40,7 +41,8 @@ impl fmt::Display for SignError {
 
 impl RequestBuilder {
     pub fn parts(&self) -> Parts<'_> {
-        Parts { method: "POST", target: "", headers: &self.headers, body: &self.body, forms: self.forms, scan: None }
+        let RequestBuilder { headers, body, forms, .. } = self;
+        Parts { method: "POST", target: "", headers, body, forms: *forms, reading: None }
     }
 
     pub fn set_header(&mut self, name: &str, value: &str) {

@@ -1,5 +1,6 @@
 //! Verification by a declarative scheme: where the signature is, what it signs, and how old it may be.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -7,8 +8,10 @@ use super::algorithm::{Algorithm, Encoding};
 use super::error::{VerifyError, require};
 use super::format::{Format, Inputs, Variable};
 use super::key::KeyEncoding;
-use super::selector::{Absent, Parts, Selector};
+use super::parts::{Absent, Parts};
+use super::selector::Selector;
 use super::timestamp::TimestampFormat;
+use crate::charset::Charset;
 use crate::clock::{Timestamp, millis};
 use crate::secret::Secret;
 
@@ -81,12 +84,12 @@ impl Scheme {
 
     /// The position of the key that matches.
     pub fn verify(&self, keys: &[Secret], inputs: &Inputs<'_>, now: Timestamp) -> Result<usize, VerifyError> {
-        let sig = self.sig.chosen(&inputs.parts);
+        let sig = inputs.parts.chosen(&self.sig);
         let header = require(&inputs.parts, sig)?;
         let items = self.items(&header);
         // Unless the timestamp is signed, it is read only after the signature has been verified: it may be in the body.
         let signed_ts = if self.signed.has(Variable::Ts) { self.signed_ts(&inputs.parts, &items)? } else { None };
-        let candidates = self.candidates(sig, &items)?;
+        let candidates = self.candidates(sig, &items, inputs.parts.charset(sig))?;
         // A known hash can be extended without the secret, but only with padding, which is never UTF-8.
         if self.alg == Algorithm::Sha256 && std::str::from_utf8(inputs.parts.body).is_err() {
             return Err(VerifyError::Mismatch);
@@ -103,6 +106,11 @@ impl Scheme {
         Ok(position)
     }
 
+    /// Whether every delivery has a timestamp that is signed, and is refused when it is too old.
+    pub fn bounds_age(&self) -> bool {
+        self.tolerance.is_some() && !self.ts_optional && self.signed.has(Variable::Ts)
+    }
+
     fn items<'v>(&self, header: &'v str) -> Vec<&'v str> {
         match &self.split {
             Some(separator) => header.split(separator.as_str()).map(str::trim).collect(),
@@ -110,10 +118,10 @@ impl Scheme {
         }
     }
 
-    fn candidates(&self, sig: &Selector, items: &[&str]) -> Result<Vec<Vec<u8>>, VerifyError> {
+    fn candidates(&self, sig: &Selector, items: &[&str], charset: Charset) -> Result<Vec<Vec<u8>>, VerifyError> {
         let texts = items.iter().filter_map(|item| self.without_prefix(sig, item)).filter(|text| !text.is_empty());
         let decode = |text: &str| match self.alg {
-            Algorithm::Token => Some(text.as_bytes().to_vec()),
+            Algorithm::Token => Some(charset.bytes(text).into_owned()),
             _ => self.enc.decode(text),
         };
         let candidates: Vec<Vec<u8>> = texts.filter_map(decode).take(MAX_CANDIDATES).collect();
@@ -145,10 +153,18 @@ impl Scheme {
         // HubSpot's documentation decodes the URL, and its libraries do not.
         let with_raw_url = self.signed.with_raw_url();
         for signed in std::iter::once(&self.signed).chain(&with_raw_url) {
+            // With the secret in it, the message is another one for each key.
+            let shared = if signed.has_secret() { None } else { Some(message(signed, inputs)?) };
             for (position, key) in keys.iter().enumerate() {
-                let inputs = Inputs { secret: Some(key.as_bytes()), ..*inputs };
-                let message = signed.bytes(&inputs).map_err(|(name, absent)| VerifyError::absent(name, absent))?;
-                if self.alg.accepts(key.as_bytes(), &message, candidates) {
+                let own;
+                let message = match &shared {
+                    Some(shared) => shared,
+                    None => {
+                        own = message(signed, &Inputs { secret: Some(key.as_bytes()), ..*inputs })?;
+                        &own
+                    }
+                };
+                if self.alg.accepts(key.as_bytes(), message, candidates) {
                     return Ok(position);
                 }
             }
@@ -216,6 +232,10 @@ impl Scheme {
             _ => Ok(()),
         }
     }
+}
+
+fn message<'a>(signed: &'a Format, inputs: &Inputs<'a>) -> Result<Vec<Cow<'a, [u8]>>, VerifyError> {
+    signed.bytes(inputs).map_err(|(name, absent)| VerifyError::absent(name, absent))
 }
 
 fn is_authorization(place: &Selector) -> bool {

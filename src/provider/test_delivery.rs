@@ -37,7 +37,7 @@ impl TestDelivery {
             headers: Headers::new(vec![("Content-Type".to_owned(), content_type.to_owned())]),
             body: self.body.unwrap_or_else(|| sample_body.as_bytes().to_vec()),
             query: Vec::new(),
-            forms: verifier.forms,
+            forms: verifier.form_use(),
             public_url: verifier.public_url.clone(),
         };
         let id = self.id.as_deref().unwrap_or(&self.new_id);

@@ -76,7 +76,7 @@ impl Case {
 
     fn parts<'a>(&'a self, headers: &'a Headers) -> Parts<'a> {
         let Case { method, target, body, .. } = self;
-        Parts { method, target, headers, body, forms: self.verifier.forms, scan: None }
+        Parts { method, target, headers, body, forms: self.verifier.form_use(), reading: None }
     }
 
     fn header(&mut self, name: &str) -> &mut String {
@@ -93,7 +93,7 @@ impl Case {
     /// The header with the signature, if it is in one.
     fn signature(&self) -> Option<String> {
         let headers = Headers::new(self.headers.clone());
-        let by_scheme = match self.verifier.scheme.sig.chosen(&self.parts(&headers)) {
+        let by_scheme = match self.parts(&headers).chosen(&self.verifier.scheme.sig) {
             Selector::Header(name) => name.as_str(),
             _ => return None,
         };
@@ -315,7 +315,7 @@ fn signed_headers_cannot_be_changed() {
     for (id, case) in accepted() {
         let signed = case.verifier.scheme.signed.selectors().chain(&case.verifier.scheme.ts).cloned();
         let headers = Headers::new(case.headers.clone());
-        let names = signed.filter_map(|selector| match selector.chosen(&case.parts(&headers)) {
+        let names = signed.filter_map(|selector| match case.parts(&headers).chosen(&selector) {
             Selector::Header(name) => Some(name.clone()),
             _ => None,
         });

@@ -5,9 +5,10 @@
 
 use super::error::{VerifyError, require};
 use super::format::{Inputs, form_sorted};
+use super::parts::Parts;
 use super::preset::{CustomScheme, Signs};
 use super::request::{RequestBuilder, SignError};
-use super::selector::{Parts, Selector};
+use super::selector::Selector;
 use crate::digest;
 use crate::secret::Secret;
 

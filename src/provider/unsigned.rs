@@ -3,12 +3,12 @@
 
 use super::algorithm::Algorithm;
 use super::format::{Format, Variable};
+use super::parts::Forms;
 use super::preset::Signs;
+use super::scheme::Scheme;
 use super::selector::Selector;
 use super::verifier::Verifier;
-
-/// The field of a form that holds its JSON.
-const PAYLOAD: &str = "payload";
+use crate::http::form::PAYLOAD;
 
 /// Which values are not signed, with the places from which they are read.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -43,14 +43,35 @@ impl Verifier {
                 Signs::Nothing => Body::Unsigned,
             };
         }
-        let signed = &self.scheme.signed;
-        let variables = [Variable::Body, Variable::Payload, Variable::FormSorted];
-        let is_payload = |place: &Selector| matches!(place, Selector::Form(name) if name == PAYLOAD);
         match self.scheme.alg {
             Algorithm::Token => Body::Unsigned,
-            _ if variables.into_iter().any(|variable| signed.has(variable)) => Body::Signed,
-            _ if signed.selectors().any(is_payload) => Body::Signed,
+            _ if self.signs_whole_body() || self.signs_payload_alone() => Body::Signed,
             _ => Body::Partly,
+        }
+    }
+
+    fn signs_whole_body(&self) -> bool {
+        self.preset.custom.is_some()
+            || [Variable::Body, Variable::FormSorted].into_iter().any(|variable| self.scheme.signed.has(variable))
+    }
+
+    /// Whether it reads the field `payload` of a form, and no other value in the body, to verify it.
+    fn signs_payload_alone(&self) -> bool {
+        let Scheme { sig, ts, signed, .. } = &self.scheme;
+        let is_payload = |place: &&Selector| matches!(place, Selector::Form(name) if name == PAYLOAD);
+        let read = signed.selectors().chain([sig]).chain(ts).flat_map(Selector::places);
+        let (payload, others): (Vec<_>, Vec<_>) = read.filter(|place| place.is_in_body()).partition(is_payload);
+        others.is_empty() && (signed.has(Variable::Payload) || !payload.is_empty())
+    }
+
+    /// How a form is read: its document is no more than what is proven.
+    pub fn form_use(&self) -> Forms {
+        match self.signed_body() {
+            _ if !self.forms => Forms::Never,
+            Body::Partly => Forms::Fields,
+            Body::Signed if !self.signs_whole_body() => Forms::PayloadAlone,
+            // A token proves who has sent the whole body.
+            Body::Signed | Body::Unsigned => Forms::Payload,
         }
     }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::error::VerifyError;
 use super::format::{Format, Inputs, Variable};
 use super::handshake::{Condition, Handshake, PreparedHandshake};
+use super::parts::{Parts, Reading, Values};
 use super::preset::Preset;
 use super::scheme::Scheme;
-use super::selector::{Parts, Selector};
+use super::selector::Selector;
 use crate::clock::Timestamp;
 use crate::digest;
 use crate::event::MAX_IDENTIFIER_BYTES;
-use crate::json::Lookup;
 use crate::secret::Secret;
 
 /// A preset with what a source's config overrides.
@@ -33,6 +33,7 @@ pub struct Verifier {
 ///
 /// Pure, and called before anything is parsed that is not needed for verification.
 pub fn verify(verifier: &Verifier, keys: &[Secret], parts: &Parts<'_>, now: Timestamp) -> Result<usize, VerifyError> {
+    parts.check_alone().map_err(VerifyError::Unsigned)?;
     let id = verifier.scheme.signed.has(Variable::Id).then(|| verifier.raw_id(parts)).flatten();
     let inputs = Inputs { id: id.as_deref(), ..verifier.inputs(*parts) };
     let verified = match &verifier.preset.custom {
@@ -99,9 +100,13 @@ impl Verifier {
         selectors.any(|selector| selector.places().iter().any(|place| matches!(place, Selector::Form(_))))
     }
 
-    /// The values that id and event type may need of the JSON.
-    pub fn lookups(&self) -> impl Iterator<Item = Lookup<'_>> {
-        self.id.iter().chain(&self.event).flat_map(Format::selectors).flat_map(Selector::lookups)
+    /// The one pass over a body that finds all values that are needed of it: for a handshake, the signature, the id and the
+    /// event type. `known` is what it has found before.
+    pub fn reading(&self, known: Option<Values>) -> Reading<'_> {
+        let formats = self.id.iter().chain(&self.event).chain([&self.scheme.signed]);
+        let handshakes = self.handshakes.iter().flat_map(PreparedHandshake::selectors);
+        let selectors = formats.flat_map(Format::selectors).chain([&self.scheme.sig]).chain(&self.scheme.ts);
+        Reading::new(selectors.chain(handshakes), known)
     }
 
     /// The provider's id of a delivery, if it has one.
@@ -118,9 +123,12 @@ impl Verifier {
         self.event.iter().find_map(|format| self.read(format, parts))
     }
 
-    /// The id as it may be signed: never hashed.
-    pub(super) fn raw_id(&self, parts: &Parts<'_>) -> Option<String> {
-        self.id.iter().find_map(|format| self.read(format, parts))
+    /// The bytes of the id, as they may be signed: never hashed.
+    pub(super) fn raw_id(&self, parts: &Parts<'_>) -> Option<Vec<u8>> {
+        self.id.iter().find_map(|format| {
+            let charset = format.selector().map(|selector| parts.charset(selector)).unwrap_or_default();
+            Some(charset.bytes(self.read(format, parts)?).into_owned())
+        })
     }
 
     fn read(&self, format: &Format, parts: &Parts<'_>) -> Option<String> {

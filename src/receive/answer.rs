@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use log::{Level, debug, info};
 
-use super::client::Client;
-use super::rejection::{RETRY_AFTER, Rejection, Row};
+use super::rejection::{RETRY_AFTER, Rejected, Rejection, Row};
 use crate::clock::Timestamp;
+use crate::http::client::Client;
 use crate::http::{Inbound, Responder};
 use crate::log::rate_limited;
-use crate::metrics::{Metrics, Reject, SourceCounts};
+use crate::metrics::{Metrics, SourceCounts};
 use crate::provider::handshake::Reply;
-use crate::store::{Ingested, Stored, WriteError};
+use crate::store::{Ingested, Stored};
 
 const TEXT: (&str, &str) = ("Content-Type", "text/plain; charset=UTF-8");
+
+/// Those that at least one path takes.
+const SERVER_METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 /// The rest of a path is not logged, because the sender chooses it.
 const MAX_LOGGED_CHARS: usize = 80;
@@ -48,10 +51,15 @@ impl Unanswered {
         self.0.respond(200, [], "");
     }
 
-    pub(super) fn report_health(self, health: &Result<(), WriteError>) {
+    /// Answers a request about the server as a whole (RFC 9110, section 9.3.7).
+    pub(super) fn name_methods(self) {
+        self.0.respond(204, [("Allow", SERVER_METHODS)], "");
+    }
+
+    pub(super) fn report_health(self, health: &Result<(), &'static str>) {
         match health {
             Ok(()) => self.0.respond(200, [TEXT], "ok\n"),
-            Err(error) => self.0.respond(503, [TEXT, RETRY_AFTER], format!("{}\n", error.summary())),
+            Err(wrong) => self.0.respond(503, [TEXT, RETRY_AFTER], format!("{wrong}\n")),
         }
     }
 }
@@ -85,9 +93,7 @@ impl Early {
         match &self.ending {
             Ending::Rejected(rejection) => {
                 let row = rejection.row();
-                self.count_rejection(&row, &path, metrics, now);
-                let line = format_args!("rejected {path} from {}: {}", self.client, row.detail);
-                rate_limited(Level::Warn, self.source_name(), row.kind, line);
+                self.note_rejection(&row, &path, metrics, now);
                 request.reject(&row);
             }
             Ending::Handshake(reply) => {
@@ -102,16 +108,13 @@ impl Early {
         self.source.as_ref().map_or("", |source| &source.name)
     }
 
-    fn count_rejection(&self, row: &Row<'_>, path: &str, metrics: &Metrics, now: Timestamp) {
-        let source = self.source.as_deref();
-        let Some(reason) = row.reason else {
-            source.inspect(|source| source.refused.add(1));
-            return;
-        };
-        source.map_or(&metrics.unmatched, |source| &source.rejects).of(reason).add(1);
-        metrics.hours.add(now);
-        let (name, client) = (source.map(|source| source.name.clone()), self.client.to_string());
-        metrics.rejects.push(Reject::new(name, path, reason, &row.detail, &client, now));
+    fn note_rejection(&self, row: &Row<'_>, path: &str, metrics: &Metrics, now: Timestamp) {
+        let (source, client, kind, detail) = (self.source.as_deref(), self.client, row.kind, row.detail.as_ref());
+        if let Some(reason) = row.reason {
+            return Rejected { source, path, client, reason, kind, detail }.note(metrics, now);
+        }
+        source.inspect(|source| source.refused.add(1));
+        rate_limited(Level::Warn, self.source_name(), kind, format_args!("rejected {path} from {client}: {detail}"));
     }
 
     fn note_handshake(&self, reply: &Reply, path: &str) {
@@ -156,6 +159,7 @@ impl Receipt {
             Ingested::New(_) => self.source.stored.add(1),
             Ingested::Duplicate(_) => self.source.duplicates.add(1),
             Ingested::Requeued(_) | Ingested::Replayed(_) => self.source.replayed.add(1),
+            Ingested::Repeated(_) => self.source.repeated.add(1),
         }
     }
 
@@ -167,6 +171,10 @@ impl Receipt {
             Ingested::New(id) if self.is_proven => info!("stored event {id}: {text}"),
             Ingested::New(id) => log_untrusted("stored unverified", format_args!("stored event {id}: {text}")),
             Ingested::Duplicate(id) => log_untrusted("known delivery", format_args!("event {id} came again: {text}")),
+            Ingested::Repeated(id) => {
+                let line = format_args!("the body of event {id} came again under another id, and is ignored: {text}");
+                log_untrusted("repeated body", line);
+            }
             Ingested::Requeued(id) => info!("event {id} came again, and its dead jobs are queued again: {text}"),
             Ingested::Replayed(id) => info!("event {id} came again after dedup_window, and is replayed: {text}"),
         }

@@ -1,23 +1,19 @@
 //! Content becomes JSON: as received where it is JSON, represented by JSON where it is not.
 
 use std::borrow::Cow;
-use std::io::Read;
 
-use flate2::read::MultiGzDecoder;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::gzip::gunzip;
 use super::rejection::Rejection;
+use crate::event;
 use crate::http::Headers;
-use crate::http::form::{FORM, Form};
-use crate::json::{self, Scan};
-use crate::provider::{Parts, REDACTED};
+use crate::http::form::{Field, Form};
+use crate::json;
+use crate::provider::{Parts, REDACTED, Values};
 
-/// Types under which JSON is sent by mistake: by Amazon's notifications, by scripts, by `curl -d` without another type.
-const TEXT_TYPES: [&str; 3] = ["", "text/plain", FORM];
-
-/// A form with more fields is stored as text: an object of millions of fields takes thirty times the size of the body, and
-/// anyone can send one to a source that verifies nothing.
-const MAX_FORM_FIELDS: usize = 10_000;
+/// The payload of a request without content: programs that read payloads expect members.
+const EMPTY: &str = "{}";
 
 /// A body as received and as decompressed.
 pub(super) struct Content {
@@ -29,12 +25,15 @@ pub(super) struct Content {
 impl Content {
     /// Undoes the compression that the header fields name. Never makes more than `max_bytes` of a body.
     pub(super) fn decode(headers: &Headers, received: Vec<u8>, max_bytes: u64) -> Result<Content, Rejection> {
-        let mut encodings =
-            headers.all("Content-Encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+        let mut encodings = headers
+            .all("Content-Encoding")
+            .flat_map(|list| list.split(','))
+            .map(str::trim)
+            .filter(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity"));
         let decompressed = match (encodings.next(), encodings.next()) {
             (None, _) => None,
             (Some(encoding), None) if is_gzip(encoding) => Some(gunzip(&received, max_bytes)?),
-            _ => return Err(Rejection::Malformed("the content encoding is not supported")),
+            _ => return Err(Rejection::UnknownEncoding),
         };
         Ok(Content { received, decompressed })
     }
@@ -47,20 +46,18 @@ impl Content {
         self.decompressed.as_deref().unwrap_or(&self.received)
     }
 
-    /// The body to store: the JSON that [`represent`] has returned, or else the body itself; and also the bytes as
-    /// received, if they differ from it. `Err` is for the sender.
-    pub(super) fn into_stored(
-        self,
-        json: Option<String>,
-        scan: &Scan<'_>,
-    ) -> Result<(String, Option<Vec<u8>>), &'static str> {
-        let (json, body) = match (json, self.decompressed) {
-            (Some(json), _) => return Ok((json, Some(self.received))),
-            (None, Some(json)) => (json, Some(self.received)),
-            (None, None) => (self.received, None),
+    pub(super) fn is_compressed(&self) -> bool {
+        self.decompressed.is_some()
+    }
+
+    /// The payload to store, and also the bytes as received, if they differ from it. `Err` is for the sender.
+    pub(super) fn into_stored(self, payload: Payload) -> Result<(String, Option<Vec<u8>>), &'static str> {
+        let (json, body) = match (payload, self.decompressed) {
+            (Payload::Represented(json), _) => return Ok((json, Some(self.received))),
+            (Payload::Body, Some(json)) => (json, Some(self.received)),
+            (Payload::Body, None) => (self.received, None),
         };
-        let json = String::from_utf8(json).map_err(|_| "the body is not UTF-8")?;
-        check(scan)?;
+        let json = String::from_utf8(json).map_err(|_| NOT_UTF_8)?;
         Ok((json, body))
     }
 }
@@ -70,43 +67,58 @@ fn is_gzip(encoding: &str) -> bool {
     ["gzip", "x-gzip"].iter().any(|name| encoding.eq_ignore_ascii_case(name))
 }
 
-fn gunzip(received: &[u8], max_bytes: u64) -> Result<Vec<u8>, Rejection> {
-    let mut body = Vec::new();
-    let read = MultiGzDecoder::new(received).take(max_bytes.saturating_add(1)).read_to_end(&mut body);
-    read.map_err(|_| Rejection::Malformed("the body is not gzip"))?;
-    if body.len() as u64 > max_bytes {
-        return Err(Rejection::TooLarge);
-    }
-    Ok(body)
+const NOT_UTF_8: &str = "the body is not UTF-8";
+
+/// The payload of a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Payload {
+    /// The body is JSON, and is stored as received.
+    Body,
+    /// JSON that represents the body, or a part of it.
+    Represented(String),
 }
 
-/// The JSON that represents a body, by its `Content-Type`; `None` where the body itself is JSON. `scan` is that of the
-/// `form_payload`, or of the body if there is none. `Err` is for the sender.
+/// The payload of a body, by its `Content-Type`. `values` are those of the body. `Err` is for the sender.
 ///
-/// JSON is stored as received. Where the source takes forms, a form becomes an object of strings; if its first field is
-/// `payload` and holds JSON, that JSON. Other text becomes a string, other bytes `null`. Text that is a JSON object or array
-/// is taken as JSON, whichever of [`TEXT_TYPES`] it has.
-pub(super) fn represent(
-    parts: &Parts<'_>,
-    form_payload: Option<Cow<'_, str>>,
-    scan: &Scan<'_>,
-) -> Result<Option<String>, &'static str> {
-    let media_type = parts.headers.media_type().to_ascii_lowercase();
-    if is_json(&media_type) {
-        return Ok(None);
+/// JSON is stored as received, but without a byte order mark. Where the source takes forms, a form becomes an object of
+/// strings, or is the JSON in its field `payload`. Other text becomes a string, other bytes `null`. Text that is a JSON
+/// object or array is JSON, whichever type it has: it is sent as `text/plain`, as a report of a browser, by `curl -d`.
+pub(super) fn payload(parts: &Parts<'_>, values: &Values) -> Result<Payload, &'static str> {
+    if parts.body.is_empty() {
+        return Ok(Payload::Represented(EMPTY.to_owned()));
     }
-    if let Some(form) = parts.form() {
-        return match form_payload {
-            _ if form.fields().nth(MAX_FORM_FIELDS).is_some() => Ok(Some(text_json(parts.body))),
-            Some(payload) if scan.is_json => check(scan).map(|()| Some(payload.into_owned())),
-            _ => Ok(Some(fields_json(form))),
+    if is_json(&parts.headers.media_type().to_ascii_lowercase()) {
+        return match values.check_json() {
+            Err(_) if json::is_utf16(parts.body) => Err("the body is UTF-16, and JSON is sent as UTF-8"),
+            Err(wrong) => Err(wrong),
+            Ok(()) => json_payload(parts.body),
         };
     }
-    let is_json = TEXT_TYPES.contains(&media_type.as_str())
-        && json::begins_object_or_array(parts.body)
-        && check(scan).is_ok()
+    if let Some(form) = parts.form() {
+        return form_payload(parts, form, values).map(Payload::Represented);
+    }
+    let is_json = json::begins_object_or_array(parts.body)
+        && values.check_json().is_ok()
         && std::str::from_utf8(parts.body).is_ok();
-    Ok((!is_json).then(|| text_json(parts.body)))
+    if is_json { json_payload(parts.body) } else { Ok(Payload::Represented(text_json(parts.body))) }
+}
+
+/// The older programs that read the database cannot read a byte order mark.
+fn json_payload(body: &[u8]) -> Result<Payload, &'static str> {
+    let json = json::without_bom(body);
+    if json.len() == body.len() {
+        return Ok(Payload::Body);
+    }
+    let json = std::str::from_utf8(json).map_err(|_| NOT_UTF_8)?;
+    Ok(Payload::Represented(json.to_owned()))
+}
+
+fn form_payload(parts: &Parts<'_>, form: Form<'_>, values: &Values) -> Result<String, &'static str> {
+    parts.check_alone()?;
+    let Some(document) = values.document() else { return fields_json(form) };
+    values.check_json()?;
+    let bom_bytes = document.len() - json::without_bom(document.as_bytes()).len();
+    Ok(document[bom_bytes..].to_owned())
 }
 
 fn text_json(body: &[u8]) -> String {
@@ -114,17 +126,10 @@ fn text_json(body: &[u8]) -> String {
     json.unwrap_or_else(|| "null".to_owned())
 }
 
-fn fields_json(form: Form<'_>) -> String {
-    let fields: Map<String, Value> = form.fields().map(|(name, value)| (name.into_owned(), value.into())).collect();
-    Value::Object(fields).to_string()
-}
-
-fn check(scan: &Scan<'_>) -> Result<(), &'static str> {
-    match scan {
-        Scan { is_json: false, .. } => Err("the body is not JSON"),
-        Scan { depth, .. } if *depth > json::MAX_DEPTH => Err("the JSON is nested too deep"),
-        _ => Ok(()),
-    }
+fn fields_json(form: Form<'_>) -> Result<String, &'static str> {
+    let fields = form.fields().map_err(|error| error.text())?;
+    let text = |field: &Field<'_>| Some((field.name().into_owned(), Value::from(field.text()?)));
+    Ok(Value::Object(fields.iter().filter_map(text).collect()).to_string())
 }
 
 /// `application/json`, and by RFC 6839 every type with the suffix `+json`.
@@ -135,35 +140,51 @@ fn is_json(media_type: &str) -> bool {
 /// The header fields as one JSON object. Repeated ones are joined, as RFC 9110, section 5.3, allows; if one of them is hidden,
 /// all of them are.
 pub(super) fn headers_json(headers: &Headers, hides: impl Fn(&str, &str) -> bool) -> String {
-    let mut object = Map::new();
-    for (name, value) in headers.iter() {
-        let value = if hides(name, value) { REDACTED } else { value };
-        let known = object.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name));
+    let mut fields: Vec<(&str, Cow<'_, [u8]>)> = Vec::new();
+    for ((name, text), (_, bytes)) in headers.iter().zip(headers.bytes()) {
+        let value = if hides(name, text) { REDACTED.as_bytes().into() } else { bytes };
+        let known = fields.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let is_redacted = |value: &[u8]| value == REDACTED.as_bytes();
         match known {
-            Some((_, Value::String(joined))) if *joined == REDACTED || value == REDACTED => REDACTED.clone_into(joined),
-            Some((_, Value::String(joined))) => *joined = format!("{joined}, {value}"),
-            _ => drop(object.insert(name.to_owned(), value.into())),
+            Some((_, joined)) if is_redacted(joined) || is_redacted(&value) => *joined = REDACTED.as_bytes().into(),
+            Some((_, joined)) => joined.to_mut().extend_from_slice(&[b", ", &*value].concat()),
+            None => fields.push((name, value)),
         }
     }
-    Value::Object(object).to_string()
+    event::headers::to_json(fields.iter().map(|(name, value)| (*name, &**value)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::form::MAX_FIELDS;
+    use crate::provider::{Reading, preset};
+
+    /// Providers of which forms are read in each way.
+    const PAYLOAD: &str = "token";
+    const PAYLOAD_ALONE: &str = "gitea-form";
+    const FIELDS: &str = "mailgun-routes";
+    const NEVER: &str = "stripe";
+
+    const FORM: &str = "application/x-www-form-urlencoded";
 
     fn of(content_type: &str, body: &[u8]) -> Result<(String, bool), &'static str> {
-        let headers = Headers::new(vec![("content-type".into(), content_type.into())]);
-        let content = Content { received: body.to_vec(), decompressed: None };
-        stored(content, &headers, true).map(|(json, body)| (json, body.is_some()))
+        of_form(PAYLOAD, content_type, body)
     }
 
-    fn stored(content: Content, headers: &Headers, forms: bool) -> Result<(String, Option<Vec<u8>>), &'static str> {
-        let parts = Parts { method: "POST", target: "", headers, body: content.decoded(), forms, scan: None };
-        let form_payload = parts.form().and_then(Form::payload);
-        let scan = json::scan(form_payload.as_deref().map_or(parts.body, str::as_bytes), []);
-        let json = represent(&parts, form_payload, &scan)?;
-        content.into_stored(json, &scan)
+    fn of_form(provider: &str, content_type: &str, body: &[u8]) -> Result<(String, bool), &'static str> {
+        let headers = Headers::new(vec![("content-type".into(), content_type.into())]);
+        let content = Content { received: body.to_vec(), decompressed: None };
+        stored(content, &headers, provider).map(|(json, body)| (json, body.is_some()))
+    }
+
+    fn stored(content: Content, headers: &Headers, provider: &str) -> Result<(String, Option<Vec<u8>>), &'static str> {
+        let reading = Reading::new(std::iter::empty(), None);
+        let forms = preset(provider).unwrap().verifier().unwrap().form_use();
+        let parts =
+            Parts { method: "POST", target: "", headers, body: content.decoded(), forms, reading: Some(&reading) };
+        let payload = payload(&parts, reading.values(&parts))?;
+        content.into_stored(payload)
     }
 
     #[test]
@@ -176,10 +197,47 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_the_json_it_is_declared_to_be_is_malformed() {
-        for body in ["", " ", "{", "{}{}", "nul", "{\"a\":\u{0}}", "'a'", "\u{feff}{}"] {
+        for body in [" ", "{", "{}{}", "nul", "{\"a\":\u{0}}", "'a'", "\u{feff}", "\u{feff}\u{feff}{}"] {
             assert!(of("application/json", body.as_bytes()).is_err(), "{body:?}");
         }
         assert_eq!(of("application/json", b"\"\xff\""), Err("the body is not UTF-8"));
+    }
+
+    #[test]
+    fn json_is_stored_without_its_byte_order_mark_and_the_bytes_are_kept() {
+        let with_mark = "\u{feff} {\"a\":\"\u{feff}\"}".as_bytes();
+        let expected = Ok((" {\"a\":\"\u{feff}\"}".to_owned(), true));
+        for kind in ["application/json; charset=utf-8", "text/plain", "", "application/octet-stream", FORM] {
+            assert_eq!(of(kind, with_mark), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn utf_16_is_refused_by_its_name() {
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        for text in ["\u{feff}{}", "{}"] {
+            assert!(of("application/json", &utf16(text)).unwrap_err().contains("UTF-16"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_content_is_an_empty_object() {
+        for kind in ["application/json", "", "text/plain", FORM] {
+            assert_eq!(of(kind, b""), Ok(("{}".to_owned(), true)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_json_is_json_whatever_its_type() {
+        for kind in
+            ["application/csp-report", "application/octet-stream", "text/xml", "", "multipart/form-data; boundary=b"]
+        {
+            assert_eq!(of(kind, b" {\"a\":[1]}"), Ok((" {\"a\":[1]}".to_owned(), false)), "{kind}");
+        }
+        for text in ["{\"a\":1}{}", "{", "123", "\"a\"", "null"] {
+            let expected = serde_json::to_string(text).unwrap();
+            assert_eq!(of("application/octet-stream", text.as_bytes()), Ok((expected, true)), "{text}");
+        }
     }
 
     #[test]
@@ -194,35 +252,47 @@ mod tests {
 
     #[test]
     fn a_form_is_its_payload_or_its_fields() {
-        let form = "application/x-www-form-urlencoded";
-        assert_eq!(of(form, b"payload=%7B%22a%22%3A+%22%C3%A9%22%7D&x=1"), Ok(("{\"a\": \"é\"}".to_owned(), true)));
-        assert_eq!(of(form, b"b=2+3&a=%26"), Ok(("{\"b\":\"2 3\",\"a\":\"&\"}".to_owned(), true)));
-        assert_eq!(of(form, b"x=1&payload=%7B%7D"), Ok(("{\"x\":\"1\",\"payload\":\"{}\"}".to_owned(), true)));
-        assert_eq!(of(form, b"payload=%7B"), Ok(("{\"payload\":\"{\"}".to_owned(), true)));
-        assert_eq!(of(form, b""), Ok(("{}".to_owned(), true)));
+        let payload = "payload=%7B%22a%22%3A+%22%C3%A9%22%7D";
+        for form in [payload.to_owned(), format!("{payload}&x=1"), format!("x=1&{payload}")] {
+            assert_eq!(of(FORM, form.as_bytes()), Ok(("{\"a\": \"é\"}".to_owned(), true)), "{form}");
+        }
+        assert_eq!(of(FORM, b"payload=%EF%BB%BF%7B%7D"), Ok(("{}".to_owned(), true)));
+        assert_eq!(of(FORM, b"payload=%5B1%5D"), Ok(("[1]".to_owned(), true)));
+        assert_eq!(of(FORM, b"b=2+3&a=%26"), Ok(("{\"b\":\"2 3\",\"a\":\"&\"}".to_owned(), true)));
+        assert_eq!(of(FORM, b"x=1&payload=%5B%5D"), Ok(("{\"x\":\"1\",\"payload\":\"[]\"}".to_owned(), true)));
+        assert_eq!(of(FORM, b"payload=%7B"), Ok(("{\"payload\":\"{\"}".to_owned(), true)));
+        assert_eq!(of(FORM, b"payload=7"), Ok(("{\"payload\":\"7\"}".to_owned(), true)));
         let deep = format!("payload={}{}", "[".repeat(129), "]".repeat(129));
-        assert!(of(form, deep.as_bytes()).is_err());
+        assert_eq!(of(FORM, deep.as_bytes()), Err("the JSON is nested too deep"));
     }
 
     #[test]
-    fn a_form_of_too_many_fields_is_text() {
-        let form = "application/x-www-form-urlencoded";
-        let fields = |count: usize| "a&".repeat(count);
-        assert_eq!(of(form, fields(MAX_FORM_FIELDS).as_bytes()), Ok(("{\"a\":\"\"}".to_owned(), true)));
-        let more = fields(MAX_FORM_FIELDS + 1);
-        assert_eq!(of(form, more.as_bytes()), Ok((format!("\"{more}\""), true)));
+    fn of_a_form_only_what_is_signed_is_the_payload() {
+        let signed = "payload=%7B%22a%22%3A1%7D";
+        assert_eq!(of_form(PAYLOAD_ALONE, FORM, signed.as_bytes()), Ok(("{\"a\":1}".to_owned(), true)));
+        for more in [format!("x=1&{signed}"), format!("{signed}&x=1"), format!("{signed}&")] {
+            assert!(of_form(PAYLOAD_ALONE, FORM, more.as_bytes()).is_err(), "{more}");
+        }
+        let multipart = b"--b\r\nContent-Disposition: form-data; name=payload\r\n\r\n{\"a\":1}\r\n--b--\r\n";
+        assert!(of_form(PAYLOAD_ALONE, "multipart/form-data; boundary=b", multipart).is_err());
+        let fields = of_form(FIELDS, FORM, signed.as_bytes()).unwrap().0;
+        assert_eq!(fields, r#"{"payload":"{\"a\":1}"}"#, "other fields are signed");
+    }
+
+    #[test]
+    fn a_form_of_too_many_fields_is_refused() {
+        let fields = |count: usize| "a&".repeat(count - 1) + "a";
+        assert_eq!(of(FORM, fields(MAX_FIELDS).as_bytes()), Ok(("{\"a\":\"\"}".to_owned(), true)));
+        assert_eq!(of(FORM, fields(MAX_FIELDS + 1).as_bytes()), Err("the form has more than 1000 fields"));
     }
 
     #[test]
     fn an_unsigned_content_type_alone_makes_no_form() {
-        let form = "application/x-www-form-urlencoded";
         let issue = r#"{"title":"&payload={}&"}"#;
-        assert_eq!(of(form, issue.as_bytes()), Ok((issue.to_owned(), false)));
-        let multipart = of("multipart/form-data; boundary=b", issue.as_bytes()).unwrap();
-        assert_eq!(multipart.0, serde_json::Value::from(issue).to_string());
-        let headers = Headers::new(vec![("content-type".into(), form.into())]);
-        let content = Content { received: b"payload=%7B%7D".to_vec(), decompressed: None };
-        let (json, _) = stored(content, &headers, false).unwrap();
+        for kind in [FORM, "multipart/form-data; boundary=b"] {
+            assert_eq!(of(kind, issue.as_bytes()), Ok((issue.to_owned(), false)));
+        }
+        let (json, _) = of_form(NEVER, FORM, b"payload=%7B%7D").unwrap();
         assert_eq!(json, "\"payload=%7B%7D\"", "of a provider that sends no forms");
     }
 
@@ -255,12 +325,14 @@ mod tests {
             Headers::new(vec![field("Content-Encoding", encoding), field("Content-Type", "application/json")])
         };
         let decode = |encoding, body: &[u8], max| Content::decode(&headers(encoding), body.to_vec(), max);
-        let (json, body) = stored(decode("GZIP", &zipped, 1002).ok().unwrap(), &headers("gzip"), true).unwrap();
+        let (json, body) = stored(decode("GZIP", &zipped, 1002).ok().unwrap(), &headers("gzip"), NEVER).unwrap();
         assert_eq!((json.len(), body.as_deref()), (1002, Some(&zipped[..])));
         assert!(matches!(decode("gzip", &zipped, 1001), Err(Rejection::TooLarge)));
         assert!(matches!(decode("gzip", &zipped[..30], 1002), Err(Rejection::Malformed(_))));
         assert!(matches!(decode("gzip", b"{}", 1002), Err(Rejection::Malformed(_))));
-        assert!(matches!(decode("br", b"{}", 1002), Err(Rejection::Malformed(_))));
+        assert!(matches!(decode("br", b"{}", 1002), Err(Rejection::UnknownEncoding)));
+        assert!(matches!(decode("gzip, gzip", &zipped, 1002), Err(Rejection::UnknownEncoding)));
+        assert!(decode("identity, GZIP", &zipped, 1002).is_ok() && decode("", b"{}", 1002).is_ok());
     }
 
     #[test]

@@ -2,11 +2,19 @@
 
 use std::borrow::Cow;
 
-use crate::metrics::RejectReason;
+use log::Level;
+
+use crate::clock::Timestamp;
+use crate::http::client::Client;
+use crate::log::rate_limited;
+use crate::metrics::{Metrics, Reject, RejectReason, SourceCounts};
 use crate::provider::VerifyError;
 
 /// After a 503: long enough for a full disk to be noticed, short enough for a held lock.
 pub(super) const RETRY_AFTER: (&str, &str) = ("Retry-After", "30");
+
+/// What an unknown content encoding is answered with (RFC 9110, section 15.5.16).
+const ACCEPTED_ENCODING: (&str, &str) = ("Accept-Encoding", "gzip");
 
 /// The sender does not learn whether it is missing or wrong.
 const UNVERIFIED: &str = "signature missing or wrong";
@@ -21,12 +29,14 @@ pub(super) enum Rejection {
     Malformed(&'static str),
     /// Compressed, and larger than any body may be.
     TooLarge,
+    /// Compressed by a method that is not known.
+    UnknownEncoding,
     Unverified(VerifyError),
     HandshakeRefused,
     /// The provider has not sent the secret, or the operator has not configured it.
     NoSecretYet,
-    /// It was forwarded, and the source takes only local deliveries.
-    NotLocal,
+    /// It came from elsewhere, as this shows, and the source takes only local deliveries.
+    NotLocal(String),
     /// The source does not accept this address.
     NotAllowed,
     /// It could not be stored; the provider should send it again.
@@ -46,6 +56,38 @@ pub(super) struct Row<'a> {
     /// For the operator.
     pub(super) detail: Cow<'a, str>,
     pub(super) header: Option<(&'static str, &'a str)>,
+}
+
+/// A request that was rejected, by the receiver or by the gate.
+pub(super) struct Rejected<'a> {
+    /// `None` where there is no source at the path.
+    pub(super) source: Option<&'a SourceCounts>,
+    /// Empty where it is not known.
+    pub(super) path: &'a str,
+    pub(super) client: Client,
+    pub(super) reason: RejectReason,
+    pub(super) kind: &'static str,
+    pub(super) detail: &'a str,
+}
+
+impl Rejected<'_> {
+    pub(super) fn note(&self, metrics: &Metrics, now: Timestamp) {
+        self.source.map_or(&metrics.unmatched, |source| &source.rejects).of(self.reason).add(1);
+        metrics.hours.add(now);
+        metrics.rejects.push(Reject {
+            source: self.source.map(|source| source.name.clone()),
+            path: self.path.to_owned(),
+            reason: self.reason,
+            kind: self.kind,
+            text: self.detail.to_owned(),
+            peer: self.client.to_string(),
+            last_at: now.to_string(),
+            count: 1,
+        });
+        let path = if self.path.is_empty() { "a request" } else { self.path };
+        let line = format_args!("rejected {path} from {}: {}", self.client, self.detail);
+        rate_limited(Level::Warn, self.source.map_or("", |source| &source.name), self.kind, line);
+    }
 }
 
 impl<'a> Row<'a> {
@@ -70,13 +112,25 @@ impl Rejection {
         match self {
             Rejection::NoSuchSource => Row::new(404, Reason::NoSuchSource, "no such source"),
             Rejection::WrongMethod { allow } => {
-                Row { header: Some(("Allow", allow)), ..Row::new(405, Reason::WrongMethod, "wrong method") }
+                let row = Row::new(405, Reason::WrongMethod, "wrong method");
+                Row {
+                    header: Some(("Allow", allow)),
+                    ..row.logged("wrong method", format!("the method is not {allow}"))
+                }
             }
             Rejection::Malformed(what) => Row::new(400, Reason::Malformed, what),
             Rejection::TooLarge => Row::new(413, Reason::TooLarge, "too large")
                 .logged("too large", "the body is larger than max_body when decompressed"),
+            Rejection::UnknownEncoding => {
+                let row = Row::new(415, Reason::ContentEncoding, "the content encoding is not supported");
+                let row = row.logged("content encoding", "only gzip is known: let the sender send that, or none");
+                Row { header: Some(ACCEPTED_ENCODING), ..row }
+            }
             Rejection::Unverified(error @ VerifyError::ClockNotSet) => {
                 Row::retry_later("cannot be judged now").logged(error.kind(), error.to_string())
+            }
+            Rejection::Unverified(error @ VerifyError::TooLarge(_)) => {
+                Row::new(413, Reason::TooLarge, "too large to be verified").logged(error.kind(), error.to_string())
             }
             Rejection::Unverified(error) => {
                 Row::new(401, reason_of(error), UNVERIFIED).logged(error.kind(), error.to_string())
@@ -89,8 +143,12 @@ impl Rejection {
                 "no secret yet",
                 "the source has no secret yet: set it to the token that the provider has sent",
             ),
-            Rejection::NotLocal => Row::new(403, Reason::Forwarded, "this source takes no forwarded deliveries")
-                .logged("forwarded", "it came from elsewhere, and this source verifies nothing: give it a secret"),
+            Rejection::NotLocal(sign) => {
+                Row::new(403, Reason::Forwarded, "this source takes deliveries of its own machine only").logged(
+                    "forwarded",
+                    format!("it came from elsewhere ({sign}), and this source verifies nothing: give it a secret"),
+                )
+            }
             Rejection::NotAllowed => Row::new(403, Reason::NotAllowed, "forbidden").logged(
                 "address not allowed",
                 "this address is not in the source's allow (behind a proxy, trusted_proxies must name the proxy)",

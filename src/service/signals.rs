@@ -1,5 +1,7 @@
 //! The signals of the process.
 
+use std::io;
+use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::Builder;
@@ -9,6 +11,10 @@ use signal_hook::iterator::Signals;
 
 use super::error::{Error, Result};
 use super::thread::Message;
+use crate::action::reap_orphans;
+
+/// The process that inherits those whose parents have ended, such as the only one of a container.
+const INIT: u32 = 1;
 
 /// Starts a thread that passes signals on. It is never stopped: a second SIGTERM changes nothing.
 pub(super) fn watch(messages: Sender<Message>) -> Result<()> {
@@ -28,5 +34,15 @@ pub(super) fn watch(messages: Sender<Message>) -> Result<()> {
         }
     };
     Builder::new().name("signals".to_owned()).spawn(watch).map_err(failed)?;
-    Ok(())
+    if process::id() == INIT { reap_as_init().map_err(failed) } else { Ok(()) }
+}
+
+/// Starts a thread that reaps what the commands of actions leave behind.
+fn reap_as_init() -> io::Result<()> {
+    let mut ends = Signals::new([SIGCHLD])?;
+    let reap = move || {
+        reap_orphans(); // what was there before
+        ends.forever().for_each(|_| reap_orphans());
+    };
+    Builder::new().name("reaper".to_owned()).spawn(reap).map(drop)
 }

@@ -11,7 +11,6 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use log::error;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 
 use super::error::Result;
@@ -36,9 +35,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(3);
 /// waits.
 const DISK_CHECKS: usize = 20;
 const DISK_CHECK_PAUSE: Duration = Duration::from_millis(10);
-
-/// How long the last line of the log may take: standard error may be what hangs.
-const LAST_LINE_TIMEOUT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Starts a watchdog of the listener at `local_address`. It ends the process when there is no sign of life.
 pub(super) fn start(
@@ -90,14 +86,10 @@ fn report_counts(queue: Option<&Queue>) {
     systemd::notify(&[NotifyState::Status(&status)]);
 }
 
-/// Ends the process at once, because an orderly end would wait for the thread that hangs; logs nothing if standard error
-/// hangs too.
+/// Ends the process at once, because an orderly end would wait for the thread that hangs.
 fn end_process(why: &str) {
-    let stderr = io::stderr();
-    let mut list = [PollFd::new(&stderr, PollFlags::OUT)];
-    if poll(&mut list, Some(&LAST_LINE_TIMEOUT)).is_ok_and(|writable| writable > 0) {
-        error!("{why}");
-    }
+    error!("{why}");
+    crate::log::flush();
     std::process::exit(1);
 }
 

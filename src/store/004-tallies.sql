@@ -10,10 +10,10 @@ CREATE INDEX webhook_events_kind ON webhook_events (status, source, event_type);
 -- Counts, maintained by triggers because other programs write here too.
 --
 --   about    name        what
---   source   the source  received, duplicates: since the beginning, also of events that were deleted
+--   source   the source  received, duplicates, repeated: since the beginning, also of events that were deleted
 --   status   the source  unprocessed, processed, error: the events there are
 --   action   the action  open (queued or running), succeeded, dead, cancelled: the jobs there are
---   hour     2025-01-31T12 (UTC)  received, duplicates, failed: of all sources in that hour, of the last day
+--   hour     2025-01-31T12 (UTC)  received, duplicates, repeated, failed: of all sources in that hour, of the last day
 CREATE TABLE tallies (
     about  TEXT NOT NULL CHECK (about IN ('source', 'status', 'action', 'hour')),
     name   TEXT NOT NULL,

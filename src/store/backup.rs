@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
@@ -15,7 +15,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::connection::{connect, open_read_only};
 use super::error::{BackupError, Result, StorageError};
-use super::files::{directory_of, sibling};
+use super::files::{directory_of, open_own, sibling};
 use super::filesystem::Disk;
 use super::stats::Sizes;
 
@@ -48,7 +48,7 @@ pub fn backup(
     }
     let source = open_read_only(path)?;
     check_room(&source, path, to, reserve_bytes)?;
-    let part = PartFile::create(path, to)?;
+    let part = PartFile::create(to)?;
     let counts = copy(&source, &part.0, progress).map_err(StorageError::at(to))?;
     drop(source);
     verify(&part.0, to, &counts)?;
@@ -57,15 +57,11 @@ pub fn backup(
 }
 
 impl PartFile {
-    /// Creates it beside the file that it becomes, with the permissions of the database, since it has the same content.
-    fn create(path: &Path, to: &Path) -> Result<PartFile, BackupError> {
+    /// Creates it beside the file that it becomes. Only its owner can read it, also where more users can read the database.
+    fn create(to: &Path) -> Result<PartFile, BackupError> {
         let part = sibling(to, &format!(".{}.part", std::process::id()));
-        let create = || {
-            let permissions = fs::metadata(path)?.permissions();
-            let file = OpenOptions::new().write(true).create_new(true).mode(permissions.mode()).open(&part)?;
-            file.set_permissions(permissions)
-        };
-        create().map_err(|error| unwritable(to, error))?;
+        let created = open_own(&part, OpenOptions::new().write(true).create_new(true));
+        created.map_err(|error| unwritable(to, error))?;
         Ok(PartFile(part))
     }
 }

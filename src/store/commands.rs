@@ -8,7 +8,7 @@ use super::error::{OpenError, Result};
 use super::replay::{self, ReplayOptions};
 use super::summary::Filter;
 use super::writer::{WORKER_BUSY, Writer};
-use super::{events, jobs, list};
+use super::{events, holds, jobs, list};
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
@@ -87,9 +87,19 @@ impl Commands {
         })
     }
 
-    /// Ends a pause. False if there was none.
-    pub fn resume(&mut self, action: &str) -> Result<bool> {
-        self.writer.write(|transaction| Ok(transaction.execute("DELETE FROM paused WHERE action = ?1", [action])? == 1))
+    /// Ends a pause, and a hold that its destination has asked for. False if there was neither.
+    pub fn resume(&mut self, action: &str, now: Timestamp) -> Result<bool> {
+        self.writer.write(|transaction| {
+            let was_held = holds::until(transaction, action)?.is_some_and(|until| until > now);
+            holds::lift(transaction, action)?;
+            let resumed = transaction.execute("DELETE FROM paused WHERE action = ?1", [action])? == 1;
+            Ok(resumed || was_held)
+        })
+    }
+
+    /// The actions whose destinations ask to wait, and until when.
+    pub fn held(&self, now: Timestamp) -> Result<Vec<(String, Timestamp)>> {
+        self.writer.read(|connection| holds::all(connection, now))
     }
 
     fn in_batches(

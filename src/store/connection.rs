@@ -1,6 +1,6 @@
 //! SQLite connections: how a database is opened, and with which settings.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use super::error::{OpenError, StorageError};
-use super::files::sibling;
+use super::files::{open_own, sibling};
 use super::migrate;
 use super::wal::JOURNAL_LIMIT_BYTES;
 
@@ -28,11 +28,20 @@ pub(super) fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connecti
 /// Opens the database for `serve`, creates it where there is none, and brings its schema up to date.
 pub(super) fn open_or_create(path: &Path) -> Result<Connection, OpenError> {
     refuse_emptied(path)?;
-    let mode = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let mut connection = connect(path, mode).map_err(StorageError::at(path))?;
+    create_missing(path)?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(StorageError::at(path))?;
+    // SQLite opens a file for reading where it cannot be written.
+    if connection.is_readonly("main").map_err(StorageError::at(path))? {
+        return Err(StorageError::ReadOnly(path.display().to_string()).into());
+    }
     migrate::supported_version(&connection, path)?;
+    // SQLite opens a file that it may only read, and the first write would fail: that of a delivery.
+    if connection.is_readonly("main").map_err(StorageError::at(path))? {
+        return Err(StorageError::ReadOnly(path.display().to_string()).into());
+    }
     use_wal(&connection).map_err(StorageError::at(path))?;
     migrate::migrate(&mut connection, path)?;
+    migrate::mend(&mut connection, path)?;
     Ok(connection)
 }
 
@@ -75,6 +84,17 @@ fn refuse_emptied(path: &Path) -> Result<(), StorageError> {
     }
     let reason = "the file is empty or missing, but its -wal file is not".to_owned();
     Err(StorageError::Damaged { path: path.display().to_string(), reason })
+}
+
+/// SQLite would create it for all users to read. The WAL and its index get the permissions of the database.
+///
+/// An existing one is not opened here: closing it would drop SQLite's locks.
+fn create_missing(path: &Path) -> Result<(), StorageError> {
+    if fs::metadata(path).is_ok() {
+        return Ok(());
+    }
+    let created = open_own(path, OpenOptions::new().write(true).create_new(true));
+    created.map(drop).map_err(|error| StorageError::Unusable { path: path.display().to_string(), error })
 }
 
 /// Settings that are kept in the file.

@@ -33,11 +33,11 @@ pub(super) fn hour(at: Timestamp) -> String {
     at.to_string()[.."2025-01-31T12".len()].to_owned()
 }
 
-/// Counts a delivery that is stored already.
-pub(super) fn count_duplicate(transaction: &Transaction<'_>, source: &str, at: Timestamp) -> Result<()> {
-    let sql = "INSERT INTO tallies VALUES ('source', ?1, 'duplicates', 1), ('hour', ?2, 'duplicates', 1)
+/// Counts a delivery that is stored already; `what` is `duplicates` or `repeated`.
+pub(super) fn count_again(transaction: &Transaction<'_>, source: &str, what: &str, at: Timestamp) -> Result<()> {
+    let sql = "INSERT INTO tallies VALUES ('source', ?1, ?3, 1), ('hour', ?2, ?3, 1)
          ON CONFLICT (about, name, what) DO UPDATE SET count = count + 1";
-    transaction.prepare_cached(sql)?.execute((source, hour(at))).map(drop)
+    transaction.prepare_cached(sql)?.execute((source, hour(at), what)).map(drop)
 }
 
 /// The changes of one transaction to the counts, written in a few statements at its end.

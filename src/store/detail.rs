@@ -25,6 +25,8 @@ pub struct JobDetail {
     pub state: String,
     /// The action is paused: the job waits until somebody resumes it.
     pub paused: bool,
+    /// Until when the destination has asked to wait: no job of the action is begun before. It may be in the past.
+    pub held_until_ms: Option<i64>,
     pub attempts: Vec<AttemptDetail>,
     pub last_error: Option<String>,
     pub due_at_ms: Option<i64>,
@@ -57,7 +59,8 @@ pub(super) fn read(connection: &Connection, id: EventId) -> Result<Option<Detail
 fn jobs(connection: &Connection, event: EventId) -> Result<Vec<JobDetail>> {
     let mut statement = connection.prepare(
         "SELECT action, dead_action, state, last_error, due_at_ms,
-         EXISTS (SELECT 1 FROM paused WHERE paused.action = jobs.action)
+         EXISTS (SELECT 1 FROM paused WHERE paused.action = jobs.action),
+         (SELECT until_ms FROM holds WHERE holds.action = jobs.action AND jobs.state = 'queued')
          FROM jobs WHERE event_id = ?1 ORDER BY dead_action, action",
     )?;
     let job = |row: &Row<'_>| {
@@ -68,6 +71,7 @@ fn jobs(connection: &Connection, event: EventId) -> Result<Vec<JobDetail>> {
             last_error: row.get(3)?,
             due_at_ms: row.get(4)?,
             paused: row.get(5)?,
+            held_until_ms: row.get(6)?,
             attempts: Vec::new(),
         })
     };

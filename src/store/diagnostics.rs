@@ -8,9 +8,9 @@ use rusqlite::{Connection, OpenFlags};
 use super::connection::{connect, require};
 use super::error::{OpenError, Result, StorageError};
 use super::files::{resolved, sibling};
-use super::migrate;
 use super::row::texts;
 use super::stats::{self, Stats};
+use super::{ids, migrate};
 
 /// How many of the latest events are examined, as a sample of the present traffic.
 const RECENT: u32 = 50;
@@ -31,9 +31,15 @@ impl Diagnostics {
         Ok(Diagnostics { path: path.to_owned(), connection })
     }
 
-    /// Errs where the schema is not the one that this program knows.
-    pub fn check_schema(&self) -> Result<(), OpenError> {
-        migrate::require_current(&self.connection, &self.path)
+    /// What is missing in the schema, or was changed by another tool. Errs where it is not the one that this program knows.
+    pub fn check_schema(&self) -> Result<Vec<String>, OpenError> {
+        migrate::require_current(&self.connection, &self.path)?;
+        migrate::differences(&self.connection, &self.path)
+    }
+
+    /// Whether no further event can be stored, because an event has the largest id there is.
+    pub fn are_ids_used_up(&self) -> Result<bool> {
+        self.read(ids::are_used_up)
     }
 
     /// Reads every page. Returns the first damage that SQLite finds.

@@ -82,7 +82,10 @@ impl fmt::Display for StorageError {
                 "another program holds the lock of the database {path} for too long: let it end its transaction, or find \
                  it with: fuser -v {path}"
             ),
-            StorageError::Full(path) => write!(f, "the disk that holds the database {path} is full: make room on it"),
+            StorageError::Full(path) => write!(
+                f,
+                "the disk that holds the database {path} is full: make room on it (df, and df -i), or raise its quota"
+            ),
             StorageError::Failing { path, error } => write!(
                 f,
                 "the disk that holds the database {path} fails to read or write ({error}): check the kernel's log \
@@ -104,6 +107,8 @@ pub enum OpenError {
     Hidden { path: String, error: io::Error },
     /// On a file system of that name, which belongs to another machine.
     Network { path: String, name: String },
+    /// The lock file beside it cannot be used.
+    Lock { path: String, error: io::Error },
     /// Another `serve` works on this database.
     Served { path: String, pid: String },
     /// Written by a later version of hookbox.
@@ -145,6 +150,11 @@ impl fmt::Display for OpenError {
                  not work over a network, so that it would be damaged sooner or later. Keep it on a disk of this machine \
                  (database, or --database), and copy it there with hookbox backup"
             ),
+            OpenError::Lock { path, error } => write!(
+                f,
+                "cannot use the lock file {path}: {error}. The file and its directory must be writable for the user that \
+                 runs hookbox. If it is a link, remove it"
+            ),
             OpenError::Served { path, pid } => write!(
                 f,
                 "another `hookbox serve` (process {pid}) already works on the database {path}: stop it first, or name \
@@ -176,6 +186,8 @@ pub enum WriteError {
     Reserve { path: String, free_bytes: u64, needed_bytes: u64, reserve_bytes: u64 },
     /// The files are no longer those that were opened: what is written now would be gone at the next start.
     Moved(String),
+    /// An event has, or had, the largest id that there is: SQLite numbers no further one.
+    NoIdLeft(String),
     /// The database itself does not work.
     Storage(StorageError),
 }
@@ -188,6 +200,7 @@ impl WriteError {
             WriteError::Storage(StorageError::Full(_)) => "the disk is full",
             WriteError::Storage(StorageError::Busy(_)) => "the database is locked by another program",
             WriteError::Storage(StorageError::ReadOnly(_)) => "the database cannot be written",
+            WriteError::NoIdLeft(_) => "no id is left for another event",
             WriteError::Moved(_) | WriteError::Storage(_) => "the database does not work",
         }
     }
@@ -214,6 +227,13 @@ impl fmt::Display for WriteError {
                 f,
                 "the database {path} or its -wal or -shm file was moved, replaced or deleted by another program while \
                  hookbox uses it: put it back as it was, or restart hookbox to use the file that is there now"
+            ),
+            WriteError::NoIdLeft(path) => write!(
+                f,
+                "no id is left for another event in the database {path}: another program has stored one with the largest \
+                 id there is ({}), and SQLite counts on from there. `hookbox help database` says how to give it a smaller \
+                 one",
+                i64::MAX
             ),
             WriteError::Storage(error) => error.fmt(f),
         }

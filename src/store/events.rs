@@ -27,6 +27,12 @@ pub(super) fn read(connection: &Connection, id: EventId) -> Result<Option<Event>
     connection.prepare_cached(sql)?.query_row([id.0], event).optional()
 }
 
+/// True while the router has yet to see an event.
+pub(super) fn is_unrouted(connection: &Connection, event: EventId) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM unrouted WHERE event_id = ?1)";
+    connection.prepare_cached(sql)?.query_row([event.0], |row| row.get(0))
+}
+
 /// True for an unprocessed event without open jobs.
 pub(super) fn is_routable(transaction: &Transaction<'_>, event: EventId) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE id = ?1 AND status = 'unprocessed')

@@ -1,16 +1,21 @@
 //! The paths of a database and of the files beside it, and whether they are still those that were opened.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::error::{StorageError, WriteError};
 
 /// The path of the file itself, which need not exist yet: SQLite keeps the WAL beside that, and not beside a link to it.
 pub(super) fn resolved(path: &Path) -> PathBuf {
-    let beside = || Some(directory_of(path).canonicalize().ok()?.join(path.file_name()?));
-    path.canonicalize().ok().or_else(beside).unwrap_or_else(|| path.to_owned())
+    let to_create = || {
+        let file = fs::read_link(path).map_or(path.to_owned(), |target| directory_of(path).join(target));
+        Some(directory_of(&file).canonicalize().ok()?.join(file.file_name()?))
+    };
+    path.canonicalize().ok().or_else(to_create).unwrap_or_else(|| path.to_owned())
 }
 
 /// The path with `suffix` after the file name.
@@ -18,6 +23,16 @@ pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// For every file that is made: only its owner can read and write it.
+const MODE: u32 = 0o600;
+
+/// Opens a file beside the database that is ours. Others may be able to write to the directory: no link is followed, and a
+/// FIFO is not waited for.
+pub(super) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.custom_flags(flags.bits().cast_signed()).mode(MODE).open(path)
 }
 
 /// The directory of a file that may not exist.

@@ -1,5 +1,7 @@
 //! The life of a job: each transition of its state, as 002-queue.sql has them, is one statement here.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, Result, Row, Transaction, named_params};
 
 use crate::clock::Timestamp;
@@ -14,6 +16,10 @@ pub enum Next {
     Succeeded,
     /// Back to the queue, until that time.
     Queued(Timestamp),
+    /// Back to the queue, and this attempt does not count: the destination has asked to wait. That makes so long for this job.
+    Waiting {
+        waited: Duration,
+    },
     /// For good; `reported_by` is the action that reports it.
     Dead {
         reported_by: Option<String>,
@@ -23,8 +29,14 @@ pub enum Next {
 /// A new job. One that exists belongs to an event that was set back to `unprocessed`: it runs again.
 pub(super) fn add(transaction: &Transaction<'_>, event: EventId, action: &str, dead_action: &str) -> Result<()> {
     let sql = "INSERT INTO jobs (event_id, action, dead_action, state, due_at_ms) VALUES (?1, ?2, ?3, 'queued', 0)
-         ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0";
+         ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0, waited_ms = 0";
     transaction.prepare_cached(sql)?.execute((event.0, action, dead_action)).map(drop)
+}
+
+/// The actions that have a job for an event, and for each whether an attempt has begun.
+pub(super) fn of_event(connection: &Connection, event: EventId) -> Result<Vec<(String, bool)>> {
+    let sql = "SELECT action, state <> 'queued' OR attempts > 0 FROM jobs WHERE event_id = ?1 AND dead_action = ''";
+    connection.prepare_cached(sql)?.query_map([event.0], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// From queued to running: up to `limit` due jobs of an action; first those that were never postponed, then those that have
@@ -35,8 +47,9 @@ pub(super) fn claim(transaction: &Transaction<'_>, action: &str, limit: u32, now
          WHERE state = 'queued' AND action = :action AND (event_id, dead_action) IN (
              SELECT event_id, dead_action FROM jobs WHERE state = 'queued' AND action = :action
              AND due_at_ms <= :now AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = :action)
+             AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.action = :action AND until_ms > :now)
              ORDER BY due_at_ms, event_id LIMIT :limit)
-         RETURNING event_id, dead_action, attempts, tries",
+         RETURNING event_id, dead_action, attempts, tries, waited_ms",
     )?;
     let job = |row: &Row<'_>| {
         Ok(Job {
@@ -45,6 +58,7 @@ pub(super) fn claim(transaction: &Transaction<'_>, action: &str, limit: u32, now
             dead_action: row.get(1)?,
             attempt: row.get(2)?,
             attempts_since_queued: row.get(3)?,
+            waited: Duration::from_millis(row.get::<_, i64>(4)?.unsigned_abs()),
         })
     };
     let named = named_params! { ":action": action, ":now": now.unix_ms(), ":limit": limit };
@@ -79,6 +93,7 @@ pub(super) fn finish(transaction: &Transaction<'_>, attempt: &Attempt, next: &Ne
     let (state, due_at_ms, error) = match next {
         Next::Succeeded => ("succeeded", None, None),
         Next::Queued(due) => ("queued", Some(due.unix_ms()), Some(&attempt.detail)),
+        Next::Waiting { waited } => return wait(transaction, attempt, *waited),
         Next::Dead { .. } => ("dead", None, Some(&attempt.detail)),
     };
     let sql = "UPDATE jobs SET state = :state, due_at_ms = :due_at_ms, last_error = :error
@@ -104,6 +119,18 @@ pub(super) fn finish(transaction: &Transaction<'_>, attempt: &Attempt, next: &Ne
     Ok(is_moved)
 }
 
+/// From running back to queued, for a job whose destination asks to wait: the attempt does not count. It is due at once, and
+/// so the first of its action when the hold is over.
+fn wait(transaction: &Transaction<'_>, attempt: &Attempt, waited: Duration) -> Result<bool> {
+    let job = &attempt.job;
+    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = 0, attempts = attempts - 1, tries = tries - 1,
+             waited_ms = ?5, last_error = ?6
+         WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 AND attempts = ?4 AND state = 'running'";
+    let waited_ms = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
+    let parameters = (job.event.0, &job.action, &job.dead_action, job.attempt, waited_ms, &attempt.detail);
+    Ok(transaction.prepare_cached(sql)?.execute(parameters)? == 1)
+}
+
 /// From running back to queued, for a job that was claimed and not attempted: the attempt does not count.
 pub(super) fn put_back(transaction: &Transaction<'_>, job: &Job, due: Timestamp) -> Result<()> {
     let sql = "UPDATE jobs SET state = 'queued', due_at_ms = ?5, attempts = attempts - 1, tries = tries - 1
@@ -112,9 +139,26 @@ pub(super) fn put_back(transaction: &Transaction<'_>, job: &Job, due: Timestamp)
     transaction.prepare_cached(sql)?.execute(parameters).map(drop)
 }
 
-/// From running back to queued, at the start: the last process died before these attempts ended.
-pub(super) fn recover(connection: &Connection) -> Result<()> {
-    connection.execute_batch("UPDATE jobs SET state = 'queued', due_at_ms = 0 WHERE state = 'running'")
+/// From running back to queued, at the start: the last process ended before these attempts did.
+pub(super) fn recover(
+    transaction: &Transaction<'_>,
+    wait: &impl Fn(&str, u32) -> Duration,
+    now: Timestamp,
+) -> Result<()> {
+    let sql = "SELECT event_id, action, dead_action, tries FROM jobs WHERE state = 'running'";
+    let mut statement = transaction.prepare(sql)?;
+    let job = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let jobs: Vec<(i64, String, String, u32)> = statement.query_map([], job)?.collect::<Result<_>>()?;
+    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = ?4, last_error = 'hookbox ended before the attempt did'
+         WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3";
+    for (event, action, dead_action, tries) in jobs {
+        let due = match wait(&action, tries) {
+            Duration::ZERO => IMMEDIATELY,
+            wait => now.plus(wait),
+        };
+        transaction.prepare_cached(sql)?.execute((event, action, dead_action, due.unix_ms()))?;
+    }
+    Ok(())
 }
 
 /// From running back to queued, at the end of the process, when no outcome can be recorded any more: these attempts do not
@@ -141,7 +185,7 @@ pub(super) fn requeue(
     states: &str,
 ) -> Result<usize> {
     let sql = format!(
-        "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0
+        "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0, waited_ms = 0
          WHERE event_id = ?1 AND dead_action = '' AND (?2 IS NULL OR action = ?2) AND state IN ({states})"
     );
     transaction.prepare_cached(&sql)?.execute((event.0, action))

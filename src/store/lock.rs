@@ -3,32 +3,54 @@
 //! The database file itself is opened by SQLite alone: closing any other descriptor of it would drop SQLite's locks.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use super::error::{OpenError, StorageError};
-use super::files::{directory_of, resolved, sibling};
+use super::files::{directory_of, open_own, resolved, sibling};
 
 /// When to try again: [`server_of`], which a command calls, holds the lock for a moment.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
+/// The longest process id, and the end of its line.
+const MAX_PID_BYTES: usize = 11;
+
 /// Locks a database against another `serve` until the file is closed, which the end of the process does, too.
+///
+/// The file is never truncated: what another user has put in its place may be somebody's data.
 pub(super) fn acquire(path: &Path) -> Result<File, OpenError> {
+    let unusable = |error| StorageError::Unusable { path: path.display().to_string(), error };
+    fs::metadata(directory_of(path)).map_err(unusable)?;
     let lock_path = sibling(path, ".lock");
-    let open = || {
-        fs::metadata(directory_of(path))?;
-        OpenOptions::new().create(true).truncate(false).write(true).read(true).open(&lock_path)
-    };
-    let mut file = open().map_err(|error| StorageError::Unusable { path: path.display().to_string(), error })?;
+    let opened = open_own(&lock_path, OpenOptions::new().create(true).truncate(false).write(true).read(true));
+    let unusable = |error| OpenError::Lock { path: lock_path.display().to_string(), error };
+    let file = opened.and_then(require_own).map_err(unusable)?;
     if !try_lock_twice(&file) {
-        let pid = fs::read_to_string(&lock_path).unwrap_or_default().trim().to_owned();
-        return Err(OpenError::Served { path: path.display().to_string(), pid });
+        return Err(OpenError::Served { path: path.display().to_string(), pid: pid_in(&file) });
     }
     // The number only helps a person to find the other process; the lock holds without it, on a full disk too.
-    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    let _ = file.write_all_at(format!("{:<width$}\n", std::process::id(), width = MAX_PID_BYTES - 1).as_bytes(), 0);
     Ok(file)
+}
+
+/// Errs where another name leads to the same file, because we write to it.
+fn require_own(file: File) -> io::Result<File> {
+    let found = file.metadata()?;
+    if found.is_file() && found.nlink() <= 1 {
+        return Ok(file);
+    }
+    Err(io::Error::new(ErrorKind::InvalidInput, "it has another name too"))
+}
+
+/// The process id in a lock file; empty if there is none.
+fn pid_in(mut file: &File) -> String {
+    let mut text = [0; MAX_PID_BYTES];
+    let bytes = file.read(&mut text).unwrap_or_default();
+    let pid = String::from_utf8_lossy(&text[..bytes]).trim().to_owned();
+    if pid.bytes().all(|byte| byte.is_ascii_digit()) { pid } else { String::new() }
 }
 
 fn try_lock_twice(file: &File) -> bool {
@@ -42,10 +64,10 @@ fn try_lock_twice(file: &File) -> bool {
 /// The id of the process that serves a database, if there is one; empty if it could not write its id.
 pub fn server_of(path: &Path) -> Option<String> {
     let lock_path = sibling(&resolved(path), ".lock");
-    let file = File::open(&lock_path).ok()?;
+    let file = open_own(&lock_path, OpenOptions::new().read(true)).ok()?;
     // Shared, so that two commands do not take each other for a server; released with the descriptor at the end.
     match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => Some(fs::read_to_string(lock_path).unwrap_or_default().trim().to_owned()),
+        Err(TryLockError::WouldBlock) => Some(pid_in(&file)),
         _ => None,
     }
 }

@@ -1,13 +1,17 @@
-//! Brings the schema of a database up to date, also one that the older program wrote. Migrations are append-only and
-//! counted by `PRAGMA user_version`.
+//! Brings the schema of a database up to date, also one that the older program wrote, and restores what another tool has
+//! dropped from it. Migrations are append-only and counted by `PRAGMA user_version`.
 
+mod schema;
 mod events;
+mod tokens;
 
 use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::{OpenError, Result, StorageError};
+
+pub(super) use schema::{differences, mend};
 
 type Migration = fn(&Transaction<'_>) -> Result<(), MigrationError>;
 
@@ -17,6 +21,8 @@ const MIGRATIONS: &[Migration] = &[
     |transaction| Ok(transaction.execute_batch(include_str!("002-queue.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("003-provenance.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("004-tallies.sql"))?),
+    |transaction| Ok(transaction.execute_batch(include_str!("005-bodies.sql"))?),
+    |transaction| Ok(transaction.execute_batch(include_str!("006-holds.sql"))?),
 ];
 
 const LATEST: u32 = MIGRATIONS.len() as u32;
@@ -27,6 +33,24 @@ enum MigrationError {
     Foreign(String),
 }
 
+/// Columns that each migration but the first has added, for a database that has lost its version: `.dump` leaves it out.
+const ADDED: [&str; LATEST as usize - 1] = [
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'dead_action')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('provenance') WHERE name = 'secret_position')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('tallies') WHERE name = 'about')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('provenance') WHERE name = 'body_digest')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('holds') WHERE name = 'until_ms')",
+];
+
+impl MigrationError {
+    fn at(self, path: &Path) -> OpenError {
+        match self {
+            MigrationError::Sqlite(error) => StorageError::of(path, error).into(),
+            MigrationError::Foreign(reason) => OpenError::Foreign { path: path.display().to_string(), reason },
+        }
+    }
+}
+
 impl From<rusqlite::Error> for MigrationError {
     fn from(error: rusqlite::Error) -> MigrationError {
         MigrationError::Sqlite(error)
@@ -35,13 +59,11 @@ impl From<rusqlite::Error> for MigrationError {
 
 /// Applies the missing migrations, all in one transaction. Refuses a database that a later version has written.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
-    if supported_version(connection, path)? == LATEST {
+    supported_version(connection, path)?;
+    if recorded_version(connection).map_err(StorageError::at(path))? == LATEST {
         return Ok(());
     }
-    apply(connection).map_err(|error| match error {
-        MigrationError::Sqlite(error) => StorageError::of(path, error).into(),
-        MigrationError::Foreign(reason) => OpenError::Foreign { path: path.display().to_string(), reason },
-    })
+    apply(connection).map_err(|error| error.at(path))
 }
 
 /// The version of the schema. Errs for one that a later version has written, before anything in it is touched.
@@ -63,18 +85,38 @@ pub(super) fn require_current(connection: &Connection, path: &Path) -> Result<()
 }
 
 fn apply(connection: &mut Connection) -> Result<(), MigrationError> {
-    // A rebuilt table is dropped and renamed: neither may reach into foreign tables, triggers and views that name it.
-    connection.pragma_update(None, "foreign_keys", false)?;
-    connection.pragma_update(None, "legacy_alter_table", true)?;
+    allow_rebuilding(connection)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for migration in MIGRATIONS.iter().skip(version(&transaction)? as usize) {
         migration(&transaction)?;
     }
-    transaction.pragma_update(None, "user_version", LATEST)?;
+    set_latest(&transaction)?;
     Ok(transaction.commit()?)
 }
 
+/// A rebuilt table is dropped and renamed: neither may reach into foreign tables, triggers and views that name it.
+fn allow_rebuilding(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update(None, "legacy_alter_table", true)
+}
+
+fn set_latest(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.pragma_update(None, "user_version", LATEST)
+}
+
+/// The recorded version, or the one that the tables show: a copy may have lost the record, and another tool may use it for
+/// a count of its own.
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    let mut version = recorded_version(connection)?;
+    for (added, exists) in (2..).zip(ADDED) {
+        if connection.query_row(exists, [], |row| row.get(0))? {
+            version = version.max(added);
+        }
+    }
+    Ok(version)
+}
+
+fn recorded_version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 

@@ -2,17 +2,19 @@
 
 use rusqlite::{OptionalExtension, Row};
 
-use super::error::Result;
+use super::error::{OpenError, Result};
 use super::jobs::{self, Next};
 use super::row::string;
 use super::writer::Writer;
-use super::{counters, events};
+use super::{counters, events, holds};
 use crate::clock::Timestamp;
 use crate::event::{Attempt, Event, EventId, Job};
 
 /// A worker's, or the router's, connection.
 pub struct Queue {
     pub(super) writer: Writer,
+    /// SQLite's number for the schema, when [`Queue::mend_schema`] last compared it.
+    pub(super) schema_version: Option<i64>,
 }
 
 impl Queue {
@@ -51,10 +53,11 @@ impl Queue {
         self.writer.write(|transaction| jobs::claim(transaction, action, limit, now))
     }
 
-    /// When the first queued job of an action is due; `None` while the action is paused. Asked before a claim, so that an
-    /// idle queue writes nothing.
+    /// When the first queued job of an action can be claimed; `None` while the action is paused. Asked before a claim, so that
+    /// an idle queue writes nothing.
     pub fn next_due(&self, action: &str) -> Result<Option<Timestamp>> {
-        let sql = "SELECT min(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1
+        let sql = "SELECT max(min(due_at_ms), coalesce((SELECT until_ms FROM holds WHERE holds.action = ?1), 0))
+             FROM jobs WHERE state = 'queued' AND action = ?1
              AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)";
         self.writer.read(|connection| connection.prepare_cached(sql)?.query_row([action], due_at))
     }
@@ -68,16 +71,25 @@ impl Queue {
         })
     }
 
-    /// Makes the queued jobs of an action due that are due after `latest`; true if there were any.
+    /// Makes the queued jobs of an action due that are due after `latest`, and lifts a hold that ends after it; true if there
+    /// were any.
     ///
     /// No job is postponed for that long: the clock was ahead when they were postponed, and has been set back since.
     pub fn expedite(&mut self, action: &str, latest: Timestamp) -> Result<bool> {
         let sql = "SELECT max(due_at_ms) FROM jobs WHERE state = 'queued' AND action = ?1";
-        let last_due = self.writer.read(|connection| connection.prepare_cached(sql)?.query_row([action], due_at))?;
-        if last_due.is_none_or(|due| due <= latest) {
+        let (last_due, held_until) = self.writer.read(|connection| {
+            Ok((connection.prepare_cached(sql)?.query_row([action], due_at)?, holds::until(connection, action)?))
+        })?;
+        let is_held_too_long = held_until.is_some_and(|until| until > latest);
+        if !is_held_too_long && last_due.is_none_or(|due| due <= latest) {
             return Ok(false);
         }
-        self.writer.write(|transaction| jobs::expedite(transaction, action, latest))?;
+        self.writer.write(|transaction| {
+            if is_held_too_long {
+                holds::lift(transaction, action)?;
+            }
+            jobs::expedite(transaction, action, latest)
+        })?;
         Ok(true)
     }
 
@@ -98,10 +110,15 @@ impl Queue {
         now: Timestamp,
     ) -> Result<()> {
         self.writer.write_each(finished, |transaction, (attempt, next)| {
-            jobs::insert_attempt(transaction, attempt)?;
+            if let Some(until) = attempt.held_until {
+                holds::extend(transaction, &attempt.job.action, until)?;
+            }
+            if !matches!(next, Next::Waiting { .. }) {
+                jobs::insert_attempt(transaction, attempt)?;
+            }
             let is_moved = jobs::finish(transaction, attempt, next)?;
             // Another connection that has moved the job has finished the event too, or wants it processed again.
-            if is_moved && !matches!(next, Next::Queued(_)) {
+            if is_moved && matches!(next, Next::Succeeded | Next::Dead { .. }) {
                 events::finish_if_allowed(transaction, attempt.job.event, now)?;
             }
             Ok(())
@@ -112,6 +129,19 @@ impl Queue {
     /// A number that changes when another connection has written: another thread's, or another program's.
     pub fn version(&self) -> Result<i64> {
         self.writer.read(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
+    }
+
+    /// Restores what another tool has dropped from the schema. Costs next to nothing where nothing was changed in it.
+    pub fn mend_schema(&mut self) -> Result<(), OpenError> {
+        let version = |writer: &Writer| {
+            writer.read(|connection| connection.pragma_query_value(None, "schema_version", |row| row.get(0)))
+        };
+        if self.schema_version == Some(version(&self.writer)?) {
+            return Ok(());
+        }
+        self.writer.mend_schema()?;
+        self.schema_version = Some(version(&self.writer)?);
+        Ok(())
     }
 
     /// How many events are unprocessed, and how many in error.

@@ -37,6 +37,8 @@ pub struct Stats {
     pub received: i64,
     /// Duplicates: deliveries of events that were stored already.
     pub duplicates: i64,
+    /// Bodies of stored events under another id, at sources that ignore such.
+    pub repeated: i64,
     /// When the oldest unprocessed event was received.
     pub oldest_unprocessed: Option<String>,
     /// In the order of their names.
@@ -60,6 +62,7 @@ pub struct SourceStats {
     pub source: String,
     pub received: i64,
     pub duplicates: i64,
+    pub repeated: i64,
     #[serde(flatten)]
     pub events: StatusCounts,
     /// When the oldest unprocessed event was received.
@@ -79,6 +82,8 @@ pub struct ActionStats {
     /// first.
     pub oldest_pending: Option<String>,
     pub paused: bool,
+    /// Until when the destination has asked to wait; it may be in the past.
+    pub held_until_ms: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -98,6 +103,7 @@ pub struct HourStats {
     pub hour: String,
     pub received: i64,
     pub duplicates: i64,
+    pub repeated: i64,
     /// Events that came into the status `error`.
     pub failed: i64,
 }
@@ -108,8 +114,9 @@ pub(super) fn hours(connection: &Connection, now: Timestamp) -> Result<Vec<HourS
     let count = |name: &str, what: &str| counts.get(&(name.to_owned(), what.to_owned())).copied().unwrap_or(0);
     let hour_of = |ago: u32| {
         let name = hour(now.minus(Duration::from_secs(3600) * ago));
-        let [received, duplicates, failed] = ["received", "duplicates", "failed"].map(|what| count(&name, what));
-        HourStats { hour: format!("{name}:00:00+00:00"), received, duplicates, failed }
+        let counts = ["received", "duplicates", "repeated", "failed"].map(|what| count(&name, what));
+        let [received, duplicates, repeated, failed] = counts;
+        HourStats { hour: format!("{name}:00:00+00:00"), received, duplicates, repeated, failed }
     };
     Ok((0..HOURS).rev().map(hour_of).collect())
 }
@@ -127,6 +134,7 @@ pub(super) fn stats(connection: &Connection) -> Result<Stats> {
         },
         received: sum(|source| source.received),
         duplicates: sum(|source| source.duplicates),
+        repeated: sum(|source| source.repeated),
         oldest_unprocessed: oldest.cloned(),
         actions: actions(connection)?,
         sizes: Sizes::of_file(connection)?,
@@ -140,6 +148,7 @@ fn sources(connection: &Connection) -> Result<Vec<SourceStats>> {
         let source = sources.entry(name).or_default();
         match what.as_str() {
             "received" => source.received = count,
+            "repeated" => source.repeated = count,
             _ => source.duplicates = count,
         }
     }
@@ -175,6 +184,13 @@ fn actions(connection: &Connection) -> Result<Vec<ActionStats>> {
     let mut paused = connection.prepare_cached("SELECT action FROM paused")?;
     for name in paused.query_map([], |row| row.get(0))? {
         actions.entry(name?).or_default().paused = true;
+    }
+    let mut held = connection.prepare_cached("SELECT action, until_ms FROM holds")?;
+    for hold in held.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+        let (name, until_ms): (String, i64) = hold?;
+        if let Some(action) = actions.get_mut(&name) {
+            action.held_until_ms = Some(until_ms);
+        }
     }
     let named = |(action, stats)| ActionStats { action, ..stats };
     let mut actions: Vec<ActionStats> = actions.into_iter().map(named).collect();

@@ -112,6 +112,14 @@ impl Writer {
         }
     }
 
+    /// Restores what another tool has dropped from the schema, under the write lock.
+    pub(super) fn mend_schema(&self) -> Result<(), OpenError> {
+        let _guard = self.write_lock.acquire(self.priority);
+        // A connection of its own, because tables are rebuilt with other settings.
+        let mut connection = open_for_writing(&self.path, self.busy_timeout).map_err(StorageError::at(&self.path))?;
+        migrate::mend(&mut connection, &self.path)
+    }
+
     /// Keeps the WAL short. As with SQLite's own checkpoints nothing is lost where that fails, and the next commit reports
     /// what is wrong with the disk.
     pub(super) fn checkpoint(&self) {

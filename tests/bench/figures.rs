@@ -1,6 +1,7 @@
 //! The figures: each a function that prints its rows.
 
 mod latency;
+mod payloads;
 mod rate;
 mod resources;
 
@@ -10,7 +11,8 @@ use crate::Scale;
 use crate::load::{Answers, Kept, Load};
 use crate::server::{Home, Server, hookbox};
 
-pub use latency::{beside_hostile_senders, latency_beside_backlog, stored_to_started};
+pub use latency::{beside_hostile_senders, beside_unproven_bodies, latency_beside_backlog, stored_to_started};
+pub use payloads::payloads_in_templates;
 pub use rate::{
     acknowledgements, against_bare_sqlite, against_peers, against_storing_nothing, drained, with_many_stored,
 };

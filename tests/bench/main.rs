@@ -73,19 +73,21 @@ const QUICK: Scale = Scale {
 
 type Figure = fn(&Scale);
 
-const FIGURES: [(&str, Figure); 13] = [
+const FIGURES: [(&str, Figure); 15] = [
     ("acknowledgements", figures::acknowledgements),
     ("peers", figures::against_peers),
     ("storeless", figures::against_storing_nothing),
     ("sqlite", figures::against_bare_sqlite),
     ("costs", figures::costs),
     ("memory", figures::memory),
+    ("payloads", figures::payloads_in_templates),
     ("million", figures::million),
     ("stored", figures::with_many_stored),
     ("backlog", figures::latency_beside_backlog),
     ("drain", figures::drained),
     ("started", figures::stored_to_started),
     ("hostile", figures::beside_hostile_senders),
+    ("unproven", figures::beside_unproven_bodies),
     ("idle", figures::idle),
 ];
 

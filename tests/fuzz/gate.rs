@@ -3,7 +3,7 @@
 use super::blocks::{Blocks, Budget};
 use super::body::Decoder;
 use super::head::{self, Framing};
-use super::refusal::Refusal;
+use super::refusal::{Fault, Refusal};
 use crate::http::Peer;
 
 const MAX_BODY_BYTES: u64 = 1 << 20;
@@ -42,7 +42,7 @@ pub fn body(input: &[u8]) {
     }
 }
 
-fn decode(input: &[u8], piece_bytes: usize) -> Result<(Vec<u8>, bool, usize), Refusal> {
+fn decode(input: &[u8], piece_bytes: usize) -> Result<(Vec<u8>, bool, usize), Fault> {
     let mut decoder = Decoder::new(&Framing::Chunked, MAX_BODY_BYTES);
     let mut blocks = Blocks::new(&Budget::default());
     let mut used_bytes = 0;

@@ -2,10 +2,13 @@
 
 mod command;
 mod crash;
+mod destinations;
 mod forward;
+mod hold;
 mod http;
 mod pause;
 mod preview;
+mod processes;
 mod recipes;
 pub mod reload;
 pub mod replay;

@@ -22,6 +22,12 @@ fn url(hookbox: &Hookbox) -> String {
     format!("http://{}/", hookbox.admin_address().tcp())
 }
 
+/// The same with the token that was made for it.
+fn url_with_token(hookbox: &Hookbox) -> String {
+    let place = hookbox.admin_address().tcp().to_string();
+    hookbox.run(["page", "--admin", &place]).ok().text().trim().to_owned()
+}
+
 fn opened(hookbox: &Hookbox) -> Option<Browser> {
     let browser = Browser::start()?;
     browser.resize(1200, 1000);
@@ -37,7 +43,7 @@ fn rows(count: usize) -> String {
 #[test]
 fn a_new_user_sees_how_to_begin_and_then_the_first_delivery() {
     take_turn_with_browser();
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     browser.wait_for_text("#headline", "All is well");
     browser.wait_for_text("#first", "hookbox send github");
@@ -59,7 +65,8 @@ fn a_new_user_sees_how_to_begin_and_then_the_first_delivery() {
 fn the_command_shown_to_a_new_user_sends_a_delivery() {
     take_turn_with_browser();
     let hookbox = Home::new().listen(&format!("127.0.0.1:{}", closed_port())).with_admin().start();
-    let Some(browser) = opened(&hookbox) else { return };
+    let Some(browser) = Browser::start() else { return };
+    browser.open(&url_with_token(&hookbox));
     browser.wait_for_text("#first-secret", "needs GITHUB_WEBHOOK_SECRET too");
     let told = browser.text("#first-commands code");
     // An emulated program says its own name, not the emulator's.
@@ -75,7 +82,7 @@ fn the_command_shown_to_a_new_user_sends_a_delivery() {
 #[test]
 fn events_are_filtered_opened_and_closed() {
     take_turn_with_browser();
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     for n in 1..=4 {
         let body = format!("{{\"n\": {n}, \"big\": 12345678901234567890, \"deep\": {{\"key\": [true, null]}}}}");
         hookbox.deliver(if n == 2 { "push" } else { "issues" }, &format!("d-{n}"), body);
@@ -132,7 +139,7 @@ fn events_are_filtered_opened_and_closed() {
 #[test]
 fn the_list_updates_itself_and_keeps_the_focus() {
     take_turn_with_browser();
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     for n in 0..60 {
         hookbox.deliver("push", &format!("d-{n}"), "{}");
     }
@@ -155,8 +162,8 @@ fn the_list_updates_itself_and_keeps_the_focus() {
 fn a_failed_event_is_found_and_replayed_from_the_page() {
     take_turn_with_browser();
     let stub = Stub::http();
-    let config =
-        |url: &str| format!("{SOURCE}[actions.team]\nkind = 'http'\nurl = '{url}'\non = ['*']\nattempts = 1\n");
+    let action = |url: &str| format!("[actions.team]\nkind = 'http'\nurl = '{url}'\non = ['*']\nattempts = 1\n");
+    let config = |url: &str| format!("{SOURCE}{}[admin]\ntoken = 'none'\n", action(url));
     let closed = format!("http://127.0.0.1:{}", closed_port());
     let hookbox = Home::with_config(&config(&closed)).with_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
@@ -182,7 +189,7 @@ fn a_failed_event_is_found_and_replayed_from_the_page() {
 #[test]
 fn an_action_is_paused_its_job_cancelled_and_the_action_resumed() {
     take_turn_with_browser();
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     browser.wait_for_text("#actions", "Pause");
     browser.click("#actions button");
@@ -205,7 +212,7 @@ fn an_action_is_paused_its_job_cancelled_and_the_action_resumed() {
 #[test]
 fn a_wrong_secret_is_found_from_the_page() {
     take_turn_with_browser();
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     hookbox.send(&Request::github("push", "d-1", "{}").signed_with("wrong"));
     hookbox.send(&Request::github("push", "d-1", "{}").target("/webhooks/gitub"));
@@ -224,7 +231,7 @@ fn a_wrong_secret_is_found_from_the_page() {
 #[test]
 fn a_scanner_of_paths_displaces_no_rejection_of_a_source() {
     take_turn_with_browser();
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     hookbox.send(&Request::github("push", "d-1", "{}").signed_with("wrong"));
     for n in 0..20 {
         hookbox.send(&Request::get(&format!("/{n}.php")));
@@ -240,7 +247,7 @@ fn a_scanner_of_paths_displaces_no_rejection_of_a_source() {
 #[test]
 fn hostile_values_stay_text() {
     take_turn_with_browser();
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     let body = r#"{"<img src=x onerror=hacked()>": "<script>hacked()</script>", "url": "javascript:hacked()",
                    "name": "moc.elpmaxe\u202eevil", "proto": {"__proto__": {"a": 1}, "constructor": 2}}"#;
     let evil = Request::github("<script>hacked()</script>", "\"><img src=x onerror=hacked()>", body)
@@ -275,7 +282,7 @@ fn hostile_values_stay_text() {
 #[test]
 fn a_page_of_another_origin_can_do_nothing() {
     take_turn_with_browser();
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     let elsewhere = Stub::http();
     let Some(browser) = Browser::start() else { return };
@@ -295,7 +302,7 @@ fn a_page_of_another_origin_can_do_nothing() {
 }
 
 #[test]
-fn a_token_is_asked_for_and_kept_for_the_tab() {
+fn a_token_is_asked_for_and_kept() {
     take_turn_with_browser();
     let config = format!("[admin]\ntoken = 'correct horse'\n{SOURCE}");
     let hookbox = Home::with_config(&config).with_admin().start();
@@ -314,9 +321,34 @@ fn a_token_is_asked_for_and_kept_for_the_tab() {
 }
 
 #[test]
+fn the_address_of_hookbox_page_opens_the_page_and_shows_the_token_no_longer() {
+    take_turn_with_browser();
+    let hookbox = Home::new().with_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    let Some(browser) = Browser::start() else { return };
+    let address = url_with_token(&hookbox);
+    browser.open(&address);
+    browser.wait(&rows(1));
+    assert_eq!(browser.run("return location.hash"), "");
+    browser.open("about:blank");
+    browser.open(&url(&hookbox));
+    browser.wait(&rows(1));
+    assert_eq!(browser.run("return document.querySelector('#ask').open"), false);
+    // In a tab that asks for it.
+    browser.run("localStorage.clear(); location.reload()");
+    browser.wait("document.querySelector('#ask').open");
+    browser.run(&format!("location.href = '{}&status=processed'", address));
+    browser.wait(&rows(1));
+    assert_eq!(
+        browser.run("return [document.querySelector('#ask').open, location.hash].join()"),
+        "false,#status=processed"
+    );
+}
+
+#[test]
 fn a_stopped_server_is_reported_and_found_again() {
     take_turn_with_browser();
-    let home = Home::new().with_admin();
+    let home = Home::new().with_open_admin();
     let hookbox = home.start();
     hookbox.deliver("push", "d-1", "{}");
     let Some(browser) = opened(&hookbox) else { return };
@@ -363,7 +395,7 @@ fn contrast_is_sufficient_in_light_and_dark() {
         "{SOURCE}[actions.team]\nkind = 'http'\nurl = 'http://127.0.0.1:{}'\non = ['*:issues']\nattempts = 1\n",
         closed_port()
     );
-    let hookbox = Home::with_config(&config).with_admin().start();
+    let hookbox = Home::with_config(&config).with_open_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     hookbox.deliver("issues", "d-2", r#"{"text": "a", "number": 1}"#);
     hookbox.send(&Request::github("push", "d-3", "{}").signed_with("wrong"));
@@ -392,7 +424,7 @@ fn contrast_is_sufficient_in_light_and_dark() {
 #[test]
 fn the_page_fits_a_phone_and_its_buttons_fit_fingers() {
     take_turn_with_browser();
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     let deep = (0..50).fold("1".to_owned(), |inner, _| format!(r#"{{"key": {inner}}}"#));
     let body = format!(r#"{{"long": "{}", "words": "{}", "deep": {deep}}}"#, "x".repeat(2000), "y ".repeat(500));
     hookbox.deliver(&"long".repeat(60), &"id".repeat(100), &body);
@@ -430,7 +462,7 @@ fn unfold_all(browser: &Browser) {
 #[test]
 fn a_long_name_leaves_room_for_the_other_columns() {
     take_turn_with_browser();
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     hookbox.deliver(&"long.".repeat(50), &"id".repeat(100), "{}");
     hookbox.wait_until_done();
     let Some(browser) = opened(&hookbox) else { return };
@@ -448,7 +480,7 @@ fn a_long_name_leaves_room_for_the_other_columns() {
 #[test]
 fn every_control_has_a_name_and_is_reached_by_keyboard() {
     take_turn_with_browser();
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     hookbox.wait_until_done();
     let Some(browser) = opened(&hookbox) else { return };

@@ -1,5 +1,8 @@
 //! A repeated delivery is a duplicate, a new event, or a replay of the old one.
 
+mod repeated_body;
+mod without_id;
+
 use crate::support::{Home, Hookbox, Request, SOURCE};
 
 fn ring(hookbox: &Hookbox, body: &str) {

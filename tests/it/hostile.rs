@@ -4,10 +4,13 @@
 
 mod bursts;
 mod endless_requests;
+mod fairness;
+mod large_bodies;
 mod malformed;
 mod memory;
 mod shortage;
 mod slow_clients;
+mod templates;
 mod watchdog;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -214,7 +214,7 @@ fn background_threads_have_a_lower_priority_and_commands_do_not_inherit_it() {
     }
     // A program that was itself started with this nice value has no lower priority to give.
     let is_lower = |name| niceness[name] > own || own >= BACKGROUND;
-    for name in ["router", "housekeeper", "action print"] {
+    for name in ["router", "housekeeper", "checker", "action print"] {
         assert!(is_lower(name), "{name}: {niceness:?}");
     }
     assert_eq!(hookbox.query::<String>("SELECT detail FROM attempts WHERE action = 'run'"), [format!("exit 0 {own}")]);

@@ -106,8 +106,9 @@ fn requests_refused_by_the_gate_are_logged_and_rate_limited() {
         assert_eq!(connection.response().status, 413);
     }
     let (_, output) = hookbox.stop();
-    assert_eq!(lines_with(&output.stderr, "refused a request from 127.0.0.1:"), 5, "{output}");
-    assert!(output.stderr.contains("7 x body too large"), "{output}");
+    let line = "rejected /webhooks/github from 127.0.0.1: body too large: larger than max_body (Content-Length)";
+    assert_eq!(lines_with(&output.stderr, line), 5, "{output}");
+    assert!(output.stderr.contains("7 x github: larger than max_body"), "{output}");
 }
 
 #[test]

@@ -9,11 +9,15 @@
 mod support;
 
 mod client_address;
+mod clients;
+mod content;
 mod duplicates;
 mod handshake;
+mod http;
 mod provider;
 mod real_payloads;
 mod receiving;
+mod refusals;
 mod rejection;
 
 mod actions;
@@ -33,8 +37,10 @@ mod help;
 mod config;
 mod inspect;
 mod logs;
+mod unread_log;
 
 mod lifecycle;
+mod local_files;
 mod maintenance;
 mod manual;
 mod proxy;

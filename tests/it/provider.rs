@@ -156,7 +156,8 @@ fn send_signs_for_every_provider_with_a_symmetric_secret() {
 #[test]
 fn two_sends_are_two_deliveries_even_without_ids() {
     let names = ["zoom", "meta", "buildkite", "dropbox", "msgraph", "adyen-banking"];
-    let source = |name: &&str| format!("[sources.{name}]\nprovider = {name:?}\nsecret = \"00112233\"\n");
+    let source =
+        |name: &&str| format!("[sources.{name}]\nprovider = {name:?}\nsecret = \"00112233\"\ndedup_window = \"5m\"\n");
     let hookbox = Home::with_config(&names.iter().map(source).collect::<String>()).start();
     for name in names {
         let url = hookbox.url(&format!("/webhooks/{name}"));
@@ -303,6 +304,7 @@ fn providers_are_described_in_full() {
             "not signed   the delivery id in header X-GitHub-Delivery, the event type in header X-GitHub-Event and",
         ),
         ("github", "repeated_body = \"ignore\""),
+        ("zoom", "can send it again as a new event, until its timestamp is too old. In [sources.NAME], allow"),
         ("gitlab", "not signed   the whole delivery: the secret proves who sends it"),
         ("stripe", "not signed   other header fields\n"),
         ("zendesk", "JSON /id where there is JSON /zendesk_event_version, else header X-Zendesk-Webhook-Invocation-Id"),

@@ -140,23 +140,59 @@ fn health_is_200_and_one_line() {
 fn without_a_secret_unsigned_deliveries_are_accepted_with_a_warning() {
     let hookbox = Home::new().without_secret().start();
     hookbox.wait_for_stderr("NOT verified");
-    let request = Request::github("push", "d-1", "{}").without("X-Hub-Signature-256");
-    assert_eq!(hookbox.send(&request).status, 200);
+    for host in ["localhost", "LocalHost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000"] {
+        let request = Request::github("push", host, "{}").without("X-Hub-Signature-256").with("Host", host);
+        assert_eq!(hookbox.send(&request).status, 200, "{host}");
+    }
 }
 
 #[test]
 fn without_a_secret_a_forwarded_delivery_is_403() {
     let hookbox = Home::new().without_secret().start();
-    let request = Request::github("push", "d-1", "{}");
+    let request = Request::github("push", "d-1", "{}").with("Host", "localhost");
     let headers = [
-        ("Forwarded", "for=192.0.2.1"),
-        ("X-Forwarded-For", "192.0.2.1"),
-        ("Via", "1.1 tunnel"),
-        ("Cf-Connecting-Ip", "192.0.2.1"),
+        "Forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Anything",
+        "Via",
+        "X-Real-IP",
+        "Cf-Connecting-Ip",
+        "Fly-Client-IP",
+        "X-Client-IP",
+        "True-Client-IP",
+        "X-Original-Host",
+        "x_forwarded_for",
     ];
-    for (name, value) in headers {
-        assert_eq!(hookbox.send(&request.clone().header(name, value)).status, 403, "{name}");
+    for name in headers {
+        assert_eq!(hookbox.send(&request.clone().header(name, "192.0.2.1")).status, 403, "{name}");
     }
+    hookbox.wait_for_stderr("it came from elsewhere (the field Forwarded)");
+    assert_eq!(hookbox.stored(), 0);
+}
+
+#[test]
+fn without_a_secret_a_delivery_for_another_host_is_403() {
+    let hookbox = Home::new().without_secret().start();
+    let request = Request::github("push", "d-1", "{}");
+    for host in ["hooks.example.com", "localhost.example.com", "192.168.1.5:5000", "0.0.0.0:5000", "", "[::2]"] {
+        assert_eq!(hookbox.send(&request.clone().with("Host", host)).status, 403, "{host:?}");
+    }
+    hookbox.wait_for_stderr("it came from elsewhere (the Host hooks.example.com)");
+    assert_eq!(hookbox.stored(), 0);
+}
+
+/// nginx speaks it to its upstreams where it is not told otherwise, and gives them their own address as `Host`.
+#[test]
+fn without_a_secret_a_delivery_in_http_1_0_is_403() {
+    let hookbox = Home::new().without_secret().start();
+    for host in ["Host: 127.0.0.1:5000\r\n", ""] {
+        let mut connection = hookbox.connect();
+        let head = format!("POST /webhooks/github HTTP/1.0\r\n{host}Connection: close\r\nX-GitHub-Event: push\r\n");
+        connection.send(format!("{head}X-GitHub-Delivery: d-1\r\nContent-Length: 2\r\n\r\n{{}}").as_bytes());
+        assert_eq!(connection.response().status, 403, "{host}");
+    }
+    hookbox.wait_for_stderr("it came from elsewhere (HTTP/1.0");
     assert_eq!(hookbox.stored(), 0);
 }
 

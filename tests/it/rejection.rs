@@ -51,7 +51,7 @@ fn a_wrong_method_is_405_and_says_which_is_right() {
     let hookbox = Home::new().start();
     for method in ["GET", "PUT", "DELETE"] {
         let response = hookbox.send(&delivery().method(method));
-        assert_eq!((response.status, response.header("Allow")), (405, Some("POST")), "{method}");
+        assert_eq!((response.status, response.header("Allow")), (405, Some("POST, HEAD")), "{method}");
     }
     let response = hookbox.send(&Request::new("POST", "/healthz"));
     assert_eq!(response.status, 405);
@@ -109,10 +109,10 @@ fn a_json_content_type_with_another_body_is_400() {
 }
 
 #[test]
-fn an_empty_body_is_400() {
+fn an_empty_body_with_another_signature_is_401() {
     let hookbox = Home::new().start();
-    assert_rejected(&hookbox, &signed(""), 400);
-    assert_rejected(&hookbox, &signed("").chunked(), 400);
+    assert_rejected(&hookbox, &signed("").signed_with("another"), 401);
+    assert_rejected(&hookbox, &signed("").signed_with("another").chunked(), 401);
 }
 
 #[test]
@@ -222,11 +222,11 @@ fn control_characters_in_an_id_or_event_type_are_400() {
 }
 
 #[test]
-fn a_header_line_that_is_not_ascii_is_400() {
+fn a_name_or_method_that_is_not_ascii_is_400() {
     let hookbox = Home::new().start();
-    assert_rejected(&hookbox, &delivery().header("X-Name", "Zoë"), 400);
     assert_rejected(&hookbox, &delivery().header("X-Näme", "Zoe"), 400);
-    assert_rejected(&hookbox, &delivery().target("/webhooks/gïthub"), 400);
+    assert_rejected(&hookbox, &delivery().method("PÖST"), 400);
+    assert_rejected(&hookbox, &delivery().target("/webhooks/gïthub"), 404);
 }
 
 #[test]
@@ -291,18 +291,6 @@ fn almost_http_is_400() {
     }
 }
 
-#[test]
-fn an_upgrade_is_not_followed() {
-    let hookbox = Home::new().start();
-    for upgrade in ["websocket", "h2c"] {
-        let request = delivery().header("Connection", "upgrade").header("Upgrade", upgrade);
-        let status = hookbox.send(&request).status;
-        assert!(matches!(status, 200 | 400 | 501), "{upgrade}: {status}");
-        assert_eq!(hookbox.stored() > 0, status == 200);
-        hookbox.assert_alive();
-    }
-}
-
 /// Lasts as long as the program's deadline of 10 s, for all three cases at once.
 #[test]
 fn a_sender_that_stops_or_trickles_gets_408_and_delays_no_other() {
@@ -323,6 +311,10 @@ fn a_sender_that_stops_or_trickles_gets_408_and_delays_no_other() {
     assert_eq!(answer, 408, "a byte now and then");
     assert_eq!(stopped_in_head.response().status, 408, "stopped in the head");
     assert_eq!(stopped_in_body.response().status, 408, "stopped in the body");
+    for part in ["the head", "the body"] {
+        let line = format!("rejected /webhooks/github from 127.0.0.1: request not complete in time ({part})");
+        hookbox.wait_for_stderr(&line);
+    }
     assert_nothing_happened(&hookbox);
 }
 

@@ -1,9 +1,8 @@
 //! What is stored: the contract with other programs and with users.
 
-use ring::digest;
 use serde_json::{Value, json};
 
-use crate::support::{Home, Hookbox, Request, SECRET, SOURCE, hex};
+use crate::support::{Home, Hookbox, Request, SECRET, SOURCE};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -22,11 +21,6 @@ fn body(hookbox: &Hookbox) -> Vec<u8> {
 #[track_caller]
 fn ids(hookbox: &Hookbox) -> Vec<String> {
     hookbox.query("SELECT delivery_id FROM webhook_events ORDER BY id")
-}
-
-/// `sha256:<hex of source, NUL, body>`: the id of a delivery that carries none.
-fn made_id(source: &str, body: &[u8]) -> String {
-    format!("sha256:{}", hex(digest::digest(&digest::SHA256, &[source.as_bytes(), b"\0", body].concat()).as_ref()))
 }
 
 #[test]
@@ -89,7 +83,7 @@ fn a_form_of_a_provider_that_sends_none_is_kept_as_text() {
     }
     let payloads = hookbox.query::<String>("SELECT payload_json FROM webhook_events ORDER BY id");
     assert_eq!(payloads[0], r#""n=0&payload=%7B%22id%22%3A%22evt_1%22%7D""#);
-    assert_eq!(payloads[1], r#"{"n":"1","payload":"{\"id\":\"evt_1\"}"}"#, "unless the config says so");
+    assert_eq!(payloads[1], r#"{"id":"evt_1"}"#, "unless the config says so");
 }
 
 #[test]
@@ -180,29 +174,6 @@ fn two_sources_may_use_the_same_id() {
         assert_eq!(hookbox.send(&Request::github("push", "d-1", "{}").target(target)).status, 200);
     }
     assert_eq!(hookbox.query::<String>("SELECT source FROM webhook_events ORDER BY id"), ["one", "two"]);
-}
-
-#[test]
-fn a_delivery_without_an_id_gets_one_derived_from_its_body() {
-    let hookbox = Home::new().start();
-    let request = |body: &str| Request::github("push", "", body).without("X-GitHub-Delivery");
-    for body in ["{}", "{}", "[]"] {
-        assert_eq!(hookbox.send(&request(body)).status, 200);
-    }
-    assert_eq!(ids(&hookbox), [made_id("github", b"{}"), made_id("github", b"[]")]);
-}
-
-#[test]
-fn a_derived_id_is_a_duplicate_for_five_minutes_only() {
-    let hookbox = Home::new().start();
-    let request = Request::github("push", "", "{}").without("X-GitHub-Delivery");
-    assert_eq!(hookbox.send(&request).status, 200);
-    hookbox.db().execute("UPDATE webhook_events SET received_at = '2025-01-31T12:00:00+00:00'", []).unwrap();
-    assert_eq!(hookbox.send(&request).status, 200);
-    assert_eq!(hookbox.send(&request).status, 200, "a duplicate of the second");
-    let ids = ids(&hookbox);
-    assert_eq!(ids.len(), 2, "{ids:?}");
-    assert!(ids[1].starts_with(&ids[0]) && ids[1].len() > ids[0].len(), "{ids:?}");
 }
 
 #[test]

@@ -19,13 +19,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use clock::{set_clock, with_clock};
 pub use disk::{Disk, make_ext4};
-pub use http::{Address, Connection, Request, Response, hex, sign_github};
+pub use http::{Address, Connection, Request, Response, connect_from, hex, sign_github};
 pub use manual::example;
 pub use program::{Home, Hookbox, Output, WriteLock, is_installed, python, runner};
 pub use random::Random;
 pub use rustix::process::Signal;
 pub use senders::{Senders, assert_stored, body_of};
-pub use stub::{Answer, Issued, Received, Stub, authority, believing, closed_port, expired, issue};
+pub use stub::{
+    Answer, Issued, Received, Stub, authority, believing, closed_port, expired, identity_of, impostor, issue, refusing,
+    self_made,
+};
 pub use terminal::in_a_terminal;
 pub use trace::{Call, strace, strace_failing, strace_injecting};
 pub use turn::{needs_no_turn, take_turn, take_turn_nearly_alone, take_turn_with_browser};

@@ -147,13 +147,13 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> + Clone {
 }
 
 /// In the order of the help.
-pub static COMMANDS: [CommandSpec; 19] = [
+pub static COMMANDS: [CommandSpec; 20] = [
     command("serve", "Receive and process deliveries (the default command)", |_| Ok(Command::Serve))
         .description("It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the config \
             again; a config with a problem is reported, and the one before stays in force.\n\n\
             Without any config it listens on 127.0.0.1:5000, stores in webhooks.db, takes POST /webhooks/github and \
             prints each event. It verifies the deliveries if GITHUB_WEBHOOK_SECRET is set. A browser on the same machine \
-            sees everything on http://127.0.0.1:5001/.")
+            sees everything on the page, whose address hookbox page prints.")
         .examples(&["GITHUB_WEBHOOK_SECRET=s3cret hookbox serve --listen 127.0.0.1:8080"]),
     command("check", "Validate the config and print what it would do", parse::check)
         .options(&[
@@ -205,9 +205,14 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .options(&[JSON_OBJECT])
         .description("It prints how many events came, how many wait and since when, how many failed, and how large the \
             database is.\n\n\
-            Received and duplicates are counted forever, also when events are deleted. What was rejected, and why, only \
-            a running hookbox serve knows: it is asked at its admin listener.")
+            Received, duplicates and repeated bodies are counted forever, also when events are deleted. What was \
+            rejected, and why, only a running hookbox serve knows: it is asked at its admin listener.")
         .examples(&["hookbox stats", "hookbox stats --json"]),
+    command("page", "Print the page's address with its token", |_| Ok(Command::Page))
+        .description("Open it in a browser, which remembers the token. hookbox serve makes the token at its first start, and \
+            keeps it beside the database, in a file that only its own user can read: run this as that user, or as root. \
+            Where token is set in [admin] of the config, it is that one.")
+        .examples(&["hookbox page", "sudo hookbox page"]),
     command("send", "Sign a test delivery and send it", parse::send)
         .arguments(&[(Once, Value::Source)])
         .options(&[
@@ -249,7 +254,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
         .description("Its jobs are kept and wait until hookbox resume, over restarts too. hookbox stats shows which \
             actions are paused.")
         .examples(&["hookbox pause deploy"]),
-    command("resume", "End the pause of an action", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
+    command("resume", "End the pause or the wait of an action", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
         .arguments(&[(Once, Value::Action)])
         .description("A running hookbox serve takes its jobs up within its poll interval.")
         .examples(&["hookbox resume deploy"]),

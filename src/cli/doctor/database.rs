@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Context, Finding, Findings, fail, ok, warn};
 use crate::clock::{self, Timestamp};
-use crate::store::{Diagnostics, OpenError, Stats, StorageError};
+use crate::store::{Diagnostics, OpenError, Stats, StorageError, WriteError};
 use crate::units::duration_text;
 
 /// An event that is processed without problems takes less.
@@ -32,12 +32,25 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
 
 fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), OpenError> {
     let diagnostics = Diagnostics::open(&context.config.database)?;
-    diagnostics.check_schema()?;
+    let differences = diagnostics.check_schema()?;
     if let Some(damage) = diagnostics.damage()? {
         let path = context.config.database.display().to_string();
         return Err(StorageError::Damaged { path, reason: damage }.into());
     }
     findings.add("database", ok(format!("{} is sound", context.config.database.display())));
+    if !differences.is_empty() {
+        let what = differences.join(", ");
+        let text = format!(
+            "another tool has dropped or changed: {what}. Events may stay unprocessed; hookbox serve restores it at its \
+             start and while it runs"
+        );
+        findings.add("schema", fail(text));
+        return Ok(());
+    }
+    if diagnostics.are_ids_used_up()? {
+        let text = WriteError::NoIdLeft(context.config.database.display().to_string()).to_string();
+        findings.add("ids", fail(text));
+    }
     let stats = diagnostics.stats()?;
     findings.add("unprocessed", unprocessed(&stats, context));
     findings.add("failed", failed(&stats));

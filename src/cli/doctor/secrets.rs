@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::{Context, Finding, Findings, fail, machine, ok, warn};
 use crate::action::{Action, ActionKind};
-use crate::config::{Origin, Source};
+use crate::cli::page;
+use crate::config::{AdminToken, Origin, Source};
 use crate::secret::SecretRef;
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
@@ -16,7 +17,31 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
             findings.add(format!("action {}", action.name), finding);
         }
     }
+    if let Some(finding) = of_page(context) {
+        findings.add("page", finding);
+    }
     check_config_file(context, findings);
+}
+
+/// What guards the page; `None` where there is none.
+fn of_page(context: &Context<'_>) -> Option<Finding> {
+    let admin = &context.config.admin;
+    admin.listen.place()?;
+    Some(match &admin.token {
+        AdminToken::None => warn(
+            "without a token, every user of this machine can read deliveries and run actions by replaying them: remove \
+             token = \"none\" from [admin]",
+        ),
+        AdminToken::Configured(token) => {
+            let problem = admin.fetch_token(context.env).err().map_or(String::new(), |error| error.to_string());
+            of_secrets(&problem, [token], context)
+        }
+        AdminToken::Made => match page::token(context.config, context.env) {
+            Ok(Some(_)) => ok("hookbox page prints its address with the token"),
+            Ok(None) => ok("its token is made when hookbox serve starts"),
+            Err(why) => warn(why),
+        },
+    })
 }
 
 fn of_source(source: &Source, context: &Context<'_>) -> Finding {

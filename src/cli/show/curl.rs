@@ -25,14 +25,11 @@ pub(super) fn command(config: &Config, event: &Event) -> String {
     let mut words = destination(&config.listen, &event.source);
     let mut has_type = false;
     for (name, value) in forwarded_fields(event) {
-        let Ok(value) = value.to_str() else {
-            notes.push_str(&format!("# missing: {name}, whose value is not ASCII\n"));
-            continue;
-        };
         has_type |= name == "content-type";
         // curl writes an empty field with a semicolon.
-        let field = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
-        words.push(format!("--header {}", quoted(&field)));
+        let separator = if value.is_empty() { ";" } else { ": " };
+        let field = [name.as_str().as_bytes(), separator.as_bytes(), value.as_bytes()].concat();
+        words.push(format!("--header {}", word(&field)));
     }
     if !has_type {
         // Without this, curl adds its own.
@@ -71,6 +68,21 @@ fn quoted(text: &str) -> String {
     shell::word(&table::lines(text))
 }
 
+/// A word of a shell. Bytes that a terminal would change are written by `printf` (POSIX).
+fn word(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if table::lines(text) == text => shell::word(text),
+        _ => format!("\"$(printf '{}')\"", bytes.iter().map(printf_escaped).collect::<String>()),
+    }
+}
+
+fn printf_escaped(byte: &u8) -> String {
+    match byte {
+        b' ' | b':' | b'-' | b'.' | b'/' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(*byte).to_string(),
+        byte => format!("\\{byte:03o}"),
+    }
+}
+
 fn base64_lines(bytes: &[u8]) -> String {
     let encoded = digest::base64(bytes);
     let lines = encoded.as_bytes().chunks(BASE64_COLUMNS);
@@ -84,6 +96,13 @@ mod tests {
     #[test]
     fn a_word_has_no_invisible_characters() {
         assert_eq!(quoted("a\r\u{1b}[2J"), "'a??[2J'");
+    }
+
+    #[test]
+    fn a_word_of_any_bytes_is_readable() {
+        assert_eq!(word("cf-region: Île".as_bytes()), "'cf-region: Île'");
+        assert_eq!(word(b"cf-ipcity: M\xfc 100%"), r#""$(printf 'cf-ipcity: M\374 100\045')""#);
+        assert_eq!(word("a: \u{202e}'".as_bytes()), r#""$(printf 'a: \342\200\256\047')""#);
     }
 
     #[test]

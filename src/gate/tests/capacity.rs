@@ -43,7 +43,7 @@ fn the_oldest_silent_connection_is_evicted_first() {
     let mut idle = rig.connect(); // evicts the oldest
     idle.send(&post("/", b""));
     assert_eq!(idle.answer().status, 200);
-    assert!(oldest.is_closed());
+    assert_eq!((oldest.answer().status, oldest.rest()), (503, vec![]));
     thread::sleep(MIN_AGE);
     assert_eq!(rig.deliver(), 200);
     assert!(idle.is_closed(), "an idle one is evicted before an unfinished one");

@@ -2,8 +2,9 @@
 
 use super::rig::TIMEOUT;
 use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -34,10 +35,21 @@ impl Received {
 
 impl Client {
     pub fn tcp(address: &str) -> Client {
-        let stream = TcpStream::connect(address).unwrap();
+        Client::over(TcpStream::connect(address).unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         Client { socket: Socket::Tcp(stream), input: Vec::new() }
+    }
+
+    /// From another address of this machine, as another client.
+    pub fn tcp_from(source: Ipv4Addr, address: &str) -> Client {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddrV4::new(source, 0)).unwrap();
+        connect(&socket, &address.parse::<SocketAddr>().unwrap()).unwrap();
+        Client::over(socket.into())
     }
 
     pub fn unix(path: &Path) -> Client {

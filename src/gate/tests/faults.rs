@@ -24,7 +24,7 @@ fn refused_requests_get_a_response_and_their_connection_is_closed() {
         (400, "nonsense\r\n\r\n"),
         (400, "\x16\x03\x01"),
         (400, "GET / HTTP/1.1\n"),
-        (400, "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"),
+        (400, "GET * HTTP/1.1\r\nHost: h\r\n\r\n"),
         (400, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"),
         (413, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 40000000000\r\n\r\n"),
         (413, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n"),
@@ -40,7 +40,7 @@ fn refused_requests_get_a_response_and_their_connection_is_closed() {
         let answer = client.answer();
         assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{request}");
         assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
-        assert!(answer.body.ends_with(b"\n") && answer.body.len() < 60);
+        assert!(answer.body.ends_with(b"\n") && answer.body.len() < 120);
         assert_eq!(client.rest(), b"");
     }
     assert_eq!(rig.deliver(), 200);
@@ -64,6 +64,36 @@ fn a_refused_client_that_goes_on_sending_gets_its_response() {
         client.send(&post("/", &vec![b'a'; 500_000]));
         assert_eq!(client.answer().status, 413);
     }
+}
+
+#[test]
+fn a_refused_client_that_reads_only_when_it_has_sent_27_mb_gets_its_response() {
+    let rig = Rig::start(limits());
+    let body = vec![b'a'; 27_000_000];
+    let chunks = [b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n19bfcc0\r\n", &body[..]].concat();
+    for request in [post("/", &body), chunks] {
+        let mut client = rig.connect();
+        client.send(&request);
+        assert_eq!((client.answer().status, client.rest()), (413, vec![]));
+    }
+}
+
+#[test]
+fn a_refused_client_that_sends_forever_is_closed() {
+    let rig = Rig::start(with_timeouts(|timeouts| timeouts.discard = Duration::from_millis(300)));
+    let head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99000000000\r\n\r\n";
+    let mut slow = rig.connect();
+    slow.send(head);
+    wait_until("the end of a slow one", || {
+        thread::sleep(Duration::from_millis(10));
+        slow.try_send(b"a").is_err()
+    });
+    let rig = Rig::start(with_timeouts(|timeouts| timeouts.discard *= 100));
+    let mut fast = rig.connect();
+    fast.send(head);
+    let mebibyte = vec![b'a'; 1 << 20];
+    let sent_mib = (0..1000).take_while(|_| fast.try_send(&mebibyte).is_ok()).count();
+    assert!((63..200).contains(&sent_mib), "{sent_mib} MiB");
 }
 
 #[test]

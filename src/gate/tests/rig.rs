@@ -4,9 +4,11 @@ use super::super::limits::{Limits, Timeouts};
 use super::super::upstream::socket::Upstream;
 use super::super::{Gate, Settings, Traffic, start};
 use super::client::Client;
+use crate::current::Current;
 use crate::http::{Inbound, PEER_HEADER, Responder, Server};
 use crate::listen;
 use std::io::{Read, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -37,7 +39,11 @@ pub fn post(target: &str, body: &[u8]) -> Vec<u8> {
 }
 
 pub fn settings() -> Arc<Settings> {
-    Arc::new(Settings { max_body_bytes: AtomicU64::new(25 * 1024 * 1024), traffic: Arc::default() })
+    Arc::new(Settings {
+        max_body_bytes: AtomicU64::new(25 * 1024 * 1024),
+        trusted_proxies: Current::new(Vec::new()),
+        traffic: Arc::default(),
+    })
 }
 
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -99,6 +105,15 @@ impl Rig {
 
     pub fn connect(&self) -> Client {
         Client::tcp(&self.tcp_address())
+    }
+
+    /// From an address of this machine, as another client: 127.0.0.`last`.
+    pub fn connect_from(&self, last: u8) -> Client {
+        Client::tcp_from(Ipv4Addr::new(127, 0, 0, last), &self.tcp_address())
+    }
+
+    pub fn trust_proxy(&self, network: &str) {
+        self.settings.trusted_proxies.replace(vec![network.parse().unwrap()]);
     }
 
     pub fn traffic(&self) -> &Traffic {
@@ -177,7 +192,7 @@ fn release(held: &Held) {
 fn start_receiver(server: Server, held: Held) -> JoinHandle<()> {
     thread::spawn(move || {
         while let Some(mut responder) = server.recv() {
-            match responder.path() {
+            match responder.path().as_str() {
                 _ if responder.is_probe() => responder.respond(204, [], ""),
                 "/early" => responder.respond(401, [], ""),
                 "/page" => responder.respond(200, [], vec![b'p'; 900_000]),

@@ -5,7 +5,7 @@
 use super::super::blocks::Blocks;
 use super::super::request::{ConnectionId, Context, Request, read, transferred};
 use super::response::{Broken, Response};
-use crate::http::{self, PROBE};
+use crate::http::PROBE;
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::io;
@@ -39,7 +39,7 @@ struct Exchange {
 #[derive(Clone, Copy)]
 enum InFlight {
     Probe { deadline: Instant },
-    Request { owner: ConnectionId, is_head: bool },
+    Request { owner: ConnectionId, is_head: bool, is_large: bool },
 }
 
 /// The result of one step on an upstream connection.
@@ -63,7 +63,7 @@ impl Pool {
     }
 
     pub fn has_large_in_flight(&self) -> bool {
-        self.exchanges().any(|exchange| http::is_large(exchange.blocks.appended_bytes()))
+        self.exchanges().any(|exchange| matches!(exchange.in_flight, InFlight::Request { is_large: true, .. }))
     }
 
     /// True while a request waits for the receiver.
@@ -123,8 +123,8 @@ impl Pool {
     /// Begins to write a request to an idle connection.
     pub fn begin(&mut self, at: usize, request: Request, scratch: &mut [u8]) -> UpstreamEvent {
         let Some(connection) = &mut self.connections[at] else { return UpstreamEvent::Unsent(request) };
-        let Request { owner, blocks, is_head } = request;
-        connection.exchange = Some(Exchange::new(InFlight::Request { owner, is_head }, blocks));
+        let Request { owner, blocks, is_head, is_large } = request;
+        connection.exchange = Some(Exchange::new(InFlight::Request { owner, is_head, is_large }, blocks));
         self.ready(at, PollFlags::OUT, scratch)
     }
 
@@ -158,8 +158,8 @@ impl Pool {
                 UpstreamEvent::Answered(owner, response)
             }
             (Err(Broken), InFlight::Request { owner, .. }) if exchange.was_written => UpstreamEvent::Lost(owner),
-            (Err(Broken), InFlight::Request { owner, is_head }) => {
-                UpstreamEvent::Unsent(Request { owner, blocks: exchange.blocks, is_head })
+            (Err(Broken), InFlight::Request { owner, is_head, is_large }) => {
+                UpstreamEvent::Unsent(Request { owner, blocks: exchange.blocks, is_head, is_large })
             }
         }
     }
@@ -210,7 +210,7 @@ mod tests {
     fn request(budget: &Budget) -> Request {
         let mut blocks = Blocks::new(budget);
         blocks.prepend(b"GET / HTTP/1.1\r\n\r\n".to_vec());
-        Request { owner: ConnectionId(7), blocks, is_head: false }
+        Request { owner: ConnectionId(7), blocks, is_head: false, is_large: false }
     }
 
     fn pool_of(stream: UnixStream) -> Pool {
@@ -250,6 +250,7 @@ mod tests {
             timeouts,
             budget: Budget::default(),
             max_body_bytes: 0,
+            trusted_proxies: Default::default(),
             is_draining: false,
             is_crowded: false,
             traffic: Default::default(),

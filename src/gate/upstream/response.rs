@@ -1,8 +1,9 @@
 //! The receiver's response, read from tiny_http and written for the client.
 
-use super::super::head::{values, write_headers};
+use super::super::head::{is_one_of, values, write_header};
 use crate::http::MAX_RESPONSE_BYTES;
 use httparse::Header;
+use std::time::Duration;
 
 /// The receiver's responses have five headers, those of the private listener a dozen.
 const MAX_HEADERS: usize = 32;
@@ -45,14 +46,20 @@ impl Response {
             return Ok(None);
         }
         let mut head = format!("HTTP/1.1 {status} {}\r\n", response.reason.unwrap_or_default()).into_bytes();
-        write_headers(&mut head, response.headers, &DROPPED);
+        for header in response.headers.iter().filter(|header| !is_one_of(header.name, &DROPPED)) {
+            write_header(&mut head, header.name, header.value);
+        }
         Ok(Some(Response { status, head, body: body.to_vec() }))
     }
 
-    /// The response as it is sent to the client.
-    pub fn to_bytes(&self, closes: bool) -> Vec<u8> {
-        let end: &[u8] = if closes { b"Connection: close\r\n\r\n" } else { b"\r\n" };
-        [&self.head, end, &self.body].concat()
+    /// The response as it is sent to the client. `keep_alive` is how long the connection stays open for another request;
+    /// `None` closes it.
+    pub fn to_bytes(&self, keep_alive: Option<Duration>) -> Vec<u8> {
+        let end = match keep_alive {
+            Some(timeout) => format!("Connection: keep-alive\r\nKeep-Alive: timeout={}\r\n\r\n", timeout.as_secs()),
+            None => "Connection: close\r\n\r\n".to_owned(),
+        };
+        [&self.head, end.as_bytes(), &self.body].concat()
     }
 }
 
@@ -74,12 +81,12 @@ mod tests {
     #[test]
     fn a_response_is_forwarded_without_hop_by_hop_headers() {
         let kept = "HTTP/1.1 404 Not Found\r\nDate: now\r\nContent-Length: 3\r\n";
-        for (closes, expected) in
-            [(false, format!("{kept}\r\nno\n")), (true, format!("{kept}Connection: close\r\n\r\nno\n"))]
-        {
-            let response =
-                Response::parse(RESPONSE, false).map(|response| response.map(|response| response.to_bytes(closes)));
-            assert_eq!(response, Ok(Some(expected.into_bytes())));
+        for (keep_alive, connection) in [
+            (Some(Duration::from_secs(14)), "Connection: keep-alive\r\nKeep-Alive: timeout=14"),
+            (None, "Connection: close"),
+        ] {
+            let response = Response::parse(RESPONSE, false).map(|it| it.map(|response| response.to_bytes(keep_alive)));
+            assert_eq!(response, Ok(Some(format!("{kept}{connection}\r\n\r\nno\n").into_bytes())));
         }
     }
 

@@ -1,8 +1,11 @@
-//! Migration 1: the table of events. The older program's table, where ids were unique over all sources, is rebuilt.
+//! Migration 1: the table of events. The older program's table, where ids were unique over all sources, is rebuilt; so is
+//! one that another tool has changed.
 
-use rusqlite::{OptionalExtension, Transaction};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use super::tokens::{is_blank, squeezed, tokens};
 use super::{MigrationError, Result};
+use crate::store::ids;
 use crate::store::row::texts;
 
 const EVENTS: &str = include_str!("../001-events.sql");
@@ -25,12 +28,39 @@ const OUR_COLUMNS: [&str; 10] = [
 const OUR_CONSTRAINT: &str = "    UNIQUE (source, delivery_id)";
 
 pub(super) fn create_or_rebuild(transaction: &Transaction<'_>) -> Result<(), MigrationError> {
-    let definition = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'webhook_events'";
-    let older: Option<String> = transaction.query_row(definition, [], |row| row.get(0)).optional()?;
-    match older {
+    match definition(transaction)? {
         None => Ok(transaction.execute_batch(EVENTS)?),
         Some(definition) => rebuild(transaction, &definition),
     }
+}
+
+/// Whether the table has our columns, which take what we and the older program store, gives no id twice, and has each
+/// delivery once. Beside that another program may have changed it.
+pub(super) fn is_fit(connection: &Connection) -> rusqlite::Result<bool> {
+    let Some(definition) = definition(connection)? else { return Ok(false) };
+    let names = OUR_COLUMNS.map(|name| format!("'{name}'")).join(", ");
+    // As SQLite decides whether a column keeps a text as it is (https://sqlite.org/datatype3.html, 3.1).
+    let is_text = "(type LIKE '%CHAR%' OR type LIKE '%CLOB%' OR type LIKE '%TEXT%')";
+    let columns = format!(
+        "SELECT count(*) = {} FROM pragma_table_xinfo('webhook_events') WHERE hidden = 0 AND name IN ({names}) AND CASE name
+             WHEN 'id' THEN pk = 1
+             WHEN 'body' THEN NOT \"notnull\"
+             WHEN 'headers_json' THEN {is_text} AND dflt_value = quote('{{}}')
+             WHEN 'processed_at' THEN {is_text} AND NOT \"notnull\"
+             ELSE {is_text} END",
+        OUR_COLUMNS.len()
+    );
+    let is_unique = "SELECT EXISTS (SELECT 1 FROM pragma_index_list('webhook_events') AS list
+         WHERE \"unique\" AND NOT partial AND 'source,delivery_id' =
+             (SELECT group_concat(name) FROM (SELECT name FROM pragma_index_info(list.name) ORDER BY seqno)))";
+    Ok(connection.query_row(&columns, [], |row| row.get(0))?
+        && squeezed(&definition).contains("autoincrement")
+        && connection.query_row(is_unique, [], |row| row.get(0))?)
+}
+
+fn definition(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'webhook_events'";
+    connection.query_row(sql, [], |row| row.get(0)).optional()
 }
 
 /// Replaces a table of the older program by ours, with all rows, the id sequence, and foreign columns, constraints,
@@ -53,22 +83,35 @@ fn rebuild(transaction: &Transaction<'_>, definition: &str) -> Result<(), Migrat
     let constraints: String = foreign_constraints(definition).iter().map(|rule| format!(",\n    {rule}\n")).collect();
     transaction.execute_batch(&ours.replace(OUR_CONSTRAINT, &format!("{foreign}{OUR_CONSTRAINT}{constraints}")))?;
 
-    // The highest id that was ever used: ids of deleted rows are not used again.
-    let last_id = "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'webhook_events'), 0),
-         coalesce((SELECT max(id) FROM webhook_events), 0))";
-    let last_id: i64 = transaction.query_row(last_id, [], |row| row.get(0))?;
+    let last_id = ids::largest(transaction)?;
     let list = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
+    let values = columns.iter().map(|column| copied(column)).collect::<Vec<_>>().join(", ");
     transaction.execute_batch(&format!(
-        "INSERT INTO webhook_events_rebuilt ({list}) SELECT {list} FROM webhook_events ORDER BY id;
+        "INSERT INTO webhook_events_rebuilt ({list}) SELECT {values} FROM webhook_events ORDER BY id NULLS LAST;
          DROP TABLE webhook_events;
          ALTER TABLE webhook_events_rebuilt RENAME TO webhook_events;"
     ))?;
     for statement in attached {
         transaction.execute_batch(&statement)?;
     }
+    let last_id = last_id.max(ids::largest(transaction)?);
     transaction.execute("DELETE FROM sqlite_sequence WHERE name = 'webhook_events'", [])?;
     transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('webhook_events', ?1)", [last_id])?;
     Ok(())
+}
+
+/// The value of a column for the new table, where the old one may lack a constraint: another program could have stored a
+/// delivery twice.
+fn copied(column: &str) -> String {
+    match column {
+        "delivery_id" => "CASE WHEN rowid IN (SELECT number FROM (
+                 SELECT rowid AS number, row_number() OVER (PARTITION BY source, delivery_id ORDER BY rowid) AS copy
+                 FROM webhook_events)
+             WHERE copy > 1) THEN delivery_id || '@' || coalesce(id, rowid) ELSE delivery_id END"
+            .to_owned(),
+        "headers_json" => "coalesce(headers_json, '{}')".to_owned(),
+        other => quoted(other),
+    }
 }
 
 fn quoted(name: &str) -> String {
@@ -81,12 +124,12 @@ fn foreign_columns(definition: &str) -> Vec<&str> {
     parts(definition).into_iter().filter(is_foreign).collect()
 }
 
-/// Table constraints, without the uniqueness of the delivery id, which ours replaces.
+/// Table constraints, without the primary key and the uniqueness of the delivery id, which ours replace.
 fn foreign_constraints(definition: &str) -> Vec<&str> {
-    let replaced = ["unique(delivery_id)", "unique(source,delivery_id)"];
-    let squeezed = |part: &str| part.to_ascii_lowercase().replace([' ', '\t', '\n', '\r', '"', '`', '[', ']'], "");
-    let is_foreign = |part: &&str| is_constraint(part) && !replaced.contains(&squeezed(part).as_str());
-    parts(definition).into_iter().filter(is_foreign).collect()
+    let replaced =
+        ["primarykey(id)", "primarykey(idautoincrement)", "unique(delivery_id)", "unique(source,delivery_id)"];
+    let is_replaced = |part: &str| replaced.iter().any(|ours| squeezed(part).ends_with(ours));
+    parts(definition).into_iter().filter(|part| is_constraint(part) && !is_replaced(part)).collect()
 }
 
 fn is_constraint(part: &str) -> bool {
@@ -128,35 +171,8 @@ fn parts(definition: &str) -> Vec<&str> {
 }
 
 fn without_comment_before(part: &str) -> &str {
-    let is_blank =
-        |token: &str| token.starts_with(char::is_whitespace) || token.starts_with("--") || token.starts_with("/*");
     let start = tokens(part).find(|(_, token)| !is_blank(token)).map_or(part.len(), |(at, _)| at);
     part[start..].trim_end()
-}
-
-/// Comments, quoted names and strings as a whole, everything else character by character; each with its offset.
-fn tokens(sql: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let start = at;
-        at += token_bytes(&sql[start..])?;
-        Some((start, &sql[start..at]))
-    })
-}
-
-/// The length of the token at the start of `sql`.
-fn token_bytes(sql: &str) -> Option<usize> {
-    let first = sql.chars().next()?;
-    let up_to = |end: &str, from: usize| sql[from..].find(end).map_or(sql.len(), |at| from + at + end.len());
-    Some(match first {
-        '-' if sql.starts_with("--") => up_to("\n", 2),
-        '/' if sql.starts_with("/*") => up_to("*/", 2),
-        '[' => up_to("]", 1),
-        '"' => up_to("\"", 1),
-        '`' => up_to("`", 1),
-        '\'' => up_to("'", 1),
-        _ => first.len_utf8(),
-    })
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ fn deliver(ingest: &mut Ingest, id: &str) {
         headers_json: "{}".to_owned(),
         secret_position: None,
         dedup_window: None,
+        body_digest: None,
         received_at: NOW,
     };
     assert!(ingest.store(vec![(delivery, ())], 0).iter().all(Result::is_ok));
@@ -110,5 +111,5 @@ fn recording_an_attempt_twice_changes_nothing() {
 
 fn attempt(job: Job) -> Attempt {
     let (duration, outcome) = (Duration::from_millis(5), Outcome::Success);
-    Attempt { job, started_at: NOW, duration, outcome, detail: "as a test".to_owned() }
+    Attempt { job, started_at: NOW, duration, outcome, detail: "as a test".to_owned(), held_until: None }
 }

@@ -1,12 +1,12 @@
 //! Latencies.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{PACE, USUAL_BYTES, alone, in_turn, open_events, paced, quotients};
+use super::{PACE, RECEIVING_ONLY, USUAL_BYTES, alone, in_turn, open_events, paced, quotients};
 use crate::Scale;
 use crate::load::{self, Kept, Sender};
 use crate::server::{Home, Server, hookbox};
@@ -98,6 +98,108 @@ pub fn beside_hostile_senders(scale: &Scale) {
         &format!("without them: p99 {}", Spread::of(quiet, ms)),
         &format!("{}; {}", at_most(10.0, " ms", p99.median * 1e3), at_most(16.0, " MB", peak.median)),
     );
+}
+
+/// One large body, which anyone can send to a source, and what the source is.
+struct Unproven {
+    what: &'static str,
+    source: &'static str,
+    headers: &'static str,
+    body: Vec<u8>,
+}
+
+/// As large as a body may be by default, and a little less.
+const LARGE_BYTES: usize = 24 << 20;
+
+/// `filling`, repeated to the size, between the two others.
+fn filled(beginning: &str, filling: impl AsRef<[u8]>, end: &str) -> Vec<u8> {
+    let filling = filling.as_ref();
+    let count = (LARGE_BYTES - beginning.len() - end.len()) / filling.len();
+    [beginning.as_bytes(), &filling.repeat(count), end.as_bytes()].concat()
+}
+
+fn unproven(what: &'static str, source: &'static str, headers: &'static str, body: Vec<u8>) -> Unproven {
+    Unproven { what, source, headers, body }
+}
+
+fn unproven_bodies() -> Vec<Unproven> {
+    const JSON: &str = "Content-Type: application/json\r\n";
+    const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
+    const MULTIPART: &str = "Content-Type: multipart/form-data; boundary=b\r\n";
+    const OPEN: &str = "provider = \"hmac\"\nverify = \"none\"";
+    const ROUTES: &str = "provider = \"mailgun-routes\"\nsecret = \"s\"";
+    const GITEA: &str = "provider = \"gitea-form\"\nsecret = [\"s\", \"t\"]";
+    const MAILGUN: &str = "provider = \"mailgun\"\nsecret = \"s\"";
+    const ADYEN: &str = "provider = \"adyen-standard\"\nsecret = \"44782DEF547AAA06C910C43932B1EB0C\"";
+    let part = "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n";
+    let signature = r#"{"signature":{"timestamp":"1700000000","token":"t","signature":"00"},"x":["#;
+    let item = r#"{"notificationItems":[{"NotificationRequestItem":{"additionalData":{"#;
+    let gitea = concat!(
+        "Content-Type: application/x-www-form-urlencoded\r\nX-Gitea-Signature: ",
+        "0000000000000000000000000000000000000000000000000000000000000000\r\n"
+    );
+    let github = concat!(
+        "Content-Type: application/json\r\nX-Hub-Signature-256: sha256=",
+        "0000000000000000000000000000000000000000000000000000000000000000\r\n"
+    );
+    let empty_member = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let gzip = "Content-Type: application/json\r\nContent-Encoding: gzip\r\n";
+    vec![
+        unproven("signed as a whole", "provider = \"hmac\"\nsecret = \"s\"", github, filled("[", "0,", "0]")),
+        unproven("a form of many parts", ROUTES, MULTIPART, filled("", part, "--b--")),
+        unproven("a form of one part", ROUTES, MULTIPART, filled("--b\r\n\r\n", "\r\n--", "\r\n--b--")),
+        unproven("a form of one field", GITEA, gitea, filled("payload=%7B%22a%22%3A%22", "%41+", "%22%7D")),
+        unproven("a form of many fields", ROUTES, FORM, filled("", "a=1&", "b")),
+        unproven("JSON of small objects", MAILGUN, JSON, filled(signature, r#"{"a":1},"#, "0]}")),
+        unproven("JSON of small members", ADYEN, JSON, filled(item, r#""a":0,"#, r#""b":0}}}]}"#)),
+        unproven("JSON of escapes", MAILGUN, JSON, filled(&format!("{signature}\""), "\\u00e9", "\"]}")),
+        unproven("deep JSON", MAILGUN, JSON, filled("", "[", "")),
+        unproven("empty gzip members", OPEN, gzip, filled("", empty_member, "")),
+    ]
+}
+
+pub fn beside_unproven_bodies(scale: &Scale) {
+    let load = paced(scale);
+    for Unproven { what, source, headers, body } in unproven_bodies() {
+        let home = || Home::new().with_config(&format!("{RECEIVING_ONLY}[sources.it]\n{source}\n"));
+        let length = body.len();
+        let head = format!("POST /webhooks/it HTTP/1.1\r\nHost: h\r\n{headers}Content-Length: {length}\r\n\r\n");
+        let request = [head.as_bytes(), &body].concat();
+        let beside = || {
+            let server = Server::start(&home(), &hookbox());
+            let is_over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| send_until(&is_over, server.address, &request));
+                let answers = load.measure(server.address);
+                is_over.store(true, Ordering::Relaxed);
+                answers.quantile(1.0).as_secs_f64()
+            })
+        };
+        let without = || alone(&load, || Server::start(&home(), &hookbox())).quantile(1.0).as_secs_f64();
+        let [with, without] = in_turn(scale, [&beside, &without]);
+        let wait = Spread::of(with, ms);
+        row(
+            &format!("one sender every 10 ms beside unproven bodies of 24 MiB, {what}: longest wait"),
+            &wait.to_string(),
+            &format!("without them: {}", Spread::of(without, ms)),
+            &at_most(100.0, " ms", wait.median * 1e3),
+        );
+    }
+}
+
+fn send_until(is_over: &AtomicBool, address: SocketAddr, request: &[u8]) {
+    while !is_over.load(Ordering::Relaxed) {
+        if let Err(error) = send_alone(address, request) {
+            return eprintln!("a large body was not answered: {error}");
+        }
+    }
+}
+
+/// Sends the request on a connection of its own, and waits for the answer.
+fn send_alone(address: SocketAddr, request: &[u8]) -> io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(request)?;
+    stream.read(&mut [0; 64]).map(drop)
 }
 
 /// This many connections, each with one more byte of an unfinished head every second. A closed one is opened again.

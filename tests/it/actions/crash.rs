@@ -135,6 +135,27 @@ fn ten_kills_lose_no_job_and_repeat_only_the_running_ones() {
 }
 
 #[test]
+fn a_job_that_was_running_when_hookbox_was_killed_waits_its_backoff() {
+    let script = shell("echo >> ran; kill -9 $PPID; sleep 1");
+    let home = with("command", &format!("{script}\nattempts = 3"));
+    let config = std::fs::read_to_string(home.path("hookbox.toml")).unwrap();
+    home.write("hookbox.toml", config.replace("backoff = \"100ms\"\nbackoff_max = \"100ms\"", "backoff = \"12h\""));
+    let hookbox = home.start();
+    hookbox.deliver("push", "d-1", "{}");
+    let (home, killed) = hookbox.wait();
+    assert_eq!(killed.code, None, "{killed}");
+    let hookbox = home.start();
+    let job = wait_for_state(&hookbox, 1, "it", "queued");
+    assert!(job["due_at_ms"].as_i64().unwrap() > 0, "{job}");
+    assert_eq!(job["last_error"], "hookbox ended before the attempt did");
+    // Others do not wait with it.
+    hookbox.reload(config.replace("actions.it", "actions.other").replace(&script, &shell("true")));
+    hookbox.deliver("push", "d-2", "{}");
+    wait_for_state(&hookbox, 2, "other", "succeeded");
+    assert_eq!(hookbox.line_count("ran"), 1);
+}
+
+#[test]
 fn a_command_that_kills_hookbox_is_dead_after_its_attempts() {
     let script = shell("echo >> ran; kill -9 $PPID; sleep 1");
     let hookbox = with("command", &format!("{script}\nattempts = 3")).start();

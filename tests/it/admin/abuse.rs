@@ -8,7 +8,7 @@ use crate::support::{Connection, Home, Request, allow_descriptors};
 #[test]
 fn three_hundred_connections_to_the_page_delay_no_delivery() {
     allow_descriptors(8192);
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     let admin = hookbox.admin_address();
     let mut crowd: Vec<Connection> = (0..300).map(|_| admin.connect()).collect();
     for (n, connection) in crowd.iter_mut().enumerate() {
@@ -28,7 +28,7 @@ fn three_hundred_connections_to_the_page_delay_no_delivery() {
 
 #[test]
 fn an_unexpected_body_is_refused_unread() {
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     let admin = hookbox.admin_address();
     let mut liar = admin.connect();
     liar.send(
@@ -44,7 +44,7 @@ fn an_unexpected_body_is_refused_unread() {
 
 #[test]
 fn an_open_page_does_not_delay_the_stop() {
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     let mut kept = hookbox.admin_address().connect();
     kept.send(&get("/api/stats").bytes());
     assert_eq!(kept.response().status, 200);
@@ -57,15 +57,15 @@ fn an_open_page_does_not_delay_the_stop() {
 /// Requests as in the corpus of malformed ones, to the admin listener.
 #[test]
 fn malformed_requests_are_refused() {
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     let admin = hookbox.admin_address();
     let requests: [&[u8]; 6] = [
         b"GET / HTTP/1.1\r\n\r\n",
-        b"GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
         b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
         b"GET /\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n folded: x\r\n\r\n",
     ];
     for request in requests {
         let mut connection = admin.connect();
@@ -91,7 +91,7 @@ fn malformed_requests_are_refused() {
 /// They come on top of the receiver's.
 #[test]
 fn the_admin_listener_needs_few_threads() {
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     assert_eq!(status(&hookbox.admin_address(), &get("/")), 200);
     std::thread::sleep(Duration::from_millis(100));
     let threads = hookbox.proc_status("Threads");

@@ -6,7 +6,7 @@ use super::{asking, config, get, post, status};
 use crate::support::{Address, Home, Request, SOURCE, Signal, wait_for};
 
 /// Everything that it answers.
-const TARGETS: [(&str, &str); 11] = [
+pub const TARGETS: [(&str, &str); 11] = [
     ("GET", "/"),
     ("GET", "/page.js"),
     ("GET", "/page.css"),
@@ -20,15 +20,15 @@ const TARGETS: [(&str, &str); 11] = [
     ("POST", "/api/actions/log/pause"),
 ];
 
-const TOKEN: &str = "correct horse";
+const TOKEN: &str = "correct horse battery";
 
-fn bearing(request: Request, token: &str) -> Request {
+pub fn bearing(request: Request, token: &str) -> Request {
     request.with("Authorization", &format!("Bearer {token}"))
 }
 
 #[test]
 fn an_unknown_host_is_refused_before_anything_else() {
-    let hookbox = Home::with_config(&config("hosts = ['pi.local']")).with_admin().start();
+    let hookbox = Home::with_config(&config("hosts = ['pi.local']")).with_open_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     let admin = hookbox.admin_address();
     let port = admin.tcp().port();
@@ -52,7 +52,7 @@ fn an_unknown_host_is_refused_before_anything_else() {
 
 #[test]
 fn every_answer_has_strict_security_headers() {
-    let hookbox = Home::with_config(&config("token = 'correct horse'")).with_admin().start();
+    let hookbox = Home::with_config(&config("token = 'correct horse battery'")).with_admin().start();
     let admin = hookbox.admin_address();
     let requests = [
         (200, get("/")),
@@ -80,7 +80,7 @@ fn every_answer_has_strict_security_headers() {
 
 #[test]
 fn a_change_needs_the_header_that_no_other_page_can_set() {
-    let hookbox = Home::new().with_admin().start();
+    let hookbox = Home::new().with_open_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     hookbox.wait_until_done();
     let admin = hookbox.admin_address();
@@ -110,17 +110,17 @@ fn everything_but_the_page_and_its_health_needs_the_token() {
     hookbox.deliver("push", "d-1", "{}");
     hookbox.wait_until_done();
     let admin = hookbox.admin_address();
-    for (method, target) in TARGETS {
+    // Ten wrong ones are taken for mistakes: one for each target that is not open.
+    let wrong = ["correct hors", "correct horse battery staple", "CORRECT HORSE BATTERY", "x"];
+    for ((method, target), wrong) in TARGETS.into_iter().zip(wrong.into_iter().cycle()) {
         let is_open = ["/", "/page.js", "/page.css", "/healthz"].contains(&target);
         let request = asking(method, target).header("X-Hookbox", "1");
         let answer = admin.send(&request);
         assert_eq!(answer.status, if is_open { 200 } else { 401 }, "{target}");
         assert_eq!(answer.header("WWW-Authenticate").is_some(), !is_open, "{target}");
-        for wrong in ["correct hors", "correct horse battery", "CORRECT HORSE", "x"] {
-            let answer = admin.send(&bearing(request.clone(), wrong));
-            assert_eq!(answer.status, if is_open { 200 } else { 401 }, "{target} with {wrong:?}");
-            assert!(!answer.text().contains(TOKEN));
-        }
+        let answer = admin.send(&bearing(request.clone(), wrong));
+        assert_eq!(answer.status, if is_open { 200 } else { 401 }, "{target} with {wrong:?}");
+        assert!(!answer.text().contains(TOKEN));
         assert!(matches!(status(&admin, &bearing(request, TOKEN)), 200 | 409), "{target}");
     }
     assert!(!hookbox.stderr().contains(TOKEN));
@@ -136,7 +136,7 @@ fn an_address_beyond_loopback_needs_a_token() {
     }
     Home::new().admin(Some("0.0.0.0:0")).start_in_vain().refused(2, &["token", "[admin]"]);
 
-    let admin = config("listen = '0.0.0.0:0'\ntoken = 'correct horse'");
+    let admin = config("listen = '0.0.0.0:0'\ntoken = 'correct horse battery'");
     let hookbox = Home::with_config(&admin).admin(None).start();
     let port = hookbox.admin_address().tcp().port();
     let here = Address::Tcp(([127, 0, 0, 1], port).into());
@@ -146,36 +146,46 @@ fn an_address_beyond_loopback_needs_a_token() {
 }
 
 #[test]
-fn a_unix_socket_needs_no_token() {
+fn a_unix_socket_has_local_names_only() {
     let home = Home::new();
     let place = format!("unix:{}", home.path("admin.sock").display());
-    let hookbox = home.admin(Some(&place)).start();
+    let hookbox = home.with_open_admin().admin(Some(&place)).start();
     assert_eq!(status(&hookbox.admin_address(), &get("/api/stats")), 200);
     assert_eq!(status(&hookbox.admin_address(), &get("/api/stats").with("Host", "evil.example")), 403);
     let (home, _) = hookbox.stop();
     assert!(!home.path("admin.sock").exists());
+    home.write("hookbox.toml", SOURCE);
+    let hookbox = home.start();
+    assert_eq!(status(&hookbox.admin_address(), &get("/api/stats")), 401, "a made token guards a socket too");
+    assert_eq!(status(&hookbox.admin_address(), &get("/metrics")), 200);
 }
 
 #[test]
 fn a_request_forwarded_by_a_proxy_needs_a_token() {
-    let hookbox = Home::with_config(&config("hosts = ['pi.local']")).with_admin().start();
-    for field in ["X-Forwarded-For", "Forwarded", "Via", "Cf-Connecting-Ip"] {
+    let hookbox = Home::with_config(&config("hosts = ['pi.local']")).with_open_admin().start();
+    for field in
+        ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP", "Cf-Connecting-Ip", "X-Client-IP"]
+    {
         let forwarded = get("/api/stats").header(field, "203.0.113.9");
         assert_eq!(status(&hookbox.admin_address(), &forwarded), 403, "{field}");
     }
-    let hookbox = Home::with_config(&config("token = 'correct horse'")).with_admin().start();
+    // nginx's default for its upstreams.
+    let mut bare = hookbox.admin_address().connect();
+    bare.send(b"GET /api/stats HTTP/1.0\r\nHost: 127.0.0.1:5001\r\nConnection: close\r\n\r\n");
+    assert_eq!(bare.response().status, 403);
+    let hookbox = Home::with_config(&config("token = 'correct horse battery'")).with_admin().start();
     let forwarded = get("/api/stats").header("X-Forwarded-For", "203.0.113.9");
     assert_eq!(status(&hookbox.admin_address(), &bearing(forwarded, TOKEN)), 200);
 }
 
 #[test]
 fn a_reload_changes_the_token_and_never_removes_it_from_a_public_address() {
-    let open = config("listen = '0.0.0.0:0'\ntoken = 'correct horse'");
+    let open = config("listen = '0.0.0.0:0'\ntoken = 'correct horse battery'");
     let hookbox = Home::with_config(&open).admin(Some("0.0.0.0:0")).start();
     let here = Address::Tcp(([127, 0, 0, 1], hookbox.admin_address().tcp().port()).into());
-    hookbox.write("hookbox.toml", config("token = 'another'\nhosts = ['pi.local']"));
+    hookbox.write("hookbox.toml", config("token = 'another one entirely'\nhosts = ['pi.local']"));
     hookbox.signal(Signal::HUP);
-    let by_name = bearing(get("/api/stats").with("Host", "pi.local"), "another");
+    let by_name = bearing(get("/api/stats").with("Host", "pi.local"), "another one entirely");
     wait_for("the new token", || (status(&here, &by_name) == 200).then_some(()));
     assert_eq!(status(&here, &bearing(get("/api/stats"), TOKEN)), 401);
 

@@ -6,7 +6,7 @@ use super::{asking, get, json, post, status};
 use crate::support::{Home, Hookbox, Request, SECRET, SOURCE, Stub, closed_port, sign_github, wait_for};
 
 fn started() -> Hookbox {
-    Home::new().with_admin().start()
+    Home::new().with_open_admin().start()
 }
 
 fn ids(listed: &Value) -> Vec<i64> {
@@ -102,7 +102,7 @@ fn a_failed_event_is_replayed_and_a_waiting_job_is_cancelled() {
             "[actions.team]\nkind = 'http'\nurl = '{url}'\non = ['*']\nattempts = 1\n[actions.slow]\nkind = 'http'\nurl = '{closed}'\non = ['*:push']\n"
         )
     };
-    let text = |url: &str| format!("poll_interval = '1h'\n{}{}", SOURCE, action(url));
+    let text = |url: &str| format!("poll_interval = '1h'\n{}{}[admin]\ntoken = 'none'\n", SOURCE, action(url));
     let hookbox = Home::with_config(&text(&closed)).with_admin().start();
     let admin = hookbox.admin_address();
     hookbox.deliver("issues", "d-1", "{}");
@@ -125,7 +125,7 @@ fn a_failed_event_is_replayed_and_a_waiting_job_is_cancelled() {
 
 #[test]
 fn an_action_is_paused_and_resumed() {
-    let hookbox = Home::with_config(&format!("poll_interval = '1h'\n{}", SOURCE)).with_admin().start();
+    let hookbox = Home::with_config(&format!("poll_interval = '1h'\n{}", SOURCE)).with_open_admin().start();
     let admin = hookbox.admin_address();
     assert_eq!(json(&admin.send(&post("/api/actions/log/pause")))["changed"], true);
     assert_eq!(json(&admin.send(&post("/api/actions/log/pause")))["changed"], false);

@@ -125,3 +125,20 @@ fn the_alerts_are_rules_that_prometheus_takes() {
         assert!(page.lines().any(|line| line.starts_with(metric)), "no {metric}");
     }
 }
+
+#[test]
+fn an_event_type_that_is_invented_makes_no_metric_and_no_count_of_its_own() {
+    let hookbox = Home::with_config(SOURCE).with_admin().start();
+    let admin = hookbox.admin_address();
+    let stats = || hookbox.run(["stats", "--json"]).ok().text();
+    hookbox.deliver("invented-0", "d-0", "{}");
+    let (metric_lines, stats_lines) = (scrape(&admin).lines().count(), stats().lines().count());
+    for n in 1..50 {
+        hookbox.deliver(&format!("invented-{n}"), &format!("d-{n}"), "{}");
+    }
+    let (page, stats) = (scrape(&admin), stats());
+    assert_eq!(value(&page, "hookbox_deliveries_total{source=\"github\",outcome=\"stored\"}"), 50.0);
+    assert!(!page.contains("invented") && !stats.contains("invented"), "{page}{stats}");
+    assert_eq!((page.lines().count(), stats.lines().count()), (metric_lines, stats_lines));
+    assert_eq!(hookbox.query::<i64>("SELECT count(*) FROM tallies WHERE name || what LIKE '%invented%'"), [0]);
+}

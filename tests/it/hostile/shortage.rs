@@ -84,8 +84,7 @@ fn with_threads(user: u32, count: u32) -> Option<Home> {
         return None;
     }
     let home = Home::new();
-    let program = home.command().get_program().to_owned();
-    std::fs::copy(program, home.path("hookbox")).unwrap();
+    home.copy_program();
     chown(home.path("."), Some(user), None).unwrap();
     let (nproc, uid) = (format!("--nproc={count}"), format!("--reuid={user}"));
     // The words that follow are the program that tests start; the copy takes its place.

@@ -116,6 +116,19 @@ fn doctor_names_missing_and_exposed_secrets_and_shows_none() {
 }
 
 #[test]
+fn doctor_says_what_guards_the_page() {
+    let home = Home::new();
+    let admin = ["--admin", "127.0.0.1:0"];
+    assert_finds(&home, &admin, "page", "ok", &["is made when"]);
+    let (home, _) = home.with_admin().start().stop();
+    assert_finds(&home, &admin, "page", "ok", &["hookbox page"]);
+    home.write("hookbox.toml", "[admin]\ntoken = 'none'\n");
+    assert_finds(&home, &admin, "page", "warn", &["every user of this machine"]);
+    home.write("hookbox.toml", "[admin]\ntoken = 'env:ADMIN'\n");
+    assert_finds(&home, &admin, "page", "fail", &["ADMIN"]);
+}
+
+#[test]
 fn a_secret_known_only_to_the_running_server_is_no_failure() {
     let hookbox = Home::with_config(SOURCE).start();
     let mut command = hookbox.command();
@@ -157,7 +170,9 @@ fn doctor_finds_a_damaged_a_newer_and_a_foreign_database() {
     assert_finds(&home, &[], "database", "ok", &["sound"]);
     home.db().execute_batch("PRAGMA user_version = 99").unwrap();
     assert_finds(&home, &[], "database", "fail", &["later version"]);
-    home.db().execute_batch("PRAGMA user_version = 1").unwrap();
+    let earlier =
+        "DROP INDEX provenance_bodies; ALTER TABLE provenance DROP COLUMN body_digest; PRAGMA user_version = 4";
+    home.db().execute_batch(earlier).unwrap();
     assert_finds(&home, &[], "database", "warn", &["brings it up to date"]);
 }
 

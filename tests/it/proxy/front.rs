@@ -1,15 +1,16 @@
 //! A real proxy, with the configuration in the manual.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustls::ClientConfig;
 use tempfile::TempDir;
 
-use crate::support::{Connection, Issued, Request, Response, believing, closed_port, example, issue, wait_longer_for};
+use crate::support::{
+    Connection, Issued, Request, Response, believing, closed_port, connect_from, example, issue, wait_longer_for,
+};
 
 const MANUAL: &str = "src/manual/proxy.md";
 
@@ -141,10 +142,7 @@ impl Front {
     /// From another address of this machine, as a client elsewhere.
     #[track_caller]
     pub fn connect_from(&self, client: Ipv4Addr) -> Connection {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        bind(&socket, &SocketAddrV4::new(client, 0)).unwrap();
-        connect(&socket, &self.address).unwrap();
-        Connection::over_tls(TcpStream::from(socket), Arc::clone(&self.tls), NAME)
+        Connection::over_tls(connect_from(client, self.address), Arc::clone(&self.tls), NAME)
     }
 
     /// One request on a connection of its own.

@@ -7,7 +7,9 @@ use crate::support::{Home, Request};
 fn forwarded_headers_of_a_tunnel_or_a_browser_were_refused_by_another_hookbox() {
     let (here, there) = (Home::with_config(&config("[actions]\n")).start(), Home::new().without_secret().start());
     let mut request = Request::github("push", "d-1", "{}");
-    for name in ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip", "X-Real-Ip", "Origin", "Sec-Fetch-Site"] {
+    for name in
+        ["Forwarded", "X-Forwarded-For", "Via", "Cf-Connecting-Ip", "X-Real-Ip", "CDN-Loop", "Origin", "Sec-Fetch-Site"]
+    {
         request = request.header(name, "for=192.0.2.1");
     }
     assert_eq!(here.send(&request).status, 200);

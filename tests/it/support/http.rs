@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use ring::hmac;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::{SECRET, patient};
@@ -156,6 +157,12 @@ impl Address {
         self.try_connect().unwrap()
     }
 
+    /// From another address of this machine, as another client.
+    #[track_caller]
+    pub fn connect_from(&self, client: Ipv4Addr) -> Connection {
+        Connection { stream: Stream::Tcp(connect_from(client, self.tcp())), unread: Vec::new() }
+    }
+
     /// One request on a connection of its own.
     #[track_caller]
     pub fn send(&self, request: &Request) -> Response {
@@ -170,6 +177,15 @@ impl Address {
             Address::Unix(path) => panic!("listens on {}", path.display()),
         }
     }
+}
+
+/// A connection from this address of this machine.
+#[track_caller]
+pub fn connect_from(client: Ipv4Addr, address: SocketAddr) -> TcpStream {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddrV4::new(client, 0)).unwrap();
+    connect(&socket, &address).unwrap();
+    socket.into()
 }
 
 #[derive(Debug)]

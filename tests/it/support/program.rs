@@ -53,7 +53,9 @@ impl Home {
             stdout_unread: false,
             passed: None,
         };
-        home.env("GITHUB_WEBHOOK_SECRET", SECRET)
+        let home = home.env("GITHUB_WEBHOOK_SECRET", SECRET);
+        // Otherwise only root can look at its descriptors and counts.
+        if rustix::process::geteuid().is_root() { home } else { home.env("HOOKBOX_DUMPABLE", "1") }
     }
 
     pub fn with_config(text: &str) -> Home {
@@ -68,8 +70,12 @@ impl Home {
         self
     }
 
-    pub fn without_secret(mut self) -> Home {
-        self.env.retain(|(name, _)| name != "GITHUB_WEBHOOK_SECRET");
+    pub fn without_secret(self) -> Home {
+        self.without_env("GITHUB_WEBHOOK_SECRET")
+    }
+
+    pub fn without_env(mut self, name: &str) -> Home {
+        self.env.retain(|(have, _)| have != name);
         self
     }
 
@@ -87,6 +93,18 @@ impl Home {
     /// With an admin listener on a free port.
     pub fn with_admin(self) -> Home {
         self.admin(Some("127.0.0.1:0"))
+    }
+
+    /// The same, and no client needs a token.
+    pub fn with_open_admin(self) -> Home {
+        let config = std::fs::read_to_string(self.path("hookbox.toml")).unwrap_or_default();
+        let open = "[admin]\ntoken = \"none\"\n";
+        let config = match config.contains("[admin]\n") {
+            true => config.replace("[admin]\n", open),
+            false => format!("{config}\n{open}"),
+        };
+        self.write("hookbox.toml", config);
+        self.with_admin()
     }
 
     /// The address of the admin listener; `None` leaves it to the config.
@@ -225,6 +243,13 @@ impl Home {
         let what = format!("the end of: hookbox {}", args.join(" "));
         let status = wait_longer_for(&what, COMMAND_DEADLINE, || process.child.try_wait().unwrap());
         process.output(status)
+    }
+
+    /// Copies the program into this home, for a user who cannot read where it was built. By another process: a file that this
+    /// one writes may be open in a child that another test starts at that moment, and then it cannot be executed.
+    pub fn copy_program(&self) {
+        let program = self.command().get_program().to_owned();
+        assert!(Command::new("cp").arg(program).arg(self.path("hookbox")).status().unwrap().success());
     }
 
     /// The program in this home, without arguments, in a cleared environment.

@@ -10,6 +10,7 @@ use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyP
 use rustix::net::sockopt::set_socket_linger;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use super::{patient, take_turn, wait_for};
@@ -177,6 +178,60 @@ pub fn authority(name: &str) -> (String, Identity) {
 /// The same with an expired certificate.
 pub fn expired(name: &str) -> (String, Identity) {
     identity(certify(name, |params| params.not_after = date_time_ymd(2021, 1, 1)))
+}
+
+/// A certificate that its own server has made, as `openssl req -x509` does: it may issue others. `change` changes that.
+pub fn self_made(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Issued {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let root = params.self_signed(&key).unwrap();
+    Issued { certificate: root.clone(), root, key }
+}
+
+/// A server that presents a certificate without having its key.
+pub fn impostor(certificate: &Certificate) -> Identity {
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(KeyPair::generate().unwrap().serialize_der()));
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+    let pair = CertifiedKey::new(vec![certificate.der().clone()], key);
+    let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
+    Identity(Arc::new(config))
+}
+
+pub fn identity_of(issued: Issued) -> Identity {
+    identity(issued).1
+}
+
+/// Reads the head of each request, answers 413, and reads no further: it closes, or `stays` as it is. Returns its port.
+pub fn refusing(identity: Option<&Identity>, stays: bool) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, tls) = (listener.local_addr().unwrap().port(), identity.map(|identity| Arc::clone(&identity.0)));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = match &tls {
+                None => refuse(&mut &stream),
+                Some(config) => {
+                    let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+                    refuse(&mut StreamOwned::new(connection, &stream))
+                }
+            };
+            if stays {
+                std::mem::forget(stream);
+            }
+        }
+    });
+    port
+}
+
+fn refuse(stream: &mut (impl Read + Write)) -> io::Result<()> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    respond(stream, 413, &[], b"at most 1 MB")
 }
 
 fn identity(Issued { root, certificate, key }: Issued) -> (String, Identity) {

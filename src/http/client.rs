@@ -1,17 +1,16 @@
-//! The client's address, as far as it can be known: it is logged, and checked against a source's `allow`.
+//! The client's address, as far as it can be known: it is logged, checked against a source's `allow`, and counted by the gate.
 
+use super::Peer;
+use crate::cidr::Cidr;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::cidr::Cidr;
-use crate::http::Peer;
-
 /// The field to which a proxy appends the address of its client.
-pub(super) const FORWARDED_FOR: &str = "X-Forwarded-For";
+pub const FORWARDED_FOR: &str = "X-Forwarded-For";
 
 /// The sender's address; `None` where a trusted proxy names none that can be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Client(Option<IpAddr>);
+pub struct Client(Option<IpAddr>);
 
 impl Client {
     /// Walks from the gate's peer to the client that each trusted proxy names.
@@ -19,7 +18,7 @@ impl Client {
     /// `forwarded_for` are the values of the header fields of that name in their order; they are read from the end, because
     /// each hop has appended to them. The first address that is not a trusted proxy's is the client's; the client itself
     /// may have made up everything before it.
-    pub(super) fn find(peer: Option<Peer>, forwarded_for: &[&str], trusted: &[Cidr]) -> Client {
+    pub fn find(peer: Option<Peer>, forwarded_for: &[&str], trusted: &[Cidr]) -> Client {
         let Some(mut client) = peer.map(Peer::ip) else { return Client(None) };
         for hop in forwarded_for.iter().rev().flat_map(|value| value.rsplit(',')) {
             if !is_in(client, trusted) {
@@ -31,8 +30,13 @@ impl Client {
         Client(Some(client))
     }
 
+    /// `None` if it is unknown.
+    pub fn address(self) -> Option<IpAddr> {
+        self.0
+    }
+
     /// An unknown address is in no network.
-    pub(super) fn is_in(self, networks: &[Cidr]) -> bool {
+    pub fn is_in(self, networks: &[Cidr]) -> bool {
         self.0.is_some_and(|address| is_in(address, networks))
     }
 }
@@ -46,7 +50,8 @@ impl fmt::Display for Client {
     }
 }
 
-fn is_in(address: IpAddr, networks: &[Cidr]) -> bool {
+/// Whether the address is in one of the networks.
+pub fn is_in(address: IpAddr, networks: &[Cidr]) -> bool {
     networks.iter().any(|network| network.contains(address))
 }
 

@@ -1,0 +1,33 @@
+-- What the triggers maintain, made right after some were missing.
+
+DELETE FROM jobs WHERE event_id NOT IN (SELECT id FROM webhook_events);
+DELETE FROM attempts WHERE event_id NOT IN (SELECT id FROM webhook_events);
+DELETE FROM provenance WHERE event_id NOT IN (SELECT id FROM webhook_events);
+
+UPDATE jobs SET state = 'cancelled', due_at_ms = NULL
+WHERE dead_action = '' AND state IN ('queued', 'running')
+AND event_id IN (SELECT id FROM webhook_events WHERE status <> 'unprocessed');
+
+DELETE FROM unrouted;
+INSERT INTO unrouted
+    SELECT id FROM webhook_events WHERE status = 'unprocessed'
+    AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND dead_action = ''
+                    AND state IN ('queued', 'running'));
+
+DELETE FROM counting;
+INSERT INTO counting VALUES (0);
+
+DELETE FROM tallies WHERE about IN ('status', 'action');
+INSERT INTO tallies SELECT 'status', source, status, count(*) FROM webhook_events GROUP BY source, status;
+INSERT INTO tallies
+    SELECT 'action', action, CASE WHEN state IN ('queued', 'running') THEN 'open' ELSE state END AS what, count(*)
+    FROM jobs GROUP BY action, what;
+-- At least the events there are: how many others were received meanwhile and deleted is not known.
+INSERT INTO tallies
+    SELECT 'source', name, 'received', sum(count) FROM tallies WHERE about = 'status' GROUP BY name
+    ON CONFLICT (about, name, what) DO UPDATE SET count = max(count, excluded.count);
+
+INSERT INTO blocks
+    SELECT id >> 10 AS block, max(strftime('%Y-%m-%dT%H:%M', received_at)) AS minute FROM webhook_events
+    GROUP BY block HAVING minute IS NOT NULL
+    ON CONFLICT (block) DO UPDATE SET latest = max(latest, excluded.latest);
