@@ -116,7 +116,7 @@ pub fn delivery(input: &[u8]) {
 fn check_stored(delivery: Option<Delivery>, body: &[u8]) {
     let Some(delivery) = delivery else { return };
     let payload = json::replace_lone_surrogates(&delivery.payload_json);
-    let is_json = serde_json::from_str::<&serde_json::value::RawValue>(payload.trim_ascii()).is_ok();
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&payload).is_ok();
     assert!(is_json, "stored as JSON: {payload}");
     assert!(serde_json::from_str::<serde_json::Map<_, _>>(&delivery.headers_json).is_ok());
     let kept = delivery.body.as_deref().unwrap_or(delivery.payload_json.as_bytes());
