@@ -12,7 +12,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -96,12 +96,14 @@ fn bind_tcp(address: &str) -> io::Result<Listener> {
     Listener::new(listener.into(), None)
 }
 
+/// Nobody can connect before the socket has its permissions, because it listens only then.
 fn bind_unix(path: &Path) -> io::Result<Listener> {
-    let listener = UnixListener::bind(path)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     let file = SocketFile { path: path.into(), device_and_inode: device_and_inode(path)? };
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
-    rustix::net::listen(&listener, BACKLOG)?;
-    Listener::new(listener.into(), Some(file))
+    rustix::net::listen(&socket, BACKLOG)?;
+    Listener::new(socket, Some(file))
 }
 
 /// Takes over a listening socket from the service manager, which owns its file and has set its backlog.
@@ -245,6 +247,7 @@ fn non_zero(timeout: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixListener;
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 

@@ -63,7 +63,12 @@ pub fn start(level: LevelFilter) {
 /// From now on the calling process's lines are queued, and a thread must run [`write_queued`].
 pub fn queue_lines() {
     // The standard library's own hook would wait for standard error.
-    std::panic::set_hook(Box::new(|panic| log::error!("{}", panic.to_string().replace('\n', " "))));
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("{}", panic.to_string().replace('\n', " "));
+        if std::thread::current().name() == Some("main") {
+            flush(); // a panic of the main thread ends the process
+        }
+    }));
     QUEUE.open();
 }
 

@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// Fast enough to be seen moving, and slow enough to cost nothing.
 const EVERY: Duration = Duration::from_millis(200);
 
@@ -22,17 +24,22 @@ impl Progress {
 
     /// Shows the text, unless another was shown a moment ago.
     pub(super) fn show(&mut self, text: impl FnOnce() -> String) {
-        if self.is_shown && self.last.elapsed() >= EVERY {
+        // The work never waits for a terminal that was stopped with Ctrl-S.
+        if self.is_shown && self.last.elapsed() >= EVERY && takes_text() {
             self.last = Instant::now();
-            // Without a terminal the work goes on.
             let _ = write!(io::stderr(), "{CLEAR}{}", text());
         }
     }
 }
 
+fn takes_text() -> bool {
+    let stderr = io::stderr();
+    poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&Timespec::default())).is_ok_and(|writable| writable > 0)
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.is_shown {
+        if self.is_shown && takes_text() {
             let _ = write!(io::stderr(), "{CLEAR}");
         }
     }

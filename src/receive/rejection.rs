@@ -13,9 +13,6 @@ use crate::provider::VerifyError;
 /// After a 503: long enough for a full disk to be noticed, short enough for a held lock.
 pub(super) const RETRY_AFTER: (&str, &str) = ("Retry-After", "30");
 
-/// What an unknown content encoding is answered with (RFC 9110, section 15.5.16).
-const ACCEPTED_ENCODING: (&str, &str) = ("Accept-Encoding", "gzip");
-
 /// The sender does not learn whether it is missing or wrong.
 const UNVERIFIED: &str = "signature missing or wrong";
 
@@ -104,6 +101,10 @@ impl<'a> Row<'a> {
     fn logged(self, kind: &'static str, detail: impl Into<Cow<'a, str>>) -> Row<'a> {
         Row { kind, detail: detail.into(), ..self }
     }
+
+    fn with_header(self, name: &'static str, value: &'a str) -> Row<'a> {
+        Row { header: Some((name, value)), ..self }
+    }
 }
 
 impl Rejection {
@@ -113,18 +114,16 @@ impl Rejection {
             Rejection::NoSuchSource => Row::new(404, Reason::NoSuchSource, "no such source"),
             Rejection::WrongMethod { allow } => {
                 let row = Row::new(405, Reason::WrongMethod, "wrong method");
-                Row {
-                    header: Some(("Allow", allow)),
-                    ..row.logged("wrong method", format!("the method is not {allow}"))
-                }
+                row.logged("wrong method", format!("the method is not {allow}")).with_header("Allow", allow)
             }
             Rejection::Malformed(what) => Row::new(400, Reason::Malformed, what),
             Rejection::TooLarge => Row::new(413, Reason::TooLarge, "too large")
                 .logged("too large", "the body is larger than max_body when decompressed"),
+            // RFC 9110, section 15.5.16.
             Rejection::UnknownEncoding => {
                 let row = Row::new(415, Reason::ContentEncoding, "the content encoding is not supported");
-                let row = row.logged("content encoding", "only gzip is known: let the sender send that, or none");
-                Row { header: Some(ACCEPTED_ENCODING), ..row }
+                let detail = "only gzip is known: let the sender send that, or none (Content-Encoding)";
+                row.logged("content encoding", detail).with_header("Accept-Encoding", "gzip")
             }
             Rejection::Unverified(error @ VerifyError::ClockNotSet) => {
                 Row::retry_later("cannot be judged now").logged(error.kind(), error.to_string())

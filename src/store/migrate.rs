@@ -39,7 +39,7 @@ const ADDED: [&str; LATEST as usize - 1] = [
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('provenance') WHERE name = 'secret_position')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('tallies') WHERE name = 'about')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('provenance') WHERE name = 'body_digest')",
-    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('holds') WHERE name = 'until_ms')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'waited_ms')",
 ];
 
 impl MigrationError {

@@ -13,7 +13,7 @@ const SECRET_VALUE: &str = "hush-hush";
 fn start() -> (Hookbox, Address) {
     let port = closed_port();
     let config = format!(
-        "trusted_proxies = [\"127.0.0.1\"]\nmax_body = \"1KiB\"\n{SOURCE}[admin]\nlisten = \"127.0.0.1:{port}\"\n"
+        "trusted_proxies = [\"127.0.0.1\"]\nmax_body = \"1KiB\"\n{SOURCE}[admin]\nlisten = \"127.0.0.1:{port}\"\ntoken = \"none\"\n"
     );
     let hookbox = Home::with_config(&config).admin(None).start();
     (hookbox, Address::Tcp(([127, 0, 0, 1], port).into()))

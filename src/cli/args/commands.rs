@@ -254,9 +254,10 @@ pub static COMMANDS: [CommandSpec; 20] = [
         .description("Its jobs are kept and wait until hookbox resume, over restarts too. hookbox stats shows which \
             actions are paused.")
         .examples(&["hookbox pause deploy"]),
-    command("resume", "End the pause or the wait of an action", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
+    command("resume", "End the pause of an action", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
         .arguments(&[(Once, Value::Action)])
-        .description("A running hookbox serve takes its jobs up within its poll interval.")
+        .description("A running hookbox serve takes its jobs up within its poll interval. It also ends the time for \
+            which the destination of the action has asked to wait.")
         .examples(&["hookbox resume deploy"]),
     command("forward", "Send a stored event somewhere else", parse::forward)
         .arguments(&[(Once, Value::EventId), (Once, Value::Url)])

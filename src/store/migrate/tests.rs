@@ -85,3 +85,15 @@ fn a_table_of_that_name_that_is_not_ours_is_refused_untouched() {
     assert!(matches!(migrate(&mut connection, Path::new("x")), Err(OpenError::Foreign { .. })));
     assert_eq!(count(&connection, "SELECT count(*) FROM sqlite_schema"), 1);
 }
+
+#[test]
+fn each_version_is_told_by_its_tables_where_the_record_is_lost() {
+    for version in 2..=LATEST {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let transaction = connection.transaction().unwrap();
+        for migration in &MIGRATIONS[..version as usize] {
+            assert!(migration(&transaction).is_ok());
+        }
+        assert_eq!(super::version(&transaction).unwrap(), version);
+    }
+}

@@ -161,12 +161,13 @@ fn unproven_bodies() -> Vec<Unproven> {
 pub fn beside_unproven_bodies(scale: &Scale) {
     let load = paced(scale);
     for Unproven { what, source, headers, body } in unproven_bodies() {
-        let home = || Home::new().with_config(&format!("{RECEIVING_ONLY}[sources.it]\n{source}\n"));
+        let new_home = || Home::new().with_config(&format!("{RECEIVING_ONLY}[sources.it]\n{source}\n"));
         let length = body.len();
         let head = format!("POST /webhooks/it HTTP/1.1\r\nHost: h\r\n{headers}Content-Length: {length}\r\n\r\n");
         let request = [head.as_bytes(), &body].concat();
         let beside = || {
-            let server = Server::start(&home(), &hookbox());
+            let home = new_home();
+            let server = Server::start(&home, &hookbox());
             let is_over = AtomicBool::new(false);
             std::thread::scope(|scope| {
                 scope.spawn(|| send_until(&is_over, server.address, &request));
@@ -175,7 +176,10 @@ pub fn beside_unproven_bodies(scale: &Scale) {
                 answers.quantile(1.0).as_secs_f64()
             })
         };
-        let without = || alone(&load, || Server::start(&home(), &hookbox())).quantile(1.0).as_secs_f64();
+        let without = || {
+            let home = new_home();
+            alone(&load, || Server::start(&home, &hookbox())).quantile(1.0).as_secs_f64()
+        };
         let [with, without] = in_turn(scale, [&beside, &without]);
         let wait = Spread::of(with, ms);
         row(

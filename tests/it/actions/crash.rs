@@ -149,7 +149,7 @@ fn a_job_that_was_running_when_hookbox_was_killed_waits_its_backoff() {
     assert!(job["due_at_ms"].as_i64().unwrap() > 0, "{job}");
     assert_eq!(job["last_error"], "hookbox ended before the attempt did");
     // Others do not wait with it.
-    hookbox.reload(config.replace("actions.it", "actions.other").replace(&script, &shell("true")));
+    hookbox.reload(super::config(&super::action("other", "command", &shell("true"))));
     hookbox.deliver("push", "d-2", "{}");
     wait_for_state(&hookbox, 2, "other", "succeeded");
     assert_eq!(hookbox.line_count("ran"), 1);

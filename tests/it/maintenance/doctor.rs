@@ -170,10 +170,10 @@ fn doctor_finds_a_damaged_a_newer_and_a_foreign_database() {
     assert_finds(&home, &[], "database", "ok", &["sound"]);
     home.db().execute_batch("PRAGMA user_version = 99").unwrap();
     assert_finds(&home, &[], "database", "fail", &["later version"]);
-    let earlier =
-        "DROP INDEX provenance_bodies; ALTER TABLE provenance DROP COLUMN body_digest; PRAGMA user_version = 4";
+    let earlier = "DROP TABLE holds; ALTER TABLE jobs DROP COLUMN waited_ms; PRAGMA user_version = 5";
     home.db().execute_batch(earlier).unwrap();
     assert_finds(&home, &[], "database", "warn", &["brings it up to date"]);
+    home.start().assert_alive();
 }
 
 #[test]
