@@ -24,6 +24,9 @@ mod body;
 mod connection;
 mod event_loop;
 mod fairness;
+#[cfg(fuzzing)]
+#[path = "../tests/fuzz/gate.rs"]
+pub mod fuzz;
 mod head;
 mod limits;
 mod refusal;

@@ -11,6 +11,8 @@
 //!
 //! A module uses only modules that are declared below it; a test checks that.
 
+#![cfg_attr(fuzzing, no_main, allow(dead_code, unused_imports))]
+
 // The top: the command line, the service, its private listener.
 mod cli;
 mod service;
@@ -54,6 +56,11 @@ mod stop;
 mod suggest;
 mod text;
 mod units;
+
+// The entry of a build for fuzzing, in place of `main`.
+#[cfg(fuzzing)]
+#[path = "../tests/fuzz/main.rs"]
+mod fuzz;
 
 fn main() -> std::process::ExitCode {
     cli::main()

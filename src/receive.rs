@@ -13,6 +13,9 @@
 //! wait. For a [large](large) body, the stages before the commit take place on another thread.
 
 mod answer;
+#[cfg(fuzzing)]
+#[path = "../tests/fuzz/receive.rs"]
+pub mod fuzz;
 mod gzip;
 pub mod large;
 mod payload;
