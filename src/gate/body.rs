@@ -158,9 +158,11 @@ impl Decoder {
     }
 }
 
-/// Parses the size in `1a3;extension`. Padding, signs and prefixes, on which parsers differ, are refused.
+/// Parses the size in `1a3 ;extension`: white space before the semicolon must be taken (RFC 9112, section 7.1.1). Other
+/// padding, signs and prefixes, on which parsers differ, are refused.
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
+    let extension = line.iter().position(|&byte| byte == b';');
+    let digits = extension.map_or(line, |at| line[..at].trim_ascii_end());
     if digits.is_empty() || digits.len() > MAX_SIZE_DIGITS || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
@@ -210,6 +212,7 @@ mod tests {
     fn chunks_are_joined_and_trailers_dropped() {
         let input = b"5\r\nhello\r\n006;ext=\"a b\"\r\n world\r\n0\r\nTrailer: dropped\r\n\r\nGET /";
         assert_eq!(chunked(input), Ok((b"hello world".to_vec(), true, b"GET /".to_vec())));
+        assert_eq!(chunked(b"5 \t;a\r\nhello\r\n0\r\n\r\n"), Ok((b"hello".to_vec(), true, vec![])));
         assert_eq!(chunked(b"0\r\n\r\n"), Ok((vec![], true, vec![])));
         assert_eq!(chunked(b"0\r\nA: M\xfc\r\n\r\n"), Ok((vec![], true, vec![])));
         assert_eq!(chunked(b"A\r\n0123456789\r\n"), Ok((b"0123456789".to_vec(), false, vec![])));

@@ -70,6 +70,8 @@ impl<'a> Form<'a> {
         }
         let content_type = headers.get("Content-Type").filter(|_| media_type.eq_ignore_ascii_case(MULTIPART))?;
         let boundary = parameter(content_type, "boundary").filter(|boundary| !boundary.is_empty())?;
+        // Some senders write the line end that belongs to a delimiter before the first one too.
+        let body = body.strip_prefix(b"\r\n").unwrap_or(body);
         begins_with(boundary, body).then_some(Form::Multipart { boundary, body })
     }
 
@@ -278,6 +280,7 @@ mod tests {
         };
         assert!(finds("multipart/form-data; charset=x; Boundary=\"a b\"", b"--a b\r\n"));
         assert!(finds("multipart/form-data; boundary=\"a;b\"", b"--a;b \t\r\n"));
+        assert!(finds("multipart/form-data; boundary=b", b"\r\n--b\r\n"));
         assert!(!finds("multipart/form-data; boundary=", b"--\r\n"));
         assert!(!finds("multipart/form-data", b"--\r\n"));
     }

@@ -10,11 +10,35 @@ pub const BROWSER_HEADERS: [&str; 2] = ["Origin", "Sec-Fetch-Site"];
 
 /// Words in the names of the fields in which proxies pass on what they know of their client: `X-Forwarded-For`,
 /// `X-Real-IP`, `True-Client-IP`, `X-Azure-ClientIP`, `X-Remote-Addr`, `WL-Proxy-Client-IP`.
-const WORDS: [&str; 7] = ["forwarded", "forward", "via", "proxy", "ip", "clientip", "addr"];
+const WORDS: [&str; 14] = [
+    "forwarded",
+    "forwardedfor",
+    "xforwardedfor",
+    "forward",
+    "via",
+    "proxy",
+    "ip",
+    "ips",
+    "clientip",
+    "realip",
+    "userip",
+    "sourceip",
+    "addr",
+    "ssl",
+];
 
 /// Beginnings of the names of other fields that proxies, tunnels and content delivery networks add.
-const BEGINNINGS: [&str; 15] = [
+const BEGINNINGS: [&str; 24] = [
     "akamai-",
+    "x-akamai-",
+    "client-cert",
+    "clientip",
+    "cloudfront-",
+    "front-end-https",
+    "surrogate-capability",
+    "x-azure-",
+    "x-railway-",
+    "x-remote-",
     "cdn-",
     "cf-",
     "fastly-",
@@ -44,6 +68,7 @@ pub fn is_forwarding_field(name: &str) -> bool {
 /// Whether this `Host` is a name or an address by which a machine reaches itself.
 pub fn is_local_host(host: &str) -> bool {
     let host = without_port(host);
+    let host = host.strip_suffix('.').unwrap_or(host); // the root of all names
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
@@ -98,7 +123,8 @@ mod tests {
                      CF-Connecting-IP CF-Ray CF-Visitor CDN-Loop X-Azure-ClientIP X-ProxyUser-Ip Proxy-Client-IP \
                      X-Nginx-Proxy X-Original-Forwarded-For X-Original-URL X-Original-Host X-Envoy-External-Address \
                      X-Amzn-Trace-Id X-Amz-Cf-Id X-Appengine-User-IP X-Remote-Addr Remote-Addr X-Remote-IP Ali-Cdn-Real-IP \
-                     Tailscale-User-Login X-ARR-SSL X-Cloud-Trace-Context Do-Connecting-IP X-Nf-Client-Connection-Ip";
+                     Tailscale-User-Login X-ARR-SSL X-Cloud-Trace-Context Do-Connecting-IP X-Nf-Client-Connection-Ip \
+                     X-RealIP X-ForwardedFor ClientIPAddress X-Remote-Host X-SSL X-LocalTunnel-Agent-Ips CloudFront-Viewer-Country";
         for name in names.split_whitespace() {
             assert!(is_forwarding_field(name), "{name}");
         }
@@ -118,7 +144,7 @@ mod tests {
     #[test]
     fn only_names_and_addresses_of_the_loopback_are_a_local_host() {
         for host in
-            "localhost LOCALHOST:5000 127.0.0.1 127.0.0.1:5000 127.3.2.1:80 [::1] [::1]:5000 [::ffff:127.0.0.1]:1"
+            "localhost LOCALHOST:5000 localhost.:80 127.0.0.1 127.0.0.1:5000 127.3.2.1:80 [::1] [::1]:5000 [::ffff:127.0.0.1]:1"
                 .split(' ')
         {
             assert!(is_local_host(host), "{host}");

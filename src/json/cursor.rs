@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 use super::{ESCAPED_UNIT_BYTES, MAX_DEPTH, escaped_unit};
 
 /// A position in a text, and how deep it is nested there.
@@ -292,6 +294,10 @@ impl<'j> Name<'j> {
         let (written, mut rest, mut at) = (self.between_quotes(), text.as_bytes(), 0);
         if written.len() < rest.len() {
             return false;
+        }
+        // Almost all names are written so.
+        if memchr(b'\\', written).is_none() {
+            return written == rest;
         }
         while let Some(byte) = written.get(at) {
             let (written_bytes, after) = match byte {

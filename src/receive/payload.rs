@@ -32,6 +32,7 @@ impl Content {
             .filter(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity"));
         let decompressed = match (encodings.next(), encodings.next()) {
             (None, _) => None,
+            _ if received.is_empty() => None, // nothing was compressed
             (Some(encoding), None) if is_gzip(encoding) => Some(gunzip(&received, max_bytes)?),
             _ => return Err(Rejection::UnknownEncoding),
         };

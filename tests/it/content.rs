@@ -147,9 +147,11 @@ fn a_proven_delivery_without_content_is_an_empty_object() {
     assert_eq!(hookbox.send(&signed.header("X-Hub-Signature-256", &sign_github("x", b""))).status, 401);
     assert_eq!(hookbox.send(&with_token("application/json", "").without("Content-Type")).status, 200);
     assert_eq!(hookbox.send(&with_token("application/json", "").chunked()).status, 200);
+    let said_to_be_gzip = with_token("application/json", "").header("Content-Encoding", "gzip");
+    assert_eq!(hookbox.send(&said_to_be_gzip).status, 200);
     assert_eq!(hookbox.send(&with_token("application/json", " ")).status, 400);
-    assert_eq!(payloads(&hookbox), ["{}"; 4]);
-    assert_eq!(bodies(&hookbox), vec![Vec::<u8>::new(); 4]);
+    assert_eq!(payloads(&hookbox), ["{}"; 5]);
+    assert_eq!(bodies(&hookbox), vec![Vec::<u8>::new(); 5]);
 }
 
 #[test]
