@@ -291,26 +291,16 @@ pub struct Name<'j>(&'j [u8]);
 impl<'j> Name<'j> {
     /// Whether it is this text, however it is written. Names that a sender has made up are not decoded.
     pub fn is(self, text: &str) -> bool {
-        let (written, mut rest, mut at) = (self.between_quotes(), text.as_bytes(), 0);
-        if written.len() < rest.len() {
-            return false;
+        let (mut written, mut rest) = (self.between_quotes(), text.as_bytes());
+        while let Some(at) = memchr(b'\\', written) {
+            let escaped = escaped_char(written, at);
+            let after = rest.strip_prefix(&written[..at]).zip(escaped).and_then(|(rest, (c, written_bytes))| {
+                Some((rest.strip_prefix(c.encode_utf8(&mut [0; 4]).as_bytes())?, written_bytes))
+            });
+            let Some((after, written_bytes)) = after else { return false };
+            (written, rest) = (written.get(at + written_bytes..).unwrap_or_default(), after);
         }
-        // Almost all names are written so.
-        if memchr(b'\\', written).is_none() {
-            return written == rest;
-        }
-        while let Some(byte) = written.get(at) {
-            let (written_bytes, after) = match byte {
-                b'\\' => match escaped_char(written, at) {
-                    Some((c, bytes)) => (bytes, rest.strip_prefix(c.encode_utf8(&mut [0; 4]).as_bytes())),
-                    None => return false,
-                },
-                byte => (1, rest.strip_prefix(&[*byte])),
-            };
-            let Some(after) = after else { return false };
-            (rest, at) = (after, at + written_bytes);
-        }
-        rest.is_empty()
+        written == rest
     }
 
     /// `None` if it is no text: half of a UTF-16 pair, or not UTF-8.

@@ -124,10 +124,13 @@ impl<'q> Scanner<'_, 'q> {
     }
 
     fn object(&mut self, targets: &[Target<'q>]) -> Option<()> {
+        let mut is_open = self.cursor.open(b'}')?;
+        if !is_open {
+            return Some(());
+        }
         let wanted: Vec<_> = targets.iter().filter_map(|target| target.split()).collect();
         let beside: Vec<_> =
             targets.iter().filter(|target| matches!(target.rest, Lookup::Beside(_))).copied().collect();
-        let mut is_open = self.cursor.open(b'}')?;
         while is_open {
             let name = self.cursor.name()?;
             beside.iter().for_each(|target| self.note_beside(*target, name));
