@@ -6,6 +6,7 @@
 //!
 //! An evaluation is limited in its steps (fuel), and in the memory of what it makes ([`budget`]).
 
+mod attributes;
 mod bounds;
 mod budget;
 mod checks;

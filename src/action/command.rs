@@ -56,7 +56,7 @@ impl Command {
             Ok(arguments) => {
                 format!("run {arguments:?} with {} bytes on its standard input\n", call.event.bytes().len())
             }
-            Err(reason) => format!("nothing: {reason}\n"),
+            Err(reason) => format!("its job would be dead at once: {reason}\n"),
         })
     }
 

@@ -64,7 +64,7 @@ impl SlackRunner {
         let (url, message) = self.render(call)?;
         Ok(match message {
             Ok(message) => format!("POST {}\n\n{message}\n", client::origin(&url)),
-            Err(reason) => format!("nothing: {reason}\n"),
+            Err(reason) => format!("its job would be dead at once: {reason}\n"),
         })
     }
 

@@ -7,7 +7,7 @@ use minijinja::{Environment, Error, State, Value};
 use super::bounds;
 use super::budget;
 use super::number::native;
-use super::operators::{self, text_of_number};
+use super::operators::{self, is_missing, text_of_number};
 use super::payload::{Reading, reading};
 
 struct Check {
@@ -18,7 +18,10 @@ struct Check {
 }
 
 enum Of {
+    /// Of a part of a text. It is false of what is missing.
     Text,
+    /// Of values in their order. It is false of what is missing.
+    Order,
     Values,
 }
 
@@ -43,16 +46,16 @@ const CHECKS: [Check; 25] = checks! {
     "==" Values,
     "ne" Values,
     "!=" Values,
-    "lt" Values,
-    "lessthan" Values,
-    "<" Values,
-    "le" Values,
-    "<=" Values,
-    "gt" Values,
-    "greaterthan" Values,
-    ">" Values,
-    "ge" Values,
-    ">=" Values,
+    "lt" Order,
+    "lessthan" Order,
+    "<" Order,
+    "le" Order,
+    "<=" Order,
+    "gt" Order,
+    "greaterthan" Order,
+    ">" Order,
+    "ge" Order,
+    ">=" Order,
     "sameas" Values,
 };
 
@@ -67,8 +70,11 @@ pub fn counted_check(name: &str) -> Option<&'static str> {
 pub fn add_to(environment: &mut Environment<'_>) {
     for check in &CHECKS {
         environment.add_test(check.counted, move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| {
-            let arguments =
-                arguments.into_values().iter().map(|value| check.argument(value)).collect::<Result<Vec<_>, _>>()?;
+            let arguments = arguments.into_values();
+            if !matches!(check.of, Of::Values) && arguments.iter().any(is_missing) {
+                return Ok(false);
+            }
+            let arguments = arguments.iter().map(|value| check.argument(value)).collect::<Result<Vec<_>, _>>()?;
             reading(Reading::Comparable, || state.perform_test(check.name, &arguments))
         });
     }
@@ -78,8 +84,7 @@ pub fn add_to(environment: &mut Environment<'_>) {
 impl Check {
     fn argument(&self, value: &Value) -> Result<Value, Error> {
         match self.of {
-            Of::Values => Ok(native(value)),
-            Of::Text if value.is_none() => Ok(Value::from("")),
+            Of::Values | Of::Order => Ok(native(value)),
             Of::Text => {
                 budget::charge(bounds::length(value)?)?;
                 Ok(text_of_number(value).unwrap_or_else(|| value.clone()))

@@ -10,9 +10,9 @@ use super::bounds::{self, Bound};
 use super::budget::{self, ENTRY_BYTES, NESTED_BYTES, OBJECT_BYTES, SLOT_BYTES};
 use super::checks::counted_check;
 use super::number::native;
-use super::operators::text_of_number;
+use super::operators::{is_missing, text_of_number};
 use super::payload::{self, Reading, reading};
-use super::{escape_mrkdwn, to_json};
+use super::{attributes, escape_mrkdwn, to_json};
 
 /// One of minijinja's filters.
 struct Filter {
@@ -121,18 +121,35 @@ pub fn add_to(environment: &mut Environment<'_>) {
 
 impl Filter {
     fn apply(&self, state: &mut State<'_, '_>, arguments: Vec<Value>) -> Result<Value, Error> {
-        if matches!(self.name, "split" | "lines") && is_missing(&arguments[0]) {
-            return Ok(Value::from(Vec::<Value>::new()));
+        if let Some(nothing) = arguments.first().filter(|value| is_missing(value)).and_then(|_| self.of_nothing()) {
+            return Ok(nothing);
         }
         let arguments = arguments.iter().enumerate().map(|(position, argument)| self.argument(position, argument));
         let mut arguments: Vec<Value> = arguments.collect();
         budget::charge((self.bound)(&arguments)?)?;
         self.name_counted(&mut arguments);
+        match (self.name, &arguments[..]) {
+            ("map", [list, options]) if options.is_kwargs() => {
+                return attributes::map(state, list, &Kwargs::try_from(options.clone())?);
+            }
+            ("selectattr" | "rejectattr", [list, rest @ ..]) => {
+                // minijinja's knows which arguments are wrong.
+                let none = [&[Value::from(Vec::<Value>::new())], rest].concat();
+                state.apply_filter(self.name, &none)?;
+                return attributes::select(state, list, rest, self.name == "selectattr");
+            }
+            _ => {}
+        }
         let how = if let Input::Values(how) = self.input { how } else { Reading::AsSent };
-        let result = reading(how, || state.apply_filter(self.name, &arguments))?;
-        match default_of_map(self.name, &arguments) {
-            Some(default) => Ok(result.try_iter()?.map(|item| or_default(item, &default)).collect()),
-            None => Ok(result),
+        reading(how, || state.apply_filter(self.name, &arguments))
+    }
+
+    /// What a filter makes of nothing, if minijinja's cannot.
+    fn of_nothing(&self) -> Option<Value> {
+        match self.name {
+            "split" | "lines" | "dictsort" => Some(Value::from(Vec::<Value>::new())),
+            "abs" | "round" => Some(Value::UNDEFINED),
+            _ => None,
         }
     }
 
@@ -140,7 +157,8 @@ impl Filter {
         match (self.input, position) {
             (Input::Text, 0) if is_missing(value) => Value::from(""),
             (Input::Text, 0) => text_of_number(value).unwrap_or_else(|| value.clone()),
-            (Input::Values(_), 0) if value.is_none() => Value::UNDEFINED,
+            (Input::Values(_), 0) | (Input::Text, _) if value.is_none() => Value::UNDEFINED,
+            (Input::Text, _) if value.is_kwargs() && self.name == "format" => texts_by_name(value),
             (AS_SENT, 0) => value.clone(),
             _ => native(value),
         }
@@ -162,18 +180,12 @@ impl Filter {
     }
 }
 
-/// `map(attribute=..., default=...)`
-fn default_of_map(name: &str, arguments: &[Value]) -> Option<Value> {
-    let options = arguments.last().filter(|last| name == "map" && last.is_kwargs())?;
-    Kwargs::try_from(options.clone()).ok()?.peek::<Option<Value>>("default").ok().flatten()
-}
-
-fn or_default(value: Value, default: &Value) -> Value {
-    if value.is_none() { default.clone() } else { value }
-}
-
-fn is_missing(value: &Value) -> bool {
-    value.is_none() || value.is_undefined()
+/// Named arguments of `format`, which fails for one that is undefined.
+fn texts_by_name(options: &Value) -> Value {
+    let Ok(options) = Kwargs::try_from(options.clone()) else { return options.clone() };
+    let or_empty = |value: Value| if is_missing(&value) { Value::from("") } else { native(&value) };
+    let text = |name: &str| options.peek::<Value>(name).map_or(Value::UNDEFINED, or_empty);
+    Kwargs::from_iter(options.args().map(|name| (name.to_owned(), text(name)))).into()
 }
 
 fn default(value: &Value, other: Option<Value>, also_if_false: Option<Value>) -> Value {
@@ -185,11 +197,16 @@ fn default(value: &Value, other: Option<Value>, also_if_false: Option<Value>) ->
 fn from_json(value: &Value) -> Result<Value, Error> {
     /// The text, and the indexes of what is used of it.
     const COPIES: usize = 4;
+    const BYTE_ORDER_MARK: char = '\u{feff}';
     let wrong = |reason: &str| Error::new(ErrorKind::InvalidOperation, format!("fromjson: {reason}"));
     if is_missing(value) {
         return Ok(Value::from(()));
     }
     let text = value.as_str().ok_or_else(|| wrong(&format!("{} is not a text", value.kind())))?;
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    if text.trim().is_empty() {
+        return Ok(Value::from(()));
+    }
     if let Some(reason) = payload::unreadable(text) {
         return Err(wrong(&reason));
     }
@@ -205,7 +222,7 @@ fn join(state: &mut State<'_, '_>, list: &Value, rest: Rest<ValueOrKwargs>) -> R
         Some(argument) => Ok(Some(argument.clone())),
         None => options.as_ref().map_or(Ok(None), |options| options.get::<Option<Value>>(name)),
     };
-    let joiner = argument(0, "d")?.unwrap_or_else(|| Value::from(""));
+    let joiner = argument(0, "d")?.filter(|joiner| !is_missing(joiner)).unwrap_or_else(|| Value::from(""));
     let attribute = argument(1, "attribute")?;
     options.as_ref().map_or(Ok(()), Kwargs::assert_all_used)?;
     let joiner_bytes = bounds::length(&joiner)?;
@@ -261,9 +278,19 @@ fn mrkdwn(value: &Value) -> Result<Value, Error> {
     Ok(Value::from_safe_string(escape_mrkdwn(&text)))
 }
 
-fn range(lower: &Value, upper: Option<Value>, step: Option<Value>) -> Result<Value, Error> {
-    let number = |value: &Value| isize::try_from(native(value));
-    functions::range(number(lower)?, upper.as_ref().map(number).transpose()?, step.as_ref().map(number).transpose()?)
+/// Of `null` and of what is missing there are no numbers.
+fn range(bounds: Rest<Value>) -> Result<Value, Error> {
+    if bounds.iter().any(is_missing) {
+        return Ok(Value::from(Vec::<Value>::new()));
+    }
+    let numbers = bounds.iter().map(|bound| isize::try_from(native(bound))).collect::<Result<Vec<_>, _>>()?;
+    match numbers[..] {
+        [] => Err(Error::from(ErrorKind::MissingArgument)),
+        [upper] => functions::range(upper, None, None),
+        [lower, upper] => functions::range(lower, Some(upper), None),
+        [lower, upper, step] => functions::range(lower, Some(upper), Some(step)),
+        _ => Err(Error::from(ErrorKind::TooManyArguments)),
+    }
 }
 
 fn dict(value: Option<Value>, more: Kwargs) -> Result<Value, Error> {

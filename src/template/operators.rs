@@ -66,6 +66,7 @@ fn holds(comparison: &str, left: &Value, right: &Value) -> bool {
     match comparison {
         "operator.==" => left == right,
         "operator.!=" => left != right,
+        _ if is_missing(left) || is_missing(right) => false,
         "operator.<" => left < right,
         "operator.<=" => left <= right,
         "operator.>" => left > right,
@@ -150,6 +151,9 @@ fn chained(left: &Value, right: &Value) -> Result<Value, Error> {
 
 pub fn contains(state: &State<'_, '_>, value: &Value, container: &Value) -> Result<bool, Error> {
     if let Some(text) = container.as_str() {
+        if is_missing(value) {
+            return Ok(false);
+        }
         let part = part_of_text(value)?;
         return Ok(text.contains(part.to_string().as_str()));
     }
@@ -192,6 +196,11 @@ fn few(value: &Value, count: usize) -> Value {
         Some(items) => items.take(count + 1).collect(),
         None => value.clone(),
     }
+}
+
+/// Whether this is `null`, or not there.
+pub fn is_missing(value: &Value) -> bool {
+    value.is_none() || value.is_undefined()
 }
 
 /// As text, if it is a number of a payload.

@@ -200,6 +200,48 @@ fn null_is_as_good_as_missing() {
 }
 
 #[test]
+fn null_never_fails_a_filter_or_a_comparison() {
+    let payload = r#"{"n":null,"s":"abc","l":[null,{"a":null},{"a":{"z":1}}],"numbers":[1,5]}"#;
+    for missing in ["payload.n", "payload.x", "payload.x.y"] {
+        for (source, printed) in [
+            ("[{{ 'a' | replace('a', N) }}{{ '%s' | format(N) }}{{ '%(a)s' | format(a=N) }}]", "[]"),
+            ("{{ payload.numbers | join(N) }}{{ ' a ' | trim(N) }}{{ 'a b' | split(N) | length }}", "15a2"),
+            ("{{ N in 'abc' }}{{ N not in 'abc' }}{{ N is in('abc') }}", "FalseTrueFalse"),
+            ("{{ N < 3 }}{{ N <= 3 }}{{ N > -1 }}{{ N >= -1 }}", "FalseFalseFalseFalse"),
+            ("{{ 3 > N }}{{ 3 >= N }}{{ 3 < N }}{{ 'a' <= N }}", "FalseFalseFalseFalse"),
+            ("{{ N is lt 1 }}{{ N is le(1) }}{{ 1 is gt N }}{{ 1 is ge(N) }}", "FalseFalseFalseFalse"),
+            ("{{ 'q' is startingwith(N) }}{{ N is endingwith('') }}{{ N == 3 }}{{ N != 3 }}", "FalseFalseFalseTrue"),
+            ("[{{ N | dictsort | join }}{{ N | abs }}{{ N | round }}{{ N | round(1) }}]", "[]"),
+            ("{{ N | map(attribute='a') | join }}{{ N | selectattr('a') | length }}", "0"),
+            ("{{ range(N) | length }}{{ range(1, N) | length }}{{ range(1, 3, N) | length }}", "000"),
+        ] {
+            let source = source.replace('N', missing);
+            assert_eq!(prints(payload, &source), printed, "{source}");
+        }
+        for operator in ["+", "-", "*", "/", "//", "%"] {
+            assert!(error(payload, &format!("{{{{ {missing} {operator} 1 }}}}")).contains("operat"), "{operator}");
+        }
+    }
+    for (source, printed) in [
+        ("{{ payload.l | map(attribute='a.z') | join(',') }}", ",,1"),
+        ("{{ payload.l | map(attribute='a.z', default=0) | join(',') }}", "0,0,1"),
+        ("{{ payload.l | map(attribute='a.z') | select('defined') | list }}", "[1]"),
+        ("{{ payload.l | join(',', attribute='a.z') }}{{ [payload.x] | map(attribute='a') | join }}", ",,1"),
+        ("{{ payload.l | selectattr('a.z') | list }}", "[{'a': {'z': 1}}]"),
+        ("{{ payload.l | selectattr('a.z', 'eq', 1) | length }}{{ payload.l | rejectattr('a.z') | length }}", "12"),
+        ("{{ [payload.numbers] | map(attribute=1) | join }}{{ [payload.numbers] | map(attribute='0') | join }}", "51"),
+    ] {
+        assert_eq!(prints(payload, source), printed, "{source}");
+    }
+    for mistake in
+        ["map(attribute='a', b=1)", "map('upper', attribute='a')", "selectattr", "selectattr('a', 'divisibleby')"]
+    {
+        assert!(!error(payload, &format!("{{{{ payload.l | {mistake} }}}}")).is_empty(), "{mistake}");
+    }
+    assert!("{{ payload.l | selectattr('a', 'uper') }}".parse::<Template>().is_err());
+}
+
+#[test]
 fn numbers_print_as_they_came_and_can_be_calculated_with() {
     let digits = "9".repeat(400);
     let sent = [
@@ -272,6 +314,10 @@ fn json_within_a_text_can_be_read() {
         prints(&payload, "{% set m = payload.Message | fromjson %}{{ m.n }}{{ m.list | sum }}{{ m | tojson }}"),
         "1.103{\"AlarmName\": \"disk\", \"n\": 1.10, \"list\": [1, 2]}"
     );
+    assert_eq!(prints(r#"["\ufeff[1]"]"#, "{{ payload[0] | fromjson | sum }}"), "1");
+    for empty in ["", "\\ufeff", " "] {
+        assert_eq!(prints(&format!("\"{empty}\""), "{{ payload | fromjson is none }}"), "True");
+    }
     assert_eq!(prints(&payload, "{{ '[1, 2]' | fromjson | last }}{{ 'null' | fromjson is none }}"), "2True");
     for (source, reason) in [
         ("{{ payload.broken | fromjson }}", "fromjson: it is not JSON"),
