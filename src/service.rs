@@ -35,7 +35,7 @@ use crate::receive::{Endpoint, Intake, Receiver, Refusals};
 use crate::route::{Router, Routing};
 use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker};
-use crate::store::{Database, Reader};
+use crate::store::{Database, Reader, other_owner};
 use crate::systemd;
 use crate::worker;
 use admin::AdminHandle;
@@ -391,6 +391,12 @@ fn upstream(prefix: &str, database: &Path) -> Result<Upstream> {
 fn log_startup(config: &Config, address: &str) {
     if !clock::now().is_plausible() {
         warn!("the clock has not been set: it says {}", clock::now());
+    }
+    if let Some(owner) = other_owner(&config.database) {
+        let path = config.database.display();
+        warn!(
+            "{path} belongs to another user (uid {owner}), who can read and change all events: run hookbox as that user, or chown it"
+        );
     }
     for source in config.sources.values() {
         let path = source.path();

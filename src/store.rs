@@ -63,7 +63,7 @@ pub use deliveries::Ingested;
 pub use detail::{AttemptDetail, Detail, JobDetail};
 pub use diagnostics::Diagnostics;
 pub use error::{BackupError, OpenError, Result, StorageError, WriteError};
-pub use files::directory_of;
+pub use files::{directory_of, other_owner};
 pub use filesystem::{Disk, FileSystem};
 pub use ingest::{Ingest, NotStored, Stored};
 pub use jobs::{IMMEDIATELY, Next};

@@ -23,14 +23,29 @@ const SECRET_PARTS: [&str; 9] =
     ["secret", "token", "password", "passwd", "passphrase", "credential", "cookie", "session", "authoriz"];
 
 /// They say so as a whole word of a name: `X-Auth`, but not `X-Author`.
-const SECRET_WORDS: [&str; 11] =
-    ["auth", "authentication", "oauth", "pass", "passcode", "pwd", "otp", "jwt", "bearer", "csrf", "xsrf"];
+const SECRET_WORDS: [&str; 13] = [
+    "auth",
+    "authentication",
+    "oauth",
+    "pass",
+    "passcode",
+    "pwd",
+    "otp",
+    "jwt",
+    "bearer",
+    "csrf",
+    "xsrf",
+    "key",
+    "keys",
+];
 
-/// So do words that end like this: `X-Api-Key`, `apikey`.
-const SECRET_ENDINGS: [&str; 2] = ["key", "keys"];
+/// So do words that end like this, or with an `s` more: names are often sent in lower case, without a boundary.
+const SECRET_ENDINGS: [&str; 6] = ["apikey", "accesskey", "privatekey", "authkey", "sharedkey", "signingkey"];
 
-/// In a name that is not of a secret: of `Idempotency-Key`, and of one that says which key was used.
-const PUBLIC_PARTS: [&str; 2] = ["idempotency", "key-id"];
+/// In a name that is not of a secret: of `Idempotency-Key`, of one that says which key was used, and of keys by which
+/// messages are spread, caches are purged and WebSockets are opened.
+const PUBLIC_PARTS: [&str; 6] =
+    ["idempotency", "key-id", "partition-key", "routing-key", "surrogate-key", "websocket-key"];
 
 /// What such a name ends with is public, whatever key or kind of authentication it is of.
 const SIGNATURE: &str = "signature";
@@ -88,8 +103,10 @@ impl Redaction<'_> {
         let is_read = || self.verifier.reads(name) || is_read_by_a_preset(name);
         // A value that is read, such as an event type, may equal a short secret by chance.
         let may_hide = |secret: &[u8]| secret.len() >= MIN_PART_BYTES || !is_read();
+        let readings = readings(value);
+        let has_secret = |secret: &[u8]| readings.iter().any(|reading| shows(reading, secret));
         self.verifier.has_token_in(name)
-            || self.secrets.iter().any(|secret| has_secret(value, secret) && may_hide(secret))
+            || self.secrets.iter().any(|secret| has_secret(secret) && may_hide(secret))
             || (is_secret_name(name) || has_secret_parameter(name, value)) && !is_read()
     }
 }
@@ -132,12 +149,26 @@ fn names_header(text: &str, name: &str) -> bool {
 
 /// Whether a field or a parameter of that name holds a secret.
 fn is_secret_name(name: &str) -> bool {
+    let split = split_at_capitals(name).to_ascii_lowercase().replace('_', "-");
     let name = name.to_ascii_lowercase().replace('_', "-");
-    let has_any = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
-    let is_secret_word =
-        |word: &str| SECRET_WORDS.contains(&word) || SECRET_ENDINGS.iter().any(|ending| word.ends_with(ending));
-    let has_secret_word = || !name.ends_with(SIGNATURE) && name.split('-').any(is_secret_word);
+    let has_any = |parts: &[&str]| parts.iter().any(|part| name.contains(part) || split.contains(part));
+    let ends_as_secret =
+        |word: &str| SECRET_ENDINGS.iter().any(|ending| word.strip_suffix('s').unwrap_or(word).ends_with(ending));
+    let is_secret_word = |word: &str| SECRET_WORDS.contains(&word) || ends_as_secret(word);
+    let has_secret_word = || !name.ends_with(SIGNATURE) && name.split('-').chain(split.split('-')).any(is_secret_word);
     !has_any(&PUBLIC_PARTS) && (has_any(&SECRET_PARTS) || has_secret_word())
+}
+
+/// `WebhookKey` as `Webhook-Key`.
+fn split_at_capitals(name: &str) -> String {
+    let mut split = String::with_capacity(name.len());
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && split.ends_with(|before: char| before.is_ascii_lowercase()) {
+            split.push('-');
+        }
+        split.push(letter);
+    }
+    split
 }
 
 /// Whether the value is, or contains, an address with a password or a parameter that is a secret.
@@ -172,16 +203,58 @@ fn has_password(text: &str) -> bool {
     })
 }
 
-/// Whether the value shows the secret, as it is or with escapes.
-fn has_secret(value: &str, secret: &[u8]) -> bool {
+/// Whether a reading of a value shows the secret.
+fn shows(reading: &[u8], secret: &[u8]) -> bool {
+    if secret.len() >= MIN_PART_BYTES {
+        return digest::contains(reading, secret);
+    }
     let is_secret = |word: &str| word.len() == secret.len() && digest::contains(word.as_bytes(), secret);
-    let shows = |text: &str| match secret.len() {
-        MIN_PART_BYTES.. => digest::contains(text.as_bytes(), secret),
-        _ => text.split(SEPARATORS).chain([text]).any(is_secret),
+    str::from_utf8(reading).is_ok_and(|text| text.split(SEPARATORS).chain([text]).any(is_secret))
+}
+
+/// The value as it is, without its escapes, without the escapes of escapes, and what is encoded in each of these.
+fn readings(value: &str) -> Vec<Vec<u8>> {
+    let once = unescaped(value);
+    let twice = once.iter().flat_map(|text| unescaped(text)).collect();
+    let texts = [vec![value.to_owned()], once, twice].concat();
+    let decoded: Vec<Vec<u8>> = texts.iter().flat_map(|text| [from_base64(text), from_hex(text)].concat()).collect();
+    texts.into_iter().map(String::into_bytes).chain(decoded).collect()
+}
+
+/// The names and values of the pairs in a text with escapes.
+fn unescaped(text: &str) -> Vec<String> {
+    if !text.contains(['%', '+']) {
+        return Vec::new();
+    }
+    let pairs = form_urlencoded::parse(text.as_bytes());
+    pairs.flat_map(|(name, value)| [name.into_owned(), value.into_owned()]).collect()
+}
+
+/// What the words in base64, of either alphabet, encode. Where a path or a prefix touches the encoded text, its first digit
+/// is unknown: each of the four positions in a group is tried.
+fn from_base64(text: &str) -> Vec<Vec<u8>> {
+    let decoded = |word: &str| {
+        let word = word.replace('-', "+").replace('_', "/");
+        let parts = (0..4).filter_map(|start| word.get(start..));
+        // A single last digit encodes no byte.
+        let whole = parts.map(|part| &part[..part.len() - usize::from(part.len() % 4 == 1)]);
+        whole.filter_map(digest::unbase64_key).collect::<Vec<_>>()
     };
-    let is_escaped = value.contains(['%', '+']);
-    shows(value)
-        || is_escaped && form_urlencoded::parse(value.as_bytes()).any(|(name, value)| shows(&name) || shows(&value))
+    words(text, |letter| letter.is_ascii_alphanumeric() || "+/-_".contains(letter)).flat_map(decoded).collect()
+}
+
+/// The same for hexadecimal, with two positions.
+fn from_hex(text: &str) -> Vec<Vec<u8>> {
+    let decoded = |word: &str| {
+        let parts = (0..2).filter_map(|start| word.get(start..));
+        parts.filter_map(|part| digest::unhex(&part[..part.len() & !1])).collect::<Vec<_>>()
+    };
+    words(text, |letter| letter.is_ascii_hexdigit()).flat_map(decoded).collect()
+}
+
+/// The parts of a text that consist of these letters and are long enough to encode a secret.
+fn words(text: &str, is_letter: impl Fn(char) -> bool) -> impl Iterator<Item = &str> {
+    text.split(move |letter| !is_letter(letter)).filter(|word| word.len() >= MIN_PART_BYTES)
 }
 
 #[cfg(test)]
@@ -222,6 +295,15 @@ mod tests {
             "Cf-Access-Jwt-Assertion",
             "X-Amz-Security-Token",
             "X-CSRF-Token",
+            "ApiKey",
+            "api_key",
+            "X-Secret",
+            "X-Access-Key",
+            "X-AuthKey",
+            "x-apikeys",
+            "X-SecretKey",
+            "X-PrivateKey",
+            "X-WebhookKey",
         ] {
             assert!(is_secret_header(name), "{name}");
         }
@@ -239,6 +321,14 @@ mod tests {
             "X-Author",
             "Keep-Alive",
             "X-Compass",
+            "X-Partition-Key",
+            "Ce-PartitionKey",
+            "X-Routing-Key",
+            "X-RoutingKey",
+            "Surrogate-Key",
+            "Sec-WebSocket-Key",
+            "X-Monkey",
+            "X-Turkey",
             "User-Agent",
             "traceparent",
         ] {
@@ -300,6 +390,43 @@ mod tests {
         ));
         let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
         assert!(!hides("discord", key, "X-Note", key), "a public key is none");
+    }
+
+    #[test]
+    fn a_secret_of_the_source_is_hidden_in_every_encoding() {
+        let secret = "copper-lantern?>";
+        let percent = "copper%252Dlantern%253F%253E";
+        let hex = digest::hex(secret.as_bytes());
+        let within = digest::base64(b"user:copper-lantern?>");
+        for value in [
+            digest::base64(secret.as_bytes()),
+            digest::base64url(secret.as_bytes()),
+            digest::base64(b"a?>copper-lantern?>"),
+            digest::base64url(b"a?>copper-lantern?>"),
+            digest::base64(b"\xff\xfecopper-lantern?>\xff"),
+            format!("Basic {within}"),
+            format!("key={within}; x=1"),
+            format!("/p?next=%2Fa%3Fk%3D{}", within.replace('=', "%3D")),
+            format!("<{within}>"),
+            hex.to_uppercase(),
+            format!("0x{hex}"),
+            format!("id:{}", digest::hex(b"user:copper-lantern?>!")),
+            percent.to_owned(),
+            format!("/p?k={percent}"),
+            hex,
+        ] {
+            assert!(hides("github", secret, "X-Note", &value), "{value}");
+        }
+        for value in
+            [digest::base64(b"copper lantern"), digest::hex(b"copper lantern"), "copper%252Blantern".to_owned()]
+        {
+            assert!(!hides("github", secret, "X-Note", &value), "{value}");
+        }
+        let encoded = digest::base64(secret.as_bytes());
+        assert!(hides("github", secret, "X-GitHub-Delivery", &encoded), "as one that is not encoded");
+        assert!(hides("hmac", "hush", "X-Note", &digest::base64(b"me:hush")));
+        assert!(!hides("hmac", "hush", "X-Note", &digest::base64(b"hushed up")));
+        assert!(!hides("github", "push", "X-GitHub-Event", &digest::base64(b"me:push")));
     }
 
     #[test]

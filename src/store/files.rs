@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 
 use super::error::{StorageError, WriteError};
 
@@ -33,6 +34,12 @@ const MODE: u32 = 0o600;
 pub(super) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     options.custom_flags(flags.bits().cast_signed()).mode(MODE).open(path)
+}
+
+/// The user, neither this one nor root, to whom a file or a directory that exists belongs: they can change it at any time.
+pub fn other_owner(path: &Path) -> Option<u32> {
+    let owner = fs::metadata(path).ok()?.uid();
+    (![geteuid().as_raw(), 0].contains(&owner)).then_some(owner)
 }
 
 /// The directory of a file that may not exist.

@@ -156,3 +156,25 @@ fn a_config_in_a_directory_of_another_user_is_not_read() {
         home.run(["check"]).refused(2, &[". belongs to another user", "--config hookbox.toml"]);
     }
 }
+
+#[test]
+fn a_database_of_another_user_is_reported() {
+    let (home, _) = Home::new().start().stop();
+    for (place, shown) in [(".", "."), ("webhooks.db", "webhooks.db")] {
+        if !give_away(&home.path(place)) {
+            return;
+        }
+        let output = home.run(["doctor"]).to_string();
+        let line = output.lines().find(|line| line.contains("permissions")).unwrap();
+        let why = format!("{shown} belongs to another user (uid {NOBODY})");
+        assert!(line.contains("FAIL") && line.contains(&why) && line.contains("chown"), "{output}");
+        std::os::unix::fs::chown(home.path(place), Some(0), Some(0)).unwrap();
+    }
+    give_away(&home.path("."));
+    give_away(&home.path("webhooks.db"));
+    let output = home.run(["doctor"]).to_string();
+    assert!(!output.contains("another user"), "root asks about a service with a user of its own: {output}");
+    let hookbox = home.start();
+    hookbox.wait_for_stderr("webhooks.db belongs to another user");
+    assert!(hookbox.stderr().lines().any(|line| line.contains("WARN") && line.contains("another user")));
+}

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::fs::{Access, access};
+use rustix::process::geteuid;
 
 use super::{Finding, Findings, fail, ok, warn};
 use crate::client;
 use crate::clock;
 use crate::config::Config;
-use crate::store::{Disk, FileSystem, directory_of};
+use crate::store::{Disk, FileSystem, directory_of, other_owner};
 use crate::units::duration_text;
 
 /// systemd-timesyncd touches it when it has heard from a server.
@@ -21,7 +22,8 @@ const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 /// Up to this size, a disk is probably an SD card or that of a small server, and full one day if nothing is deleted.
 const SMALL_DISK_BYTES: u64 = 64 << 30;
 
-/// Permission bits for all other users.
+/// Permission bits for the group of a file, and for all other users.
+const GROUP_WRITE: u32 = 0o020;
 const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
 
@@ -118,11 +120,19 @@ pub(super) fn permissions(config: &Config) -> Finding {
     let path = &config.database;
     let directory = directory_of(path);
     let shown = path.display();
-    if fs::metadata(directory).is_ok_and(|is| is.mode() & OTHERS_WRITE != 0 && is.mode() & STICKY == 0) {
+    let places: &[&Path] = if path.exists() { &[path, directory] } else { &[directory] };
+    if let Some((place, owner)) = of_another_user(places) {
+        let place = place.display();
+        return fail(format!(
+            "{place} belongs to another user (uid {owner}), who can change it: run this as the user who runs hookbox, \
+             or give it to that user: sudo chown USER {place}"
+        ));
+    }
+    let may_replace = |bit| fs::metadata(directory).is_ok_and(|is| is.mode() & bit != 0 && is.mode() & STICKY == 0);
+    if may_replace(OTHERS_WRITE) {
         let directory = directory.display();
         return fail(format!("other users may replace files in {directory}: chmod o-w {directory}"));
     }
-    let places: &[&Path] = if path.exists() { &[path, directory] } else { &[directory] };
     if let Some(place) = places.iter().find(|place| access(**place, Access::WRITE_OK).is_err()) {
         let place = place.display();
         return warn(format!("{place} may not be written by this user: is it the one that runs hookbox?"));
@@ -131,11 +141,25 @@ pub(super) fn permissions(config: &Config) -> Finding {
         Ok(file) if file.mode() & OTHERS_WRITE != 0 => {
             fail(format!("other users may change {shown}: chmod 600 {shown}"))
         }
+        _ if may_replace(GROUP_WRITE) => {
+            let directory = directory.display();
+            warn(format!("users of its group may replace files in {directory}: chmod g-w {directory}"))
+        }
         Ok(file) if file.mode() & OTHERS_READ != 0 => {
             warn(format!("other users may read the payloads in {shown}: chmod 600 {shown}"))
         }
         _ => ok(format!("{shown} and its directory")),
     }
+}
+
+/// The place that belongs neither to this user nor to root, and its owner. Root may run this for a service that has a user
+/// of its own: to that one both places belong.
+fn of_another_user<'a>(places: &[&'a Path]) -> Option<(&'a Path, u32)> {
+    let owners: Vec<Option<u32>> = places.iter().map(|place| other_owner(place)).collect();
+    if geteuid().is_root() && owners.iter().all(|owner| *owner == owners[0]) {
+        return None;
+    }
+    places.iter().zip(owners).find_map(|(place, owner)| Some((*place, owner?)))
 }
 
 /// The warning about a file with a secret; `None` if other users can neither read nor write it.

@@ -233,6 +233,11 @@ fn doctor_reports_the_permissions_of_the_database() {
         fs::set_permissions(home.path("webhooks.db"), fs::Permissions::from_mode(mode)).unwrap();
         assert_finds(&home, &[], "permissions", result, &["webhooks.db"]);
     }
+    fs::set_permissions(home.path("webhooks.db"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(home.path("."), fs::Permissions::from_mode(0o775)).unwrap();
+    assert_finds(&home, &[], "permissions", "warn", &["group", "replace files", "chmod g-w"]);
+    fs::set_permissions(home.path("."), fs::Permissions::from_mode(0o1775)).unwrap();
+    assert_finds(&home, &[], "permissions", "ok", &["webhooks.db"]);
     fs::set_permissions(home.path("."), fs::Permissions::from_mode(0o777)).unwrap();
     assert_finds(&home, &[], "permissions", "fail", &["replace files", "chmod o-w"]);
 }
