@@ -96,7 +96,7 @@ fn bind_tcp(address: &str) -> io::Result<Listener> {
     Listener::new(listener.into(), None)
 }
 
-/// Nobody can connect before the socket has its permissions, because it listens only then.
+/// No client can connect before the socket has its permissions, because it listens only then.
 fn bind_unix(path: &Path) -> io::Result<Listener> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;

@@ -35,7 +35,7 @@ use crate::receive::{Endpoint, Intake, Receiver, Refusals};
 use crate::route::{Router, Routing};
 use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker};
-use crate::store::{Database, Reader, other_owner};
+use crate::store::{Database, Ingest, Reader, other_owner};
 use crate::systemd;
 use crate::worker;
 use admin::AdminHandle;
@@ -85,18 +85,14 @@ impl Service {
         signals::watch(messages.clone())?;
         // Before the database is opened: this error names the limit that is too low.
         let limits = Limits::of_this_process(worker_count(&config)).map_err(Error::Failed)?;
-        let database = Database::open(&config.database)?;
-        let wait = |action: &str, attempts| {
-            config.actions.get(action).map_or(Duration::ZERO, |action| worker::wait_after_crash(action, attempts))
-        };
-        database.recover(wait, clock::now())?;
+        let (database, ingest) = open_database(&config)?;
         let listener = passed_listener.map_or_else(|| listen::bind(&config.listen), Ok)?;
         let local_address = listener.local_address();
         let admin_listener = admin::listener(&config, passed_admin_listener, secrets.admin_token.as_ref())?;
         let upstream = upstream("", &config.database)?;
         let shared = Shared::new(&config, secrets.endpoints, database, metrics, messages);
 
-        let (receiver, checker) = shared.start_receiver(&upstream)?;
+        let (receiver, checker) = shared.start_receiver(&upstream, ingest)?;
         let on_end = report_end("gate", &shared.messages);
         let gate = gate::start(limits, listener, &upstream.path(), Arc::clone(&shared.settings), on_end);
         let gate = gate.map_err(Error::Failed)?;
@@ -239,6 +235,18 @@ impl Secrets {
     }
 }
 
+/// The database, with the jobs queued again that the last process left running, and the receiver's connection to it.
+fn open_database(config: &Config) -> Result<(Database, Ingest)> {
+    let database = Database::open(&config.database)?;
+    // Before others, and kept: SQLite makes the -shm file again for each connection that is alone.
+    let ingest = database.ingest()?;
+    let wait = |action: &str, attempts| {
+        config.actions.get(action).map_or(Duration::ZERO, |action| worker::wait_after_crash(action, attempts))
+    };
+    database.recover(wait, clock::now())?;
+    Ok((database, ingest))
+}
+
 fn endpoint(source: &Source, env: &Env<'_>, metrics: &Metrics) -> Result<Endpoint> {
     let key = |reference: &_| source.key(reference, env);
     let verification = source.verification.try_map(key).map_err(Error::refused)?;
@@ -301,14 +309,14 @@ impl Shared {
     }
 
     /// Starts the receiver, and the thread that checks large bodies for it.
-    fn start_receiver(&self, upstream: &Upstream) -> Result<(Thread, Thread)> {
+    fn start_receiver(&self, upstream: &Upstream, ingest: Ingest) -> Result<(Thread, Thread)> {
         let (stop, server) = (Stop::default(), upstream.server());
         let (large_bodies, checker) = large_bodies(self.intake.clone(), server.clone());
         let receiver = Receiver {
             server: server.clone(),
             intake: self.intake.clone(),
             large_bodies,
-            ingest: self.database.ingest()?,
+            ingest,
             router: self.router_waker.clone(),
             stop: stop.clone(),
             metrics: Arc::clone(&self.metrics),

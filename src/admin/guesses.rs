@@ -1,4 +1,4 @@
-//! How many wrong tokens each client has sent lately: who guesses is slowed down, and nobody else.
+//! How many wrong tokens each client has sent lately: a client that guesses is slowed down, and no other.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};

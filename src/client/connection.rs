@@ -303,7 +303,7 @@ impl Line for TcpStream {
     }
 
     fn is_open(&mut self) -> bool {
-        // Neither an end nor anything that nobody has asked for.
+        // Neither an end nor an answer that was not asked for.
         self.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 }

@@ -38,7 +38,7 @@ pub struct Preset {
     pub custom: Option<CustomScheme>,
 
     /// The delivery id, stable over the provider's retries: the first of these that has a value. Those that are signed go
-    /// first, so that nobody can send a captured delivery again under another id.
+    /// first, so that a captured delivery cannot be sent again under another id.
     pub id: &'static [&'static str],
     pub without_id: WithoutId,
     /// The event type: the first of these that has a value.

@@ -129,7 +129,7 @@ fn is_same(
 /// Whether everything that `actions` do for an unprocessed event is still to begin. What came again is then done with it,
 /// and sees the latest state of what it reports. Otherwise another event is needed.
 ///
-/// Without any action of ours another program processes the event, and nobody knows whether it has begun.
+/// Without any action of ours another program processes the event, and it is unknown whether that has begun.
 fn may_join(transaction: &Transaction<'_>, event: EventId, actions: &[MatchingAction]) -> Result<bool> {
     let jobs = jobs::of_event(transaction, event)?;
     if jobs.is_empty() {
@@ -182,7 +182,7 @@ impl Known {
         })
     }
 
-    /// Whether a delivery came within the source's window; `None` without a window, or where nobody knows.
+    /// Whether a delivery came within the source's window; `None` without a window, or where that is unknown.
     fn is_within_window(&self, delivery: &Delivery) -> Option<bool> {
         let last_meant_at = Timestamp::parse(&self.last_meant_at)?;
         Some(last_meant_at.distance(delivery.received_at) <= delivery.dedup_window?)

@@ -1,4 +1,4 @@
-//! Standard error and standard output lead to pipes that are full and that nobody reads.
+//! Standard error and standard output lead to pipes that are full and not read.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};

@@ -93,7 +93,11 @@ fn after_ten_wrong_tokens_a_minute_further_ones_are_answered_429() {
     let answer = admin.send(&bearing(get("/api/events"), "guess"));
     assert_eq!((answer.status, answer.header("Retry-After")), (429, Some("60")));
     assert_eq!(guess(&admin, 20), [429; 20]);
-    assert_eq!(status(&admin, &bearing(get("/api/stats"), &token)), 200, "nobody can guess it, nor lock its owner out");
+    assert_eq!(
+        status(&admin, &bearing(get("/api/stats"), &token)),
+        200,
+        "it cannot be guessed, nor its owner locked out"
+    );
     assert_eq!(status(&admin, &get("/api/stats")), 401);
     assert!(admin.send(&get("/metrics")).text().contains("\nhookbox_wrong_tokens_total 31\n"));
     let (_, output) = hookbox.stop();

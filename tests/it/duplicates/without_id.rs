@@ -171,7 +171,7 @@ fn an_equal_delivery_does_not_join_a_replayed_one() {
     assert_eq!(hookbox.stored(), 2);
 }
 
-/// Another program processes them, and nobody knows what it has begun.
+/// Another program processes them, and it is unknown which it has begun.
 #[test]
 fn equal_deliveries_that_no_action_is_for_are_events_of_their_own() {
     for actions in ["[actions]\n", "[actions.it]\nkind = \"log\"\non = [\"*:other\"]\n"] {

@@ -116,9 +116,8 @@ fn a_file_system_that_turns_read_only_acknowledges_nothing_and_keeps_everything(
 /// A disk that fails now and then, in a write, a sync, or when the file grows, loses no acknowledged delivery.
 #[test]
 fn a_200_means_stored_whichever_write_or_sync_fails() {
-    // A start creates the -shm file three times, with eight writes each.
     let calls =
-        ["pwrite64:error=EIO:when=60+37", "pwrite64:error=ENOSPC:when=50+53", "fsync,fdatasync:error=EIO:when=9+5"];
+        ["pwrite64:error=EIO:when=30+37", "pwrite64:error=ENOSPC:when=25+53", "fsync,fdatasync:error=EIO:when=9+5"];
     for fault in calls {
         // The new database is made on a disk that works.
         let Some(home) = strace_failing(Home::new().start().stop().0, fault) else { return };

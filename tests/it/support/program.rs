@@ -421,6 +421,13 @@ impl Hookbox {
         std::fs::read_dir(format!("/proc/{}/fd", self.process.child.id())).unwrap().count()
     }
 
+    /// How many of them are sockets. Files of the database are opened when each thread first uses it.
+    pub fn sockets(&self) -> usize {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.process.child.id())).unwrap();
+        let links = descriptors.flatten().filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
+        links.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
     /// A number from `/proc/PID/status`, such as `VmHWM` (in KiB) or `Threads`. Under an emulator it is the emulator's.
     #[track_caller]
     pub fn proc_status(&self, key: &str) -> u64 {
