@@ -167,7 +167,7 @@ fn a_slow_upstream_means_503_for_queued_and_504_for_in_flight_requests() {
 #[test]
 fn a_late_response_goes_to_no_other_client() {
     let mut limits = with_upstream_connections(1);
-    limits.timeouts.response = Duration::from_millis(200);
+    limits.timeouts.response = Duration::from_secs(2);
     let rig = Rig::start(limits);
     let mut late = rig.connect();
     late.send(&post("/hold", b"late"));
