@@ -5,6 +5,7 @@
 mod action;
 mod admin;
 mod file;
+mod own_sender;
 mod reader;
 mod retention;
 mod source;
@@ -19,9 +20,10 @@ use toml::Table;
 
 pub use self::admin::{Admin, AdminListen, AdminToken, MIN_TOKEN_BYTES, too_short};
 pub use self::file::{ConfigError, Origin, SYSTEM_CONFIG};
+pub use self::own_sender::{Answer, GET, PATH_PREFIX};
 use self::reader::{Reader, read_table};
 pub use self::retention::Retention;
-pub use self::source::{PATH_PREFIX, Source};
+pub use self::source::Source;
 use self::values::{Parsed, duration, parsed, size, text};
 use crate::action::Action;
 use crate::cidr::Cidr;

@@ -62,6 +62,9 @@ fn unescaped(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// The path of health checks.
+pub const HEALTH_PATH: &str = "/healthz";
+
 /// The longest response, head and body together, that the gate takes from upstream.
 pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 

@@ -407,10 +407,10 @@ fn log_startup(config: &Config, address: &str) {
         );
     }
     for source in config.sources.values() {
-        let path = source.path();
+        let (methods, path) = (source.methods_text(), source.path());
         match source.verification.warning() {
-            None => info!("POST {path} takes verified deliveries from {}", source.verifier.preset.title),
-            Some(warning) => warn!("POST {path}: {warning}"),
+            None => info!("{methods} {path} takes verified deliveries from {}", source.verifier.preset.title),
+            Some(warning) => warn!("{methods} {path}: {warning}"),
         }
     }
     if config.retention.is_forever() {

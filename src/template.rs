@@ -27,7 +27,7 @@ use minijinja::machinery::{Instructions, eval, make_string_output};
 use minijinja::value::{Object, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, HtmlEscape, Output, State, UndefinedBehavior, Value};
 
-use crate::event::Event;
+use crate::event::{Event, headers};
 use crate::suggest::hint;
 use payload::{Reading, reading};
 use to_json::Style;
@@ -42,13 +42,18 @@ const TEMPLATE_FUEL: u64 = 30_000_000;
 /// The steps of an expression. The router, and every event after this one, waits for it.
 const EXPRESSION_FUEL: u64 = 1_000_000;
 
+/// The method of a delivery with which none is stored.
+const USUAL_METHOD: &str = "POST";
+
 /// All variables; templates can also name functions and what they set themselves.
-const VARIABLES: [&str; 11] = [
+const VARIABLES: [&str; 13] = [
     "id",
     "source",
     "event",
     "delivery_id",
     "received_at",
+    "method",
+    "query",
     "headers",
     "payload",
     "attempt",
@@ -104,15 +109,21 @@ impl Scope {
     pub fn of(event: &Event) -> Scope {
         let headers: BTreeMap<String, serde_json::Value> =
             serde_json::from_str(&event.headers_json).unwrap_or_default();
-        let headers: BTreeMap<String, Value> =
+        let mut fields: BTreeMap<String, Value> =
             headers.into_iter().map(|(name, value)| (name.to_lowercase(), Value::from(Serde(value)))).collect();
+        let mut beside = |name: &str| fields.remove(name).map(|text| text.to_string());
+        let method = beside(headers::METHOD).unwrap_or_else(|| USUAL_METHOD.to_owned());
+        let query = beside(headers::QUERY).unwrap_or_default();
+        let parameters = form_urlencoded::parse(query.as_bytes()).collect::<BTreeMap<_, _>>();
         let variables = BTreeMap::from([
             ("id", Value::from(event.id.0)),
             ("source", Value::from(event.source.as_str())),
             ("event", Value::from(event.event_type.as_str())),
             ("delivery_id", Value::from(event.delivery_id.as_str())),
             ("received_at", Value::from(event.received_at.as_str())),
-            ("headers", Value::from_pairs(headers)),
+            ("method", Value::from(method)),
+            ("query", Value::from_pairs(parameters.iter().map(|(name, value)| (&**name, &**value)))),
+            ("headers", Value::from_pairs(fields)),
         ]);
         Scope { variables, payload_json: Arc::clone(&event.payload_json), payload: Arc::default() }
     }

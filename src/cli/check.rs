@@ -85,7 +85,10 @@ impl Output {
     fn source(&mut self, source: &Source, listen: &Listen, env: &Env) {
         self.text.push('\n');
         self.line("source", &source.name);
-        self.note(format!("POST {}", endpoint(listen, &source.path())));
+        let methods = source.methods_text();
+        for path in [Some(source.path()), source.further_path.clone()].into_iter().flatten() {
+            self.note(format!("{methods} {}", endpoint(listen, &path)));
+        }
         self.note(format!("provider {}", source.verifier.preset.name));
         match source.verification.warning() {
             Some(warning) => self.note(warning),
@@ -102,6 +105,9 @@ impl Output {
         }
         if let Some(window) = source.dedup_window {
             self.note(format!("replays what comes again after {}", duration_text(window)));
+        }
+        if let Some(answer) = &source.answer {
+            self.note(format!("answers {} with a body of {} bytes", answer.status, answer.body.len()));
         }
         if source.ignores_repeated_body {
             self.note("ignores a stored body under another id");

@@ -27,6 +27,7 @@ mod durability;
 mod hostile;
 mod load;
 mod older_program;
+mod own_senders;
 mod regression;
 mod store;
 
