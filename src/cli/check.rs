@@ -8,7 +8,7 @@ use super::args::CheckArgs;
 use super::{Failure, preview};
 use crate::action::{Action, ActionKind};
 use crate::cidr::Cidr;
-use crate::config::{AdminToken, Config, Origin, Retention, Source};
+use crate::config::{AdminToken, Config, Include, Origin, Retention, Source};
 use crate::listen::Listen;
 use crate::provider;
 use crate::secret::Env;
@@ -59,6 +59,12 @@ impl Output {
         match &config.origin {
             Origin::File(path) => self.line("config", path.display()),
             Origin::BuiltIn => self.line("config", "none: these are the defaults"),
+        }
+        for Include { pattern, files } in &config.includes {
+            match files.as_slice() {
+                [] => self.note(format!("includes {pattern}: there is no further file")),
+                files => files.iter().for_each(|file| self.note(format!("includes {}", file.display()))),
+            }
         }
         self.line("listen", &config.listen);
         self.line("database", config.database.display());

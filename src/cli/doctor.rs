@@ -75,7 +75,11 @@ pub(super) fn run(
 fn run_checks(context: &Context<'_>, findings: &mut Findings) {
     let config = context.config;
     let origin = match &config.origin {
-        Origin::File(path) => format!("{} is valid", path.display()),
+        Origin::File(path) => match config.includes.iter().map(|include| include.files.len()).sum() {
+            0 => format!("{} is valid", path.display()),
+            1 => format!("{} is valid, and so is the file that it includes", path.display()),
+            files => format!("{} is valid, and so are the {files} files that it includes", path.display()),
+        },
         Origin::BuiltIn => "there is none: the defaults are used".to_owned(),
     };
     findings.add("config", ok(origin));

@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A path as TOML writes it: a key that is not bare is quoted, which also escapes control characters.
-fn join(path: &str, key: &str) -> String {
+pub fn join(path: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     let key = if bare { key.to_owned() } else { format!("{key:?}") };
     if path.is_empty() { key } else { format!("{path}.{key}") }

@@ -17,8 +17,8 @@ fn secret_set(name: &str) -> Option<OsString> {
 }
 
 fn load(toml: &str, env: &Env) -> Result<Config, ConfigError> {
-    let table: Table = toml.parse().expect("TOML");
-    Config::from_table(Origin::File(PathBuf::from("hookbox.toml")), &table, env)
+    let path = Path::new("hookbox.toml");
+    Config::of(path, Whole::of(path, toml.parse().expect("TOML")), env)
 }
 
 fn config(toml: &str) -> Config {
