@@ -149,6 +149,12 @@ impl Output {
         if let Some(when) = &action.when {
             self.note(format!("when {when}"));
         }
+        for variable in action.kind.variables() {
+            self.note(format!("env {variable}"));
+        }
+        if let Some(condition) = action.kind.success_when() {
+            self.note(format!("success when {condition}"));
+        }
         let policy = &action.policy;
         let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
         self.note(format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
