@@ -13,11 +13,14 @@ const EVENTS: &str = "syscalls:sys_enter_fsync,syscalls:sys_enter_fdatasync";
 /// Neither reports when it has begun.
 const ATTACHED_AFTER: Duration = Duration::from_millis(500);
 
+/// Finds the number of syncs in a report.
+type Read = fn(&str) -> Option<f64>;
+
 /// A program that counts until it is interrupted.
 pub struct SyncCounter {
     program: Child,
     report: std::path::PathBuf,
-    read: fn(&str) -> Option<f64>,
+    read: Read,
 }
 
 impl SyncCounter {
@@ -28,7 +31,7 @@ impl SyncCounter {
         perf.args(["stat", "--field-separator", ",", "--output", "syncs", "--event", EVENTS, "--pid", &pids]);
         let mut strace = home.tool("strace");
         strace.args(["-f", "-q", "-c", "-e", "trace=fsync,fdatasync", "-o", "syncs", "-p", &pids]);
-        let counters: [(_, fn(&str) -> Option<f64>); 2] = [(perf, of_perf), (strace, of_strace)];
+        let counters: [(_, Read); 2] = [(perf, of_perf), (strace, of_strace)];
         counters.into_iter().find_map(|(mut command, read)| {
             let mut program = command.spawn().ok()?;
             std::thread::sleep(ATTACHED_AFTER);
