@@ -116,7 +116,11 @@ impl Server {
     pub fn start_at(address: SocketAddr, mut command: Command, is_ready: impl Fn() -> bool) -> Server {
         let mut server = Server::spawn(&mut command);
         server.address = address;
-        wait_until_up(&command, || is_ready().then_some(()));
+        wait_until_up(&command, || {
+            let ended = server.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ends at once: {command:?}");
+            is_ready().then_some(())
+        });
         server
     }
 

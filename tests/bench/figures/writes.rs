@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{AND_PROCESSING, MANY, RECEIVING_ONLY, USUAL_BYTES, usual};
+use super::{AND_PROCESSING, MANY, RECEIVING_ONLY, USUAL_BYTES, open_events, usual};
 use crate::Scale;
 use crate::load::{self, Kept, Sender};
 use crate::peers::Older;
-use crate::server::{Home, Server, hookbox};
+use crate::server::{self, Home, Server};
 use crate::sink::Sink;
 use crate::syncs::SyncCounter;
 use crate::table::{at_most, row};
@@ -47,16 +47,27 @@ struct Cost {
     cpu_us: f64,
 }
 
-/// One program, or two that share a database, under measurement.
-enum Side {
+/// A program under measurement, or two that share a database.
+enum Program {
     Hookbox(PathBuf),
     Older(Older),
+    Missing,
 }
 
-/// A side and its name in the table.
-struct Named(String, Side);
+/// A program, and what the table calls it.
+struct Side {
+    name: &'static str,
+    program: Program,
+}
 
-struct Row {
+/// What a side costs; none where its program is missing.
+struct Measured {
+    name: &'static str,
+    cost: Option<Cost>,
+}
+
+/// A delivery, in the rows about it.
+struct Case {
     work: Work,
     body: (usize, &'static str),
     senders: usize,
@@ -64,63 +75,72 @@ struct Row {
 
 pub fn writes(scale: &Scale) {
     let sides = sides();
-    let [ours, others @ ..] = sides.as_slice() else { return };
-    let cost = |Named(name, side): &Named, row: &Row| side.cost(scale, row).map(|cost| (name.clone(), cost));
-    let mut processed = Vec::new();
-    for wanted in rows() {
-        let Some((_, our_cost)) = cost(ours, &wanted) else { continue };
-        let theirs: Vec<(String, Cost)> = others.iter().filter_map(|side| cost(side, &wanted)).collect();
-        print(&wanted, &our_cost, &theirs);
-        if (wanted.work, wanted.body.0, wanted.senders) == (Work::Logged, USUAL_BYTES, 1) {
-            processed = [(ours.0.clone(), our_cost)].into_iter().chain(theirs).collect();
+    for case in cases() {
+        let sides = sides.iter().filter(|side| side.program.does(case.work));
+        let measured: Vec<Measured> = sides.map(|side| side.measure(scale, &case)).collect();
+        print(&case, &measured);
+        if case.work == Work::Logged && case.is_usual() && case.is_alone() {
+            print_card(&measured);
         }
     }
-    print_card(&processed);
 }
 
 /// Ours first.
-fn sides() -> Vec<Named> {
+fn sides() -> Vec<Side> {
     let named = |variable: &str| std::env::var_os(variable).map(|path| std::path::absolute(path).unwrap());
-    let ours = Named("hookbox".to_owned(), Side::Hookbox(named("HOOKBOX_BENCH_BIN").unwrap_or_else(hookbox)));
-    let base = named("HOOKBOX_BENCH_BASE").map(|path| Named("base".to_owned(), Side::Hookbox(path)));
-    let older = match Older::find() {
-        Ok(older) => Some(Named("older".to_owned(), Side::Older(older))),
-        Err(why) => {
-            eprintln!("the older program is skipped: {why}");
-            None
-        }
-    };
-    [Some(ours), base, older].into_iter().flatten().collect()
+    let hookbox = |name, path| Side { name, program: Program::Hookbox(path) };
+    let ours = hookbox("hookbox", named("HOOKBOX_BENCH_BIN").unwrap_or_else(server::hookbox));
+    let base = named("HOOKBOX_BENCH_BASE").map(|path| hookbox("base", path));
+    let older = Older::find().inspect_err(|why| eprintln!("skipped: the older program: {why}"));
+    let older = Side { name: "older", program: older.map_or(Program::Missing, Program::Older) };
+    [Some(ours), base, Some(older)].into_iter().flatten().collect()
 }
 
-fn rows() -> Vec<Row> {
+fn cases() -> Vec<Case> {
     let works = [Work::Stored, Work::Logged, Work::Posted];
-    let lone = SIZES.iter().flat_map(|body| works.map(|work| Row { work, body: *body, senders: 1 }));
-    let many = [Work::Stored, Work::Logged].map(|work| Row { work, body: SIZES[1], senders: MANY });
-    lone.chain(many).collect()
+    let alone = SIZES.iter().flat_map(|body| works.map(|work| Case { work, body: *body, senders: 1 }));
+    let many = [Work::Stored, Work::Logged].map(|work| Case { work, body: SIZES[1], senders: MANY });
+    alone.chain(many).collect()
+}
+
+impl Case {
+    fn is_usual(&self) -> bool {
+        self.body.0 == USUAL_BYTES
+    }
+
+    fn is_alone(&self) -> bool {
+        self.senders == 1
+    }
 }
 
 impl Side {
-    /// None if this program does not do this work.
-    fn cost(&self, scale: &Scale, row: &Row) -> Option<Cost> {
+    fn measure(&self, scale: &Scale, case: &Case) -> Measured {
         let sink = Sink::start();
-        let home = match (self, row.work) {
-            (Side::Older(_), Work::Posted) => return None,
-            (Side::Older(older), _) => older.home(),
-            (Side::Hookbox(_), work) => Home::new().with_config(&config(work, &sink)),
+        let home = match &self.program {
+            Program::Hookbox(_) => Home::new().with_config(&config(case.work, &sink)),
+            Program::Older(older) => older.home(),
+            Program::Missing => return Measured { name: self.name, cost: None },
         };
-        let stored = self.start(&home, row.work);
-        stored.deliver_alone(&home, row, STORED);
-        stored.stop();
+        let earlier = self.program.start(&home, case.work);
+        earlier.deliver_alone(&home, case, STORED);
+        earlier.stop();
         rustix::fs::sync();
-        let running = self.start(&home, row.work);
-        Some(if row.senders == 1 { running.lone_cost(&home, row) } else { running.busy_cost(&home, scale, row) })
+        let running = self.program.start(&home, case.work);
+        Measured { name: self.name, cost: Some(running.cost(&home, scale, case)) }
+    }
+}
+
+impl Program {
+    /// The older worker prints each event, and sends nothing.
+    fn does(&self, work: Work) -> bool {
+        matches!(self, Program::Hookbox(_)) || work != Work::Posted
     }
 
     fn start(&self, home: &Home, work: Work) -> Running {
         Running(match self {
-            Side::Hookbox(program) => vec![Server::start_quietly(home, program)],
-            Side::Older(older) => older.start(home, work != Work::Stored),
+            Program::Hookbox(program) => vec![Server::start_quietly(home, program)],
+            Program::Older(older) => older.start(home, work != Work::Stored),
+            Program::Missing => Vec::new(),
         })
     }
 }
@@ -137,35 +157,19 @@ fn config(work: Work, sink: &Sink) -> String {
 struct Running(Vec<Server>);
 
 impl Running {
-    /// The database is empty of open events and its WAL is checkpointed at both ends, so that nothing is left out.
-    fn lone_cost(self, home: &Home, row: &Row) -> Cost {
-        self.deliver_alone(home, row, 1);
+    /// All events are processed and the WAL is copied into the database at both ends, so that nothing is left out.
+    fn cost(self, home: &Home, scale: &Scale, case: &Case) -> Cost {
+        self.deliver_alone(home, case, 1);
         let counter = SyncCounter::attach(home, &self.pids());
-        let before = (self.written_bytes(), self.cpu());
-        self.deliver_alone(home, row, DELIVERIES);
-        let cpu = self.cpu() - before.1;
+        let (bytes_before, cpu_before) = (self.written_bytes(), self.cpu());
+        let count = if case.is_alone() {
+            self.deliver_alone(home, case, DELIVERIES);
+            DELIVERIES
+        } else {
+            self.deliver_at_once(home, scale, case)
+        } as f64;
+        let cpu = self.cpu() - cpu_before;
         let syncs = counter.and_then(SyncCounter::count);
-        self.per_delivery(DELIVERIES, before.0, cpu, syncs)
-    }
-
-    fn busy_cost(self, home: &Home, scale: &Scale, row: &Row) -> Cost {
-        self.deliver_alone(home, row, 1);
-        let counter = SyncCounter::attach(home, &self.pids());
-        let before = (self.written_bytes(), self.cpu());
-        let answers = usual(scale, row.senders, Kept::Closed).send_to(self.0[0].address);
-        if row.work != Work::Stored {
-            wait_until(|| super::open_events(home) == 0);
-        }
-        let cpu = self.cpu() - before.1;
-        let syncs = counter.and_then(SyncCounter::count);
-        if answers.failed > 0 {
-            eprintln!("{} deliveries failed, {} did not", answers.failed, answers.count());
-        }
-        self.per_delivery(answers.count(), before.0, cpu, syncs)
-    }
-
-    fn per_delivery(self, count: usize, bytes_before: f64, cpu: Duration, syncs: Option<f64>) -> Cost {
-        let count = count as f64;
         let written_bytes = self.stop().written_bytes() - bytes_before;
         Cost {
             kib: written_bytes / 1024.0 / count,
@@ -175,16 +179,28 @@ impl Running {
     }
 
     /// The next is sent when the last is processed.
-    fn deliver_alone(&self, home: &Home, row: &Row, deliveries: usize) {
-        let mut sender = Sender::new(self.0[0].address, Kept::Closed, &load::body(row.body.0));
+    fn deliver_alone(&self, home: &Home, case: &Case, deliveries: usize) {
+        let mut sender = Sender::new(self.0[0].address, Kept::Closed, &load::body(case.body.0));
         let database = home.database();
         let mut status = database.prepare("SELECT status FROM webhook_events ORDER BY id DESC LIMIT 1").unwrap();
         for _ in 0..deliveries {
             assert_eq!(sender.deliver().unwrap(), 200, "a delivery is not acknowledged");
-            if row.work != Work::Stored {
+            if case.work != Work::Stored {
                 wait_until(|| status.query_row([], |row| row.get::<_, String>(0)).unwrap() == "processed");
             }
         }
+    }
+
+    /// Returns the number of those that were acknowledged.
+    fn deliver_at_once(&self, home: &Home, scale: &Scale, case: &Case) -> usize {
+        let answers = usual(scale, case.senders, Kept::Closed).send_to(self.0[0].address);
+        if answers.failed > 0 {
+            eprintln!("{} deliveries failed, {} did not", answers.failed, answers.count());
+        }
+        if case.work != Work::Stored {
+            wait_until(|| open_events(home) == 0);
+        }
+        answers.count()
     }
 
     fn pids(&self) -> Vec<String> {
@@ -212,33 +228,58 @@ fn wait_until(mut is_done: impl FnMut() -> bool) {
     }
 }
 
-fn print(wanted: &Row, ours: &Cost, theirs: &[(String, Cost)]) {
-    let work = match wanted.work {
+fn print(case: &Case, measured: &[Measured]) {
+    let work = match case.work {
         Work::Stored => "stored",
         Work::Logged => "processed by log",
         Work::Posted => "processed by http",
     };
-    let how = if wanted.senders == 1 { "alone".to_owned() } else { format!("{} at once", wanted.senders) };
-    let what = format!("a delivery of {}, {work}, {how}", wanted.body.1);
-    let against = |number: &dyn Fn(&Cost) -> String| {
-        theirs.iter().map(|(name, cost)| format!("{name}: {}", number(cost))).collect::<Vec<_>>().join("; ")
+    let how = if case.is_alone() { "alone".to_owned() } else { format!("{} at once", case.senders) };
+    let what = format!("a delivery of {}, {work}, {how}", case.body.1);
+    let [kib, syncs, cpu] = targets(case);
+    print_row(&format!("{what}: written"), measured, |cost| Some(cost.kib), " KiB", kib);
+    print_row(&format!("{what}: syncs"), measured, |cost| cost.syncs, "", syncs);
+    print_row(&format!("{what}: of a core"), measured, |cost| Some(cost.cpu_us), " µs", cpu);
+}
+
+fn print_row(
+    what: &str,
+    measured: &[Measured],
+    number: impl Fn(&Cost) -> Option<f64>,
+    unit: &str,
+    target: Option<Target>,
+) {
+    let text = |measured: &Measured| match measured.cost.as_ref().map(&number) {
+        Some(Some(number)) => format!("{}{unit}", digits(number)),
+        Some(None) => "neither perf nor strace can count here".to_owned(),
+        None => "skipped".to_owned(),
     };
-    let [kib_target, syncs_target, cpu_target] = targets(wanted);
-    let kib = |cost: &Cost| format!("{:.1} KiB", cost.kib);
-    let reach = kib_target.map_or_else(String::new, |target| at_most(target, " KiB", ours.kib));
-    row(&format!("{what}: written"), &kib(ours), &against(&kib), &reach);
-    let syncs = |cost: &Cost| cost.syncs.map_or_else(|| "not counted".to_owned(), |syncs| format!("{syncs:.2}"));
-    let judged = |target| ours.syncs.map(|syncs| at_most(target, "", syncs / WITH_CHECKPOINTS));
-    row(&format!("{what}: syncs"), &syncs(ours), &against(&syncs), &syncs_target.and_then(judged).unwrap_or_default());
-    let cpu = |cost: &Cost| format!("{:.0} µs", cost.cpu_us);
-    let reach = cpu_target.map_or_else(String::new, |target| at_most(target, " µs", ours.cpu_us));
-    row(&format!("{what}: of a core"), &cpu(ours), &against(&cpu), &reach);
+    let [ours, others @ ..] = measured else { return };
+    let against: Vec<String> = others.iter().map(|other| format!("{}: {}", other.name, text(other))).collect();
+    let reach = target.zip(ours.cost.as_ref().and_then(&number));
+    let reach = reach.map(|(target, number)| at_most(target.number, unit, number / target.allowance));
+    row(what, &text(ours), &against.join("; "), &reach.unwrap_or_default());
+}
+
+/// To three digits, or to the whole number.
+fn digits(number: f64) -> String {
+    match number {
+        ..10.0 => format!("{number:.2}"),
+        ..100.0 => format!("{number:.1}"),
+        _ => format!("{number:.0}"),
+    }
+}
+
+/// A figure to reach, and by what the measured one may be larger because it includes more.
+#[derive(Clone, Copy)]
+struct Target {
+    number: f64,
+    allowance: f64,
 }
 
 /// Of KiB, syncs and microseconds.
-fn targets(row: &Row) -> [Option<f64>; 3] {
-    let is_usual = row.body.0 == USUAL_BYTES;
-    match (row.work, row.senders, is_usual) {
+fn targets(case: &Case) -> [Option<Target>; 3] {
+    let [kib, syncs, cpu_us] = match (case.work, case.senders, case.is_usual()) {
         (Work::Stored, 1, true) => [Some(28.0), Some(1.0), None],
         (Work::Logged, 1, true) => [Some(40.0), Some(1.0), None],
         (Work::Stored, 1, false) => [None, Some(1.0), None],
@@ -246,7 +287,10 @@ fn targets(row: &Row) -> [Option<f64>; 3] {
         (Work::Posted, ..) => [None, Some(2.0), None],
         (Work::Stored, ..) => [Some(14.0), Some(0.1), Some(105.0)],
         (Work::Logged, ..) => [Some(22.0), None, Some(150.0)],
-    }
+    };
+    let exactly = |number: Option<f64>| number.map(|number| Target { number, allowance: 1.0 });
+    let syncs = syncs.map(|number| Target { number, allowance: WITH_CHECKPOINTS });
+    [exactly(kib), syncs, exactly(cpu_us)]
 }
 
 /// A usual card of a Raspberry Pi; cells of three bits each stand about so many cycles.
@@ -257,21 +301,19 @@ const ERASE_CYCLES: f64 = 1000.0;
 /// which can only erase blocks of some MB.
 const WRITE_AMPLIFICATION: f64 = 10.0;
 
-fn print_card(costs: &[(String, Cost)]) {
-    let lives_for = |cost: &Cost| {
-        let deliveries = CARD_BYTES * ERASE_CYCLES / (cost.kib * 1024.0 * WRITE_AMPLIFICATION);
-        format!("{:.0} million", deliveries / 1e6)
+/// The arithmetic with our figure, and what the same gives for the others.
+fn print_card(measured: &[Measured]) {
+    let kib = |measured: &Measured| measured.cost.as_ref().map(|cost| cost.kib);
+    let deliveries = |kib: f64| CARD_BYTES * ERASE_CYCLES / (kib * 1024.0 * WRITE_AMPLIFICATION);
+    let text = |measured: &Measured| {
+        kib(measured).map_or_else(|| "skipped".to_owned(), |kib| format!("{:.0} million", deliveries(kib) / 1e6))
     };
-    let shown = |(name, cost): &(String, Cost)| format!("{name}: {}", lives_for(cost));
-    let [(_, ours), theirs @ ..] = costs else { return };
-    row(
-        &format!(
-            "deliveries of 8 KiB, alone, processed by log, that a card of 32 GB with 1,000 erase cycles lives for: \
-             32e9 bytes x 1,000 / ({:.1} x 1,024 bytes x {WRITE_AMPLIFICATION} of assumed write amplification)",
-            ours.kib
-        ),
-        &lives_for(ours),
-        &theirs.iter().map(shown).collect::<Vec<_>>().join("; "),
-        "",
+    let [ours, others @ ..] = measured else { return };
+    let against: Vec<String> = others.iter().map(|other| format!("{}: {}", other.name, text(other))).collect();
+    let what = format!(
+        "deliveries of 8 KiB, processed by log, alone, until a card of 32 GB is worn out: 32e9 bytes x {ERASE_CYCLES} erase \
+         cycles / ({:.1} x 1024 bytes x {WRITE_AMPLIFICATION} for write amplification, which is assumed)",
+        kib(ours).unwrap_or(f64::NAN)
     );
+    row(&what, &text(ours), &against.join("; "), "");
 }
