@@ -11,7 +11,7 @@ use crate::load::{self, Kept, Sender};
 use crate::peers::Older;
 use crate::server::{self, Home, Server};
 use crate::sink::Sink;
-use crate::syncs::SyncCounter;
+use crate::syncs::{Counting, SyncCounter};
 use crate::table::{at_most, row};
 
 /// Rows in the database before a measurement begins.
@@ -115,22 +115,35 @@ impl Case {
 
 impl Side {
     fn measure(&self, scale: &Scale, case: &Case) -> Measured {
-        let sink = Sink::start();
-        let home = match &self.program {
-            Program::Hookbox(_) => Home::new().with_config(&config(case.work, &sink)),
-            Program::Older(older) => older.home(),
-            Program::Missing => return Measured { name: self.name, cost: None },
-        };
-        let earlier = self.program.start(&home, case.work);
-        earlier.deliver_alone(&home, case, STORED);
-        earlier.stop();
-        rustix::fs::sync();
-        let running = self.program.start(&home, case.work);
-        Measured { name: self.name, cost: Some(running.cost(&home, scale, case)) }
+        let is_there = !matches!(self.program, Program::Missing);
+        Measured { name: self.name, cost: is_there.then(|| self.program.cost(scale, case)) }
     }
 }
 
 impl Program {
+    /// A counter that slows the program down has a run of its own.
+    fn cost(&self, scale: &Scale, case: &Case) -> Cost {
+        let counter = SyncCounter::available();
+        let cost = self.cost_of_run(scale, case, counter);
+        match counter {
+            Some(SyncCounter::Strace) => Cost { syncs: cost.syncs, ..self.cost_of_run(scale, case, None) },
+            _ => cost,
+        }
+    }
+
+    fn cost_of_run(&self, scale: &Scale, case: &Case, counter: Option<SyncCounter>) -> Cost {
+        let sink = Sink::start();
+        let home = match self {
+            Program::Older(older) => older.home(),
+            _ => Home::new().with_config(&config(case.work, &sink)),
+        };
+        let earlier = self.start(&home, case.work);
+        earlier.deliver_alone(&home, case, STORED);
+        earlier.stop();
+        rustix::fs::sync();
+        self.start(&home, case.work).cost(&home, scale, case, counter)
+    }
+
     /// The older worker prints each event, and sends nothing.
     fn does(&self, work: Work) -> bool {
         matches!(self, Program::Hookbox(_)) || work != Work::Posted
@@ -158,9 +171,9 @@ struct Running(Vec<Server>);
 
 impl Running {
     /// All events are processed and the WAL is copied into the database at both ends, so that nothing is left out.
-    fn cost(self, home: &Home, scale: &Scale, case: &Case) -> Cost {
+    fn cost(self, home: &Home, scale: &Scale, case: &Case, counter: Option<SyncCounter>) -> Cost {
         self.deliver_alone(home, case, 1);
-        let counter = SyncCounter::attach(home, &self.pids());
+        let counting = counter.map(|counter| counter.attach(home, &self.pids()));
         let (bytes_before, cpu_before) = (self.written_bytes(), self.cpu());
         let count = if case.is_alone() {
             self.deliver_alone(home, case, DELIVERIES);
@@ -169,7 +182,7 @@ impl Running {
             self.deliver_at_once(home, scale, case)
         } as f64;
         let cpu = self.cpu() - cpu_before;
-        let syncs = counter.and_then(SyncCounter::count);
+        let syncs = counting.map(Counting::end);
         let written_bytes = self.stop().written_bytes() - bytes_before;
         Cost {
             kib: written_bytes / 1024.0 / count,
