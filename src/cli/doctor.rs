@@ -1,6 +1,8 @@
-//! `hookbox doctor`: checks for common problems, and says what to do. It changes nothing.
+//! `hookbox doctor`: checks for common problems, and says what to do. It changes nothing, and
+//! removes the one file that it writes.
 
 mod database;
+mod disk;
 mod machine;
 mod network;
 mod rejects;
@@ -89,6 +91,7 @@ fn run_checks(context: &Context<'_>, findings: &mut Findings) {
         None => {
             machine::check_disk(config, findings);
             findings.add("file system", machine::file_system(config));
+            findings.add("sync", disk::sync(&config.database));
             findings.add("permissions", machine::permissions(config));
             database::check(context, findings);
         }
