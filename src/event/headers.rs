@@ -25,7 +25,7 @@ pub fn from_json(json: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 fn string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    serde_json::to_string(text).unwrap_or_default() // fails for no text
 }
 
 fn value_json(value: &[u8]) -> String {
