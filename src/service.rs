@@ -94,7 +94,7 @@ impl Service {
 
         let (receiver, checker) = shared.start_receiver(&upstream, ingest)?;
         let on_end = report_end("gate", &shared.messages);
-        let gate = gate::start(limits, listener, &upstream.path(), Arc::clone(&shared.settings), on_end);
+        let gate = gate::start(limits, listener, upstream.address(), Arc::clone(&shared.settings), on_end);
         let gate = gate.map_err(Error::Failed)?;
         let traffic = Arc::clone(&shared.settings.traffic);
         let watchdog = watchdog::start(local_address.clone(), traffic, &shared.database, &shared.messages)?;
