@@ -37,19 +37,10 @@ impl Listen {
     /// True if the text alone shows that only this machine can connect.
     pub fn is_local(&self) -> bool {
         let Listen::Tcp(address) = self else { return true };
-        let is_localhost = host_of(address).eq_ignore_ascii_case("localhost");
-        is_localhost || self.ip().is_some_and(|ip| ip.is_loopback())
+        let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+        let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        host.eq_ignore_ascii_case("localhost") || ip.is_some_and(|ip| ip.is_loopback())
     }
-
-    /// The IP address; `None` for a name and for a Unix socket.
-    pub fn ip(&self) -> Option<IpAddr> {
-        let Listen::Tcp(address) = self else { return None };
-        host_of(address).trim_matches(['[', ']']).parse().ok()
-    }
-}
-
-fn host_of(address: &str) -> &str {
-    address.rsplit_once(':').map_or("", |(host, _)| host)
 }
 
 /// IPv6 addresses need their brackets: without them the last group reads as a port.

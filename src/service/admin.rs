@@ -66,7 +66,6 @@ pub(super) fn listener(config: &Config, passed: Option<Listener>, configured: Op
             Ok(PageListener::None)
         }
         Err(error) => {
-            check_exposure(place.ip(), configured, &place.to_string())?;
             error!(
                 "there is no page and there are no metrics: {error} (listen in [admin]). Deliveries are received; this is \
                  tried again every {}",

@@ -37,7 +37,7 @@ const DISK_CHECKS: usize = 20;
 const DISK_CHECK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts a watchdog of the listener at `local_address`. It ends the process when there is no sign of life, unless `ending` is
-/// set: then it ends anyway, and a command under way keeps its time. The service manager is notified all the same.
+/// set: then it ends anyway, and a command under way keeps its time. The service manager is still notified.
 pub(super) fn start(
     local_address: LocalAddress,
     traffic: Arc<Traffic>,
