@@ -18,7 +18,9 @@
 //! - **Eviction**: when every place is taken, the client with the most connections makes room for a new one, with the
 //!   connection whose loss costs least. Behind a trusted proxy, the client is the one that the proxy names.
 //! - **Discarding**: a refused client that is still sending is read on within limits, so that it gets the response.
-//! - **Draining**: a stopping gate accepts nothing more, answers the requests that it has, and closes.
+//! - **Draining**: a stopping gate closes each connection after its response, and goes on accepting until those from before
+//!   the stop are closed. Only then it accepts nothing more, answers the requests that it has, and ends within a moment,
+//!   because senders that connect from then on wait for the next process.
 
 mod body;
 mod connection;
@@ -36,7 +38,7 @@ pub mod upstream;
 
 use crate::cidr::Cidr;
 use crate::current::Current;
-use crate::listen::Listener;
+use crate::listen::{Listener, LocalAddress};
 use event_loop::EventLoop;
 pub use limits::Limits;
 use std::io;
@@ -68,6 +70,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Gate {
     address: String,
+    local_address: LocalAddress,
     /// Closing this end stops the thread.
     stop: UnixStream,
     thread: JoinHandle<()>,
@@ -88,7 +91,7 @@ pub fn start(
     let failed = |error: io::Error| format!("cannot start the gate: {error}");
     let (stop, stop_signal) = UnixStream::pair().map_err(failed)?;
     let (ready, is_ready) = mpsc::sync_channel(1);
-    let address = listener.address().to_string();
+    let (address, local_address) = (listener.address().to_string(), listener.local_address());
     let start_timeout = limits.timeouts.start;
     let run = move || {
         let Address { socket, bodies } = upstream;
@@ -97,14 +100,19 @@ pub fn start(
     };
     let thread = thread::Builder::new().name("gate".into()).spawn(run).map_err(failed)?;
     is_ready.recv_timeout(start_timeout).map_err(|_| UPSTREAM_IS_SILENT)?;
-    Ok(Gate { address, stop, thread })
+    Ok(Gate { address, local_address, stop, thread })
 }
 
 impl Gate {
-    /// Drains, and returns when every connection is closed, or when [`Timeouts::stop`](limits::Timeouts::stop) has passed.
+    /// Drains, and returns when every connection is closed, or has had its time.
     pub fn stop(self) {
         drop(self.stop);
         let _ = self.thread.join(); // a panic was caught
+    }
+
+    /// The address to connect to from this machine.
+    pub fn local_address(&self) -> LocalAddress {
+        self.local_address.clone()
     }
 
     /// The address for clients, as [`Listener::address`] returns it.

@@ -96,7 +96,9 @@ fn run_checks(context: &Context<'_>, findings: &mut Findings) {
             database::check(context, findings);
         }
     }
-    findings.add("listen", network::listen(context));
+    findings.add("listen", network::check_listen(context));
+    network::check_page(context, findings);
+    network::check_outages(context, findings);
     rejects::check(context, findings);
     network::check_local_names(context, findings);
 }

@@ -162,6 +162,8 @@ pub static COMMANDS: [CommandSpec; 21] = [
             option("file", Value::File, "The same for the content of this file, as a delivery of JSON"),
             option("source", Value::Source, "The source that delivers the file; if not given, the first"),
             option("type", Value::EventType, "Its event type; if not given, that of the provider's example"),
+            switch("no-secrets", "Fetch no secret: neither env: nor file: nor credential:. It is for ExecReload= of a unit, \
+                which may see none of them"),
         ])
         .description("It prints the address of each source, how its deliveries are verified, the database, the limits, \
             and what is done with which events. It fetches each secret and says whether it could, but never shows it. \
