@@ -6,10 +6,13 @@
 mod answer;
 mod child;
 mod command;
+mod engine;
 mod http;
 mod log;
+mod nats;
 mod orphans;
 mod pattern;
+mod redis;
 mod slack;
 
 use std::sync::Arc;
@@ -23,8 +26,10 @@ use crate::template::{Expression, Scope, TemplateError};
 
 pub use command::Command;
 pub use http::Http;
+pub use nats::{Dedup, Nats, NatsRunner};
 pub use orphans::reap as reap_orphans;
 pub use pattern::Pattern;
+pub use redis::{Redis, RedisRunner};
 pub use slack::Slack;
 
 /// How much of a destination's answer, or of a command's output, is stored with the attempt.
@@ -59,6 +64,8 @@ pub enum ActionKind {
     Slack(Slack),
     Http(Http),
     Command(Command),
+    Nats(Nats),
+    Redis(Redis),
 }
 
 /// An action that is ready to run.
@@ -67,6 +74,8 @@ pub enum Runner {
     Slack(slack::SlackRunner),
     Http(http::HttpRunner),
     Command(Command),
+    Nats(NatsRunner),
+    Redis(RedisRunner),
 }
 
 /// One attempt: the event, and the limits of the run.
@@ -120,6 +129,8 @@ impl ActionKind {
             ActionKind::Slack(_) => "slack",
             ActionKind::Http(_) => "http",
             ActionKind::Command(_) => "command",
+            ActionKind::Nats(_) => "nats",
+            ActionKind::Redis(_) => "redis",
         }
     }
 
@@ -130,6 +141,8 @@ impl ActionKind {
             ActionKind::Slack(slack) => Some(format!("POST {}", http::displayed_url(&slack.url))),
             ActionKind::Http(http) => Some(format!("{} {}", http.method, http::displayed_url(&http.url))),
             ActionKind::Command(command) => Some(command.summary()),
+            ActionKind::Nats(nats) => Some(nats.summary()),
+            ActionKind::Redis(redis) => Some(redis.summary()),
         }
     }
 
@@ -138,7 +151,7 @@ impl ActionKind {
     pub fn batch(&self) -> u32 {
         match self {
             ActionKind::Log => LOG_BATCH,
-            ActionKind::Slack(_) | ActionKind::Http(_) | ActionKind::Command(_) => 1,
+            _ => 1,
         }
     }
 
@@ -146,7 +159,7 @@ impl ActionKind {
     pub fn clean_up(&self) -> Duration {
         match self {
             ActionKind::Command(_) => child::CLEAN_UP,
-            ActionKind::Log | ActionKind::Slack(_) | ActionKind::Http(_) => Duration::ZERO,
+            _ => Duration::ZERO,
         }
     }
 
@@ -157,6 +170,8 @@ impl ActionKind {
             ActionKind::Slack(slack) => Runner::Slack(slack.prepare(env)?),
             ActionKind::Http(http) => Runner::Http(http.prepare(env)?),
             ActionKind::Command(command) => Runner::Command(command.clone()),
+            ActionKind::Nats(nats) => Runner::Nats(nats.prepare(env)?),
+            ActionKind::Redis(redis) => Runner::Redis(redis.prepare(env)?),
         };
         Ok(Arc::new(runner))
     }
@@ -170,6 +185,8 @@ impl Runner {
             Runner::Slack(slack) => Some(slack.run(call)),
             Runner::Http(http) => Some(http.run(call)),
             Runner::Command(command) => command.run(call),
+            Runner::Nats(nats) => nats.run(call),
+            Runner::Redis(redis) => redis.run(call),
         }
     }
 
@@ -180,6 +197,8 @@ impl Runner {
             Runner::Slack(slack) => slack.preview(call),
             Runner::Http(http) => http.preview(call),
             Runner::Command(command) => command.preview(call),
+            Runner::Nats(nats) => nats.preview(call),
+            Runner::Redis(redis) => redis.preview(call),
         }
     }
 }

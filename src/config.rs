@@ -4,6 +4,7 @@
 
 mod action;
 mod admin;
+mod engine;
 mod file;
 mod reader;
 mod retention;
