@@ -95,7 +95,8 @@ pub fn nats_with(arguments: &str) -> Option<Server> {
 /// Does not wait until it is there: the servers of a cluster wait for each other.
 pub fn nats_at(port: u16, dir: Arc<TempDir>, arguments: &str) -> Option<Server> {
     is_installed("nats-server", &["--version"]).then(|| {
-        let all = words(&format!("-a 127.0.0.1 -p {port} -sd {} {arguments}", dir.path().display()));
+        let arguments = arguments.replace("-js", &format!("-js -sd {}", dir.path().display()));
+        let all = words(&format!("-a 127.0.0.1 -p {port} {arguments}"));
         Server::start("nats-server", dir, port, all)
     })
 }
