@@ -19,17 +19,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Event, Outcome};
-use crate::retry::Policy;
+use crate::retry::{self, Policy};
 use crate::secret::Env;
 use crate::stop::Stop;
 use crate::template::{Expression, Scope, TemplateError};
+use crate::units::duration_text;
 
 pub use command::Command;
 pub use http::Http;
-pub use nats::{Dedup, Nats, NatsRunner};
+pub use nats::{Dedup, Nats, NatsRunner, StreamConfig};
 pub use orphans::reap as reap_orphans;
 pub use pattern::Pattern;
-pub use redis::{Redis, RedisRunner};
+pub use redis::{Redis, RedisRunner, RedisSettings};
 pub use slack::Slack;
 
 /// How much of a destination's answer, or of a command's output, is stored with the attempt.
@@ -120,6 +121,32 @@ impl Action {
     pub fn applies_to(&self, scope: &Scope) -> Result<bool, TemplateError> {
         self.when.as_ref().map_or(Ok(true), |when| when.holds(scope))
     }
+
+    /// From the begin of the first attempt to the end of the last one, at most.
+    pub fn retries_last(&self) -> Duration {
+        retry::longest(&self.policy) + self.timeout * self.policy.attempts
+    }
+
+    /// The same in whole hours, as a setting of that kind is written.
+    pub fn retries_last_text(&self) -> String {
+        format!("{}h", self.retries_last().as_secs().div_ceil(60 * 60))
+    }
+
+    /// What is wrong where an engine forgets a delivery before the last retry.
+    pub fn dedup_warning(&self) -> Option<String> {
+        let needed = self.retries_last_text();
+        match &self.kind {
+            ActionKind::Redis(redis) if redis.dedup < self.retries_last() => Some(format!(
+                "dedup: retries last up to {needed}, and a repeat is recognised for {} only: write \"{needed}\"",
+                duration_text(redis.dedup)
+            )),
+            ActionKind::Nats(nats) if nats.dedup == Dedup::Window => Some(format!(
+                "dedup: retries last up to {needed}: the stream must recognise repeats as long (--dupe-window {needed}; \
+                 without it 2m), or write \"subject\". hookbox doctor asks the server"
+            )),
+            _ => None,
+        }
+    }
 }
 
 impl ActionKind {
@@ -131,6 +158,20 @@ impl ActionKind {
             ActionKind::Command(_) => "command",
             ActionKind::Nats(_) => "nats",
             ActionKind::Redis(_) => "redis",
+        }
+    }
+
+    /// Whether it hands events to an engine that recognises repeats, so that several receivers may do the same.
+    pub fn feeds_an_engine(&self) -> bool {
+        matches!(self, ActionKind::Nats(_) | ActionKind::Redis(_))
+    }
+
+    /// Whether several receivers would do it several times. A signed request has an id that its receiver knows.
+    pub fn repeats_on_every_receiver(&self) -> bool {
+        match self {
+            ActionKind::Slack(_) | ActionKind::Command(_) => true,
+            ActionKind::Http(http) => http.sign.is_none(),
+            ActionKind::Log | ActionKind::Nats(_) | ActionKind::Redis(_) => false,
         }
     }
 

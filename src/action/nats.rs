@@ -180,15 +180,15 @@ impl NatsRunner {
         })
     }
 
-    /// The stream that takes the messages to this event's subject; `None` if there is none.
-    pub fn stream_for(&self, call: &Call<'_>) -> Result<Option<StreamConfig>, String> {
+    /// The subject of this event's message, and the stream that takes it, if there is one.
+    pub fn stream_for(&self, call: &Call<'_>) -> Result<(String, Option<StreamConfig>), String> {
         let Message { subject, .. } = self.message(call)?;
         let deadline = Instant::now() + call.timeout;
         let config = self.with_connection(deadline, |connection| match stream_of(connection, &subject, deadline)? {
             Some(stream) => stream_config(connection, &stream, deadline).map(Some),
             None => Ok(None),
         });
-        config.map_err(|failure| match failure {
+        config.map(|config| (subject, config)).map_err(|failure| match failure {
             Failure::Lost(reason) | Failure::Passing(reason) => reason,
             Failure::Over(report) => report.detail,
         })

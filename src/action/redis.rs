@@ -88,6 +88,7 @@ struct Entry<'a> {
 pub struct RedisSettings {
     pub appendonly: Option<String>,
     pub appendfsync: Option<String>,
+    pub maxmemory: Option<String>,
     pub maxmemory_policy: Option<String>,
 }
 
@@ -151,6 +152,7 @@ impl RedisRunner {
             Ok(RedisSettings {
                 appendonly: setting("appendonly")?,
                 appendfsync: setting("appendfsync")?,
+                maxmemory: setting("maxmemory")?,
                 maxmemory_policy: setting("maxmemory-policy")?,
             })
         });

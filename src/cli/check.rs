@@ -146,6 +146,9 @@ impl Output {
         if let Some(notified) = &action.on_dead {
             self.note(format!("when a job dies: {notified}"));
         }
+        if let Some(warning) = action.dedup_warning() {
+            self.note(format!("WARNING {warning}"));
+        }
         if let Err(error) = action.kind.prepare(env) {
             self.problem(error);
         }

@@ -1,6 +1,7 @@
 //! `hookbox doctor`: checks for common problems, and says what to do. It changes nothing.
 
 mod database;
+mod engines;
 mod machine;
 mod network;
 mod rejects;
@@ -92,6 +93,7 @@ fn run_checks(context: &Context<'_>, findings: &mut Findings) {
     findings.add("listen", network::listen(context));
     rejects::check(context, findings);
     network::check_local_names(context, findings);
+    engines::check(context, findings);
 }
 
 fn ok(text: impl Into<String>) -> Finding {

@@ -29,7 +29,6 @@ pub struct Connection {
     requests: u64,
     /// The largest message that the server takes, headers included; `None` where it does not say.
     pub max_payload_bytes: Option<u64>,
-    pub version: String,
 }
 
 /// How a client proves who it is.
@@ -76,7 +75,6 @@ impl From<io::Error> for NatsError {
 #[serde(default)]
 #[derive(Default)]
 struct Info {
-    version: String,
     headers: bool,
     max_payload: i64,
     tls_required: bool,
@@ -124,7 +122,6 @@ impl Connection {
             inbox,
             requests: 0,
             max_payload_bytes: u64::try_from(info.max_payload).ok().filter(|bytes| *bytes > 0),
-            version: info.version,
         };
         connection.wait_for_pong(info.auth_required)?;
         connection.wire.send(&[format!("SUB {}.* 1\r\n", connection.inbox).as_bytes()])?;

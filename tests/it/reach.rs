@@ -5,6 +5,7 @@ mod engines;
 mod lies;
 mod nats;
 mod redis;
+mod settings;
 
 use crate::actions::{action, config};
 use crate::support::Home;
