@@ -247,7 +247,7 @@ impl NatsRunner {
             let until = Instant::now() + deadline.saturating_duration_since(Instant::now()) / parts;
             match Connection::open(server, login, &self.certificates, until) {
                 Ok(connection) => {
-                    self.first.store(at, Ordering::Relaxed);
+                    self.first.swap(at, Ordering::Relaxed);
                     return Ok(connection);
                 }
                 Err(error) => reasons.push(format!("{server}: {error}")),

@@ -4,6 +4,7 @@ mod cluster;
 mod engines;
 mod lies;
 mod nats;
+mod receivers;
 mod redis;
 mod settings;
 
