@@ -179,6 +179,9 @@ impl Output {
         if let Some(notified) = &action.on_dead {
             self.note(format!("when a job dies: {notified}"));
         }
+        if let Some(warning) = action.dedup_warning() {
+            self.note(format!("WARNING {warning}"));
+        }
         if self.fetches_secrets
             && let Err(error) = action.kind.prepare(env)
         {

@@ -3,6 +3,7 @@
 
 mod database;
 mod disk;
+mod engines;
 mod machine;
 mod network;
 mod rejects;
@@ -101,6 +102,7 @@ fn run_checks(context: &Context<'_>, findings: &mut Findings) {
     network::check_outages(context, findings);
     rejects::check(context, findings);
     network::check_local_names(context, findings);
+    engines::check(context, findings);
 }
 
 fn ok(text: impl Into<String>) -> Finding {
