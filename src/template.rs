@@ -17,6 +17,7 @@ mod filters;
 mod number;
 mod operators;
 mod payload;
+mod regex;
 mod to_json;
 
 use std::borrow::Cow;
@@ -88,6 +89,7 @@ fn environment(fuel: u64) -> Environment<'static> {
     filters::add_to(&mut environment);
     checks::add_to(&mut environment);
     operators::add_to(&mut environment);
+    environment.add_test("matching", regex::matching);
     environment
 }
 

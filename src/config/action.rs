@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,8 +9,9 @@ use toml::Value;
 use ureq::http::header::CONTENT_LENGTH;
 use ureq::http::{HeaderName, Method};
 
+use super::engine;
 use super::reader::Reader;
-use super::values::{Parsed, count, duration, expected, owned_text, parsed, text};
+use super::values::{Parsed, count, duration, owned_text, parsed, path, text};
 use crate::action::{Action, ActionKind, Command, Http, Pattern, Slack, Variable};
 use crate::retry::Policy;
 use crate::secret::SecretRef;
@@ -22,7 +22,7 @@ use crate::units::duration_text;
 /// The action of a start without any config.
 const BUILT_IN: &str = "log";
 
-const KINDS: [&str; 4] = ["log", "slack", "http", "command"];
+const KINDS: [&str; 6] = ["log", "slack", "http", "command", "nats", "redis"];
 
 /// With the longest backoff, a thousand attempts outlive the machine.
 pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=1000;
@@ -98,6 +98,8 @@ fn read(name: &str, keys: &mut Reader) -> Option<Action> {
     let (kind, mut timeout) = match kind {
         "slack" => (read_slack(keys).map(ActionKind::Slack), DEFAULT_HTTP_TIMEOUT),
         "http" => (read_http(keys).map(ActionKind::Http), DEFAULT_HTTP_TIMEOUT),
+        "nats" => (engine::read_nats(keys).map(ActionKind::Nats), DEFAULT_HTTP_TIMEOUT),
+        "redis" => (engine::read_redis(keys).map(ActionKind::Redis), DEFAULT_HTTP_TIMEOUT),
         "command" => (read_command(keys).map(ActionKind::Command), DEFAULT_COMMAND_TIMEOUT),
         _ => (Some(ActionKind::Log), DEFAULT_COMMAND_TIMEOUT),
     };
@@ -206,11 +208,4 @@ fn success_when(value: &Value, members: &[&str]) -> Parsed<Expression> {
 
 fn exit_code(value: &Value) -> Parsed<i32> {
     count(value, &EXIT_CODES).map(u32::cast_signed)
-}
-
-fn path(value: &Value) -> Parsed<PathBuf> {
-    match text(value)? {
-        "" => Err(expected("a path", value)),
-        path => Ok(PathBuf::from(path)),
-    }
 }

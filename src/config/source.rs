@@ -217,9 +217,11 @@ fn override_scheme(scheme: &mut Scheme, keys: &mut Reader) {
         &mut scheme.split,
         keys.get("split", owned_text).map(|split| Some(split).filter(|split| !split.is_empty())),
     );
-    let prefix = keys.get("prefix", owned_text);
-    scheme.has_own_prefix = prefix.is_some();
-    replace(&mut scheme.prefix, prefix);
+    if let Some([prefix, others @ ..]) = keys.get_all("prefix", owned_text).as_deref() {
+        scheme.has_own_prefix = true;
+        scheme.prefix = prefix.clone();
+        scheme.other_prefixes = others.to_vec();
+    }
     replace(&mut scheme.enc, keys.get("enc", keyword));
     replace(&mut scheme.signed, keys.get("signed", parsed::<Format>));
     replace(&mut scheme.ts, ts.map(Some));

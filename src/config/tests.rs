@@ -321,3 +321,10 @@ fn methods_and_answer_are_for_own_senders_and_must_be_able_to_work() {
     let both = config(&own("token", "methods = ['get', 'PUT']\nverify = { sig = 'query:t|json:/t' }"));
     assert_eq!(both.sources["a"].methods, ["GET", "PUT"]);
 }
+
+#[test]
+fn a_signature_may_begin_with_one_of_several_prefixes() {
+    let keys = "secret = 'x'\nverify = { prefix = ['sha256=', ''] }";
+    let scheme = &config(&source(keys)).sources["a"].verifier.scheme;
+    assert_eq!((scheme.prefix.as_str(), scheme.other_prefixes.as_slice()), ("sha256=", &[String::new()][..]));
+}

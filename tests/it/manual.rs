@@ -2,7 +2,7 @@
 
 use crate::support::{Home, SECRET, SOURCE, example};
 
-const CREDENTIALS: [(&str, &str); 7] = [
+const CREDENTIALS: [(&str, &str); 8] = [
     ("RABBITMQ_AUTHORIZATION", "Basic Z3Vlc3Q6Z3Vlc3Q="),
     ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
     ("BEHIND_SECRET", SECRET),
@@ -10,6 +10,7 @@ const CREDENTIALS: [(&str, &str); 7] = [
     ("TWILIO_AUTH_TOKEN", SECRET),
     ("META_APP_SECRET", SECRET),
     ("META_VERIFY_TOKEN", SECRET),
+    ("CENTRE_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
 ];
 
 /// What `check` prints for a config.
@@ -25,13 +26,13 @@ fn checked(config: &str) -> String {
 
 #[test]
 fn the_readme_runs_a_command_on_push() {
-    let printed = checked(&example("README.md", "toml", ""));
+    let printed = checked(&example("README.md", "toml", "listen ="));
     assert!(printed.contains("github:push") && printed.contains("./deploy.sh"), "{printed}");
 }
 
 #[test]
 fn config() {
-    let printed = checked(&example("src/manual/config.md", "toml", ""));
+    let printed = checked(&example("src/manual/config.md", "toml", "listen"));
     assert!(printed.contains("/webhooks/lab") && printed.contains("print"), "{printed}");
 }
 
@@ -51,6 +52,19 @@ fn actions() {
     assert!(printed.contains("when a job dies: team"), "{printed}");
     let printed = checked(&(SOURCE.to_owned() + &example("src/manual/actions.md", "toml", "[actions.queue]")));
     assert!(printed.contains("success when answer.json.routed"), "{printed}");
+}
+
+#[test]
+fn reach() {
+    let nats = example("src/manual/reach.md", "toml", "[actions.bus]");
+    let redis = example("src/manual/reach.md", "toml", "[actions.stream]");
+    let edge = example("src/manual/reach.md", "toml", "# on each edge");
+    let printed = checked(&(SOURCE.to_owned() + &nats + &redis + &edge));
+    for part in ["kind nats", "kind redis", "POST https://hooks.internal.example.com/..."] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    let centre = example("src/manual/reach.md", "toml", "# in the centre");
+    assert!(checked(&centre).contains("provider standard-webhooks"));
 }
 
 #[test]
