@@ -25,7 +25,7 @@ pub const CHAPTERS: [Chapter; 20] = [
     chapter!("sources", "providers, handshakes, senders of your own"),
     chapter!("actions", "log, slack, http, command, nats, redis"),
     chapter!("templates", "templates and expressions"),
-    chapter!("recipes", "ntfy, Gotify, Discord, Home Assistant, Matrix and others"),
+    chapter!("recipes", "mail, MQTT, Redis, ntfy, Discord, Home Assistant and others"),
     chapter!("retries", "retries, dead jobs, pausing"),
     chapter!("reach", "several receivers in front of NATS, Redis or a hookbox"),
     chapter!("commands", "the command line"),
