@@ -100,7 +100,7 @@ impl Service {
 
         let (receiver, checker) = shared.start_receiver(&upstream, ingest)?;
         let on_end = report_end("gate", &shared.messages);
-        let gate = gate::start(limits, listener, &upstream.path(), Arc::clone(&shared.settings), on_end);
+        let gate = gate::start(limits, listener, upstream.address(), Arc::clone(&shared.settings), on_end);
         let gate = gate.map_err(Error::Failed)?;
         let traffic = Arc::clone(&shared.settings.traffic);
         // Made first, because the watchdog ends no process that is stopping.
@@ -451,10 +451,10 @@ fn log_startup(config: &Config, address: &str) {
         );
     }
     for source in config.sources.values() {
-        let path = source.path();
+        let (methods, path) = (source.methods_text(), source.path());
         match source.verification.warning() {
-            None => info!("POST {path} takes verified deliveries from {}", source.verifier.preset.title),
-            Some(warning) => warn!("POST {path}: {warning}"),
+            None => info!("{methods} {path} takes verified deliveries from {}", source.verifier.preset.title),
+            Some(warning) => warn!("{methods} {path}: {warning}"),
         }
     }
     if config.retention.is_forever() {

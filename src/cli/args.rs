@@ -66,6 +66,7 @@ pub enum Command {
     Doctor {
         json: bool,
     },
+    Import(ImportArgs),
     Completions(Shell),
     Man,
     /// `--help`, of the program or of one command.
@@ -116,6 +117,13 @@ pub enum CheckArgs {
         source: Option<String>,
         event_type: Option<String>,
     },
+}
+
+/// The file of hooks, and where to write their secrets.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ImportArgs {
+    pub file: PathBuf,
+    pub secrets: Option<PathBuf>,
 }
 
 #[derive(Debug, PartialEq, Eq)]

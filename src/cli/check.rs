@@ -8,7 +8,7 @@ use super::args::CheckArgs;
 use super::{Failure, preview};
 use crate::action::{Action, ActionKind};
 use crate::cidr::Cidr;
-use crate::config::{AdminToken, Config, Origin, Retention, Source};
+use crate::config::{AdminToken, Config, Include, Origin, Retention, Source};
 use crate::listen::{self, Listen};
 use crate::provider;
 use crate::secret::{Env, SecretRef};
@@ -61,6 +61,12 @@ impl Output {
             Origin::File(path) => self.line("config", path.display()),
             Origin::BuiltIn => self.line("config", "none: these are the defaults"),
         }
+        for Include { pattern, files } in &config.includes {
+            match files.as_slice() {
+                [] => self.note(format!("includes {pattern}: there is no further file")),
+                files => files.iter().for_each(|file| self.note(format!("includes {}", file.display()))),
+            }
+        }
         self.line("listen", &config.listen);
         self.line("database", config.database.display());
         let (max_body, reserve) = (size_text(config.max_body_bytes), size_text(config.disk_reserve_bytes));
@@ -93,7 +99,10 @@ impl Output {
     fn source(&mut self, source: &Source, listen: &Listen, env: &Env) {
         self.text.push('\n');
         self.line("source", &source.name);
-        self.note(format!("POST {}", endpoint(listen, &source.path())));
+        let methods = source.methods_text();
+        for path in [Some(source.path()), source.further_path.clone()].into_iter().flatten() {
+            self.note(format!("{methods} {}", endpoint(listen, &path)));
+        }
         self.note(format!("provider {}", source.verifier.preset.name));
         match source.verification.warning() {
             Some(warning) => self.note(warning),
@@ -112,6 +121,9 @@ impl Output {
         }
         if let Some(window) = source.dedup_window {
             self.note(format!("replays what comes again after {}", duration_text(window)));
+        }
+        if let Some(answer) = &source.answer {
+            self.note(format!("answers {} with a body of {} bytes", answer.status, answer.body.len()));
         }
         if source.ignores_repeated_body {
             self.note("ignores a stored body under another id");
@@ -152,6 +164,12 @@ impl Output {
         if let Some(when) = &action.when {
             self.note(format!("when {when}"));
         }
+        for variable in action.kind.variables() {
+            self.note(format!("env {variable}"));
+        }
+        if let Some(condition) = action.kind.success_when() {
+            self.note(format!("success when {condition}"));
+        }
         let policy = &action.policy;
         let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
         self.note(format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
@@ -160,6 +178,9 @@ impl Output {
         }
         if let Some(notified) = &action.on_dead {
             self.note(format!("when a job dies: {notified}"));
+        }
+        if let Some(warning) = action.dedup_warning() {
+            self.note(format!("WARNING {warning}"));
         }
         if self.fetches_secrets
             && let Err(error) = action.kind.prepare(env)

@@ -1,7 +1,6 @@
 //! The gate's thread: its state, and its work in each iteration.
 
 use super::Settings;
-use super::blocks::Budget;
 use super::body::READ_BYTES;
 use super::connection::{Connection, EvictionRank};
 use super::fairness::Shares;
@@ -10,6 +9,8 @@ use super::refusal::Refusal;
 use super::request::{ConnectionId, Context, Request};
 use super::upstream::pool::{Pool, UpstreamEvent};
 use crate::http::Peer;
+use crate::http::blocks::Budget;
+use crate::http::bodies::{Bodies, UnreadBody};
 use crate::listen::{Listener, Stream};
 use crate::log::rate_limited;
 use log::Level;
@@ -77,6 +78,7 @@ impl EventLoop {
         listener: Listener,
         stop_signal: UnixStream,
         pool: Pool,
+        bodies: Bodies,
         settings: Arc<Settings>,
         ready: SyncSender<()>,
     ) -> EventLoop {
@@ -84,6 +86,7 @@ impl EventLoop {
             now: Instant::now(),
             timeouts: limits.timeouts,
             budget: Budget::default(),
+            bodies,
             max_body_bytes: 0,
             trusted_proxies: Arc::default(),
             is_draining: false,
@@ -281,7 +284,8 @@ impl EventLoop {
     /// the largest that waits to be forwarded.
     fn dearest_body(&self) -> Option<ConnectionId> {
         let unfinished = self.connections.iter().map(|(id, connection)| (true, connection.unfinished_bytes(), *id));
-        let queued = self.queue.iter().map(|request| (false, request.blocks.held_bytes(), request.owner));
+        let held_bytes = |request: &Request| request.body.as_ref().map_or(0, UnreadBody::held_bytes);
+        let queued = self.queue.iter().map(|request| (false, held_bytes(request), request.owner));
         let bodies = unfinished.chain(queued).filter(|(_, bytes, _)| *bytes > 0);
         let of_client = |body: (bool, usize, ConnectionId)| Some((self.connections.get(&body.2)?.client_key(), body));
         let bodies: Vec<_> = bodies.filter_map(of_client).collect();

@@ -178,7 +178,7 @@ impl AdminHandle {
         };
         let thread = Thread::spawn(THREAD, &stop, move || server.unblock(), messages, || admin.run())?;
         let on_end = report_end(THREAD, messages);
-        match gate::start(Limits::of_private_listener(), listener, &upstream.path(), Arc::new(settings), on_end) {
+        match gate::start(Limits::of_private_listener(), listener, upstream.address(), Arc::new(settings), on_end) {
             Ok(gate) => Ok(AdminHandle { gate, thread, access, ip, _upstream: upstream }),
             Err(error) => {
                 thread.stop();

@@ -119,7 +119,7 @@ pub(super) fn check_local_names(context: &Context<'_>, findings: &mut Findings) 
         let url = match &action.kind {
             ActionKind::Slack(slack) => &slack.url,
             ActionKind::Http(http) => &http.url,
-            ActionKind::Log | ActionKind::Command(_) => continue,
+            _ => continue,
         };
         let Ok(url) = url.resolve(context.env) else { continue };
         let text = String::from_utf8_lossy(url.as_bytes());
