@@ -180,14 +180,14 @@ mod tests {
 
     #[test]
     fn the_source_of_a_credential_is_read_from_the_unit() {
-        let unit = "[Service]\n#LoadCredential=gitlab:/old\nLoadCredential=github:/old\n LoadCredential=github:/etc/hook/github\n\
+        let unit = "[Service]\n#LoadCredential=other:/old\nLoadCredential=first:/old\n LoadCredential=first:/etc/hook/first\n\
                     LoadCredential=all:/etc/hook/all\nLoadCredential=store\nLoadCredential=here:store\n";
         let table = [
-            ("github", Some("/etc/hook/github")),
-            ("all_stripe", Some("/etc/hook/all/stripe")),
-            ("gitlab", None),
-            ("git", None),
-            ("githubs", None),
+            ("first", Some("/etc/hook/first")),
+            ("all_third", Some("/etc/hook/all/third")),
+            ("other", None),
+            ("fir", None),
+            ("firsts", None),
             ("store", None),
             ("here", None),
         ];
