@@ -119,7 +119,7 @@ pub fn credential_source(name: &str) -> Option<PathBuf> {
     drop_ins.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
     drop_ins.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
     let texts = unit.into_iter().chain(drop_ins.iter().filter_map(|path| fs::read_to_string(path).ok()));
-    texts.filter_map(|text| loaded_from(&text, name)).last()
+    texts.filter_map(|text| loaded_from(&text, name)).next_back()
 }
 
 /// The path of a line `LoadCredential=NAME:PATH`. Where the path is a directory, its file F is the credential NAME_F.
@@ -129,7 +129,7 @@ fn loaded_from(unit: &str, name: &str) -> Option<PathBuf> {
         "" => Some(PathBuf::from(path)),
         rest => rest.strip_prefix('_').map(|file| Path::new(path).join(file)),
     };
-    lines.filter_map(source).filter(|path| path.is_absolute()).last()
+    lines.filter_map(source).rfind(|path| path.is_absolute())
 }
 
 /// A descriptor of our own for the same socket. Both are closed in children.
@@ -180,14 +180,14 @@ mod tests {
 
     #[test]
     fn the_source_of_a_credential_is_read_from_the_unit() {
-        let unit = "[Service]\n#LoadCredential=gitlab:/old\nLoadCredential=github:/old\n LoadCredential=github:/etc/hook/github\n\
+        let unit = "[Service]\n#LoadCredential=other:/old\nLoadCredential=first:/old\n LoadCredential=first:/etc/hook/first\n\
                     LoadCredential=all:/etc/hook/all\nLoadCredential=store\nLoadCredential=here:store\n";
         let table = [
-            ("github", Some("/etc/hook/github")),
-            ("all_stripe", Some("/etc/hook/all/stripe")),
-            ("gitlab", None),
-            ("git", None),
-            ("githubs", None),
+            ("first", Some("/etc/hook/first")),
+            ("all_third", Some("/etc/hook/all/third")),
+            ("other", None),
+            ("fir", None),
+            ("firsts", None),
             ("store", None),
             ("here", None),
         ];

@@ -429,7 +429,17 @@ impl EventLoop {
         self.listener = None;
         let (at, at_last) = (self.context.timeouts.close, self.context.timeouts.stop);
         self.draining = Some(Draining::Closing { at: self.context.now + at, at_last: self.context.now + at_last });
+        self.close_below(first_new);
         self.drain_connections();
+    }
+
+    /// Closes the connections that have had their time, unless a complete request waits for its response.
+    fn close_below(&mut self, first_new: ConnectionId) {
+        let old = self.connections.range(..first_new).filter(|(_, connection)| !connection.is_waiting());
+        for id in old.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.step(id, |connection, context, _| connection.evict(context));
+            self.close(id);
+        }
     }
 
     /// Accepts what waits now, as far as there is room.

@@ -10,6 +10,7 @@ mod own_process;
 mod rig;
 
 use super::Liveness;
+use super::limits::Limits;
 use client::Client;
 use rig::{Rig, limits, post, wait_until};
 use std::thread;
@@ -210,4 +211,40 @@ fn a_stopping_gate_answers_complete_requests_and_closes_all_other_connections() 
     drop(held);
     stopping.join();
     assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_stopping_gate_accepts_those_that_wait_for_room() {
+    let mut limits = Limits::new(8, 8);
+    limits.timeouts.accept_pause = rig::TIMEOUT;
+    let rig = Rig::start(limits);
+    let mut held: Vec<Client> = (0..8).map(|_| rig.connect()).collect();
+    held.iter_mut().for_each(|client| client.send(&post("/hold", b"")));
+    rig.wait_for_held(8);
+    let mut waiting: Vec<Client> = (0..5).map(|_| rig.connect()).collect();
+    waiting.iter_mut().for_each(|client| client.send(&post("/", b"")));
+    // There is no room: they wait in the listener's queue.
+    wait_until("a refused place", || rig.traffic().liveness().accept_attempts > 8);
+    let stopping = rig.stop_in_background();
+    thread::sleep(Duration::from_millis(50)); // it has noticed that it is to stop
+    stopping.release_held();
+    for client in held.iter_mut().chain(&mut waiting) {
+        assert_eq!(client.answer().status, 200);
+    }
+    drop((held, waiting));
+    stopping.join();
+}
+
+#[test]
+fn a_slow_upload_delays_the_end_of_a_stop_only_for_its_time() {
+    let rig = Rig::start(rig::with_timeouts(|timeouts| {
+        timeouts.stop = Duration::from_millis(200);
+        timeouts.close = rig::TIMEOUT;
+    }));
+    let mut slow = rig.connect();
+    slow.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nbeginning");
+    wait_until("the connection", || rig.traffic().open.get() == 1);
+    let start = Instant::now();
+    rig.stop();
+    assert!(start.elapsed() < rig::TIMEOUT / 2, "{:?}", start.elapsed());
 }

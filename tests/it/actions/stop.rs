@@ -90,7 +90,7 @@ fn deliveries_are_received_and_the_page_answers_while_a_command_is_awaited() {
     for n in 2..10 {
         hookbox.deliver("push", &format!("d-{n}"), "{}");
     }
-    assert_eq!(page.send(&Request::get("/healthz")).status, 200);
+    assert_eq!(page.send(&Request::get("/healthz").with("Host", "localhost")).status, 200);
     hookbox.write("go", "");
     let (home, output) = hookbox.wait();
     assert_eq!((home.stored(), output.code), (9, Some(0)), "{output}");

@@ -117,7 +117,8 @@ fn a_stop_does_not_wait_for_the_watchdogs_request() {
     drop((lock, crowd));
     let (_, output) = hookbox.wait();
     assert_eq!(output.code, Some(0), "{output}");
-    assert!(closed_after < Duration::from_secs(5), "{closed_after:?}");
+    // It goes on accepting while older connections are open, for five seconds at most.
+    assert!(closed_after < Duration::from_secs(8), "{closed_after:?}");
 }
 
 struct Child(std::process::Child);

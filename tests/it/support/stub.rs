@@ -210,6 +210,8 @@ pub fn refusing(identity: Option<&Identity>, stays: bool) -> u16 {
     let (port, tls) = (listener.local_addr().unwrap().port(), identity.map(|identity| Arc::clone(&identity.0)));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            // Closing with unread input discards what Nagle's algorithm has held back.
+            stream.set_nodelay(true).unwrap();
             let _ = match &tls {
                 None => refuse(&mut &stream),
                 Some(config) => {
