@@ -14,6 +14,8 @@ mod orphans;
 mod pattern;
 mod redis;
 mod slack;
+mod success;
+mod variable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use crate::retry::{self, Policy};
 use crate::secret::Env;
 use crate::stop::Stop;
 use crate::template::{Expression, Scope, TemplateError};
+use crate::text::{cut, lines};
 use crate::units::duration_text;
 
 pub use command::Command;
@@ -32,6 +35,7 @@ pub use orphans::reap as reap_orphans;
 pub use pattern::Pattern;
 pub use redis::{Redis, RedisRunner, RedisSettings};
 pub use slack::Slack;
+pub use variable::Variable;
 
 /// How much of a destination's answer, or of a command's output, is stored with the attempt.
 pub const MAX_DETAIL_BYTES: usize = 4 << 10;
@@ -74,7 +78,7 @@ pub enum Runner {
     Log,
     Slack(slack::SlackRunner),
     Http(http::HttpRunner),
-    Command(Command),
+    Command(command::CommandRunner),
     Nats(NatsRunner),
     Redis(RedisRunner),
 }
@@ -187,6 +191,24 @@ impl ActionKind {
         }
     }
 
+    /// What decides whether an attempt has succeeded, beside its status or exit code.
+    pub fn success_when(&self) -> Option<&Expression> {
+        match self {
+            ActionKind::Log | ActionKind::Nats(_) | ActionKind::Redis(_) => None,
+            ActionKind::Slack(slack) => slack.success_when.as_ref(),
+            ActionKind::Http(http) => http.success_when.as_ref(),
+            ActionKind::Command(command) => command.success_when.as_ref(),
+        }
+    }
+
+    /// The environment variables that it gives a command, without their secrets.
+    pub fn variables(&self) -> Vec<String> {
+        match self {
+            ActionKind::Command(command) => command.env.iter().map(Variable::summary).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// How many jobs are claimed in one transaction, and recorded in one unless the receiver waits. If the process dies
     /// between the two, all of them run again: it is more than one only where a repeat does no harm.
     pub fn batch(&self) -> u32 {
@@ -210,7 +232,7 @@ impl ActionKind {
             ActionKind::Log => Runner::Log,
             ActionKind::Slack(slack) => Runner::Slack(slack.prepare(env)?),
             ActionKind::Http(http) => Runner::Http(http.prepare(env)?),
-            ActionKind::Command(command) => Runner::Command(command.clone()),
+            ActionKind::Command(command) => Runner::Command(command.prepare(env)?),
             ActionKind::Nats(nats) => Runner::Nats(nats.prepare(env)?),
             ActionKind::Redis(redis) => Runner::Redis(redis.prepare(env)?),
         };
@@ -247,23 +269,31 @@ impl Runner {
 impl ActionReport {
     /// A failure that may pass.
     pub fn retry(detail: impl Into<String>) -> ActionReport {
-        ActionReport { outcome: Outcome::Retry { after: None }, detail: detail.into() }
+        ActionReport { outcome: Outcome::Retry { after: None }, detail: reason(&detail.into()) }
     }
 
     /// A failure that no further attempt can change.
     pub fn give_up(detail: impl Into<String>) -> ActionReport {
-        ActionReport { outcome: Outcome::GiveUp, detail: detail.into() }
+        ActionReport { outcome: Outcome::GiveUp, detail: reason(&detail.into()) }
     }
 }
 
-/// The beginning of an answer or of a command's output, as text. It ends between two characters.
+/// A reason may have a part of a payload in it.
+fn reason(text: &str) -> String {
+    lines(&cut(text, MAX_DETAIL_BYTES))
+}
+
+/// The beginning of an answer or of a command's output, as lines that can be shown. It ends between two characters.
 fn excerpt(bytes: &[u8]) -> String {
     let bytes = &bytes[..bytes.len().min(MAX_DETAIL_BYTES)];
     let cut_bytes = bytes.utf8_chunks().last().map_or(0, |last| match std::str::from_utf8(last.invalid()) {
         Err(error) if error.error_len().is_none() => last.invalid().len(), // the beginning of a character
         _ => 0,
     });
-    String::from_utf8_lossy(&bytes[..bytes.len() - cut_bytes]).trim_end().to_owned()
+    let text = String::from_utf8_lossy(&bytes[..bytes.len() - cut_bytes]);
+    // A carriage return alone is what a progress bar writes.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    lines(text.trim_end())
 }
 
 #[cfg(test)]
@@ -278,5 +308,19 @@ mod tests {
         assert_eq!(excerpt(format!("{}\u{e9}!", &long[1..]).as_bytes()), format!("{}\u{e9}", &long[1..]));
         assert_eq!(excerpt(b"a\xffb \xe2\x82"), "a\u{fffd}b");
         assert_eq!(excerpt(b"a\xe2\x82b\xff"), "a\u{fffd}b\u{fffd}");
+    }
+
+    #[test]
+    fn an_excerpt_keeps_its_lines_and_nothing_that_moves_a_cursor() {
+        assert_eq!(excerpt(b"one\r\ntwo\n\tthree\r\n\n"), "one\ntwo\n\tthree");
+        assert_eq!(excerpt(b"10%\r100%\ndone"), "10%\n100%\ndone");
+        assert_eq!(excerpt(b"a\x1b[2Jb\0c\x07\xc2\x9b31m"), "a?[2Jb?c??31m");
+        assert_eq!(excerpt("pay\u{202e}diap".as_bytes()), "pay?diap");
+    }
+
+    #[test]
+    fn a_reason_is_bounded() {
+        let report = ActionReport::give_up("x\x1b".repeat(MAX_DETAIL_BYTES));
+        assert!(report.detail.starts_with("x?x?") && report.detail.len() <= MAX_DETAIL_BYTES + 3);
     }
 }

@@ -8,10 +8,10 @@ use super::args::CheckArgs;
 use super::{Failure, preview};
 use crate::action::{Action, ActionKind};
 use crate::cidr::Cidr;
-use crate::config::{AdminToken, Config, Origin, Retention, Source};
-use crate::listen::Listen;
+use crate::config::{AdminToken, Config, Include, Origin, Retention, Source};
+use crate::listen::{self, Listen};
 use crate::provider;
-use crate::secret::Env;
+use crate::secret::{Env, SecretRef};
 use crate::units::{duration_text, size_text};
 
 /// The labels' column: as wide as the longest of them and two spaces.
@@ -19,7 +19,7 @@ const LABEL_COLUMNS: usize = 10;
 
 /// Prints the whole config, and fetches every secret to find those that are missing.
 pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut output = Output::default();
+    let mut output = Output { fetches_secrets: *args != CheckArgs::WithoutSecrets, ..Output::default() };
     output.general(config);
     output.admin(config, env);
     for source in config.sources.values() {
@@ -44,6 +44,7 @@ pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Wr
 struct Output {
     text: String,
     problems: usize,
+    fetches_secrets: bool,
 }
 
 fn token(token: &AdminToken) -> &'static str {
@@ -60,6 +61,12 @@ impl Output {
             Origin::File(path) => self.line("config", path.display()),
             Origin::BuiltIn => self.line("config", "none: these are the defaults"),
         }
+        for Include { pattern, files } in &config.includes {
+            match files.as_slice() {
+                [] => self.note(format!("includes {pattern}: there is no further file")),
+                files => files.iter().for_each(|file| self.note(format!("includes {}", file.display()))),
+            }
+        }
         self.line("listen", &config.listen);
         self.line("database", config.database.display());
         let (max_body, reserve) = (size_text(config.max_body_bytes), size_text(config.disk_reserve_bytes));
@@ -75,9 +82,16 @@ impl Output {
     fn admin(&mut self, config: &Config, env: &Env) {
         match config.admin.listen.place() {
             None => self.line("admin", "off"),
-            Some(place) => self.line("admin", format!("{place}, {}", token(&config.admin.token))),
+            Some(place) => {
+                self.line("admin", format!("{place}, {}", token(&config.admin.token)));
+                if let Some(problem) = listen::unreachable(&place) {
+                    self.note(format!("WARNING {problem}: until then there is no page; deliveries are received"));
+                }
+            }
         }
-        if let Err(failure) = config.admin.fetch_token(env) {
+        if self.fetches_secrets
+            && let Err(failure) = config.admin.fetch_token(env)
+        {
             self.problem(failure);
         }
     }
@@ -85,7 +99,10 @@ impl Output {
     fn source(&mut self, source: &Source, listen: &Listen, env: &Env) {
         self.text.push('\n');
         self.line("source", &source.name);
-        self.note(format!("POST {}", endpoint(listen, &source.path())));
+        let methods = source.methods_text();
+        for path in [Some(source.path()), source.further_path.clone()].into_iter().flatten() {
+            self.note(format!("{methods} {}", endpoint(listen, &path)));
+        }
         self.note(format!("provider {}", source.verifier.preset.name));
         match source.verification.warning() {
             Some(warning) => self.note(warning),
@@ -94,7 +111,9 @@ impl Output {
         for key in source.keys_for_handshakes() {
             self.note(format!("NO {key}: the handshake with which the provider tries this address is refused"));
         }
-        if let Err(failure) = source.fetch_verify_token(env) {
+        if self.fetches_secrets
+            && let Err(failure) = source.fetch_verify_token(env)
+        {
             self.problem(failure);
         }
         if let Some(networks) = &source.allow {
@@ -102,6 +121,9 @@ impl Output {
         }
         if let Some(window) = source.dedup_window {
             self.note(format!("replays what comes again after {}", duration_text(window)));
+        }
+        if let Some(answer) = &source.answer {
+            self.note(format!("answers {} with a body of {} bytes", answer.status, answer.body.len()));
         }
         if source.ignores_repeated_body {
             self.note("ignores a stored body under another id");
@@ -115,6 +137,11 @@ impl Output {
             self.note(format!("NOT signed: {unsigned} (`hookbox providers {provider}` says what helps)"));
         }
         for secret in source.verification.secrets() {
+            // One in the config itself may be malformed.
+            if !self.fetches_secrets && !matches!(secret, SecretRef::Literal(_)) {
+                self.note(format!("verified with {secret}, which was not fetched"));
+                continue;
+            }
             match source.key(secret, env) {
                 Ok(_) => self.note(format!("verified with {secret}")),
                 Err(error) => self.problem(error.reason),
@@ -137,6 +164,12 @@ impl Output {
         if let Some(when) = &action.when {
             self.note(format!("when {when}"));
         }
+        for variable in action.kind.variables() {
+            self.note(format!("env {variable}"));
+        }
+        if let Some(condition) = action.kind.success_when() {
+            self.note(format!("success when {condition}"));
+        }
         let policy = &action.policy;
         let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
         self.note(format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
@@ -149,7 +182,9 @@ impl Output {
         if let Some(warning) = action.dedup_warning() {
             self.note(format!("WARNING {warning}"));
         }
-        if let Err(error) = action.kind.prepare(env) {
+        if self.fetches_secrets
+            && let Err(error) = action.kind.prepare(env)
+        {
             self.problem(error);
         }
     }

@@ -11,7 +11,7 @@ use ureq::http::Request;
 use super::Failure;
 use super::args::SendArgs;
 use crate::clock;
-use crate::config::{Config, Source};
+use crate::config::{Config, GET, Source};
 use crate::digest;
 use crate::listen::Listen;
 use crate::provider::{TestDelivery, Verification};
@@ -38,11 +38,14 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
     let built = delivery.build(&source.verifier, key.as_ref(), clock::now());
     let built = built.map_err(|error| Failure::failed(format!("{}: {error}", source.name)))?;
 
-    let mut request = Request::post(with_query(&url, &built.query));
+    let method = source.usual_method();
+    let mut request = Request::builder().method(method).uri(with_query(&url, &built.query));
     for (name, value) in built.headers.iter() {
         request = request.header(name, value);
     }
-    let request = request.body(built.body).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
+    let request = request
+        .body(if method == GET { Vec::new() } else { built.body })
+        .map_err(|error| Failure::usage(format!("{url}: {error}")))?;
     // Directly to our own listener: ureq would use the proxy that the environment names.
     let agent = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
     let agent = agent.timeout_global(Some(TIMEOUT));

@@ -12,11 +12,11 @@ use ureq::http::{HeaderName, Method};
 use super::engine;
 use super::reader::Reader;
 use super::values::{Parsed, count, duration, owned_text, parsed, path, text};
-use crate::action::{Action, ActionKind, Command, Http, Pattern, Slack};
+use crate::action::{Action, ActionKind, Command, Http, Pattern, Slack, Variable};
 use crate::retry::Policy;
 use crate::secret::SecretRef;
 use crate::suggest::hint;
-use crate::template::Template;
+use crate::template::{Answer, Expression, Template};
 use crate::units::duration_text;
 
 /// The action of a start without any config.
@@ -116,6 +116,7 @@ fn read_slack(keys: &mut Reader) -> Option<Slack> {
     Some(Slack {
         text: keys.get("text", |v| Template::mrkdwn(text(v)?).map_err(|error| error.to_string())),
         blocks: keys.get("blocks", parsed),
+        success_when: keys.get("success_when", |v| success_when(v, &Answer::OF_HTTP)),
         ca_file: keys.get("ca_file", path),
         url: url?,
     })
@@ -129,6 +130,7 @@ fn read_http(keys: &mut Reader) -> Option<Http> {
         headers,
         body: keys.get("body", parsed),
         sign: keys.get("sign", parsed),
+        success_when: keys.get("success_when", |v| success_when(v, &Answer::OF_HTTP)),
         ca_file: keys.get("ca_file", path),
         url: url?,
     })
@@ -138,6 +140,9 @@ fn read_command(keys: &mut Reader) -> Option<Command> {
     keys.check_present("run", "write the program and its arguments, such as [\"/usr/local/bin/deploy\"]");
     let run = keys.get_all("run", parsed);
     Some(Command {
+        stdin: keys.get("stdin", parsed),
+        env: keys.get_table("env", |name, value| Variable::parse(name, text(value)?)),
+        success_when: keys.get("success_when", |v| success_when(v, &Answer::OF_COMMAND)),
         directory: keys.get("directory", path),
         give_up: keys.get_all("give_up", exit_code).unwrap_or_default().into_iter().collect(),
         run: run?,
@@ -195,6 +200,10 @@ fn method(value: &Value) -> Parsed<Method> {
     let name = text(value)?;
     // Methods are case-sensitive: "put" would be unknown to every server.
     Method::from_str(&name.to_ascii_uppercase()).map_err(|_| format!("{name:?} is not a method; write POST, PUT, ..."))
+}
+
+fn success_when(value: &Value, members: &[&str]) -> Parsed<Expression> {
+    Expression::on_answer(text(value)?, members).map_err(|error| error.to_string())
 }
 
 fn exit_code(value: &Value) -> Parsed<i32> {

@@ -134,6 +134,11 @@ pub(super) const BASE: Preset = Preset {
 };
 
 impl Preset {
+    /// Whether it is for senders of the operator's own, who decide what they send and expect.
+    pub fn is_own_sender(&self) -> bool {
+        self.without_id == WithoutId::Own
+    }
+
     pub fn sends_its_secret(&self) -> bool {
         self.handshakes.iter().any(|handshake| handshake.signing == Signing::SendsSecret)
     }

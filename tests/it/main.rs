@@ -28,6 +28,7 @@ mod durability;
 mod hostile;
 mod load;
 mod older_program;
+mod own_senders;
 mod regression;
 mod store;
 
@@ -36,6 +37,7 @@ mod browser;
 mod cli;
 mod help;
 mod config;
+mod include;
 mod inspect;
 mod logs;
 mod unread_log;

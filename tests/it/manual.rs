@@ -25,13 +25,13 @@ fn checked(config: &str) -> String {
 
 #[test]
 fn the_readme_runs_a_command_on_push() {
-    let printed = checked(&example("README.md", "toml", ""));
+    let printed = checked(&example("README.md", "toml", "listen ="));
     assert!(printed.contains("github:push") && printed.contains("./deploy.sh"), "{printed}");
 }
 
 #[test]
 fn config() {
-    let printed = checked(&example("src/manual/config.md", "toml", ""));
+    let printed = checked(&example("src/manual/config.md", "toml", "listen"));
     assert!(printed.contains("/webhooks/lab") && printed.contains("print"), "{printed}");
 }
 
