@@ -18,7 +18,7 @@ macro_rules! chapter {
 }
 
 /// From the first steps to the rare questions.
-pub const CHAPTERS: [Chapter; 19] = [
+pub const CHAPTERS: [Chapter; 20] = [
     chapter!("start", "what hookbox does, the first delivery, the first secret"),
     chapter!("install", "static binaries, on a Raspberry Pi, on a server"),
     chapter!("config", "the config file"),
@@ -26,6 +26,7 @@ pub const CHAPTERS: [Chapter; 19] = [
     chapter!("actions", "log, slack, http, command"),
     chapter!("templates", "templates and expressions"),
     chapter!("recipes", "ntfy, Gotify, Discord, Home Assistant, Matrix and others"),
+    chapter!("import", "coming from adnanh/webhook"),
     chapter!("retries", "retries, dead jobs, pausing"),
     chapter!("commands", "the command line"),
     chapter!("page", "the page in the browser and its API"),

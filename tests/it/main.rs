@@ -36,6 +36,7 @@ mod browser;
 mod cli;
 mod help;
 mod config;
+mod import;
 mod include;
 mod inspect;
 mod logs;

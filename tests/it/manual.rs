@@ -24,7 +24,7 @@ fn checked(config: &str) -> String {
 
 #[test]
 fn the_readme_runs_a_command_on_push() {
-    let printed = checked(&example("README.md", "toml", "listen ="));
+    let printed = checked(&example("README.md", "toml", ""));
     assert!(printed.contains("github:push") && printed.contains("./deploy.sh"), "{printed}");
 }
 
