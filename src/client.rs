@@ -1,8 +1,13 @@
-//! The HTTP client for other people's servers, shared by the actions and by `hookbox forward`: which certificates it trusts,
-//! and which header fields of a stored delivery are sent on with it.
+//! The clients for other people's servers, shared by the actions and by `hookbox forward`: which certificates they trust,
+//! which header fields of a stored delivery are sent on over HTTP, and the connections of other protocols.
 
 mod certificates;
 mod connection;
+mod kept;
+pub mod nats;
+pub mod redis;
+mod server;
+mod wire;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -19,6 +24,9 @@ use crate::http::forwarding::{BROWSER_HEADERS, is_forwarding_field};
 use crate::provider::REDACTED;
 use certificates::Trust;
 pub use certificates::system_bundle;
+pub use kept::Kept;
+pub use server::{Protocol, Server};
+pub use wire::Certificates;
 
 /// An address that refuses connections or cannot be reached answers at once or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,6 +4,7 @@
 
 mod action;
 mod admin;
+mod engine;
 mod file;
 mod include;
 mod own_sender;

@@ -107,6 +107,8 @@ pub struct SendArgs {
 #[derive(Debug, PartialEq, Eq)]
 pub enum CheckArgs {
     Config,
+    /// Without fetching secrets: what a reload of the service sees.
+    WithoutSecrets,
     /// A stored event.
     Event(EventId),
     /// The content of a file, as a delivery of the source.

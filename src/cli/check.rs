@@ -9,9 +9,9 @@ use super::{Failure, preview};
 use crate::action::{Action, ActionKind};
 use crate::cidr::Cidr;
 use crate::config::{AdminToken, Config, Include, Origin, Retention, Source};
-use crate::listen::Listen;
+use crate::listen::{self, Listen};
 use crate::provider;
-use crate::secret::Env;
+use crate::secret::{Env, SecretRef};
 use crate::units::{duration_text, size_text};
 
 /// The labels' column: as wide as the longest of them and two spaces.
@@ -19,7 +19,7 @@ const LABEL_COLUMNS: usize = 10;
 
 /// Prints the whole config, and fetches every secret to find those that are missing.
 pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut output = Output::default();
+    let mut output = Output { fetches_secrets: *args != CheckArgs::WithoutSecrets, ..Output::default() };
     output.general(config);
     output.admin(config, env);
     for source in config.sources.values() {
@@ -44,6 +44,7 @@ pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Wr
 struct Output {
     text: String,
     problems: usize,
+    fetches_secrets: bool,
 }
 
 fn token(token: &AdminToken) -> &'static str {
@@ -81,9 +82,16 @@ impl Output {
     fn admin(&mut self, config: &Config, env: &Env) {
         match config.admin.listen.place() {
             None => self.line("admin", "off"),
-            Some(place) => self.line("admin", format!("{place}, {}", token(&config.admin.token))),
+            Some(place) => {
+                self.line("admin", format!("{place}, {}", token(&config.admin.token)));
+                if let Some(problem) = listen::unreachable(&place) {
+                    self.note(format!("WARNING {problem}: until then there is no page; deliveries are received"));
+                }
+            }
         }
-        if let Err(failure) = config.admin.fetch_token(env) {
+        if self.fetches_secrets
+            && let Err(failure) = config.admin.fetch_token(env)
+        {
             self.problem(failure);
         }
     }
@@ -103,7 +111,9 @@ impl Output {
         for key in source.keys_for_handshakes() {
             self.note(format!("NO {key}: the handshake with which the provider tries this address is refused"));
         }
-        if let Err(failure) = source.fetch_verify_token(env) {
+        if self.fetches_secrets
+            && let Err(failure) = source.fetch_verify_token(env)
+        {
             self.problem(failure);
         }
         if let Some(networks) = &source.allow {
@@ -127,6 +137,11 @@ impl Output {
             self.note(format!("NOT signed: {unsigned} (`hookbox providers {provider}` says what helps)"));
         }
         for secret in source.verification.secrets() {
+            // One in the config itself may be malformed.
+            if !self.fetches_secrets && !matches!(secret, SecretRef::Literal(_)) {
+                self.note(format!("verified with {secret}, which was not fetched"));
+                continue;
+            }
             match source.key(secret, env) {
                 Ok(_) => self.note(format!("verified with {secret}")),
                 Err(error) => self.problem(error.reason),
@@ -149,6 +164,12 @@ impl Output {
         if let Some(when) = &action.when {
             self.note(format!("when {when}"));
         }
+        for variable in action.kind.variables() {
+            self.note(format!("env {variable}"));
+        }
+        if let Some(condition) = action.kind.success_when() {
+            self.note(format!("success when {condition}"));
+        }
         let policy = &action.policy;
         let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
         self.note(format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
@@ -158,7 +179,12 @@ impl Output {
         if let Some(notified) = &action.on_dead {
             self.note(format!("when a job dies: {notified}"));
         }
-        if let Err(error) = action.kind.prepare(env) {
+        if let Some(warning) = action.dedup_warning() {
+            self.note(format!("WARNING {warning}"));
+        }
+        if self.fetches_secrets
+            && let Err(error) = action.kind.prepare(env)
+        {
             self.problem(error);
         }
     }

@@ -1,6 +1,9 @@
-//! `hookbox doctor`: checks for common problems, and says what to do. It changes nothing.
+//! `hookbox doctor`: checks for common problems, and says what to do. It changes nothing, and
+//! removes the one file that it writes.
 
 mod database;
+mod disk;
+mod engines;
 mod machine;
 mod network;
 mod rejects;
@@ -89,13 +92,17 @@ fn run_checks(context: &Context<'_>, findings: &mut Findings) {
         None => {
             machine::check_disk(config, findings);
             findings.add("file system", machine::file_system(config));
+            findings.add("sync", disk::sync(&config.database));
             findings.add("permissions", machine::permissions(config));
             database::check(context, findings);
         }
     }
-    findings.add("listen", network::listen(context));
+    findings.add("listen", network::check_listen(context));
+    network::check_page(context, findings);
+    network::check_outages(context, findings);
     rejects::check(context, findings);
     network::check_local_names(context, findings);
+    engines::check(context, findings);
 }
 
 fn ok(text: impl Into<String>) -> Finding {

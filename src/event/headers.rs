@@ -36,7 +36,7 @@ pub fn beside(json: &str, name: &str) -> Option<String> {
 }
 
 fn string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    serde_json::to_string(text).unwrap_or_default() // fails for no text
 }
 
 fn value_json(value: &[u8]) -> String {

@@ -15,6 +15,7 @@ mod duplicates;
 mod handshake;
 mod http;
 mod provider;
+mod reach;
 mod real_payloads;
 mod receiving;
 mod refusals;

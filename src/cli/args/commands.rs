@@ -162,6 +162,8 @@ pub static COMMANDS: [CommandSpec; 21] = [
             option("file", Value::File, "The same for the content of this file, as a delivery of JSON"),
             option("source", Value::Source, "The source that delivers the file; if not given, the first"),
             option("type", Value::EventType, "Its event type; if not given, that of the provider's example"),
+            switch("no-secrets", "Fetch no secret: neither env: nor file: nor credential:. It is for ExecReload= of a unit, \
+                which may see none of them"),
         ])
         .description("It prints the address of each source, how its deliveries are verified, the database, the limits, \
             and what is done with which events. It fetches each secret and says whether it could, but never shows it. \
@@ -302,8 +304,8 @@ pub static COMMANDS: [CommandSpec; 21] = [
         .options(&[switch("json", "Print a JSON array of objects")])
         .description("It prints a line for each check: ok, warn or FAIL. It checks the clock, the config, the secrets \
             (without printing any), the disk and its file system, permissions, the database and what waits in it, the \
-            address to listen on, what a proxy passes on, and what actions need. It changes nothing, and works whether \
-            hookbox serve runs or not. Run it as the user that runs hookbox, or as root.\n\n\
+            address to listen on, what a proxy passes on, and what actions need. It measures a sync, of a file that it \
+            removes again. It changes nothing else, and works whether hookbox serve runs or not. Run it as the user that runs hookbox, or as root.\n\n\
             Exit codes: 0 nothing fails, 1 something does.")
         .examples(&["sudo hookbox doctor", "hookbox doctor --json | jq '.[] | select(.result != \"ok\")'"]),
     command("providers", "Print what each provider sends and expects", |raw| Ok(Command::Providers(raw.word())))

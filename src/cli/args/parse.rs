@@ -19,6 +19,7 @@ const DEFAULT_LIST_LIMIT: u32 = 50;
 pub fn check(raw: &mut Raw) -> Result<Command, Failure> {
     let (event, file) = (raw.parsed("event", event_id)?, raw.value("file").map(PathBuf::from));
     let args = match (event, file) {
+        (None, None) if raw.switch("no-secrets") => CheckArgs::WithoutSecrets,
         (None, None) => CheckArgs::Config,
         (Some(id), None) => CheckArgs::Event(id),
         (None, Some(file)) => {

@@ -84,7 +84,8 @@ fn simple(Argument { source, name, .. }: &Argument) -> Result<String, String> {
              headers['x-forwarded-for']"
                 .to_owned())
         }
-        "entire-payload" | "raw-request-body" => Ok("payload | text".to_owned()),
+        "entire-payload" => Ok("payload | text".to_owned()),
+        "raw-request-body" => Ok("body".to_owned()),
         "entire-headers" => Ok("headers | text".to_owned()),
         "entire-query" => Ok("query | text".to_owned()),
         _ => Err(format!("no source {source:?} is known, and webhook refuses it too")),
