@@ -31,6 +31,21 @@ fn holds(source: &str) -> Result<bool, TemplateError> {
 }
 
 #[test]
+fn any_value_becomes_a_text_as_json_has_it() {
+    let event = Event {
+        payload_json: r#"{"t":"a \"b\"","yes":true,"n":1.10,"list":[1,{"a":null}],"null":null}"#.into(),
+        ..event()
+    };
+    let of = |name: &str| {
+        format!("{{{{ payload.{name} | text }}}}").parse::<Template>().unwrap().render(&Scope::of(&event)).unwrap()
+    };
+    assert_eq!(
+        ["t", "yes", "n", "list", "null", "missing"].map(of),
+        ["a \"b\"", "true", "1.10", r#"[1,{"a":null}]"#, "", ""]
+    );
+}
+
+#[test]
 fn a_text_can_be_tested_with_a_regular_expression() {
     let event = Event { payload_json: r#"{"ref":"refs/tags/v1.20","n":17,"null":null}"#.into(), ..event() };
     let holds = |source: &str| source.parse::<Expression>().unwrap().holds(&Scope::of(&event)).unwrap();
