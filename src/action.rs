@@ -6,10 +6,13 @@
 mod answer;
 mod child;
 mod command;
+mod doubts;
+mod exclusion;
 mod http;
 mod log;
 mod orphans;
 mod pattern;
+mod program;
 mod slack;
 
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use crate::stop::Stop;
 use crate::template::{Expression, Scope, TemplateError};
 
 pub use command::Command;
+pub use exclusion::{Exclusion, exclusions};
 pub use http::Http;
 pub use orphans::reap as reap_orphans;
 pub use pattern::Pattern;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process;
 
 use super::child::{self, Exit};
@@ -28,11 +27,8 @@ pub struct Command {
 }
 
 impl Command {
-    /// The program, and whether it exists.
     pub(super) fn summary(&self) -> String {
-        let program = self.run[0].source();
-        let note = if is_missing(program) { " (there is no such program here)" } else { "" };
-        format!("run {program}{note}")
+        format!("run {}", self.run[0].source())
     }
 
     pub(super) fn run(&self, call: &Call<'_>) -> Option<ActionReport> {
@@ -115,21 +111,6 @@ impl Command {
         };
         Some(ActionReport { outcome, detail: format!("{what} {}", excerpt(&finished.output)).trim_end().to_owned() })
     }
-}
-
-/// False where it depends on the event, or on the directory in which the command runs.
-fn is_missing(program: &str) -> bool {
-    let path = Path::new(program);
-    if program.contains('{') || (program.contains('/') && path.is_relative()) {
-        return false;
-    }
-    let directories = std::env::var_os("PATH").unwrap_or_default();
-    // Joining an absolute path replaces the directory.
-    !std::env::split_paths(&directories).any(|directory| is_executable(&directory.join(path)))
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 /// Renders one argument. A payload must not become an option where the template does not begin with one.

@@ -383,8 +383,10 @@ function showEvent(event) {
   fill(id('buttons'), JSON.stringify([event.id, open]), () => [
     open ? act('Cancel', `Cancel what is open of event ${event.id}`, `/api/events/${event.id}/cancel`, 'Cancelled.')
       : act('Replay', `Replay event ${event.id}`, `/api/events/${event.id}/replay`, 'Queued again.')]);
-  fill(id('jobs'), JSON.stringify(event.jobs), () => event.jobs.length ? event.jobs.map((job) => jobItem(event, job))
-    : [make('li', { class: 'hint', textContent: 'No action is for this event.' })]);
+  fill(id('jobs'), JSON.stringify([event.jobs, event.not_for, event.status]), () => [
+    ...event.jobs.map((job) => jobItem(event, job)),
+    event.jobs.length ? '' : make('li', { class: 'hint', textContent: withoutJobs(event) }),
+    ...event.not_for.map(exclusionItem)]);
   fill(id('headers'), event.headers_json, () => list_of(headersOf(event).map(([name, value]) => [foreign(name), foreign(value)])));
   showPayload(event);
 }
@@ -401,8 +403,15 @@ function jobItem(event, job) {
     make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(name)), ' ', mark(job.state), ...due, job.paused ? ' (paused)' : ''), again),
     make('ol', { class: 'attempts' }, ...job.attempts.map((attempt) => make('li', { value: attempt.number },
       when(attempt.started_at), `, ${attempt.duration_ms} ms: `, { success: 'succeeded', retry: 'failed', give_up: 'gave up' }[attempt.outcome],
-      attempt.detail ? make('pre', {}, foreign(attempt.detail)) : ''))));
+      attempt.detail ? make('pre', {}, foreign(attempt.detail.replaceAll('\r\n', '\n'))) : ''))));
 }
+
+const withoutJobs = ({ status, not_for }) => status === 'unprocessed' && not_for.length ? 'Its jobs are not made yet.' : 'No action was for this event.';
+
+// Why an action has no job for the event.
+const exclusionItem = ({ action, unmet, condition }) => make('li', { class: 'hint' }, make('b', {}, foreign(action)),
+  unmet === 'nothing' ? ' has no job, but is for this event by today’s config.' : ' is not for it, by ',
+  unmet === 'nothing' ? '' : make('code', {}, foreign(condition)));
 
 function headersOf(event) {
   try {

@@ -2,6 +2,7 @@
 
 use super::algorithm::{Algorithm, Encoding};
 use super::error::VerifyError;
+use super::event_types::EventTypes;
 use super::format::Inputs;
 use super::handshake::{Handshake, Signing};
 use super::key::KeyEncoding;
@@ -43,6 +44,7 @@ pub struct Preset {
     pub without_id: WithoutId,
     /// The event type: the first of these that has a value.
     pub event: &'static [&'static str],
+    pub event_types: EventTypes,
     /// Whether it ever sends forms. If not, a `Content-Type` that claims one is ignored.
     pub forms: bool,
     /// The status that acknowledges a delivery.
@@ -124,6 +126,7 @@ pub(super) const BASE: Preset = Preset {
     id: &[],
     without_id: WithoutId::Content,
     event: &[],
+    event_types: EventTypes::Unknown,
     forms: false,
     status: 200,
     handshakes: &[],
@@ -134,6 +137,11 @@ pub(super) const BASE: Preset = Preset {
 };
 
 impl Preset {
+    /// Whether it stands for senders of the operator's own.
+    pub fn is_generic(&self) -> bool {
+        matches!(self.name, "hmac" | "token")
+    }
+
     pub fn sends_its_secret(&self) -> bool {
         self.handshakes.iter().any(|handshake| handshake.signing == Signing::SendsSecret)
     }

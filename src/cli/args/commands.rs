@@ -165,7 +165,8 @@ pub static COMMANDS: [CommandSpec; 20] = [
         ])
         .description("It prints the address of each source, how its deliveries are verified, the database, the limits, \
             and what is done with which events. It fetches each secret and says whether it could, but never shows it. \
-            It opens no socket. It ends with 2 if the config or a secret has a problem.")
+            It opens no socket. It ends with 2 if the config or a secret has a problem. What is valid, and probably not what \
+            was meant, is a warning, which hookbox serve logs too.")
         .examples(&[
             "hookbox check --config /etc/hookbox/hookbox.toml",
             "hookbox check --event 7",
@@ -192,14 +193,15 @@ pub static COMMANDS: [CommandSpec; 20] = [
     command("show", "Show one stored event", parse::show)
         .arguments(&[(Once, Value::EventId)])
         .options(&[
+            switch("full", "Print all of each answer and of the output of each command"),
             switch("json", "Print it as one JSON object"),
             switch("body", "Print the body of the delivery and nothing else, byte for byte"),
             switch("curl", "Print a command for a shell that sends it again, with the exact body and the headers. \
                 Headers that carried a secret were not stored, and are named as missing. A signature with a time in it \
                 is soon too old"),
         ])
-        .description("It prints the headers of the event, its jobs, what happened when, and its payload. The ID is the \
-            number that hookbox list prints first.")
+        .description("It prints the headers of the event, its jobs, why other actions have none, what happened when, and its \
+            payload. Of a long answer it prints the first lines. The ID is the number that hookbox list prints first.")
         .examples(&["hookbox show 7", "hookbox show 7 --body > delivery.json", "hookbox show 7 --curl"]),
     command("stats", "Count by source and action", |raw| Ok(Command::Stats { json: raw.switch("json") }))
         .options(&[JSON_OBJECT])
