@@ -58,6 +58,8 @@ pub struct Preset {
     pub retries: &'static str,
     /// A test delivery.
     pub sample: Sample,
+    /// Those of other event types.
+    pub samples: &'static [Sample],
 }
 
 /// Verification and signing in code, for what a [`Scheme`](super::Scheme) cannot express.
@@ -134,12 +136,19 @@ pub(super) const BASE: Preset = Preset {
     answer: "2xx",
     retries: "",
     sample: JSON,
+    samples: &[],
 };
 
 impl Preset {
     /// Whether it stands for senders of the operator's own.
     pub fn is_generic(&self) -> bool {
         matches!(self.name, "hmac" | "token")
+    }
+
+    /// The test delivery of that event type; where there is none, the first.
+    pub fn sample_of(&self, event_type: Option<&str>) -> &Sample {
+        let of_type = |event_type: &str| self.samples.iter().find(|sample| sample.event_type == event_type);
+        event_type.and_then(of_type).unwrap_or(&self.sample)
     }
 
     pub fn sends_its_secret(&self) -> bool {

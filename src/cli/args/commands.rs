@@ -224,8 +224,10 @@ pub static COMMANDS: [CommandSpec; 20] = [
             option("id", Value::DeliveryId, "The delivery id; if not given, a new one"),
             option("url", Value::Url, "Send it there; if not given, to where this config listens"),
         ])
-        .description("It signs with the secret of the source, as the provider would.")
-        .examples(&["hookbox send github", "hookbox send github --event issues --file issue.json --id again-and-again"]),
+        .description("It signs with the secret of the source, as the provider would. For push, issues, pull_request, release, \
+            workflow_run and ping of GitHub the body is like GitHub's own. It prints the answer, and the delivery id and the \
+            number under which it was stored.")
+        .examples(&["hookbox send github --event push", "hookbox send github --event issues --file issue.json --id again-and-again"]),
     command("replay", "Queue the jobs of events again", parse::replay)
         .arguments(&[(Several, Value::EventId)])
         .also(&["--status error"])

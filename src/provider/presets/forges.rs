@@ -18,6 +18,16 @@ const GITEA: Preset = Preset {
     ..BASE
 };
 
+/// As GitHub sends them, without the addresses of its API. Source: `@octokit/webhooks-examples` 7.6.1 (MIT), whose schemas
+/// they follow as far as they go.
+const GITHUB_SAMPLES: &[Sample] = &[
+    Sample { event_type: "push", body: include_str!("../samples/github/push.json"), ..JSON },
+    Sample { event_type: "issues", body: include_str!("../samples/github/issues.json"), ..JSON },
+    Sample { event_type: "pull_request", body: include_str!("../samples/github/pull_request.json"), ..JSON },
+    Sample { event_type: "release", body: include_str!("../samples/github/release.json"), ..JSON },
+    Sample { event_type: "workflow_run", body: include_str!("../samples/github/workflow_run.json"), ..JSON },
+];
+
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "github",
@@ -32,7 +42,8 @@ pub(super) static PRESETS: &[Preset] = &[
         setup: "Settings, Webhooks: the address, content type application/json, a secret of your own",
         answer: "2xx within 10 s",
         retries: "none; press Redeliver, which keeps the id",
-        sample: Sample { event_type: "ping", body: include_str!("../samples/github-ping.json"), ..JSON },
+        sample: Sample { event_type: "ping", body: include_str!("../samples/github/ping.json"), ..JSON },
+        samples: GITHUB_SAMPLES,
         ..BASE
     },
     Preset {
