@@ -3,6 +3,7 @@
 
 mod certificates;
 mod connection;
+mod probe;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::http::forwarding::{BROWSER_HEADERS, is_forwarding_field};
 use crate::provider::REDACTED;
 use certificates::Trust;
 pub use certificates::system_bundle;
+pub use probe::{Unreachable, probe};
 
 /// An address that refuses connections or cannot be reached answers at once or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

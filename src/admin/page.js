@@ -154,7 +154,7 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   }
   for (const action of stats.actions.filter((action) => isHeld(action) && !action.paused)) {
     const until = new Date(action.held_until_ms).toLocaleString();
-    say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`);
+    say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`, null, action.held_because ? visible(action.held_because.split('\n')[0].slice(0, 200)) : '');
   }
   const waits = Date.now() - Date.parse(stats.oldest_unprocessed);
   if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['status=unprocessed', 1]);
@@ -294,7 +294,7 @@ function showRejects({ rejects }) {
 
 const rejectItem = (reject) => make('li', {},
   make('p', {}, make('b', {}, foreign(reject.source || reject.path || 'a request')), ' ', foreign(reject.text)),
-  make('p', { class: 'hint' }, reject.count > 1 ? `${count(reject.count, 'time')}, last ` : '', when(reject.last_at), ' from ', foreign(reject.peer)));
+  make('p', { class: 'hint' }, ...(reject.count > 1 ? [`${count(reject.count, 'time')} since `, when(reject.first_at), ', last '] : []), when(reject.last_at), ' from ', foreign(reject.peer)));
 
 function showFirst({ sources, stats, rejects }) {
   id('first').hidden = stats.received > 0 || rejects.some((reject) => reject.source);

@@ -1,10 +1,12 @@
 //! `hookbox doctor`: checks for common problems, and says what to do. It changes nothing.
 
 mod database;
+mod destinations;
 mod machine;
 mod network;
 mod rejects;
 mod secrets;
+mod units;
 
 use std::io::Write;
 
@@ -90,8 +92,9 @@ fn run_checks(context: &Context<'_>, findings: &mut Findings) {
         }
     }
     findings.add("listen", network::listen(context));
+    units::check(context, findings);
     rejects::check(context, findings);
-    network::check_local_names(context, findings);
+    destinations::check(context, findings);
 }
 
 fn ok(text: impl Into<String>) -> Finding {

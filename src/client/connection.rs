@@ -106,7 +106,7 @@ fn open(details: &ConnectionDetails<'_>, deadline: &Deadline) -> Result<TcpStrea
 }
 
 /// The error of a handshake, with what the operator can do.
-fn with_advice(error: io::Error) -> io::Error {
+pub(super) fn with_advice(error: io::Error) -> io::Error {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     match cause {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))) => {

@@ -306,7 +306,8 @@ pub static COMMANDS: [CommandSpec; 20] = [
         .options(&[switch("json", "Print a JSON array of objects")])
         .description("It prints a line for each check: ok, warn or FAIL. It checks the clock, the config, the secrets \
             (without printing any), the disk and its file system, permissions, the database and what waits in it, the \
-            address to listen on, what a proxy passes on, and what actions need. It changes nothing, and works whether \
+            address to listen on, systemd's units, what was rejected, what a proxy passes on, what actions need, and whether \
+            their destinations can be reached, which it sends no request. It changes nothing, and works whether \
             hookbox serve runs or not. Run it as the user that runs hookbox, or as root.\n\n\
             Exit codes: 0 nothing fails, 1 something does.")
         .examples(&["sudo hookbox doctor", "hookbox doctor --json | jq '.[] | select(.result != \"ok\")'"]),
