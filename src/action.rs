@@ -8,28 +8,38 @@ mod child;
 mod command;
 mod doubts;
 mod exclusion;
+mod engine;
 mod http;
 mod log;
+mod nats;
 mod orphans;
 mod pattern;
 mod program;
+mod redis;
 mod slack;
+mod success;
+mod variable;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Event, Outcome};
-use crate::retry::Policy;
+use crate::retry::{self, Policy};
 use crate::secret::Env;
 use crate::stop::Stop;
 use crate::template::{Expression, Scope, TemplateError};
+use crate::text::{cut, lines};
+use crate::units::duration_text;
 
 pub use command::Command;
 pub use exclusion::{Exclusion, exclusions};
 pub use http::Http;
+pub use nats::{Dedup, Nats, NatsRunner, StreamConfig};
 pub use orphans::reap as reap_orphans;
 pub use pattern::Pattern;
+pub use redis::{Redis, RedisRunner, RedisSettings};
 pub use slack::Slack;
+pub use variable::Variable;
 
 /// How much of a destination's answer, or of a command's output, is stored with the attempt.
 pub const MAX_DETAIL_BYTES: usize = 4 << 10;
@@ -63,6 +73,8 @@ pub enum ActionKind {
     Slack(Slack),
     Http(Http),
     Command(Command),
+    Nats(Nats),
+    Redis(Redis),
 }
 
 /// An action that is ready to run.
@@ -70,7 +82,9 @@ pub enum Runner {
     Log,
     Slack(slack::SlackRunner),
     Http(http::HttpRunner),
-    Command(Command),
+    Command(command::CommandRunner),
+    Nats(NatsRunner),
+    Redis(RedisRunner),
 }
 
 /// One attempt: the event, and the limits of the run.
@@ -115,6 +129,32 @@ impl Action {
     pub fn applies_to(&self, scope: &Scope) -> Result<bool, TemplateError> {
         self.when.as_ref().map_or(Ok(true), |when| when.holds(scope))
     }
+
+    /// From the begin of the first attempt to the end of the last one, at most.
+    pub fn retries_last(&self) -> Duration {
+        retry::longest(&self.policy) + self.timeout * self.policy.attempts
+    }
+
+    /// The same in whole hours, as a setting of that kind is written.
+    pub fn retries_last_text(&self) -> String {
+        format!("{}h", self.retries_last().as_secs().div_ceil(60 * 60))
+    }
+
+    /// What is wrong where an engine forgets a delivery before the last retry.
+    pub fn dedup_warning(&self) -> Option<String> {
+        let needed = self.retries_last_text();
+        match &self.kind {
+            ActionKind::Redis(redis) if redis.dedup < self.retries_last() => Some(format!(
+                "dedup: retries last up to {needed}, and a repeat is recognised for {} only: write \"{needed}\"",
+                duration_text(redis.dedup)
+            )),
+            ActionKind::Nats(nats) if nats.dedup == Dedup::Window => Some(format!(
+                "dedup: retries last up to {needed}: the stream must recognise repeats as long (--dupe-window {needed}; \
+                 without it 2m), or write \"subject\". hookbox doctor asks the server"
+            )),
+            _ => None,
+        }
+    }
 }
 
 impl ActionKind {
@@ -124,6 +164,22 @@ impl ActionKind {
             ActionKind::Slack(_) => "slack",
             ActionKind::Http(_) => "http",
             ActionKind::Command(_) => "command",
+            ActionKind::Nats(_) => "nats",
+            ActionKind::Redis(_) => "redis",
+        }
+    }
+
+    /// Whether it hands events to an engine that recognises repeats, so that several receivers may do the same.
+    pub fn feeds_an_engine(&self) -> bool {
+        matches!(self, ActionKind::Nats(_) | ActionKind::Redis(_))
+    }
+
+    /// Whether several receivers would do it several times. A signed request has an id that its receiver knows.
+    pub fn repeats_on_every_receiver(&self) -> bool {
+        match self {
+            ActionKind::Slack(_) | ActionKind::Command(_) => true,
+            ActionKind::Http(http) => http.sign.is_none(),
+            ActionKind::Log | ActionKind::Nats(_) | ActionKind::Redis(_) => false,
         }
     }
 
@@ -134,6 +190,26 @@ impl ActionKind {
             ActionKind::Slack(slack) => Some(format!("POST {}", http::displayed_url(&slack.url))),
             ActionKind::Http(http) => Some(format!("{} {}", http.method, http::displayed_url(&http.url))),
             ActionKind::Command(command) => Some(command.summary()),
+            ActionKind::Nats(nats) => Some(nats.summary()),
+            ActionKind::Redis(redis) => Some(redis.summary()),
+        }
+    }
+
+    /// What decides whether an attempt has succeeded, beside its status or exit code.
+    pub fn success_when(&self) -> Option<&Expression> {
+        match self {
+            ActionKind::Log | ActionKind::Nats(_) | ActionKind::Redis(_) => None,
+            ActionKind::Slack(slack) => slack.success_when.as_ref(),
+            ActionKind::Http(http) => http.success_when.as_ref(),
+            ActionKind::Command(command) => command.success_when.as_ref(),
+        }
+    }
+
+    /// The environment variables that it gives a command, without their secrets.
+    pub fn variables(&self) -> Vec<String> {
+        match self {
+            ActionKind::Command(command) => command.env.iter().map(Variable::summary).collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -142,7 +218,7 @@ impl ActionKind {
     pub fn batch(&self) -> u32 {
         match self {
             ActionKind::Log => LOG_BATCH,
-            ActionKind::Slack(_) | ActionKind::Http(_) | ActionKind::Command(_) => 1,
+            _ => 1,
         }
     }
 
@@ -150,7 +226,7 @@ impl ActionKind {
     pub fn clean_up(&self) -> Duration {
         match self {
             ActionKind::Command(_) => child::CLEAN_UP,
-            ActionKind::Log | ActionKind::Slack(_) | ActionKind::Http(_) => Duration::ZERO,
+            _ => Duration::ZERO,
         }
     }
 
@@ -160,7 +236,9 @@ impl ActionKind {
             ActionKind::Log => Runner::Log,
             ActionKind::Slack(slack) => Runner::Slack(slack.prepare(env)?),
             ActionKind::Http(http) => Runner::Http(http.prepare(env)?),
-            ActionKind::Command(command) => Runner::Command(command.clone()),
+            ActionKind::Command(command) => Runner::Command(command.prepare(env)?),
+            ActionKind::Nats(nats) => Runner::Nats(nats.prepare(env)?),
+            ActionKind::Redis(redis) => Runner::Redis(redis.prepare(env)?),
         };
         Ok(Arc::new(runner))
     }
@@ -174,6 +252,8 @@ impl Runner {
             Runner::Slack(slack) => Some(slack.run(call)),
             Runner::Http(http) => Some(http.run(call)),
             Runner::Command(command) => command.run(call),
+            Runner::Nats(nats) => nats.run(call),
+            Runner::Redis(redis) => redis.run(call),
         }
     }
 
@@ -184,6 +264,8 @@ impl Runner {
             Runner::Slack(slack) => slack.preview(call),
             Runner::Http(http) => http.preview(call),
             Runner::Command(command) => command.preview(call),
+            Runner::Nats(nats) => nats.preview(call),
+            Runner::Redis(redis) => redis.preview(call),
         }
     }
 }
@@ -191,23 +273,31 @@ impl Runner {
 impl ActionReport {
     /// A failure that may pass.
     pub fn retry(detail: impl Into<String>) -> ActionReport {
-        ActionReport { outcome: Outcome::Retry { after: None }, detail: detail.into() }
+        ActionReport { outcome: Outcome::Retry { after: None }, detail: reason(&detail.into()) }
     }
 
     /// A failure that no further attempt can change.
     pub fn give_up(detail: impl Into<String>) -> ActionReport {
-        ActionReport { outcome: Outcome::GiveUp, detail: detail.into() }
+        ActionReport { outcome: Outcome::GiveUp, detail: reason(&detail.into()) }
     }
 }
 
-/// The beginning of an answer or of a command's output, as text. It ends between two characters.
+/// A reason may have a part of a payload in it.
+fn reason(text: &str) -> String {
+    lines(&cut(text, MAX_DETAIL_BYTES))
+}
+
+/// The beginning of an answer or of a command's output, as lines that can be shown. It ends between two characters.
 fn excerpt(bytes: &[u8]) -> String {
     let bytes = &bytes[..bytes.len().min(MAX_DETAIL_BYTES)];
     let cut_bytes = bytes.utf8_chunks().last().map_or(0, |last| match std::str::from_utf8(last.invalid()) {
         Err(error) if error.error_len().is_none() => last.invalid().len(), // the beginning of a character
         _ => 0,
     });
-    String::from_utf8_lossy(&bytes[..bytes.len() - cut_bytes]).trim_end().to_owned()
+    let text = String::from_utf8_lossy(&bytes[..bytes.len() - cut_bytes]);
+    // A carriage return alone is what a progress bar writes.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    lines(text.trim_end())
 }
 
 #[cfg(test)]
@@ -222,5 +312,19 @@ mod tests {
         assert_eq!(excerpt(format!("{}\u{e9}!", &long[1..]).as_bytes()), format!("{}\u{e9}", &long[1..]));
         assert_eq!(excerpt(b"a\xffb \xe2\x82"), "a\u{fffd}b");
         assert_eq!(excerpt(b"a\xe2\x82b\xff"), "a\u{fffd}b\u{fffd}");
+    }
+
+    #[test]
+    fn an_excerpt_keeps_its_lines_and_nothing_that_moves_a_cursor() {
+        assert_eq!(excerpt(b"one\r\ntwo\n\tthree\r\n\n"), "one\ntwo\n\tthree");
+        assert_eq!(excerpt(b"10%\r100%\ndone"), "10%\n100%\ndone");
+        assert_eq!(excerpt(b"a\x1b[2Jb\0c\x07\xc2\x9b31m"), "a?[2Jb?c??31m");
+        assert_eq!(excerpt("pay\u{202e}diap".as_bytes()), "pay?diap");
+    }
+
+    #[test]
+    fn a_reason_is_bounded() {
+        let report = ActionReport::give_up("x\x1b".repeat(MAX_DETAIL_BYTES));
+        assert!(report.detail.starts_with("x?x?") && report.detail.len() <= MAX_DETAIL_BYTES + 3);
     }
 }

@@ -7,6 +7,7 @@ mod completions;
 mod doctor;
 mod forward;
 mod help;
+mod import;
 mod json;
 mod list;
 mod man;
@@ -151,6 +152,7 @@ fn run() -> Result<(), Failure> {
         Command::Prune(prune) => prune::run(&config()?, prune, &mut out),
         Command::Backup(file) => backup::run(&config()?, file, &mut out),
         Command::Doctor { json } => doctor::run(config(), &env, *json, &mut out),
+        Command::Import(import) => import::run(import, &mut out),
         Command::Forward(id, url) => forward::run(&config()?, *id, url, &mut out),
     }
 }

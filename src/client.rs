@@ -1,9 +1,14 @@
-//! The HTTP client for other people's servers, shared by the actions and by `hookbox forward`: which certificates it trusts,
-//! and which header fields of a stored delivery are sent on with it.
+//! The clients for other people's servers, shared by the actions and by `hookbox forward`: which certificates they trust,
+//! which header fields of a stored delivery are sent on over HTTP, and the connections of other protocols.
 
 mod certificates;
 mod connection;
+mod kept;
+pub mod nats;
 mod probe;
+pub mod redis;
+mod server;
+mod wire;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -20,7 +25,10 @@ use crate::http::forwarding::{BROWSER_HEADERS, is_forwarding_field};
 use crate::provider::REDACTED;
 use certificates::Trust;
 pub use certificates::system_bundle;
+pub use kept::Kept;
 pub use probe::{Unreachable, probe};
+pub use server::{Protocol, Server};
+pub use wire::Certificates;
 
 /// An address that refuses connections or cannot be reached answers at once or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

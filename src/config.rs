@@ -4,7 +4,10 @@
 
 mod action;
 mod admin;
+mod engine;
 mod file;
+mod include;
+mod own_sender;
 mod reader;
 mod retention;
 mod source;
@@ -16,13 +19,16 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml::Table;
+use toml::{Table, Value};
 
 pub use self::admin::{Admin, AdminListen, AdminToken, MIN_TOKEN_BYTES, too_short};
 pub use self::file::{ConfigError, Origin, SYSTEM_CONFIG};
+pub use self::include::Include;
+use self::include::Whole;
+pub use self::own_sender::{Answer, GET, PATH_PREFIX};
 use self::reader::{Reader, read_table};
 pub use self::retention::Retention;
-pub use self::source::{PATH_PREFIX, Source};
+pub use self::source::Source;
 use self::values::{Parsed, duration, parsed, size, text};
 pub use self::warnings::Warning;
 use crate::action::Action;
@@ -65,6 +71,8 @@ const DISK_RESERVE_BYTES: RangeInclusive<u64> = (1 << 20)..=(1 << 40);
 #[derive(Clone, Debug)]
 pub struct Config {
     pub origin: Origin,
+    /// The further files.
+    pub includes: Vec<Include>,
     pub listen: Listen,
     pub database: PathBuf,
     pub max_body_bytes: u64,
@@ -85,27 +93,27 @@ impl Config {
     /// defaults.
     pub fn load(named: Option<&Path>, env: &Env) -> Result<Config, ConfigError> {
         match file::find(named, env)? {
-            Origin::BuiltIn => Config::from_table(Origin::BuiltIn, &Table::new(), env),
-            Origin::File(path) => {
-                let table = file::read(&path)?;
-                Config::from_table(Origin::File(path), &table, env)
-            }
+            Origin::BuiltIn => Ok(read_table("", &Table::new(), &mut Vec::new(), |keys| read_config(keys, env))),
+            Origin::File(path) => Config::of(&path, Whole::read(&path)?, env),
         }
     }
 
-    fn from_table(origin: Origin, table: &Table, env: &Env) -> Result<Config, ConfigError> {
+    fn of(path: &Path, whole: Whole, env: &Env) -> Result<Config, ConfigError> {
         let mut problems = Vec::new();
-        let config = read_table("", table, &mut problems, |keys| read_config(&origin, keys, env));
-        match origin {
-            Origin::File(path) if !problems.is_empty() => Err(ConfigError::of_keys(&path, &problems)),
-            _ => Ok(config),
+        let config = read_table("", &whole.table, &mut problems, |keys| read_config(keys, env));
+        if !problems.is_empty() {
+            return Err(whole.error(&problems));
         }
+        Ok(Config { origin: Origin::File(path.to_owned()), includes: whole.includes, ..config })
     }
 }
 
-fn read_config(origin: &Origin, keys: &mut Reader, env: &Env) -> Config {
+/// Where it came from is for the caller to add.
+fn read_config(keys: &mut Reader, env: &Env) -> Config {
+    keys.get_all(include::KEY, text_of_pattern);
     Config {
-        origin: origin.clone(),
+        origin: Origin::BuiltIn,
+        includes: Vec::new(),
         listen: keys.get("listen", parsed).unwrap_or_else(|| Listen::Tcp(DEFAULT_LISTEN.to_owned())),
         database: keys
             .get("database", |v| database_path(PathBuf::from(text(v)?)))
@@ -122,6 +130,10 @@ fn read_config(origin: &Origin, keys: &mut Reader, env: &Env) -> Config {
         sources: source::read_all(keys).unwrap_or_else(|| source::built_in(env)),
         actions: action::read_all(keys).unwrap_or_else(action::built_in),
     }
+}
+
+fn text_of_pattern(value: &Value) -> Parsed<()> {
+    text(value).map(drop)
 }
 
 /// Validates the path of the database, from the config or the command line.

@@ -1,5 +1,7 @@
 //! Message authentication codes, signatures, digests and their encodings. The only constant-time compare is here.
 
+use std::sync::LazyLock;
+
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::general_purpose::{NO_PAD, STANDARD, URL_SAFE_NO_PAD};
@@ -28,11 +30,11 @@ pub fn hmac(hash: Hash, key: &[u8], parts: &[impl AsRef<[u8]>]) -> Vec<u8> {
     context.sign().as_ref().to_vec()
 }
 
-/// Compares a secret or a signature with an untrusted one in constant time. Both are hashed under a random key first, so
-/// that the time does not depend on their lengths either.
+/// Compares a secret or a signature with an untrusted one in constant time. Both are hashed under a random key of this
+/// process first, so that the time does not depend on their lengths either.
 pub fn equal(ours: &[u8], theirs: &[u8]) -> bool {
-    let key = hmac::Key::new(SHA256, &random::<32>());
-    hmac::verify(&key, theirs, hmac::sign(&key, ours).as_ref()).is_ok()
+    static KEY: LazyLock<hmac::Key> = LazyLock::new(|| hmac::Key::new(SHA256, &random::<32>()));
+    hmac::verify(&KEY, theirs, hmac::sign(&KEY, ours).as_ref()).is_ok()
 }
 
 /// Whether a secret is a part of an untrusted text. The time depends on their lengths only.

@@ -91,7 +91,7 @@ pub struct Event {
     /// Shared with the templates, which read it when they need it: it may be large.
     pub payload_json: Arc<str>,
     /// The exact bytes of the delivery, where `payload_json` is not them.
-    pub body: Option<Vec<u8>>,
+    pub body: Option<Arc<[u8]>>,
 }
 
 impl Event {

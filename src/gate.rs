@@ -3,7 +3,7 @@
 //! An untrusted client can stop or kill tiny_http, which allocates a body's declared length, waits for slow clients with
 //! a thread each, and stops accepting for good when descriptors run out. So tiny_http is the gate's upstream, on a
 //! private Unix socket. The gate reads requests under limits and timeouts, and forwards a request only when it is
-//! complete and well-formed. It stores nothing and knows no paths.
+//! complete and well-formed: the head through the socket, the body beside it. It stores nothing and knows no paths.
 //!
 //! One thread runs an event loop on poll(2) and owns everything: the listener, the client connections, a queue of
 //! complete requests, and a pool of upstream connections with one request in flight on each. The poll list is built from
@@ -13,13 +13,15 @@
 //! - **Keep-alive**: a connection serves requests one after another, pipelined ones too, until the client, a refusal, an
 //!   idle timeout or a crowded gate ends it. Then follows a lingering close, so that the response arrives.
 //! - **Backpressure**: a connection is not read while its request waits for the response. Bodies share one budget of
-//!   memory; when it is used up, the client with the most bytes loses its largest unfinished body.
+//!   memory until the receiver reads them; when it is used up, the client with the most bytes loses its largest unfinished
+//!   body.
 //! - **Eviction**: when every place is taken, the client with the most connections makes room for a new one, with the
 //!   connection whose loss costs least. Behind a trusted proxy, the client is the one that the proxy names.
 //! - **Discarding**: a refused client that is still sending is read on within limits, so that it gets the response.
-//! - **Draining**: a stopping gate accepts nothing more, answers the requests that it has, and closes.
+//! - **Draining**: a stopping gate closes each connection after its response, and goes on accepting until those from before
+//!   the stop are closed. Only then it accepts nothing more, answers the requests that it has, and ends within a moment,
+//!   because senders that connect from then on wait for the next process.
 
-mod blocks;
 mod body;
 mod connection;
 mod event_loop;
@@ -36,19 +38,19 @@ pub mod upstream;
 
 use crate::cidr::Cidr;
 use crate::current::Current;
-use crate::listen::Listener;
+use crate::listen::{Listener, LocalAddress};
 use event_loop::EventLoop;
 pub use limits::Limits;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 pub use traffic::{Liveness, Traffic};
 use upstream::pool::Pool;
+use upstream::socket::Address;
 
 /// Upstream did not accept the pool's connections, or did not answer on them.
 const UPSTREAM_IS_SILENT: &str = "the receiver did not answer the gate in time. Are there enough threads for it \
@@ -68,43 +70,49 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Gate {
     address: String,
+    local_address: LocalAddress,
     /// Closing this end stops the thread.
     stop: UnixStream,
     thread: JoinHandle<()>,
 }
 
-/// Starts the gate's thread in front of the tiny_http server at the socket `upstream`, whose requests must be taken
-/// already. Returns once every upstream connection is open and has answered a probe.
+/// Starts the gate's thread in front of the server at `upstream`, whose requests must be taken already. Returns once every
+/// upstream connection is open and has answered a probe.
 ///
 /// `on_end` is called when the thread ends for any reason, including a panic and a failed start. `Err` tells the operator
 /// why it cannot start.
 pub fn start(
     limits: Limits,
     listener: Listener,
-    upstream: &Path,
+    upstream: Address,
     settings: Arc<Settings>,
     on_end: impl FnOnce() + Send + 'static,
 ) -> Result<Gate, String> {
     let failed = |error: io::Error| format!("cannot start the gate: {error}");
     let (stop, stop_signal) = UnixStream::pair().map_err(failed)?;
     let (ready, is_ready) = mpsc::sync_channel(1);
-    let address = listener.address().to_string();
-    let upstream = upstream.to_path_buf();
+    let (address, local_address) = (listener.address().to_string(), listener.local_address());
     let start_timeout = limits.timeouts.start;
     let run = move || {
-        let pool = Pool::new(upstream, limits.upstream_connections);
-        run_then(|| EventLoop::new(limits, listener, stop_signal, pool, settings, ready).run(), on_end);
+        let Address { socket, bodies } = upstream;
+        let pool = Pool::new(socket, limits.upstream_connections);
+        run_then(|| EventLoop::new(limits, listener, stop_signal, pool, bodies, settings, ready).run(), on_end);
     };
     let thread = thread::Builder::new().name("gate".into()).spawn(run).map_err(failed)?;
     is_ready.recv_timeout(start_timeout).map_err(|_| UPSTREAM_IS_SILENT)?;
-    Ok(Gate { address, stop, thread })
+    Ok(Gate { address, local_address, stop, thread })
 }
 
 impl Gate {
-    /// Drains, and returns when every connection is closed, or when [`Timeouts::stop`](limits::Timeouts::stop) has passed.
+    /// Drains, and returns when every connection is closed, or has had its time.
     pub fn stop(self) {
         drop(self.stop);
         let _ = self.thread.join(); // a panic was caught
+    }
+
+    /// The address to connect to from this machine.
+    pub fn local_address(&self) -> LocalAddress {
+        self.local_address.clone()
     }
 
     /// The address for clients, as [`Listener::address`] returns it.

@@ -1,6 +1,8 @@
 //! Requests and responses between a gate and the thread that answers them. tiny_http stands between the two, on a Unix
-//! socket. Both ends of that hop are defined here side by side, so that they cannot disagree.
+//! socket; bodies pass beside it. Both ends of that hop are defined here side by side, so that they cannot disagree.
 
+pub mod blocks;
+pub mod bodies;
 pub mod client;
 pub mod form;
 pub mod forwarding;
@@ -19,12 +21,19 @@ use log::debug;
 pub use path::normal_path;
 
 use crate::charset::Charset;
+use bodies::{Bodies, UnreadBody};
 
 /// The field in which the gate passes on the client's address. A client's own field of that name is dropped.
 pub const PEER_HEADER: &str = "X-Gate-Peer";
 
 /// The field in which the gate passes on the version of a client that speaks HTTP/1.0; the gate itself speaks HTTP/1.1.
 pub const VERSION_HEADER: &str = "X-Gate-Version";
+
+/// The field in which the gate names the body of a request, by its number among the [`Bodies`].
+pub const BODY_HEADER: &str = "X-Gate-Body";
+
+/// The fields that only the gate may set.
+pub const GATE_HEADERS: [&str; 3] = [PEER_HEADER, VERSION_HEADER, BODY_HEADER];
 
 /// The request by which the gate proves an upstream connection, to be answered at once with 200 or 204. No client can send
 /// it: from clients the gate takes only `*` and targets that begin with `/`.
@@ -61,6 +70,9 @@ fn unescaped(text: &str) -> Vec<u8> {
     }
     bytes
 }
+
+/// The path of health checks.
+pub const HEALTH_PATH: &str = "/healthz";
 
 /// The longest response, head and body together, that the gate takes from upstream.
 pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
@@ -178,26 +190,40 @@ impl Peer {
 
 /// The receiving end of a gate's upstream connections.
 #[derive(Clone)]
-pub struct Server(Arc<tiny_http::Server>);
+pub struct Server {
+    heads: Arc<tiny_http::Server>,
+    bodies: Bodies,
+}
 
 impl Server {
     pub fn listen(socket: &Path) -> Result<Server, Box<dyn std::error::Error + Send + Sync>> {
-        tiny_http::Server::http_unix(socket).map(|server| Server(Arc::new(server)))
+        let heads = Arc::new(tiny_http::Server::http_unix(socket)?);
+        Ok(Server { heads, bodies: Bodies::default() })
+    }
+
+    /// Where the gate puts the bodies.
+    pub fn bodies(&self) -> Bodies {
+        self.bodies.clone()
     }
 
     /// Waits for the next request. `None` after [`Server::unblock`], unless [`Server::try_recv`] has consumed it.
     pub fn recv(&self) -> Option<Responder> {
-        self.0.recv().ok().map(|request| Responder(Box::new(request)))
+        self.heads.recv().ok().map(|head| self.responder(head))
     }
 
     /// The next request, if one waits.
     pub fn try_recv(&self) -> Option<Responder> {
-        self.0.try_recv().ok().flatten().map(|request| Responder(Box::new(request)))
+        self.heads.try_recv().ok().flatten().map(|head| self.responder(head))
+    }
+
+    fn responder(&self, head: tiny_http::Request) -> Responder {
+        let number = value(head.headers(), BODY_HEADER).and_then(|number| number.parse().ok());
+        Responder { head: Box::new(head), body: number.map(|number| self.bodies.get(number)) }
     }
 
     /// Makes one [`Server::recv`] return.
     pub fn unblock(&self) {
-        self.0.unblock();
+        self.heads.unblock();
     }
 }
 
@@ -214,7 +240,7 @@ pub struct Inbound {
     /// The client speaks HTTP/1.0, not HTTP/1.1.
     pub is_http_1_0: bool,
     pub body: Vec<u8>,
-    /// Whether the body is as long as it was declared.
+    /// False if the gate has removed the body, because nobody waits for the response any more.
     pub is_complete: bool,
 }
 
@@ -225,60 +251,57 @@ impl Inbound {
     }
 }
 
-/// The right to answer one request once. Its body waits in the connection until [`Responder::read`].
-///
-/// Boxed, because a request is large and often moved.
-pub struct Responder(Box<tiny_http::Request>);
+/// The right to answer one request once.
+pub struct Responder {
+    /// Boxed, because it is large and often moved.
+    head: Box<tiny_http::Request>,
+    /// Waits until [`Responder::read`]; `None` where there is none.
+    body: Option<UnreadBody>,
+}
 
 impl Responder {
     pub fn method(&self) -> &str {
-        self.0.method().as_str()
+        self.head.method().as_str()
     }
 
     /// The path as it came, as text.
     pub fn path(&self) -> String {
-        path_of(&Charset::decode(unescaped(self.0.url())).0).to_owned()
+        path_of(&Charset::decode(unescaped(self.head.url())).0).to_owned()
     }
 
     /// Whether this is the [`PROBE`].
     pub fn is_probe(&self) -> bool {
-        self.0.url() == PROBE_TARGET
+        self.head.url() == PROBE_TARGET
     }
 
     /// Whether the request is about the server as a whole.
     pub fn is_about_server(&self) -> bool {
-        self.0.url() == SERVER_TARGET
+        self.head.url() == SERVER_TARGET
     }
 
     /// Whether the body is [large](is_large).
     pub fn is_large(&self) -> bool {
-        let is_compression = |header: &tiny_http::Header| {
-            header.field.equiv("Content-Encoding") && is_compression(header.value.as_str().as_bytes())
-        };
-        is_large(self.body_bytes() as u64, self.0.headers().iter().any(is_compression))
-    }
-
-    fn body_bytes(&self) -> usize {
-        self.0.body_length().unwrap_or(0)
+        let coding = value(self.head.headers(), "Content-Encoding");
+        let body_bytes = self.body.as_ref().map_or(0, UnreadBody::bytes);
+        is_large(body_bytes, coding.is_some_and(|coding| is_compression(coding.as_bytes())))
     }
 
     /// Reads the request. A second call finds no body.
     pub fn read(&mut self) -> Inbound {
-        let mut body = Vec::with_capacity(self.body_bytes());
-        let read = self.0.as_reader().read_to_end(&mut body);
-        let is_gates =
-            |header: &&tiny_http::Header| header.field.equiv(PEER_HEADER) || header.field.equiv(VERSION_HEADER);
-        let (gates, fields): (Vec<_>, Vec<_>) = self.0.headers().iter().partition(is_gates);
-        let of_gate = |name| gates.iter().find(|header| header.field.equiv(name));
+        let body = self.body.as_mut().map_or(Some(Vec::new()), UnreadBody::read);
+        let is_complete = body.is_some();
+        let body = body.unwrap_or_default();
+        let all = self.head.headers();
+        let is_clients = |header: &&tiny_http::Header| !GATE_HEADERS.iter().any(|name| header.field.equiv(name));
+        let length = Field { name: "Content-Length".to_owned(), value: body.len().to_string(), charset: Charset::Utf8 };
         Inbound {
             method: self.method().to_owned(),
-            target: Charset::decode(unescaped(self.0.url())).0,
-            headers: Headers(fields.into_iter().map(Field::of).collect()),
-            peer: of_gate(PEER_HEADER).and_then(|header| Peer::parse(header.value.as_str())),
-            is_http_1_0: of_gate(VERSION_HEADER).is_some(),
-            // tiny_http reports the end of a connection as the end of the body.
-            is_complete: read.is_ok() && body.len() == self.body_bytes(),
+            target: Charset::decode(unescaped(self.head.url())).0,
+            headers: Headers(all.iter().filter(is_clients).map(Field::of).chain([length]).collect()),
+            peer: value(all, PEER_HEADER).and_then(Peer::parse),
+            is_http_1_0: value(all, VERSION_HEADER).is_some(),
             body,
+            is_complete,
         }
     }
 
@@ -295,7 +318,7 @@ impl Responder {
         let length = Some(body.len());
         let response = tiny_http::Response::new(status.into(), headers, Cursor::new(body), length, None);
         // The gate takes no chunks.
-        if let Err(error) = self.0.respond(response.with_chunked_threshold(usize::MAX)) {
+        if let Err(error) = self.head.respond(response.with_chunked_threshold(usize::MAX)) {
             debug!("the answer did not reach the gate: {error}");
         }
     }
@@ -306,6 +329,11 @@ impl Field {
         let (value, charset) = Charset::decode(unescaped(header.value.as_str()));
         Field { name: header.field.as_str().to_string(), value, charset }
     }
+}
+
+/// The value of the first field of that name.
+fn value<'a>(headers: &'a [tiny_http::Header], name: &'static str) -> Option<&'a str> {
+    headers.iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str())
 }
 
 fn path_of(target: &str) -> &str {

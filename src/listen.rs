@@ -64,6 +64,7 @@ pub struct Listener {
     socket: OwnedFd,
     local_address: LocalAddress,
     address: String,
+    outlives_process: bool,
     /// `None` for TCP, and for a socket that the service manager has bound.
     _file: Option<SocketFile>,
 }
@@ -93,7 +94,7 @@ pub fn bind(listen: &Listen) -> Result<Listener, ListenError> {
 fn bind_tcp(address: &str) -> io::Result<Listener> {
     let listener = TcpListener::bind(address)?;
     rustix::net::listen(&listener, BACKLOG)?;
-    Listener::new(listener.into(), None)
+    Listener::new(listener.into(), None, false)
 }
 
 /// No client can connect before the socket has its permissions, because it listens only then.
@@ -103,7 +104,27 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     let file = SocketFile { path: path.into(), device_and_inode: device_and_inode(path)? };
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
     rustix::net::listen(&socket, BACKLOG)?;
-    Listener::new(socket, Some(file))
+    Listener::new(socket, Some(file), false)
+}
+
+/// Why no program of this machine can listen at this address now; `None` where it can, or where the address is in use. Written
+/// for the operator. Nothing listens: the address is bound without its port.
+pub fn unreachable(listen: &Listen) -> Option<String> {
+    let Listen::Tcp(address) = listen else { return None };
+    let bound = address.to_socket_addrs().and_then(|mut addresses| {
+        let address = addresses.next().ok_or(io::ErrorKind::NotFound)?;
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        Ok(rustix::net::bind(&socket, &SocketAddr::new(address.ip(), 0))?)
+    });
+    let error = bound.err()?;
+    let what = match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address (ip address shows those that it has)"
+        }
+        _ => return Some(format!("{listen} cannot be listened on: {error}")),
+    };
+    Some(format!("{listen} cannot be listened on: {what}"))
 }
 
 /// Takes over a listening socket from the service manager, which owns its file and has set its backlog.
@@ -117,7 +138,7 @@ pub fn adopt(socket: OwnedFd) -> Result<Listener, ListenError> {
     if !is_listening {
         return Err(ListenError::NotListening);
     }
-    Listener::new(socket, None)
+    Listener::new(socket, None, true)
         .map_err(|error| ListenError::Failed("the socket passed by the service manager".into(), error))
 }
 
@@ -151,14 +172,14 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    fn new(socket: OwnedFd, file: Option<SocketFile>) -> io::Result<Listener> {
+    fn new(socket: OwnedFd, file: Option<SocketFile>, outlives_process: bool) -> io::Result<Listener> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let local_address = LocalAddress(rustix::net::getsockname(&socket)?);
         let address = match local_address.tcp() {
             Some(address) => format!("http://{address}"),
             None => format!("{UNIX_PREFIX}{}", local_address.unix_name()),
         };
-        Ok(Listener { socket, local_address, address, _file: file })
+        Ok(Listener { socket, local_address, address, outlives_process, _file: file })
     }
 
     /// The next connection and its peer. `WouldBlock` if none waits.
@@ -178,6 +199,11 @@ impl Listener {
     /// The address for clients: `http://127.0.0.1:5000`, with the real port if it was bound to port 0, or `unix:/path`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The service manager has passed the socket and keeps it open: connections wait at it for the next process.
+    pub fn outlives_process(&self) -> bool {
+        self.outlives_process
     }
 
     /// The IP address that it listens on; `None` for a Unix socket.
@@ -264,6 +290,16 @@ mod tests {
         assert_ne!(port, "0");
         let second = bind(&format!("127.0.0.1:{port}").parse()?);
         assert!(matches!(second, Err(ListenError::InUse(place)) if place.ends_with(&port)));
+        Ok(())
+    }
+
+    #[test]
+    fn an_address_that_this_machine_does_not_have_is_told() -> Outcome {
+        let problem = unreachable(&"192.0.2.9:9000".parse()?).unwrap_or_default();
+        assert!(problem.contains("192.0.2.9:9000") && problem.contains("does not have"), "{problem}");
+        let listener = bind(&"127.0.0.1:0".parse()?)?;
+        let in_use = listener.address().trim_start_matches("http://").parse()?;
+        assert_eq!(unreachable(&in_use), None);
         Ok(())
     }
 

@@ -30,6 +30,7 @@ mod unsupported;
 mod verification;
 mod verifier;
 
+pub use algorithm::Algorithm;
 pub use describe::{describe, summary, unknown, unsigned_summary, verification_text};
 pub use error::VerifyError;
 pub use format::{Format, Variable};
@@ -39,6 +40,7 @@ pub use preset::{Preset, WithoutId};
 pub use presets::{preset, presets};
 pub use redact::{REDACTED, Redaction, is_secret_header};
 pub use scheme::Scheme;
+pub use selector::Selector;
 pub use test_delivery::TestDelivery;
 pub use texts::text;
 pub use unsupported::{UNSUPPORTED, Unsupported, unsupported};

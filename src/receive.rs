@@ -32,12 +32,12 @@ use log::Level;
 use crate::action::Action;
 use crate::cidr::Cidr;
 use crate::clock::{self, Timestamp};
-use crate::config::{PATH_PREFIX, Source};
+use crate::config::Source;
 use crate::current::Current;
 use crate::digest;
 use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES, MatchingAction};
 use crate::http::client::{Client, FORWARDED_FOR};
-use crate::http::{Inbound, Server, normal_path};
+use crate::http::{HEALTH_PATH, Inbound, Server, normal_path};
 use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
 use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult, Reply};
@@ -48,11 +48,9 @@ use crate::store::{Ingest, NotStored, Stored};
 
 use answer::{Early, Ending, Receipt, Unanswered};
 use large::{Checked, LargeBodies};
-use payload::Content;
+use payload::{Content, OwnQuery};
 pub use refusals::Refusals;
 use rejection::Rejection;
-
-const HEALTH_PATH: &str = "/healthz";
 
 /// A transaction is closed once its deliveries hold this much: a thousand usual ones. A body is read when it is added, so
 /// that this limit, not the number of senders, bounds the memory.
@@ -246,8 +244,7 @@ impl Transaction {
 
 /// The source that takes deliveries at this path.
 fn endpoint_at<'a>(endpoints: &'a [Endpoint], normal_path: &str) -> Option<&'a Endpoint> {
-    let name = normal_path.strip_prefix(PATH_PREFIX)?;
-    endpoints.iter().find(|endpoint| endpoint.source.name == name)
+    endpoints.iter().find(|endpoint| endpoint.source.is_at(normal_path))
 }
 
 /// The stages before the commit, from a request to a delivery and the receipt for it.
@@ -340,6 +337,12 @@ impl<'a> Routed<'a> {
     }
 
     fn answer_handshake(&self, parts: &Parts<'_>, state: AuthState<'_>) -> Result<(), Ending> {
+        if let Some(is_taken) = self.endpoint.source.takes_method(parts.method) {
+            let allow = || {
+                self.endpoint.source.methods.iter().chain([&handshake::HEAD]).copied().collect::<Vec<_>>().join(", ")
+            };
+            return if is_taken { Ok(()) } else { Err(Rejection::WrongMethod { allow: allow() }.into()) };
+        }
         let handshakes = &self.endpoint.source.verifier.handshakes;
         match handshake::answer_handshake(handshakes, parts, &self.endpoint.known, state) {
             HandshakeResult::Delivery => Ok(()),
@@ -394,6 +397,7 @@ impl Verified<'_> {
         let delivery = self.parse(body, values, intake, now).map_err(|why| self.routed.early(why))?;
         let receipt = Receipt {
             status: self.routed.endpoint.source.verifier.status,
+            answer: self.routed.endpoint.source.answer.clone(),
             source: Arc::clone(&self.routed.endpoint.counts),
             text: format!("{} from {} (delivery {})", delivery.event_type, delivery.source, delivery.id.as_str()),
             is_proven: self.secret_position.is_some(),
@@ -428,13 +432,15 @@ impl Verified<'_> {
             },
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
         };
+        let query = OwnQuery::of(&parts, verifier);
         let body_digest = source.ignores_repeated_body.then(|| {
             // Other bytes around a signed field, or another encoding of it, do not make another delivery.
             let field = values.document().filter(|_| !verifier.scheme.signed.has(Variable::Body));
-            hash(&source.name, field.map_or(content.received(), str::as_bytes))
+            hash(&source.name, query.payload_bytes().or(field.map(str::as_bytes)).unwrap_or(content.received()))
         });
         let redaction = self.routed.endpoint.redaction();
-        let payload = payload::payload(&parts, values).map_err(Rejection::Malformed)?;
+        let payload = query.payload().map_or_else(|| payload::payload(&parts, values), Ok);
+        let payload = payload.map_err(Rejection::Malformed)?;
         let (payload_json, body) = content.into_stored(payload).map_err(Rejection::Malformed)?;
         Ok(Delivery {
             source: source.name.clone(),
@@ -442,7 +448,7 @@ impl Verified<'_> {
             id,
             payload_json,
             body,
-            headers_json: payload::headers_json(headers, |name, value| redaction.hides(name, value)),
+            headers_json: payload::headers_json(headers, &query, |name, value| redaction.hides(name, value)),
             secret_position: self.secret_position,
             dedup_window: source.dedup_window,
             body_digest,

@@ -59,6 +59,11 @@ pub fn hold(policy: &Policy, waited: Duration, wait: Duration) -> Option<Duratio
     (waited < policy.backoff_max).then(|| wait.max(least).min(policy.backoff_max))
 }
 
+/// The longest time that all waits of a job take together, where its destination asks for none.
+pub fn longest(policy: &Policy) -> Duration {
+    (1..policy.attempts).map(|attempt| longest_delay(policy, attempt)).sum()
+}
+
 fn longest_delay(policy: &Policy, attempt: u32) -> Duration {
     let doublings = attempt.saturating_sub(1).min(MAX_DOUBLINGS);
     policy.backoff.saturating_mul(1 << doublings).min(policy.backoff_max)
@@ -107,8 +112,7 @@ mod tests {
     #[test]
     fn the_defaults_are_ten_attempts_over_about_a_day() {
         let policy = Policy::default();
-        let longest: Duration = (1..policy.attempts).map(|attempt| longest_delay(&policy, attempt)).sum();
-        let hours = longest.as_secs_f64() / 3600.0;
+        let hours = longest(&policy).as_secs_f64() / 3600.0;
         assert_eq!(policy.attempts, 10);
         assert!((16.0..17.0).contains(&(hours / 2.0)) && hours < 34.0, "{hours}");
     }

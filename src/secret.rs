@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use crate::systemd;
 
 /// Far larger than any secret: a larger file is the wrong one, and `/dev/zero` has no end.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -121,7 +123,7 @@ fn read_file(path: &Path) -> Result<Secret, String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("cannot read {}: {error}; put the secret there", path.display()))?;
+        .map_err(|error| cannot_read(path, &error))?;
     if bytes.len() as u64 > MAX_SECRET_BYTES {
         let limit = MAX_SECRET_BYTES / 1024;
         return Err(format!("larger than {limit} KiB, which cannot be a secret; name another file"));
@@ -129,14 +131,25 @@ fn read_file(path: &Path) -> Result<Secret, String> {
     without_newline(bytes).ok_or_else(|| format!("{} is empty; put the secret into it", path.display()))
 }
 
+fn cannot_read(path: &Path, error: &io::Error) -> String {
+    let what_to_do = match error.kind() {
+        io::ErrorKind::PermissionDenied => "run this as a user who may read it, such as root (sudo)",
+        _ => "put the secret there",
+    };
+    format!("cannot read {}: {error}; {what_to_do}", path.display())
+}
+
 fn credential_path(name: &str, env: &Env) -> Result<PathBuf, String> {
-    let directory = env(CREDENTIALS_DIRECTORY).ok_or_else(|| {
+    if let Some(directory) = env(CREDENTIALS_DIRECTORY) {
+        return Ok(Path::new(&directory).join(name));
+    }
+    // For commands in a shell, which systemd gives no credentials.
+    systemd::credential_source(name).ok_or_else(|| {
         format!(
-            "{CREDENTIALS_DIRECTORY} is not set; \
-             start this under systemd, in a unit with LoadCredential={name}:/path/to/secret"
+            "{CREDENTIALS_DIRECTORY} is not set, and hookbox.service has no LoadCredential={name}:/path/to/secret; \
+             start this under systemd, in a unit with that line, or set {CREDENTIALS_DIRECTORY} to the directory of the secret"
         )
-    })?;
-    Ok(Path::new(&directory).join(name))
+    })
 }
 
 /// The secret without one newline at its end, which editors and `echo` append. Only one, so that a secret that ends with a

@@ -38,11 +38,15 @@ use crate::stop::{Stop, Waker};
 use crate::store::{Database, Ingest, Reader, other_owner};
 use crate::systemd;
 use crate::worker;
-use admin::AdminHandle;
+use admin::{AdminHandle, PageListener};
 pub use error::Error;
 use error::Result;
 use thread::{Message, Thread, in_background, report_end};
 use workers::WorkerPool;
+
+/// How long a stop may take beside the attempts under way: the gate closes, and the WAL is merged into the database on a slow
+/// disk.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
 
 /// Serves until SIGTERM or SIGINT. `read_config` reads the configuration, and again for SIGHUP.
 pub fn run<E: Display>(env: &Env<'_>, read_config: impl Fn() -> Result<Config, E>) -> Result<()> {
@@ -68,6 +72,8 @@ struct Service {
     gate: Gate,
     watchdog: Thread,
     admin: Option<AdminHandle>,
+    /// Tries to listen at the page's address, until it is there.
+    address_watcher: Option<Thread>,
     housekeeper: Thread,
     workers: WorkerPool,
     router: Thread,
@@ -94,14 +100,15 @@ impl Service {
 
         let (receiver, checker) = shared.start_receiver(&upstream, ingest)?;
         let on_end = report_end("gate", &shared.messages);
-        let gate = gate::start(limits, listener, &upstream.path(), Arc::clone(&shared.settings), on_end);
+        let gate = gate::start(limits, listener, upstream.address(), Arc::clone(&shared.settings), on_end);
         let gate = gate.map_err(Error::Failed)?;
         let traffic = Arc::clone(&shared.settings.traffic);
-        let watchdog = watchdog::start(local_address.clone(), traffic, &shared.database, &shared.messages)?;
-        let admin = shared.start_admin(admin_listener, secrets.admin_token, local_address)?;
+        // Made first, because the watchdog ends no process that is stopping.
+        let mut workers = WorkerPool::new(Arc::clone(&shared.metrics), shared.messages.clone());
+        let watchdog = watchdog::start(local_address, traffic, &shared.database, workers.ending(), &shared.messages)?;
+        let (admin, address_watcher) = shared.start_page(admin_listener, secrets.admin_token, gate.local_address())?;
         let housekeeper = housekeeping::start(&shared.database, shared.config.clone(), &shared.messages)?;
         // Jobs begin last, because their commands would outlive a start that fails.
-        let mut workers = WorkerPool::new(Arc::clone(&shared.metrics), shared.messages.clone());
         workers.reconfigure(&config, &secrets.runners, &shared.database)?;
         shared.routing.replace(routing(&config, workers.wakers()));
         let router = shared.start_router()?;
@@ -117,6 +124,7 @@ impl Service {
             gate,
             watchdog,
             admin,
+            address_watcher,
             housekeeper,
             workers,
             router,
@@ -138,6 +146,7 @@ impl Service {
                     systemd::notify(&[NotifyState::Ready]);
                 }
                 Ok(Message::Stop) | Err(_) => return Ok(()),
+                Ok(Message::PageAddress(listener)) => self.open_page(listener, env),
                 Ok(Message::Ended(name)) if name == admin::THREAD => {
                     error!(
                         "the page and the metrics have stopped; deliveries are still received. A restart brings them back"
@@ -150,6 +159,20 @@ impl Service {
                     return Err(Error::failed(text));
                 }
             }
+        }
+    }
+
+    /// The page's address is there now.
+    fn open_page(&mut self, listener: Listener, env: &Env<'_>) {
+        let config = self.shared.config.get();
+        let local_address = self.gate.local_address();
+        let opened = config.admin.fetch_token(env).map_err(Error::refused).and_then(|token| {
+            admin::check_exposure(listener.ip(), token.as_ref(), listener.address())?;
+            self.shared.start_admin(listener, token, local_address)
+        });
+        match opened {
+            Ok(admin) => self.admin = admin,
+            Err(error) => error!("there is no page and there are no metrics: {error}"),
         }
     }
 
@@ -185,33 +208,35 @@ impl Service {
         Ok(())
     }
 
-    /// Stops the side threads first; then, in the order of the data, gate, receiver and router, so that every delivery in the
-    /// gate is stored and answered. Workers are told early, because their time limit starts then.
+    /// Begins no further job, and receives until the last attempt has ended. Then stops, in the order of the data, gate, receiver
+    /// and router, so that every delivery in the gate is stored and answered. What can be done before is done before: between
+    /// the last answer and the first of the next process senders wait.
     fn stop(self) {
         info!("stopping");
-        systemd::notify(&[NotifyState::Stopping]);
-        // From now on silence is no reason to end the process. Not waited for, because a check may take seconds.
-        self.watchdog.request_stop();
+        systemd::notify_stopping(self.workers.stop_timeout() + STOP_MARGIN);
+        self.housekeeper.request_stop();
+        self.address_watcher.iter().for_each(Thread::request_stop);
+        let has_finished = self.workers.stop();
+        self.housekeeper.join();
         if let Some(admin) = self.admin {
             admin.stop();
         }
-        self.housekeeper.stop();
-        let stop_requested_at = self.workers.request_stop();
+        self.shared.merge_wal();
+        // Not waited for, because a check may take seconds.
+        self.watchdog.request_stop();
         self.gate.stop();
         // It ends when the receiver does, without which it has nothing to do.
         self.checker.request_stop();
         self.receiver.stop();
         self.checker.join();
         self.router.stop();
-        if !self.workers.join(stop_requested_at) {
+        if !has_finished {
             warn!("some actions did not finish in time: they run again at the next start");
             if let Err(error) = self.shared.database.interrupt() {
                 warn!("{error}");
             }
         }
-        if let Err(error) = self.shared.database.checkpoint() {
-            warn!("the WAL could not be merged into the database: {error}. Nothing is lost; it is merged later");
-        }
+        self.shared.merge_wal();
         crate::log::flush_suppressed_at_end();
         info!("stopped");
     }
@@ -302,6 +327,12 @@ impl Shared {
         }
     }
 
+    fn merge_wal(&self) {
+        if let Err(error) = self.database.checkpoint() {
+            warn!("the WAL could not be merged into the database: {error}. Nothing is lost; it is merged later");
+        }
+    }
+
     fn replace(&self, config: Config, endpoints: Vec<Endpoint>, wakers: Vec<Waker>) {
         self.routing.replace(routing(&config, wakers));
         self.intake.replace(intake(&config, endpoints));
@@ -346,14 +377,27 @@ impl Shared {
         Thread::spawn("router", &stop, move || waker.wake(), &self.messages, in_background(|| router.run()))
     }
 
+    /// Opens the page, or waits for its address.
+    fn start_page(
+        &self,
+        listener: PageListener,
+        configured_token: Option<Secret>,
+        local_address: LocalAddress,
+    ) -> Result<(Option<AdminHandle>, Option<Thread>)> {
+        match listener {
+            PageListener::None => Ok((None, None)),
+            PageListener::Open(listener) => Ok((self.start_admin(listener, configured_token, local_address)?, None)),
+            PageListener::Awaited(place) => Ok((None, Some(admin::await_address(place, &self.messages)?))),
+        }
+    }
+
     /// `None`, and an error in the log, where the listener does not start: deliveries are received without it.
     fn start_admin(
         &self,
-        listener: Option<Listener>,
+        listener: Listener,
         configured_token: Option<Secret>,
         local_address: LocalAddress,
     ) -> Result<Option<AdminHandle>> {
-        let Some(listener) = listener else { return Ok(None) };
         let api = Api {
             reader: Reader::open(&self.config.get().database)?,
             commands: self.database.commands()?,
@@ -409,10 +453,10 @@ fn log_startup(config: &Config, address: &str) {
         );
     }
     for source in config.sources.values() {
-        let path = source.path();
+        let (methods, path) = (source.methods_text(), source.path());
         match source.verification.warning() {
-            None => info!("POST {path} takes verified deliveries from {}", source.verifier.preset.title),
-            Some(warning) => warn!("POST {path}: {warning}"),
+            None => info!("{methods} {path} takes verified deliveries from {}", source.verifier.preset.title),
+            Some(warning) => warn!("{methods} {path}: {warning}"),
         }
     }
     if config.retention.is_forever() {

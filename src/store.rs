@@ -37,6 +37,7 @@ mod wal;
 mod migrate;
 mod lock;
 mod token;
+mod sync_time;
 mod filesystem;
 
 // The basics.
@@ -74,6 +75,7 @@ pub use reader::Reader;
 pub use replay::ReplayOptions;
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
+pub use sync_time::sync_time;
 pub use token::{make_page_token, page_token, page_token_path};
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.

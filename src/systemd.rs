@@ -4,8 +4,11 @@
 //! The service notifies the manager of its state (sd_notify(3)). `hookbox systemd` prints units that use both.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use sd_notify::NotifyState;
@@ -44,6 +47,13 @@ pub fn notify_reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, now]);
     }
+}
+
+/// Notifies the service manager that this process stops, and how long that may take: `TimeoutStopSec` in the unit may be
+/// shorter than `stop_timeout` in the config (`EXTEND_TIMEOUT_USEC` in sd_notify(3)).
+pub fn notify_stopping(timeout: Duration) {
+    let timeout_us = u32::try_from(timeout.as_micros()).unwrap_or(u32::MAX);
+    notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(timeout_us)]);
 }
 
 /// The sockets that were passed to this process.
@@ -96,6 +106,32 @@ fn public_among(names: &[String]) -> Option<usize> {
     }
 }
 
+/// Where units are, the operator's first (systemd.unit(5)).
+const UNIT_DIRECTORIES: [&str; 4] =
+    ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
+
+/// The file from which the installed hookbox.service loads this credential. `None` where no such unit names it.
+pub fn credential_source(name: &str) -> Option<PathBuf> {
+    let directories = || UNIT_DIRECTORIES.iter().map(Path::new);
+    let unit = directories().find_map(|directory| fs::read_to_string(directory.join("hookbox.service")).ok());
+    let drop_ins = directories().filter_map(|directory| fs::read_dir(directory.join("hookbox.service.d")).ok());
+    let mut drop_ins: Vec<PathBuf> = drop_ins.flatten().flatten().map(|entry| entry.path()).collect();
+    drop_ins.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+    drop_ins.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    let texts = unit.into_iter().chain(drop_ins.iter().filter_map(|path| fs::read_to_string(path).ok()));
+    texts.filter_map(|text| loaded_from(&text, name)).last()
+}
+
+/// The path of a line `LoadCredential=NAME:PATH`. Where the path is a directory, its file F is the credential NAME_F.
+fn loaded_from(unit: &str, name: &str) -> Option<PathBuf> {
+    let lines = unit.lines().filter_map(|line| line.trim().strip_prefix("LoadCredential=")?.split_once(':'));
+    let source = |(id, path): (&str, &str)| match name.strip_prefix(id)? {
+        "" => Some(PathBuf::from(path)),
+        rest => rest.strip_prefix('_').map(|file| Path::new(path).join(file)),
+    };
+    lines.filter_map(source).filter(|path| path.is_absolute()).last()
+}
+
 /// A descriptor of our own for the same socket. Both are closed in children.
 fn take(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the descriptor is only borrowed, and we never close it, so that it stays open as long as the borrow. If it
@@ -139,6 +175,24 @@ mod tests {
     fn a_bad_count_is_refused() {
         for count in ["", "-1", "x", "65", "99999999999999999999"] {
             assert!(names("7", count, None).is_err_and(|text| text.contains("LISTEN_FDS")), "{count}");
+        }
+    }
+
+    #[test]
+    fn the_source_of_a_credential_is_read_from_the_unit() {
+        let unit = "[Service]\n#LoadCredential=gitlab:/old\nLoadCredential=github:/old\n LoadCredential=github:/etc/hook/github\n\
+                    LoadCredential=all:/etc/hook/all\nLoadCredential=store\nLoadCredential=here:store\n";
+        let table = [
+            ("github", Some("/etc/hook/github")),
+            ("all_stripe", Some("/etc/hook/all/stripe")),
+            ("gitlab", None),
+            ("git", None),
+            ("githubs", None),
+            ("store", None),
+            ("here", None),
+        ];
+        for (name, path) in table {
+            assert_eq!(loaded_from(unit, name).as_deref(), path.map(Path::new), "{name}");
         }
     }
 

@@ -1,11 +1,13 @@
 //! minijinja, set up once: templates that render an event, and expressions that decide on it.
 //!
-//! Variables are `id`, `source`, `event`, `delivery_id`, `received_at`, `headers` (names in lower case), `payload`; in an
-//! attempt also `attempt` and `idempotency_key`, and in one about a dead job `dead_action` and `error`. Undefined values
-//! chain: `payload.pull_request.merged` is false on a push. So does `null`, which is printed as nothing.
+//! Variables are `id`, `source`, `event`, `delivery_id`, `received_at`, `headers` (names in lower case), `payload`, `body`;
+//! in an attempt also `attempt` and `idempotency_key`, in one about a dead job `dead_action` and `error`, and in a condition
+//! on its result `answer`. Undefined values chain: `payload.pull_request.merged` is false on a push. So does `null`, which
+//! is printed as nothing.
 //!
 //! An evaluation is limited in its steps (fuel), and in the memory of what it makes ([`budget`]).
 
+mod answer;
 mod attributes;
 mod bounds;
 mod budget;
@@ -15,6 +17,7 @@ mod filters;
 mod number;
 mod operators;
 mod payload;
+mod regex;
 mod to_json;
 
 use std::borrow::Cow;
@@ -27,13 +30,17 @@ use minijinja::machinery::{Instructions, eval, make_string_output};
 use minijinja::value::{Object, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, HtmlEscape, Output, State, UndefinedBehavior, Value};
 
-use crate::event::Event;
+use crate::event::{Event, headers};
 use crate::suggest::hint;
+pub use answer::{Answer, AnswerText};
 use payload::{Reading, reading};
 use to_json::Style;
 
 /// The output of values is escaped for Slack in templates with this name.
 const MRKDWN: &str = "mrkdwn";
+
+/// Some programs begin JSON with it.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The steps of a template: a second of work, half a minute on a small machine. Printing a payload of 25 MiB as JSON takes
 /// a million. Without a limit, nested loops over a payload could occupy a thread forever.
@@ -42,20 +49,29 @@ const TEMPLATE_FUEL: u64 = 30_000_000;
 /// The steps of an expression. The router, and every event after this one, waits for it.
 const EXPRESSION_FUEL: u64 = 1_000_000;
 
+/// The method of a delivery with which none is stored.
+const USUAL_METHOD: &str = "POST";
+
 /// All variables; templates can also name functions and what they set themselves.
-const VARIABLES: [&str; 11] = [
+const VARIABLES: [&str; 14] = [
     "id",
     "source",
     "event",
     "delivery_id",
     "received_at",
+    "method",
+    "query",
     "headers",
     "payload",
+    "body",
     "attempt",
     "idempotency_key",
     "dead_action",
     "error",
 ];
+
+/// A further variable of a condition on the result of an attempt.
+const ANSWER: &str = "answer";
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| environment(TEMPLATE_FUEL));
 
@@ -73,6 +89,7 @@ fn environment(fuel: u64) -> Environment<'static> {
     filters::add_to(&mut environment);
     checks::add_to(&mut environment);
     operators::add_to(&mut environment);
+    environment.add_test("matching", regex::matching);
     environment
 }
 
@@ -92,11 +109,13 @@ pub struct Expression(String);
 pub struct TemplateError(String);
 
 /// The variables of one event. The payload is read when a template first uses it: an action that forwards the body does not
-/// need it.
+/// need it. The body is text when a template uses it: not every body is.
 #[derive(Clone, Debug)]
 pub struct Scope {
     variables: BTreeMap<&'static str, Value>,
     payload_json: Arc<str>,
+    /// `None`: `payload_json` is the exact body.
+    body: Option<Arc<[u8]>>,
     payload: Arc<OnceLock<Value>>,
 }
 
@@ -104,17 +123,28 @@ impl Scope {
     pub fn of(event: &Event) -> Scope {
         let headers: BTreeMap<String, serde_json::Value> =
             serde_json::from_str(&event.headers_json).unwrap_or_default();
-        let headers: BTreeMap<String, Value> =
+        let mut fields: BTreeMap<String, Value> =
             headers.into_iter().map(|(name, value)| (name.to_lowercase(), Value::from(Serde(value)))).collect();
+        let mut beside = |name: &str| fields.remove(name).map(|text| text.to_string());
+        let method = beside(headers::METHOD).unwrap_or_else(|| USUAL_METHOD.to_owned());
+        let query = beside(headers::QUERY).unwrap_or_default();
+        let parameters = form_urlencoded::parse(query.as_bytes()).collect::<BTreeMap<_, _>>();
         let variables = BTreeMap::from([
             ("id", Value::from(event.id.0)),
             ("source", Value::from(event.source.as_str())),
             ("event", Value::from(event.event_type.as_str())),
             ("delivery_id", Value::from(event.delivery_id.as_str())),
             ("received_at", Value::from(event.received_at.as_str())),
-            ("headers", Value::from_pairs(headers)),
+            ("method", Value::from(method)),
+            ("query", Value::from_pairs(parameters.iter().map(|(name, value)| (&**name, &**value)))),
+            ("headers", Value::from_pairs(fields)),
         ]);
-        Scope { variables, payload_json: Arc::clone(&event.payload_json), payload: Arc::default() }
+        Scope {
+            variables,
+            payload_json: Arc::clone(&event.payload_json),
+            body: event.body.clone(),
+            payload: Arc::default(),
+        }
     }
 
     /// Adds a variable.
@@ -123,9 +153,14 @@ impl Scope {
         self
     }
 
+    /// The same with what an attempt has got back.
+    pub fn with_answer(&self, answer: Answer) -> Scope {
+        self.clone().with(ANSWER, Value::from_object(answer))
+    }
+
     /// Without an event, to check the templates of the configuration.
     pub fn empty() -> Scope {
-        Scope { variables: BTreeMap::new(), payload_json: "{}".into(), payload: Arc::default() }
+        Scope { variables: BTreeMap::new(), payload_json: "{}".into(), body: None, payload: Arc::default() }
     }
 
     fn context(&self) -> Value {
@@ -143,12 +178,25 @@ impl Scope {
         }
         payload
     }
+
+    fn body(&self) -> Value {
+        let Some(body) = &self.body else { return Value::from(&self.payload_json) };
+        let text = std::str::from_utf8(body).map_err(|error| {
+            let at = error.valid_up_to() + 1;
+            Error::new(ErrorKind::BadSerialization, format!("body: it is not UTF-8 (byte {at}), and so not a text"))
+        });
+        match text.and_then(|text| budget::charge(text.len()).map(|()| text)) {
+            Ok(text) => Value::from(text),
+            Err(error) => Value::from(error),
+        }
+    }
 }
 
 impl Object for Scope {
     fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
         match name.as_str()? {
             "payload" => Some(self.payload()),
+            "body" => Some(self.body()),
             name => self.variables.get(name).cloned(),
         }
     }
@@ -187,7 +235,7 @@ impl Template {
 
     fn checked(source: &str, name: &'static str) -> Result<Template, TemplateError> {
         let compiled = TEMPLATES.template_from_named_str(name, source).map_err(TemplateError::of)?;
-        refuse_unknown_variables(source, compiled.undeclared_variables(false))?;
+        refuse_unknown_variables(source, compiled.undeclared_variables(false), &VARIABLES)?;
         let template = Template { source: source.to_owned(), name };
         refuse_mistakes(template.evaluate(&Scope::empty()).map(drop))?;
         Ok(template)
@@ -206,6 +254,11 @@ impl Template {
         &self.source
     }
 
+    /// Whether it renders the same for every event.
+    pub fn is_plain(&self) -> bool {
+        !["{{", "{%", "{#"].iter().any(|mark| self.source.contains(mark))
+    }
+
     /// Whether it uses this variable.
     pub fn uses(&self, variable: &str) -> bool {
         let compiled = TEMPLATES.template_from_named_str(self.name, &self.source);
@@ -214,6 +267,41 @@ impl Template {
 }
 
 impl Expression {
+    /// A condition on the result of an attempt: `answer` has these members.
+    pub fn on_answer(source: &str, members: &[&str]) -> Result<Expression, TemplateError> {
+        let expression = Expression::checked(source, &[&VARIABLES[..], &[ANSWER]].concat())?;
+        let known = |path: &String| path.split('.').nth(1).is_none_or(|member| members.contains(&member));
+        match expression.paths(ANSWER).iter().find(|path| !known(path)) {
+            Some(path) => {
+                let member = path.split('.').nth(1).unwrap_or_default();
+                Err(TemplateError(format!("the answer has no {member:?}; {}", hint(member, members))))
+            }
+            None => Ok(expression),
+        }
+    }
+
+    fn checked(source: &str, variables: &[&str]) -> Result<Expression, TemplateError> {
+        let compiled = EXPRESSIONS.compile_expression(source).map_err(TemplateError::of)?;
+        refuse_unknown_variables(source, compiled.undeclared_variables(false), variables)?;
+        let expression = Expression(source.to_owned());
+        refuse_mistakes(expression.evaluate(&Scope::empty()).map(drop))?;
+        Ok(expression)
+    }
+
+    /// Whether it names this member of `answer`.
+    pub fn names_of_answer(&self, member: &str) -> bool {
+        self.paths(ANSWER).iter().any(|path| path.split('.').nth(1) == Some(member))
+    }
+
+    /// What it names in a variable: `answer.json.routed`.
+    fn paths(&self, variable: &str) -> Vec<String> {
+        let compiled = EXPRESSIONS.compile_expression(&self.0);
+        let mut paths: Vec<String> = compiled.into_iter().flat_map(|it| it.undeclared_variables(true)).collect();
+        paths.retain(|path| path.split('.').next() == Some(variable));
+        paths.sort();
+        paths
+    }
+
     /// Whether the expression is true. Undefined, empty and zero are false.
     pub fn holds(&self, scope: &Scope) -> Result<bool, TemplateError> {
         self.evaluate(scope).map_err(TemplateError::of)
@@ -237,11 +325,7 @@ impl FromStr for Expression {
     type Err = TemplateError;
 
     fn from_str(source: &str) -> Result<Expression, TemplateError> {
-        let compiled = EXPRESSIONS.compile_expression(source).map_err(TemplateError::of)?;
-        refuse_unknown_variables(source, compiled.undeclared_variables(false))?;
-        let expression = Expression(source.to_owned());
-        refuse_mistakes(expression.evaluate(&Scope::empty()).map(drop))?;
-        Ok(expression)
+        Expression::checked(source, &VARIABLES)
     }
 }
 
@@ -269,11 +353,11 @@ impl fmt::Display for TemplateError {
 }
 
 /// A misspelt name would be undefined, which is empty and false, so that the action would never run.
-fn refuse_unknown_variables(source: &str, named: HashSet<String>) -> Result<(), TemplateError> {
+fn refuse_unknown_variables(source: &str, named: HashSet<String>, known: &[&str]) -> Result<(), TemplateError> {
     let functions: Vec<&str> = TEMPLATES.globals().map(|(name, _)| name).collect();
-    let is_known = |name: &str| VARIABLES.contains(&name) || functions.contains(&name) || sets(source, name);
+    let is_known = |name: &str| known.contains(&name) || functions.contains(&name) || sets(source, name);
     let Some(unknown) = named.iter().filter(|name| !is_known(name)).min() else { return Ok(()) };
-    Err(TemplateError(format!("no variable {unknown:?}; {}", hint(unknown, &VARIABLES))))
+    Err(TemplateError(format!("no variable {unknown:?}; {}", hint(unknown, known))))
 }
 
 /// Whether a template may set this variable: for minijinja, a variable set within an `if` is undeclared after it.

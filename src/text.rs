@@ -6,6 +6,11 @@ pub fn one_line(text: &str) -> String {
     text.replace(is_invisible, "?")
 }
 
+/// Text of several lines, with a `?` for each invisible character but line breaks and tabs.
+pub fn lines(text: &str) -> String {
+    text.replace(|c: char| c != '\n' && c != '\t' && is_invisible(c), "?")
+}
+
 /// Unicode's categories Cc, Cf, Zl and Zp, as far as a terminal is concerned.
 pub fn is_invisible(c: char) -> bool {
     c.is_control()

@@ -1,14 +1,17 @@
 //! What a destination's answer means: whether the job is done, and when to try again.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
-use ureq::http::{HeaderMap, Response};
+use ureq::http::{HeaderMap, HeaderName, Response};
 
-use super::{ActionReport, MAX_DETAIL_BYTES, excerpt};
+use super::success::{self, MAX_ANSWER_BYTES};
+use super::{ActionReport, Call, MAX_DETAIL_BYTES, excerpt};
 use crate::clock::{self, Timestamp};
 use crate::event::Outcome;
+use crate::template::{Answer, Expression};
 
 /// Where a JSON answer may say how long to wait, as many chat services do: its place, and the unit in seconds. Matrix, then
 /// others.
@@ -16,15 +19,35 @@ const WAITS_IN_BODY: [(&str, f64); 3] =
     [("/retry_after_ms", 0.001), ("/retry_after", 1.0), ("/parameters/retry_after", 1.0)];
 
 /// Reads an answer and says what it means.
-pub(super) fn report(response: Response<ureq::Body>) -> ActionReport {
+pub(super) fn report(response: Response<ureq::Body>, condition: Option<&Expression>, call: &Call<'_>) -> ActionReport {
     let status = response.status();
     let headers = response.headers().clone();
+    let limit = if condition.is_some() { MAX_ANSWER_BYTES + 1 } else { MAX_DETAIL_BYTES };
     let mut body = Vec::new();
-    // The status decides: a body that breaks off or never ends changes nothing.
-    let _ = response.into_body().into_reader().take(MAX_DETAIL_BYTES as u64).read_to_end(&mut body);
-    let wait = wait_in_header(&headers, clock::now()).or_else(|| wait_in_body(&body));
+    let read = response.into_body().into_reader().take(limit as u64).read_to_end(&mut body);
+    let start = &body[..body.len().min(MAX_DETAIL_BYTES)];
+    let wait = wait_in_header(&headers, clock::now()).or_else(|| wait_in_body(start));
     let outcome = outcome_of_status(status.as_u16(), wait);
-    ActionReport { outcome, detail: format!("{status} {}", excerpt(&body)).trim_end().to_owned() }
+    let report = ActionReport { outcome, detail: format!("{status} {}", excerpt(start)).trim_end().to_owned() };
+    // Otherwise the status decides: a body that breaks off or never ends changes nothing.
+    let Some(condition) = condition else { return report };
+    let missing = match read {
+        Err(error) => Some(format!("the body broke off: {error}")),
+        Ok(_) if body.len() > MAX_ANSWER_BYTES => Some(success::too_long("body")),
+        Ok(_) => None,
+    };
+    let headers = headers_by_name(&headers);
+    let answer = Answer::Http { status: status.as_u16(), headers, body: success::text(&body, missing) };
+    success::Result { answer, report, wait }.judge(condition, call.scope)
+}
+
+/// Fields of the same name are one list (RFC 9110, section 5.3).
+fn headers_by_name(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let values = |name: &HeaderName| {
+        let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        values.collect::<Vec<_>>().join(", ")
+    };
+    headers.keys().map(|name| (name.as_str().to_owned(), values(name))).collect()
 }
 
 /// The outcome for a status (RFC 9110, section 15), and how long the destination asks to wait.
@@ -79,7 +102,7 @@ fn duration_of(seconds: f64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ureq::http::{HeaderName, HeaderValue};
+    use ureq::http::HeaderValue;
 
     const RETRY: Outcome = Outcome::Retry { after: None };
 

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid};
 
-use super::{MAX_DETAIL_BYTES, orphans};
+use super::orphans;
 use crate::stop::Stop;
 
 /// How long a group has between TERM and KILL.
@@ -52,35 +52,45 @@ pub(super) struct Finished {
     pub(super) exit: Exit,
     /// The beginning of its standard output and standard error, in the order of arrival.
     pub(super) output: Vec<u8>,
+    /// It had more output than was to be kept.
+    pub(super) is_cut: bool,
 }
 
-/// Runs a command with `input` on its standard input. At `timeout`, or `grace` after the stop flag is set, its process group
-/// gets TERM, and KILL a little later. The whole group has ended when this returns; what has left it lives on.
-pub(super) fn run(
-    mut command: Command,
-    input: &[u8],
-    timeout: Duration,
-    stop: &Stop,
-    grace: Duration,
-) -> io::Result<Finished> {
+/// The limits of a run.
+pub(super) struct Limits<'a> {
+    /// At its end, or `grace` after the stop flag is set, the process group gets TERM, and KILL a little later.
+    pub(super) timeout: Duration,
+    pub(super) stop: &'a Stop,
+    pub(super) grace: Duration,
+    /// How much of its output is kept.
+    pub(super) output_bytes: usize,
+}
+
+/// Runs a command with `input` on its standard input. The whole process group has ended when this returns; what has left it
+/// lives on.
+pub(super) fn run(mut command: Command, input: &[u8], limits: &Limits<'_>) -> io::Result<Finished> {
     let (output, childs_end) = io::pipe()?;
     command.stdin(Stdio::piped()).stdout(childs_end.try_clone()?).stderr(childs_end).process_group(0);
     let mut group = Group { child: orphans::spawn(&mut command)?, is_reaped: false };
     prefer_for_oom(&group.child);
     // It has ends of the pipe too, and the output ends only when all of them are closed.
     drop(command);
-    let mut pipes = Pipes::of(group.child.stdin.take(), input, output)?;
-    let mut deadline = Deadline { at: Instant::now() + timeout, is_stopping: false, cause: None };
+    let mut pipes = Pipes::of(group.child.stdin.take(), input, output, limits.output_bytes)?;
+    let mut deadline = Deadline { at: Instant::now() + limits.timeout, is_stopping: false, cause: None };
     while !group.leader_has_ended()? {
         pipes.exchange(TICK)?;
-        deadline.enforce(&group, stop, grace);
+        deadline.enforce(&group, limits.stop, limits.grace);
     }
     let status = if deadline.cause.is_some() { group.end()? } else { group.leave(&mut pipes)? };
     let drained_by = Instant::now() + DRAIN;
     while pipes.output.is_some() && Instant::now() < drained_by {
         pipes.exchange(TICK)?;
     }
-    Ok(Finished { exit: deadline.cause.unwrap_or_else(|| exit_of(status)), output: pipes.received })
+    Ok(Finished {
+        exit: deadline.cause.unwrap_or_else(|| exit_of(status)),
+        output: pipes.received,
+        is_cut: pipes.is_cut,
+    })
 }
 
 /// When the group gets its next signal, and why it got the first.
@@ -171,12 +181,15 @@ struct Pipes<'a> {
     input: Option<(ChildStdin, &'a [u8])>,
     output: Option<PipeReader>,
     received: Vec<u8>,
+    room_bytes: usize,
+    is_cut: bool,
 }
 
 impl<'a> Pipes<'a> {
-    fn of(stdin: Option<ChildStdin>, input: &'a [u8], output: PipeReader) -> io::Result<Pipes<'a>> {
+    fn of(stdin: Option<ChildStdin>, input: &'a [u8], output: PipeReader, room_bytes: usize) -> io::Result<Pipes<'a>> {
         stdin.iter().map(AsFd::as_fd).chain([output.as_fd()]).try_for_each(set_nonblocking)?;
-        Ok(Pipes { input: stdin.map(|stdin| (stdin, input)), output: Some(output), received: Vec::new() })
+        let input = stdin.map(|stdin| (stdin, input));
+        Ok(Pipes { input, output: Some(output), received: Vec::new(), room_bytes, is_cut: false })
     }
 
     /// Writes and reads what is ready; waits for it, `timeout` at most.
@@ -214,8 +227,10 @@ impl<'a> Pipes<'a> {
         let mut buffer = [0; 16 << 10];
         match output.read(&mut buffer) {
             Ok(read_bytes) if read_bytes > 0 => {
-                let room_bytes = MAX_DETAIL_BYTES - self.received.len();
-                self.received.extend_from_slice(&buffer[..read_bytes.min(room_bytes)]);
+                let kept_bytes = read_bytes.min(self.room_bytes);
+                self.received.extend_from_slice(&buffer[..kept_bytes]);
+                self.room_bytes -= kept_bytes;
+                self.is_cut |= kept_bytes < read_bytes;
             }
             Err(error) if is_not_now(&error) => {}
             Ok(_) | Err(_) => self.output = None,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ActionKind, Command, Http, Slack, program};
+use super::{ActionKind, Command, Http, Slack, Variable, program};
 use crate::secret::{self, SecretRef};
 use crate::template::Template;
 
@@ -28,7 +28,8 @@ impl Doubt {
 impl ActionKind {
     pub fn doubts(&self) -> Vec<Doubt> {
         match self {
-            ActionKind::Log => Vec::new(),
+            // `doctor` asks the engines themselves.
+            ActionKind::Log | ActionKind::Nats(_) | ActionKind::Redis(_) => Vec::new(),
             ActionKind::Slack(slack) => of_slack(slack),
             ActionKind::Http(http) => of_http(http),
             ActionKind::Command(command) => of_command(command),
@@ -55,8 +56,7 @@ fn of_value(key: &str, value: &SecretRef) -> Option<Doubt> {
 
 /// A reference is never replaced in such a text.
 fn of_template(key: &str, template: &Template) -> Option<Doubt> {
-    let text =
-        "a reference is not replaced in this text, and would be sent as it stands: only url, headers and sign take one";
+    let text = "a reference is not replaced in this text, and is passed on as it stands: a key that takes one must have it alone";
     secret::doubt_in_text(template.source()).then(|| Doubt::new(key, text))
 }
 
@@ -68,9 +68,17 @@ fn of_command(command: &Command) -> Vec<Doubt> {
         Doubt::new("directory", format!("there is no directory {path}: mkdir {path}, or correct the path"))
     });
     let Some((first, arguments)) = command.run.split_first() else { return Vec::new() };
-    let problem = program::problem(first.source(), directory).map(|text| Doubt::new("run", text));
+    let problem = command.search_path().and_then(|path| program::problem(first.source(), directory, &path));
+    let problem = problem.map(|text| Doubt::new("run", text));
+    let stdin = command.stdin.iter().filter_map(|stdin| of_template("stdin", stdin));
+    let variables = command.env.iter().filter_map(of_variable);
     let doubt = if is_shell(first.source()) { None } else { arguments.iter().find_map(of_argument) };
-    missing.into_iter().chain(problem).chain(doubt).collect()
+    missing.into_iter().chain(problem).chain(doubt).chain(stdin).chain(variables).collect()
+}
+
+fn of_variable(variable: &Variable) -> Option<Doubt> {
+    let text = "a reference is replaced only where it is the whole value, and no shell replaces $NAME: write \"env:NAME\" alone";
+    variable.fixed().is_some_and(secret::doubt_in_text).then(|| Doubt::new(format!("env.{}", variable.name), text))
 }
 
 /// A shell takes them as an argument of its own, and others pass on what they get.
@@ -96,8 +104,8 @@ fn of_argument(argument: &Template) -> Option<Doubt> {
     has_reference.then(|| {
         Doubt::new(
             "run",
-            "a reference is not replaced in an argument, which other users could see in ps: let the program read the secret \
-             from a file",
+            "a reference is not replaced in an argument, which other users could see in ps: let the program read it from its \
+             environment, env = {{ TOKEN = \"env:TOKEN\" }}, or from a file",
         )
     })
 }
@@ -109,7 +117,14 @@ mod tests {
 
     fn doubts(words: &[&str]) -> Vec<String> {
         let run = words.iter().map(|word| word.parse().expect("a template")).collect();
-        let command = Command { run, directory: None, give_up: BTreeSet::new() };
+        let command = Command {
+            run,
+            stdin: None,
+            env: Vec::new(),
+            success_when: None,
+            directory: None,
+            give_up: BTreeSet::new(),
+        };
         of_command(&command).into_iter().map(|doubt| doubt.text).collect()
     }
 

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ureq::Agent;
 use ureq::http::header::AUTHORIZATION;
-use ureq::http::{HeaderName, HeaderValue, Method, Request};
+use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
+use ureq::{Agent, Body};
 
 use super::{ActionReport, Call, answer};
 use crate::client;
@@ -14,7 +14,7 @@ use crate::clock;
 use crate::digest;
 use crate::provider;
 use crate::secret::{Env, Secret, SecretRef};
-use crate::template::{Template, TemplateError};
+use crate::template::{Expression, Template, TemplateError};
 
 /// The prefix of a secret of the Standard Webhooks scheme; base64 follows.
 const KEY_PREFIX: &str = "whsec_";
@@ -31,6 +31,7 @@ pub struct Http {
     pub body: Option<Template>,
     /// Signs by the Standard Webhooks scheme.
     pub sign: Option<SecretRef>,
+    pub success_when: Option<Expression>,
     pub ca_file: Option<PathBuf>,
 }
 
@@ -42,6 +43,7 @@ pub struct HttpRunner {
     headers: Vec<Field>,
     body: Option<Template>,
     signing_key: Option<Secret>,
+    success_when: Option<Expression>,
 }
 
 /// A header field that the configuration sets.
@@ -69,15 +71,20 @@ impl Http {
             headers: headers.collect::<Result<_, String>>()?,
             body: self.body.clone(),
             signing_key: self.sign.as_ref().map(|secret| signing_key(secret, env)).transpose()?,
+            success_when: self.success_when.clone(),
         })
     }
 }
 
 impl HttpRunner {
     pub(super) fn run(&self, call: &Call<'_>) -> ActionReport {
-        match self.render(call) {
-            Ok(Rendered { url, fields, body }) => send(&self.agent, &self.method, &url, fields, &body, call.timeout),
-            Err(error) => ActionReport::give_up(error.to_string()),
+        let Rendered { url, fields, body } = match self.render(call) {
+            Ok(rendered) => rendered,
+            Err(error) => return ActionReport::give_up(error.to_string()),
+        };
+        match send(&self.agent, &self.method, &url, fields, &body, call.timeout) {
+            Ok(response) => answer::report(response, self.success_when.as_ref(), call),
+            Err(failure) => failure,
         }
     }
 
@@ -143,7 +150,7 @@ pub(super) fn agent(ca_file: Option<&Path>) -> Result<Agent, String> {
     client::agent(ca_file).map_err(|error| format!("ca_file: {error}"))
 }
 
-/// Sends one request and reports what its answer means. `timeout` bounds all of it.
+/// Sends one request. `timeout` bounds all of it, and the reading of the answer. `Err`: there is no answer.
 pub(super) fn send(
     agent: &Agent,
     method: &Method,
@@ -151,7 +158,7 @@ pub(super) fn send(
     mut fields: Vec<(HeaderName, HeaderValue)>,
     body: &[u8],
     timeout: Duration,
-) -> ActionReport {
+) -> Result<Response<Body>, ActionReport> {
     let (url, credentials) = client::without_credentials(url);
     if let Some(credentials) = credentials
         && fields.iter().all(|(name, _)| *name != AUTHORIZATION)
@@ -162,16 +169,13 @@ pub(super) fn send(
     for (name, value) in fields {
         request = request.header(name, value);
     }
-    let request = match request.body(body) {
-        Ok(request) => request,
-        Err(error) => return ActionReport::give_up(format!("the request cannot be made: {error}")),
-    };
+    let cannot_be_made = |error| ActionReport::give_up(format!("the request cannot be made: {error}"));
+    let request = request.body(body).map_err(cannot_be_made)?;
     let timed = agent.configure_request(request).timeout_global(Some(timeout)).build();
-    match agent.run(timed) {
-        Ok(response) => answer::report(response),
-        Err(error) if is_configuration_error(&error) => ActionReport::give_up(error.to_string()),
-        Err(error) => ActionReport::retry(error.to_string()),
-    }
+    agent.run(timed).map_err(|error| match is_configuration_error(&error) {
+        true => ActionReport::give_up(error.to_string()),
+        false => ActionReport::retry(error.to_string()),
+    })
 }
 
 /// A configured URL without its secrets, or where it is kept.

@@ -1,5 +1,6 @@
 //! Whether the program of a command can be run, as far as that can be told without running it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -11,28 +12,28 @@ const MAX_FIRST_LINE_BYTES: u64 = 256;
 /// What a Linux binary begins with.
 const ELF: &[u8] = b"\x7fELF";
 
-/// Why the program cannot be run, and the way out. `None` where it can, or depends on the event.
-pub(super) fn problem(program: &str, directory: Option<&Path>) -> Option<String> {
+/// Why the program cannot be run, and the way out. `None` where it can, or depends on the event. `path` is that in which it is
+/// searched.
+pub(super) fn problem(program: &str, directory: Option<&Path>, path: &OsStr) -> Option<String> {
     if program.contains('{') {
         return None;
     }
     if program.starts_with(['~', '$']) {
         return Some(format!("no shell replaces {program:?}: write the whole path of the program"));
     }
-    match find(program, directory) {
+    match find(program, directory, path) {
         Some(path) => problem_of_file(&path),
         None => Some(missing(program)),
     }
 }
 
 /// The file that would be run: a program without a `/` is searched in `PATH`.
-fn find(program: &str, directory: Option<&Path>) -> Option<PathBuf> {
+fn find(program: &str, directory: Option<&Path>, searched: &OsStr) -> Option<PathBuf> {
     if program.contains('/') {
         let path = directory.unwrap_or(Path::new("")).join(program);
         return path.exists().then_some(path);
     }
-    let searched = std::env::var_os("PATH").unwrap_or_default();
-    let files = std::env::split_paths(&searched).map(|directory| directory.join(program)).filter(|path| path.is_file());
+    let files = std::env::split_paths(searched).map(|directory| directory.join(program)).filter(|path| path.is_file());
     let mut files: Vec<PathBuf> = files.collect();
     let at = files.iter().position(|path| is_executable(path)).unwrap_or(0);
     (!files.is_empty()).then(|| files.swap_remove(at))
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn a_program_that_runs_has_no_problem() {
         for program in ["sh", "/bin/sh", "{{ payload.program }}"] {
-            assert_eq!(problem(program, None), None, "{program}");
+            assert_eq!(problem(program, None, OsStr::new("/usr/bin:/bin")), None, "{program}");
         }
     }
 
@@ -115,7 +116,8 @@ mod tests {
             format!("./{name}")
         };
         let good = file("good", "#!/bin/sh\n", 0o755);
-        assert_eq!(problem(&good, Some(directory.path())), None);
+        let problem = |program: &str| problem(program, Some(directory.path()), OsStr::new("/usr/bin:/bin"));
+        assert_eq!(problem(&good), None);
         for (program, part) in [
             ("git pull --ff-only".to_owned(), r#"write run = ["git", "pull", "--ff-only"]"#),
             ("no-such-program".to_owned(), "in PATH"),
@@ -129,7 +131,7 @@ mod tests {
             (file("windows", "#!/bin/sh\r\necho\r\n", 0o755), "line ends of Windows"),
             (file("odd", "#!/no/such/shell -e\n", 0o755), "names the interpreter /no/such/shell"),
         ] {
-            let problem = problem(&program, Some(directory.path())).unwrap_or_default();
+            let problem = problem(&program).unwrap_or_default();
             assert!(problem.contains(part), "{program}: {problem}");
         }
     }

@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 use ureq::Agent;
 use ureq::http::{HeaderName, HeaderValue, Method};
 
-use super::{ActionReport, Call, http};
+use super::{ActionReport, Call, answer, http};
 use crate::client;
 use crate::provider;
 use crate::secret::{Env, SecretRef};
-use crate::template::{Template, TemplateError};
+use crate::template::{Expression, Template, TemplateError};
 
 /// Slack cuts longer texts, and a longer message is not readable.
 const MAX_TEXT_CHARS: usize = 3000;
@@ -29,6 +29,7 @@ pub struct Slack {
     pub text: Option<Template>,
     /// JSON: an array of blocks.
     pub blocks: Option<Template>,
+    pub success_when: Option<Expression>,
     pub ca_file: Option<PathBuf>,
 }
 
@@ -57,7 +58,10 @@ impl SlackRunner {
             Err(error) => return ActionReport::give_up(error.to_string()),
         };
         let json = (HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
-        http::send(&self.agent, &Method::POST, &url, vec![json], message.as_bytes(), call.timeout)
+        match http::send(&self.agent, &Method::POST, &url, vec![json], message.as_bytes(), call.timeout) {
+            Ok(response) => answer::report(response, self.slack.success_when.as_ref(), call),
+            Err(failure) => failure,
+        }
     }
 
     pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {

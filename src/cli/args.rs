@@ -66,6 +66,7 @@ pub enum Command {
     Doctor {
         json: bool,
     },
+    Import(ImportArgs),
     Completions(Shell),
     Man,
     /// `--help`, of the program or of one command.
@@ -108,6 +109,8 @@ pub struct SendArgs {
 #[derive(Debug, PartialEq, Eq)]
 pub enum CheckArgs {
     Config,
+    /// Without fetching secrets: what a reload of the service sees.
+    WithoutSecrets,
     /// A stored event.
     Event(EventId),
     /// The content of a file, as a delivery of the source.
@@ -116,6 +119,13 @@ pub enum CheckArgs {
         source: Option<String>,
         event_type: Option<String>,
     },
+}
+
+/// The file of hooks, and where to write their secrets.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ImportArgs {
+    pub file: PathBuf,
+    pub secrets: Option<PathBuf>,
 }
 
 #[derive(Debug, PartialEq, Eq)]

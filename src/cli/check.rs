@@ -8,10 +8,10 @@ use super::args::CheckArgs;
 use super::{Failure, preview};
 use crate::action::{Action, ActionKind};
 use crate::cidr::Cidr;
-use crate::config::{AdminToken, Config, Origin, Retention, Source, Warning};
-use crate::listen::Listen;
+use crate::config::{AdminToken, Config, Include, Origin, Retention, Source, Warning};
+use crate::listen::{self, Listen};
 use crate::provider::{self, Verification};
-use crate::secret::Env;
+use crate::secret::{Env, SecretRef};
 use crate::units::{duration_text, size_text};
 
 /// The labels' column: as wide as the longest of them and two spaces.
@@ -19,7 +19,7 @@ const LABEL_COLUMNS: usize = 10;
 
 /// Prints the whole config, and fetches every secret to find those that are missing.
 pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut output = Output::default();
+    let mut output = Output { fetches_secrets: *args != CheckArgs::WithoutSecrets, ..Output::default() };
     output.general(config);
     output.admin(config, env);
     output.warnings(&config.general_warnings(env));
@@ -56,6 +56,7 @@ struct Output {
     text: String,
     problems: usize,
     warnings: usize,
+    fetches_secrets: bool,
 }
 
 fn token(token: &AdminToken) -> &'static str {
@@ -71,6 +72,12 @@ impl Output {
         match &config.origin {
             Origin::File(path) => self.line("config", path.display()),
             Origin::BuiltIn => self.line("config", "none: these are the defaults"),
+        }
+        for Include { pattern, files } in &config.includes {
+            match files.as_slice() {
+                [] => self.note(format!("includes {pattern}: there is no further file")),
+                files => files.iter().for_each(|file| self.note(format!("includes {}", file.display()))),
+            }
         }
         self.line("listen", &config.listen);
         self.line("database", config.database.display());
@@ -90,9 +97,16 @@ impl Output {
     fn admin(&mut self, config: &Config, env: &Env) {
         match config.admin.listen.place() {
             None => self.line("admin", "off"),
-            Some(place) => self.line("admin", format!("{place}, {}", token(&config.admin.token))),
+            Some(place) => {
+                self.line("admin", format!("{place}, {}", token(&config.admin.token)));
+                if let Some(problem) = listen::unreachable(&place) {
+                    self.note(format!("WARNING {problem}: until then there is no page; deliveries are received"));
+                }
+            }
         }
-        if let Err(failure) = config.admin.fetch_token(env) {
+        if self.fetches_secrets
+            && let Err(failure) = config.admin.fetch_token(env)
+        {
             self.problem(failure);
         }
     }
@@ -100,10 +114,13 @@ impl Output {
     fn source(&mut self, source: &Source, listen: &Listen, env: &Env) {
         self.text.push('\n');
         self.line("source", &source.name);
-        self.note(format!("POST {}", endpoint(listen, &source.path())));
+        let methods = source.methods_text();
+        for path in [Some(source.path()), source.further_path.clone()].into_iter().flatten() {
+            self.note(format!("{methods} {}", endpoint(listen, &path)));
+        }
         let preset = source.verifier.preset;
         match source.verification {
-            Verification::Nothing if preset.is_generic() => self.note("for a sender of your own"),
+            Verification::Nothing if preset.is_own_sender() => self.note("for a sender of your own"),
             _ => self.note(format!("provider {}", preset.name)),
         }
         match source.verification.warning() {
@@ -113,7 +130,9 @@ impl Output {
         for key in source.keys_for_handshakes() {
             self.note(format!("NO {key}: the handshake with which the provider tries this address is refused"));
         }
-        if let Err(failure) = source.fetch_verify_token(env) {
+        if self.fetches_secrets
+            && let Err(failure) = source.fetch_verify_token(env)
+        {
             self.problem(failure);
         }
         if let Some(networks) = &source.allow {
@@ -121,6 +140,9 @@ impl Output {
         }
         if let Some(window) = source.dedup_window {
             self.note(format!("replays what comes again after {}", duration_text(window)));
+        }
+        if let Some(answer) = &source.answer {
+            self.note(format!("answers {} with a body of {} bytes", answer.status, answer.body.len()));
         }
         if source.ignores_repeated_body {
             self.note("ignores a stored body under another id");
@@ -134,6 +156,11 @@ impl Output {
             self.note(format!("NOT signed: {unsigned} (`hookbox providers {provider}` says what helps)"));
         }
         for secret in source.verification.secrets() {
+            // One in the config itself may be malformed.
+            if !self.fetches_secrets && !matches!(secret, SecretRef::Literal(_)) {
+                self.note(format!("verified with {secret}, which was not fetched"));
+                continue;
+            }
             match source.key(secret, env) {
                 Ok(_) => self.note(format!("verified with {secret}")),
                 Err(error) => self.problem(error.reason),
@@ -154,6 +181,12 @@ impl Output {
         if let Some(when) = &action.when {
             self.note(format!("when {when}"));
         }
+        for variable in action.kind.variables() {
+            self.note(format!("env {variable}"));
+        }
+        if let Some(condition) = action.kind.success_when() {
+            self.note(format!("success when {condition}"));
+        }
         let policy = &action.policy;
         let (backoff, backoff_max) = (duration_text(policy.backoff), duration_text(policy.backoff_max));
         self.note(format!("attempts {}, backoff {backoff} up to {backoff_max}", policy.attempts));
@@ -163,7 +196,12 @@ impl Output {
         if let Some(notified) = &action.on_dead {
             self.note(format!("when a job dies: {notified}"));
         }
-        if let Err(error) = action.kind.prepare(env) {
+        if let Some(warning) = action.dedup_warning() {
+            self.note(format!("WARNING {warning}"));
+        }
+        if self.fetches_secrets
+            && let Err(error) = action.kind.prepare(env)
+        {
             self.problem(error);
         }
     }

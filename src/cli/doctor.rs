@@ -1,7 +1,10 @@
-//! `hookbox doctor`: checks for common problems, and says what to do. It changes nothing.
+//! `hookbox doctor`: checks for common problems, and says what to do. It changes nothing, and
+//! removes the one file that it writes.
 
 mod database;
 mod destinations;
+mod disk;
+mod engines;
 mod machine;
 mod network;
 mod rejects;
@@ -77,7 +80,11 @@ pub(super) fn run(
 fn run_checks(context: &Context<'_>, findings: &mut Findings) {
     let config = context.config;
     let origin = match &config.origin {
-        Origin::File(path) => format!("{} is valid", path.display()),
+        Origin::File(path) => match config.includes.iter().map(|include| include.files.len()).sum() {
+            0 => format!("{} is valid", path.display()),
+            1 => format!("{} is valid, and so is the file that it includes", path.display()),
+            files => format!("{} is valid, and so are the {files} files that it includes", path.display()),
+        },
         Origin::BuiltIn => "there is none: the defaults are used".to_owned(),
     };
     findings.add("config", ok(origin));
@@ -87,14 +94,18 @@ fn run_checks(context: &Context<'_>, findings: &mut Findings) {
         None => {
             machine::check_disk(config, findings);
             findings.add("file system", machine::file_system(config));
+            findings.add("sync", disk::sync(&config.database));
             findings.add("permissions", machine::permissions(config));
             database::check(context, findings);
         }
     }
-    findings.add("listen", network::listen(context));
+    findings.add("listen", network::check_listen(context));
     units::check(context, findings);
+    network::check_page(context, findings);
+    network::check_outages(context, findings);
     rejects::check(context, findings);
     destinations::check(context, findings);
+    engines::check(context, findings);
 }
 
 fn ok(text: impl Into<String>) -> Finding {

@@ -20,7 +20,7 @@ use crate::worker::idempotency_key;
 
 pub(super) fn write(config: &Config, args: &CheckArgs, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let event = match args {
-        CheckArgs::Config => return Ok(()),
+        CheckArgs::Config | CheckArgs::WithoutSecrets => return Ok(()),
         CheckArgs::Event(id) => Reader::open(&config.database)?.event(*id)?.ok_or_else(|| no_event(*id))?,
         CheckArgs::File { file, source, event_type } => {
             of_file(config, file, source.as_deref(), event_type.as_deref())?

@@ -12,7 +12,7 @@ use super::Failure;
 use super::args::SendArgs;
 use crate::client::USER_AGENT;
 use crate::clock::{self, Timestamp};
-use crate::config::{Config, Source};
+use crate::config::{Config, GET, Source};
 use crate::digest;
 use crate::event::EventId;
 use crate::listen::Listen;
@@ -46,11 +46,14 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
     let built = built.map_err(|error| Failure::failed(format!("{}: {error}", source.name)))?;
     let sent = Sent { source, id: source.verifier.delivery_id(&built.parts()), body: &built.body, at: clock::now() };
 
-    let mut request = Request::post(with_query(&url, &built.query));
+    let method = source.usual_method();
+    let mut request = Request::builder().method(method).uri(with_query(&url, &built.query));
     for (name, value) in built.headers.iter() {
         request = request.header(name, value);
     }
-    let request = request.body(&built.body).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
+    let request = request
+        .body(if method == GET { &[][..] } else { &built.body })
+        .map_err(|error| Failure::usage(format!("{url}: {error}")))?;
     // Directly to our own listener: ureq would use the proxy that the environment names.
     let agent = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
     let agent = agent.user_agent(USER_AGENT).timeout_global(Some(TIMEOUT));

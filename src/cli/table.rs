@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use rustix::termios::tcgetwinsize;
 
-pub(super) use crate::text::{is_invisible, one_line};
+pub(super) use crate::text::{is_invisible, lines, one_line};
 
 /// The separator of columns.
 const GAP: &str = "  ";
@@ -104,11 +104,6 @@ pub(super) fn write<const N: usize>(out: &mut dyn Write, screen: Screen, rows: &
 /// A time of the database without its offset, which is always that of UTC.
 pub(super) fn time(at: &str) -> String {
     at.strip_suffix("+00:00").unwrap_or(at).replacen('T', " ", 1)
-}
-
-/// Text of several lines, with a `?` for each invisible character but line breaks and tabs.
-pub(super) fn lines(text: &str) -> String {
-    text.replace(|c: char| c != '\n' && c != '\t' && is_invisible(c), "?")
 }
 
 /// Nearly all cells are ASCII: wide characters of Asian scripts only misalign their row.

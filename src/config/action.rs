@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,19 +9,20 @@ use toml::Value;
 use ureq::http::header::CONTENT_LENGTH;
 use ureq::http::{HeaderName, Method};
 
+use super::engine;
 use super::reader::Reader;
-use super::values::{Parsed, count, duration, expected, owned_text, parsed, text};
-use crate::action::{Action, ActionKind, Command, Http, Pattern, Slack};
+use super::values::{Parsed, count, duration, owned_text, parsed, path, text};
+use crate::action::{Action, ActionKind, Command, Http, Pattern, Slack, Variable};
 use crate::retry::Policy;
 use crate::secret::SecretRef;
 use crate::suggest::hint;
-use crate::template::Template;
+use crate::template::{Answer, Expression, Template};
 use crate::units::duration_text;
 
 /// The action of a start without any config.
 const BUILT_IN: &str = "log";
 
-const KINDS: [&str; 4] = ["log", "slack", "http", "command"];
+const KINDS: [&str; 6] = ["log", "slack", "http", "command", "nats", "redis"];
 
 /// With the longest backoff, a thousand attempts outlive the machine.
 pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=1000;
@@ -98,6 +98,8 @@ fn read(name: &str, keys: &mut Reader) -> Option<Action> {
     let (kind, mut timeout) = match kind {
         "slack" => (read_slack(keys).map(ActionKind::Slack), DEFAULT_HTTP_TIMEOUT),
         "http" => (read_http(keys).map(ActionKind::Http), DEFAULT_HTTP_TIMEOUT),
+        "nats" => (engine::read_nats(keys).map(ActionKind::Nats), DEFAULT_HTTP_TIMEOUT),
+        "redis" => (engine::read_redis(keys).map(ActionKind::Redis), DEFAULT_HTTP_TIMEOUT),
         "command" => (read_command(keys).map(ActionKind::Command), DEFAULT_COMMAND_TIMEOUT),
         _ => (Some(ActionKind::Log), DEFAULT_COMMAND_TIMEOUT),
     };
@@ -114,6 +116,7 @@ fn read_slack(keys: &mut Reader) -> Option<Slack> {
     Some(Slack {
         text: keys.get("text", |v| Template::mrkdwn(text(v)?).map_err(|error| error.to_string())),
         blocks: keys.get("blocks", parsed),
+        success_when: keys.get("success_when", |v| success_when(v, &Answer::OF_HTTP)),
         ca_file: keys.get("ca_file", path),
         url: url?,
     })
@@ -127,6 +130,7 @@ fn read_http(keys: &mut Reader) -> Option<Http> {
         headers,
         body: keys.get("body", parsed),
         sign: keys.get("sign", parsed),
+        success_when: keys.get("success_when", |v| success_when(v, &Answer::OF_HTTP)),
         ca_file: keys.get("ca_file", path),
         url: url?,
     })
@@ -136,6 +140,9 @@ fn read_command(keys: &mut Reader) -> Option<Command> {
     keys.check_present("run", "write the program and its arguments, such as [\"/usr/local/bin/deploy\"]");
     let run = keys.get_all("run", parsed);
     Some(Command {
+        stdin: keys.get("stdin", parsed),
+        env: keys.get_table("env", |name, value| Variable::parse(name, text(value)?)),
+        success_when: keys.get("success_when", |v| success_when(v, &Answer::OF_COMMAND)),
         directory: keys.get("directory", path),
         give_up: keys.get_all("give_up", exit_code).unwrap_or_default().into_iter().collect(),
         run: run?,
@@ -195,13 +202,10 @@ fn method(value: &Value) -> Parsed<Method> {
     Method::from_str(&name.to_ascii_uppercase()).map_err(|_| format!("{name:?} is not a method; write POST, PUT, ..."))
 }
 
-fn exit_code(value: &Value) -> Parsed<i32> {
-    count(value, &EXIT_CODES).map(u32::cast_signed)
+fn success_when(value: &Value, members: &[&str]) -> Parsed<Expression> {
+    Expression::on_answer(text(value)?, members).map_err(|error| error.to_string())
 }
 
-fn path(value: &Value) -> Parsed<PathBuf> {
-    match text(value)? {
-        "" => Err(expected("a path", value)),
-        path => Ok(PathBuf::from(path)),
-    }
+fn exit_code(value: &Value) -> Parsed<i32> {
+    count(value, &EXIT_CODES).map(u32::cast_signed)
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 use toml::Table;
 
-use super::reader::Problem;
 use crate::secret::Env;
 
 /// The variable that names the file. Empty is the same as unset, like systemd's `Environment=NAME=`.
@@ -46,16 +45,19 @@ pub enum Origin {
 pub struct ConfigError(String);
 
 impl ConfigError {
-    /// All problems of the keys of a file.
-    pub fn of_keys(path: &Path, problems: &[Problem]) -> ConfigError {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
-        ConfigError(lines.join("\n"))
+    pub fn new(lines: String) -> ConfigError {
+        ConfigError(lines)
+    }
+
+    pub fn unreadable_directory(path: &Path, error: &io::Error) -> ConfigError {
+        let path = path.display();
+        ConfigError(format!("cannot read the directory {path}: {error}; make it readable, or take it out of include"))
     }
 
     /// A file that was named does not exist, or one that exists cannot be read.
     fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
         let path = path.display();
-        let advice = "make it readable, or name another with --config";
+        let advice = "make it readable, or name another (--config, include)";
         ConfigError(format!("cannot read the config file {path}: {error}; {advice}"))
     }
 }
@@ -84,33 +86,49 @@ pub fn find(named: Option<&Path>, env: &Env) -> Result<Origin, ConfigError> {
 /// Errs if another user could have written the file in this directory, where it was only found: a config names commands
 /// that are run, and addresses to which secrets are sent.
 fn require_own(directory: &Path, path: &Path) -> Result<(), ConfigError> {
-    require_own_place(path, directory)?;
-    require_own_place(path, path)?;
-    match path.canonicalize() {
-        Ok(target) if path.is_symlink() => {
-            require_own_place(path, target.parent().unwrap_or(Path::new("/")))?;
-            require_own_place(path, &target)
-        }
-        // A link that leads nowhere is reported when it is read.
-        _ => Ok(()),
-    }
+    let Some(why) = foreign(directory, path, &[geteuid().as_raw(), 0])? else { return Ok(()) };
+    let path = path.display();
+    Err(ConfigError(format!("./{path} is not read, because {why}. If it is the right one, name it: --config {path}")))
 }
 
-fn require_own_place(config: &Path, place: &Path) -> Result<(), ConfigError> {
-    let found = place.symlink_metadata().map_err(|error| ConfigError::unreadable(config, &error))?;
+/// The same for a file that a config includes, which may also belong to the owner of that config.
+pub fn require_own_included(config: &Path, path: &Path) -> Result<(), ConfigError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let owner = config.metadata().map_err(|error| ConfigError::unreadable(config, &error))?.uid();
+    let Some(why) = foreign(directory, path, &[geteuid().as_raw(), 0, owner])? else { return Ok(()) };
+    let (config, path) = (config.display(), path.display());
+    Err(ConfigError(format!("{config}: include: {path} is not read, because {why}; change that, or do not include it")))
+}
+
+/// Why another user could have written the file in this directory, if one could.
+fn foreign(directory: &Path, path: &Path, owners: &[u32]) -> Result<Option<String>, ConfigError> {
+    let mut places = vec![directory.to_owned(), path.to_owned()];
+    // A link that leads nowhere is reported when it is read.
+    if let Ok(target) = path.canonicalize()
+        && path.is_symlink()
+    {
+        places.extend([target.parent().unwrap_or(Path::new("/")).to_owned(), target.clone()]);
+    }
+    for place in places {
+        let why = foreign_place(&place, owners).map_err(|error| ConfigError::unreadable(path, &error))?;
+        if why.is_some() {
+            return Ok(why);
+        }
+    }
+    Ok(None)
+}
+
+fn foreign_place(place: &Path, owners: &[u32]) -> io::Result<Option<String>> {
+    let found = place.symlink_metadata()?;
     let shown = place.display();
     let is_protected = found.is_symlink() || found.is_dir() && found.mode() & STICKY != 0;
-    let why = if ![geteuid().as_raw(), 0].contains(&found.uid()) {
-        format!("{shown} belongs to another user (uid {})", found.uid())
+    Ok(if !owners.contains(&found.uid()) {
+        Some(format!("{shown} belongs to another user (uid {})", found.uid()))
     } else if found.mode() & OTHERS_WRITE != 0 && !is_protected {
-        format!("other users can write to {shown} (chmod go-w {shown})")
+        Some(format!("other users can write to {shown} (chmod go-w {shown})"))
     } else {
-        return Ok(());
-    };
-    let config = config.display();
-    Err(ConfigError(format!(
-        "./{config} is not read, because {why}. If it is the right one, name it: --config {config}"
-    )))
+        None
+    })
 }
 
 /// A path that cannot be inspected counts as existing, and so does a dangling link: without the operator's file, hookbox
@@ -126,8 +144,8 @@ fn first_existing(paths: &[&Path]) -> Result<Origin, ConfigError> {
     Ok(Origin::BuiltIn)
 }
 
-/// Reads the file as TOML, with any keys.
-pub fn read(path: &Path) -> Result<Table, ConfigError> {
+/// Reads a file of the config as text.
+pub fn read(path: &Path) -> Result<String, ConfigError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes))
@@ -138,18 +156,25 @@ pub fn read(path: &Path) -> Result<Table, ConfigError> {
             "{path}: larger than {limit} KiB, which cannot be a config file; name another"
         )));
     }
-    parse(path, &bytes)
+    String::from_utf8(bytes).map_err(|error| {
+        let place = place(path, error.as_bytes(), error.utf8_error().valid_up_to());
+        ConfigError(format!("{place}: not UTF-8; save the file as UTF-8"))
+    })
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Table, ConfigError> {
-    let syntax = |offset: usize, message: &str| {
-        let (line, column) = position(&bytes[..offset.min(bytes.len())]);
-        ConfigError(format!("{}:{line}:{column}: {message}", path.display()))
-    };
-    let text =
-        str::from_utf8(bytes).map_err(|error| syntax(error.valid_up_to(), "not UTF-8; save the file as UTF-8"))?;
+/// Reads the text of this file as TOML, with any keys.
+pub fn parse(path: &Path, text: &str) -> Result<Table, ConfigError> {
     // The message does not show the line, which may contain the secret.
-    text.parse::<Table>().map_err(|error| syntax(error.span().map_or(0, |span| span.start), error.message()))
+    text.parse::<Table>().map_err(|error| {
+        let place = place(path, text.as_bytes(), error.span().map_or(0, |span| span.start));
+        ConfigError(format!("{place}: {}", error.message()))
+    })
+}
+
+/// `FILE:LINE:COLUMN` of a byte of the file.
+pub fn place(path: &Path, bytes: &[u8], offset: usize) -> String {
+    let (line, column) = position(&bytes[..offset.min(bytes.len())]);
+    format!("{}:{line}:{column}", path.display())
 }
 
 /// The line and column, both counted from 1, of the byte after `before`.
@@ -171,8 +196,8 @@ mod tests {
         None
     }
 
-    fn syntax_error(bytes: &[u8]) -> String {
-        parse(Path::new("hookbox.toml"), bytes).expect_err("no TOML").to_string()
+    fn syntax_error(text: &str) -> String {
+        parse(Path::new("hookbox.toml"), text).expect_err("no TOML").to_string()
     }
 
     #[test]
@@ -213,14 +238,18 @@ mod tests {
 
     #[test]
     fn a_syntax_error_has_its_position_and_does_not_show_the_line() {
-        let shown = syntax_error(b"listen = '127.0.0.1:5000'\nsecret = 'hunter2");
+        let shown = syntax_error("listen = '127.0.0.1:5000'\nsecret = 'hunter2");
         assert!(shown.starts_with("hookbox.toml:2:18: "), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
-        assert!(syntax_error(b"a = 1\na = 2").starts_with("hookbox.toml:2:1: duplicate key"));
+        assert!(syntax_error("a = 1\na = 2").starts_with("hookbox.toml:2:1: duplicate key"));
     }
 
     #[test]
     fn a_file_that_is_not_utf_8_has_the_position_too() {
-        assert!(syntax_error(b"a = 1\n\xC3\xA9 = \xFF").starts_with("hookbox.toml:2:5: not UTF-8"));
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("hookbox.toml");
+        fs::write(&path, b"a = 1\n\xC3\xA9 = \xFF").expect("written");
+        let shown = read(&path).expect_err("not UTF-8").to_string();
+        assert!(shown.contains("hookbox.toml:2:5: not UTF-8"), "{shown}");
     }
 }

@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A path as TOML writes it: a key that is not bare is quoted, which also escapes control characters.
-fn join(path: &str, key: &str) -> String {
+pub fn join(path: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     let key = if bare { key.to_owned() } else { format!("{key:?}") };
     if path.is_empty() { key } else { format!("{path}.{key}") }
@@ -184,11 +184,15 @@ fn join(path: &str, key: &str) -> String {
 /// The longest name of a source or action. It is in a URL, in every row and in most lines of output.
 const MAX_NAME_BYTES: usize = 64;
 
-/// The name of a source is a segment of a URL: only characters that need no escaping there, nor in a shell.
-fn check_name(name: &str) -> Parsed<()> {
+/// Whether this can be the name of a source or action. That of a source is a segment of a URL: only characters that need no escaping there, nor in a shell.
+pub fn is_name(name: &str) -> bool {
     let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     let continues_well = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
-    if starts_well && continues_well && name.len() <= MAX_NAME_BYTES {
+    starts_well && continues_well && name.len() <= MAX_NAME_BYTES
+}
+
+fn check_name(name: &str) -> Parsed<()> {
+    if is_name(name) {
         return Ok(());
     }
     Err(format!(

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Value;
 
+use super::own_sender::{self, Answer, PATH_PREFIX, STATUS};
 use super::reader::Reader;
 use super::values::{Parsed, count, duration, expected, owned_text, parsed, text};
 use crate::cidr::Cidr;
@@ -19,11 +21,8 @@ const TOLERANCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::f
 /// A shorter window would process the provider's own retries again; ten years are forever, which is the default.
 const DEDUP_WINDOW: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// The path under which each source has its own.
-pub const PATH_PREFIX: &str = "/webhooks/";
-
-/// The statuses that acknowledge a delivery.
-const STATUS: RangeInclusive<u32> = 200..=299;
+/// How every provider sends its deliveries.
+const POST: &str = "POST";
 
 /// The source of a start without any config: its name, which is also its provider, and the variable with its secret.
 pub(super) const BUILT_IN: &str = "github";
@@ -47,12 +46,41 @@ pub struct Source {
     pub dedup_window: Option<Duration>,
     /// Whether a body that is stored already is ignored under another id.
     pub ignores_repeated_body: bool,
+    /// A further path that takes its deliveries, in its normal spelling.
+    pub further_path: Option<String>,
+    /// The methods of its deliveries; none where the provider alone decides.
+    pub methods: Vec<&'static str>,
+    /// What a stored delivery is answered; `None`: the provider's status, and nothing else.
+    pub answer: Option<Arc<Answer>>,
 }
 
 impl Source {
     /// The path that takes its deliveries, on every host.
     pub fn path(&self) -> String {
         format!("{PATH_PREFIX}{}", self.name)
+    }
+
+    /// Whether it takes deliveries at this path, which is in its normal spelling.
+    pub fn is_at(&self, normal_path: &str) -> bool {
+        normal_path.strip_prefix(PATH_PREFIX) == Some(&self.name) || self.further_path.as_deref() == Some(normal_path)
+    }
+
+    /// Whether it takes deliveries with this method; `None` where its provider decides.
+    pub fn takes_method(&self, method: &str) -> Option<bool> {
+        (!self.methods.is_empty()).then(|| self.methods.contains(&method))
+    }
+
+    /// The methods of its deliveries, for the operator.
+    pub fn methods_text(&self) -> String {
+        if self.methods.is_empty() { POST.to_owned() } else { self.methods.join(", ") }
+    }
+
+    /// The method with which a delivery is sent to try it.
+    pub fn usual_method(&self) -> &'static str {
+        match self.methods.first() {
+            Some(first) if !self.methods.contains(&POST) => first,
+            _ => POST,
+        }
     }
 
     /// Fetches one of its secrets, and decodes it as its provider writes it.
@@ -89,7 +117,22 @@ pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Source>> {
     if keys.is_empty_table("sources") {
         return keys.refuse("sources", "no source in it; add [sources.NAME], or leave [sources] out".to_owned());
     }
+    if let Some(sources) = &sources {
+        refuse_shared_paths(sources, keys);
+    }
     sources
+}
+
+/// A delivery would be judged by one of the two only.
+fn refuse_shared_paths(sources: &BTreeMap<String, Source>, keys: &mut Reader) {
+    let mut takers: BTreeMap<&str, &str> = BTreeMap::new();
+    for source in sources.values() {
+        let Some(path) = source.further_path.as_deref() else { continue };
+        if let Some(other) = takers.insert(path, &source.name) {
+            let message = format!("sources.{other}.path is {path} too; give each a path of its own");
+            keys.refuse_at(format!("sources.{}.path", source.name), message);
+        }
+    }
 }
 
 /// A variable that is set but empty counts as set: it is meant to verify, and reported when it is resolved.
@@ -108,6 +151,9 @@ pub(super) fn built_in(env: &Env) -> BTreeMap<String, Source> {
         allow: None,
         dedup_window: None,
         ignores_repeated_body: false,
+        further_path: None,
+        methods: Vec::new(),
+        answer: None,
     };
     BTreeMap::from([(BUILT_IN.to_owned(), source)])
 }
@@ -116,6 +162,7 @@ fn read(name: &str, keys: &mut Reader) -> Option<Source> {
     let preset = read_preset(keys);
     let verification = read_verification(keys, preset);
     let verifier = read_verifier(keys, preset);
+    let methods = own_sender::methods(keys, verifier.as_ref(), verification.as_ref());
     Some(Source {
         name: name.to_owned(),
         verify_token: keys.get("verify_token", parsed),
@@ -123,6 +170,9 @@ fn read(name: &str, keys: &mut Reader) -> Option<Source> {
         allow: keys.get_all("allow", parsed),
         dedup_window: keys.get("dedup_window", |v| duration(v, &DEDUP_WINDOW)),
         ignores_repeated_body: keys.get("repeated_body", ignore).is_some(),
+        further_path: keys.get("path", own_sender::path),
+        methods: methods.unwrap_or_default(),
+        answer: own_sender::answer(keys, preset),
         verifier: verifier?,
         verification: verification?,
     })
@@ -179,9 +229,11 @@ fn override_scheme(scheme: &mut Scheme, keys: &mut Reader) {
         &mut scheme.split,
         keys.get("split", owned_text).map(|split| Some(split).filter(|split| !split.is_empty())),
     );
-    let prefix = keys.get("prefix", owned_text);
-    scheme.has_own_prefix = prefix.is_some();
-    replace(&mut scheme.prefix, prefix);
+    if let Some([prefix, others @ ..]) = keys.get_all("prefix", owned_text).as_deref() {
+        scheme.has_own_prefix = true;
+        scheme.prefix = prefix.clone();
+        scheme.other_prefixes = others.to_vec();
+    }
     replace(&mut scheme.enc, keys.get("enc", keyword));
     replace(&mut scheme.signed, keys.get("signed", parsed::<Format>));
     replace(&mut scheme.ts, ts.map(Some));

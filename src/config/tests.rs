@@ -17,8 +17,8 @@ fn secret_set(name: &str) -> Option<OsString> {
 }
 
 fn load(toml: &str, env: &Env) -> Result<Config, ConfigError> {
-    let table: Table = toml.parse().expect("TOML");
-    Config::from_table(Origin::File(PathBuf::from("hookbox.toml")), &table, env)
+    let path = Path::new("hookbox.toml");
+    Config::of(path, Whole::of(path, toml.parse().expect("TOML")), env)
 }
 
 fn config(toml: &str) -> Config {
@@ -277,4 +277,54 @@ fn the_private_listeners_hosts_are_host_names() {
         let text = problem(&format!("admin.hosts = ['{wrong}']"));
         assert!(text.starts_with("admin.hosts[0]: "), "{wrong}: {text}");
     }
+}
+
+#[test]
+fn a_path_that_is_taken_or_none_is_refused() {
+    let with = |path: &str| format!("[sources.a]\nprovider = 'token'\nsecret = 'x'\npath = '{path}'");
+    for (path, words) in [
+        ("hooks/a", "begins with /"),
+        ("/a?b", "not a path"),
+        ("/a b", "not a path"),
+        ("/a/../b", "without them"),
+        ("/%77ebhooks/b", "rename the source"),
+        ("/healthz", "is taken"),
+    ] {
+        assert!(problem(&with(path)).contains(words), "{path}: {}", problem(&with(path)));
+    }
+    assert_eq!(config(&with("/h%6f%c3%bc")).sources["a"].further_path.as_deref(), Some("/ho%C3%BC"));
+    let two = format!("{}\n{}", with("/h"), with("/%68").replace("sources.a", "sources.b"));
+    assert_eq!(problem(&two), "sources.b.path: sources.a.path is /h too; give each a path of its own");
+}
+
+#[test]
+fn methods_and_answer_are_for_own_senders_and_must_be_able_to_work() {
+    for keys in ["methods = ['GET']", "answer = { body = 'ok' }"] {
+        assert!(problem(&source(&format!("secret = 'x'\n{keys}"))).contains("senders of your own"));
+    }
+    let own = |provider: &str, keys: &str| format!("[sources.a]\nprovider = '{provider}'\nsecret = 'x'\n{keys}");
+    for (provider, keys, words) in [
+        ("hmac", "methods = ['GET']", "does not cover that"),
+        ("token", "methods = ['GET']\nverify = { sig = 'json:/t' }", "expected in it"),
+        ("token", "methods = ['HEAD']", "every source answers HEAD"),
+        ("token", "methods = ['OPTIONS']", "is not a method"),
+        ("token", "methods = []", "the list is empty"),
+        ("token", "status = 201\nanswer = { body = 'ok' }", "write it there"),
+        ("token", "answer = { status = 204, body = 'ok' }", "has no body"),
+        ("token", "answer = { status = 500 }", "out of bounds"),
+        ("token", "answer = { headers = { Content-Length = '7' } }", "sends this header itself"),
+        ("token", "answer = { headers = { A = \"x\\ny\" } }", "value of a header"),
+        ("token", "answer = { headers = { 'a b' = 'x' } }", "name of a header"),
+    ] {
+        assert!(problem(&own(provider, keys)).contains(words), "{keys}: {}", problem(&own(provider, keys)));
+    }
+    let both = config(&own("token", "methods = ['get', 'PUT']\nverify = { sig = 'query:t|json:/t' }"));
+    assert_eq!(both.sources["a"].methods, ["GET", "PUT"]);
+}
+
+#[test]
+fn a_signature_may_begin_with_one_of_several_prefixes() {
+    let keys = "secret = 'x'\nverify = { prefix = ['sha256=', ''] }";
+    let scheme = &config(&source(keys)).sources["a"].verifier.scheme;
+    assert_eq!((scheme.prefix.as_str(), scheme.other_prefixes.as_slice()), ("sha256=", &[String::new()][..]));
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -27,6 +28,13 @@ pub fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Parsed<T> {
 
 pub fn table(value: &Value) -> Parsed<Table> {
     value.as_table().cloned().ok_or_else(|| expected("a table", value))
+}
+
+pub fn path(value: &Value) -> Parsed<PathBuf> {
+    match text(value)? {
+        "" => Err(expected("a path", value)),
+        path => Ok(PathBuf::from(path)),
+    }
 }
 
 pub fn size(value: &Value, bounds: &RangeInclusive<u64>) -> Parsed<u64> {

@@ -11,6 +11,11 @@ use serde_json::value::RawValue;
 
 use crate::charset::Charset;
 
+/// Beside the header fields of a sender of one's own: the method, if it is not POST, and the query, if there is one. No
+/// header field can have such a name (RFC 9110, section 5.1); HTTP/2 names what is not a header field in the same way.
+pub const METHOD: &str = ":method";
+pub const QUERY: &str = ":query";
+
 /// The object with these names and values, in their order.
 pub fn to_json<'a>(fields: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> String {
     let member = |(name, value): (&str, &[u8])| format!("{}:{}", string(name), value_json(value));
@@ -24,8 +29,14 @@ pub fn from_json(json: &str) -> Vec<(String, Vec<u8>)> {
     members.into_iter().filter_map(|(name, value)| Some((name, value_bytes(value.get())?))).collect()
 }
 
+/// The text that is stored under one of these names beside the header fields.
+pub fn beside(json: &str, name: &str) -> Option<String> {
+    let (_, value) = from_json(json).into_iter().find(|(found, _)| found == name)?;
+    String::from_utf8(value).ok()
+}
+
 fn string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    serde_json::to_string(text).unwrap_or_default() // fails for no text
 }
 
 fn value_json(value: &[u8]) -> String {

@@ -1,8 +1,8 @@
 //! Decoding a request's body: by its length, or by chunks.
 
-use super::blocks::Blocks;
 use super::head::{Framing, MAX_HEAD_BYTES};
 use super::refusal::{Fault, Refusal};
+use crate::http::blocks::Blocks;
 
 /// A chunk size has at most 16 digits, and no chunk extension is known to be in use.
 const MAX_SIZE_LINE_BYTES: usize = 1024;
@@ -76,7 +76,7 @@ impl Decoder {
         match self.state {
             State::Length(expected) => Ok(self.take_content(input, expected, expected, body)),
             State::ChunkData(expected) => Ok(self.take_content(input, expected, u64::MAX, body)),
-            _ => self.take_line(input, body.appended_bytes()),
+            _ => self.take_line(input, body.bytes()),
         }
     }
 
@@ -171,8 +171,8 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::blocks::Budget;
     use super::*;
+    use crate::http::blocks::Budget;
 
     const MAX_BODY_BYTES: u64 = 20;
 
@@ -184,11 +184,7 @@ mod tests {
         for piece in input.chunks(piece_bytes) {
             used += decoder.feed(piece, &mut body).map_err(|fault| fault.refusal)?;
         }
-        let mut content = Vec::new();
-        while !body.is_empty() {
-            body.write_to(&mut content).map_err(|_| Refusal::UpstreamLost)?;
-        }
-        Ok((content, decoder.is_done(), input[used..].to_vec()))
+        Ok((body.into_vec(), decoder.is_done(), input[used..].to_vec()))
     }
 
     fn chunked(input: &[u8]) -> Result<(Vec<u8>, bool, Vec<u8>), Refusal> {

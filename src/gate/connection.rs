@@ -11,7 +11,6 @@
 //! The end of input closes the connection while a request is read, and while lingering. In between it is not looked at: a
 //! client that has shut down writing may still read.
 
-use super::blocks::Blocks;
 use super::body::Decoder;
 use super::fairness::ClientKey;
 use super::head::{self, Head, MAX_HEAD_BYTES, Summary};
@@ -19,6 +18,7 @@ use super::limits::Timeouts;
 use super::refusal::{CONTINUE, Fault, Refusal};
 use super::request::{ConnectionId, Context, Request, read, transferred};
 use super::upstream::response::Response;
+use crate::http::blocks::Blocks;
 use crate::http::client::{Client as ClientAddress, is_in};
 use crate::http::{self, Peer};
 use crate::listen::Stream;
@@ -390,12 +390,13 @@ impl ReadingBody {
     }
 
     fn complete(self, client: &mut Client, context: &Context) -> NextState {
-        let ReadingBody { head, mut blocks, .. } = self;
-        let (is_head, closes, has_body) = (head.is_head, head.closes, blocks.appended_bytes() > 0);
-        let is_large = http::is_large(blocks.appended_bytes(), head.is_compressed);
+        let ReadingBody { head, blocks, .. } = self;
+        let (is_head, closes, has_body) = (head.is_head, head.closes, blocks.bytes() > 0);
+        let is_large = http::is_large(blocks.bytes(), head.is_compressed);
         client.start_timeout(context.timeouts.response, context);
-        blocks.prepend(head.complete(blocks.appended_bytes(), client.peer));
-        let request = Some(Request { owner: client.id, blocks, is_head, is_large });
+        let body = has_body.then(|| context.bodies.add(blocks));
+        let head = head.complete(body.as_ref(), client.peer);
+        let request = Some(Request { owner: client.id, head, body, is_head, is_large });
         Some(State::Waiting(Waiting { request, closes, has_body }))
     }
 }

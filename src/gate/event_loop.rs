@@ -1,7 +1,6 @@
 //! The gate's thread: its state, and its work in each iteration.
 
 use super::Settings;
-use super::blocks::Budget;
 use super::body::READ_BYTES;
 use super::connection::{Connection, EvictionRank};
 use super::fairness::Shares;
@@ -10,6 +9,8 @@ use super::refusal::Refusal;
 use super::request::{ConnectionId, Context, Request};
 use super::upstream::pool::{Pool, UpstreamEvent};
 use crate::http::Peer;
+use crate::http::blocks::Budget;
+use crate::http::bodies::{Bodies, UnreadBody};
 use crate::listen::{Listener, Stream};
 use crate::log::rate_limited;
 use log::Level;
@@ -28,16 +29,19 @@ use std::time::Instant;
 /// Keeps a flood of new connections from delaying the existing ones.
 const ACCEPTS_PER_ITERATION: usize = 64;
 
+/// So often that all of the listener's backlog is accepted.
+const BACKLOG_ITERATIONS: usize = 64;
+
 /// Everything that the gate's thread owns.
 pub struct EventLoop {
     limits: Limits,
-    /// `None` once draining.
+    /// `None` once draining comes to its end.
     listener: Option<Listener>,
     /// When to poll the listener again, if there is no room now.
     accept_at: Option<Instant>,
     /// Readable once the gate is to stop.
     stop_signal: UnixStream,
-    stop_at: Option<Instant>,
+    draining: Option<Draining>,
     settings: Arc<Settings>,
     /// Notified once, when the pool is complete; nothing is accepted before.
     ready: Option<SyncSender<()>>,
@@ -49,6 +53,15 @@ pub struct EventLoop {
     pool: Pool,
     context: Context,
     scratch: Vec<u8>,
+}
+
+/// A stopping gate accepts connections first, and then closes.
+#[derive(Clone, Copy)]
+enum Draining {
+    /// Until the connections below this id are closed, or until then.
+    Accepting { first_new: ConnectionId, until: Instant },
+    /// Connections that wait for nothing are closed at `at`, all others at `at_last`.
+    Closing { at: Instant, at_last: Instant },
 }
 
 #[derive(Clone, Copy)]
@@ -65,6 +78,7 @@ impl EventLoop {
         listener: Listener,
         stop_signal: UnixStream,
         pool: Pool,
+        bodies: Bodies,
         settings: Arc<Settings>,
         ready: SyncSender<()>,
     ) -> EventLoop {
@@ -72,6 +86,7 @@ impl EventLoop {
             now: Instant::now(),
             timeouts: limits.timeouts,
             budget: Budget::default(),
+            bodies,
             max_body_bytes: 0,
             trusted_proxies: Arc::default(),
             is_draining: false,
@@ -83,7 +98,7 @@ impl EventLoop {
             listener: Some(listener),
             accept_at: None,
             stop_signal,
-            stop_at: None,
+            draining: None,
             settings,
             ready: Some(ready),
             connections: BTreeMap::new(),
@@ -107,7 +122,9 @@ impl EventLoop {
     }
 
     fn is_done(&self) -> bool {
-        self.stop_at.is_some_and(|stop_at| self.connections.is_empty() || stop_at <= self.context.now)
+        let Some(Draining::Closing { at, at_last }) = self.draining else { return false };
+        let is_over = at <= self.context.now && !self.connections.values().any(Connection::is_waiting);
+        self.connections.is_empty() || is_over || at_last <= self.context.now
     }
 
     fn run_once(&mut self) -> io::Result<()> {
@@ -121,6 +138,7 @@ impl EventLoop {
         }
         self.expire();
         self.limit_discarding();
+        self.go_on_draining();
         Ok(())
     }
 
@@ -189,7 +207,14 @@ impl EventLoop {
 
     fn next_deadline(&self) -> Option<Instant> {
         let connections = self.connections.values().map(Connection::deadline);
-        connections.chain(self.pool.deadline()).chain(self.accept_at).chain(self.stop_at).min()
+        connections.chain(self.pool.deadline()).chain(self.accept_at).chain(self.end_of_draining()).min()
+    }
+
+    fn end_of_draining(&self) -> Option<Instant> {
+        match self.draining? {
+            Draining::Accepting { until, .. } => Some(until),
+            Draining::Closing { at, at_last } => Some(if at > self.context.now { at } else { at_last }),
+        }
     }
 
     fn handle(&mut self, source: EventSource, flags: PollFlags) {
@@ -259,7 +284,8 @@ impl EventLoop {
     /// the largest that waits to be forwarded.
     fn dearest_body(&self) -> Option<ConnectionId> {
         let unfinished = self.connections.iter().map(|(id, connection)| (true, connection.unfinished_bytes(), *id));
-        let queued = self.queue.iter().map(|request| (false, request.blocks.held_bytes(), request.owner));
+        let held_bytes = |request: &Request| request.body.as_ref().map_or(0, UnreadBody::held_bytes);
+        let queued = self.queue.iter().map(|request| (false, held_bytes(request), request.owner));
         let bodies = unfinished.chain(queued).filter(|(_, bytes, _)| *bytes > 0);
         let of_client = |body: (bool, usize, ConnectionId)| Some((self.connections.get(&body.2)?.client_key(), body));
         let bodies: Vec<_> = bodies.filter_map(of_client).collect();
@@ -384,8 +410,40 @@ impl EventLoop {
 
     fn drain(&mut self) {
         self.context.is_draining = true;
+        let until = self.context.now + self.context.timeouts.stop;
+        self.draining = Some(Draining::Accepting { first_new: ConnectionId(self.next_id), until });
+        self.drain_connections();
+    }
+
+    fn go_on_draining(&mut self) {
+        let Some(Draining::Accepting { first_new, until }) = self.draining else { return };
+        let has_old = self.connections.first_key_value().is_some_and(|(id, _)| *id < first_new);
+        if has_old && self.context.now < until {
+            return;
+        }
+        // Those that wait at a socket of the service manager are for the next process; those at a socket of ours would be
+        // reset.
+        if self.listener.as_ref().is_some_and(|listener| !listener.outlives_process()) {
+            self.accept_all();
+        }
         self.listener = None;
-        self.stop_at = Some(self.context.now + self.context.timeouts.stop);
+        let (at, at_last) = (self.context.timeouts.close, self.context.timeouts.stop);
+        self.draining = Some(Draining::Closing { at: self.context.now + at, at_last: self.context.now + at_last });
+        self.drain_connections();
+    }
+
+    /// Accepts what waits now, as far as there is room.
+    fn accept_all(&mut self) {
+        for _ in 0..BACKLOG_ITERATIONS {
+            let before = self.next_id;
+            self.accept();
+            if self.next_id == before {
+                return;
+            }
+        }
+    }
+
+    fn drain_connections(&mut self) {
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in ids {
             self.step(id, |connection, context, scratch| connection.drain(context, scratch));

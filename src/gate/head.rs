@@ -5,7 +5,8 @@ mod diagnosis;
 mod target;
 
 use super::refusal::{Fault, Refusal};
-use crate::http::{self, PEER_HEADER, Peer, VERSION_HEADER, escaped};
+use crate::http::bodies::UnreadBody;
+use crate::http::{self, BODY_HEADER, GATE_HEADERS, PEER_HEADER, Peer, VERSION_HEADER, escaped};
 pub use diagnosis::Summary;
 use httparse::Header;
 use target::Target;
@@ -16,10 +17,10 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Twice what a delivery through two proxies carries.
 const MAX_HEADERS: usize = 64;
 
-/// Hop-by-hop headers (RFC 9110, section 7.6.1), offers to upgrade, which a server may ignore (section 7.8), the lengths, which
-/// the gate writes itself, and the headers that only the gate may set. Other headers are forwarded even if `Connection` names
+/// Hop-by-hop headers (RFC 9110, section 7.6.1), offers to upgrade, which a server may ignore (section 7.8), and the
+/// lengths: the body passes beside the head. So are [`GATE_HEADERS`]. Other headers are forwarded even if `Connection` names
 /// them: otherwise a client could, through a careless proxy, remove the header in which the proxy says for whom it forwards.
-const DROPPED: [&str; 12] = [
+const DROPPED: [&str; 10] = [
     "Connection",
     "Keep-Alive",
     "Proxy-Connection",
@@ -30,8 +31,6 @@ const DROPPED: [&str; 12] = [
     "Expect",
     "Content-Length",
     "Transfer-Encoding",
-    PEER_HEADER,
-    VERSION_HEADER,
 ];
 
 /// A valid head.
@@ -127,7 +126,8 @@ fn forward(line: &RequestLine<'_>, headers: &[Header<'_>]) -> Vec<u8> {
         write_header(&mut output, "Host", authority);
     }
     let is_replaced = |name: &str| line.target.authority.is_some() && name.eq_ignore_ascii_case("Host");
-    for header in headers.iter().filter(|header| !is_one_of(header.name, &DROPPED) && !is_replaced(header.name)) {
+    let is_dropped = |name: &str| is_one_of(name, &DROPPED) || is_one_of(name, &GATE_HEADERS) || is_replaced(name);
+    for header in headers.iter().filter(|header| !is_dropped(header.name)) {
         write_header(&mut output, header.name, &escaped(header.value));
     }
     if !line.is_http_1_1 {
@@ -227,10 +227,13 @@ pub fn write_header(output: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 impl Head {
-    /// The head for upstream, once the body's length is known.
-    pub fn complete(mut self, body_bytes: u64, peer: Peer) -> Vec<u8> {
-        let last = format!("Content-Length: {body_bytes}\r\n{PEER_HEADER}: {peer}\r\n\r\n");
-        self.forward.extend_from_slice(last.as_bytes());
+    /// The head for upstream. `body` is `None` where there is no body.
+    pub fn complete(mut self, body: Option<&UnreadBody>, peer: Peer) -> Vec<u8> {
+        if let Some(body) = body {
+            write_header(&mut self.forward, BODY_HEADER, body.number().to_string().as_bytes());
+        }
+        write_header(&mut self.forward, PEER_HEADER, peer.to_string().as_bytes());
+        self.forward.extend_from_slice(b"\r\n");
         self.forward
     }
 }

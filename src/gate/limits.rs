@@ -83,8 +83,12 @@ pub struct Timeouts {
     pub drain: Duration,
     /// Until the listener is polled again after there was no room.
     pub accept_pause: Duration,
-    /// From the beginning of draining until the remaining connections are closed.
+    /// From the beginning of draining until nothing more is accepted, if connections from before are still open.
     pub stop: Duration,
+    /// From then on until the remaining connections are closed. Senders that connect meanwhile wait for the next process. A
+    /// request follows its connection within milliseconds, from a proxy or a tunnel on this machine; from elsewhere after the
+    /// time of a round trip.
+    pub close: Duration,
 }
 
 impl Default for Timeouts {
@@ -103,6 +107,7 @@ impl Default for Timeouts {
             drain: Duration::from_millis(250),
             accept_pause: Duration::from_millis(10),
             stop: Duration::from_secs(5),
+            close: Duration::from_millis(100),
         }
     }
 }

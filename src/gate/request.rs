@@ -1,9 +1,10 @@
 //! Types that the event loop, client connections and upstream connections pass to each other.
 
-use super::blocks::{Blocks, Budget};
 use super::limits::Timeouts;
 use super::traffic::Traffic;
 use crate::cidr::Cidr;
+use crate::http::blocks::Budget;
+use crate::http::bodies::{Bodies, UnreadBody};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +19,7 @@ pub struct Context {
     pub now: Instant,
     pub timeouts: Timeouts,
     pub budget: Budget,
+    pub bodies: Bodies,
     pub max_body_bytes: u64,
     pub trusted_proxies: Arc<Vec<Cidr>>,
     pub is_draining: bool,
@@ -31,7 +33,8 @@ pub struct Context {
 #[derive(Debug)]
 pub struct Request {
     pub owner: ConnectionId,
-    pub blocks: Blocks,
+    pub head: Vec<u8>,
+    pub body: Option<UnreadBody>,
     pub is_head: bool,
     /// Only one of these is forwarded at a time.
     pub is_large: bool,

@@ -140,9 +140,9 @@ pub(super) const BASE: Preset = Preset {
 };
 
 impl Preset {
-    /// Whether it stands for senders of the operator's own.
-    pub fn is_generic(&self) -> bool {
-        matches!(self.name, "hmac" | "token")
+    /// Whether it is for senders of the operator's own, who decide what they send and expect.
+    pub fn is_own_sender(&self) -> bool {
+        self.without_id == WithoutId::Own
     }
 
     /// The test delivery of that event type; where there is none, the first.

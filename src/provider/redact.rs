@@ -64,6 +64,8 @@ pub struct Redaction<'a> {
     verifier: &'a Verifier,
     /// As text, in every form in which the sender may write them.
     secrets: Vec<Cow<'a, [u8]>>,
+    /// The length of the shortest. What is shorter shows none, nor does what it encodes, which is shorter still.
+    shortest_bytes: usize,
 }
 
 impl Verifier {
@@ -79,10 +81,9 @@ impl Verifier {
         let written = keys.clone().filter_map(|key| written(key, self.scheme.key));
         let all = keys.chain(others);
         let written: Vec<Vec<u8>> = written.chain(all.clone().filter_map(as_text)).collect();
-        Redaction {
-            verifier: self,
-            secrets: all.map(Cow::Borrowed).chain(written.into_iter().map(Cow::Owned)).collect(),
-        }
+        let secrets: Vec<_> = all.map(Cow::Borrowed).chain(written.into_iter().map(Cow::Owned)).collect();
+        let shortest_bytes = secrets.iter().map(|secret| secret.len()).min().unwrap_or(usize::MAX);
+        Redaction { verifier: self, secrets, shortest_bytes }
     }
 
     /// Whether it reads an id, an event type, a timestamp or a signature from the header of that name.
@@ -103,7 +104,7 @@ impl Redaction<'_> {
         let is_read = || self.verifier.reads(name) || is_read_by_a_preset(name);
         // A value that is read, such as an event type, may equal a short secret by chance.
         let may_hide = |secret: &[u8]| secret.len() >= MIN_PART_BYTES || !is_read();
-        let readings = readings(value);
+        let readings = if value.len() < self.shortest_bytes { vec![] } else { readings(value, self.shortest_bytes) };
         let has_secret = |secret: &[u8]| readings.iter().any(|reading| shows(reading, secret));
         self.verifier.has_token_in(name)
             || self.secrets.iter().any(|secret| has_secret(secret) && may_hide(secret))
@@ -149,14 +150,21 @@ fn names_header(text: &str, name: &str) -> bool {
 
 /// Whether a field or a parameter of that name holds a secret.
 fn is_secret_name(name: &str) -> bool {
-    let split = split_at_capitals(name).to_ascii_lowercase().replace('_', "-");
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    let has_any = |parts: &[&str]| parts.iter().any(|part| name.contains(part) || split.contains(part));
-    let ends_as_secret =
-        |word: &str| SECRET_ENDINGS.iter().any(|ending| word.strip_suffix('s').unwrap_or(word).ends_with(ending));
-    let is_secret_word = |word: &str| SECRET_WORDS.contains(&word) || ends_as_secret(word);
-    let has_secret_word = || !name.ends_with(SIGNATURE) && name.split('-').chain(split.split('-')).any(is_secret_word);
-    !has_any(&PUBLIC_PARTS) && (has_any(&SECRET_PARTS) || has_secret_word())
+    let (whole, split) = (normalised(name), normalised(&split_at_capitals(name)));
+    let spellings = if split == whole { vec![whole] } else { vec![whole, split] };
+    let has_any = |parts: &[&str]| spellings.iter().any(|name| parts.iter().any(|part| name.contains(part)));
+    let is_signature = || spellings[0].ends_with(SIGNATURE);
+    let has_secret_word = || spellings.iter().flat_map(|name| name.split('-')).any(is_secret_word);
+    (has_any(&SECRET_PARTS) || (has_secret_word() && !is_signature())) && !has_any(&PUBLIC_PARTS)
+}
+
+fn is_secret_word(word: &str) -> bool {
+    let singular = word.strip_suffix('s').unwrap_or(word);
+    SECRET_WORDS.contains(&word) || SECRET_ENDINGS.iter().any(|ending| singular.ends_with(ending))
+}
+
+fn normalised(name: &str) -> String {
+    name.chars().map(|letter| if letter == '_' { '-' } else { letter.to_ascii_lowercase() }).collect()
 }
 
 /// `WebhookKey` as `Webhook-Key`.
@@ -212,12 +220,14 @@ fn shows(reading: &[u8], secret: &[u8]) -> bool {
     str::from_utf8(reading).is_ok_and(|text| text.split(SEPARATORS).chain([text]).any(is_secret))
 }
 
-/// The value as it is, without its escapes, without the escapes of escapes, and what is encoded in each of these.
-fn readings(value: &str) -> Vec<Vec<u8>> {
+/// The value as it is, without its escapes, without the escapes of escapes, and what is encoded in each of these in
+/// `min_bytes` or more.
+fn readings(value: &str, min_bytes: usize) -> Vec<Vec<u8>> {
     let once = unescaped(value);
     let twice = once.iter().flat_map(|text| unescaped(text)).collect();
     let texts = [vec![value.to_owned()], once, twice].concat();
-    let decoded: Vec<Vec<u8>> = texts.iter().flat_map(|text| [from_base64(text), from_hex(text)].concat()).collect();
+    let decoded = |text: &String| [from_base64(text, min_bytes), from_hex(text, min_bytes)].concat();
+    let decoded: Vec<Vec<u8>> = texts.iter().flat_map(decoded).collect();
     texts.into_iter().map(String::into_bytes).chain(decoded).collect()
 }
 
@@ -232,7 +242,7 @@ fn unescaped(text: &str) -> Vec<String> {
 
 /// What the words in base64, of either alphabet, encode. Where a path or a prefix touches the encoded text, its first digit
 /// is unknown: each of the four positions in a group is tried.
-fn from_base64(text: &str) -> Vec<Vec<u8>> {
+fn from_base64(text: &str, min_bytes: usize) -> Vec<Vec<u8>> {
     let decoded = |word: &str| {
         let word = word.replace('-', "+").replace('_', "/");
         let parts = (0..4).filter_map(|start| word.get(start..));
@@ -240,21 +250,23 @@ fn from_base64(text: &str) -> Vec<Vec<u8>> {
         let whole = parts.map(|part| &part[..part.len() - usize::from(part.len() % 4 == 1)]);
         whole.filter_map(digest::unbase64_key).collect::<Vec<_>>()
     };
-    words(text, |letter| letter.is_ascii_alphanumeric() || "+/-_".contains(letter)).flat_map(decoded).collect()
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "+/-_".contains(letter);
+    words(text, min_bytes.saturating_mul(4) / 3, is_letter).flat_map(decoded).collect()
 }
 
 /// The same for hexadecimal, with two positions.
-fn from_hex(text: &str) -> Vec<Vec<u8>> {
+fn from_hex(text: &str, min_bytes: usize) -> Vec<Vec<u8>> {
     let decoded = |word: &str| {
         let parts = (0..2).filter_map(|start| word.get(start..));
         parts.filter_map(|part| digest::unhex(&part[..part.len() & !1])).collect::<Vec<_>>()
     };
-    words(text, |letter| letter.is_ascii_hexdigit()).flat_map(decoded).collect()
+    words(text, min_bytes.saturating_mul(2), |letter| letter.is_ascii_hexdigit()).flat_map(decoded).collect()
 }
 
 /// The parts of a text that consist of these letters and are long enough to encode a secret.
-fn words(text: &str, is_letter: impl Fn(char) -> bool) -> impl Iterator<Item = &str> {
-    text.split(move |letter| !is_letter(letter)).filter(|word| word.len() >= MIN_PART_BYTES)
+fn words(text: &str, min_letters: usize, is_letter: impl Fn(char) -> bool) -> impl Iterator<Item = &str> {
+    let min_letters = min_letters.max(MIN_PART_BYTES);
+    text.split(move |letter| !is_letter(letter)).filter(move |word| word.len() >= min_letters)
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub struct Scheme {
     pub split: Option<String>,
     /// Precedes each signature. Items without it are something else.
     pub prefix: String,
+    /// What may precede it in place of that.
+    pub other_prefixes: Vec<String>,
     /// Whether the prefix is the operator's and not the preset's.
     pub has_own_prefix: bool,
     pub enc: Encoding,
@@ -145,7 +147,10 @@ impl Scheme {
             }
             // In a URL a token has no prefix.
             Selector::Query(_) => Some(item.strip_prefix(prefix).unwrap_or(item)),
-            _ => item.strip_prefix(prefix),
+            _ => {
+                let mut prefixes = std::iter::once(prefix).chain(self.other_prefixes.iter().map(String::as_str));
+                prefixes.find_map(|prefix| item.strip_prefix(prefix))
+            }
         }
     }
 

@@ -59,6 +59,7 @@ impl Preset {
                 sig: self.sig.parse()?,
                 split: optional(self.split).map(str::to_owned),
                 prefix: self.prefix.to_owned(),
+                other_prefixes: Vec::new(),
                 has_own_prefix: false,
                 enc: self.enc,
                 signed: self.signed.parse()?,

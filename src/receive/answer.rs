@@ -8,6 +8,7 @@ use log::{Level, debug, info};
 
 use super::rejection::{RETRY_AFTER, Rejected, Rejection, Row};
 use crate::clock::Timestamp;
+use crate::config::Answer;
 use crate::http::client::Client;
 use crate::http::{Inbound, Responder};
 use crate::log::rate_limited;
@@ -131,6 +132,8 @@ impl Early {
 pub(super) struct Receipt {
     /// The status that the provider expects.
     pub(super) status: u16,
+    /// What the source answers in place of that.
+    pub(super) answer: Option<Arc<Answer>>,
     pub(super) source: Arc<SourceCounts>,
     /// The delivery, for the log.
     pub(super) text: String,
@@ -138,11 +141,19 @@ pub(super) struct Receipt {
     pub(super) is_proven: bool,
 }
 
-/// Answers with an empty body, which every provider understands.
+/// Answers with an empty body, which every provider understands, or what the source's config says.
 pub(super) fn acknowledge(stored: Stored<(Unanswered, Receipt)>) {
     let (ingested, (request, receipt)) = stored.into_parts();
     receipt.count(ingested);
-    request.0.respond(receipt.status, [], "");
+    match receipt.answer.as_deref() {
+        None => request.0.respond(receipt.status, [], ""),
+        Some(Answer { status, headers, body }) => {
+            let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(TEXT.0));
+            let text = (!body.is_empty() && !has_type).then_some(TEXT);
+            let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            request.0.respond(*status, headers.chain(text), body.as_str());
+        }
+    }
     receipt.log(ingested);
 }
 

@@ -2,18 +2,22 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::gzip::gunzip;
 use super::rejection::Rejection;
-use crate::event;
+use crate::config::GET;
+use crate::event::headers;
 use crate::http::Headers;
 use crate::http::form::{Field, Form};
 use crate::json;
-use crate::provider::{Parts, REDACTED, Values};
+use crate::provider::{Parts, REDACTED, Selector, Values, Verifier};
 
 /// The payload of a request without content: programs that read payloads expect members.
 const EMPTY: &str = "{}";
+
+/// The method that is not stored, because it is the usual one.
+const POST: &str = "POST";
 
 /// A body as received and as decompressed.
 pub(super) struct Content {
@@ -138,9 +142,53 @@ fn is_json(media_type: &str) -> bool {
     media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
 }
 
+/// The query that a sender of one's own has sent; that of any other is no part of a delivery.
+pub(super) struct OwnQuery {
+    /// As it came, without the parameters that carry the proof.
+    text: String,
+    method: String,
+}
+
+impl OwnQuery {
+    pub(super) fn of(parts: &Parts<'_>, verifier: &Verifier) -> OwnQuery {
+        let proofs = verifier.scheme.sig.places();
+        let proves = |name: &str| proofs.iter().any(|place| matches!(place, Selector::Query(proof) if proof == name));
+        let is_kept = |pair: &&str| !form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| proves(&name));
+        let is_own = verifier.preset.is_own_sender();
+        let pairs = parts.query().split('&').filter(|pair| is_own && !pair.is_empty()).filter(is_kept);
+        OwnQuery {
+            text: pairs.collect::<Vec<_>>().join("&"),
+            method: if is_own { parts.method.to_owned() } else { POST.to_owned() },
+        }
+    }
+
+    /// The payload of a GET: an object of strings. A parameter that is repeated counts once, as in a form.
+    pub(super) fn payload(&self) -> Option<Payload> {
+        self.payload_bytes().map(|text| {
+            let fields: Map<String, Value> =
+                form_urlencoded::parse(text).map(|(name, value)| (name.into_owned(), value.into())).collect();
+            Payload::Represented(Value::Object(fields).to_string())
+        })
+    }
+
+    /// What a GET says.
+    pub(super) fn payload_bytes(&self) -> Option<&[u8]> {
+        (self.method == GET).then_some(self.text.as_bytes())
+    }
+
+    fn stored(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let method = (headers::METHOD, self.method.as_str(), self.method != POST);
+        let query = (headers::QUERY, self.text.as_str(), !self.text.is_empty());
+        [method, query]
+            .into_iter()
+            .filter(|(_, _, is_stored)| *is_stored)
+            .map(|(name, text, _)| (name, text.as_bytes()))
+    }
+}
+
 /// The header fields as one JSON object. Repeated ones are joined, as RFC 9110, section 5.3, allows; if one of them is hidden,
 /// all of them are.
-pub(super) fn headers_json(headers: &Headers, hides: impl Fn(&str, &str) -> bool) -> String {
+pub(super) fn headers_json(headers: &Headers, query: &OwnQuery, hides: impl Fn(&str, &str) -> bool) -> String {
     let mut fields: Vec<(&str, Cow<'_, [u8]>)> = Vec::new();
     for ((name, text), (_, bytes)) in headers.iter().zip(headers.bytes()) {
         let value = if hides(name, text) { REDACTED.as_bytes().into() } else { bytes };
@@ -152,7 +200,7 @@ pub(super) fn headers_json(headers: &Headers, hides: impl Fn(&str, &str) -> bool
             None => fields.push((name, value)),
         }
     }
-    event::headers::to_json(fields.iter().map(|(name, value)| (*name, &**value)))
+    headers::to_json(fields.iter().map(|(name, value)| (*name, &**value)).chain(query.stored()))
 }
 
 #[cfg(test)]
@@ -350,7 +398,16 @@ mod tests {
             field("b", "2"),
         ]);
         let hides = |name: &str, value: &str| crate::provider::is_secret_header(name) || value == "hush";
-        let json = headers_json(&headers, hides);
+        let verifier = preset(NEVER).unwrap().verifier().unwrap();
+        let parts = Parts {
+            method: "POST",
+            target: "/?a=1",
+            headers: &headers,
+            body: b"",
+            forms: verifier.form_use(),
+            reading: None,
+        };
+        let json = headers_json(&headers, &OwnQuery::of(&parts, &verifier), hides);
         let expected = r#"{"X-GitLab-token":"[redacted]","X-A":"1, 2","authorization":"[redacted]","B":"[redacted]"}"#;
         assert_eq!(json, expected, "also of repeated ones");
     }

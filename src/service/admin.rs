@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use log::{Level, error, info, warn};
 
 use super::error::{Error, Result};
-use super::thread::{Message, Thread, report_end};
+use super::thread::{Message, Thread, in_background, report_end};
 use crate::admin::access::{Access, Token};
 use crate::admin::guesses::Guesses;
 use crate::admin::{Admin, Api, MAX_BODY_BYTES, page_address};
@@ -19,14 +20,19 @@ use crate::current::Current;
 use crate::gate::upstream::socket::Upstream;
 use crate::gate::{self, Gate, Limits, Settings, Traffic};
 use crate::http::refused::{RefusalObserver, Refused};
-use crate::listen::{self, Listener};
+use crate::listen::{self, Listen, Listener};
 use crate::log::rate_limited;
 use crate::secret::Secret;
-use crate::stop::Stop;
+use crate::stop::{Stop, Waker};
 use crate::store::{make_page_token, page_token_path};
+use crate::units::duration_text;
 
 /// The name of its thread and its gate: the service goes on without them.
 pub(super) const THREAD: &str = "admin";
+
+/// How often to try an address that this machine does not have yet: a new lease is noticed soon enough, and an idle program
+/// hardly wakes up for it.
+const ADDRESS_RETRY: Duration = Duration::from_secs(10);
 
 /// The running private listener, from outside.
 pub(super) struct AdminHandle {
@@ -38,29 +44,56 @@ pub(super) struct AdminHandle {
     _upstream: Upstream,
 }
 
-/// The socket to listen on: the service manager's, or else that of the config. `None` where none is configured, or where
-/// the default is taken.
-pub(super) fn listener(
-    config: &Config,
-    passed: Option<Listener>,
-    configured: Option<&Secret>,
-) -> Result<Option<Listener>> {
-    let Some(place) = config.admin.listen.place() else { return Ok(None) };
+/// Where the page is when hookbox starts.
+pub(super) enum PageListener {
+    /// None is configured, or the default is taken.
+    None,
+    Open(Listener),
+    /// Its address cannot be listened on now.
+    Awaited(Listen),
+}
+
+/// The socket to listen on: the service manager's, or else that of the config.
+pub(super) fn listener(config: &Config, passed: Option<Listener>, configured: Option<&Secret>) -> Result<PageListener> {
+    let Some(place) = config.admin.listen.place() else { return Ok(PageListener::None) };
     match passed.map_or_else(|| listen::bind(&place), Ok) {
         Ok(listener) => {
             check_exposure(listener.ip(), configured, listener.address())?;
-            Ok(Some(listener))
+            Ok(PageListener::Open(listener))
         }
         Err(error) if config.admin.listen == AdminListen::ByDefault => {
             warn!("there is no page and there are no metrics: {error} (listen in [admin])");
-            Ok(None)
+            Ok(PageListener::None)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            error!(
+                "there is no page and there are no metrics: {error} (listen in [admin]). Deliveries are received; this is \
+                 tried again every {}",
+                duration_text(ADDRESS_RETRY)
+            );
+            Ok(PageListener::Awaited(place))
+        }
     }
 }
 
+/// Starts a thread that tries to listen at `place` until it can, and then sends the listener to the main thread.
+pub(super) fn await_address(place: Listen, messages: &Sender<Message>) -> Result<Thread> {
+    let (stop, waker, found) = (Stop::default(), Waker::default(), messages.clone());
+    let (is_done, sleeper) = (stop.clone(), waker.clone());
+    let run = move || {
+        while !is_done.is_set() {
+            sleeper.wait(ADDRESS_RETRY);
+            if let Ok(listener) = listen::bind(&place) {
+                is_done.set();
+                let _ = found.send(Message::PageAddress(listener)); // without a receiver the process is stopping
+            }
+        }
+    };
+    Thread::spawn("page address", &stop, move || waker.wake(), messages, in_background(run))
+}
+
 /// Without an IP address it listens on a Unix socket.
-fn check_exposure(ip: Option<IpAddr>, configured: Option<&Secret>, address: &str) -> Result<()> {
+pub(super) fn check_exposure(ip: Option<IpAddr>, configured: Option<&Secret>, address: &str) -> Result<()> {
     if ip.is_none_or(|ip| ip.is_loopback()) {
         return Ok(());
     }
@@ -145,7 +178,7 @@ impl AdminHandle {
         };
         let thread = Thread::spawn(THREAD, &stop, move || server.unblock(), messages, || admin.run())?;
         let on_end = report_end(THREAD, messages);
-        match gate::start(Limits::of_private_listener(), listener, &upstream.path(), Arc::new(settings), on_end) {
+        match gate::start(Limits::of_private_listener(), listener, upstream.address(), Arc::new(settings), on_end) {
             Ok(gate) => Ok(AdminHandle { gate, thread, access, ip, _upstream: upstream }),
             Err(error) => {
                 thread.stop();

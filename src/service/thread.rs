@@ -7,6 +7,7 @@ use std::thread::{Builder, JoinHandle};
 use rustix::process::{getpriority_process, setpriority_process};
 
 use super::error::{Error, Result};
+use crate::listen::Listener;
 use crate::stop::Stop;
 
 /// The nice value of background threads: on a busy core they still get a tenth of its time.
@@ -16,6 +17,8 @@ const BACKGROUND_NICE: i32 = 10;
 pub(super) enum Message {
     Stop,
     Reload,
+    /// The page's address is there: this listens at it.
+    PageAddress(Listener),
     /// The thread of this name has ended, and was not asked to.
     Ended(String),
 }

@@ -36,11 +36,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(3);
 const DISK_CHECKS: usize = 20;
 const DISK_CHECK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Starts a watchdog of the listener at `local_address`. It ends the process when there is no sign of life.
+/// Starts a watchdog of the listener at `local_address`. It ends the process when there is no sign of life, unless `ending` is
+/// set: then it ends anyway, and a command under way keeps its time. The service manager is still notified.
 pub(super) fn start(
     local_address: LocalAddress,
     traffic: Arc<Traffic>,
     database: &Database,
+    ending: Stop,
     messages: &Sender<Message>,
 ) -> Result<Thread> {
     let (stop, waker) = (Stop::default(), Waker::default());
@@ -62,6 +64,7 @@ pub(super) fn start(
         report_counts(queue.as_ref());
         if let Err(why) = watchdog.run(|| report_life(queue.as_ref()))
             && !watchdog.stop.is_set()
+            && !ending.is_set()
         {
             end_process(&why);
         }

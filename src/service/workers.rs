@@ -6,6 +6,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use log::info;
+use sd_notify::NotifyState;
+
 use super::Runners;
 use super::error::Result;
 use super::thread::{Message, Thread, lower_priority};
@@ -14,10 +17,15 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::stop::{Stop, Waker};
 use crate::store::Database;
+use crate::systemd;
+use crate::units::duration_text;
 use crate::worker::Worker;
 
 /// How often to check whether the last workers have ended.
 const TICK: Duration = Duration::from_millis(10);
+
+/// A worker that is not idle has not ended by then.
+const REPORT_AFTER: Duration = Duration::from_millis(200);
 
 pub(super) struct WorkerPool {
     metrics: Arc<Metrics>,
@@ -101,29 +109,55 @@ impl WorkerPool {
         self.workers.iter().map(|worker| worker.waker.clone()).collect()
     }
 
-    /// Tells all workers that the process ends, and does not wait for them. Returns when that was, for [`WorkerPool::join`].
-    pub(super) fn request_stop(&self) -> Instant {
-        self.ending.set();
-        self.stop_claiming();
-        Instant::now()
+    /// Set when the process ends.
+    pub(super) fn ending(&self) -> Stop {
+        self.ending.clone()
     }
 
-    /// Waits until all have ended. False if some have not when their time is over.
-    pub(super) fn join(self, requested_at: Instant) -> bool {
-        let mut have_ended = true;
-        for worker in self.workers.into_iter().chain(self.draining) {
-            while !worker.thread.has_ended() && requested_at.elapsed() < worker.stop_timeout {
-                thread::sleep(TICK);
+    /// The longest time that [`WorkerPool::stop`] may take.
+    pub(super) fn stop_timeout(&self) -> Duration {
+        self.all().map(|worker| worker.stop_timeout).max().unwrap_or_default()
+    }
+
+    /// Tells all workers that the process ends, and waits until they have ended. False if some have not when their time is over.
+    pub(super) fn stop(&self) -> bool {
+        let requested_at = Instant::now();
+        self.ending.set();
+        self.stop_claiming();
+        let is_awaited =
+            |worker: &&WorkerHandle| !worker.thread.has_ended() && requested_at.elapsed() < worker.stop_timeout;
+        let mut is_reported = false;
+        while let Some(longest) = self.all().filter(is_awaited).map(|worker| worker.stop_timeout).max() {
+            if !is_reported && requested_at.elapsed() > REPORT_AFTER {
+                is_reported = true;
+                report_waiting(self.all().filter(is_awaited), longest);
             }
-            have_ended &= worker.thread.has_ended();
+            thread::sleep(TICK);
         }
-        have_ended
+        self.all().all(|worker| worker.thread.has_ended())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &WorkerHandle> {
+        self.workers.iter().chain(&self.draining)
     }
 
     /// Tells all workers to begin nothing more. Attempts under way go on to their end.
     fn stop_claiming(&self) {
         self.workers.iter().for_each(|worker| worker.thread.request_stop());
     }
+}
+
+/// Says why the process has not ended yet, in the log and in `systemctl status`.
+fn report_waiting<'a>(workers: impl Iterator<Item = &'a WorkerHandle>, longest: Duration) {
+    let mut attempts: BTreeMap<&str, usize> = BTreeMap::new();
+    workers.for_each(|worker| *attempts.entry(&worker.action).or_default() += 1);
+    let attempts: Vec<_> = attempts
+        .into_iter()
+        .map(|(action, count)| if count == 1 { action.to_owned() } else { format!("{action} ({count} attempts)") })
+        .collect();
+    let text = format!("stopping: waiting for {}, at most {}", attempts.join(", "), duration_text(longest));
+    info!("{text}. Deliveries are received meanwhile");
+    systemd::notify(&[NotifyState::Status(&text)]);
 }
 
 impl WorkerHandle {

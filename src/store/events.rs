@@ -1,5 +1,7 @@
 //! The life of an event: each transition of its status is one statement here.
 
+use std::sync::Arc;
+
 use log::warn;
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction};
 
@@ -21,7 +23,7 @@ pub(super) fn read(connection: &Connection, id: EventId) -> Result<Option<Event>
             received_at: string(row, 3)?,
             headers_json: string(row, 4)?,
             payload_json: text(row, 5)?.into(),
-            body: bytes(row, 6)?,
+            body: bytes(row, 6)?.map(Arc::from),
         })
     };
     connection.prepare_cached(sql)?.query_row([id.0], event).optional()

@@ -12,7 +12,7 @@ use super::checks::counted_check;
 use super::number::native;
 use super::operators::{is_missing, text_of_number};
 use super::payload::{self, Reading, reading};
-use super::{attributes, escape_mrkdwn, to_json};
+use super::{BYTE_ORDER_MARK, attributes, escape_mrkdwn, to_json};
 
 /// One of minijinja's filters.
 struct Filter {
@@ -113,6 +113,8 @@ pub fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("d", default);
     // For `blocks`, which are JSON and not escaped automatically.
     environment.add_filter("mrkdwn", mrkdwn);
+    // For a header field of a mail, which a line break would end.
+    environment.add_filter("oneline", one_line);
     environment.add_function("range", range);
     environment.add_function("dict", dict);
     environment.add_function("namespace", namespace);
@@ -197,7 +199,6 @@ fn default(value: &Value, other: Option<Value>, also_if_false: Option<Value>) ->
 fn from_json(value: &Value) -> Result<Value, Error> {
     /// The text, and the indexes of what is used of it.
     const COPIES: usize = 4;
-    const BYTE_ORDER_MARK: char = '\u{feff}';
     let wrong = |reason: &str| Error::new(ErrorKind::InvalidOperation, format!("fromjson: {reason}"));
     if is_missing(value) {
         return Ok(Value::from(()));
@@ -276,6 +277,12 @@ fn mrkdwn(value: &Value) -> Result<Value, Error> {
     let text = if is_missing(value) { String::new() } else { budget::text_of(format_args!("{value}"))? };
     budget::charge(bounds::escaped(&[Value::from(text.as_str())])?)?;
     Ok(Value::from_safe_string(escape_mrkdwn(&text)))
+}
+
+fn one_line(value: &Value) -> Result<Value, Error> {
+    let text = if is_missing(value) { String::new() } else { budget::text_of(format_args!("{value}"))? };
+    budget::charge(text.len())?;
+    Ok(Value::from(text.replace(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'), " ")))
 }
 
 /// Of `null` and of what is missing there are no numbers.

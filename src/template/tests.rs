@@ -31,6 +31,21 @@ fn holds(source: &str) -> Result<bool, TemplateError> {
 }
 
 #[test]
+fn a_text_can_be_tested_with_a_regular_expression() {
+    let event = Event { payload_json: r#"{"ref":"refs/tags/v1.20","n":17,"null":null}"#.into(), ..event() };
+    let holds = |source: &str| source.parse::<Expression>().unwrap().holds(&Scope::of(&event)).unwrap();
+    assert!(holds(r"payload.ref is matching('^refs/tags/v\d+\.[0-9]+$')"));
+    assert!(holds("payload.ref is matching('v1')") && holds("payload.ref is matching('(?i)REFS')"));
+    assert!(!holds("payload.ref is matching('^v1')"));
+    assert!(holds("payload.n is matching('^17$')"));
+    assert!(!holds("payload.null is matching('.*')") && !holds("payload.missing is matching('.*')"));
+    let wrong = "payload.ref is matching('(')".parse::<Expression>().unwrap_err().to_string();
+    assert!(wrong.contains("syntax error") && wrong.contains("\"(\""), "{wrong}");
+    let large = "payload.ref is matching('((a{99}){99}){99}')".parse::<Expression>().unwrap_err().to_string();
+    assert!(large.contains("size"), "{large}");
+}
+
+#[test]
 fn every_variable_has_its_value() {
     let all = "{{ id }} {{ source }} {{ event }} {{ delivery_id }} {{ received_at }} {{ headers['x-github-event'] }}";
     assert_eq!(render(all), "7 github push d 2025-01-31T12:00:00+00:00 push");

@@ -4,6 +4,7 @@ mod latency;
 mod payloads;
 mod rate;
 mod resources;
+mod writes;
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ pub use payloads::payloads_in_templates;
 pub use rate::{
     acknowledgements, against_bare_sqlite, against_peers, against_storing_nothing, drained, with_many_stored,
 };
-pub use resources::{costs, idle, memory, million};
+pub use resources::{idle, memory, million};
+pub use writes::writes;
 
 /// The median of GitHub's payloads.
 const USUAL_BYTES: usize = 8 << 10;

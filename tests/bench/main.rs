@@ -5,9 +5,12 @@
 //! cargo bench -- --peers           also against other receivers: installs Flask with pip, and wants Debian's webhook
 //! cargo bench -- --quick           within two minutes, and less sure
 //! cargo bench -- drain idle        these rows only
+//! cargo bench -- --writes          what a delivery costs the disk and the processor: within two minutes
 //! ```
 //!
 //! `HOOKBOX_BIN` names another build to measure; `HOOKBOX_BENCH_BIN` a static one, whose memory is measured too.
+//! The rows of `--writes` are those of `HOOKBOX_BENCH_BIN`, beside the build that `HOOKBOX_BENCH_BASE` names and the older
+//! program, whose row says so where it is missing.
 //!
 //! Where sides are compared, each is alone on the machine, warmed up, and measured in turn with the others, round after
 //! round; what is printed is the median, and between brackets the lowest and the highest. Nothing here asserts a speed.
@@ -19,6 +22,8 @@ mod load;
 mod machine;
 mod peers;
 mod server;
+mod sink;
+mod syncs;
 mod table;
 
 use std::time::Duration;
@@ -78,7 +83,7 @@ const FIGURES: [(&str, Figure); 15] = [
     ("peers", figures::against_peers),
     ("storeless", figures::against_storing_nothing),
     ("sqlite", figures::against_bare_sqlite),
-    ("costs", figures::costs),
+    ("writes", figures::writes),
     ("memory", figures::memory),
     ("payloads", figures::payloads_in_templates),
     ("million", figures::million),
@@ -93,6 +98,7 @@ const FIGURES: [(&str, Figure); 15] = [
 
 fn main() {
     let (flags, names): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    let names = if flags.iter().any(|flag| flag == "--writes") { vec!["writes".to_owned()] } else { names };
     let has = |flag: &str| flags.iter().any(|it| it == flag);
     if !has("--bench") {
         return; // `cargo test --all-targets` runs benchmarks too; only `cargo bench` says so

@@ -1,6 +1,6 @@
 //! What hookbox is measured against: other receivers, itself storing nothing, and SQLite alone.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::load::{self, Kept, SECRET, Sender};
-use crate::server::{Home, Server};
+use crate::server::{Home, Server, free_address};
 
 /// A peer, installed in a directory of its own.
 pub struct Peer {
@@ -32,6 +32,57 @@ impl Peer {
         let acknowledges = || Sender::new(address, Kept::Closed, "{}").deliver().is_ok_and(|status| status == 200);
         let is_ready = || (self.is_ready)(&self.home) && acknowledges();
         Server::start_at(address, (self.command)(&self.home, address), is_ready)
+    }
+}
+
+/// The older Python receiver with its worker, as their files start them, but for the port, the debugger, and the worker's
+/// sleep of five seconds.
+pub struct Older;
+
+const OLDER_RECEIVER: &str = "
+import sys
+import receiver_with_db as receiver
+receiver.init_db()
+receiver.app.run(port=int(sys.argv[1]))
+";
+
+const OLDER_WORKER: &str = "
+import worker
+worker.run_worker(loop_delay=0.002)
+";
+
+impl Older {
+    /// Errs where its files, Python or Flask are missing.
+    pub fn find() -> Result<Older, String> {
+        let home = Older.home_with_files()?;
+        succeed(home.tool("python3").args(["-c", "import flask"])).map(|()| Older)
+    }
+
+    pub fn home(&self) -> Home {
+        self.home_with_files().unwrap()
+    }
+
+    fn home_with_files(&self) -> Result<Home, String> {
+        let home = Home::new();
+        for file in ["receiver_with_db.py", "worker.py"] {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data/older").join(file);
+            std::fs::copy(&from, home.path(file)).map_err(|error| format!("{}: {error}", from.display()))?;
+        }
+        Ok(home)
+    }
+
+    /// The receiver and, if wanted, the worker.
+    pub fn start(&self, home: &Home, with_worker: bool) -> Vec<Server> {
+        let address = free_address();
+        let mut receiver = home.tool("python3");
+        receiver.args(["-c", OLDER_RECEIVER, &address.port().to_string()]);
+        let receiver = Server::start_at(address, receiver, || TcpStream::connect(address).is_ok());
+        let worker = || {
+            let mut worker = home.tool("python3");
+            worker.args(["-c", OLDER_WORKER]);
+            Server::start_at(address, worker, || true)
+        };
+        [Some(receiver), with_worker.then(worker)].into_iter().flatten().collect()
     }
 }
 
@@ -114,10 +165,6 @@ fn succeed(command: &mut Command) -> Result<(), String> {
         Ok(status) => Err(format!("{command:?}: {status}")),
         Err(error) => Err(format!("{command:?}: {error}")),
     }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
 }
 
 /// Builds hookbox without the transaction, in its own directory, so that it is not mistaken for the real one.

@@ -1,7 +1,7 @@
 //! A program under measurement in its own directory, and the kernel's counters of it.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -64,9 +64,16 @@ impl Home {
     /// `program` in this home. Its output goes to files, so that no pipe has to be read.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let output = |name: &str| File::create(self.path(name)).unwrap();
-        let mut command = Command::new(program);
-        command.current_dir(self.0.path()).env("GITHUB_WEBHOOK_SECRET", SECRET).stdin(Stdio::null());
+        let mut command = self.tool(program);
         command.stdout(output("stdout")).stderr(output("stderr"));
+        command
+    }
+
+    /// The same without any output.
+    pub fn tool(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.0.path()).env("GITHUB_WEBHOOK_SECRET", SECRET);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 }
@@ -109,8 +116,20 @@ impl Server {
     pub fn start_at(address: SocketAddr, mut command: Command, is_ready: impl Fn() -> bool) -> Server {
         let mut server = Server::spawn(&mut command);
         server.address = address;
-        wait_until_up(&command, || is_ready().then_some(()));
+        wait_until_up(&command, || {
+            let ended = server.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ends at once: {command:?}");
+            is_ready().then_some(())
+        });
         server
+    }
+
+    /// Its output is thrown away, because writing it is not a part of what is measured.
+    pub fn start_quietly(home: &Home, program: &Path) -> Server {
+        let address = free_address();
+        let mut command = home.tool(program);
+        command.args(["--listen", &address.to_string()]);
+        Server::start_at(address, command, || TcpStream::connect(address).is_ok())
     }
 
     fn spawn(command: &mut Command) -> Server {
@@ -163,6 +182,14 @@ impl Server {
         Duration::from_nanos(tasks.map(|task| first(spent(task))).sum())
     }
 
+    /// Time on a processor, also that of threads which have ended; in hundredths of a second (`man 5 proc_pid_stat`).
+    pub fn process_cpu(&self) -> Duration {
+        let stat = self.read("stat");
+        let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let ticks = after_name.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>();
+        Duration::from_millis(ticks * 10)
+    }
+
     fn status(&self, field: &str) -> f64 {
         number_after(&self.read("status"), field)
     }
@@ -181,6 +208,10 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
 }
 
 fn wait_until_up<T>(command: &Command, mut is_up: impl FnMut() -> Option<T>) {

@@ -1,10 +1,10 @@
 //! Heads and bodies, as clients send them.
 
-use super::blocks::{Blocks, Budget};
 use super::body::Decoder;
 use super::head::{self, Framing};
-use super::refusal::{Fault, Refusal};
+use super::refusal::Fault;
 use crate::http::Peer;
+use crate::http::blocks::{Blocks, Budget};
 
 const MAX_BODY_BYTES: u64 = 1 << 20;
 
@@ -19,7 +19,7 @@ pub fn head(input: &[u8]) {
     let (Ok(Some(end)), Ok(first)) = (whole, first) else { return };
     assert_eq!(Some(end), first);
     let Ok(parsed) = head::parse(&input[..end], MAX_BODY_BYTES) else { return };
-    let forwarded = parsed.complete(0, Peer::Unix);
+    let forwarded = parsed.complete(None, Peer::Unix);
     assert!(forwarded.is_ascii(), "upstream takes ASCII only");
     // The escape of bytes beyond ASCII begins with DEL, which this parser would refuse.
     let forwarded: Vec<u8> = forwarded.into_iter().map(|byte| if byte == 0x7f { b'~' } else { byte }).collect();
@@ -27,7 +27,9 @@ pub fn head(input: &[u8]) {
     let mut request = httparse::Request::new(&mut headers);
     let read = request.parse(&forwarded).expect("upstream reads what the gate has let through");
     assert_eq!(read, httparse::Status::Complete(forwarded.len()), "one request and nothing beside it");
-    for (name, at_most) in [("Content-Length", 1), ("Transfer-Encoding", 0), ("Upgrade", 0), ("X-Gate-Peer", 1)] {
+    for (name, at_most) in
+        [("Content-Length", 0), ("Transfer-Encoding", 0), ("Upgrade", 0), ("X-Gate-Body", 0), ("X-Gate-Peer", 1)]
+    {
         let count = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name)).count();
         assert!(count <= at_most, "{name}: {count}");
     }
@@ -51,9 +53,5 @@ fn decode(input: &[u8], piece_bytes: usize) -> Result<(Vec<u8>, bool, usize), Fa
     for piece in input.chunks(piece_bytes) {
         used_bytes += decoder.feed(piece, &mut blocks)?;
     }
-    let mut content = Vec::new();
-    while !blocks.is_empty() {
-        blocks.write_to(&mut content).map_err(|_| Refusal::UpstreamLost)?;
-    }
-    Ok((content, decoder.is_done(), used_bytes))
+    Ok((blocks.into_vec(), decoder.is_done(), used_bytes))
 }

@@ -9,12 +9,12 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 
-use crate::{gate, receive};
+use crate::{client, gate, receive};
 
 /// The name of a target, and what it does with an input.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 9] = [
     ("head", gate::fuzz::head),
     ("body", gate::fuzz::body),
     ("json", json),
@@ -22,6 +22,8 @@ const TARGETS: [Target; 7] = [
     ("gzip", receive::fuzz::gzip),
     ("signature", receive::fuzz::signature),
     ("delivery", receive::fuzz::delivery),
+    ("nats", client::nats::fuzz::nats),
+    ("redis", client::redis::fuzz::redis),
 ];
 
 static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {

@@ -6,6 +6,7 @@ mod destinations;
 mod forward;
 mod hold;
 mod http;
+mod input;
 mod pause;
 mod preview;
 mod processes;
@@ -15,6 +16,7 @@ pub mod replay;
 mod retry;
 mod slack;
 mod stop;
+mod success;
 mod template;
 mod when;
 

@@ -6,6 +6,7 @@ mod database_location;
 pub mod doctor;
 mod idle;
 mod prune;
+mod sync;
 
 use crate::support::Home;
 

@@ -2,13 +2,14 @@
 
 use crate::support::{Home, SECRET, SOURCE, example};
 
-const CREDENTIALS: [(&str, &str); 6] = [
+const CREDENTIALS: [(&str, &str); 7] = [
     ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
     ("BEHIND_SECRET", SECRET),
     ("STRIPE_SECRET", "whsec_test"),
     ("TWILIO_AUTH_TOKEN", SECRET),
     ("META_APP_SECRET", SECRET),
     ("META_VERIFY_TOKEN", SECRET),
+    ("CENTRE_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
 ];
 
 /// What `check` prints for a config.
@@ -27,13 +28,13 @@ fn checked(config: &str) -> String {
 
 #[test]
 fn the_readme_runs_a_command_on_push() {
-    let printed = checked(&example("README.md", "toml", ""));
+    let printed = checked(&example("README.md", "toml", "listen ="));
     assert!(printed.contains("github:push") && printed.contains("./deploy.sh"), "{printed}");
 }
 
 #[test]
 fn config() {
-    let printed = checked(&example("src/manual/config.md", "toml", ""));
+    let printed = checked(&example("src/manual/config.md", "toml", "listen"));
     assert!(printed.contains("/webhooks/kuma") && printed.contains("print"), "{printed}");
 }
 
@@ -51,6 +52,19 @@ fn sources() {
 fn actions() {
     let printed = checked(&(SOURCE.to_owned() + &example("src/manual/actions.md", "toml", "")));
     assert!(printed.contains("when a job dies: team"), "{printed}");
+}
+
+#[test]
+fn reach() {
+    let nats = example("src/manual/reach.md", "toml", "[actions.bus]");
+    let redis = example("src/manual/reach.md", "toml", "[actions.stream]");
+    let edge = example("src/manual/reach.md", "toml", "# on each edge");
+    let printed = checked(&(SOURCE.to_owned() + &nats + &redis + &edge));
+    for part in ["kind nats", "kind redis", "POST https://hooks.internal.example.com/..."] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    let centre = example("src/manual/reach.md", "toml", "# in the centre");
+    assert!(checked(&centre).contains("provider standard-webhooks"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Address, Home, Request, Signal, take_turn, take_turn_nearly_alone};
+use crate::support::{Address, Home, Request, Signal, take_turn, take_turn_nearly_alone, wait_for};
 
 const SENDERS: usize = 8;
 const RESTARTS: usize = 40;
@@ -71,6 +71,45 @@ fn a_new_connection_is_served_during_a_stop() {
     }
     let (home, output) = hookbox.wait();
     assert_eq!((home.stored(), output.code), (9, Some(0)));
+}
+
+/// Without a socket of the service manager, connections that wait would be reset when the listener is closed.
+#[test]
+fn those_that_wait_at_its_own_socket_are_answered_before_it_is_closed() {
+    take_turn();
+    let mut home = Home::new();
+    let (mut answered, mut lost) = (0, 0);
+    for _ in 0..10 {
+        let hookbox = home.start();
+        let address = hookbox.address();
+        let deliver = |sender: usize| {
+            let address = address.clone();
+            std::thread::spawn(move || {
+                let (mut answered, mut lost) = (0, 0);
+                while let Ok(mut connection) = address.try_connect() {
+                    let id = format!("{}-{sender}-{answered}", std::process::id());
+                    connection.send_lossy(&Request::github("push", &id, "{}").bytes());
+                    let is_answered = connection.try_response().is_ok_and(|response| response.status == 200);
+                    if is_answered { answered += 1 } else { lost += 1 }
+                }
+                (answered, lost)
+            })
+        };
+        let senders: Vec<_> = (0..32).map(deliver).collect();
+        wait_for("deliveries to be under way", || {
+            (hookbox.stderr().matches("stored event").count() > 50).then_some(())
+        });
+        let (stopped, output) = hookbox.stop();
+        assert_eq!(output.code, Some(0), "{output}");
+        for sender in senders {
+            let of_sender = sender.join().unwrap();
+            (answered, lost) = (answered + of_sender.0, lost + of_sender.1);
+        }
+        home = stopped;
+    }
+    println!("{answered} answered, {lost} lost");
+    // One may connect between the last accept and the close.
+    assert!(lost <= 10, "{lost} of {answered} connections were not answered");
 }
 
 #[test]

@@ -86,6 +86,45 @@ fn a_frozen_program_does_not_feed_the_service_managers_watchdog() {
 }
 
 #[test]
+fn a_stop_asks_for_its_time_says_what_it_waits_for_and_feeds_the_watchdog() {
+    let home = Home::with_config(&format!(
+        "stop_timeout = \"90s\"\n{SOURCE}[actions.deploy]\nkind = \"command\"\non = [\"*\"]\n\
+         run = [\"sh\", \"-c\", \"touch began; while [ ! -e go ]; do sleep 0.02; done\"]\n"
+    ));
+    let manager = Manager::of(&home);
+    let address = home.path("notify").display().to_string();
+    let hookbox = home.env("NOTIFY_SOCKET", &address).env("WATCHDOG_USEC", "400000").start();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.wait_for_file("began");
+    hookbox.signal(Signal::TERM);
+    let said = manager.hears("STOPPING=1");
+    let extended_us = said.lines().find_map(|line| line.strip_prefix("EXTEND_TIMEOUT_USEC=")?.parse::<u64>().ok());
+    assert!(extended_us.is_some_and(|time_us| time_us > 90_000_000), "{said}");
+    let waiting = "stopping: waiting for deploy, at most 1m 39s";
+    manager.hears(&format!("STATUS={waiting}"));
+    hookbox.wait_for_stderr(waiting);
+    manager.hears("WATCHDOG=1");
+    hookbox.deliver("push", "d-2", "{}");
+    hookbox.write("go", "");
+    let (home, output) = hookbox.wait();
+    assert_eq!((home.stored(), output.code), (2, Some(0)), "{output}");
+}
+
+#[test]
+fn a_check_without_secrets_fails_for_a_bad_config_and_for_no_missing_secret() {
+    let secrets = "[sources.a]\nprovider = \"github\"\nsecret = [\"env:NO\", \"file:/no\", \"credential:no\"]\n\
+                   [actions.x]\nkind = \"http\"\nurl = \"credential:no\"\non = [\"a:*\"]\n\
+                   [admin]\ntoken = \"credential:no\"\n";
+    let home = Home::with_config(secrets);
+    home.run(["check"]).refused(2, &["5 problems"]);
+    home.run(["check", "--no-secrets"]).ok();
+    home.write("hookbox.toml", format!("nonsense = 1\n{secrets}"));
+    home.run(["check", "--no-secrets"]).refused(2, &["nonsense"]);
+    home.write("hookbox.toml", "[sources.a]\nprovider = \"stripe\"\nsecret = \"no base64, no whsec_\"\n[sources.b]\nprovider = \"svix\"\nsecret = \"whsec_?\"\n");
+    home.run(["check", "--no-secrets"]).refused(2, &["1 problem"]);
+}
+
+#[test]
 fn without_a_config_the_database_is_in_the_state_directory() {
     let home = Home::new();
     std::fs::create_dir(home.path("state")).unwrap();
@@ -114,9 +153,15 @@ fn the_units_are_printed() {
         "RestartPreventExitStatus=2",
         "WatchdogSec=60",
         "KillMode=mixed",
+        "OOMPolicy=continue",
+        "After=network-online.target hookbox.socket",
+        "Wants=network-online.target hookbox.socket",
+        "ExecReload=/usr/local/bin/hookbox check --no-secrets --config /etc/hookbox/hookbox.toml",
     ] {
         assert!(service.lines().any(|it| it == line), "{line}");
     }
+    // Without a time server that target is never reached.
+    assert!(!service.contains("time-sync.target"));
     assert!(socket.lines().any(|it| it == "FileDescriptorName=http"));
     assert_eq!(printed(&home, &["systemd"]), format!("{service}\n{socket}"));
     assert_eq!(home.run(["systemd", "timer"]).code, Some(2));

@@ -147,7 +147,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> + Clone {
 }
 
 /// In the order of the help.
-pub static COMMANDS: [CommandSpec; 20] = [
+pub static COMMANDS: [CommandSpec; 21] = [
     command("serve", "Receive and process deliveries (the default command)", |_| Ok(Command::Serve))
         .description("It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the config \
             again; a config with a problem is reported, and the one before stays in force.\n\n\
@@ -162,6 +162,8 @@ pub static COMMANDS: [CommandSpec; 20] = [
             option("file", Value::File, "The same for the content of this file, as a delivery of JSON"),
             option("source", Value::Source, "The source that delivers the file; if not given, the first"),
             option("type", Value::EventType, "Its event type; if not given, that of the provider's example"),
+            switch("no-secrets", "Fetch no secret: neither env: nor file: nor credential:. It is for ExecReload= of a unit, \
+                which may see none of them"),
         ])
         .description("It prints the address of each source, how its deliveries are verified, the database, the limits, \
             and what is done with which events. It fetches each secret and says whether it could, but never shows it. \
@@ -307,8 +309,9 @@ pub static COMMANDS: [CommandSpec; 20] = [
         .description("It prints a line for each check: ok, warn or FAIL. It checks the clock, the config, the secrets \
             (without printing any), the disk and its file system, permissions, the database and what waits in it, the \
             address to listen on, systemd's units, what was rejected, what a proxy passes on, what actions need, and whether \
-            their destinations can be reached, which it sends no request. It changes nothing, and works whether \
-            hookbox serve runs or not. Run it as the user that runs hookbox, or as root.\n\n\
+            their destinations can be reached, which it sends no request. It measures a sync, of a file that it removes \
+            again. It changes nothing else, and works whether hookbox serve runs or not. Run it as the user that runs \
+            hookbox, or as root.\n\n\
             Exit codes: 0 nothing fails, 1 something does.")
         .examples(&["sudo hookbox doctor", "hookbox doctor --json | jq '.[] | select(.result != \"ok\")'"]),
     command("providers", "Print what each provider sends and expects", |raw| Ok(Command::Providers(raw.word())))
@@ -316,6 +319,19 @@ pub static COMMANDS: [CommandSpec; 20] = [
         .description("It lists the providers that can be configured. Of one it prints what to enter there, what is \
             verified, where ids and types come from, how soon it wants an answer, and how it retries.")
         .examples(&["hookbox providers", "hookbox providers github"]),
+    command("import", "Convert the hooks of adnanh/webhook to a config", parse::import)
+        .arguments(&[(Once, Value::File)])
+        .options(&[option("secrets", Value::File, "Write the secrets of the hooks into this new file, which only you can \
+            read, as NAME='value'")])
+        .description("It reads the JSON of adnanh/webhook (hooks.json, Debian's /etc/webhook.conf), from standard input \
+            for -, and prints a config on standard output. A comment stands where hookbox does something else, with the \
+            way out. For YAML: yq -o json . hooks.yaml | hookbox import -\n\n\
+            Secrets are never printed: the config refers to variables (env:NAME), and a comment says which there are. \
+            --secrets writes them into a file for the environment.")
+        .examples(&[
+            "hookbox import /etc/webhook.conf > hookbox.toml",
+            "hookbox import hooks.json --secrets secrets.env > hookbox.toml",
+        ]),
     command("systemd", "Print the units with which it runs as a service", |raw| Ok(Command::Systemd(raw.word())))
         .arguments(&[(AtMostOnce, Value::Unit)])
         .description("UNIT is service or socket; without it, both are printed. Their comments say where they go and what to change.")

@@ -6,7 +6,7 @@ use log::LevelFilter;
 
 use super::option::{Shell, Value};
 use super::raw::{Raw, wrong_usage};
-use super::{CheckArgs, Command, ListArgs, PruneArgs, ReplayArgs, SendArgs, ShowForm};
+use super::{CheckArgs, Command, ImportArgs, ListArgs, PruneArgs, ReplayArgs, SendArgs, ShowForm};
 use crate::cli::Failure;
 use crate::clock::{self, Timestamp};
 use crate::event::{EventId, Status};
@@ -19,6 +19,7 @@ const DEFAULT_LIST_LIMIT: u32 = 50;
 pub fn check(raw: &mut Raw) -> Result<Command, Failure> {
     let (event, file) = (raw.parsed("event", event_id)?, raw.value("file").map(PathBuf::from));
     let args = match (event, file) {
+        (None, None) if raw.switch("no-secrets") => CheckArgs::WithoutSecrets,
         (None, None) => CheckArgs::Config,
         (Some(id), None) => CheckArgs::Event(id),
         (None, Some(file)) => {
@@ -64,6 +65,14 @@ pub fn send(raw: &mut Raw) -> Result<Command, Failure> {
         file: raw.value("file").map(PathBuf::from),
         delivery_id: raw.parsed("id", any_text)?,
         url: raw.parsed("url", any_text)?,
+    }))
+}
+
+pub fn import(raw: &mut Raw) -> Result<Command, Failure> {
+    let secrets = raw.value("secrets").map(PathBuf::from);
+    Ok(Command::Import(ImportArgs {
+        file: raw.argument("the FILE of hooks, or - for standard input")?.into(),
+        secrets,
     }))
 }
 

@@ -37,7 +37,8 @@ fn ask(action: &Action, context: &Context<'_>) -> Option<Receiver<Finding>> {
     let (url, ca_file): (&SecretRef, _) = match &action.kind {
         ActionKind::Slack(slack) => (&slack.url, &slack.ca_file),
         ActionKind::Http(http) => (&http.url, &http.ca_file),
-        ActionKind::Log | ActionKind::Command(_) => return None,
+        // Those of engines have checks of their own.
+        ActionKind::Log | ActionKind::Command(_) | ActionKind::Nats(_) | ActionKind::Redis(_) => return None,
     };
     let url = url.resolve(context.env).ok()?;
     let url = String::from_utf8_lossy(url.as_bytes()).trim().to_owned();

@@ -9,16 +9,16 @@ use rustix::fs::{Access, access};
 use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
-use super::{Context, Finding, fail, ok, warn};
+use super::{Context, Finding, Findings, fail, ok, warn};
 use crate::ask::{self, Response};
-use crate::listen::{Listen, LocalAddress};
+use crate::listen::{self, Listen, LocalAddress};
 
 /// A busy receiver answers within a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether hookbox listens at the public address. A request to a socket of systemd would start the unit, so it is sent only
 /// while `hookbox serve` runs.
-pub(super) fn listen(context: &Context<'_>) -> Finding {
+pub(super) fn check_listen(context: &Context<'_>) -> Finding {
     match (&context.server, &context.config.listen) {
         (Some(pid), listen) => match LocalAddress::of(listen).and_then(|address| ask::health(&address, TIMEOUT)) {
             Ok(response) => response_of(listen, pid, &response),
@@ -76,5 +76,38 @@ fn socket_directory(path: &Path) -> Finding {
     match access(directory, Access::WRITE_OK) {
         Ok(()) => warn("hookbox serve does not run on this database"),
         Err(error) => fail(format!("the socket {} cannot be made: its directory: {error}", path.display())),
+    }
+}
+
+/// The page's address: whether this machine has it, and whether the page is there.
+pub(super) fn check_page(context: &Context<'_>, findings: &mut Findings) {
+    let Some(place) = context.config.admin.listen.place() else { return };
+    let without = "there is no page until it can, and hookbox serve tries again and again; deliveries are received";
+    let finding = match (listen::unreachable(&place), &context.server) {
+        (Some(problem), _) => warn(format!("{problem}: {without}. Mend listen in [admin], or the network")),
+        (None, None) => return,
+        (None, Some(_)) => match LocalAddress::of(&place).and_then(|address| ask::get(&address, "/", None, TIMEOUT)) {
+            Ok(_) => ok(format!("answers at {place}")),
+            Err(error) => warn(format!("no page answers at {place} ({error}): the log of hookbox serve says why")),
+        },
+    };
+    findings.add("page address", finding);
+}
+
+/// What happens to deliveries that failed while hookbox, the proxy or the network was down.
+pub(super) fn check_outages(context: &Context<'_>, findings: &mut Findings) {
+    for source in context.config.sources.values() {
+        let preset = source.verifier.preset;
+        let text = match preset.retries {
+            never if never.starts_with("none") => {
+                format!(
+                    "{} does not send again by itself what failed during an outage. Its retries: {never}",
+                    preset.title
+                )
+            }
+            "unknown" => format!("whether {} sends again what failed during an outage is not known", preset.title),
+            retries => format!("{} sends again what failed during an outage: {retries}", preset.title),
+        };
+        findings.add(format!("outage {}", source.name), ok(text));
     }
 }

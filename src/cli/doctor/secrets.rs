@@ -64,6 +64,8 @@ fn of_action(action: &Action, context: &Context<'_>) -> Option<Finding> {
             let headers = http.headers.iter().map(|(_, value)| value);
             headers.chain([&http.url]).chain(&http.sign).collect()
         }
+        ActionKind::Nats(nats) => nats.secrets().collect(),
+        ActionKind::Redis(redis) => redis.secrets().collect(),
         ActionKind::Log | ActionKind::Command(_) => return None,
     };
     let problem = action.kind.prepare(context.env).err().map_or(String::new(), |error| error.to_string());

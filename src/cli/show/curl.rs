@@ -5,7 +5,7 @@ use crate::cli::table;
 use crate::client::{forwarded_fields, redacted_names};
 use crate::config::{Config, PATH_PREFIX};
 use crate::digest;
-use crate::event::Event;
+use crate::event::{Event, headers};
 use crate::listen::Listen;
 use crate::shell;
 
@@ -22,7 +22,10 @@ pub(super) fn command(config: &Config, event: &Event) -> String {
         // In a comment only a line break would be read by the shell.
         notes.push_str(&format!("# missing: '{}' carried a secret and was not stored\n", table::one_line(&name)));
     }
-    let mut words = destination(&config.listen, &event.source);
+    let beside = |name| headers::beside(&event.headers_json, name);
+    let method = beside(headers::METHOD);
+    let mut words = destination(&config.listen, &event.source, beside(headers::QUERY));
+    words.extend(method.iter().map(|method| format!("--request {}", quoted(method))));
     let mut has_type = false;
     for (name, value) in forwarded_fields(event) {
         has_type |= name == "content-type";
@@ -37,6 +40,7 @@ pub(super) fn command(config: &Config, event: &Event) -> String {
     }
     let words = words.join(" \\\n  ");
     match as_argument(event.bytes()) {
+        Some("") if method.is_some() => format!("{notes}curl {words}\n"),
         Some(text) => format!("{notes}curl {words} \\\n  --data-raw {}\n", quoted(text)),
         None => {
             let lines = base64_lines(event.bytes());
@@ -46,8 +50,9 @@ pub(super) fn command(config: &Config, event: &Event) -> String {
 }
 
 /// The address at which the source of that name accepts deliveries.
-fn destination(listen: &Listen, source: &str) -> Vec<String> {
-    let path = format!("{PATH_PREFIX}{source}");
+fn destination(listen: &Listen, source: &str, query: Option<String>) -> Vec<String> {
+    let query = query.map_or(String::new(), |query| format!("?{query}"));
+    let path = format!("{PATH_PREFIX}{source}{query}");
     match listen {
         Listen::Tcp(address) => vec![quoted(&url_of(address, &path))],
         Listen::Unix(socket) => vec![

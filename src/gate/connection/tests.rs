@@ -1,6 +1,6 @@
-use super::super::blocks::Budget;
 use super::super::body::READ_BYTES;
 use super::*;
+use crate::http::blocks::Budget;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -13,6 +13,7 @@ fn an_idle_connection_holds_no_buffers() -> io::Result<()> {
         now: Instant::now(),
         timeouts: Timeouts::default(),
         budget: Budget::default(),
+        bodies: Default::default(),
         max_body_bytes: 1_000_000,
         trusted_proxies: Default::default(),
         is_draining: false,

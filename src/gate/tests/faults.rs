@@ -5,6 +5,7 @@ use super::rig::{
     Rig, Scripted, answer_probe, limits, post, read_request, settings, wait_until, with_timeouts,
     with_upstream_connections,
 };
+use crate::gate::upstream::socket::Address;
 use crate::gate::{UPSTREAM_IS_SILENT, run_then, start};
 use crate::listen;
 use std::io::Write;
@@ -152,7 +153,7 @@ fn a_slow_upstream_means_503_for_queued_and_504_for_in_flight_requests() {
     limits.timeouts.response = Duration::from_millis(200);
     let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let settings = settings();
-    let gate = start(limits, listener, &path, settings.clone(), || {}).unwrap();
+    let gate = start(limits, listener, Address::of(&path), settings.clone(), || {}).unwrap();
     let _receiver = thread.join().unwrap(); // stays open and reads nothing more
     let address = gate.address().trim_start_matches("http://");
     let (mut in_flight, mut queued) = (Client::tcp(address), Client::tcp(address));
@@ -240,7 +241,7 @@ fn a_silent_upstream_is_an_error_at_start() {
     };
     let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let limits = with_timeouts(|timeouts| timeouts.start = Duration::from_millis(200));
-    let result = start(limits, listener, &path, settings(), on_end);
+    let result = start(limits, listener, Address::of(&path), settings(), on_end);
     assert_eq!(result.unwrap_err(), UPSTREAM_IS_SILENT);
     wait_until("the end of the thread", || has_ended.load(Ordering::Relaxed) == 1);
 }

@@ -1,7 +1,7 @@
 //! A gate with its upstream: tiny_http and a receiver that responds with what it was sent, or a scripted one.
 
 use super::super::limits::{Limits, Timeouts};
-use super::super::upstream::socket::Upstream;
+use super::super::upstream::socket::{Address, Upstream};
 use super::super::{Gate, Settings, Traffic, start};
 use super::client::Client;
 use crate::current::Current;
@@ -91,7 +91,7 @@ impl Rig {
             let has_ended = has_ended.clone();
             move || has_ended.store(true, Ordering::Relaxed)
         };
-        let gate = start(limits, listener, &upstream.path(), settings.clone(), on_end).unwrap();
+        let gate = start(limits, listener, upstream.address(), settings.clone(), on_end).unwrap();
         Rig { gate: Some(gate), settings, has_ended, held, receiver: Some(receiver), upstream: Some(upstream) }
     }
 
@@ -228,7 +228,7 @@ impl Scripted {
         start_scripted_upstream(&path, serve);
         let listener = listen::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let settings = settings();
-        let gate = start(limits, listener, &path, settings.clone(), || {}).unwrap();
+        let gate = start(limits, listener, Address::of(&path), settings.clone(), || {}).unwrap();
         Scripted { gate, settings, _directory: directory }
     }
 

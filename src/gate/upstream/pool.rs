@@ -2,13 +2,13 @@
 //! tiny_http starves connections that are opened at once, and stops accepting for good when it cannot accept one;
 //! connections that stay open avoid both.
 
-use super::super::blocks::Blocks;
 use super::super::request::{ConnectionId, Context, Request, read, transferred};
 use super::response::{Broken, Response};
 use crate::http::PROBE;
+use crate::http::bodies::UnreadBody;
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -27,12 +27,12 @@ struct UpstreamConnection {
     exchange: Option<Exchange>,
 }
 
-/// One request and its response. The response may come before the whole request is written: the receiver need not read a
-/// body that it refuses.
+/// One request and its response.
 struct Exchange {
     in_flight: InFlight,
-    blocks: Blocks,
-    was_written: bool,
+    head: Vec<u8>,
+    written_bytes: usize,
+    body: Option<UnreadBody>,
     input: Vec<u8>,
 }
 
@@ -106,10 +106,9 @@ impl Pool {
         // If this probe fails, the next attempt has to wait.
         self.reopen_at = Some(context.now + context.timeouts.reopen);
         let Ok(stream) = self.connect() else { return };
-        let mut blocks = Blocks::new(&context.budget);
-        blocks.prepend(PROBE.to_vec());
         let in_flight = InFlight::Probe { deadline: context.now + context.timeouts.probe };
-        self.connections[at] = Some(UpstreamConnection { stream, exchange: Some(Exchange::new(in_flight, blocks)) });
+        self.connections[at] =
+            Some(UpstreamConnection { stream, exchange: Some(Exchange::new(in_flight, PROBE.to_vec(), None)) });
     }
 
     /// Non-blocking from the start: a receiver whose backlog is full must not stop the gate.
@@ -123,8 +122,8 @@ impl Pool {
     /// Begins to write a request to an idle connection.
     pub fn begin(&mut self, at: usize, request: Request, scratch: &mut [u8]) -> UpstreamEvent {
         let Some(connection) = &mut self.connections[at] else { return UpstreamEvent::Unsent(request) };
-        let Request { owner, blocks, is_head, is_large } = request;
-        connection.exchange = Some(Exchange::new(InFlight::Request { owner, is_head, is_large }, blocks));
+        let Request { owner, head, body, is_head, is_large } = request;
+        connection.exchange = Some(Exchange::new(InFlight::Request { owner, is_head, is_large }, head, body));
         self.ready(at, PollFlags::OUT, scratch)
     }
 
@@ -132,7 +131,7 @@ impl Pool {
     pub fn interest(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>, PollFlags)> {
         self.connections.iter().enumerate().filter_map(|(at, connection)| {
             let UpstreamConnection { stream, exchange } = connection.as_ref()?;
-            let is_written = exchange.as_ref().is_none_or(|exchange| exchange.blocks.is_empty());
+            let is_written = exchange.as_ref().is_none_or(Exchange::is_written);
             Some((at, stream.as_fd(), if is_written { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }))
         })
     }
@@ -157,28 +156,36 @@ impl Pool {
                 self.connections[at] = Some(UpstreamConnection { stream, exchange: None });
                 UpstreamEvent::Answered(owner, response)
             }
-            (Err(Broken), InFlight::Request { owner, .. }) if exchange.was_written => UpstreamEvent::Lost(owner),
+            (Err(Broken), InFlight::Request { owner, .. }) if exchange.written_bytes > 0 => UpstreamEvent::Lost(owner),
             (Err(Broken), InFlight::Request { owner, is_head, is_large }) => {
-                UpstreamEvent::Unsent(Request { owner, blocks: exchange.blocks, is_head, is_large })
+                let Exchange { head, body, .. } = exchange;
+                UpstreamEvent::Unsent(Request { owner, head, body, is_head, is_large })
             }
         }
     }
 
-    /// Closes the connection with the request of `owner` in flight: its response would come too late.
+    /// Closes the connection with the request of `owner` in flight: its response would come too late. The receiver still
+    /// reads the body, and stores the delivery.
     pub fn abandon(&mut self, owner: ConnectionId) {
-        self.close_where(|in_flight| matches!(in_flight, InFlight::Request { owner: it, .. } if it == owner));
+        let abandoned = self.close_where(|it| matches!(it, InFlight::Request { owner: it, .. } if it == owner));
+        if let Some(body) = abandoned.filter(Exchange::is_written).and_then(|exchange| exchange.body) {
+            body.leave();
+        }
     }
 
-    fn close_where(&mut self, is_meant: impl Fn(InFlight) -> bool) {
-        for connection in &mut self.connections {
-            connection.take_if(|it| it.exchange.as_ref().is_some_and(|exchange| is_meant(exchange.in_flight)));
-        }
+    fn close_where(&mut self, is_meant: impl Fn(InFlight) -> bool) -> Option<Exchange> {
+        let is_meant = |it: &mut UpstreamConnection| it.exchange.as_ref().is_some_and(|it| is_meant(it.in_flight));
+        self.connections.iter_mut().find_map(|connection| connection.take_if(is_meant))?.exchange
     }
 }
 
 impl Exchange {
-    fn new(in_flight: InFlight, blocks: Blocks) -> Exchange {
-        Exchange { in_flight, blocks, was_written: false, input: Vec::new() }
+    fn new(in_flight: InFlight, head: Vec<u8>, body: Option<UnreadBody>) -> Exchange {
+        Exchange { in_flight, head, written_bytes: 0, body, input: Vec::new() }
+    }
+
+    fn is_written(&self) -> bool {
+        self.written_bytes == self.head.len()
     }
 
     /// The response, once it is there and the request is written.
@@ -188,29 +195,29 @@ impl Exchange {
         flags: PollFlags,
         scratch: &mut [u8],
     ) -> Result<Option<Response>, Broken> {
-        if flags.contains(PollFlags::OUT) && !self.blocks.is_empty() {
-            let written_bytes = transferred(self.blocks.write_to(stream)).ok_or(Broken)?;
-            self.was_written |= written_bytes > 0;
+        if flags.contains(PollFlags::OUT) && !self.is_written() {
+            self.written_bytes += transferred(stream.write(&self.head[self.written_bytes..])).ok_or(Broken)?;
         }
         if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
             let read_bytes = read(stream, scratch).ok_or(Broken)?;
             self.input.extend_from_slice(&scratch[..read_bytes]);
         }
         let is_to_head = matches!(self.in_flight, InFlight::Request { is_head: true, .. });
-        Ok(Response::parse(&self.input, is_to_head)?.filter(|_| self.blocks.is_empty()))
+        Ok(Response::parse(&self.input, is_to_head)?.filter(|_| self.is_written()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::blocks::Budget;
     use super::super::super::limits::Timeouts;
     use super::*;
+    use crate::http::blocks::{Blocks, Budget};
+    use crate::http::bodies::Bodies;
 
-    fn request(budget: &Budget) -> Request {
-        let mut blocks = Blocks::new(budget);
-        blocks.prepend(b"GET / HTTP/1.1\r\n\r\n".to_vec());
-        Request { owner: ConnectionId(7), blocks, is_head: false, is_large: false }
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+
+    fn request() -> Request {
+        Request { owner: ConnectionId(7), head: HEAD.to_vec(), body: None, is_head: false, is_large: false }
     }
 
     fn pool_of(stream: UnixStream) -> Pool {
@@ -223,11 +230,9 @@ mod tests {
         let (ours, theirs) = UnixStream::pair()?;
         drop(theirs);
         let mut pool = pool_of(ours);
-        let outcome = pool.begin(0, request(&Budget::default()), &mut [0; 16]);
-        let UpstreamEvent::Unsent(mut request) = outcome else { return Err(io::ErrorKind::InvalidData.into()) };
-        let mut bytes = Vec::new();
-        request.blocks.write_to(&mut bytes)?;
-        assert_eq!((request.owner, bytes.as_slice()), (ConnectionId(7), &b"GET / HTTP/1.1\r\n\r\n"[..]));
+        let outcome = pool.begin(0, request(), &mut [0; 16]);
+        let UpstreamEvent::Unsent(request) = outcome else { return Err(io::ErrorKind::InvalidData.into()) };
+        assert_eq!((request.owner, &*request.head), (ConnectionId(7), HEAD));
         assert!(pool.idle().is_none() && !pool.is_complete());
         Ok(())
     }
@@ -236,9 +241,29 @@ mod tests {
     fn a_request_that_was_begun_is_lost_with_its_connection() -> io::Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut pool = pool_of(ours);
-        assert!(matches!(pool.begin(0, request(&Budget::default()), &mut [0; 16]), UpstreamEvent::Pending));
+        assert!(matches!(pool.begin(0, request(), &mut [0; 16]), UpstreamEvent::Pending));
         drop(theirs);
         assert!(matches!(pool.ready(0, PollFlags::IN, &mut [0; 16]), UpstreamEvent::Lost(ConnectionId(7))));
+        Ok(())
+    }
+
+    #[test]
+    fn the_body_of_an_abandoned_request_stays_for_the_receiver_and_that_of_a_lost_one_does_not() -> io::Result<()> {
+        for (is_lost, body_bytes) in [(false, 4), (true, 0)] {
+            let (ours, theirs) = UnixStream::pair()?;
+            let (mut pool, bodies) = (pool_of(ours), Bodies::default());
+            let mut body = Blocks::new(&Budget::default());
+            body.append(b"body", 4);
+            let request = Request { body: Some(bodies.add(body)), ..request() };
+            assert!(matches!(pool.begin(0, request, &mut [0; 16]), UpstreamEvent::Pending));
+            if is_lost {
+                drop(theirs);
+                pool.ready(0, PollFlags::IN, &mut [0; 16]);
+            } else {
+                pool.abandon(ConnectionId(7));
+            }
+            assert_eq!(bodies.unread_bytes(), body_bytes);
+        }
         Ok(())
     }
 
@@ -248,7 +273,8 @@ mod tests {
         let mut context = Context {
             now: Instant::now(),
             timeouts,
-            budget: Budget::default(),
+            budget: Default::default(),
+            bodies: Default::default(),
             max_body_bytes: 0,
             trusted_proxies: Default::default(),
             is_draining: false,

@@ -2,6 +2,7 @@
 //! permissions, and tiny_http panics on them when it is dropped.)
 
 use crate::http::Server;
+use crate::http::bodies::Bodies;
 use rustix::process::geteuid;
 use std::env;
 use std::error::Error;
@@ -27,6 +28,12 @@ pub struct Upstream {
     // In the order in which they must be dropped.
     server: Server,
     directory: PrivateDirectory,
+}
+
+/// Where the gate reaches tiny_http with heads, and the receiver with bodies.
+pub struct Address {
+    pub socket: PathBuf,
+    pub bodies: Bodies,
 }
 
 struct PrivateDirectory(PathBuf);
@@ -64,9 +71,9 @@ impl Upstream {
         self.server.clone()
     }
 
-    /// The socket that the gate connects to.
-    pub fn path(&self) -> PathBuf {
-        self.directory.socket()
+    /// For the gate.
+    pub fn address(&self) -> Address {
+        Address { socket: self.directory.socket(), bodies: self.server.bodies() }
     }
 }
 
@@ -76,6 +83,14 @@ fn base_directories() -> impl Iterator<Item = PathBuf> {
     let session = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let named = systemd.into_iter().chain(session).filter(|path| !path.as_os_str().is_empty());
     named.chain([env::temp_dir()])
+}
+
+#[cfg(test)]
+impl Address {
+    /// Of a server that takes no bodies.
+    pub fn of(socket: &Path) -> Address {
+        Address { socket: socket.to_path_buf(), bodies: Bodies::default() }
+    }
 }
 
 impl PrivateDirectory {
@@ -152,7 +167,7 @@ mod tests {
     fn the_socket_is_private_and_goes_with_its_directory() -> Outcome {
         let base = tempfile::tempdir()?;
         let upstream = Upstream::create_in(base.path(), "a1b2")?;
-        let path = upstream.path();
+        let path = upstream.address().socket;
         assert_eq!(path, base.path().join("hookbox-a1b2/http"));
         assert_eq!(fs::metadata(base.path().join("hookbox-a1b2"))?.mode() & 0o7777, DIRECTORY_MODE);
         UnixStream::connect(&path)?;
@@ -169,7 +184,7 @@ mod tests {
         fs::set_permissions(&directory, Permissions::from_mode(0o755))?;
         drop(std::os::unix::net::UnixListener::bind(directory.join(SOCKET_NAME))?);
         let upstream = Upstream::create_in(base.path(), "x")?;
-        assert_eq!(upstream.path(), directory.join(SOCKET_NAME));
+        assert_eq!(upstream.address().socket, directory.join(SOCKET_NAME));
         assert_eq!(fs::metadata(&directory)?.mode() & 0o7777, DIRECTORY_MODE);
         Ok(())
     }
@@ -180,8 +195,8 @@ mod tests {
         let elsewhere = tempfile::tempdir()?;
         symlink(elsewhere.path(), base.path().join("hookbox-x"))?;
         let upstream = Upstream::create_in(base.path(), "x")?;
-        assert_ne!(upstream.path(), base.path().join("hookbox-x").join(SOCKET_NAME));
-        assert!(upstream.path().starts_with(base.path()));
+        assert_ne!(upstream.address().socket, base.path().join("hookbox-x").join(SOCKET_NAME));
+        assert!(upstream.address().socket.starts_with(base.path()));
         assert_eq!(fs::read_dir(elsewhere.path())?.count(), 0);
         Ok(())
     }

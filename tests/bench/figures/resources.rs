@@ -1,13 +1,11 @@
-//! Resources used: syncs, bytes written, processor time, memory.
+//! Resources used: memory, the start, and what an idle program does.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
-use super::{AND_PROCESSING, MANY, PACE, RECEIVING_ONLY, in_turn, open_events, usual};
-use rustix::process::{Pid, Signal, kill_process};
+use super::{MANY, PACE, in_turn, open_events, usual};
 
 use crate::Scale;
-use crate::load::{self, Kept, Load, Sender};
+use crate::load::{self, Kept, Sender};
 use crate::peers::Rows;
 use crate::server::{Home, Server, builds, hookbox};
 use crate::table::{Spread, at_most, mb, ms, row};
@@ -15,62 +13,8 @@ use crate::table::{Spread, at_most, mb, ms, row};
 /// The default interval at which an idle program polls for rows of other programs.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Beside the commits there are checkpoints of two syncs each, after about fifty single deliveries.
-const WITH_CHECKPOINTS: f64 = 1.1;
-
-const SYNCS: &str = "syscalls:sys_enter_fsync,syscalls:sys_enter_fdatasync";
-
-/// perf does not report when it has begun.
-const ATTACHED_AFTER: Duration = Duration::from_millis(500);
-
 /// Every event waits forever: the log action is for a source that sends nothing.
 const NO_ACTION: &str = "[actions.none]\nkind = \"log\"\non = [\"nobody:nothing\"]\n";
-
-pub fn costs(scale: &Scale) {
-    for (senders, target) in [(1, 1.0), (MANY, 0.1)] {
-        let load = usual(scale, senders, Kept::Closed);
-        let (syncs, reach) = match syncs_per_delivery(&load) {
-            Some(syncs) => (format!("{syncs:.2}"), at_most(target, "", syncs / WITH_CHECKPOINTS)),
-            None => ("perf is missing, or may not count".to_owned(), String::new()),
-        };
-        row(&format!("fsyncs a delivery of 8 KiB, {senders} at once"), &syncs, "", &reach);
-        for (work, config) in [("stored", RECEIVING_ONLY), ("stored and processed", AND_PROCESSING)] {
-            row(&format!("a delivery of 8 KiB, {work}, {senders} at once"), &cost_per_delivery(&load, config), "", "");
-        }
-    }
-}
-
-/// Including its share of all checkpoints, also the last.
-fn cost_per_delivery(load: &Load, config: &str) -> String {
-    rustix::fs::sync();
-    let home = Home::new().with_config(config);
-    let server = Server::start(&home, &hookbox());
-    let before = (server.written_bytes(), server.cpu());
-    let count = load.send_to(server.address).count() as f64;
-    while config == AND_PROCESSING && open_events(&home) > 0 {
-        std::thread::sleep(PACE);
-    }
-    let us = (server.cpu() - before.1).as_secs_f64() * 1e6 / count;
-    let kib = (server.stop().written_bytes() - before.0) / 1024.0 / count;
-    format!("{kib:.1} KiB written, {us:.0} µs of a core")
-}
-
-/// Counted by the kernel. Under strace the program is several times slower, and commits fewer deliveries at once.
-fn syncs_per_delivery(load: &Load) -> Option<f64> {
-    let home = Home::new().with_config(RECEIVING_ONLY);
-    let server = Server::start(&home, &hookbox());
-    let mut perf = home.command("perf");
-    perf.args(["stat", "--field-separator", ",", "--output", "syncs", "--event", SYNCS, "--pid", &server.pid()]);
-    let mut perf = perf.spawn().ok()?;
-    std::thread::sleep(ATTACHED_AFTER);
-    let answers = load.send_to(server.address);
-    kill_process(Pid::from_child(&perf), Signal::INT).ok()?;
-    perf.wait().unwrap();
-    let counted = fs::read_to_string(home.path("syncs")).ok()?;
-    let syncs: Option<Vec<f64>> =
-        counted.lines().filter(|line| line.contains("sync")).map(|line| line.split(',').next()?.parse().ok()).collect();
-    Some(syncs?.iter().sum::<f64>() / answers.count() as f64)
-}
 
 pub fn memory(scale: &Scale) {
     for (build, program) in builds() {

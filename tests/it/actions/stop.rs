@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{job, processes_with, shell, show, unique_sleep, wait_for_state, with};
-use crate::support::{Answer, Home, Signal, Stub, patient};
+use crate::support::{Answer, Home, Request, Signal, Stub, patient};
 
 #[track_caller]
 fn assert_queued_and_not_counted(home: &Home) {
@@ -74,6 +74,28 @@ fn a_command_past_stop_timeout_gets_sigterm_then_sigkill_and_is_not_counted() {
         assert_eq!(processes_with(&long), 0);
         assert_queued_and_not_counted(&home);
     }
+}
+
+#[test]
+fn deliveries_are_received_and_the_page_answers_while_a_command_is_awaited() {
+    let hookbox = with("command", &shell("touch began; while [ ! -e go ]; do sleep 0.02; done"));
+    let hookbox = hookbox.admin(Some("127.0.0.1:0")).start();
+    let config = std::fs::read_to_string(hookbox.path("hookbox.toml")).unwrap();
+    hookbox.reload(config.replace("stop_timeout = \"1s\"", "stop_timeout = \"1m\""));
+    let page = hookbox.admin_address();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.wait_for_file("began");
+    hookbox.signal(Signal::TERM);
+    hookbox.wait_for_stderr("stopping: waiting for it");
+    for n in 2..10 {
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+    }
+    assert_eq!(page.send(&Request::get("/healthz")).status, 200);
+    hookbox.write("go", "");
+    let (home, output) = hookbox.wait();
+    assert_eq!((home.stored(), output.code), (9, Some(0)), "{output}");
+    assert_eq!(job(&home, 1, "it")["state"], "succeeded");
+    assert_eq!(home.query::<i64>("SELECT count(*) FROM attempts"), [1], "no other job has begun");
 }
 
 #[test]

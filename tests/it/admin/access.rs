@@ -1,9 +1,11 @@
 //! Who may use the admin listener.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use super::{asking, config, get, post, status};
-use crate::support::{Address, Home, Request, SOURCE, Signal, wait_for};
+use crate::maintenance::doctor::assert_finds;
+use crate::support::{Address, DEADLINE, Home, Request, SOURCE, Signal, needs_no_turn, wait_for, wait_longer_for};
 
 /// Everything that it answers.
 pub const TARGETS: [(&str, &str); 11] = [
@@ -197,11 +199,42 @@ fn a_reload_changes_the_token_and_never_removes_it_from_a_public_address() {
 }
 
 #[test]
-fn a_taken_address_prevents_the_start_only_if_it_was_configured() {
+fn the_page_opens_when_its_address_is_free_and_deliveries_are_received_meanwhile() {
+    needs_no_turn();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = taken.local_addr().unwrap().to_string();
-    Home::new().admin(Some(&place)).start_in_vain().refused(1, &[&place, "in use"]);
+    let hookbox = Home::new().admin(Some(&place)).start();
+    hookbox.deliver("push", "d-1", "{}");
+    // Longer than it waits between two tries.
+    std::thread::sleep(Duration::from_secs(11));
+    assert_eq!(hookbox.stderr().matches("there is no page").count(), 1, "{}", hookbox.stderr());
+    drop(taken);
+    wait_longer_for("the page", 3 * DEADLINE, || hookbox.stderr().contains("page and metrics").then_some(()));
+    assert_eq!(status(&hookbox.admin_address(), &get("/healthz")), 200);
+    let (_, output) = hookbox.stop();
+    assert_eq!(output.code, Some(0), "{output}");
+}
 
+#[test]
+fn an_address_that_the_machine_does_not_have_keeps_only_the_page_away() {
+    let admin = "[admin]\nlisten = \"192.0.2.9:9000\"\ntoken = \"0123456789abcdef\"\n";
+    let hookbox = Home::with_config(&format!("{admin}{SOURCE}")).admin(None).start();
+    hookbox.deliver("push", "d-1", "{}");
+    let lines: Vec<String> = hookbox.stderr().lines().map(str::to_owned).collect();
+    let told = lines.iter().filter(|line| line.contains("192.0.2.9:9000")).collect::<Vec<_>>();
+    assert!(told.len() == 1 && told[0].contains("ERROR"), "{told:?}");
+    let (home, output) = hookbox.stop();
+    assert_eq!(output.code, Some(0), "{output}");
+    let checked = home.run(["check"]).ok().text();
+    assert!(checked.contains("192.0.2.9:9000") && checked.contains("does not have that address"), "{checked}");
+    assert_finds(&home, &[], "page address", "warn", &["192.0.2.9:9000", "does not have that address"]);
+    // It would be open to others when the address comes.
+    home.write("hookbox.toml", format!("{}{SOURCE}", admin.replace("token = \"0123456789abcdef\"\n", "")));
+    home.start_in_vain().refused(2, &["admin.token"]);
+}
+
+#[test]
+fn a_taken_default_address_keeps_only_the_page_away() {
     // If this fails, another program has the port: it is taken in either case.
     let _default = TcpListener::bind("127.0.0.1:5001");
     let hookbox = Home::new().admin(None).start();

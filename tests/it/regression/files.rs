@@ -3,10 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::maintenance::doctor::assert_finds;
-use crate::support::{Home, wait_for};
+use crate::support::{Home, bound_by_permissions, wait_for};
 
 #[test]
 fn doctor_checked_the_link_and_not_the_database_behind_it() {
@@ -21,19 +20,6 @@ fn doctor_checked_the_link_and_not_the_database_behind_it() {
     // The event is only in the WAL, which is beside the file and not beside the link.
     assert_finds(&hookbox, &[], "unprocessed", "ok", &["1 events, 1 open jobs"]);
     assert!(hookbox.run(["stats", "--json"]).ok().json()["wal_bytes"].as_u64().unwrap() > 0);
-}
-
-/// Permissions bind the program, even when it runs as root. `None` if that cannot be arranged.
-fn bound_by_permissions(home: Home) -> Option<Home> {
-    if !rustix::process::geteuid().is_root() {
-        return Some(home);
-    }
-    let words = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
-    if !Command::new(words[0]).args(&words[1..]).arg("true").status().is_ok_and(|status| status.success()) {
-        println!("skipped: setpriv is not there");
-        return None;
-    }
-    Some(home.wrapped_in(&words))
 }
 
 /// As under systemd's DynamicUser, when another user runs a command on the database.

@@ -270,6 +270,19 @@ impl Home {
 /// Another program's write transaction, which is rolled back when this is dropped.
 pub struct WriteLock(#[expect(dead_code)] rusqlite::Connection);
 
+/// Permissions bind the program, even when it runs as root. `None` if that cannot be arranged.
+pub fn bound_by_permissions(home: Home) -> Option<Home> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(home);
+    }
+    let words = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
+    if !Command::new(words[0]).args(&words[1..]).arg("true").status().is_ok_and(|status| status.success()) {
+        println!("skipped: setpriv is not there");
+        return None;
+    }
+    Some(home.wrapped_in(&words))
+}
+
 /// The emulator for a program of another machine. `cross` sets `CROSS_RUNNER`.
 pub fn runner() -> Vec<OsString> {
     if let Ok(runner) = std::env::var("HOOKBOX_RUNNER") {

@@ -1,0 +1,393 @@
+//! `kind = "nats"`: a message to a stream of NATS JetStream, which has confirmed that it is stored.
+//! Source: <https://docs.nats.io/nats-concepts/jetstream/headers>
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::engine::{self, Failure};
+use super::{ActionReport, Call, excerpt};
+use crate::client::nats::{Answer, Connection, HEADERS_VERSION, Login, NatsError, PROTOCOL};
+use crate::client::{Certificates, Kept, Server};
+use crate::secret::{Env, SecretRef};
+use crate::template::{Template, TemplateError};
+
+/// Far within the 4 KiB that a server takes for a line with two subjects.
+const MAX_SUBJECT_BYTES: usize = 1024;
+
+/// A stream that has a leader answers in milliseconds, or when its disk has the message. Then another server is asked, so that
+/// one that hangs delays nothing longer than an election takes. A repeat is recognised by its id.
+const ANSWER_WAIT: Duration = Duration::from_secs(3);
+
+/// No one is subscribed to the subject.
+const NO_RESPONDERS: u16 = 503;
+
+/// JetStream's codes: the message is there already; it is too large for the stream; the cluster elects.
+/// Source: <https://github.com/nats-io/nats-server/blob/main/server/errors.json>
+const WRONG_LAST_SEQUENCE: u32 = 10071;
+const MESSAGE_TOO_LARGE: u32 = 10054;
+const PASSING: [u32; 3] = [10008, 10009, 10164];
+
+/// The action as configured.
+#[derive(Clone, Debug)]
+pub struct Nats {
+    /// Tried in turn. An address may contain a password.
+    pub servers: Vec<SecretRef>,
+    pub user: Option<SecretRef>,
+    pub password: Option<SecretRef>,
+    pub token: Option<SecretRef>,
+    pub subject: Template,
+    pub dedup: Dedup,
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How the stream recognises a repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dedup {
+    /// By its id, within the stream's window.
+    Window,
+    /// By its subject, which is one for each delivery, as long as the message is retained.
+    Subject,
+}
+
+/// The action with its secrets fetched.
+pub struct NatsRunner {
+    servers: Vec<(Server, Login)>,
+    /// The server to try first: the one that was good the last time.
+    first: AtomicUsize,
+    subject: Template,
+    dedup: Dedup,
+    certificates: Certificates,
+    kept: Kept<Connection>,
+}
+
+/// A rendered message.
+struct Message<'a> {
+    subject: String,
+    headers: String,
+    body: &'a [u8],
+}
+
+/// What JetStream answers to a message, and to a question about its streams.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct JetStreamAnswer {
+    stream: Option<String>,
+    seq: u64,
+    duplicate: bool,
+    error: Option<JetStreamError>,
+    streams: Option<Vec<String>>,
+    config: Option<StreamConfig>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct JetStreamError {
+    err_code: u32,
+    description: String,
+}
+
+/// The settings of a stream that matter here.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct StreamConfig {
+    pub name: String,
+    pub retention: String,
+    pub num_replicas: u32,
+    max_msg_size: i64,
+    duplicate_window: u64,
+}
+
+impl StreamConfig {
+    pub fn dedup_window(&self) -> Duration {
+        Duration::from_nanos(self.duplicate_window)
+    }
+}
+
+impl Nats {
+    pub(super) fn summary(&self) -> String {
+        format!("publish {} to {}", self.subject.source(), engine::displayed(&self.servers, &PROTOCOL))
+    }
+
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        self.servers.iter().chain(&self.user).chain(&self.password).chain(&self.token)
+    }
+
+    pub(super) fn prepare(&self, env: &Env<'_>) -> Result<NatsRunner, String> {
+        let login = Login {
+            user: engine::text("user", self.user.as_ref(), env)?,
+            password: engine::secret("password", self.password.as_ref(), env)?,
+            token: engine::secret("token", self.token.as_ref(), env)?,
+        };
+        let mut servers = Vec::new();
+        for url in &self.servers {
+            let url = engine::text("url", Some(url), env)?.unwrap_or_default();
+            for url in url.split(',') {
+                let server = Server::parse(url, &PROTOCOL).map_err(|error| format!("url: {error}"))?;
+                let login = with_login_of(&server, login.clone());
+                servers.push((server, login));
+            }
+        }
+        Ok(NatsRunner {
+            servers,
+            first: AtomicUsize::new(0),
+            subject: self.subject.clone(),
+            dedup: self.dedup,
+            certificates: Certificates::of(self.ca_file.as_deref())?,
+            kept: Kept::default(),
+        })
+    }
+}
+
+/// The address may have a user and a password, or alone a token; keys of the configuration go before.
+fn with_login_of(server: &Server, login: Login) -> Login {
+    if login.user.is_some() || login.token.is_some() {
+        return login;
+    }
+    match (&server.user, &server.password) {
+        (Some(token), None) if login.password.is_none() => {
+            Login { token: crate::secret::Secret::new(token.clone().into_bytes()), ..login }
+        }
+        (user, password) => Login { user: user.clone(), password: login.password.or(password.clone()), token: None },
+    }
+}
+
+impl NatsRunner {
+    pub(super) fn run(&self, call: &Call<'_>) -> Option<ActionReport> {
+        let message = match self.message(call) {
+            Ok(message) => message,
+            Err(reason) => return Some(ActionReport::give_up(reason)),
+        };
+        engine::attempt(call, self.servers.len(), |deadline| {
+            let published = self.with_connection(deadline, |connection| publish(connection, &message, deadline));
+            if matches!(published, Err(Failure::Lost(_))) {
+                self.first.fetch_add(1, Ordering::Relaxed);
+            }
+            published
+        })
+    }
+
+    pub(super) fn preview(&self, call: &Call<'_>) -> Result<String, TemplateError> {
+        Ok(match self.message(call) {
+            Ok(Message { subject, headers, body }) => {
+                let (servers, fields) = (self.summary(), &headers[HEADERS_VERSION.len()..]);
+                format!("publish {subject} to {servers}\n{fields}{}\n", String::from_utf8_lossy(body))
+            }
+            Err(reason) => format!("its job would be dead at once: {reason}\n"),
+        })
+    }
+
+    /// The subject of this event's message, and the stream that takes it, if there is one.
+    pub fn stream_for(&self, call: &Call<'_>) -> Result<(String, Option<StreamConfig>), String> {
+        let Message { subject, .. } = self.message(call)?;
+        let deadline = Instant::now() + call.timeout;
+        let config = self.with_connection(deadline, |connection| match stream_of(connection, &subject, deadline)? {
+            Some(stream) => stream_config(connection, &stream, deadline).map(Some),
+            None => Ok(None),
+        });
+        config.map(|config| (subject, config)).map_err(|failure| match failure {
+            Failure::Lost(reason) | Failure::Passing(reason) => reason,
+            Failure::Over(report) => report.detail,
+        })
+    }
+
+    fn summary(&self) -> String {
+        let servers: Vec<String> = self.servers.iter().map(|(server, _)| server.to_string()).collect();
+        servers.join(", ")
+    }
+
+    fn message<'a>(&self, call: &Call<'a>) -> Result<Message<'a>, String> {
+        let rendered = self.subject.render(call.scope).map_err(|error| error.to_string())?;
+        let mut subject = as_subject(&rendered, self.subject.source().starts_with('$'));
+        let mut headers = format!("{HEADERS_VERSION}Nats-Msg-Id: {}\r\nce-specversion: 1.0\r\n", call.idempotency_key);
+        if self.dedup == Dedup::Subject {
+            subject = format!("{subject}.{}", call.idempotency_key);
+            headers.push_str("Nats-Expected-Last-Subject-Sequence: 0\r\n");
+        }
+        if subject.len() > MAX_SUBJECT_BYTES {
+            return Err(format!("the subject would have {} bytes, and at most {MAX_SUBJECT_BYTES} fit", subject.len()));
+        }
+        for detail in engine::details(call) {
+            headers.push_str(&format!("{}: {}\r\n", detail.header, detail.value));
+        }
+        headers.push_str("\r\n");
+        Ok(Message { subject, headers, body: call.event.bytes() })
+    }
+
+    /// Does something with a connection, which is kept unless it broke.
+    fn with_connection<T>(
+        &self,
+        deadline: Instant,
+        use_it: impl FnOnce(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut kept = std::iter::from_fn(|| self.kept.take());
+        let mut connection = match kept.find_map(|mut old| (!old.has_ended()).then_some(old)) {
+            Some(connection) => connection,
+            None => self.open(deadline)?,
+        };
+        let result = use_it(&mut connection);
+        if !matches!(result, Err(Failure::Lost(_))) {
+            self.kept.put(connection);
+        }
+        result
+    }
+
+    /// Connects to the first server that accepts.
+    fn open(&self, deadline: Instant) -> Result<Connection, Failure> {
+        let (first, count) = (self.first.load(Ordering::Relaxed), self.servers.len());
+        let mut reasons = Vec::new();
+        for tried in 0..count {
+            let at = first.wrapping_add(tried) % count;
+            let (server, login) = &self.servers[at];
+            // A server that hangs leaves the others their part of the time.
+            let parts = u32::try_from(count - tried).unwrap_or(u32::MAX);
+            let until = Instant::now() + deadline.saturating_duration_since(Instant::now()) / parts;
+            match Connection::open(server, login, &self.certificates, until) {
+                Ok(connection) => {
+                    self.first.swap(at, Ordering::Relaxed);
+                    return Ok(connection);
+                }
+                Err(error) => reasons.push(format!("{server}: {error}")),
+            }
+        }
+        Err(Failure::retry(reasons.join("; ")))
+    }
+}
+
+/// What is rendered as a subject: one word of a line, without wildcards, and without empty tokens. A leading `$` would be a
+/// command to the server.
+fn as_subject(rendered: &str, may_begin_with_dollar: bool) -> String {
+    let is_unfit = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>');
+    let rendered = rendered.replace(is_unfit, "_");
+    let tokens = rendered.split('.').map(|token| if token.is_empty() { "_" } else { token });
+    let subject = tokens.collect::<Vec<_>>().join(".");
+    match subject.strip_prefix('$') {
+        Some(rest) if !may_begin_with_dollar => format!("_{rest}"),
+        _ => subject,
+    }
+}
+
+/// Publishes and waits until the stream has confirmed. `Ok` is the detail of the attempt.
+fn publish(connection: &mut Connection, message: &Message<'_>, deadline: Instant) -> Result<String, Failure> {
+    let Message { subject, headers, body } = message;
+    let message_bytes = (headers.len() + body.len()) as u64;
+    if let Some(max_bytes) = connection.max_payload_bytes.filter(|max_bytes| message_bytes > *max_bytes) {
+        return Err(Failure::Over(ActionReport::give_up(format!(
+            "the message has {message_bytes} bytes, and the server takes at most {max_bytes} (max_payload)"
+        ))));
+    }
+    let answer = connection.request(subject, headers, body, answer_deadline(deadline)).map_err(failure)?;
+    if answer.status == Some(NO_RESPONDERS) {
+        return Err(no_responders(connection, subject, deadline));
+    }
+    let JetStreamAnswer { stream, seq, duplicate, error, .. } = jetstream(&answer)?;
+    match (error, stream) {
+        (Some(error), _) => judge(connection, error, message, deadline),
+        (None, Some(stream)) if seq > 0 && duplicate => Ok(format!("duplicate: {stream} has it already, as {seq}")),
+        (None, Some(stream)) if seq > 0 => Ok(format!("stored in {stream} as {seq}")),
+        _ => Err(Failure::retry(format!("the answer is not that of a stream: {}", excerpt(&answer.body)))),
+    }
+}
+
+fn judge(
+    connection: &mut Connection,
+    JetStreamError { err_code, description }: JetStreamError,
+    message: &Message<'_>,
+    deadline: Instant,
+) -> Result<String, Failure> {
+    match err_code {
+        // The subject is this delivery's own.
+        WRONG_LAST_SEQUENCE => Ok(format!("duplicate: the stream has it already ({description})")),
+        MESSAGE_TOO_LARGE => {
+            let stream = stream_of(connection, &message.subject, deadline)?.unwrap_or_default();
+            let max_bytes = stream_config(connection, &stream, deadline)?.max_msg_size;
+            let message_bytes = message.headers.len() + message.body.len();
+            Err(Failure::Over(ActionReport::give_up(format!(
+                "the message has {message_bytes} bytes, and the stream {stream} takes at most {max_bytes} (max_msg_size)"
+            ))))
+        }
+        code if PASSING.contains(&code) => Err(Failure::Passing(description)),
+        code => Err(Failure::retry(format!("JetStream refuses: {description} ({code})"))),
+    }
+}
+
+/// Why nobody has answered: there is no stream, or the cluster elects its leader.
+fn no_responders(connection: &mut Connection, subject: &str, deadline: Instant) -> Failure {
+    match stream_of(connection, subject, deadline) {
+        Ok(None) => {
+            let all = subject.split_once('.').map_or(subject.to_owned(), |(first, _)| format!("{first}.>"));
+            Failure::retry(format!(
+                "no stream takes the subject {subject}; to make one: \
+                 nats stream add hooks --subjects '{all}' --dupe-window 48h --defaults"
+            ))
+        }
+        Ok(Some(stream)) => Failure::Passing(format!("the stream {stream} has no leader at the moment")),
+        Err(failure) => failure,
+    }
+}
+
+/// The name of the stream that takes this subject.
+fn stream_of(connection: &mut Connection, subject: &str, deadline: Instant) -> Result<Option<String>, Failure> {
+    let question = json!({ "subject": subject }).to_string();
+    let answer = ask(connection, "$JS.API.STREAM.NAMES", &question, deadline)?;
+    Ok(answer.streams.unwrap_or_default().into_iter().next())
+}
+
+fn stream_config(connection: &mut Connection, stream: &str, deadline: Instant) -> Result<StreamConfig, Failure> {
+    let answer = ask(connection, &format!("$JS.API.STREAM.INFO.{stream}"), "", deadline)?;
+    answer.config.ok_or_else(|| Failure::Passing(format!("the stream {stream} does not answer")))
+}
+
+fn ask(
+    connection: &mut Connection,
+    subject: &str,
+    question: &str,
+    deadline: Instant,
+) -> Result<JetStreamAnswer, Failure> {
+    let answer = connection.request(subject, "", question.as_bytes(), answer_deadline(deadline)).map_err(failure)?;
+    if answer.status == Some(NO_RESPONDERS) {
+        let off = "JetStream does not answer: it is off (nats-server -js turns it on), or elects its leader";
+        return Err(Failure::Passing(off.to_owned()));
+    }
+    jetstream(&answer)
+}
+
+fn jetstream(answer: &Answer) -> Result<JetStreamAnswer, Failure> {
+    serde_json::from_slice(&answer.body)
+        .map_err(|_| Failure::retry(format!("the answer is not that of a stream: {}", excerpt(&answer.body))))
+}
+
+fn answer_deadline(deadline: Instant) -> Instant {
+    deadline.min(Instant::now() + ANSWER_WAIT)
+}
+
+fn failure(error: NatsError) -> Failure {
+    match error {
+        NatsError::Lost(_) => Failure::Lost(error.to_string()),
+        NatsError::Refused(_) => Failure::retry(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_rendered_is_one_word_without_wildcards_and_empty_tokens() {
+        for (rendered, subject) in [
+            ("hooks.gitlab.Push Hook", "hooks.gitlab.Push_Hook"),
+            ("hooks.a.\r\nPUB x 0\r\n\r\n", "hooks.a.__PUB_x_0____"),
+            ("hooks.*.>", "hooks._._"),
+            ("hooks..a.", "hooks._.a._"),
+            ("", "_"),
+            ("a\u{a0}b\u{2028}c\tö", "a_b_c_ö"),
+            ("$JS.API.STREAM.PURGE.hooks", "_JS.API.STREAM.PURGE.hooks"),
+        ] {
+            assert_eq!(as_subject(rendered, false), subject, "{rendered:?}");
+        }
+        assert_eq!(as_subject("$KV.hooks.a", true), "$KV.hooks.a");
+    }
+}
