@@ -100,7 +100,7 @@ impl Output {
             Some(place) => {
                 self.line("admin", format!("{place}, {}", token(&config.admin.token)));
                 if let Some(problem) = listen::unreachable(&place) {
-                    self.note(format!("WARNING {problem}: until then there is no page; deliveries are received"));
+                    self.warning(format!("{problem}: until then there is no page; deliveries are received"));
                 }
             }
         }
@@ -197,7 +197,7 @@ impl Output {
             self.note(format!("when a job dies: {notified}"));
         }
         if let Some(warning) = action.dedup_warning() {
-            self.note(format!("WARNING {warning}"));
+            self.warning(warning);
         }
         if self.fetches_secrets
             && let Err(error) = action.kind.prepare(env)
@@ -209,6 +209,11 @@ impl Output {
     fn warnings(&mut self, warnings: &[Warning]) {
         self.warnings += warnings.len();
         warnings.iter().for_each(|warning| self.note(format!("WARNING {warning}")));
+    }
+
+    fn warning(&mut self, warning: impl fmt::Display) {
+        self.warnings += 1;
+        self.note(format!("WARNING {warning}"));
     }
 
     fn problem(&mut self, error: impl fmt::Display) {
