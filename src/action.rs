@@ -6,12 +6,15 @@
 mod answer;
 mod child;
 mod command;
+mod doubts;
+mod exclusion;
 mod engine;
 mod http;
 mod log;
 mod nats;
 mod orphans;
 mod pattern;
+mod program;
 mod redis;
 mod slack;
 mod success;
@@ -29,6 +32,7 @@ use crate::text::{cut, lines};
 use crate::units::duration_text;
 
 pub use command::Command;
+pub use exclusion::{Exclusion, exclusions};
 pub use http::Http;
 pub use nats::{Dedup, Nats, NatsRunner, StreamConfig};
 pub use orphans::reap as reap_orphans;

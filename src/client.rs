@@ -5,6 +5,7 @@ mod certificates;
 mod connection;
 mod kept;
 pub mod nats;
+mod probe;
 pub mod redis;
 mod server;
 mod wire;
@@ -25,11 +26,15 @@ use crate::provider::REDACTED;
 use certificates::Trust;
 pub use certificates::system_bundle;
 pub use kept::Kept;
+pub use probe::{Unreachable, probe};
 pub use server::{Protocol, Server};
 pub use wire::Certificates;
 
 /// An address that refuses connections or cannot be reached answers at once or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What our requests call themselves.
+pub const USER_AGENT: &str = concat!("hookbox/", env!("CARGO_PKG_VERSION"));
 
 /// Fields that describe the connection of the original request (RFC 9110, section 7.6.1), or that our own request sets.
 const NOT_FORWARDED: [&str; 10] = [
@@ -54,7 +59,7 @@ pub fn agent(ca_file: Option<&Path>) -> Result<Agent, String> {
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
         .max_redirects(0)
-        .user_agent(concat!("hookbox/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .timeout_connect(Some(CONNECT_TIMEOUT));
     let connector = connection::connector(Trust::of(ca_file)?);
     Ok(Agent::with_parts(config.build(), connector, DefaultResolver::default()))

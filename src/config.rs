@@ -12,6 +12,7 @@ mod reader;
 mod retention;
 mod source;
 mod values;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -29,6 +30,7 @@ use self::reader::{Reader, read_table};
 pub use self::retention::Retention;
 pub use self::source::Source;
 use self::values::{Parsed, duration, parsed, size, text};
+pub use self::warnings::Warning;
 use crate::action::Action;
 use crate::cidr::Cidr;
 use crate::listen::Listen;

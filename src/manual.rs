@@ -18,7 +18,7 @@ macro_rules! chapter {
 }
 
 /// From the first steps to the rare questions.
-pub const CHAPTERS: [Chapter; 22] = [
+pub const CHAPTERS: [Chapter; 21] = [
     chapter!("start", "what hookbox does, the first delivery, the first secret"),
     chapter!("install", "static binaries, on a Raspberry Pi, on a server"),
     chapter!("config", "the config file"),

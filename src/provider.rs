@@ -7,6 +7,7 @@ mod algorithm;
 mod batch;
 mod describe;
 mod error;
+mod event_types;
 mod format;
 mod graph;
 pub mod handshake;

@@ -66,6 +66,54 @@ impl SecretRef {
     }
 }
 
+impl SecretRef {
+    /// What was probably meant by a text of the config that stands for itself. It never shows the text.
+    pub fn doubt(&self) -> Option<&'static str> {
+        let SecretRef::Literal(secret) = self else { return None };
+        let text = std::str::from_utf8(secret.as_bytes()).ok()?;
+        let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        let is_variable = |text: &str| text.contains('_') && text.chars().all(is_name);
+        if begins_with_variable(text).is_some_and(str::is_empty) || is_variable(text) {
+            return Some("this is the name of a variable, and not replaced by its value: write \"env:NAME\"");
+        }
+        if text.starts_with(['/', '~']) {
+            return Some("this is the path of a file, and not replaced by what is in it: write \"file:/PATH\"");
+        }
+        doubt_in_text(text).then_some(
+            "a reference is replaced only where it is the whole value: put the whole text into the variable or the file, and \
+             write \"env:NAME\" or \"file:/PATH\" alone",
+        )
+    }
+}
+
+/// Whether a text has a reference in it that is not replaced there: `Bearer env:TOKEN`, `Bearer $TOKEN`.
+pub fn doubt_in_text(text: &str) -> bool {
+    let starts =
+        text.char_indices().filter(|(at, _)| !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+    starts.map(|(at, _)| &text[at..]).any(begins_with_reference)
+}
+
+fn begins_with_reference(text: &str) -> bool {
+    let prefix =
+        |prefix: &str| Some(text.get(prefix.len()..)?).filter(|_| text[..prefix.len()].eq_ignore_ascii_case(prefix));
+    prefix("env:").is_some_and(|name| name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_'))
+        || prefix("file:/").is_some_and(|path| !path.starts_with('/'))
+        || prefix("credential:").is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphanumeric()))
+        || begins_with_variable(text).is_some()
+}
+
+/// What follows a variable as a shell writes it: `$NAME` or `${NAME}`.
+pub fn begins_with_variable(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix('$')?;
+    let (braced, rest) = rest.strip_prefix('{').map_or((false, rest), |rest| (true, rest));
+    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+    let (name, rest) = rest.split_at(end);
+    let is_name = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && !name.contains(|c: char| c.is_ascii_lowercase());
+    let rest = if braced { rest.strip_prefix('}')? } else { rest };
+    is_name.then_some(rest)
+}
+
 fn read_env(name: &str, env: &Env) -> Result<Secret, String> {
     let value = env(name).ok_or_else(|| format!("the variable is not set; set {name} to the secret"))?;
     without_newline(value.into_vec()).ok_or_else(|| format!("the variable is set but empty; set {name} to the secret"))
@@ -188,6 +236,39 @@ mod tests {
         assert!(matches!(secret_ref("file:/run/x"), SecretRef::File(path) if path == Path::new("/run/x")));
         assert!(matches!(secret_ref("credential:x"), SecretRef::Credential(name) if name == "x"));
         assert!(matches!(secret_ref("hunter2:x"), SecretRef::Literal(secret) if secret.as_bytes() == b"hunter2:x"));
+    }
+
+    #[test]
+    fn a_text_that_is_probably_a_reference_is_doubted_and_not_shown() {
+        let doubt = |text: &str| secret_ref(text).doubt().unwrap_or_default();
+        for text in ["$SECRET", "${SECRET}", "GITHUB_WEBHOOK_SECRET"] {
+            assert!(doubt(text).contains("env:NAME") && !doubt(text).contains(text), "{text}");
+        }
+        assert!(doubt("/etc/hookbox/secret").contains("file:/PATH"));
+        for text in [
+            "Bearer env:TOKEN",
+            "Bearer $TOKEN",
+            "Bearer ${TOKEN}",
+            "https://h/?t=env:T",
+            " env:T",
+            "ENV:T",
+            "x file:/run/x",
+        ] {
+            assert!(doubt(text).contains("whole value"), "{text}");
+        }
+        for text in [
+            "env:X",
+            "hunter2",
+            "SECRET",
+            "s$cret",
+            "$ecret",
+            "https://h/env:x",
+            "file:///x y",
+            "a-env-b: c",
+            "{{ payload.x }}",
+        ] {
+            assert_eq!(doubt(text), "", "{text}");
+        }
     }
 
     #[test]

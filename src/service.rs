@@ -115,6 +115,7 @@ impl Service {
         let router = shared.start_router()?;
 
         log_startup(&config, gate.address());
+        log_warnings(&config, env);
         systemd::notify(&[NotifyState::Ready]);
         Ok(Service {
             shared,
@@ -187,6 +188,7 @@ impl Service {
     /// Takes over everything that can change while serving. If this fails, the running configuration is unchanged.
     fn reconfigure(&mut self, config: Config, env: &Env<'_>) -> Result<()> {
         let secrets = Secrets::fetch(&config, env, &self.shared.metrics)?;
+        log_warnings(&config, env);
         let current = self.shared.config.get();
         if config.listen != current.listen || config.database != current.database {
             warn!("listen and database change only at a restart");
@@ -465,4 +467,9 @@ fn log_startup(config: &Config, address: &str) {
         info!("events are kept forever: no [retention] is configured");
     }
     info!("storing in {}; listening on {address}", config.database.display());
+}
+
+/// What of the config is probably not what was meant, as `hookbox check` prints it.
+fn log_warnings(config: &Config, env: &Env<'_>) {
+    config.warnings(env).iter().for_each(|warning| warn!("{warning}"));
 }

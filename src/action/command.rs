@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process;
 
 use super::child::{self, Exit, Limits};
@@ -57,16 +56,16 @@ struct Rendered<'a> {
 }
 
 impl Command {
-    /// The program, and whether it exists.
     pub(super) fn summary(&self) -> String {
-        let program = self.run[0].source();
-        let own_path = self.env.iter().find(|variable| variable.name == "PATH").map(Variable::fixed);
-        let path = match own_path {
-            Some(path) => path.map(OsString::from),
-            None => std::env::var_os("PATH"),
-        };
-        let note = if is_missing(program, &path.unwrap_or_default()) { " (there is no such program here)" } else { "" };
-        format!("run {program}{note}")
+        format!("run {}", self.run[0].source())
+    }
+
+    /// Where the program is searched; `None` where that is a secret or depends on the event.
+    pub(super) fn search_path(&self) -> Option<OsString> {
+        match self.env.iter().find(|variable| variable.name == "PATH") {
+            Some(own) => own.fixed().map(OsString::from),
+            None => Some(std::env::var_os("PATH").unwrap_or_default()),
+        }
     }
 
     pub(super) fn prepare(&self, env: &Env<'_>) -> Result<CommandRunner, String> {
@@ -227,20 +226,6 @@ fn replaced(text: &[u8], part: &[u8], other: &[u8]) -> Vec<u8> {
 fn without_newlines(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
     &bytes[..end]
-}
-
-/// False where it depends on the event, or on the directory in which the command runs.
-fn is_missing(program: &str, directories: &OsStr) -> bool {
-    let path = Path::new(program);
-    if program.contains('{') || (program.contains('/') && path.is_relative()) {
-        return false;
-    }
-    // Joining an absolute path replaces the directory.
-    !std::env::split_paths(directories).any(|directory| is_executable(&directory.join(path)))
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 /// Renders one argument. A payload must not become an option where the template does not begin with one.

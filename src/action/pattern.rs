@@ -32,6 +32,11 @@ impl Pattern {
     pub fn source(&self) -> Option<&str> {
         self.source.as_deref()
     }
+
+    /// The event type that it names, if it names one.
+    pub fn event_type(&self) -> Option<&str> {
+        self.event_type.as_deref()
+    }
 }
 
 impl FromStr for Pattern {

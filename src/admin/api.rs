@@ -11,6 +11,7 @@ use serde_json::json;
 use super::answer::Answer;
 use super::config_view::{self, ActionView, SourceView};
 use super::prometheus::{self, GateMetrics};
+use crate::action::{Exclusion, exclusions};
 use crate::ask;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
@@ -63,6 +64,8 @@ struct Event<'a> {
     /// The exact body of the delivery, where the payload is not that.
     body: Option<Cow<'a, str>>,
     jobs: &'a [JobDetail],
+    /// The actions that have no job for it, and why.
+    not_for: Vec<Exclusion>,
 }
 
 /// `/api/stats`
@@ -113,7 +116,18 @@ impl Api {
 
     pub fn event(&self, id: i64, known_tag: Option<&str>) -> Result<Answer, Answer> {
         let mut detail = self.reader.detail(EventId(id))?.ok_or_else(Answer::not_found)?;
-        Ok(event_answer(&mut detail).tagged(known_tag))
+        let not_for = self.not_for(&detail)?;
+        Ok(event_answer(&mut detail, not_for).tagged(known_tag))
+    }
+
+    /// None for a payload that is too large to be shown: reading it for a condition would delay other answers.
+    fn not_for(&self, detail: &Detail) -> Result<Vec<Exclusion>, Answer> {
+        if detail.payload_json.len() > MAX_SHOWN_BYTES {
+            return Ok(Vec::new());
+        }
+        let event = self.reader.event(EventId(detail.summary.id))?.ok_or_else(Answer::not_found)?;
+        let has_job = |action: &str| detail.jobs.iter().any(|job| job.action == action && job.dead_action.is_empty());
+        Ok(exclusions(self.config.get().actions.values(), &event, has_job))
     }
 
     pub fn stats(&self, known_tag: Option<&str>) -> Result<Answer, Answer> {
@@ -200,7 +214,7 @@ impl Api {
     }
 }
 
-fn event_answer(detail: &mut Detail) -> Answer {
+fn event_answer(detail: &mut Detail, not_for: Vec<Exclusion>) -> Answer {
     for job in &mut detail.jobs {
         let left_out = job.attempts.len().saturating_sub(MAX_ATTEMPTS);
         job.attempts.drain(..left_out);
@@ -213,6 +227,7 @@ fn event_answer(detail: &mut Detail) -> Answer {
         payload_bytes: detail.body.as_ref().map_or(detail.payload_json.len(), Vec::len),
         body,
         jobs: &detail.jobs,
+        not_for,
     })
 }
 

@@ -154,7 +154,7 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   }
   for (const action of stats.actions.filter((action) => isHeld(action) && !action.paused)) {
     const until = new Date(action.held_until_ms).toLocaleString();
-    say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`);
+    say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`, null, action.held_because ? visible(action.held_because.split('\n')[0].slice(0, 200)) : '');
   }
   const waits = Date.now() - Date.parse(stats.oldest_unprocessed);
   if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['status=unprocessed', 1]);
@@ -294,7 +294,7 @@ function showRejects({ rejects }) {
 
 const rejectItem = (reject) => make('li', {},
   make('p', {}, make('b', {}, foreign(reject.source || reject.path || 'a request')), ' ', foreign(reject.text)),
-  make('p', { class: 'hint' }, reject.count > 1 ? `${count(reject.count, 'time')}, last ` : '', when(reject.last_at), ' from ', foreign(reject.peer)));
+  make('p', { class: 'hint' }, ...(reject.count > 1 ? [`${count(reject.count, 'time')} since `, when(reject.first_at), ', last '] : []), when(reject.last_at), ' from ', foreign(reject.peer)));
 
 function showFirst({ sources, stats, rejects }) {
   id('first').hidden = stats.received > 0 || rejects.some((reject) => reject.source);
@@ -383,8 +383,10 @@ function showEvent(event) {
   fill(id('buttons'), JSON.stringify([event.id, open]), () => [
     open ? act('Cancel', `Cancel what is open of event ${event.id}`, `/api/events/${event.id}/cancel`, 'Cancelled.')
       : act('Replay', `Replay event ${event.id}`, `/api/events/${event.id}/replay`, 'Queued again.')]);
-  fill(id('jobs'), JSON.stringify(event.jobs), () => event.jobs.length ? event.jobs.map((job) => jobItem(event, job))
-    : [make('li', { class: 'hint', textContent: 'No action is for this event.' })]);
+  fill(id('jobs'), JSON.stringify([event.jobs, event.not_for, event.status]), () => [
+    ...event.jobs.map((job) => jobItem(event, job)),
+    event.jobs.length ? '' : make('li', { class: 'hint', textContent: withoutJobs(event) }),
+    ...event.not_for.map(exclusionItem)]);
   fill(id('headers'), event.headers_json, () => list_of(headersOf(event).map(([name, value]) => [foreign(name), foreign(value)])));
   showPayload(event);
 }
@@ -401,8 +403,15 @@ function jobItem(event, job) {
     make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(name)), ' ', mark(job.state), ...due, job.paused ? ' (paused)' : ''), again),
     make('ol', { class: 'attempts' }, ...job.attempts.map((attempt) => make('li', { value: attempt.number },
       when(attempt.started_at), `, ${attempt.duration_ms} ms: `, { success: 'succeeded', retry: 'failed', give_up: 'gave up' }[attempt.outcome],
-      attempt.detail ? make('pre', {}, foreign(attempt.detail)) : ''))));
+      attempt.detail ? make('pre', {}, foreign(attempt.detail.replaceAll('\r\n', '\n'))) : ''))));
 }
+
+const withoutJobs = ({ status, not_for }) => status === 'unprocessed' && not_for.length ? 'Its jobs are not made yet.' : 'No action was for this event.';
+
+// Why an action has no job for the event.
+const exclusionItem = ({ action, unmet, condition }) => make('li', { class: 'hint' }, make('b', {}, foreign(action)),
+  unmet === 'nothing' ? ' has no job, but is for this event by today’s config.' : ' is not for it, by ',
+  unmet === 'nothing' ? '' : make('code', {}, foreign(condition)));
 
 function headersOf(event) {
   try {

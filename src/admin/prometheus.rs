@@ -159,6 +159,12 @@ fn jobs<T>(page: &mut Page, stats: &Stats, configured: &[(String, T)]) {
     for action in actions() {
         metric.sample(&[("action", &action.action)], u64::from(action.paused));
     }
+    let help = "For how long the destination of an action has still asked to wait; 0 where it has not.";
+    let mut metric = page.gauge("hookbox_action_held_seconds", help);
+    for action in actions() {
+        let left_ms = action.held_until_ms.map_or(0, |until_ms| (until_ms - clock::now().unix_ms()).max(0));
+        metric.sample(&[("action", &action.action)], left_ms / 1000);
+    }
 }
 
 fn process(page: &mut Page, started_at: Timestamp) {

@@ -87,6 +87,8 @@ pub struct ListArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShowForm {
     Text,
+    /// Text, with all of each answer.
+    Full,
     Json,
     /// Only the exact bytes of the delivery.
     Body,

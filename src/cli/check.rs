@@ -8,9 +8,9 @@ use super::args::CheckArgs;
 use super::{Failure, preview};
 use crate::action::{Action, ActionKind};
 use crate::cidr::Cidr;
-use crate::config::{AdminToken, Config, Include, Origin, Retention, Source};
+use crate::config::{AdminToken, Config, Include, Origin, Retention, Source, Warning};
 use crate::listen::{self, Listen};
-use crate::provider;
+use crate::provider::{self, Verification};
 use crate::secret::{Env, SecretRef};
 use crate::units::{duration_text, size_text};
 
@@ -22,28 +22,40 @@ pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Wr
     let mut output = Output { fetches_secrets: *args != CheckArgs::WithoutSecrets, ..Output::default() };
     output.general(config);
     output.admin(config, env);
+    output.warnings(&config.general_warnings(env));
     for source in config.sources.values() {
         output.source(source, &config.listen, env);
+        output.warnings(&config.source_warnings(source));
     }
     for action in config.actions.values() {
-        output.action(action, config, env);
+        output.action(action, env);
+        output.warnings(&config.action_warnings(action));
     }
     if config.actions.is_empty() {
         output.line("action", "none: events are stored, and nothing is done with them");
     }
     out.write_all(output.text.as_bytes())?;
     preview::write(config, args, env, out)?;
-    match output.problems {
-        0 => Ok(writeln!(out, "\nno problem found")?),
-        1 => Err(Failure::usage("the configuration has 1 problem")),
-        several => Err(Failure::usage(format!("the configuration has {several} problems"))),
+    match (output.problems, output.warnings) {
+        (0, 0) => Ok(writeln!(out, "\nno problem found")?),
+        (0, warnings) => Ok(writeln!(out, "\n{}", counted(warnings, "warning"))?),
+        (problems, 0) => Err(Failure::usage(format!("the configuration has {}", counted(problems, "problem")))),
+        (problems, warnings) => {
+            let (problems, warnings) = (counted(problems, "problem"), counted(warnings, "warning"));
+            Err(Failure::usage(format!("the configuration has {problems} and {warnings}")))
+        }
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[derive(Default)]
 struct Output {
     text: String,
     problems: usize,
+    warnings: usize,
     fetches_secrets: bool,
 }
 
@@ -77,6 +89,9 @@ impl Output {
         }
         self.line("keeps", keeps(&config.retention));
         self.line("poll", format!("every {}", duration_text(config.poll_interval)));
+        if config.is_without_built_in() {
+            self.line("sources", "those of the config alone: the built-in github is there only without [sources]");
+        }
     }
 
     fn admin(&mut self, config: &Config, env: &Env) {
@@ -85,7 +100,7 @@ impl Output {
             Some(place) => {
                 self.line("admin", format!("{place}, {}", token(&config.admin.token)));
                 if let Some(problem) = listen::unreachable(&place) {
-                    self.note(format!("WARNING {problem}: until then there is no page; deliveries are received"));
+                    self.warning(format!("{problem}: until then there is no page; deliveries are received"));
                 }
             }
         }
@@ -103,7 +118,11 @@ impl Output {
         for path in [Some(source.path()), source.further_path.clone()].into_iter().flatten() {
             self.note(format!("{methods} {}", endpoint(listen, &path)));
         }
-        self.note(format!("provider {}", source.verifier.preset.name));
+        let preset = source.verifier.preset;
+        match source.verification {
+            Verification::Nothing if preset.is_own_sender() => self.note("for a sender of your own"),
+            _ => self.note(format!("provider {}", preset.name)),
+        }
         match source.verification.warning() {
             Some(warning) => self.note(warning),
             None => self.secrets(source, env),
@@ -149,7 +168,7 @@ impl Output {
         }
     }
 
-    fn action(&mut self, action: &Action, config: &Config, env: &Env) {
+    fn action(&mut self, action: &Action, env: &Env) {
         self.text.push('\n');
         self.line("action", &action.name);
         self.note(format!("kind {}", action.kind.as_str()));
@@ -157,9 +176,7 @@ impl Output {
             self.note(summary);
         }
         for pattern in &action.on {
-            let known = pattern.source().is_none_or(|source| config.sources.contains_key(source));
-            let note = if known { "" } else { " (no source of that name here)" };
-            self.note(format!("on {pattern}{note}"));
+            self.note(format!("on {pattern}"));
         }
         if let Some(when) = &action.when {
             self.note(format!("when {when}"));
@@ -177,13 +194,23 @@ impl Output {
             self.note(format!("timeout {}, concurrency {}", duration_text(action.timeout), action.concurrency));
         }
         if let Some(warning) = action.dedup_warning() {
-            self.note(format!("WARNING {warning}"));
+            self.warning(warning);
         }
         if self.fetches_secrets
             && let Err(error) = action.kind.prepare(env)
         {
             self.problem(error);
         }
+    }
+
+    fn warnings(&mut self, warnings: &[Warning]) {
+        self.warnings += warnings.len();
+        warnings.iter().for_each(|warning| self.note(format!("WARNING {warning}")));
+    }
+
+    fn warning(&mut self, warning: impl fmt::Display) {
+        self.warnings += 1;
+        self.note(format!("WARNING {warning}"));
     }
 
     fn problem(&mut self, error: impl fmt::Display) {
@@ -293,7 +320,8 @@ mod tests {
             "PUT http://h.test:81/...\n",
             "POST env:HOOK\n",
             "run sh\n",
-            "run /nonexistent/deploy (there is no such program here)\n",
+            "run /nonexistent/deploy\n",
+            "WARNING actions.d.run: there is no program /nonexistent/deploy",
             "run {{ payload.program }}\n",
             "POST http://..., which depends on the event\n",
         ] {
@@ -303,14 +331,50 @@ mod tests {
     }
 
     #[test]
-    fn probable_mistakes_are_pointed_out() {
-        let toml = "listen = 'unix:/run/h.sock'\n[sources.a]\nprovider = 'github'\nverify = 'none'\n\
-                    [actions.x]\nkind = 'log'\non = ['a:push', 'b:push']";
+    fn probable_mistakes_are_warnings_with_a_way_out() {
+        let toml = "listen = '0.0.0.0:5000'\nadmin.listen = 'off'\n\
+                    [sources.a]\nprovider = 'gitlab'\nsecret = '${TOKEN}'\nallow = '192.0.2.0/24'\n\
+                    [actions.x]\nkind = 'log'\non = ['a:push', 'b:push', 'github:push', '*:Push Hook', 'hookbox:job.dead']\n\
+                    [actions.y]\nkind = 'command'\non = '*'\nrun = ['git pull']\n\
+                    [actions.z]\nkind = 'http'\non = '*'\nurl = 'http://h.test/'\nheaders.Authorization = 'Bearer env:TOKEN'";
         let (text, exit) = check(toml, &nothing_set);
         assert!(exit.is_ok());
-        assert!(text.contains("POST /webhooks/a on unix:/run/h.sock\n"), "{text}");
-        assert!(text.contains("NOT verified (verify = \"none\")"), "{text}");
-        assert!(text.contains("on a:push\n") && text.contains("on b:push (no source of that name here)\n"), "{text}");
+        for part in [
+            "WARNING listen: deliveries come in plain HTTP",
+            "WARNING sources.a.secret: this is the name of a variable",
+            "WARNING actions.x.on: GitLab, secret token sends no event type \"push\", as far as is known: did you mean \"Push Hook\"?",
+            "WARNING actions.x.on: there is no source \"b\"; did you mean \"a\"?",
+            "WARNING actions.x.on: there is no source \"github\": the built-in source github is there only without [sources]",
+            "WARNING actions.y.run: there is no program named \"git pull\"",
+            "WARNING actions.z.headers.authorization: a reference is replaced only where it is the whole value",
+            "\n7 warnings\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in:\n{text}");
+        }
+        let (text, exit) =
+            check("[sources.a]\nprovider = 'github'\nsecret = 'x'\nallow = '192.0.2.0/24'", &nothing_set);
+        assert!(exit.is_ok() && text.contains("WARNING sources.a.allow") && text.ends_with("\n1 warning\n"), "{text}");
         assert!(check("[actions]", &nothing_set).0.contains("action    none"), "{text}");
+    }
+
+    #[test]
+    fn the_missing_built_in_source_is_said() {
+        let toml = "[sources.a]\nprovider = 'stripe'\nsecret = 'whsec_aGk='";
+        let (text, _) = check(toml, &nothing_set);
+        assert!(
+            text.contains("the built-in github is there only without [sources]") && text.contains("no problem found"),
+            "{text}"
+        );
+        let (text, _) = check(toml, &|name| (name == "GITHUB_WEBHOOK_SECRET").then(|| OsString::from("x")));
+        assert!(text.contains("WARNING sources: GITHUB_WEBHOOK_SECRET is set, and no source uses it"), "{text}");
+        assert!(!check("", &nothing_set).0.contains("built-in github"), "{text}");
+    }
+
+    #[test]
+    fn an_unsigned_sender_needs_no_provider() {
+        let (text, exit) = check("listen = 'unix:/run/h.sock'\n[sources.kuma]\nverify = 'none'", &nothing_set);
+        assert!(exit.is_ok());
+        assert!(text.contains("POST /webhooks/kuma on unix:/run/h.sock\n"), "{text}");
+        assert!(text.contains("NOT verified (verify = \"none\")") && !text.contains("provider token"), "{text}");
     }
 }

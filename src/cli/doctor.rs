@@ -2,12 +2,14 @@
 //! removes the one file that it writes.
 
 mod database;
+mod destinations;
 mod disk;
 mod engines;
 mod machine;
 mod network;
 mod rejects;
 mod secrets;
+mod units;
 
 use std::io::Write;
 
@@ -98,10 +100,11 @@ fn run_checks(context: &Context<'_>, findings: &mut Findings) {
         }
     }
     findings.add("listen", network::check_listen(context));
+    units::check(context, findings);
     network::check_page(context, findings);
     network::check_outages(context, findings);
     rejects::check(context, findings);
-    network::check_local_names(context, findings);
+    destinations::check(context, findings);
     engines::check(context, findings);
 }
 

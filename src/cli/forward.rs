@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use ureq::http::Request;
-use ureq::http::header::AUTHORIZATION;
+use ureq::http::header::{AUTHORIZATION, USER_AGENT};
 
 use super::{Failure, no_event, table};
 use crate::client;
@@ -23,9 +23,12 @@ pub(super) fn run(config: &Config, id: EventId, url: &str, out: &mut dyn Write) 
     let (address, credentials) = client::without_credentials(url);
     let mut request = Request::post(&*address);
     let credentials = credentials.map(|value| (AUTHORIZATION, value));
-    for (name, value) in client::forwarded_fields(&event).into_iter().chain(credentials) {
+    // The client names itself: this is not a request of the provider.
+    let fields = client::forwarded_fields(&event).into_iter().filter(|(name, _)| *name != USER_AGENT);
+    for (name, value) in fields.chain(credentials) {
         request = request.header(name, value);
     }
+    request = request.header("hookbox-event-id", event.id.to_string());
     let request = request.body(event.bytes()).map_err(|error| Failure::usage(format!("{address}: {error}")))?;
     let agent = client::agent(None).map_err(Failure::failed)?;
     let request = agent.configure_request(request).timeout_global(Some(TIMEOUT)).build();

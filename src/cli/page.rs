@@ -36,6 +36,14 @@ pub(super) fn run(config: &Config, env: &Env<'_>, out: &mut dyn Write) -> Result
     }
 }
 
+/// Where a browser finds the page, without the token.
+pub(super) fn address(place: &Listen, admin: &Admin) -> String {
+    match place {
+        Listen::Tcp(address) => format!("http://{}/", reachable(address, admin)),
+        Listen::Unix(_) => place.to_string(),
+    }
+}
+
 /// What this user has to send to the page. `None` where it needs no token, or where none was made yet.
 pub(super) fn token(config: &Config, env: &Env<'_>) -> Result<Option<Secret>, String> {
     match &config.admin.token {

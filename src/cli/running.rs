@@ -36,6 +36,7 @@ pub(super) struct Rejects {
     path: String,
     text: String,
     peer: String,
+    first_at: String,
     pub(super) last_at: String,
     count: u64,
 }
@@ -109,6 +110,7 @@ impl Rejects {
             path: text("path"),
             text: text("text"),
             peer: text("peer"),
+            first_at: text("first_at"),
             last_at: text("last_at"),
             count: json["count"].as_u64().unwrap_or(1),
         }
@@ -122,8 +124,9 @@ impl Rejects {
 
     /// What is wrong, how often, and from where.
     pub(super) fn fault(&self) -> String {
-        let Rejects { text, peer, last_at, count, .. } = self;
-        format!("{text} ({count} x, last {last_at} from {peer})")
+        let Rejects { text, peer, first_at, last_at, count, .. } = self;
+        let since = if *count > 1 { format!(" since {first_at}") } else { String::new() };
+        format!("{text} ({count} x{since}, last {last_at} from {peer})")
     }
 }
 
@@ -144,7 +147,7 @@ mod tests {
         assert_eq!(running.counts(), [("a".to_owned(), 2), ("no source".to_owned(), 3)]);
         assert_eq!(running.by_reason(), BTreeMap::from([("malformed".to_owned(), 5), ("x".to_owned(), 0)]));
         let lines: Vec<String> = running.latest().iter().map(Rejects::line).collect();
-        assert_eq!(lines, ["a: no signature (2 x, last ? from ?)", "a request: ? (1 x, last ? from ?)"]);
+        assert_eq!(lines, ["a: no signature (2 x since ?, last ? from ?)", "a request: ? (1 x, last ? from ?)"]);
         assert!(Running::of(Value::Null).counts().is_empty() && Running::default().by_reason().is_empty());
     }
 

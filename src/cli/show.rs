@@ -10,10 +10,18 @@ use serde_json::value::RawValue;
 use super::args::ShowForm;
 use super::table::{self, Colour, Screen};
 use super::{Failure, json, no_event};
+use crate::action::{Exclusion, exclusions};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::event::EventId;
+use crate::event::{Event, EventId, Status};
 use crate::store::{AttemptDetail, Detail, JobDetail, Reader, Summary};
+
+/// Lines of the answer or output of an attempt that are shown, and how long they are, unless all of it is asked for.
+const FIRST_LINES: usize = 8;
+const FIRST_CHARS: usize = 1000;
+
+/// Before the further lines of an answer.
+const INDENT: &str = "      ";
 
 pub(super) fn run(config: &Config, id: EventId, form: ShowForm, out: &mut dyn Write) -> Result<(), Failure> {
     let reader = Reader::open(&config.database)?;
@@ -22,14 +30,37 @@ pub(super) fn run(config: &Config, id: EventId, form: ShowForm, out: &mut dyn Wr
     match form {
         ShowForm::Body => out.write_all(event()?.bytes())?,
         ShowForm::Curl => out.write_all(curl::command(config, &event()?).as_bytes())?,
-        ShowForm::Json => writeln!(out, "{}", json::one_line(&as_json(&detail()?)?))?,
-        ShowForm::Text => write_text(out, &detail()?, Screen::of_stdout())?,
+        ShowForm::Json => {
+            let detail = detail()?;
+            let text = as_json(&detail, &not_for(config, &event()?, &detail))?;
+            writeln!(out, "{}", json::one_line(&text))?;
+        }
+        ShowForm::Text | ShowForm::Full => {
+            let (detail, event) = (detail()?, event()?);
+            let not_for = not_for(config, &event, &detail);
+            let view = View { screen: Screen::of_stdout(), is_full: form == ShowForm::Full, not_for };
+            write_text(out, &detail, &view)?;
+        }
     }
     Ok(out.flush()?)
 }
 
+/// What is shown beside the event itself, and how.
+struct View {
+    screen: Screen,
+    /// Whether long answers are shown whole.
+    is_full: bool,
+    not_for: Vec<Exclusion>,
+}
+
+/// The actions that have no job for the event, and why.
+fn not_for(config: &Config, event: &Event, detail: &Detail) -> Vec<Exclusion> {
+    let has_job = |action: &str| detail.jobs.iter().any(|job| job.action == action && job.dead_action.is_empty());
+    exclusions(config.actions.values(), event, has_job)
+}
+
 /// The text of the payload is kept, so that numbers and the order of keys do not change.
-fn as_json(event: &Detail) -> Result<String, Failure> {
+fn as_json(event: &Detail, not_for: &[Exclusion]) -> Result<String, Failure> {
     #[derive(serde::Serialize)]
     struct EventJson<'a> {
         #[serde(flatten)]
@@ -37,12 +68,14 @@ fn as_json(event: &Detail) -> Result<String, Failure> {
         headers: Box<RawValue>,
         payload: Box<RawValue>,
         jobs: &'a [JobDetail],
+        not_for: &'a [Exclusion],
     }
     let event = EventJson {
         summary: &event.summary,
         headers: raw(&event.headers_json),
         payload: raw(&event.payload_json),
         jobs: &event.jobs,
+        not_for,
     };
     serde_json::to_string(&event).map_err(Failure::failed)
 }
@@ -55,7 +88,7 @@ fn raw(text: &str) -> Box<RawValue> {
     })
 }
 
-fn write_text(out: &mut dyn Write, event: &Detail, screen: Screen) -> io::Result<()> {
+fn write_text(out: &mut dyn Write, event: &Detail, view: &View) -> io::Result<()> {
     let summary = &event.summary;
     let mut rows = vec![
         ["event", &summary.id.to_string()].map(table::one_line),
@@ -73,9 +106,9 @@ fn write_text(out: &mut dyn Write, event: &Detail, screen: Screen) -> io::Result
     }
     table::write(out, Screen::default(), &rows)?;
     write_headers(out, &event.headers_json)?;
-    write_jobs(out, event)?;
-    write_timeline(out, event, screen)?;
-    writeln!(out, "\npayload\n{}", payload(&event.payload_json, screen))
+    write_jobs(out, event, view)?;
+    write_timeline(out, event, view)?;
+    writeln!(out, "\npayload\n{}", payload(&event.payload_json, view.screen))
 }
 
 fn write_headers(out: &mut dyn Write, headers_json: &str) -> io::Result<()> {
@@ -91,11 +124,23 @@ fn write_headers(out: &mut dyn Write, headers_json: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn write_jobs(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
-    if !event.jobs.is_empty() {
-        writeln!(out)?;
+fn write_jobs(out: &mut dyn Write, event: &Detail, view: &View) -> io::Result<()> {
+    writeln!(out)?;
+    event.jobs.iter().try_for_each(|job| writeln!(out, "action {}: {}", name(job), state(job)))?;
+    if event.jobs.is_empty() {
+        writeln!(out, "{}", without_jobs(event, view))?;
     }
-    event.jobs.iter().try_for_each(|job| writeln!(out, "action {}: {}", name(job), state(job)))
+    let mut excluded = view.not_for.iter();
+    excluded.try_for_each(|one| writeln!(out, "action {}: {}", one.action, table::one_line(&one.to_string())))
+}
+
+/// Why nothing happens.
+fn without_jobs(event: &Detail, view: &View) -> &'static str {
+    match Status::parse(&event.summary.status) {
+        _ if view.not_for.is_empty() => "no action is configured: events are stored, and nothing is done with them",
+        Some(Status::Unprocessed) => "no jobs yet: hookbox serve makes them",
+        _ => "no action was for this event",
+    }
 }
 
 fn name(job: &JobDetail) -> String {
@@ -109,8 +154,8 @@ fn state(job: &JobDetail) -> String {
     match (later(job.due_at_ms), later(job.held_until_ms), job.state.as_str()) {
         (_, _, "queued") if job.paused => "queued, paused".to_owned(),
         (due, Some(held), "queued") if due.is_none_or(|due| due <= held) => {
-            let answer =
-                job.last_error.as_deref().map_or(String::new(), |error| format!(": {}", table::one_line(error)));
+            let first_line = |error: &str| format!(": {}", table::one_line(error.lines().next().unwrap_or_default()));
+            let answer = job.last_error.as_deref().map_or(String::new(), first_line);
             format!("queued, its destination asks to wait until {held}{answer}")
         }
         (Some(due), _, "queued") => format!("queued until {due}"),
@@ -130,11 +175,12 @@ fn payload(text: &str, screen: Screen) -> String {
 }
 
 /// Sorted as text: all times in the database have the same format. Those of the same second keep their order.
-fn write_timeline(out: &mut dyn Write, event: &Detail, screen: Screen) -> io::Result<()> {
+fn write_timeline(out: &mut dyn Write, event: &Detail, view: &View) -> io::Result<()> {
     let summary = &event.summary;
     let attempts = event.jobs.iter().flat_map(|job| job.attempts.iter().map(move |attempt| (job, attempt)));
-    let mut moments: Vec<(&str, String)> =
-        attempts.map(|(job, attempt)| (attempt.started_at.as_str(), attempt_text(job, attempt, screen))).collect();
+    let mut moments: Vec<(&str, String)> = attempts
+        .map(|(job, attempt)| (attempt.started_at.as_str(), attempt_text(job, attempt, summary.id, view)))
+        .collect();
     moments.extend(summary.processed_at.iter().map(|at| (at.as_str(), table::one_line(&summary.status))));
     moments.sort_by_key(|(at, _)| *at);
     moments.insert(0, (&summary.received_at, "received".to_owned()));
@@ -142,7 +188,7 @@ fn write_timeline(out: &mut dyn Write, event: &Detail, screen: Screen) -> io::Re
     moments.iter().try_for_each(|(at, text)| writeln!(out, "  {}  {}", table::one_line(at), text.trim_end()))
 }
 
-fn attempt_text(job: &JobDetail, attempt: &AttemptDetail, screen: Screen) -> String {
+fn attempt_text(job: &JobDetail, attempt: &AttemptDetail, event: i64, view: &View) -> String {
     let colour = match attempt.outcome.as_str() {
         "success" => Some(Colour::Good),
         "retry" => Some(Colour::Open),
@@ -150,8 +196,53 @@ fn attempt_text(job: &JobDetail, attempt: &AttemptDetail, screen: Screen) -> Str
         "give_up" => Some(Colour::Bad),
         _ => None,
     };
-    let outcome = colour.map_or(String::new(), |_| screen.paint(&attempt.outcome, colour) + "  ");
+    let outcome = colour.map_or(String::new(), |_| view.screen.paint(&attempt.outcome, colour) + "  ");
     let (name, number) = (name(job), attempt.number);
     let took = attempt.duration_ms.map_or(String::new(), |ms| format!(", {ms} ms"));
-    format!("{outcome}{name}, attempt {number}{took}  {}", table::one_line(&attempt.detail))
+    let answer = if view.is_full { lines_of(&attempt.detail) } else { first_lines(&attempt.detail, event) };
+    format!("{outcome}{name}, attempt {number}{took}  {}", answer.join(&format!("\n{INDENT}")))
+}
+
+/// Each without what a terminal would obey.
+fn lines_of(text: &str) -> Vec<String> {
+    text.lines().map(|line| table::lines(line.trim_end())).collect()
+}
+
+/// The beginning of an answer, and how to see the rest.
+fn first_lines(text: &str, event: i64) -> Vec<String> {
+    let all = lines_of(text);
+    let mut left = FIRST_CHARS;
+    let mut shown = Vec::new();
+    for line in all.iter().take(FIRST_LINES) {
+        let cut: String = line.chars().take(left).collect();
+        left -= cut.chars().count();
+        shown.push(cut);
+        if left == 0 {
+            break;
+        }
+    }
+    if shown != all {
+        shown.push(format!("... all of it: hookbox show {event} --full"));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_keeps_its_lines_and_a_long_one_is_cut() {
+        assert_eq!(first_lines("exit 1 a\r\n\tb \u{1b}[2J\n\nc\n", 7), ["exit 1 a", "\tb ?[2J", "", "c"]);
+        assert_eq!(first_lines("", 7), [""; 0]);
+        let long = "line\n".repeat(FIRST_LINES + 1);
+        let shown = first_lines(&long, 7);
+        assert_eq!(
+            (shown.len(), shown[FIRST_LINES].as_str()),
+            (FIRST_LINES + 1, "... all of it: hookbox show 7 --full")
+        );
+        let wide = first_lines(&"x".repeat(FIRST_CHARS + 1), 7);
+        assert_eq!((wide.len(), wide[0].len()), (2, FIRST_CHARS));
+        assert_eq!(lines_of(&long).len(), FIRST_LINES + 1);
+    }
 }

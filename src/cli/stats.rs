@@ -9,7 +9,11 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::secret::Env;
 use crate::store::{ActionStats, HourStats, Reader, SourceStats, Stats};
+use crate::text::cut;
 use crate::units::round_size_text;
+
+/// Of an answer in a table.
+const MAX_ANSWER_BYTES: usize = 60;
 
 pub(super) fn run(config: &Config, as_json: bool, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let reader = Reader::open(&config.database)?;
@@ -122,7 +126,9 @@ fn wait_of(action: &ActionStats, now: Timestamp) -> Option<String> {
         return Some("paused".to_owned());
     }
     let held_until = action.held_until_ms.map(Timestamp::from_unix_ms).filter(|until| *until > now)?;
-    Some(format!("its destination asks to wait until {held_until}"))
+    let answer = action.held_because.as_deref().and_then(|answer| answer.lines().next());
+    let answer = answer.map_or(String::new(), |answer| format!(": {}", one_line(&cut(answer, MAX_ANSWER_BYTES))));
+    Some(format!("its destination asks to wait until {held_until}{answer}"))
 }
 
 fn noted(name: &str, is_configured: bool, wait: Option<String>) -> String {

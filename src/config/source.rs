@@ -26,8 +26,11 @@ const DEDUP_WINDOW: RangeInclusive<Duration> = Duration::from_secs(60)..=Duratio
 const POST: &str = "POST";
 
 /// The source of a start without any config: its name, which is also its provider, and the variable with its secret.
-const BUILT_IN: &str = "github";
+pub(super) const BUILT_IN: &str = "github";
 pub(super) const BUILT_IN_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
+
+/// The provider of a source that has `verify = "none"` alone: each of its deliveries is an event of its own.
+const UNSIGNED: &str = "token";
 
 /// A configured sender of deliveries.
 #[derive(Clone, Debug)]
@@ -161,8 +164,7 @@ pub(super) fn built_in(env: &Env) -> BTreeMap<String, Source> {
 }
 
 fn read(name: &str, keys: &mut Reader) -> Option<Source> {
-    let preset =
-        keys.require("provider", "write one of those that `hookbox providers` lists, or \"hmac\" or \"token\"", preset);
+    let preset = read_preset(keys);
     let verification = read_verification(keys, preset);
     let verifier = read_verifier(keys, preset);
     let methods = own_sender::methods(keys, verifier.as_ref(), verification.as_ref());
@@ -179,6 +181,16 @@ fn read(name: &str, keys: &mut Reader) -> Option<Source> {
         verifier: verifier?,
         verification: verification?,
     })
+}
+
+/// A sender that signs nothing needs no provider.
+fn read_preset(keys: &mut Reader) -> Option<&'static Preset> {
+    if !keys.has("provider") && keys.has("verify") && !keys.has("secret") && !keys.has_table("verify") {
+        return provider::preset(UNSIGNED);
+    }
+    let advice = "write one of those that `hookbox providers` lists, or \"hmac\" or \"token\"; for a sender that signs \
+                  nothing, verify = \"none\" is enough";
+    keys.require("provider", advice, preset)
 }
 
 fn read_verifier(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Verifier> {

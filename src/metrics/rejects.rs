@@ -85,6 +85,8 @@ pub struct Reject {
     pub text: String,
     /// The sender's address.
     pub peer: String,
+    /// When the first of those similar ones came.
+    pub first_at: String,
     pub last_at: String,
     pub count: u64,
 }
@@ -125,8 +127,10 @@ impl Rejects {
             None => (&mut latest.unmatched, MAX_UNMATCHED),
         };
         let before = list.iter().position(|other| other.is_similar(&reject)).and_then(|at| list.remove(at));
-        let count = before.map_or(1, |before| before.count + 1);
-        list.push_back(Reject { count, ..reject });
+        list.push_back(match before {
+            Some(before) => Reject { count: before.count + 1, first_at: before.first_at, ..reject },
+            None => reject,
+        });
         if list.len() > most {
             list.pop_front();
         }
@@ -193,6 +197,7 @@ mod tests {
             kind: "signature wrong",
             text: "why".to_owned(),
             peer: "203.0.113.9".to_owned(),
+            first_at: Timestamp::from_unix_ms(at_s * 1000).to_string(),
             last_at: Timestamp::from_unix_ms(at_s * 1000).to_string(),
             count: 1,
         }
@@ -215,6 +220,8 @@ mod tests {
         let latest = rejects.latest();
         let found: Vec<_> = latest.iter().map(|it| (it.source.as_deref(), it.count, it.peer.as_str())).collect();
         assert_eq!(found, [(Some("a"), 2, "203.0.113.9"), (Some("b"), 1, "203.0.113.9")]);
+        let times = [&latest[0].first_at, &latest[0].last_at].map(|at| Timestamp::parse(at).map(Timestamp::unix_ms));
+        assert_eq!(times, [Some(1000), Some(3000)]);
     }
 
     #[test]

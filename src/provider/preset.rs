@@ -2,6 +2,7 @@
 
 use super::algorithm::{Algorithm, Encoding};
 use super::error::VerifyError;
+use super::event_types::EventTypes;
 use super::format::Inputs;
 use super::handshake::{Handshake, Signing};
 use super::key::KeyEncoding;
@@ -43,6 +44,7 @@ pub struct Preset {
     pub without_id: WithoutId,
     /// The event type: the first of these that has a value.
     pub event: &'static [&'static str],
+    pub event_types: EventTypes,
     /// Whether it ever sends forms. If not, a `Content-Type` that claims one is ignored.
     pub forms: bool,
     /// The status that acknowledges a delivery.
@@ -56,6 +58,8 @@ pub struct Preset {
     pub retries: &'static str,
     /// A test delivery.
     pub sample: Sample,
+    /// Those of other event types.
+    pub samples: &'static [Sample],
 }
 
 /// Verification and signing in code, for what a [`Scheme`](super::Scheme) cannot express.
@@ -124,6 +128,7 @@ pub(super) const BASE: Preset = Preset {
     id: &[],
     without_id: WithoutId::Content,
     event: &[],
+    event_types: EventTypes::Unknown,
     forms: false,
     status: 200,
     handshakes: &[],
@@ -131,12 +136,19 @@ pub(super) const BASE: Preset = Preset {
     answer: "2xx",
     retries: "",
     sample: JSON,
+    samples: &[],
 };
 
 impl Preset {
     /// Whether it is for senders of the operator's own, who decide what they send and expect.
     pub fn is_own_sender(&self) -> bool {
         self.without_id == WithoutId::Own
+    }
+
+    /// The test delivery of that event type; where there is none, the first.
+    pub fn sample_of(&self, event_type: Option<&str>) -> &Sample {
+        let of_type = |event_type: &str| self.samples.iter().find(|sample| sample.event_type == event_type);
+        event_type.and_then(of_type).unwrap_or(&self.sample)
     }
 
     pub fn sends_its_secret(&self) -> bool {

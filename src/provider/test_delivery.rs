@@ -29,7 +29,8 @@ impl TestDelivery {
     /// The request, signed if there is a key. The user's own body is changed only for an id or type that the user names,
     /// or that must be signed.
     pub fn build(self, verifier: &Verifier, key: Option<&Secret>, now: Timestamp) -> Result<RequestBuilder, SignError> {
-        let Sample { event_type: sample_type, content_type, body: sample_body } = verifier.preset.sample;
+        let sample = verifier.preset.sample_of(self.event_type.as_deref());
+        let Sample { event_type: sample_type, content_type, body: sample_body } = *sample;
         let is_sample = self.body.is_none();
         let content_type =
             self.body.as_deref().map_or(content_type, |body| content_type_of(body, content_type, verifier.forms));

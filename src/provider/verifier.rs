@@ -124,6 +124,17 @@ impl Verifier {
         self.event.iter().find_map(|format| self.read(format, parts))
     }
 
+    /// Why no delivery has this event type, with the one that is probably meant. `None` where one may.
+    pub fn event_type_doubt(&self, event_type: &str) -> Option<String> {
+        let Preset { title, docs, event_types, sample, .. } = self.preset;
+        let is_usual = self.preset.verifier().is_ok_and(|usual| usual.event == self.event);
+        if !is_usual || event_types.has(event_type) || event_type == sample.event_type {
+            return None;
+        }
+        let advice = event_types.advice(event_type).unwrap_or_else(|| format!("see {docs}"));
+        Some(format!("{title} sends no event type {event_type:?}, as far as is known: {advice}"))
+    }
+
     /// The bytes of the id, as they may be signed: never hashed.
     pub(super) fn raw_id(&self, parts: &Parts<'_>) -> Option<Vec<u8>> {
         self.id.iter().find_map(|format| {

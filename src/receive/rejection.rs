@@ -78,6 +78,7 @@ impl Rejected<'_> {
             kind: self.kind,
             text: self.detail.to_owned(),
             peer: self.client.to_string(),
+            first_at: now.to_string(),
             last_at: now.to_string(),
             count: 1,
         });

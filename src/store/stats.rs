@@ -86,6 +86,8 @@ pub struct ActionStats {
     pub paused: bool,
     /// Until when the destination has asked to wait; it may be in the past.
     pub held_until_ms: Option<i64>,
+    /// The answer with which it did.
+    pub held_because: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -199,8 +201,19 @@ fn actions(connection: &Connection) -> Result<Vec<ActionStats>> {
     let mut actions: Vec<ActionStats> = actions.into_iter().map(named).collect();
     for action in &mut actions {
         action.oldest_pending = oldest_pending(connection, &action.action)?;
+        if action.held_until_ms.is_some() {
+            action.held_because = held_because(connection, &action.action)?;
+        }
     }
     Ok(actions)
+}
+
+/// The answer with which the destination of an action has asked to wait: that to its first job that has one.
+fn held_because(connection: &Connection, action: &str) -> Result<Option<String>> {
+    let sql = "SELECT last_error FROM
+             (SELECT last_error FROM jobs WHERE state = 'queued' AND action = ?1 LIMIT ?2)
+         WHERE last_error IS NOT NULL LIMIT 1";
+    connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0)).optional()
 }
 
 /// When the oldest unprocessed event of a source was received.

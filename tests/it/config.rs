@@ -121,14 +121,6 @@ fn a_source_needs_a_name_that_fits_into_a_path() {
 
 /// Not refused: another program may insert events of sources that we do not have.
 #[test]
-fn check_warns_of_an_action_for_an_unknown_source() {
-    let config = format!("{SOURCE}[actions.say]\nkind = \"log\"\non = [\"gitbub:push\"]\n");
-    let text = Home::with_config(&config).run(["check"]).ok().text();
-    let pointed_at = text.lines().any(|line| line.contains("gitbub:push") && line.contains("no source"));
-    assert!(pointed_at, "{text}");
-}
-
-#[test]
 fn a_problem_never_shows_a_secret() {
     let output = refused(&format!("listen = \"nonsense\"\n{}", github_source("secret = \"hunter2\"")), &["listen"]);
     assert!(!output.to_string().contains("hunter2"), "{output}");
@@ -201,4 +193,62 @@ fn a_reload_without_a_config_changes_nothing() {
     hookbox.signal(Signal::HUP);
     hookbox.wait_for_stderr("configuration reloaded");
     hookbox.deliver("push", "d-1", "{}");
+}
+
+/// What of a config is probably a mistake, by the key in its warning.
+const DOUBTFUL: [(&str, &str); 9] = [
+    ("actions.a.on: there is no source \"gitbub\"", "[actions.a]\nkind = \"log\"\non = [\"gitbub:push\"]"),
+    ("actions.a.on: GitHub sends no event type \"issue\"", "[actions.a]\nkind = \"log\"\non = [\"github:issue\"]"),
+    (
+        "actions.a.run: there is no program /no/such",
+        "[actions.a]\nkind = \"command\"\non = [\"*\"]\nrun = [\"/no/such\"]",
+    ),
+    (
+        "actions.a.run: /etc/passwd is not executable",
+        "[actions.a]\nkind = \"command\"\non = [\"*\"]\nrun = [\"/etc/passwd\"]",
+    ),
+    ("write run = [\"git\", \"pull\"]", "[actions.a]\nkind = \"command\"\non = [\"*\"]\nrun = [\"git pull\"]"),
+    (
+        "actions.a.headers.authorization: a reference is replaced only where it is the whole value",
+        "[actions.a]\nkind = \"http\"\non = [\"*\"]\nurl = \"http://127.0.0.1:9/\"\nheaders.Authorization = \"Bearer env:TOKEN\"",
+    ),
+    ("sources.b.secret: this is the name of a variable", "[sources.b]\nprovider = \"stripe\"\nsecret = \"$STRIPE\""),
+    ("sources.b.secret: this is the name of a variable", "[sources.b]\nprovider = \"stripe\"\nsecret = \"${STRIPE}\""),
+    (
+        "sources.b.allow: every delivery comes from a proxy",
+        "[sources.b]\nprovider = \"hmac\"\nsecret = \"x\"\nallow = \"192.0.2.0/24\"",
+    ),
+];
+
+#[test]
+fn what_is_probably_a_mistake_is_a_warning_of_check_and_of_serve() {
+    for (warning, keys) in DOUBTFUL {
+        let home = Home::with_config(&format!("{SOURCE}{keys}\n"));
+        let text = home.run(["check"]).ok().text();
+        assert!(text.contains("WARNING ") && text.contains(warning), "{keys}\n{text}");
+        assert!(text.ends_with("\n1 warning\n"), "{keys}\n{text}");
+        home.start().wait_for_stderr(warning);
+    }
+}
+
+#[test]
+fn a_public_address_without_https_is_a_warning() {
+    let text = |keys: &str| Home::with_config(&format!("{keys}\n{SOURCE}")).run(["check"]).ok().text();
+    let warning = "WARNING listen: deliveries come in plain HTTP";
+    for address in ["0.0.0.0:5000", "[::]:5000"] {
+        assert!(text(&format!("listen = \"{address}\"")).contains(warning), "{address}");
+    }
+    for keys in ["listen = \"127.0.0.1:5000\"", "listen = \"0.0.0.0:5000\"\ntrusted_proxies = [\"192.0.2.1\"]"] {
+        assert!(!text(keys).contains(warning), "{keys}");
+    }
+    Home::new().listen("0.0.0.0:0").start().wait_for_stderr("listen: deliveries come in plain HTTP");
+}
+
+#[test]
+fn a_sender_that_signs_nothing_needs_no_provider() {
+    let hookbox = Home::with_config("[sources.kuma]\nverify = \"none\"\n").start();
+    let answer = hookbox.send(&Request::new("POST", "/webhooks/kuma").body(r#"{"heartbeat":{}}"#));
+    assert_eq!(answer.status, 200);
+    hookbox.wait_until_done();
+    assert_eq!(hookbox.stored(), 1);
 }

@@ -371,3 +371,41 @@ fn stats_say_that_there_is_no_admin_listener() {
     let hookbox = home.start();
     assert!(hookbox.run(["stats"]).ok().text().contains("rejected: unknown, there is no admin listener"));
 }
+
+#[test]
+fn show_says_why_each_action_was_not_for_an_event() {
+    let actions = "[actions.deploy]\nkind = \"log\"\non = [\"github:push\", \"github:release\"]\n\
+                   [actions.team]\nkind = \"log\"\non = [\"*\"]\nwhen = \"payload.action == 'opened'\"\n";
+    let hookbox = Home::with_config(&format!("{SOURCE}{actions}")).start();
+    hookbox.deliver("issues", "d-1", r#"{"action":"closed"}"#);
+    hookbox.deliver("issues", "d-2", r#"{"action":"opened"}"#);
+    hookbox.wait_until_done();
+    let text = hookbox.run(["show", "1"]).ok().text();
+    let (by_on, by_when) = (
+        "action deploy: not for this event, by on = [\"github:push\", \"github:release\"]\n",
+        "action team: not for this event, by when = \"payload.action == 'opened'\"\n",
+    );
+    assert!(text.contains(&format!("no action was for this event\n{by_on}{by_when}")), "{text}");
+    let text = hookbox.run(["show", "2"]).ok().text();
+    assert!(text.contains(&format!("action team: succeeded\n{by_on}")), "{text}");
+    let not_for = hookbox.run(["show", "1", "--json"]).ok().json()["not_for"].clone();
+    assert_eq!(
+        not_for[1],
+        json!({"action": "team", "unmet": "when", "condition": "when = \"payload.action == 'opened'\""})
+    );
+}
+
+#[test]
+fn show_keeps_the_lines_of_a_commands_output_and_cuts_a_long_one() {
+    let action = "[actions.it]\nkind = \"command\"\non = [\"*\"]\nrun = [\"seq\", \"100\"]\n";
+    let hookbox = Home::with_config(&format!("{SOURCE}{action}")).start();
+    deliver(&hookbox, "d-1");
+    let text = hookbox.run(["show", "1"]).ok().text();
+    assert!(text.contains("ms  exit 0 1\n      2\n      3\n"), "{text}");
+    assert!(text.contains("\n      8\n      ... all of it: hookbox show 1 --full\n"), "{text}");
+    let text = hookbox.run(["show", "1", "--full"]).ok().text();
+    assert!(
+        text.contains("\n      8\n      9\n") && text.contains("\n      100\n") && !text.contains("--full"),
+        "{text}"
+    );
+}

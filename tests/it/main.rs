@@ -48,6 +48,7 @@ mod local_files;
 mod maintenance;
 mod manual;
 mod proxy;
+mod sending;
 mod socket_activation;
 mod systemd;
 

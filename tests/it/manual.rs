@@ -20,7 +20,10 @@ fn checked(config: &str) -> String {
     home.write("secret", SECRET);
     let home = CREDENTIALS.iter().fold(home, |home, (name, value)| home.env(name, value));
     let printed = home.run(["check"]).ok().text();
-    assert!(printed.contains("no problem found"), "{printed}");
+    // Its programs and addresses need not be here, and the tests set the variable always.
+    let absent = [".run: there is no program", "GITHUB_WEBHOOK_SECRET is set", "cannot be listened on"];
+    let is_missing = |line: &str| absent.iter().any(|part| line.contains(part));
+    assert!(!printed.lines().any(|line| line.contains("WARNING") && !is_missing(line)), "{printed}");
     printed
 }
 
@@ -33,7 +36,7 @@ fn the_readme_runs_a_command_on_push() {
 #[test]
 fn config() {
     let printed = checked(&example("src/manual/config.md", "toml", "listen"));
-    assert!(printed.contains("/webhooks/lab") && printed.contains("print"), "{printed}");
+    assert!(printed.contains("/webhooks/kuma") && printed.contains("print"), "{printed}");
 }
 
 #[test]

@@ -167,7 +167,8 @@ pub static COMMANDS: [CommandSpec; 21] = [
         ])
         .description("It prints the address of each source, how its deliveries are verified, the database, the limits, \
             and what is done with which events. It fetches each secret and says whether it could, but never shows it. \
-            It opens no socket. It ends with 2 if the config or a secret has a problem.")
+            It opens no socket. It ends with 2 if the config or a secret has a problem. What is valid, and probably not what \
+            was meant, is a warning, which hookbox serve logs too.")
         .examples(&[
             "hookbox check --config /etc/hookbox/hookbox.toml",
             "hookbox check --event 7",
@@ -194,14 +195,15 @@ pub static COMMANDS: [CommandSpec; 21] = [
     command("show", "Show one stored event", parse::show)
         .arguments(&[(Once, Value::EventId)])
         .options(&[
+            switch("full", "Print all of each answer and of the output of each command"),
             switch("json", "Print it as one JSON object"),
             switch("body", "Print the body of the delivery and nothing else, byte for byte"),
             switch("curl", "Print a command for a shell that sends it again, with the exact body and the headers. \
                 Headers that carried a secret were not stored, and are named as missing. A signature with a time in it \
                 is soon too old"),
         ])
-        .description("It prints the headers of the event, its jobs, what happened when, and its payload. The ID is the \
-            number that hookbox list prints first.")
+        .description("It prints the headers of the event, its jobs, why other actions have none, what happened when, and its \
+            payload. Of a long answer it prints the first lines. The ID is the number that hookbox list prints first.")
         .examples(&["hookbox show 7", "hookbox show 7 --body > delivery.json", "hookbox show 7 --curl"]),
     command("stats", "Count by source and action", |raw| Ok(Command::Stats { json: raw.switch("json") }))
         .options(&[JSON_OBJECT])
@@ -224,8 +226,10 @@ pub static COMMANDS: [CommandSpec; 21] = [
             option("id", Value::DeliveryId, "The delivery id; if not given, a new one"),
             option("url", Value::Url, "Send it there; if not given, to where this config listens"),
         ])
-        .description("It signs with the secret of the source, as the provider would.")
-        .examples(&["hookbox send github", "hookbox send github --event issues --file issue.json --id again-and-again"]),
+        .description("It signs with the secret of the source, as the provider would. For push, issues, pull_request, release, \
+            workflow_run and ping of GitHub the body is like GitHub's own. It prints the answer, and the delivery id and the \
+            number under which it was stored.")
+        .examples(&["hookbox send github --event push", "hookbox send github --event issues --file issue.json --id again-and-again"]),
     command("replay", "Queue the jobs of events again", parse::replay)
         .arguments(&[(Several, Value::EventId)])
         .also(&["--status error"])
@@ -304,8 +308,10 @@ pub static COMMANDS: [CommandSpec; 21] = [
         .options(&[switch("json", "Print a JSON array of objects")])
         .description("It prints a line for each check: ok, warn or FAIL. It checks the clock, the config, the secrets \
             (without printing any), the disk and its file system, permissions, the database and what waits in it, the \
-            address to listen on, what a proxy passes on, and what actions need. It measures a sync, of a file that it \
-            removes again. It changes nothing else, and works whether hookbox serve runs or not. Run it as the user that runs hookbox, or as root.\n\n\
+            address to listen on, systemd's units, what was rejected, what a proxy passes on, what actions need, and whether \
+            their destinations can be reached, which it sends no request. It measures a sync, of a file that it removes \
+            again. It changes nothing else, and works whether hookbox serve runs or not. Run it as the user that runs \
+            hookbox, or as root.\n\n\
             Exit codes: 0 nothing fails, 1 something does.")
         .examples(&["sudo hookbox doctor", "hookbox doctor --json | jq '.[] | select(.result != \"ok\")'"]),
     command("providers", "Print what each provider sends and expects", |raw| Ok(Command::Providers(raw.word())))

@@ -47,7 +47,8 @@ pub fn list(raw: &mut Raw) -> Result<Command, Failure> {
 
 pub fn show(raw: &mut Raw) -> Result<Command, Failure> {
     let id = event_argument(raw, "the ID of an event")?;
-    let forms = [("json", ShowForm::Json), ("body", ShowForm::Body), ("curl", ShowForm::Curl)];
+    let forms =
+        [("full", ShowForm::Full), ("json", ShowForm::Json), ("body", ShowForm::Body), ("curl", ShowForm::Curl)];
     let asked: Vec<_> = forms.into_iter().filter(|(name, _)| raw.switch(name)).collect();
     let form = match asked[..] {
         [] => ShowForm::Text,

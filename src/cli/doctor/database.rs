@@ -53,6 +53,7 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
     }
     let stats = diagnostics.stats()?;
     findings.add("unprocessed", unprocessed(&stats, context));
+    waiting(&stats, findings);
     findings.add("failed", failed(&stats));
     let (headers, latest) = diagnostics.recent()?;
     let ahead = latest.and_then(|at| Timestamp::parse(&at)).filter(|at| *at > clock::now().plus(CLOCK_SLACK));
@@ -67,20 +68,38 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
 fn unprocessed(stats: &Stats, context: &Context<'_>) -> Finding {
     let pending: i64 = stats.actions.iter().map(|action| action.pending).sum();
     let text = format!("{} events, {pending} open jobs", stats.events.unprocessed);
-    let paused = stats.actions.iter().filter(|action| action.paused);
-    let paused: Vec<&str> = paused.map(|action| action.action.as_str()).collect();
     let oldest = stats.oldest_unprocessed.as_deref().and_then(Timestamp::parse);
     match oldest.map(|oldest| oldest.distance(clock::now())) {
         Some(age) if age > LONG_UNPROCESSED => {
             let age = duration_text(Duration::from_secs(age.as_secs() / 60 * 60));
-            let why = match (&context.server, paused.as_slice()) {
-                (None, _) => "hookbox serve does not run".to_owned(),
-                (_, []) => "hookbox show prints what its jobs wait for".to_owned(),
-                (_, paused) => format!("paused: {} (hookbox resume)", paused.join(", ")),
+            let why = if context.server.is_none() {
+                "hookbox serve does not run"
+            } else {
+                "hookbox show prints what its jobs wait for"
             };
             warn(format!("{text}, the oldest for {age}: {why}"))
         }
         _ => ok(text),
+    }
+}
+
+/// The actions whose jobs are not begun, by a person or by the wish of their destination.
+fn waiting(stats: &Stats, findings: &mut Findings) {
+    let now = clock::now();
+    for action in &stats.actions {
+        let (name, pending) = (&action.action, action.pending);
+        let held_until = action.held_until_ms.map(Timestamp::from_unix_ms).filter(|until| *until > now);
+        if action.paused {
+            let text = format!("paused, {pending} jobs wait: hookbox resume {name}");
+            findings.add(format!("jobs of {name}"), warn(text));
+        } else if let Some(until) = held_until {
+            let answer = action.held_because.as_deref().and_then(|answer| answer.lines().next());
+            let answer = answer.map_or(String::new(), |answer| format!(" ({answer})"));
+            let text = format!(
+                "their destination asks to wait until {until}{answer}, {pending} jobs wait: hookbox resume {name} tries them now"
+            );
+            findings.add(format!("jobs of {name}"), warn(text));
+        }
     }
 }
 

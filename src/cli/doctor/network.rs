@@ -1,4 +1,4 @@
-//! The public address, and `.local` names in the addresses of actions.
+//! The public address.
 
 use std::io::{self, ErrorKind};
 use std::net::ToSocketAddrs;
@@ -10,7 +10,6 @@ use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use super::{Context, Finding, Findings, fail, ok, warn};
-use crate::action::ActionKind;
 use crate::ask::{self, Response};
 use crate::listen::{self, Listen, LocalAddress};
 
@@ -110,54 +109,5 @@ pub(super) fn check_outages(context: &Context<'_>, findings: &mut Findings) {
             retries => format!("{} sends again what failed during an outage: {retries}", preset.title),
         };
         findings.add(format!("outage {}", source.name), ok(text));
-    }
-}
-
-/// Names that end in `.local` are resolved by multicast, which the C library of a static binary does not do.
-pub(super) fn check_local_names(context: &Context<'_>, findings: &mut Findings) {
-    for action in context.config.actions.values() {
-        let url = match &action.kind {
-            ActionKind::Slack(slack) => &slack.url,
-            ActionKind::Http(http) => &http.url,
-            _ => continue,
-        };
-        let Ok(url) = url.resolve(context.env) else { continue };
-        let text = String::from_utf8_lossy(url.as_bytes());
-        let Some(host) = host_of(&text).filter(|host| host.ends_with(".local")) else { continue };
-        // The port does not matter.
-        let finding = match (host, 80).to_socket_addrs() {
-            Ok(_) => ok(format!("{host} has an address")),
-            Err(_) => fail(format!(
-                "{host} has no address here, and static binaries cannot resolve .local names: write the address itself \
-                 (192.168.1.2), the name that the router gives it, or a line in /etc/hosts"
-            )),
-        };
-        findings.add(format!("name for {}", action.name), finding);
-    }
-}
-
-/// The host alone: the rest of the URL may be secret.
-fn host_of(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    Some(host.split(':').next()?.trim_end_matches('.'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_host_of_a_url_is_read() {
-        for url in [
-            "http://homeassistant.local:8123/api/webhook/secret",
-            "https://me:secret@homeassistant.local/",
-            "http://homeassistant.local.",
-            "http://homeassistant.local?x=1",
-        ] {
-            assert_eq!(host_of(url), Some("homeassistant.local"), "{url}");
-        }
-        assert_eq!(host_of("nonsense"), None);
     }
 }

@@ -26,19 +26,20 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
 /// What guards the page; `None` where there is none.
 fn of_page(context: &Context<'_>) -> Option<Finding> {
     let admin = &context.config.admin;
-    admin.listen.place()?;
+    let place = page::address(&admin.listen.place()?, admin);
     Some(match &admin.token {
-        AdminToken::None => warn(
-            "without a token, every user of this machine can read deliveries and run actions by replaying them: remove \
-             token = \"none\" from [admin]",
-        ),
+        AdminToken::None => warn(format!(
+            "at {place}: without a token, every user of this machine can read deliveries and run actions by replaying them: \
+             remove token = \"none\" from [admin]"
+        )),
         AdminToken::Configured(token) => {
             let problem = admin.fetch_token(context.env).err().map_or(String::new(), |error| error.to_string());
-            of_secrets(&problem, [token], context)
+            let finding = of_secrets(&problem, [token], context);
+            Finding { text: format!("at {place}: {}", finding.text), ..finding }
         }
         AdminToken::Made => match page::token(context.config, context.env) {
-            Ok(Some(_)) => ok("hookbox page prints its address with the token"),
-            Ok(None) => ok("its token is made when hookbox serve starts"),
+            Ok(Some(_)) => ok(format!("at {place}: hookbox page prints its address with the token")),
+            Ok(None) => ok(format!("at {place}: its token is made when hookbox serve starts")),
             Err(why) => warn(why),
         },
     })

@@ -2,12 +2,14 @@
 
 use super::standard::STANDARD;
 use crate::provider::algorithm::Algorithm;
+use crate::provider::event_types::{EventTypes, GITEA as GITEA_TYPES, GITHUB, GITLAB};
 use crate::provider::handshake::{Condition, HANDSHAKE, Handshake};
 use crate::provider::preset::{BASE, JSON, Preset, Sample};
 use crate::provider::selector::FORM;
 
 /// Gitea, and the forges that share its code.
 const GITEA: Preset = Preset {
+    event_types: GITEA_TYPES,
     signed: "{payload}",
     forms: true,
     setup: "Settings, Webhooks: the address and a secret of your own; either content type",
@@ -15,6 +17,16 @@ const GITEA: Preset = Preset {
     retries: "none",
     ..BASE
 };
+
+/// As GitHub sends them, without the addresses of its API. Source: `@octokit/webhooks-examples` 7.6.1 (MIT), whose schemas
+/// they follow as far as they go.
+const GITHUB_SAMPLES: &[Sample] = &[
+    Sample { event_type: "push", body: include_str!("../samples/github/push.json"), ..JSON },
+    Sample { event_type: "issues", body: include_str!("../samples/github/issues.json"), ..JSON },
+    Sample { event_type: "pull_request", body: include_str!("../samples/github/pull_request.json"), ..JSON },
+    Sample { event_type: "release", body: include_str!("../samples/github/release.json"), ..JSON },
+    Sample { event_type: "workflow_run", body: include_str!("../samples/github/workflow_run.json"), ..JSON },
+];
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
@@ -25,11 +37,13 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "sha256=",
         id: &["header:X-GitHub-Delivery"],
         event: &["header:X-GitHub-Event"],
+        event_types: GITHUB,
         forms: true,
         setup: "Settings, Webhooks: the address, content type application/json, a secret of your own",
         answer: "2xx within 10 s",
         retries: "none; press Redeliver, which keeps the id",
-        sample: Sample { event_type: "ping", body: include_str!("../samples/github-ping.json"), ..JSON },
+        sample: Sample { event_type: "ping", body: include_str!("../samples/github/ping.json"), ..JSON },
+        samples: GITHUB_SAMPLES,
         ..BASE
     },
     Preset {
@@ -40,6 +54,7 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:X-Gitlab-Token",
         id: &["header:Idempotency-Key", "header:webhook-id"],
         event: &["header:X-Gitlab-Event", "json:/object_kind"],
+        event_types: GITLAB,
         setup: "Settings, Webhooks: the address and a secret token of your own; prefer gitlab-signing where there is a signing token",
         answer: "2xx within 10 s (unconfirmed)",
         retries: "none; after 4 failures in a row it is off for a minute, doubling to a day; after 40 for good",
@@ -50,6 +65,7 @@ pub(super) static PRESETS: &[Preset] = &[
         title: "GitLab, signing token",
         docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
         event: &["header:X-Gitlab-Event", "json:/object_kind"],
+        event_types: GITLAB,
         setup: "Settings, Webhooks: the address; copy the signing token (whsec_...) that it shows",
         answer: "2xx within 10 s (unconfirmed)",
         retries: "none; after 4 failures in a row it is off for a minute, doubling to a day; after 40 for good",
@@ -105,6 +121,7 @@ pub(super) static PRESETS: &[Preset] = &[
         id: &["header:X-Request-UUID", "header:X-Request-Id"],
         // Bitbucket Data Center has it in the body too, which is signed.
         event: &["json:/eventKey", "header:X-Event-Key"],
+        event_types: EventTypes::With(':'),
         // "Test connection" of Bitbucket Server is not signed.
         handshakes: &[Handshake {
             when: &[("header:X-Event-Key", Condition::Equals("diagnostics:ping"))],

@@ -2,6 +2,7 @@
 
 use crate::provider::adyen;
 use crate::provider::algorithm::Encoding;
+use crate::provider::event_types::EventTypes;
 use crate::provider::key::KeyEncoding;
 use crate::provider::preset::{BASE, JSON, Preset, Sample};
 
@@ -18,6 +19,7 @@ pub(super) static PRESETS: &[Preset] = &[
         tolerance_s: 300,
         id: &["json:/id"],
         event: &["json:/type"],
+        event_types: EventTypes::With('.'),
         setup: "Developers, Webhooks: the address; copy the signing secret, all of whsec_...",
         answer: "2xx promptly",
         retries: "for 3 days in live mode, 3 times within hours in test mode",
@@ -62,6 +64,7 @@ pub(super) static PRESETS: &[Preset] = &[
         enc: Encoding::Base64,
         id: &["header:X-Shopify-Webhook-Id|header:Shopify-Webhook-Id"],
         event: &["header:X-Shopify-Topic|header:Shopify-Topic"],
+        event_types: EventTypes::With('/'),
         setup: "Settings, Notifications, Webhooks: the address; copy the secret below the list (of an app: its client secret)",
         answer: "2xx within 5 s, the connection within 1 s",
         retries: "8 within 4 h, then a subscription made by API is deleted",

@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::Value;
 
 use super::{OLD, insert_done};
-use crate::support::{Disk, Home, Request, SECRET, SOURCE, closed_port, strace_injecting};
+use crate::support::{
+    Answer, Disk, Home, Request, SECRET, SOURCE, Stub, authority, closed_port, expired, strace_injecting, wait_for,
+};
 
 /// Results of all checks, with their texts, by name.
 #[track_caller]
@@ -150,7 +152,7 @@ fn doctor_counts_waiting_and_failed_events() {
     assert_finds(&home, &[], "failed", "warn", &["3 events, 1 dead jobs", "hookbox list --status error"]);
     let hookbox = home.start();
     hookbox.db().execute_batch("INSERT INTO paused VALUES ('deploy', '')").unwrap();
-    assert_finds(&hookbox, &[], "unprocessed", "warn", &["paused: deploy"]);
+    assert_finds(&hookbox, &[], "jobs of deploy", "warn", &["paused", "hookbox resume deploy"]);
 }
 
 #[test]
@@ -197,8 +199,121 @@ fn doctor_finds_names_that_do_not_resolve() {
     let action = "[actions.home]\nkind = \"http\"\non = [\"*\"]\n\
         url = \"http://no-such-machine.local:8123/api/webhook/precious\"\n";
     let home = Home::with_config(&format!("{SOURCE}{action}"));
-    assert_finds(&home, &[], "name for home", "fail", &["no-such-machine.local", "/etc/hosts"]);
+    assert_finds(&home, &[], "destination home", "fail", &["no-such-machine.local", "/etc/hosts"]);
     assert!(!home.run(["doctor"]).to_string().contains("precious"));
+}
+
+fn http_action(name: &str, url: &str, keys: &str) -> String {
+    format!("[actions.{name}]\nkind = \"http\"\non = [\"*\"]\nurl = \"{url}\"\n{keys}\n")
+}
+
+#[test]
+fn doctor_asks_destinations_without_a_request() {
+    let (plain, (root, identity)) = (Stub::http(), authority("localhost"));
+    let (secure, (_, old)) = (Stub::https(&identity), expired("localhost"));
+    let expired = Stub::https(&old);
+    let url = |stub: &Stub, path: &str| format!("{}?token=precious", stub.url(path));
+    let refusing = format!("http://127.0.0.1:{}/precious", closed_port());
+    let config = [
+        http_action("plain", &url(&plain, "/precious"), ""),
+        http_action("trusted", &url(&secure, "/precious"), "ca_file = \"root.pem\""),
+        http_action("untrusted", &url(&secure, "/precious"), ""),
+        http_action("expired", &url(&expired, "/precious"), ""),
+        http_action("down", &refusing, ""),
+        http_action("varies", "http://{{ payload.host }}/", ""),
+        "[actions.run]\nkind = \"command\"\non = [\"*\"]\nrun = [\"touch\", \"ran\"]\n".to_owned(),
+    ];
+    let home = Home::with_config(&format!("{SOURCE}{}", config.concat()));
+    home.write("root.pem", root);
+    for (action, result, word) in [
+        ("plain", "ok", "accepts connections"),
+        ("trusted", "ok", "its certificate is trusted"),
+        ("untrusted", "fail", "ca_file"),
+        ("expired", "fail", "invalid peer certificate"),
+        ("down", "fail", "refused"),
+        ("varies", "ok", "depends on the event"),
+    ] {
+        assert_finds(&home, &[], &format!("destination {action}"), result, &[word]);
+    }
+    let (_, findings) = run_checks(&home, &[]);
+    assert!(!findings.contains_key("destination run") && !home.path("ran").exists());
+    assert!(!home.run(["doctor"]).to_string().contains("precious"));
+    assert_eq!(plain.count() + secure.count() + expired.count(), 0, "no request");
+}
+
+#[test]
+fn doctor_says_until_when_and_why_a_destination_asks_to_wait() {
+    let stub = Stub::http();
+    stub.answer(Answer::header(503, "Retry-After", "1000"));
+    let hookbox = Home::with_config(&format!("{SOURCE}{}", http_action("team", &stub.url("/"), ""))).start();
+    hookbox.deliver("push", "d-1", "{}");
+    wait_for("the hold", || (hookbox.query::<i64>("SELECT count(*) FROM holds")[0] == 1).then_some(()));
+    assert_finds(
+        &hookbox,
+        &[],
+        "jobs of team",
+        "warn",
+        &["asks to wait until 20", "(503", "1 jobs wait", "resume team"],
+    );
+    assert!(hookbox.run(["stats"]).ok().text().contains("asks to wait until"));
+}
+
+/// A program of that name in `PATH`, before the real one.
+fn fake(home: &Home, name: &str, script: &str) -> String {
+    let directory = home.path("bin");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{}:{}", directory.display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn doctor_finds_a_failed_socket_and_a_wait_for_the_clock() {
+    let unit = |name: &str, state: &str, result: &str| {
+        format!("Id={name}\nLoadState=loaded\nActiveState={state}\nResult={result}\n")
+    };
+    let with = |units: &[String]| {
+        let home = Home::new();
+        let path = fake(&home, "systemctl", &format!("cat <<'END'\n{}\nEND", units.join("\n")));
+        home.env("PATH", &path)
+    };
+    let (socket, service, clock) = ("hookbox.socket", "hookbox.service", "systemd-time-wait-sync.service");
+    let home = with(&[
+        unit(socket, "failed", "service-start-limit-hit"),
+        unit(service, "failed", "exit-code"),
+        unit(clock, "activating", "success"),
+    ]);
+    assert_finds(&home, &[], socket, "fail", &["service-start-limit-hit", "reset-failed hookbox.socket"]);
+    assert_finds(&home, &[], service, "fail", &["exit-code", "journalctl"]);
+    assert_finds(&home, &[], "time-wait-sync", "fail", &["timedatectl set-ntp true", "disable --now"]);
+    let home = with(&[
+        unit(socket, "active", "success"),
+        unit(service, "active", "success"),
+        unit(clock, "active", "success"),
+    ]);
+    assert_finds(&home, &[], socket, "ok", &["listens"]);
+    let (_, findings) = run_checks(&home, &[]);
+    assert!(!findings.contains_key("time-wait-sync") && !findings.contains_key(service), "{findings:?}");
+}
+
+#[test]
+fn doctor_tells_of_rejects_since_when_and_how_often() {
+    let hookbox = Home::new().with_admin().start();
+    for _ in 0..3 {
+        let answer = hookbox.send(&Request::github("push", "d-1", "{}").signed_with("another"));
+        assert_eq!(answer.status, 401);
+    }
+    let admin = hookbox.admin_address().tcp().to_string();
+    assert_finds(
+        &hookbox,
+        &["--admin", &admin],
+        "rejected github",
+        "warn",
+        &["does not match", "(3 x since 20", ", last 20"],
+    );
+    let page = format!("http://{admin}/");
+    assert_finds(&hookbox, &["--admin", &admin], "page", "ok", &[&page, "hookbox page"]);
+    assert_finds(&hookbox, &["--admin", "off"], "rejected", "warn", &["unknown", "admin"]);
 }
 
 #[test]
