@@ -49,7 +49,6 @@ const LOG_BATCH: u32 = 32;
 pub struct Action {
     pub name: String,
     pub kind: ActionKind,
-    /// Empty where it only reports dead jobs of other actions.
     pub on: Vec<Pattern>,
     /// A further condition on the events that a pattern matches.
     pub when: Option<Expression>,
@@ -58,8 +57,6 @@ pub struct Action {
     pub timeout: Duration,
     /// How many attempts may run at once.
     pub concurrency: u32,
-    /// The action that reports a dead job of this one.
-    pub on_dead: Option<String>,
 }
 
 /// An action's kind, as configured.
@@ -91,20 +88,11 @@ pub struct Call<'a> {
     pub attempt: u32,
     /// The same for every attempt of the job, so that the destination recognises a repeat.
     pub idempotency_key: &'a str,
-    /// The dead job of another action that this one reports.
-    pub dead_job: Option<&'a DeadJob>,
     /// The longest that the run takes, in all.
     pub timeout: Duration,
     /// Set when the process stops; a run then has `grace` left.
     pub stop: &'a Stop,
     pub grace: Duration,
-}
-
-/// The action whose job for the event is dead, and its last error.
-#[derive(Clone, Debug)]
-pub struct DeadJob {
-    pub action: String,
-    pub error: String,
 }
 
 /// The result of one attempt.
@@ -218,6 +206,16 @@ impl ActionKind {
         }
     }
 
+    /// Whether an attempt may take the process or the machine down, beyond what any payload may do.
+    pub fn is_harmful(&self) -> bool {
+        matches!(self, ActionKind::Command(_))
+    }
+
+    /// Whether a power cut may undo an outcome, because to repeat the attempt does no harm.
+    pub fn is_repeatable(&self) -> bool {
+        matches!(self, ActionKind::Log)
+    }
+
     /// How long an attempt may take after its grace to end its child processes.
     pub fn clean_up(&self) -> Duration {
         match self {
@@ -275,6 +273,14 @@ impl ActionReport {
     /// A failure that no further attempt can change.
     pub fn give_up(detail: impl Into<String>) -> ActionReport {
         ActionReport { outcome: Outcome::GiveUp, detail: reason(&detail.into()) }
+    }
+
+    /// For one that a stop of the process has cut short.
+    pub fn interrupted() -> ActionReport {
+        ActionReport {
+            outcome: Outcome::Interrupted,
+            detail: "hookbox was stopped before the attempt ended".to_owned(),
+        }
     }
 }
 

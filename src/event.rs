@@ -12,6 +12,12 @@ use crate::clock::Timestamp;
 /// entry on one page and a row of output on one line.
 pub const MAX_IDENTIFIER_BYTES: usize = 256;
 
+/// The source of events about hookbox itself. No delivery comes from it.
+pub const NEWS_SOURCE: &str = "hookbox";
+
+/// The type of the event that tells of a dead job.
+pub const JOB_DEAD: &str = "job.dead";
+
 /// The number of an event: its row in `webhook_events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub i64);
@@ -69,6 +75,8 @@ pub struct Delivery {
     pub dedup_window: Option<Duration>,
     /// The hash of what is signed, for a source that ignores the same body under another id.
     pub body_digest: Option<Vec<u8>>,
+    /// The actions that the event is for, where that can be decided without the payload; `None`: the router decides.
+    pub actions: Option<Vec<String>>,
     pub received_at: Timestamp,
 }
 
@@ -133,14 +141,16 @@ impl Status {
 pub struct Job {
     pub event: EventId,
     pub action: String,
-    /// The action whose dead job this one reports; empty for a job of the event itself.
-    pub dead_action: String,
     /// Counted from 1, over the whole life of the job.
     pub attempt: u32,
     /// Counted from 1 again after a replay; what the retry policy counts.
     pub attempts_since_queued: u32,
+    /// How often all of it was asked for again: another round is meant, and has another idempotency key.
+    pub round: u32,
     /// How long its destination has asked it to wait, since it was queued.
     pub waited: Duration,
+    /// The claim is on the disk, and not only in memory.
+    pub is_claimed_on_disk: bool,
 }
 
 /// How an attempt ended.
@@ -157,6 +167,8 @@ pub enum Outcome {
     },
     /// It cannot succeed, however often it is tried.
     GiveUp,
+    /// A stop of the process has cut it short.
+    Interrupted,
 }
 
 impl Outcome {
@@ -166,6 +178,7 @@ impl Outcome {
             Outcome::Success => "success",
             Outcome::Retry { .. } | Outcome::Busy { .. } => "retry",
             Outcome::GiveUp => "give_up",
+            Outcome::Interrupted => "interrupted",
         }
     }
 }

@@ -18,14 +18,15 @@ macro_rules! chapter {
 }
 
 /// From the first steps to the rare questions.
-pub const CHAPTERS: [Chapter; 20] = [
+pub const CHAPTERS: [Chapter; 22] = [
     chapter!("start", "what hookbox does, the first delivery, the first secret"),
     chapter!("install", "static binaries, on a Raspberry Pi, on a server"),
     chapter!("config", "the config file"),
     chapter!("sources", "providers, handshakes, senders of your own"),
     chapter!("actions", "log, slack, http, command, nats, redis"),
     chapter!("templates", "templates and expressions"),
-    chapter!("recipes", "ntfy, Gotify, Discord, Home Assistant, Matrix and others"),
+    chapter!("recipes", "mail, MQTT, Redis, ntfy, Discord, Home Assistant and others"),
+    chapter!("import", "coming from adnanh/webhook"),
     chapter!("retries", "retries, dead jobs, pausing"),
     chapter!("reach", "several receivers in front of NATS, Redis or a hookbox"),
     chapter!("commands", "the command line"),

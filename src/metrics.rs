@@ -223,11 +223,13 @@ impl Default for ActionCounts {
 }
 
 impl ActionCounts {
-    pub fn of(&self, outcome: Outcome) -> &Counter {
+    /// `None` for an attempt without a result.
+    pub fn of(&self, outcome: Outcome) -> Option<&Counter> {
         match outcome {
-            Outcome::Success => &self.succeeded,
-            Outcome::Retry { .. } | Outcome::Busy { .. } => &self.failed,
-            Outcome::GiveUp => &self.gave_up,
+            Outcome::Success => Some(&self.succeeded),
+            Outcome::Retry { .. } | Outcome::Busy { .. } => Some(&self.failed),
+            Outcome::GiveUp => Some(&self.gave_up),
+            Outcome::Interrupted => None,
         }
     }
 }

@@ -22,6 +22,7 @@ mod payload;
 mod refusals;
 mod rejection;
 
+use std::collections::BTreeSet;
 use std::iter;
 use std::mem;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use crate::log::rate_limited;
 use crate::metrics::{Metrics, SourceCounts};
 use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult, Reply};
 use crate::provider::{self, Parts, Reading, Redaction, Values, Variable, Verification, WithoutId};
+use crate::route::Routing;
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
 use crate::store::{Ingest, NotStored, Stored};
@@ -55,6 +57,9 @@ use rejection::Rejection;
 /// A transaction is closed once its deliveries hold this much: a thousand usual ones. A body is read when it is added, so
 /// that this limit, not the number of senders, bounds the memory.
 const BATCH_BYTES: usize = 8 << 20;
+
+/// The router is woken after this much at the latest, also where it has nothing to route: it shortens the WAL.
+const MAX_UNMERGED_BYTES: usize = 1 << 20;
 
 /// The event type of a delivery that names none.
 const UNKNOWN_EVENT: &str = "unknown";
@@ -87,6 +92,13 @@ pub struct Intake {
 }
 
 impl Intake {
+    /// The names of the actions that an event is for; `None` where the router must decide, because a condition reads the
+    /// payload, or because another program may process the event.
+    fn decided(&self, matching: &[MatchingAction]) -> Option<Vec<String>> {
+        let is_undecided = self.actions.is_empty() || matching.iter().any(|action| action.has_condition);
+        (!is_undecided).then(|| matching.iter().map(|action| action.name.clone()).collect())
+    }
+
     fn actions_for(&self, source: &str, event_type: &str) -> Vec<MatchingAction> {
         let matching = self.actions.iter().filter(|action| action.matches(source, event_type));
         let named =
@@ -117,6 +129,9 @@ pub struct Receiver {
     pub large_bodies: LargeBodies,
     pub ingest: Ingest,
     pub router: Waker,
+    pub routing: Current<Routing>,
+    /// What was stored since the router last had an occasion to shorten the WAL.
+    pub unmerged_bytes: usize,
     pub stop: Stop,
     pub metrics: Arc<Metrics>,
     /// Whether the last delivery could not be stored. Logged when that begins and when it ends.
@@ -176,13 +191,25 @@ impl Receiver {
             return;
         }
         self.metrics.commit_deliveries.observe(transaction.deliveries.len() as u64);
+        self.unmerged_bytes += transaction.bytes;
+        let to_wake = ToWake::of(&transaction.deliveries);
         for result in self.ingest.store(transaction.deliveries, intake.disk_reserve_bytes) {
             match result {
                 Ok(stored) => self.acknowledge(stored),
                 Err(not_stored) => self.refuse(not_stored),
             }
         }
-        self.router.wake();
+        self.wake(&to_wake);
+    }
+
+    /// Wakes those who go on with what was stored.
+    fn wake(&mut self, ToWake { router, actions }: &ToWake) {
+        if *router || self.unmerged_bytes >= MAX_UNMERGED_BYTES {
+            self.unmerged_bytes = 0;
+            self.router.wake();
+        }
+        let routing = self.routing.get();
+        actions.iter().for_each(|action| routing.workers.wake(action));
     }
 
     fn acknowledge(&mut self, stored: Stored<(Unanswered, Receipt)>) {
@@ -225,6 +252,25 @@ impl Receiver {
     fn health(&mut self, intake: &Intake) -> Result<(), &'static str> {
         self.ingest.probe(intake.disk_reserve_bytes).map_err(|error| error.summary())?;
         self.large_bodies.health(Instant::now())
+    }
+}
+
+/// The threads for which there is something new.
+struct ToWake {
+    router: bool,
+    actions: BTreeSet<String>,
+}
+
+impl ToWake {
+    fn of<T>(deliveries: &[(Delivery, T)]) -> ToWake {
+        let mut to_wake = ToWake { router: false, actions: BTreeSet::new() };
+        for (delivery, _) in deliveries {
+            match &delivery.actions {
+                None => to_wake.router = true,
+                Some(actions) => to_wake.actions.extend(actions.iter().cloned()),
+            }
+        }
+        to_wake
     }
 }
 
@@ -424,11 +470,13 @@ impl Verified<'_> {
         }
         let event_type = identifier(verifier.event_type(&parts), &EVENT_TYPE_FAULTS)?;
         let event_type = event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned());
+        let matching = intake.actions_for(&source.name, &event_type);
+        let actions = intake.decided(&matching);
         let id = match (identifier(verifier.delivery_id(&parts), &DELIVERY_ID_FAULTS)?, verifier.preset.without_id) {
             (Some(id), _) => DeliveryId::Given(id),
             (None, WithoutId::Content) => DeliveryId::OfContent {
                 hash: format!("sha256:{}", digest::hex(&hash(&source.name, content.received()))),
-                actions: intake.actions_for(&source.name, &event_type),
+                actions: matching,
             },
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
         };
@@ -452,6 +500,7 @@ impl Verified<'_> {
             secret_position: self.secret_position,
             dedup_window: source.dedup_window,
             body_digest,
+            actions,
             received_at: now,
         })
     }

@@ -43,7 +43,7 @@ pub fn delay(policy: &Policy, attempt: u32, outcome: Outcome, random: f64) -> Op
     let after = match outcome {
         Outcome::Retry { after } => after,
         Outcome::Busy { wait } => Some(wait),
-        Outcome::Success | Outcome::GiveUp => return None,
+        Outcome::Success | Outcome::GiveUp | Outcome::Interrupted => return None,
     };
     if attempt >= policy.attempts {
         return None;

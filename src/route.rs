@@ -9,7 +9,7 @@ use crate::action::Action;
 use crate::clock;
 use crate::current::Current;
 use crate::event::EventId;
-use crate::stop::{Stop, Waker};
+use crate::stop::{Stop, Waker, Wakers};
 use crate::store::{self, Queue};
 use crate::template::{Scope, TemplateError};
 
@@ -36,7 +36,7 @@ pub struct Router {
 pub struct Routing {
     pub actions: Vec<Action>,
     /// Those of all workers.
-    pub workers: Vec<Waker>,
+    pub workers: Wakers,
     pub poll_interval: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Router {
             self.queue.checkpoint();
             match routed {
                 Ok(0) => self.wait(&routing),
-                Ok(_) => routing.workers.iter().for_each(Waker::wake),
+                Ok(_) => routing.workers.wake_all(),
                 Err(error) => {
                     error!("events cannot be routed yet: {error}");
                     self.wait(&routing);
@@ -76,7 +76,7 @@ impl Router {
         if let Err(error) = self.queue.mend_schema() {
             error!("the schema of the database cannot be checked or restored yet: {error}");
         }
-        routing.workers.iter().for_each(Waker::wake);
+        routing.workers.wake_all();
     }
 
     /// Makes the jobs of one batch of events; returns how many events there were.

@@ -34,7 +34,7 @@ use crate::receive::large::{Checker, large_bodies};
 use crate::receive::{Endpoint, Intake, Receiver, Refusals};
 use crate::route::{Router, Routing};
 use crate::secret::{Env, Secret};
-use crate::stop::{Stop, Waker};
+use crate::stop::{Stop, Waker, Wakers};
 use crate::store::{Database, Ingest, Reader, other_owner};
 use crate::systemd;
 use crate::worker;
@@ -104,7 +104,8 @@ impl Service {
         let gate = gate.map_err(Error::Failed)?;
         let traffic = Arc::clone(&shared.settings.traffic);
         // Made first, because the watchdog ends no process that is stopping.
-        let mut workers = WorkerPool::new(Arc::clone(&shared.metrics), shared.messages.clone());
+        let mut workers =
+            WorkerPool::new(Arc::clone(&shared.metrics), shared.messages.clone(), shared.router_waker.clone());
         let watchdog = watchdog::start(local_address, traffic, &shared.database, workers.ending(), &shared.messages)?;
         let (admin, address_watcher) = shared.start_page(admin_listener, secrets.admin_token, gate.local_address())?;
         let housekeeper = housekeeping::start(&shared.database, shared.config.clone(), &shared.messages)?;
@@ -230,11 +231,12 @@ impl Service {
         self.router.stop();
         if !has_finished {
             warn!("some actions did not finish in time: they run again at the next start");
-            if let Err(error) = self.shared.database.interrupt() {
+            if let Err(error) = self.shared.database.interrupt(clock::now()) {
                 warn!("{error}");
             }
         }
         self.shared.merge_wal();
+        self.shared.database.mark_clean_end();
         crate::log::flush_suppressed_at_end();
         info!("stopped");
     }
@@ -321,7 +323,7 @@ impl Shared {
             settings: Arc::new(settings),
             config: Current::new(config.clone()),
             intake,
-            routing: Current::new(routing(config, Vec::new())),
+            routing: Current::new(routing(config, Wakers::default())),
         }
     }
 
@@ -331,7 +333,7 @@ impl Shared {
         }
     }
 
-    fn replace(&self, config: Config, endpoints: Vec<Endpoint>, wakers: Vec<Waker>) {
+    fn replace(&self, config: Config, endpoints: Vec<Endpoint>, wakers: Wakers) {
         self.routing.replace(routing(&config, wakers));
         self.intake.replace(intake(&config, endpoints));
         self.settings.max_body_bytes.store(config.max_body_bytes, Ordering::Relaxed);
@@ -349,6 +351,8 @@ impl Shared {
             large_bodies,
             ingest,
             router: self.router_waker.clone(),
+            routing: self.routing.clone(),
+            unmerged_bytes: 0,
             stop: stop.clone(),
             metrics: Arc::clone(&self.metrics),
             in_trouble: false,
@@ -428,7 +432,7 @@ fn intake(config: &Config, endpoints: Vec<Endpoint>) -> Intake {
     }
 }
 
-fn routing(config: &Config, workers: Vec<Waker>) -> Routing {
+fn routing(config: &Config, workers: Wakers) -> Routing {
     Routing { actions: config.actions.values().cloned().collect(), workers, poll_interval: config.poll_interval }
 }
 

@@ -39,3 +39,19 @@ impl Waker {
         *guard = false;
     }
 }
+
+/// The wakers of all workers, each with the name of its action.
+#[derive(Clone, Default)]
+pub struct Wakers(pub Vec<(String, Waker)>);
+
+impl Wakers {
+    /// After changes that may be for any action.
+    pub fn wake_all(&self) {
+        self.0.iter().for_each(|(_, waker)| waker.wake());
+    }
+
+    /// The workers of one action.
+    pub fn wake(&self, action: &str) {
+        self.0.iter().filter(|(of, _)| of == action).for_each(|(_, waker)| waker.wake());
+    }
+}

@@ -16,6 +16,7 @@ mod queue;
 mod ingest;
 
 // The contents of the tables, and their transitions.
+mod news;
 mod deliveries;
 mod change_feed;
 mod detail;
@@ -36,6 +37,7 @@ mod connection;
 mod wal;
 mod migrate;
 mod lock;
+mod claims;
 mod token;
 mod sync_time;
 mod filesystem;
@@ -47,13 +49,15 @@ mod row;
 mod files;
 mod error;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::event::EventId;
+use claims::Claims;
 use files::FileIdentity;
+use lock::Lock;
 use write_lock::{Priority, WriteLock};
 use writer::{RECEIVER_BUSY, WORKER_BUSY, Writer};
 
@@ -82,8 +86,8 @@ pub use token::{make_page_token, page_token, page_token_path};
 pub struct Database {
     path: PathBuf,
     write_lock: Arc<WriteLock>,
-    /// Locked until it is closed, however the process ends.
-    _lock_file: File,
+    claims: Arc<Claims>,
+    lock: Lock,
 }
 
 impl Database {
@@ -91,9 +95,11 @@ impl Database {
     pub fn open(path: &Path) -> Result<Database, OpenError> {
         let path = files::resolved(path);
         filesystem::refuse_network(&path)?;
-        let lock_file = lock::acquire(&path)?;
-        connection::open_or_create(&path)?;
-        Ok(Database { path, write_lock: Arc::default(), _lock_file: lock_file })
+        let lock = lock::acquire(&path)?;
+        let connection = connection::open_or_create(&path)?;
+        let last_event = ids::largest(&connection).map_err(StorageError::at(&path))?;
+        let suspect_up_to = lock.follows_unclean_end.then_some(EventId(last_event));
+        Ok(Database { path, write_lock: Arc::default(), claims: Arc::new(Claims::new(suspect_up_to)), lock })
     }
 
     /// Queues the jobs again that were running when the last process ended, before any worker begins. `wait` is how long each
@@ -105,12 +111,21 @@ impl Database {
     /// The receiver's connection.
     pub fn ingest(&self) -> Result<Ingest> {
         let writer = self.writer(Priority::Receiver, RECEIVER_BUSY)?;
-        Ok(Ingest { writer, files: FileIdentity::of(&self.path)?, failed: None })
+        let (files, claims) = (FileIdentity::of(&self.path)?, Arc::clone(&self.claims));
+        Ok(Ingest { writer, claims, files, failed: None })
     }
 
     /// A worker's, or the router's, connection.
     pub fn queue(&self) -> Result<Queue> {
-        Ok(Queue { writer: self.background_writer()?, schema_version: None })
+        Ok(Queue { writer: self.background_writer()?, claims: Arc::clone(&self.claims), schema_version: None })
+    }
+
+    /// The connection of a worker whose outcomes may be lost in a power cut, because to repeat its attempts does no harm: its
+    /// commits do not wait for the disk.
+    pub fn relaxed_queue(&self) -> Result<Queue> {
+        let queue = self.queue()?;
+        queue.writer.relax()?;
+        Ok(queue)
     }
 
     /// The housekeeper's connection.
@@ -130,16 +145,23 @@ impl Database {
 
     /// For the end of the process while actions are still under way: their jobs are queued again, that attempt does not
     /// count, and no thread of this process writes any more.
-    pub fn interrupt(&self) -> Result<()> {
+    pub fn interrupt(&self, now: Timestamp) -> Result<()> {
         let writer = self.background_writer()?;
         let guard = self.write_lock.acquire(Priority::Other);
         writer.read(|connection| {
             connection.busy_timeout(WORKER_BUSY)?;
-            jobs::interrupt(connection)
+            jobs::interrupt_running(connection)?;
+            let claimed = self.claims.all();
+            claimed.iter().try_for_each(|(action, event)| jobs::interrupt_claimed(connection, *event, action, now))
         })?;
         // Never released: a worker could otherwise record the success of a job that runs again.
         std::mem::forget(guard);
         Ok(())
+    }
+
+    /// Tells the next process that nothing was under way when this one ended.
+    pub fn mark_clean_end(&self) {
+        self.lock.mark_clean_end();
     }
 
     fn background_writer(&self) -> Result<Writer> {

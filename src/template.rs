@@ -258,12 +258,6 @@ impl Template {
     pub fn is_plain(&self) -> bool {
         !["{{", "{%", "{#"].iter().any(|mark| self.source.contains(mark))
     }
-
-    /// Whether it uses this variable.
-    pub fn uses(&self, variable: &str) -> bool {
-        let compiled = TEMPLATES.template_from_named_str(self.name, &self.source);
-        compiled.is_ok_and(|template| template.undeclared_variables(false).contains(variable))
-    }
 }
 
 impl Expression {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use crate::action::{Action, ActionKind, ActionReport, Call, DeadJob, Runner};
+use crate::action::{Action, ActionKind, ActionReport, Call, Runner};
 use crate::clock::{self, Timestamp};
 use crate::digest;
 use crate::event::{Attempt, Event, Job, Outcome};
@@ -56,8 +56,10 @@ pub struct Worker {
     pub grace: Duration,
     /// Woken when this action may have new jobs.
     pub waker: Waker,
-    /// The workers of the action that reports dead jobs of this one.
-    pub on_dead: Vec<Waker>,
+    /// Woken when this action has made an event: the router.
+    pub router: Waker,
+    /// Whether an action is for the news of a dead job.
+    pub tells_dead: bool,
     /// Set when no further job may begin: the process stops, or a new configuration has replaced this worker.
     pub stop: Stop,
     /// Set when the process stops.
@@ -94,12 +96,13 @@ impl Worker {
             Some(due) => return Ok(due.distance(now).min(self.poll_interval)),
             None => return Ok(self.poll_interval * ROUTER_POLLS),
         }
-        let jobs = self.queue.claim(&self.action.name, self.action.kind.batch(), now)?;
+        let kind = &self.action.kind;
+        let jobs = self.queue.claim(&self.action.name, kind.batch(), kind.is_harmful(), now)?;
         let (finished, unclaimed) = self.attempt_all(jobs);
         self.record(&finished, &unclaimed);
         self.queue.checkpoint();
-        if finished.iter().any(|(_, next)| matches!(next, Next::Dead { reported_by: Some(_) })) {
-            self.on_dead.iter().for_each(Waker::wake);
+        if self.tells_dead && finished.iter().any(|(_, next)| *next == Next::Dead) {
+            self.router.wake();
         }
         // Jobs that were queued again are due at once; without a pause a failing database would be polled in a busy loop.
         Ok(if unclaimed.is_empty() { Duration::ZERO } else { self.poll_interval })
@@ -115,10 +118,7 @@ impl Worker {
                 continue;
             }
             match self.queue.event(job.event) {
-                Ok(Some(event)) => match self.attempt(&job, &event) {
-                    Some(attempt) => finished.push(attempt),
-                    None => unclaimed.push((job, IMMEDIATELY)),
-                },
+                Ok(Some(event)) => finished.push(self.attempt(&job, &event)),
                 // The event was deleted, and its job with it, unless the other program has disabled the trigger.
                 Ok(None) => {
                     if let Err(error) = self.queue.delete_orphan(&job) {
@@ -131,22 +131,23 @@ impl Worker {
         (finished, unclaimed)
     }
 
-    /// Makes one attempt; `None` if a stop of the process cut it short.
-    fn attempt(&self, job: &Job, event: &Event) -> Option<(Attempt, Next)> {
+    /// Makes one attempt.
+    fn attempt(&self, job: &Job, event: &Event) -> (Attempt, Next) {
         let (started_at, started) = (clock::now(), Instant::now());
-        let report = catch_panic(|| self.run_action(job, event));
-        let ActionReport { outcome, detail } =
-            report.unwrap_or_else(|error| Some(ActionReport::give_up(error.to_string())))?;
+        let report = catch_panic(|| self.run_action(job, event))
+            .unwrap_or_else(|error| Some(ActionReport::give_up(error.to_string())));
+        let ActionReport { outcome, detail } = report.unwrap_or_else(ActionReport::interrupted);
         let (next, held_until) = self.next(job, outcome, clock::now());
         let attempt =
             Attempt { job: job.clone(), started_at, duration: started.elapsed(), outcome, detail, held_until };
         self.count(&attempt, event);
         self.log(&attempt, &next);
-        Some((attempt, next))
+        (attempt, next)
     }
 
     fn count(&self, attempt: &Attempt, event: &Event) {
-        self.counts.of(attempt.outcome).add(1);
+        let Some(count) = self.counts.of(attempt.outcome) else { return };
+        count.add(1);
         self.counts.attempt.observe_duration(attempt.duration);
         if attempt.outcome == Outcome::Success
             && let Some(received_at) = Timestamp::parse(&event.received_at)
@@ -164,13 +165,9 @@ impl Worker {
             )));
         }
         let idempotency_key = idempotency_key(event, job);
-        let dead_job = (!job.dead_action.is_empty()).then(|| self.dead_job(job));
-        let mut scope = Scope::of(event).with("attempt", job.attempt).with("idempotency_key", idempotency_key.as_str());
-        if let Some(DeadJob { action, error }) = &dead_job {
-            scope = scope.with("dead_action", action.as_str()).with("error", error.as_str());
-        }
+        let scope = Scope::of(event).with("attempt", job.attempt).with("idempotency_key", idempotency_key.as_str());
         // The router has evaluated the condition, but makes a job where it could not.
-        if dead_job.is_none() && !self.action.applies_to(&scope)? {
+        if !self.action.applies_to(&scope)? {
             return Ok(Some(ActionReport { outcome: Outcome::Success, detail: "not for this event".to_owned() }));
         }
         Ok(self.runner.run(&Call {
@@ -178,16 +175,10 @@ impl Worker {
             scope: &scope,
             attempt: job.attempt,
             idempotency_key: &idempotency_key,
-            dead_job: dead_job.as_ref(),
             timeout: self.action.timeout,
             stop: &self.ending,
             grace: self.grace,
         }))
-    }
-
-    fn dead_job(&self, job: &Job) -> DeadJob {
-        let error = self.queue.last_error(job.event, &job.dead_action).ok().flatten().unwrap_or_default();
-        DeadJob { action: job.dead_action.clone(), error }
     }
 
     /// An event that cannot be read: a failed disk, or a damaged page. Its job is retried forever, because giving it up would
@@ -206,14 +197,14 @@ impl Worker {
             return (Next::Waiting { waited: job.waited + wait }, Some(now.plus(wait)));
         }
         let again = retry::delay(policy, job.attempts_since_queued, outcome, random()).map(|delay| now.plus(delay));
-        let dead = || Next::Dead { reported_by: self.action.on_dead.clone() };
         match (outcome, again) {
+            (Outcome::Interrupted, _) => (Next::Interrupted, None),
             // Due at once, and so the first of the action when the hold is over.
             (Outcome::Busy { .. }, Some(due)) => (Next::Queued(IMMEDIATELY), Some(due)),
-            (Outcome::Busy { wait }, None) => (dead(), Some(now.plus(wait.min(policy.backoff_max)))),
+            (Outcome::Busy { wait }, None) => (Next::Dead, Some(now.plus(wait.min(policy.backoff_max)))),
             (_, Some(due)) => (Next::Queued(due), None),
             (Outcome::Success, None) => (Next::Succeeded, None),
-            (_, None) => (dead(), None),
+            (_, None) => (Next::Dead, None),
         }
     }
 
@@ -222,9 +213,10 @@ impl Worker {
         let what = format!("action {action}, event {event}, attempt {number}: {}", attempt.detail);
         match (next, attempt.held_until) {
             (Next::Succeeded, _) => {}
-            (Next::Dead { .. }, _) => warn!("{what}; dead. To queue it again: hookbox replay {event}"),
+            (Next::Dead, _) => warn!("{what}; dead. To queue it again: hookbox replay {event}"),
             (_, Some(until)) => info!("{what}; the destination asks to wait: the action goes on at {until}"),
             (Next::Queued(due), None) => info!("{what}; again at {due}"),
+            (Next::Interrupted, None) => info!("{what}; again at the next start"),
             (Next::Waiting { .. }, None) => {}
         }
     }
@@ -234,7 +226,7 @@ impl Worker {
     /// [`MAX_RECORD_AT_STOP`].
     fn record(&mut self, finished: &[(Attempt, Next)], unclaimed: &[(Job, Timestamp)]) {
         let mut stopping: Option<Instant> = None;
-        while let Err(error) = self.queue.record(finished, unclaimed, clock::now()) {
+        while let Err(error) = self.queue.record(finished, unclaimed, self.tells_dead, clock::now()) {
             error!("action {}: outcomes cannot be recorded yet: {error}", self.action.name);
             if !self.ending.is_set() {
                 self.waker.wait(self.poll_interval.min(RECORD_RETRY));
@@ -271,9 +263,11 @@ pub fn wait_after_crash(action: &Action, attempts_since_queued: u32) -> Duration
     retry::delay(&action.policy, attempts_since_queued, Outcome::Retry { after: None }, random()).unwrap_or_default()
 }
 
-/// The same for every attempt of a job, and for every copy of the event that the provider has sent.
+/// The same for every attempt of a job, and for every copy of the event that the provider has sent; another one where all of
+/// it was asked for again.
 pub fn idempotency_key(event: &Event, job: &Job) -> String {
-    let parts = [&event.source, &event.delivery_id, &job.action, &job.dead_action].map(|part| part.as_bytes());
+    let round = if job.round == 0 { String::new() } else { job.round.to_string() };
+    let parts = [&event.source, &event.delivery_id, &job.action, &round].map(|part| part.as_bytes());
     digest::hex(&digest::sha256(&[&parts.join(&0)]))[..KEY_DIGITS].to_owned()
 }
 

@@ -156,9 +156,6 @@ impl CommandRunner {
             .env("HOOKBOX_DELIVERY_ID", text(&call.event.delivery_id))
             .env("HOOKBOX_ATTEMPT", call.attempt.to_string())
             .env("HOOKBOX_IDEMPOTENCY_KEY", call.idempotency_key);
-        if let Some(dead) = call.dead_job {
-            command.env("HOOKBOX_DEAD_ACTION", text(&dead.action)).env("HOOKBOX_ERROR", text(&dead.error));
-        }
         if let Some(directory) = &self.command.directory {
             command.current_dir(directory);
         }

@@ -39,7 +39,6 @@ pub(super) fn details(call: &Call<'_>) -> Vec<Detail> {
         ("received", "ce-time", Some(event.received_at.clone())),
         ("content_type", "content-type", header("content-type")),
         ("traceparent", "traceparent", header("traceparent")),
-        ("dead_action", "Hookbox-Dead-Action", call.dead_job.map(|dead| dead.action.clone())),
     ];
     let one_line = |text: String| text.replace(char::is_control, " ").trim().to_owned();
     let detail =

@@ -125,9 +125,6 @@ impl HttpRunner {
         };
         set(&mut fields, HeaderName::from_static("hookbox-event-id"), &call.event.id.to_string());
         set(&mut fields, HeaderName::from_static("idempotency-key"), call.idempotency_key);
-        if let Some(dead) = call.dead_job {
-            set(&mut fields, HeaderName::from_static("hookbox-dead-action"), &dead.action);
-        }
         for Field { name, value, .. } in &self.headers {
             set(&mut fields, name.clone(), &value.render(call.scope)?);
         }

@@ -1,35 +1,23 @@
 //! `kind = "nats"`: a message to a stream of NATS JetStream, which has confirmed that it is stored.
 //! Source: <https://docs.nats.io/nats-concepts/jetstream/headers>
 
+mod jetstream;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
-
-use serde::Deserialize;
-use serde_json::json;
+use std::time::Instant;
 
 use super::engine::{self, Failure};
-use super::{ActionReport, Call, excerpt};
-use crate::client::nats::{Answer, Connection, HEADERS_VERSION, Login, NatsError, PROTOCOL};
+use super::{ActionReport, Call};
+use crate::client::nats::{Connection, HEADERS_VERSION, Login, PROTOCOL};
 use crate::client::{Certificates, Kept, Server};
-use crate::secret::{Env, SecretRef};
+use crate::secret::{Env, Secret, SecretRef};
 use crate::template::{Template, TemplateError};
+pub use jetstream::StreamConfig;
+use jetstream::{Message, publish, stream_config, stream_of};
 
 /// Far within the 4 KiB that a server takes for a line with two subjects.
 const MAX_SUBJECT_BYTES: usize = 1024;
-
-/// A stream that has a leader answers in milliseconds, or when its disk has the message. Then another server is asked, so that
-/// one that hangs delays nothing longer than an election takes. A repeat is recognised by its id.
-const ANSWER_WAIT: Duration = Duration::from_secs(3);
-
-/// No one is subscribed to the subject.
-const NO_RESPONDERS: u16 = 503;
-
-/// JetStream's codes: the message is there already; it is too large for the stream; the cluster elects.
-/// Source: <https://github.com/nats-io/nats-server/blob/main/server/errors.json>
-const WRONG_LAST_SEQUENCE: u32 = 10071;
-const MESSAGE_TOO_LARGE: u32 = 10054;
-const PASSING: [u32; 3] = [10008, 10009, 10164];
 
 /// The action as configured.
 #[derive(Clone, Debug)]
@@ -62,49 +50,6 @@ pub struct NatsRunner {
     dedup: Dedup,
     certificates: Certificates,
     kept: Kept<Connection>,
-}
-
-/// A rendered message.
-struct Message<'a> {
-    subject: String,
-    headers: String,
-    body: &'a [u8],
-}
-
-/// What JetStream answers to a message, and to a question about its streams.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct JetStreamAnswer {
-    stream: Option<String>,
-    seq: u64,
-    duplicate: bool,
-    error: Option<JetStreamError>,
-    streams: Option<Vec<String>>,
-    config: Option<StreamConfig>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct JetStreamError {
-    err_code: u32,
-    description: String,
-}
-
-/// The settings of a stream that matter here.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub struct StreamConfig {
-    pub name: String,
-    pub retention: String,
-    pub num_replicas: u32,
-    max_msg_size: i64,
-    duplicate_window: u64,
-}
-
-impl StreamConfig {
-    pub fn dedup_window(&self) -> Duration {
-        Duration::from_nanos(self.duplicate_window)
-    }
 }
 
 impl Nats {
@@ -149,7 +94,7 @@ fn with_login_of(server: &Server, login: Login) -> Login {
     }
     match (&server.user, &server.password) {
         (Some(token), None) if login.password.is_none() => {
-            Login { token: crate::secret::Secret::new(token.clone().into_bytes()), ..login }
+            Login { token: Secret::new(token.clone().into_bytes()), ..login }
         }
         (user, password) => Login { user: user.clone(), password: login.password.or(password.clone()), token: None },
     }
@@ -267,107 +212,6 @@ fn as_subject(rendered: &str, may_begin_with_dollar: bool) -> String {
     match subject.strip_prefix('$') {
         Some(rest) if !may_begin_with_dollar => format!("_{rest}"),
         _ => subject,
-    }
-}
-
-/// Publishes and waits until the stream has confirmed. `Ok` is the detail of the attempt.
-fn publish(connection: &mut Connection, message: &Message<'_>, deadline: Instant) -> Result<String, Failure> {
-    let Message { subject, headers, body } = message;
-    let message_bytes = (headers.len() + body.len()) as u64;
-    if let Some(max_bytes) = connection.max_payload_bytes.filter(|max_bytes| message_bytes > *max_bytes) {
-        return Err(Failure::Over(ActionReport::give_up(format!(
-            "the message has {message_bytes} bytes, and the server takes at most {max_bytes} (max_payload)"
-        ))));
-    }
-    let answer = connection.request(subject, headers, body, answer_deadline(deadline)).map_err(failure)?;
-    if answer.status == Some(NO_RESPONDERS) {
-        return Err(no_responders(connection, subject, deadline));
-    }
-    let JetStreamAnswer { stream, seq, duplicate, error, .. } = jetstream(&answer)?;
-    match (error, stream) {
-        (Some(error), _) => judge(connection, error, message, deadline),
-        (None, Some(stream)) if seq > 0 && duplicate => Ok(format!("duplicate: {stream} has it already, as {seq}")),
-        (None, Some(stream)) if seq > 0 => Ok(format!("stored in {stream} as {seq}")),
-        _ => Err(Failure::retry(format!("the answer is not that of a stream: {}", excerpt(&answer.body)))),
-    }
-}
-
-fn judge(
-    connection: &mut Connection,
-    JetStreamError { err_code, description }: JetStreamError,
-    message: &Message<'_>,
-    deadline: Instant,
-) -> Result<String, Failure> {
-    match err_code {
-        // The subject is this delivery's own.
-        WRONG_LAST_SEQUENCE => Ok(format!("duplicate: the stream has it already ({description})")),
-        MESSAGE_TOO_LARGE => {
-            let stream = stream_of(connection, &message.subject, deadline)?.unwrap_or_default();
-            let max_bytes = stream_config(connection, &stream, deadline)?.max_msg_size;
-            let message_bytes = message.headers.len() + message.body.len();
-            Err(Failure::Over(ActionReport::give_up(format!(
-                "the message has {message_bytes} bytes, and the stream {stream} takes at most {max_bytes} (max_msg_size)"
-            ))))
-        }
-        code if PASSING.contains(&code) => Err(Failure::Passing(description)),
-        code => Err(Failure::retry(format!("JetStream refuses: {description} ({code})"))),
-    }
-}
-
-/// Why nobody has answered: there is no stream, or the cluster elects its leader.
-fn no_responders(connection: &mut Connection, subject: &str, deadline: Instant) -> Failure {
-    match stream_of(connection, subject, deadline) {
-        Ok(None) => {
-            let all = subject.split_once('.').map_or(subject.to_owned(), |(first, _)| format!("{first}.>"));
-            Failure::retry(format!(
-                "no stream takes the subject {subject}; to make one: \
-                 nats stream add hooks --subjects '{all}' --dupe-window 48h --defaults"
-            ))
-        }
-        Ok(Some(stream)) => Failure::Passing(format!("the stream {stream} has no leader at the moment")),
-        Err(failure) => failure,
-    }
-}
-
-/// The name of the stream that takes this subject.
-fn stream_of(connection: &mut Connection, subject: &str, deadline: Instant) -> Result<Option<String>, Failure> {
-    let question = json!({ "subject": subject }).to_string();
-    let answer = ask(connection, "$JS.API.STREAM.NAMES", &question, deadline)?;
-    Ok(answer.streams.unwrap_or_default().into_iter().next())
-}
-
-fn stream_config(connection: &mut Connection, stream: &str, deadline: Instant) -> Result<StreamConfig, Failure> {
-    let answer = ask(connection, &format!("$JS.API.STREAM.INFO.{stream}"), "", deadline)?;
-    answer.config.ok_or_else(|| Failure::Passing(format!("the stream {stream} does not answer")))
-}
-
-fn ask(
-    connection: &mut Connection,
-    subject: &str,
-    question: &str,
-    deadline: Instant,
-) -> Result<JetStreamAnswer, Failure> {
-    let answer = connection.request(subject, "", question.as_bytes(), answer_deadline(deadline)).map_err(failure)?;
-    if answer.status == Some(NO_RESPONDERS) {
-        let off = "JetStream does not answer: it is off (nats-server -js turns it on), or elects its leader";
-        return Err(Failure::Passing(off.to_owned()));
-    }
-    jetstream(&answer)
-}
-
-fn jetstream(answer: &Answer) -> Result<JetStreamAnswer, Failure> {
-    serde_json::from_slice(&answer.body)
-        .map_err(|_| Failure::retry(format!("the answer is not that of a stream: {}", excerpt(&answer.body))))
-}
-
-fn answer_deadline(deadline: Instant) -> Instant {
-    deadline.min(Instant::now() + ANSWER_WAIT)
-}
-
-fn failure(error: NatsError) -> Failure {
-    match error {
-        NatsError::Lost(_) => Failure::Lost(error.to_string()),
-        NatsError::Refused(_) => Failure::retry(error.to_string()),
     }
 }
 

@@ -10,6 +10,7 @@ use ureq::http::{HeaderName, HeaderValue, Method};
 
 use super::{ActionReport, Call, answer, http};
 use crate::client;
+use crate::event::{Event, JOB_DEAD, NEWS_SOURCE};
 use crate::provider;
 use crate::secret::{Env, SecretRef};
 use crate::template::{Expression, Template, TemplateError};
@@ -77,7 +78,7 @@ impl SlackRunner {
         let mut text = self.text(call)?;
         text.truncate(end_of_text(&text));
         let text = Value::from(text);
-        let message = match applicable(&self.slack.blocks, call) {
+        let message = match &self.slack.blocks {
             None => Ok(format!("{{\"text\":{text}}}")),
             // They may contain all of a payload, and are not parsed into memory.
             Some(blocks) => serde_json::from_str::<&RawValue>(&blocks.render(call.scope)?)
@@ -88,21 +89,16 @@ impl SlackRunner {
     }
 
     fn text(&self, call: &Call<'_>) -> Result<String, TemplateError> {
-        if let Some(template) = applicable(&self.slack.text, call) {
+        if let Some(template) = &self.slack.text {
             return template.render(call.scope);
         }
-        let built_in = match call.dead_job {
-            Some(_) => DEAD_JOB_TEXT,
-            None => provider::text(&call.event.event_type, &call.event.payload_json),
+        let Event { source, event_type, payload_json, .. } = call.event;
+        let built_in = match (source.as_str(), event_type.as_str()) {
+            (NEWS_SOURCE, JOB_DEAD) => DEAD_JOB_TEXT,
+            _ => provider::text(event_type, payload_json),
         };
         Template::mrkdwn(built_in)?.render(call.scope)
     }
-}
-
-/// The template, unless the message is about a dead job and the template does not mention it: that one was written for
-/// events, and its text would hide the failure.
-fn applicable<'a>(template: &'a Option<Template>, call: &Call<'_>) -> Option<&'a Template> {
-    template.as_ref().filter(|template| call.dead_job.is_none() || template.uses("dead_action"))
 }
 
 /// Where a text is cut: between characters, and not within an entity, whose beginning would be shown as it is.
@@ -114,8 +110,8 @@ fn end_of_text(text: &str) -> usize {
 }
 
 /// The text for a dead job.
-const DEAD_JOB_TEXT: &str =
-    "Action *{{ dead_action }}* failed for event {{ id }} ({{ event }} from {{ source }}): {{ error }}";
+const DEAD_JOB_TEXT: &str = "Action *{{ payload.action }}* failed for event {{ payload.event.id }} \
+                             ({{ payload.event.type }} from {{ payload.event.source }}): {{ payload.error }}";
 
 #[cfg(test)]
 mod tests {

@@ -188,7 +188,7 @@ impl Api {
 
     fn wake(&self) {
         self.router.wake();
-        self.routing.get().workers.iter().for_each(Waker::wake);
+        self.routing.get().workers.wake_all();
     }
 
     /// Asks at the public address, as a sender would.

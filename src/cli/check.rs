@@ -176,9 +176,6 @@ impl Output {
         if !matches!(action.kind, ActionKind::Log) {
             self.note(format!("timeout {}, concurrency {}", duration_text(action.timeout), action.concurrency));
         }
-        if let Some(notified) = &action.on_dead {
-            self.note(format!("when a job dies: {notified}"));
-        }
         if let Some(warning) = action.dedup_warning() {
             self.note(format!("WARNING {warning}"));
         }

@@ -45,10 +45,11 @@ fn outcome(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
         let job = Job {
             event: event.id,
             action: action.name.clone(),
-            dead_action: String::new(),
             attempt: 1,
             attempts_since_queued: 1,
+            round: 0,
             waited: Duration::ZERO,
+            is_claimed_on_disk: false,
         };
         let idempotency_key = idempotency_key(event, &job);
         let scope = Scope::of(event).with("attempt", 1).with("idempotency_key", idempotency_key.as_str());
@@ -56,16 +57,7 @@ fn outcome(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
             return Ok("no, by when".to_owned());
         }
         let (stop, timeout, grace) = (&Stop::default(), action.timeout, Duration::ZERO);
-        let call = Call {
-            event,
-            scope: &scope,
-            attempt: 1,
-            idempotency_key: &idempotency_key,
-            dead_job: None,
-            timeout,
-            stop,
-            grace,
-        };
+        let call = Call { event, scope: &scope, attempt: 1, idempotency_key: &idempotency_key, timeout, stop, grace };
         let limit = match action.kind {
             ActionKind::Log => String::new(),
             _ => format!("timeout {}\n", duration_text(action.timeout)),

@@ -98,14 +98,8 @@ fn write_jobs(out: &mut dyn Write, event: &Detail) -> io::Result<()> {
     event.jobs.iter().try_for_each(|job| writeln!(out, "action {}: {}", name(job), state(job)))
 }
 
-/// The action, and for a job that reports a dead job, also that job's action.
 fn name(job: &JobDetail) -> String {
-    let action = table::one_line(&job.action);
-    if job.dead_action.is_empty() {
-        action
-    } else {
-        format!("{action} (reports {})", table::one_line(&job.dead_action))
-    }
+    table::one_line(&job.action)
 }
 
 /// A job's state, and until when it waits.
@@ -152,10 +146,12 @@ fn attempt_text(job: &JobDetail, attempt: &AttemptDetail, screen: Screen) -> Str
     let colour = match attempt.outcome.as_str() {
         "success" => Some(Colour::Good),
         "retry" => Some(Colour::Open),
+        "interrupted" => Some(Colour::Open),
         "give_up" => Some(Colour::Bad),
         _ => None,
     };
     let outcome = colour.map_or(String::new(), |_| screen.paint(&attempt.outcome, colour) + "  ");
-    let (name, number, took_ms) = (name(job), attempt.number, attempt.duration_ms);
-    format!("{outcome}{name}, attempt {number}, {took_ms} ms  {}", table::one_line(&attempt.detail))
+    let (name, number) = (name(job), attempt.number);
+    let took = attempt.duration_ms.map_or(String::new(), |ms| format!(", {ms} ms"));
+    format!("{outcome}{name}, attempt {number}{took}  {}", table::one_line(&attempt.detail))
 }

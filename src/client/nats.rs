@@ -292,7 +292,7 @@ mod tests {
             (&b"MSG a.1 1 5\r\nhello\r\n"[..], content(None, b"hello")),
             (b"MSG a.1 1 reply 2\r\n\r\n\r\n", content(None, b"\r\n")),
             (b"HMSG a.1 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n", content(Some(503), b"")),
-            (b"HMSG a.1 1 r 22 24\r\nNATS/1.0\r\nA: 503\r\n\r\nok\r\n", content(None, b"ok")),
+            (b"HMSG a.1 1 r 20 22\r\nNATS/1.0\r\nA: 503\r\n\r\nok\r\n", content(None, b"ok")),
             (b"-ERR 'Authorization Violation'\r\n", Message::Error("Authorization Violation".to_owned())),
             (b"ping\r\n", Message::Ping),
             (b"INFO {}\r\n", Message::Info(b"{}".to_vec())),

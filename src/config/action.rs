@@ -11,8 +11,9 @@ use ureq::http::{HeaderName, Method};
 
 use super::engine;
 use super::reader::Reader;
-use super::values::{Parsed, count, duration, owned_text, parsed, path, text};
+use super::values::{Parsed, count, duration, parsed, path, text};
 use crate::action::{Action, ActionKind, Command, Http, Pattern, Slack, Variable};
+use crate::event::{JOB_DEAD, NEWS_SOURCE};
 use crate::retry::Policy;
 use crate::secret::SecretRef;
 use crate::suggest::hint;
@@ -46,28 +47,13 @@ const CONCURRENCY: RangeInclusive<u32> = 1..=16;
 /// The exit codes of a failure.
 const EXIT_CODES: RangeInclusive<u32> = 1..=255;
 
-const NO_ON: &str = "write which events, such as [\"github:push\"], or [\"*\"] for all; only an action \
-                     that another one names in on_dead needs none";
+const NO_ON: &str = "write which events, such as [\"github:push\"], or [\"*\"] for all";
 
 /// `None` where there is no `[actions]`.
 ///
 /// An empty table is allowed, because another program may process the events.
 pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Action>> {
-    let actions = keys.tables("actions", read)?;
-    for action in actions.values() {
-        let handles_dead = actions.values().any(|other| other.on_dead.as_ref() == Some(&action.name));
-        if action.on.is_empty() && !handles_dead {
-            keys.refuse_at(format!("actions.{}.on", action.name), format!("missing; {NO_ON}"));
-        }
-        let Some(handler) = &action.on_dead else { continue };
-        let key = format!("actions.{}.on_dead", action.name);
-        if handler == &action.name {
-            keys.refuse_at(key, "an action cannot handle its own dead jobs; name another one".to_owned());
-        } else if !actions.contains_key(handler) {
-            keys.refuse_at(key, format!("no action {handler:?}; name one of those in [actions]"));
-        }
-    }
-    Some(actions)
+    keys.tables("actions", read)
 }
 
 pub(super) fn built_in() -> BTreeMap<String, Action> {
@@ -79,17 +65,19 @@ pub(super) fn built_in() -> BTreeMap<String, Action> {
         policy: Policy::default(),
         timeout: DEFAULT_COMMAND_TIMEOUT,
         concurrency: 1,
-        on_dead: None,
     };
     BTreeMap::from([(BUILT_IN.to_owned(), action)])
 }
 
 fn read(name: &str, keys: &mut Reader) -> Option<Action> {
     let kind = keys.require("kind", &format!("write one of: {}", KINDS.join(", ")), kind_name);
-    let on = if keys.has("on") { keys.get_all("on", parsed) } else { Some(Vec::new()) };
+    let on = if keys.has("on") { keys.get_all("on", parsed) } else { None };
+    if !keys.has("on") {
+        keys.refuse::<()>("on", format!("missing; {NO_ON}"));
+    }
     let when = keys.get("when", parsed);
     let policy = read_policy(keys);
-    let on_dead = keys.get("on_dead", owned_text);
+    keys.get("on_dead", |value| Err::<(), _>(on_dead_is_gone(name, value)));
     // Without a kind all other keys would be unknown.
     let Some(kind) = kind else {
         keys.ignore_unknown_keys();
@@ -108,7 +96,16 @@ fn read(name: &str, keys: &mut Reader) -> Option<Action> {
         timeout = keys.get("timeout", |v| duration(v, &TIMEOUT)).unwrap_or(timeout);
         concurrency = keys.get("concurrency", |v| count(v, &CONCURRENCY)).unwrap_or(concurrency);
     }
-    Some(Action { name: name.to_owned(), kind: kind?, on: on?, when, policy: policy?, timeout, concurrency, on_dead })
+    Some(Action { name: name.to_owned(), kind: kind?, on: on?, when, policy: policy?, timeout, concurrency })
+}
+
+/// The lines that replace `on_dead` of an action.
+fn on_dead_is_gone(name: &str, value: &Value) -> String {
+    let reporter = value.as_str().unwrap_or("NAME");
+    format!(
+        "a dead job is an event now. Delete this line, and let the other action name that event:\n    \
+         [actions.{reporter}]\n    on = [\"{NEWS_SOURCE}:{JOB_DEAD}\"]\n    when = \"payload.action == '{name}'\""
+    )
 }
 
 fn read_slack(keys: &mut Reader) -> Option<Slack> {

@@ -11,6 +11,7 @@ use super::own_sender::{self, Answer, PATH_PREFIX, STATUS};
 use super::reader::Reader;
 use super::values::{Parsed, count, duration, expected, owned_text, parsed, text};
 use crate::cidr::Cidr;
+use crate::event::NEWS_SOURCE;
 use crate::provider::handshake::Condition;
 use crate::provider::{self, Format, Keyword, Preset, Scheme, Variable, Verification, Verifier};
 use crate::secret::{Env, Secret, SecretError, SecretRef};
@@ -116,6 +117,10 @@ pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Source>> {
     }
     if let Some(sources) = &sources {
         refuse_shared_paths(sources, keys);
+        if sources.contains_key(NEWS_SOURCE) {
+            let message = "events about hookbox itself have this name; choose another".to_owned();
+            keys.refuse_at(format!("sources.{NEWS_SOURCE}"), message);
+        }
     }
     sources
 }

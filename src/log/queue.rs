@@ -57,9 +57,12 @@ impl Queue {
             state.dropped += 1;
             return Ok(());
         }
+        let is_asleep = state.lines.is_empty() && !state.is_writing;
         state.bytes += line.len();
         state.lines.push_back(line);
-        self.changed.notify_all();
+        if is_asleep {
+            self.changed.notify_all();
+        }
         Ok(())
     }
 
@@ -73,7 +76,9 @@ impl Queue {
         state.dropped += failed;
         state.untold += if is_told { 0 } else { untold };
         state.is_writing = false;
-        self.changed.notify_all();
+        if state.lines.is_empty() {
+            self.changed.notify_all();
+        }
     }
 
     /// All lines that wait, at least one, and how many were dropped after them.

@@ -12,10 +12,11 @@ use sd_notify::NotifyState;
 use super::Runners;
 use super::error::Result;
 use super::thread::{Message, Thread, lower_priority};
-use crate::action::{Action, ActionKind};
+use crate::action::ActionKind;
 use crate::config::Config;
+use crate::event::{JOB_DEAD, NEWS_SOURCE};
 use crate::metrics::Metrics;
-use crate::stop::{Stop, Waker};
+use crate::stop::{Stop, Waker, Wakers};
 use crate::store::Database;
 use crate::systemd;
 use crate::units::duration_text;
@@ -30,6 +31,7 @@ const REPORT_AFTER: Duration = Duration::from_millis(200);
 pub(super) struct WorkerPool {
     metrics: Arc<Metrics>,
     messages: Sender<Message>,
+    router: Waker,
     workers: Vec<WorkerHandle>,
     /// Workers of actions that are no longer configured, which may still be finishing what they were doing.
     draining: Vec<WorkerHandle>,
@@ -50,8 +52,8 @@ struct WorkerHandle {
 }
 
 impl WorkerPool {
-    pub(super) fn new(metrics: Arc<Metrics>, messages: Sender<Message>) -> WorkerPool {
-        WorkerPool { metrics, messages, workers: Vec::new(), draining: Vec::new(), ending: Stop::default() }
+    pub(super) fn new(metrics: Arc<Metrics>, messages: Sender<Message>, router: Waker) -> WorkerPool {
+        WorkerPool { metrics, messages, router, workers: Vec::new(), draining: Vec::new(), ending: Stop::default() }
     }
 
     /// Replaces all workers by those of `config`. A new worker waits until its predecessors have finished what they were
@@ -79,22 +81,21 @@ impl WorkerPool {
 
     /// Starts the threads, which do nothing until they are sent their predecessors, and end if that never happens.
     fn spawn_idle(&self, config: &Config, runners: &Runners, database: &Database) -> Result<Vec<WorkerHandle>> {
-        let wakers_of = |action: &Action| (0..action.concurrency).map(|_| Waker::default()).collect();
-        let wakers: BTreeMap<&str, Vec<Waker>> =
-            runners.iter().map(|(action, _)| (action.name.as_str(), wakers_of(action))).collect();
+        let tells_dead = runners.iter().any(|(action, _)| action.matches(NEWS_SOURCE, JOB_DEAD));
         let mut idle = Vec::new();
         for (action, runner) in runners {
-            let on_dead = action.on_dead.as_deref().and_then(|name| wakers.get(name)).cloned().unwrap_or_default();
-            for waker in &wakers[action.name.as_str()] {
+            for _ in 0..action.concurrency {
+                let queue = if action.kind.is_repeatable() { database.relaxed_queue()? } else { database.queue()? };
                 let worker = Worker {
                     action: action.clone(),
                     runner: Arc::clone(runner),
-                    queue: database.queue()?,
+                    queue,
                     counts: self.metrics.action(&action.name),
                     poll_interval: config.poll_interval,
                     grace: config.stop_timeout,
-                    waker: waker.clone(),
-                    on_dead: on_dead.clone(),
+                    waker: Waker::default(),
+                    router: self.router.clone(),
+                    tells_dead,
                     stop: Stop::default(),
                     ending: self.ending.clone(),
                 };
@@ -105,8 +106,9 @@ impl WorkerPool {
     }
 
     /// The wakers to use when there may be new jobs.
-    pub(super) fn wakers(&self) -> Vec<Waker> {
-        self.workers.iter().map(|worker| worker.waker.clone()).collect()
+    pub(super) fn wakers(&self) -> Wakers {
+        let wakers = self.workers.iter().map(|worker| (worker.action.clone(), worker.waker.clone()));
+        Wakers(wakers.collect())
     }
 
     /// Set when the process ends.

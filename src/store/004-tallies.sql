@@ -24,8 +24,8 @@ CREATE TABLE tallies (
 
 INSERT INTO tallies SELECT 'status', source, status, count(*) FROM webhook_events GROUP BY source, status;
 INSERT INTO tallies SELECT 'source', name, 'received', sum(count) FROM tallies WHERE about = 'status' GROUP BY name;
-INSERT INTO tallies SELECT 'source', source, 'duplicates', sum(duplicates)
-    FROM provenance JOIN webhook_events ON id = event_id WHERE duplicates > 0 GROUP BY source;
+INSERT INTO tallies SELECT 'source', source, 'duplicates', sum(provenance.duplicates)
+    FROM provenance JOIN webhook_events ON id = event_id WHERE provenance.duplicates > 0 GROUP BY source;
 INSERT INTO tallies
     SELECT 'action', action, CASE WHEN state IN ('queued', 'running') THEN 'open' ELSE state END AS what, count(*)
     FROM jobs GROUP BY action, what;

@@ -23,7 +23,7 @@ use super::stats::Sizes;
 const STEP_PAGES: i32 = 256;
 
 /// Tables of which the copy must have as many rows as the original.
-const TABLES: [&str; 4] = ["webhook_events", "jobs", "attempts", "provenance"];
+const TABLES: [&str; 3] = ["webhook_events", "jobs", "earlier_attempts"];
 
 /// A copy that is written, checked and on disk.
 #[derive(Debug)]

@@ -1,10 +1,9 @@
-//! Finds the ids of the events received since a time: the table `blocks` of 004-tallies.sql has the minute of the latest
-//! reception for each block of 1,024 ids.
+//! Finds the ids of the events received since a time: the table `blocks` has the minute of the latest reception for each
+//! block of 1,024 ids.
 
-use rusqlite::{Connection, Result, Transaction};
+use rusqlite::{Connection, Result};
 
 use crate::clock::Timestamp;
-use crate::event::EventId;
 
 /// Ids in a block, as a power of two.
 const BLOCK_BITS: u32 = 10;
@@ -22,25 +21,18 @@ impl Span {
     pub(super) const ALL: Span = Span { from: i64::MIN, before: i64::MAX };
 }
 
-pub(super) fn block_of(event: EventId) -> i64 {
-    event.0 >> BLOCK_BITS
-}
-
-/// Records a reception in a block.
-pub(super) fn record(transaction: &Transaction<'_>, block: i64, at: Timestamp) -> Result<()> {
-    let sql = "INSERT INTO blocks VALUES (?1, ?2)
-         ON CONFLICT (block) DO UPDATE SET latest = excluded.latest WHERE excluded.latest > latest";
-    transaction.prepare_cached(sql)?.execute((block, minute(at))).map(drop)
-}
-
-/// The ids smaller than `before` that include all events received at `since` or later; the newest first.
+/// The ids smaller than `before` that include all events received at `since` or later; the newest first. The latest events,
+/// which are in no block yet, are always among them.
 pub(super) fn spans(connection: &Connection, since: Timestamp, before: i64) -> Result<Vec<Span>> {
+    let uncounted = "SELECT coalesce(max(up_to), 0) + 1 FROM counted";
+    let uncounted: i64 = connection.prepare_cached(uncounted)?.query_row([], |row| row.get(0))?;
+    let mut spans = vec![Span { from: uncounted, before: i64::MAX }];
     let mut statement = connection.prepare_cached(BLOCKS_SINCE)?;
-    let mut spans: Vec<Span> = Vec::new();
     for block in statement.query_map([minute(since)], |row| row.get::<_, i64>(0))? {
         let from = block? << BLOCK_BITS;
-        let end = from.saturating_add(1 << BLOCK_BITS);
+        let end = from.saturating_add(1 << BLOCK_BITS).min(uncounted);
         match spans.last_mut() {
+            _ if from >= end => {}
             Some(last) if last.from == end => last.from = from,
             _ => spans.push(Span { from, before: end }),
         }

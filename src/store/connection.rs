@@ -16,6 +16,9 @@ use super::wal::JOURNAL_LIMIT_BYTES;
 /// How long a new connection waits for the recovery that is due after a crash.
 const RECOVERY_BUSY: Duration = Duration::from_secs(5);
 
+/// A commit writes whole pages to the card, and a delivery touches ten that are not its payload.
+const PAGE_BYTES: i64 = 1024;
+
 /// Page cache of each connection. Rows are written once and read once; the operating system caches the rest.
 const CACHE_KIB: i64 = 512;
 
@@ -97,9 +100,10 @@ fn create_missing(path: &Path) -> Result<(), StorageError> {
     created.map(drop).map_err(|error| StorageError::Unusable { path: path.display().to_string(), error })
 }
 
-/// Settings that are kept in the file.
+/// Settings that are kept in the file. The page size of one that has pages stays as it is.
 fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(RECOVERY_BUSY)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     configure(connection)
 }

@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, named_params};
 
+use super::claims::Claims;
 use super::row::string;
 use super::{counters, events, ids, jobs, replay};
 use crate::clock::Timestamp;
@@ -34,7 +35,7 @@ struct Known {
 }
 
 /// Stores a delivery, or recognises its event.
-pub(super) fn take(transaction: &Transaction<'_>, delivery: &Delivery) -> Result<Ingested> {
+pub(super) fn take(transaction: &Transaction<'_>, delivery: &Delivery, claims: &Claims) -> Result<Ingested> {
     if let Some(original) = original_of_repeated(transaction, delivery)? {
         counters::count_again(transaction, &delivery.source, "repeated", delivery.received_at)?;
         return Ok(Ingested::Repeated(original));
@@ -44,42 +45,59 @@ pub(super) fn take(transaction: &Transaction<'_>, delivery: &Delivery) -> Result
         DeliveryId::OfContent { hash, actions } => (hash, actions),
     };
     match latest_of_content(transaction, delivery, hash)? {
-        Some(known) if is_same(transaction, delivery, &known, actions)? => recognise(transaction, delivery, &known),
+        Some(known) if is_same(transaction, delivery, &known, actions, claims)? => {
+            recognise(transaction, delivery, &known)
+        }
         _ => insert(transaction, delivery, &numbered(transaction, hash)?),
     }
 }
 
-/// Inserts a new event, unless there is one with this id.
+/// Inserts a new event, unless there is one with this id. Its jobs are made before it, so that the trigger need not list it
+/// for the router.
 pub(super) fn insert(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> Result<Ingested> {
-    let sql = "INSERT INTO webhook_events
-             (source, event_type, delivery_id, payload_json, received_at, status, headers_json, body)
-         VALUES (:source, :event_type, :delivery_id, :payload_json, :received_at, 'unprocessed', :headers_json, :body)
-         ON CONFLICT (source, delivery_id) DO NOTHING";
+    if let Some(known) = with_id(transaction, &delivery.source, id)? {
+        return recognise(transaction, delivery, &known);
+    }
+    let event = EventId(ids::next(transaction)?);
+    let actions = delivery.actions.as_deref();
+    for action in actions.unwrap_or_default() {
+        jobs::add(transaction, event, action)?;
+    }
+    let received_at = delivery.received_at.to_string();
+    let (status, processed_at) = match actions {
+        Some([]) => (Status::Processed, Some(received_at.as_str())),
+        _ => (Status::Unprocessed, None),
+    };
+    let sql = "INSERT INTO webhook_events (id, source, event_type, delivery_id, received_at, processed_at, status,
+             padding, secret_position, body_digest, headers_json, payload_json, body)
+         VALUES (:id, :source, :event_type, :delivery_id, :received_at, :processed_at, :status,
+             :padding, :secret_position, :body_digest, :headers_json, :payload_json, :body)";
     let named = named_params! {
+        ":id": event.0,
         ":source": delivery.source,
         ":event_type": delivery.event_type,
         ":delivery_id": id,
-        ":payload_json": delivery.payload_json,
-        ":received_at": delivery.received_at.to_string(),
+        ":received_at": received_at,
+        ":processed_at": processed_at,
+        ":status": status.as_str(),
+        ":padding": events::padding_of(status.as_str(), processed_at.unwrap_or_default()),
+        ":secret_position": delivery.secret_position.and_then(|position| i64::try_from(position).ok()),
+        ":body_digest": delivery.body_digest,
         ":headers_json": delivery.headers_json,
+        ":payload_json": delivery.payload_json,
         ":body": delivery.body,
     };
-    if transaction.prepare_cached(sql)?.execute(named)? == 0 {
-        let known = with_id(transaction, &delivery.source, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-        return recognise(transaction, delivery, &known);
+    if let Err(error) = transaction.prepare_cached(sql)?.execute(named) {
+        jobs::delete_orphans(transaction, event)?;
+        return Err(error);
     }
-    let event = EventId(transaction.last_insert_rowid());
-    let position = delivery.secret_position.and_then(|position| i64::try_from(position).ok());
-    let sql = "INSERT OR REPLACE INTO provenance (event_id, secret_position, body_digest) VALUES (?1, ?2, ?3)";
-    transaction.prepare_cached(sql)?.execute((event.0, position, &delivery.body_digest))?;
     Ok(Ingested::New(event))
 }
 
 /// Counts a delivery whose event is known, and processes the event again where the sender means that.
 fn recognise(transaction: &Transaction<'_>, delivery: &Delivery, known: &Known) -> Result<Ingested> {
     let event = known.event;
-    let sql = "INSERT INTO provenance (event_id, duplicates) VALUES (?1, 1)
-         ON CONFLICT (event_id) DO UPDATE SET duplicates = duplicates + 1";
+    let sql = "UPDATE webhook_events SET duplicates = duplicates + 1 WHERE id = ?1";
     transaction.prepare_cached(sql)?.execute([event.0])?;
     counters::count_again(transaction, &delivery.source, "duplicates", delivery.received_at)?;
     if known.status == Status::Unprocessed.as_str() {
@@ -87,7 +105,7 @@ fn recognise(transaction: &Transaction<'_>, delivery: &Delivery, known: &Known) 
     }
     if known.is_within_window(delivery) == Some(false) {
         events::reopen(transaction, event)?;
-        let sql = "UPDATE provenance SET renewed_at = ?2 WHERE event_id = ?1";
+        let sql = "UPDATE webhook_events SET renewed_at = ?2 WHERE id = ?1";
         transaction.prepare_cached(sql)?.execute((event.0, delivery.received_at.to_string()))?;
         return Ok(Ingested::Replayed(event));
     }
@@ -116,6 +134,7 @@ fn is_same(
     delivery: &Delivery,
     known: &Known,
     actions: &[MatchingAction],
+    claims: &Claims,
 ) -> Result<bool> {
     if known.event_type != delivery.event_type {
         return Ok(false);
@@ -123,20 +142,25 @@ fn is_same(
     if known.is_within_window(delivery) == Some(true) {
         return Ok(true);
     }
-    Ok(known.status == Status::Unprocessed.as_str() && may_join(transaction, known.event, actions)?)
+    Ok(known.status == Status::Unprocessed.as_str() && may_join(transaction, known.event, actions, claims)?)
 }
 
 /// Whether everything that `actions` do for an unprocessed event is still to begin. What came again is then done with it,
 /// and sees the latest state of what it reports. Otherwise another event is needed.
 ///
 /// Without any action of ours another program processes the event, and it is unknown whether that has begun.
-fn may_join(transaction: &Transaction<'_>, event: EventId, actions: &[MatchingAction]) -> Result<bool> {
+fn may_join(
+    transaction: &Transaction<'_>,
+    event: EventId,
+    actions: &[MatchingAction],
+    claims: &Claims,
+) -> Result<bool> {
     let jobs = jobs::of_event(transaction, event)?;
     if jobs.is_empty() {
         return Ok(!actions.is_empty() && events::is_unrouted(transaction, event)?);
     }
     let has_job = |action: &MatchingAction| jobs.iter().any(|(name, _)| *name == action.name);
-    let has_begun = jobs.iter().any(|(_, has_begun)| *has_begun);
+    let has_begun = jobs.iter().any(|(name, has_begun)| *has_begun || claims.contains(event, name));
     Ok(!has_begun
         && actions.iter().any(has_job)
         && actions.iter().all(|action| action.has_condition || has_job(action)))
@@ -146,20 +170,16 @@ fn may_join(transaction: &Transaction<'_>, event: EventId, actions: &[MatchingAc
 /// the ids of equal content sort in the order of their arrival, also after those of earlier versions (the bare hash, or
 /// with `@` and a time), and the latest is found by one seek.
 fn numbered(transaction: &Transaction<'_>, hash: &str) -> Result<String> {
-    let number = ids::largest(transaction)?.saturating_add(1);
-    Ok(format!("{hash}@n{number:019}"))
+    Ok(format!("{hash}@n{:019}", ids::next(transaction)?))
 }
 
-const KNOWN: &str = "SELECT id, event_type, status, coalesce(renewed_at, received_at)
-     FROM webhook_events LEFT JOIN provenance ON event_id = id";
+const KNOWN: &str = "SELECT id, event_type, status, coalesce(renewed_at, received_at) FROM webhook_events";
 
 /// `A` is the character after `@`.
 const OF_CONTENT: &str =
     "WHERE source = ?1 AND delivery_id >= ?2 AND delivery_id < ?2 || 'A' ORDER BY delivery_id DESC LIMIT 1";
 
-/// The rows of events that another program has deleted without our trigger do not count.
-const OF_BODY: &str = "SELECT event_id FROM provenance
-     WHERE body_digest = ?1 AND EXISTS (SELECT 1 FROM webhook_events WHERE id = event_id) LIMIT 1";
+const OF_BODY: &str = "SELECT id FROM webhook_events WHERE body_digest = ?1 LIMIT 1";
 
 fn with_id(connection: &Connection, source: &str, id: &str) -> Result<Option<Known>> {
     let sql = format!("{KNOWN} WHERE source = ?1 AND delivery_id = ?2");

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row};
 use serde::Serialize;
 
 use super::row::{bytes, string};
-use super::summary::{EVENTS, SUMMARY, Summary};
+use super::summary::{SUMMARY, Summary};
 use crate::event::EventId;
 
 #[derive(Debug)]
@@ -20,8 +20,6 @@ pub struct Detail {
 #[derive(Debug, Serialize)]
 pub struct JobDetail {
     pub action: String,
-    /// The action whose dead job this job reports; empty for a job of the event itself.
-    pub dead_action: String,
     pub state: String,
     /// The action is paused: the job waits until somebody resumes it.
     pub paused: bool,
@@ -30,19 +28,22 @@ pub struct JobDetail {
     pub attempts: Vec<AttemptDetail>,
     pub last_error: Option<String>,
     pub due_at_ms: Option<i64>,
+    /// The event whose job has taken the place of this one.
+    pub superseded_by: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
 pub struct AttemptDetail {
     pub number: u32,
     pub started_at: String,
-    pub duration_ms: i64,
+    /// Unknown where the process ended before the attempt did.
+    pub duration_ms: Option<i64>,
     pub outcome: String,
     pub detail: String,
 }
 
 pub(super) fn read(connection: &Connection, id: EventId) -> Result<Option<Detail>> {
-    let event = format!("SELECT {SUMMARY}, headers_json, payload_json, body FROM {EVENTS} WHERE id = ?1");
+    let event = format!("SELECT {SUMMARY}, headers_json, payload_json, body FROM webhook_events WHERE id = ?1");
     let detail = |row: &Row<'_>| {
         Ok(Detail {
             summary: Summary::of(row)?,
@@ -58,18 +59,18 @@ pub(super) fn read(connection: &Connection, id: EventId) -> Result<Option<Detail
 
 fn jobs(connection: &Connection, event: EventId) -> Result<Vec<JobDetail>> {
     let mut statement = connection.prepare(
-        "SELECT action, dead_action, state, last_error, due_at_ms,
+        "SELECT action, state, last_error, due_at_ms, superseded_by,
          EXISTS (SELECT 1 FROM paused WHERE paused.action = jobs.action),
          (SELECT until_ms FROM holds WHERE holds.action = jobs.action AND jobs.state = 'queued')
-         FROM jobs WHERE event_id = ?1 ORDER BY dead_action, action",
+         FROM jobs WHERE event_id = ?1 ORDER BY action",
     )?;
     let job = |row: &Row<'_>| {
         Ok(JobDetail {
             action: row.get(0)?,
-            dead_action: row.get(1)?,
-            state: row.get(2)?,
-            last_error: row.get(3)?,
-            due_at_ms: row.get(4)?,
+            state: row.get(1)?,
+            last_error: row.get(2)?,
+            due_at_ms: row.get(3)?,
+            superseded_by: row.get(4)?,
             paused: row.get(5)?,
             held_until_ms: row.get(6)?,
             attempts: Vec::new(),
@@ -77,15 +78,15 @@ fn jobs(connection: &Connection, event: EventId) -> Result<Vec<JobDetail>> {
     };
     let mut jobs: Vec<JobDetail> = statement.query_map([event.0], job)?.collect::<Result<_>>()?;
     for job in &mut jobs {
-        job.attempts = attempts(connection, event, &job.action, &job.dead_action)?;
+        job.attempts = attempts(connection, event, &job.action)?;
     }
     Ok(jobs)
 }
 
-fn attempts(connection: &Connection, event: EventId, action: &str, dead_action: &str) -> Result<Vec<AttemptDetail>> {
+fn attempts(connection: &Connection, event: EventId, action: &str) -> Result<Vec<AttemptDetail>> {
     let mut statement = connection.prepare(
         "SELECT number, started_at, duration_ms, outcome, detail FROM attempts
-         WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 ORDER BY number",
+         WHERE event_id = ?1 AND action = ?2 ORDER BY number",
     )?;
     let attempt = |row: &Row<'_>| {
         Ok(AttemptDetail {
@@ -96,5 +97,5 @@ fn attempts(connection: &Connection, event: EventId, action: &str, dead_action: 
             detail: row.get(4)?,
         })
     };
-    statement.query_map((event.0, action, dead_action), attempt)?.collect()
+    statement.query_map((event.0, action), attempt)?.collect()
 }

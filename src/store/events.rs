@@ -8,7 +8,22 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction};
 use super::error::of_row;
 use super::row::{bytes, string, text};
 use crate::clock::Timestamp;
-use crate::event::{Event, EventId};
+use crate::event::{Event, EventId, Status};
+
+/// The bytes that `status`, `processed_at` and `padding` take together. While they do not change, SQLite writes only the page
+/// with the status; otherwise the whole row, with its payload.
+const STATE_BYTES: usize = "unprocessed".len() + "2025-01-31T12:00:00+00:00".len() - 2;
+
+/// The padding beside a status and a time.
+pub(super) fn padding_of(status: &str, processed_at: &str) -> String {
+    " ".repeat(STATE_BYTES.saturating_sub(status.len() + processed_at.len()))
+}
+
+/// The same as an expression over two columns.
+pub(super) fn padding(status: &str, processed_at: &str) -> String {
+    let all = " ".repeat(STATE_BYTES);
+    format!("substr('{all}', 1, max(0, {STATE_BYTES} - length({status}) - coalesce(length({processed_at}), 0)))")
+}
 
 /// An event as actions see it; `None` if it was deleted.
 pub(super) fn read(connection: &Connection, id: EventId) -> Result<Option<Event>> {
@@ -38,20 +53,21 @@ pub(super) fn is_unrouted(connection: &Connection, event: EventId) -> Result<boo
 /// True for an unprocessed event without open jobs.
 pub(super) fn is_routable(transaction: &Transaction<'_>, event: EventId) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE id = ?1 AND status = 'unprocessed')
-         AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
-                         AND state IN ('queued', 'running'))";
+         AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND state IN ('queued', 'running'))";
     transaction.prepare_cached(sql)?.query_row([event.0], |row| row.get(0))
 }
 
 /// From unprocessed to processed, or to error if a job is dead; not while a job is open.
 pub(super) fn finish(transaction: &Transaction<'_>, event: EventId, now: Timestamp) -> Result<()> {
-    let sql = "UPDATE webhook_events SET processed_at = ?2, status =
-             CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = '' AND state = 'dead')
-             THEN 'error' ELSE 'processed' END
+    let is_dead = "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND state = 'dead')";
+    let is_dead: bool = transaction.prepare_cached(is_dead)?.query_row([event.0], |row| row.get(0))?;
+    let status = if is_dead { Status::Error } else { Status::Processed }.as_str();
+    let sql = "UPDATE webhook_events SET processed_at = ?2, status = ?3, padding = ?4
          WHERE id = ?1 AND status = 'unprocessed'
-         AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
-                         AND state IN ('queued', 'running'))";
-    transaction.prepare_cached(sql)?.execute((event.0, now.to_string())).map(drop)
+         AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND state IN ('queued', 'running'))";
+    let now = now.to_string();
+    let parameters = (event.0, &now, status, padding_of(status, &now));
+    transaction.prepare_cached(sql)?.execute(parameters).map(drop)
 }
 
 /// As [`finish`], but if another program's rule refuses the new status, the other events are still finished. The jobs of
@@ -66,6 +82,7 @@ pub(super) fn finish_if_allowed(transaction: &Transaction<'_>, event: EventId, n
 /// Back to unprocessed. A trigger puts the event on the router's list, which queues the jobs of all its actions again. False
 /// if there is no such event.
 pub(super) fn reopen(transaction: &Transaction<'_>, event: EventId) -> Result<bool> {
-    let sql = "UPDATE webhook_events SET status = 'unprocessed', processed_at = NULL WHERE id = ?1";
-    Ok(transaction.prepare_cached(sql)?.execute([event.0])? > 0)
+    let status = Status::Unprocessed.as_str();
+    let sql = "UPDATE webhook_events SET status = ?2, processed_at = NULL, padding = ?3 WHERE id = ?1";
+    Ok(transaction.prepare_cached(sql)?.execute((event.0, status, padding_of(status, "")))? > 0)
 }

@@ -10,6 +10,13 @@ pub(super) fn largest(connection: &Connection) -> Result<i64> {
     connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
 }
 
+/// The id of the next event. Errs where there is none left.
+pub(super) fn next(connection: &Connection) -> Result<i64> {
+    // As SQLite itself reports it.
+    let full = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
+    largest(connection)?.checked_add(1).ok_or_else(full)
+}
+
 /// Whether no further event can be stored. SQLite reports that as a full disk.
 pub(super) fn are_used_up(connection: &Connection) -> Result<bool> {
     Ok(largest(connection)? == i64::MAX)

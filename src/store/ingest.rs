@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::Transaction;
 
-use super::counters::BatchCounts;
+use super::claims::Claims;
 use super::deliveries::{self, Ingested};
 use super::error::{Result, StorageError, WriteError, of_row};
 use super::files::FileIdentity;
@@ -21,6 +21,7 @@ const COPIES: u64 = 2;
 /// The receiver's connection.
 pub struct Ingest {
     pub(super) writer: Writer,
+    pub(super) claims: Arc<Claims>,
     pub(super) files: FileIdentity,
     /// A delivery like the last one, where nothing of that commit was stored.
     pub(super) failed: Option<Delivery>,
@@ -87,7 +88,9 @@ impl Ingest {
         if self.writer.read(ids::are_used_up)? {
             return Err(self.no_id_left());
         }
-        self.writer.write(|transaction| self.failed.as_ref().map_or(Ok(()), |failed| try_out(transaction, failed)))?;
+        self.writer.write(|transaction| {
+            self.failed.as_ref().map_or(Ok(()), |failed| try_out(transaction, failed, &self.claims))
+        })?;
         self.failed = None;
         Ok(())
     }
@@ -133,33 +136,15 @@ impl Ingest {
 
     #[cfg(not(hookbox_store_nothing))]
     fn commit(&self, deliveries: &[Delivery]) -> Result<Vec<InsertResult>> {
-        self.writer.write(|transaction| {
-            match deliveries {
-                // Counted by the triggers: for a single delivery this takes as long and writes a page less.
-                [alone] => Ok(vec![insert(transaction, alone)?]),
-                many => insert_counted(transaction, many),
-            }
-        })
+        let claims = &self.claims;
+        self.writer
+            .write(|transaction| deliveries.iter().map(|delivery| insert(transaction, delivery, claims)).collect())
     }
-}
-
-fn insert_counted(transaction: &Transaction<'_>, deliveries: &[Delivery]) -> rusqlite::Result<Vec<InsertResult>> {
-    let mut counts = BatchCounts::begin(transaction)?;
-    let mut results = Vec::with_capacity(deliveries.len());
-    for delivery in deliveries {
-        let result = insert(transaction, delivery)?;
-        if let Ok(Ingested::New(event)) = result {
-            counts.add(event, &delivery.source, delivery.received_at);
-        }
-        results.push(result);
-    }
-    counts.end(transaction)?;
-    Ok(results)
 }
 
 /// The inner error is the delivery's own fault.
-fn insert(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<InsertResult> {
-    of_row(transaction, deliveries::take(transaction, delivery))
+fn insert(transaction: &Transaction<'_>, delivery: &Delivery, claims: &Claims) -> rusqlite::Result<InsertResult> {
+    of_row(transaction, deliveries::take(transaction, delivery, claims))
 }
 
 /// A small delivery of the same source and type, which meets the same rules of other programs.
@@ -174,15 +159,16 @@ fn sample_of(delivery: &Delivery) -> Delivery {
         secret_position: None,
         dedup_window: None,
         body_digest: None,
+        actions: None,
         received_at: clock::now(),
     }
 }
 
 /// Inserts a delivery and takes it back. What is left is a real commit that changes nothing: the page with the version is
 /// written again.
-fn try_out(transaction: &Transaction<'_>, delivery: &Delivery) -> rusqlite::Result<()> {
+fn try_out(transaction: &Transaction<'_>, delivery: &Delivery, claims: &Claims) -> rusqlite::Result<()> {
     transaction.execute_batch("SAVEPOINT trial")?;
-    deliveries::take(transaction, delivery)?;
+    deliveries::take(transaction, delivery, claims)?;
     transaction.execute_batch("ROLLBACK TO trial; RELEASE trial")?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     transaction.pragma_update(None, "user_version", version)

@@ -1,4 +1,4 @@
-//! The life of a job: each transition of its state, as 002-queue.sql has them, is one statement here.
+//! The life of a job: each transition of its state, as 007-fewer-pages.sql has them, is one statement here.
 
 use std::time::Duration;
 
@@ -20,122 +20,129 @@ pub enum Next {
     Waiting {
         waited: Duration,
     },
-    /// For good; `reported_by` is the action that reports it.
-    Dead {
-        reported_by: Option<String>,
-    },
+    /// Back to the queue: a stop of the process has cut the attempt short. The retry policy does not count it.
+    Interrupted,
+    /// For good.
+    Dead,
 }
 
 /// A new job. One that exists belongs to an event that was set back to `unprocessed`: it runs again.
-pub(super) fn add(transaction: &Transaction<'_>, event: EventId, action: &str, dead_action: &str) -> Result<()> {
-    let sql = "INSERT INTO jobs (event_id, action, dead_action, state, due_at_ms) VALUES (?1, ?2, ?3, 'queued', 0)
-         ON CONFLICT (event_id, action, dead_action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0, waited_ms = 0";
-    transaction.prepare_cached(sql)?.execute((event.0, action, dead_action)).map(drop)
+pub(super) fn add(transaction: &Transaction<'_>, event: EventId, action: &str) -> Result<()> {
+    let sql = "INSERT INTO jobs (event_id, action, state, due_at_ms) VALUES (?1, ?2, 'queued', 0)
+         ON CONFLICT (event_id, action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0, waited_ms = 0";
+    transaction.prepare_cached(sql)?.execute((event.0, action)).map(drop)
 }
 
-/// The actions that have a job for an event, and for each whether an attempt has begun.
+/// The actions that have a job for an event, and for each whether an attempt has begun that is on the disk.
 pub(super) fn of_event(connection: &Connection, event: EventId) -> Result<Vec<(String, bool)>> {
-    let sql = "SELECT action, state <> 'queued' OR attempts > 0 FROM jobs WHERE event_id = ?1 AND dead_action = ''";
+    let sql = "SELECT action, state <> 'queued' OR attempts > 0 FROM jobs WHERE event_id = ?1";
     connection.prepare_cached(sql)?.query_map([event.0], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-/// From queued to running: up to `limit` due jobs of an action; first those that were never postponed, then those that have
-/// been due for longest.
-pub(super) fn claim(transaction: &Transaction<'_>, action: &str, limit: u32, now: Timestamp) -> Result<Vec<Job>> {
-    let mut statement = transaction.prepare_cached(
-        "UPDATE jobs SET state = 'running', due_at_ms = NULL, attempts = attempts + 1, tries = tries + 1
-         WHERE state = 'queued' AND action = :action AND (event_id, dead_action) IN (
-             SELECT event_id, dead_action FROM jobs WHERE state = 'queued' AND action = :action
-             AND due_at_ms <= :now AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = :action)
-             AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.action = :action AND until_ms > :now)
-             ORDER BY due_at_ms, event_id LIMIT :limit)
-         RETURNING event_id, dead_action, attempts, tries, waited_ms",
+/// Up to `limit` due jobs of an action: first those that were never postponed, then those that have been due for longest.
+pub(super) fn due(connection: &Connection, action: &str, limit: u32, now: Timestamp) -> Result<Vec<Job>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT event_id, attempts, tries, round, waited_ms FROM jobs
+         WHERE state = 'queued' AND action = :action AND due_at_ms <= :now
+         AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = :action)
+         AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.action = :action AND until_ms > :now)
+         ORDER BY due_at_ms, event_id LIMIT :limit",
     )?;
     let job = |row: &Row<'_>| {
         Ok(Job {
             event: EventId(row.get(0)?),
             action: action.to_owned(),
-            dead_action: row.get(1)?,
-            attempt: row.get(2)?,
-            attempts_since_queued: row.get(3)?,
+            attempt: row.get::<_, u32>(1)?.saturating_add(1),
+            attempts_since_queued: row.get::<_, u32>(2)?.saturating_add(1),
+            round: row.get(3)?,
             waited: Duration::from_millis(row.get::<_, i64>(4)?.unsigned_abs()),
+            is_claimed_on_disk: false,
         })
     };
     let named = named_params! { ":action": action, ":now": now.unix_ms(), ":limit": limit };
-    let mut jobs: Vec<Job> = statement.query_map(named, job)?.collect::<Result<_>>()?;
-    jobs.sort_by_key(|job| job.event);
-    Ok(jobs)
+    statement.query_map(named, job)?.collect()
 }
 
-/// No attempt at a deleted job: its event was deleted while it ran, and nothing would ever delete the attempt.
-pub(super) fn insert_attempt(transaction: &Transaction<'_>, attempt: &Attempt) -> Result<()> {
-    let duration_ms = i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX);
-    let sql = "INSERT INTO attempts (event_id, action, dead_action, number, started_at, duration_ms, outcome, detail)
-         SELECT event_id, action, dead_action, :number, :started_at, :duration_ms, :outcome, :detail FROM jobs
-         WHERE event_id = :event AND action = :action AND dead_action = :dead_action
-         ON CONFLICT DO NOTHING";
-    let named = named_params! {
-        ":event": attempt.job.event.0,
-        ":action": attempt.job.action,
-        ":dead_action": attempt.job.dead_action,
-        ":number": attempt.job.attempt,
-        ":started_at": attempt.started_at.to_string(),
-        ":duration_ms": duration_ms,
-        ":outcome": attempt.outcome.as_str(),
-        ":detail": attempt.detail,
-    };
-    transaction.prepare_cached(sql)?.execute(named).map(drop)
+/// From queued to running. The attempt counts from here on, so that a job that crashes the machine is not attempted forever.
+pub(super) fn claim(transaction: &Transaction<'_>, job: &mut Job, now: Timestamp) -> Result<()> {
+    archive_latest_attempt(transaction, job)?;
+    let sql = "UPDATE jobs SET state = 'running', due_at_ms = NULL, attempts = ?3, tries = ?4, started_at = ?5,
+             duration_ms = NULL, outcome = NULL, detail = NULL
+         WHERE event_id = ?1 AND action = ?2 AND state = 'queued'";
+    let parameters = (job.event.0, &job.action, job.attempt, job.attempts_since_queued, now.to_string());
+    transaction.prepare_cached(sql)?.execute(parameters)?;
+    job.is_claimed_on_disk = true;
+    Ok(())
 }
 
-/// From running to the state after an attempt. False where the job is no longer as this attempt left it.
-pub(super) fn finish(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> Result<bool> {
+/// Moves a job to the state after an attempt, and puts the attempt into its row. False where the job is no longer as the
+/// attempt has found it: others have moved it, and only the attempt is put on record.
+pub(super) fn record(transaction: &Transaction<'_>, attempt: &Attempt, next: &Next) -> Result<bool> {
     let job = &attempt.job;
-    let (state, due_at_ms, error) = match next {
-        Next::Succeeded => ("succeeded", None, None),
-        Next::Queued(due) => ("queued", Some(due.unix_ms()), Some(&attempt.detail)),
-        Next::Waiting { waited } => return wait(transaction, attempt, *waited),
-        Next::Dead { .. } => ("dead", None, Some(&attempt.detail)),
+    let (state, due_at_ms) = match next {
+        Next::Succeeded => ("succeeded", None),
+        Next::Queued(due) => ("queued", Some(due.unix_ms())),
+        // At once, and so the first of its action when the hold is over.
+        Next::Waiting { .. } | Next::Interrupted => ("queued", Some(IMMEDIATELY.unix_ms())),
+        Next::Dead => ("dead", None),
     };
-    let sql = "UPDATE jobs SET state = :state, due_at_ms = :due_at_ms, last_error = :error
-         WHERE event_id = :event AND action = :action AND dead_action = :dead_action
-         AND attempts = :attempt AND state = 'running'";
+    let (counted, tried, outcome) = match next {
+        Next::Waiting { .. } => (0, 0, "wait"),
+        Next::Interrupted => (1, 0, "interrupted"),
+        _ => (1, 1, attempt.outcome.as_str()),
+    };
+    let waited = if let Next::Waiting { waited } = next { *waited } else { job.waited };
+    let claimed = u32::from(job.is_claimed_on_disk);
+    if !job.is_claimed_on_disk {
+        archive_latest_attempt(transaction, job)?;
+    }
+    let sql = "UPDATE jobs SET
+             state = CASE WHEN state = :open AND round = :round THEN :state ELSE state END,
+             due_at_ms = CASE WHEN state = :open AND round = :round THEN :due_at_ms ELSE due_at_ms END,
+             attempts = attempts + :counted - :claimed,
+             tries = max(0, tries + :tried - :claimed),
+             waited_ms = :waited_ms, started_at = :started_at, duration_ms = :duration_ms, outcome = :outcome, detail = :detail
+         WHERE event_id = :event AND action = :action AND attempts = :found
+         RETURNING state";
     let named = named_params! {
+        ":open": if job.is_claimed_on_disk { "running" } else { "queued" },
+        ":round": job.round,
         ":state": state,
         ":due_at_ms": due_at_ms,
-        ":error": error,
+        ":counted": counted,
+        ":tried": tried,
+        ":claimed": claimed,
+        ":waited_ms": i64::try_from(waited.as_millis()).unwrap_or(i64::MAX),
+        ":started_at": attempt.started_at.to_string(),
+        ":duration_ms": i64::try_from(attempt.duration.as_millis()).unwrap_or(i64::MAX),
+        ":outcome": outcome,
+        ":detail": attempt.detail,
         ":event": job.event.0,
         ":action": job.action,
-        ":dead_action": job.dead_action,
-        ":attempt": job.attempt,
+        ":found": job.attempt - 1 + claimed,
     };
-    let is_moved = transaction.prepare_cached(sql)?.execute(named)? == 1;
-    // Once, and not for a dead job that itself reports one: that could go on forever.
-    if let Next::Dead { reported_by: Some(reporter) } = next
-        && is_moved
-        && job.dead_action.is_empty()
-    {
-        add(transaction, job.event, reporter, &job.action)?;
+    let found = transaction.prepare_cached(sql)?.query_map(named, |row| row.get::<_, String>(0))?.next().transpose()?;
+    Ok(found.is_some_and(|found| found == state))
+}
+
+/// Before the row gets the next one.
+fn archive_latest_attempt(transaction: &Transaction<'_>, job: &Job) -> Result<()> {
+    if job.attempt == 1 {
+        return Ok(());
     }
-    Ok(is_moved)
+    let sql = "INSERT OR IGNORE INTO earlier_attempts
+         SELECT event_id, action, attempts, started_at, duration_ms, outcome, detail FROM jobs
+         WHERE event_id = ?1 AND action = ?2 AND attempts = ?3 AND outcome IS NOT NULL AND outcome <> 'wait'";
+    transaction.prepare_cached(sql)?.execute((job.event.0, &job.action, job.attempt - 1)).map(drop)
 }
 
-/// From running back to queued, for a job whose destination asks to wait: the attempt does not count. It is due at once, and
-/// so the first of its action when the hold is over.
-fn wait(transaction: &Transaction<'_>, attempt: &Attempt, waited: Duration) -> Result<bool> {
-    let job = &attempt.job;
-    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = 0, attempts = attempts - 1, tries = tries - 1,
-             waited_ms = ?5, last_error = ?6
-         WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 AND attempts = ?4 AND state = 'running'";
-    let waited_ms = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
-    let parameters = (job.event.0, &job.action, &job.dead_action, job.attempt, waited_ms, &attempt.detail);
-    Ok(transaction.prepare_cached(sql)?.execute(parameters)? == 1)
-}
-
-/// From running back to queued, for a job that was claimed and not attempted: the attempt does not count.
+/// For a job that was claimed and not attempted: the attempt does not count.
 pub(super) fn put_back(transaction: &Transaction<'_>, job: &Job, due: Timestamp) -> Result<()> {
-    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = ?5, attempts = attempts - 1, tries = tries - 1
-         WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3 AND attempts = ?4 AND state = 'running'";
-    let parameters = (job.event.0, &job.action, &job.dead_action, job.attempt, due.unix_ms());
+    let claimed = u32::from(job.is_claimed_on_disk);
+    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = ?3, attempts = attempts - ?4, tries = tries - ?4
+         WHERE event_id = ?1 AND action = ?2 AND attempts = ?5 AND state = ?6";
+    let open = if job.is_claimed_on_disk { "running" } else { "queued" };
+    let parameters = (job.event.0, &job.action, due.unix_ms(), claimed, job.attempt - 1 + claimed, open);
     transaction.prepare_cached(sql)?.execute(parameters).map(drop)
 }
 
@@ -145,29 +152,43 @@ pub(super) fn recover(
     wait: &impl Fn(&str, u32) -> Duration,
     now: Timestamp,
 ) -> Result<()> {
-    let sql = "SELECT event_id, action, dead_action, tries FROM jobs WHERE state = 'running'";
+    let sql = "SELECT event_id, action, tries FROM jobs WHERE state = 'running'";
     let mut statement = transaction.prepare(sql)?;
-    let job = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-    let jobs: Vec<(i64, String, String, u32)> = statement.query_map([], job)?.collect::<Result<_>>()?;
-    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = ?4, last_error = 'hookbox ended before the attempt did'
-         WHERE event_id = ?1 AND action = ?2 AND dead_action = ?3";
-    for (event, action, dead_action, tries) in jobs {
+    let job = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let jobs: Vec<(i64, String, u32)> = statement.query_map([], job)?.collect::<Result<_>>()?;
+    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = ?3, outcome = 'interrupted',
+             detail = 'hookbox ended before the attempt did'
+         WHERE event_id = ?1 AND action = ?2";
+    for (event, action, tries) in jobs {
         let due = match wait(&action, tries) {
             Duration::ZERO => IMMEDIATELY,
             wait => now.plus(wait),
         };
-        transaction.prepare_cached(sql)?.execute((event, action, dead_action, due.unix_ms()))?;
+        transaction.prepare_cached(sql)?.execute((event, action, due.unix_ms()))?;
     }
     Ok(())
 }
 
-/// From running back to queued, at the end of the process, when no outcome can be recorded any more: these attempts do not
-/// count.
-pub(super) fn interrupt(connection: &Connection) -> Result<()> {
-    connection.execute_batch(
-        "UPDATE jobs SET state = 'queued', due_at_ms = 0, attempts = attempts - 1, tries = tries - 1
-         WHERE state = 'running'",
-    )
+/// What an attempt that a stop has cut short leaves.
+const STOPPED: &str = "hookbox was stopped before the attempt ended";
+
+/// From running back to queued, at the end of the process, when no outcome can be recorded any more: the retry policy does
+/// not count these attempts.
+pub(super) fn interrupt_running(connection: &Connection) -> Result<()> {
+    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = tries - 1, outcome = 'interrupted', detail = ?1
+         WHERE state = 'running'";
+    connection.execute(sql, [STOPPED]).map(drop)
+}
+
+/// The same for a job that was claimed in memory.
+pub(super) fn interrupt_claimed(connection: &Connection, event: EventId, action: &str, now: Timestamp) -> Result<()> {
+    let archive = "INSERT OR IGNORE INTO earlier_attempts
+         SELECT event_id, action, attempts, started_at, duration_ms, outcome, detail FROM jobs
+         WHERE event_id = ?1 AND action = ?2 AND state = 'queued' AND outcome IS NOT NULL AND outcome <> 'wait'";
+    connection.execute(archive, (event.0, action))?;
+    let sql = "UPDATE jobs SET attempts = attempts + 1, started_at = ?4, duration_ms = NULL, outcome = 'interrupted', detail = ?3
+         WHERE event_id = ?1 AND action = ?2 AND state = 'queued'";
+    connection.execute(sql, (event.0, action, STOPPED, now.to_string())).map(drop)
 }
 
 /// From queued or running to cancelled: the jobs of an event, of `action` alone where it is given. Returns how many.
@@ -186,7 +207,7 @@ pub(super) fn requeue(
 ) -> Result<usize> {
     let sql = format!(
         "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0, waited_ms = 0
-         WHERE event_id = ?1 AND dead_action = '' AND (?2 IS NULL OR action = ?2) AND state IN ({states})"
+         WHERE event_id = ?1 AND (?2 IS NULL OR action = ?2) AND state IN ({states})"
     );
     transaction.prepare_cached(&sql)?.execute((event.0, action))
 }
@@ -197,7 +218,7 @@ pub(super) fn expedite(transaction: &Transaction<'_>, action: &str, latest: Time
     transaction.prepare_cached(sql)?.execute((action, latest.unix_ms())).map(drop)
 }
 
-/// Deletes the jobs of an event that is gone.
+/// Deletes the jobs of an event that is gone, or could not be stored.
 pub(super) fn delete_orphans(transaction: &Transaction<'_>, event: EventId) -> Result<()> {
     let sql = "DELETE FROM jobs WHERE event_id = ?1 AND NOT EXISTS (SELECT 1 FROM webhook_events WHERE id = ?1)";
     transaction.prepare_cached(sql)?.execute([event.0]).map(drop)

@@ -3,7 +3,7 @@
 //! The database file itself is opened by SQLite alone: closing any other descriptor of it would drop SQLite's locks.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
@@ -18,10 +18,25 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// The longest process id, and the end of its line.
 const MAX_PID_BYTES: usize = 11;
 
-/// Locks a database against another `serve` until the file is closed, which the end of the process does, too.
+/// The lock of a database, held until it is dropped, or the process ends.
+pub(super) struct Lock {
+    file: File,
+    /// The last process that held it has ended without [`Lock::mark_clean_end`].
+    pub(super) follows_unclean_end: bool,
+}
+
+impl Lock {
+    /// Tells the next process that nothing was under way when this one ended.
+    pub(super) fn mark_clean_end(&self) {
+        // Without that the next process is more careful than needed.
+        let _ = write_line(&self.file, "");
+    }
+}
+
+/// Locks a database against another `serve`.
 ///
 /// The file is never truncated: what another user has put in its place may be somebody's data.
-pub(super) fn acquire(path: &Path) -> Result<File, OpenError> {
+pub(super) fn acquire(path: &Path) -> Result<Lock, OpenError> {
     let unusable = |error| StorageError::Unusable { path: path.display().to_string(), error };
     fs::metadata(directory_of(path)).map_err(unusable)?;
     let lock_path = sibling(path, ".lock");
@@ -31,9 +46,17 @@ pub(super) fn acquire(path: &Path) -> Result<File, OpenError> {
     if !try_lock_twice(&file) {
         return Err(OpenError::Served { path: path.display().to_string(), pid: pid_in(&file) });
     }
-    // The number only helps a person to find the other process; the lock holds without it, on a full disk too.
-    let _ = (&file).write_all(format!("{:<width$}\n", std::process::id(), width = MAX_PID_BYTES - 1).as_bytes());
-    Ok(file)
+    let follows_unclean_end = !pid_in(&file).is_empty();
+    // The lock holds without the number, on a full disk too: a person may not find the process then, and the next start may
+    // not see that this one has crashed.
+    let _ = write_line(&file, &std::process::id().to_string());
+    Ok(Lock { file, follows_unclean_end })
+}
+
+/// Replaces the only line of a lock file.
+fn write_line(mut file: &File, text: &str) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(format!("{text:<width$}\n", width = MAX_PID_BYTES - 1).as_bytes())
 }
 
 /// Errs where another name leads to the same file, because we write to it.

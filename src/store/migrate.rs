@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
     |transaction| Ok(transaction.execute_batch(include_str!("004-tallies.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("005-bodies.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("006-holds.sql"))?),
+    reduce_pages,
 ];
 
 const LATEST: u32 = MIGRATIONS.len() as u32;
@@ -40,7 +41,22 @@ const ADDED: [&str; LATEST as usize - 1] = [
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('tallies') WHERE name = 'about')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('provenance') WHERE name = 'body_digest')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'waited_ms')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'round')",
 ];
+
+/// Migration 7.
+fn reduce_pages(transaction: &Transaction<'_>) -> Result<(), MigrationError> {
+    let is_new = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('webhook_events') WHERE name = 'padding')";
+    if !transaction.query_row(is_new, [], |row| row.get(0))? {
+        events::create_or_rebuild(transaction)?;
+    }
+    let reports = "SELECT count(*) FROM jobs WHERE dead_action <> '' AND state IN ('queued', 'running')";
+    let reports: i64 = transaction.query_row(reports, [], |row| row.get(0))?;
+    if reports > 0 {
+        log::warn!("{reports} jobs that would have reported dead jobs by on_dead are cancelled: it is gone");
+    }
+    Ok(transaction.execute_batch(include_str!("007-fewer-pages.sql"))?)
+}
 
 impl MigrationError {
     fn at(self, path: &Path) -> OpenError {

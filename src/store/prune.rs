@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::error::{OpenError, Result, StorageError, of_row};
+use super::error::{OpenError, Result, of_row};
 use super::row::{string, text};
 use super::stats::Sizes;
 use super::writer::{WORKER_BUSY, Writer};
@@ -31,7 +31,7 @@ const YOUNG_RUN: u32 = 64;
 /// Ids that are read at once.
 const PAGE: u32 = 256;
 
-/// The event `?1`, if it has the status `?2` and no open job, not even one that is to report a dead job.
+/// The event `?1`, if it has the status `?2` and no open job.
 const IS_DELETABLE: &str = "id = ?1 AND status = ?2 AND status <> 'unprocessed'
      AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND state IN ('queued', 'running'))";
 
@@ -96,8 +96,7 @@ impl Pruner {
     /// Its commits do not wait for the disk: if a power cut undoes some, the same rows are deleted again, and no one was
     /// promised anything.
     pub(super) fn new(writer: Writer) -> Result<Pruner> {
-        let relaxed = writer.connection.pragma_update(None, "synchronous", "NORMAL");
-        relaxed.map_err(StorageError::at(&writer.path))?;
+        writer.relax()?;
         Ok(Pruner { writer })
     }
 
@@ -178,7 +177,7 @@ impl Pruner {
 /// An event may have been reopened since it was found. Returns how many rows were changed.
 fn delete(transaction: &Transaction<'_>, what: Expired, event: EventId) -> rusqlite::Result<usize> {
     let Expired::Events(status) = what else {
-        let reset = "UPDATE provenance SET duplicates = 0 WHERE event_id = ?1 AND duplicates > 0";
+        let reset = "UPDATE webhook_events SET duplicates = 0 WHERE id = ?1 AND duplicates > 0";
         return transaction.prepare_cached(reset)?.execute([event.0]);
     };
     let sql = format!("DELETE FROM webhook_events WHERE {IS_DELETABLE}");
@@ -228,8 +227,8 @@ impl Cursor {
     fn find_duplicates(&mut self, connection: &Connection) -> rusqlite::Result<PruneBatch> {
         let mut batch = PruneBatch::default();
         let mut statement = connection.prepare_cached(
-            "SELECT event_id, received_at FROM provenance CROSS JOIN webhook_events ON id = event_id
-             WHERE duplicates > 0 AND event_id > ?1 ORDER BY event_id",
+            "SELECT id, received_at FROM webhook_events INDEXED BY webhook_events_duplicated
+             WHERE duplicates > 0 AND id > ?1 ORDER BY id",
         )?;
         let mut rows = statement.query([self.after.0])?;
         while !self.is_done

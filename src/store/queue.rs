@@ -1,18 +1,23 @@
 //! The work of the router and the workers on events that were acknowledged: each step is one method, and one transaction.
 
-use rusqlite::{OptionalExtension, Row};
+use std::sync::Arc;
 
+use rusqlite::{Connection, Row, Transaction};
+
+use super::claims::Claims;
 use super::error::{OpenError, Result};
 use super::jobs::{self, Next};
 use super::row::string;
+use super::write_lock::Priority;
 use super::writer::Writer;
-use super::{counters, events, holds};
+use super::{counters, events, holds, news};
 use crate::clock::Timestamp;
 use crate::event::{Attempt, Event, EventId, Job};
 
 /// A worker's, or the router's, connection.
 pub struct Queue {
     pub(super) writer: Writer,
+    pub(super) claims: Arc<Claims>,
     /// SQLite's number for the schema, when [`Queue::mend_schema`] last compared it.
     pub(super) schema_version: Option<i64>,
 }
@@ -32,42 +37,62 @@ impl Queue {
     ///
     /// An event is left as it is if another program has marked it as done meanwhile, or if it still has open jobs.
     pub fn route(&mut self, routes: &[(EventId, Vec<&str>)], now: Timestamp) -> Result<()> {
-        self.writer.write_each(routes, |transaction, (event, actions)| {
-            transaction.prepare_cached("DELETE FROM unrouted WHERE event_id = ?1")?.execute([event.0])?;
-            if !events::is_routable(transaction, *event)? {
-                return Ok(());
-            }
-            for action in actions {
-                jobs::add(transaction, *event, action, "")?;
-            }
-            if actions.is_empty() {
-                events::finish_if_allowed(transaction, *event, now)?;
-            }
-            Ok(())
-        })
+        self.writer.write_each(
+            routes,
+            |transaction, (event, actions)| {
+                transaction.prepare_cached("DELETE FROM unrouted WHERE event_id = ?1")?.execute([event.0])?;
+                if !events::is_routable(transaction, *event)? {
+                    return Ok(());
+                }
+                for action in actions {
+                    jobs::add(transaction, *event, action)?;
+                }
+                if actions.is_empty() {
+                    events::finish_if_allowed(transaction, *event, now)?;
+                }
+                Ok(())
+            },
+            |_| {},
+        )
     }
 
-    /// Claims up to `limit` jobs of an action that are due. The attempt counts from here on, so that a job that crashes the
-    /// machine is not attempted forever.
-    pub fn claim(&mut self, action: &str, limit: u32, now: Timestamp) -> Result<Vec<Job>> {
-        self.writer.write(|transaction| jobs::claim(transaction, action, limit, now))
+    /// Claims up to `limit` jobs of an action that are due; with `is_harmful`, on the disk: what the attempt does may take the
+    /// process or the machine down, and must not be attempted forever. Otherwise the claim is in memory, unless the job was
+    /// open when the last process ended uncleanly.
+    pub fn claim(&mut self, action: &str, limit: u32, is_harmful: bool, now: Timestamp) -> Result<Vec<Job>> {
+        if !is_harmful {
+            let _guard = self.writer.write_lock.acquire(Priority::Other);
+            let mut jobs = self.writer.read(|connection| unclaimed(connection, &self.claims, action, limit, now))?;
+            jobs.retain(|job| !self.claims.is_suspect(job.event));
+            jobs.iter().for_each(|job| self.claims.insert(job));
+            if !jobs.is_empty() {
+                return Ok(jobs);
+            }
+        }
+        self.writer.write(|transaction| {
+            let mut jobs = unclaimed(transaction, &self.claims, action, limit, now)?;
+            jobs.iter_mut().try_for_each(|job| jobs::claim(transaction, job, now))?;
+            Ok(jobs)
+        })
     }
 
     /// When the first queued job of an action can be claimed; `None` while the action is paused. Asked before a claim, so that
     /// an idle queue writes nothing.
     pub fn next_due(&self, action: &str) -> Result<Option<Timestamp>> {
-        let sql = "SELECT max(min(due_at_ms), coalesce((SELECT until_ms FROM holds WHERE holds.action = ?1), 0))
+        let sql = "SELECT event_id, max(due_at_ms, coalesce((SELECT until_ms FROM holds WHERE holds.action = ?1), 0))
              FROM jobs WHERE state = 'queued' AND action = ?1
-             AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)";
-        self.writer.read(|connection| connection.prepare_cached(sql)?.query_row([action], due_at))
-    }
-
-    /// The last error of an action's job for an event.
-    pub fn last_error(&self, event: EventId, action: &str) -> Result<Option<String>> {
-        let sql = "SELECT last_error FROM jobs WHERE event_id = ?1 AND action = ?2 AND dead_action = ''";
+             AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)
+             ORDER BY due_at_ms, event_id LIMIT ?2";
+        let limit = self.claims.count(action) + 1;
         self.writer.read(|connection| {
-            let found = connection.prepare_cached(sql)?.query_row((event.0, action), |row| row.get(0)).optional();
-            found.map(Option::flatten)
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query((action, limit))?;
+            while let Some(row) = rows.next()? {
+                if !self.claims.contains(EventId(row.get(0)?), action) {
+                    return Ok(Some(Timestamp::from_unix_ms(row.get(1)?)));
+                }
+            }
+            Ok(None)
         })
     }
 
@@ -99,7 +124,8 @@ impl Queue {
     }
 
     /// Records finished attempts, moves their jobs to the next state, and finishes the events that have no open job any more.
-    /// Puts back `unclaimed` jobs, which were claimed and not attempted; that attempt does not count.
+    /// With `tells_dead`, a death is news. Puts back `unclaimed` jobs, which were claimed and not attempted; that attempt does
+    /// not count.
     ///
     /// A job that was cancelled while it ran stays cancelled, and its attempt is recorded. After an error some attempts may
     /// be on record: to record them again changes nothing.
@@ -107,23 +133,30 @@ impl Queue {
         &mut self,
         finished: &[(Attempt, Next)],
         unclaimed: &[(Job, Timestamp)],
+        tells_dead: bool,
         now: Timestamp,
     ) -> Result<()> {
-        self.writer.write_each(finished, |transaction, (attempt, next)| {
+        let claims = &self.claims;
+        let record = |transaction: &Transaction<'_>, (attempt, next): &(Attempt, Next)| {
             if let Some(until) = attempt.held_until {
                 holds::extend(transaction, &attempt.job.action, until)?;
             }
-            if !matches!(next, Next::Waiting { .. }) {
-                jobs::insert_attempt(transaction, attempt)?;
-            }
-            let is_moved = jobs::finish(transaction, attempt, next)?;
             // Another connection that has moved the job has finished the event too, or wants it processed again.
-            if is_moved && matches!(next, Next::Succeeded | Next::Dead { .. }) {
+            if !jobs::record(transaction, attempt, next)? {
+                return Ok(());
+            }
+            if *next == Next::Dead && tells_dead {
+                news::job_dead(transaction, attempt, now)?;
+            }
+            if matches!(next, Next::Succeeded | Next::Dead) {
                 events::finish_if_allowed(transaction, attempt.job.event, now)?;
             }
             Ok(())
-        })?;
-        self.writer.write_each(unclaimed, |transaction, (job, due)| jobs::put_back(transaction, job, *due))
+        };
+        self.writer.write_each(finished, record, |(attempt, _)| claims.remove(&attempt.job))?;
+        let put_back =
+            |transaction: &Transaction<'_>, (job, due): &(Job, Timestamp)| jobs::put_back(transaction, job, *due);
+        self.writer.write_each(unclaimed, put_back, |(job, _)| claims.remove(job))
     }
 
     /// A number that changes when another connection has written: another thread's, or another program's.
@@ -158,6 +191,21 @@ impl Queue {
     pub fn checkpoint(&self) {
         self.writer.checkpoint();
     }
+}
+
+/// Due jobs that no worker of this process has claimed.
+fn unclaimed(
+    connection: &Connection,
+    claims: &Claims,
+    action: &str,
+    limit: u32,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<Job>> {
+    let mut jobs = jobs::due(connection, action, limit.saturating_add(claims.count(action)), now)?;
+    jobs.retain(|job| !claims.contains(job.event, action));
+    jobs.truncate(limit as usize);
+    jobs.sort_by_key(|job| job.event);
+    Ok(jobs)
 }
 
 fn due_at(row: &Row<'_>) -> rusqlite::Result<Option<Timestamp>> {

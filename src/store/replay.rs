@@ -42,7 +42,7 @@ pub(super) fn is_replayable(connection: &Connection, event: EventId, options: &R
 /// nothing to do.
 pub(super) fn requeue_failed(transaction: &Transaction<'_>, event: EventId) -> Result<bool> {
     let queued = jobs::requeue(transaction, event, None, "'dead', 'cancelled'")?;
-    let has_jobs = "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = '')";
+    let has_jobs = "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1)";
     if queued == 0 && transaction.prepare_cached(has_jobs)?.query_row([event.0], |row| row.get(0))? {
         return Ok(false);
     }
@@ -53,7 +53,7 @@ pub(super) fn requeue_failed(transaction: &Transaction<'_>, event: EventId) -> R
 fn scope(connection: &Connection, event: EventId, options: &ReplayOptions<'_>) -> Result<Option<ReplayScope>> {
     let has = |states: &str| -> Result<bool> {
         let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1 AND dead_action = ''
+            "SELECT EXISTS (SELECT 1 FROM jobs WHERE event_id = ?1
                             AND (?2 IS NULL OR action = ?2) AND state IN ({states}))"
         );
         connection.prepare_cached(&sql)?.query_row((event.0, options.action), |row| row.get(0))

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Result};
 use serde::Serialize;
 
 use super::blocks::Span;
-use super::counters::{self, hour};
+use super::counters::{self, About, hour};
 use super::files::sibling;
 use super::filesystem::Disk;
 use super::list;
@@ -78,6 +78,8 @@ pub struct ActionStats {
     pub succeeded: i64,
     pub dead: i64,
     pub cancelled: i64,
+    /// Jobs whose place that of a later event has taken.
+    pub superseded: i64,
     /// When the event of the oldest queued job was received. Beyond some thousand postponed jobs: of those that are due
     /// first.
     pub oldest_pending: Option<String>,
@@ -110,7 +112,7 @@ pub struct HourStats {
 
 pub(super) fn hours(connection: &Connection, now: Timestamp) -> Result<Vec<HourStats>> {
     let counts: BTreeMap<(String, String), i64> =
-        counters::read(connection, "hour")?.into_iter().map(|(name, what, count)| ((name, what), count)).collect();
+        counters::read(connection, About::Hour)?.into_iter().map(|(name, what, count)| ((name, what), count)).collect();
     let count = |name: &str, what: &str| counts.get(&(name.to_owned(), what.to_owned())).copied().unwrap_or(0);
     let hour_of = |ago: u32| {
         let name = hour(now.minus(Duration::from_secs(3600) * ago));
@@ -144,7 +146,7 @@ pub(super) fn stats(connection: &Connection) -> Result<Stats> {
 
 fn sources(connection: &Connection) -> Result<Vec<SourceStats>> {
     let mut sources: BTreeMap<String, SourceStats> = BTreeMap::new();
-    for (name, what, count) in counters::read(connection, "source")? {
+    for (name, what, count) in counters::read(connection, About::Source)? {
         let source = sources.entry(name).or_default();
         match what.as_str() {
             "received" => source.received = count,
@@ -152,7 +154,7 @@ fn sources(connection: &Connection) -> Result<Vec<SourceStats>> {
             _ => source.duplicates = count,
         }
     }
-    for (name, what, count) in counters::read(connection, "status")? {
+    for (name, what, count) in counters::read(connection, About::Status)? {
         let events = &mut sources.entry(name).or_default().events;
         match Status::parse(&what) {
             Some(Status::Unprocessed) => events.unprocessed = count,
@@ -172,12 +174,13 @@ fn sources(connection: &Connection) -> Result<Vec<SourceStats>> {
 
 fn actions(connection: &Connection) -> Result<Vec<ActionStats>> {
     let mut actions: BTreeMap<String, ActionStats> = BTreeMap::new();
-    for (name, what, count) in counters::read(connection, "action")? {
+    for (name, what, count) in counters::read(connection, About::Action)? {
         let action = actions.entry(name).or_default();
         match what.as_str() {
             "open" => action.pending = count,
             "succeeded" => action.succeeded = count,
             "dead" => action.dead = count,
+            "superseded" => action.superseded = count,
             _ => action.cancelled = count,
         }
     }

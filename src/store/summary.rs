@@ -9,10 +9,7 @@ use crate::event::{EventId, Status};
 
 /// The columns of a [`Summary`], in its order.
 pub(super) const SUMMARY: &str = "id, source, event_type, delivery_id, status, received_at, processed_at, \
-                                  coalesce(duplicates, 0), secret_position + 1";
-
-/// Events, and how they came in.
-pub(super) const EVENTS: &str = "webhook_events LEFT JOIN provenance ON event_id = id";
+                                  duplicates, secret_position + 1";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
@@ -47,7 +44,7 @@ impl Summary {
 
     /// A statement for the columns [`SUMMARY`] of the event with the id `?1`.
     pub(super) fn by_id(connection: &Connection) -> Result<CachedStatement<'_>> {
-        connection.prepare_cached(&format!("SELECT {SUMMARY} FROM {EVENTS} WHERE id = ?1"))
+        connection.prepare_cached(&format!("SELECT {SUMMARY} FROM webhook_events WHERE id = ?1"))
     }
 }
 

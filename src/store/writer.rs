@@ -61,6 +61,11 @@ impl Writer {
         Ok(Writer { path: path.to_owned(), connection, write_lock, priority, busy_timeout })
     }
 
+    /// Commits do not wait for the disk any more: a power cut may undo the latest.
+    pub(super) fn relax(&self) -> Result<()> {
+        self.read(|connection| connection.pragma_update(None, "synchronous", "NORMAL"))
+    }
+
     /// Reads outside of a transaction.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         work(&self.connection).map_err(StorageError::at(&self.path))
@@ -68,33 +73,47 @@ impl Writer {
 
     /// Runs `work` in a write transaction under the write lock, and commits it. Returns only after the commit is durable.
     pub(super) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        self.write_then(work, |_| {})
+    }
+
+    /// As [`Writer::write`], and calls `then` after the commit, still under the write lock.
+    fn write_then<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+        then: impl FnOnce(&T),
+    ) -> Result<T> {
         let write = || {
             let (_guard, transaction) = self.begin()?;
             let value = work(&transaction)?;
             transaction.commit()?;
+            then(&value);
             Ok(value)
         };
         write().map_err(StorageError::at(&self.path))
     }
 
     /// Runs `work` for each of `items`, in transactions that go on until the receiver waits for the write lock: a provider
-    /// waits for the receiver, and no one for these items. Everything committed before an error stays.
+    /// waits for the receiver, and no one for these items. Everything committed before an error stays. `then` is called for
+    /// each item after its commit, still under the write lock.
     pub(super) fn write_each<T>(
         &self,
         items: &[T],
         work: impl Fn(&Transaction<'_>, &T) -> rusqlite::Result<()>,
+        then: impl Fn(&T),
     ) -> Result<()> {
-        let mut items = items.iter();
-        while !items.as_slice().is_empty() {
-            self.write(|transaction| {
-                for item in items.by_ref() {
+        let mut left = items;
+        while !left.is_empty() {
+            let some = |transaction: &Transaction<'_>| {
+                for (at, item) in left.iter().enumerate() {
                     work(transaction, item)?;
                     if self.write_lock.has_waiting_receiver() {
-                        break;
+                        return Ok(at + 1);
                     }
                 }
-                Ok(())
-            })?;
+                Ok(left.len())
+            };
+            let written = self.write_then(some, |count| left[..*count].iter().for_each(&then))?;
+            left = &left[written..];
         }
         Ok(())
     }

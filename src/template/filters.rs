@@ -106,6 +106,7 @@ pub fn add_to(environment: &mut Environment<'_>) {
     }
     environment.add_filter("tojson", to_json::filter);
     environment.add_filter("fromjson", from_json);
+    environment.add_filter("text", text);
     environment.add_filter("chain", chain);
     environment.add_filter("zip", zip);
     environment.add_filter(JOIN, join);
@@ -213,6 +214,15 @@ fn from_json(value: &Value) -> Result<Value, Error> {
     }
     budget::charge(COPIES * text.len())?;
     Ok(payload::value(Arc::from(text)))
+}
+
+/// A text as it is, nothing for nothing, and everything else as JSON: `true`, `1.10`, `["a"]`.
+fn text(value: &Value) -> Result<Value, Error> {
+    match value.as_str() {
+        Some(_) => Ok(value.clone()),
+        None if is_missing(value) => Ok(Value::from("")),
+        None => to_json::to_json(value, to_json::Style::Compact, false).map(Value::from),
+    }
 }
 
 fn join(state: &mut State<'_, '_>, list: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {

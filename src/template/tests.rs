@@ -31,6 +31,21 @@ fn holds(source: &str) -> Result<bool, TemplateError> {
 }
 
 #[test]
+fn any_value_becomes_a_text_as_json_has_it() {
+    let event = Event {
+        payload_json: r#"{"t":"a \"b\"","yes":true,"n":1.10,"list":[1,{"a":null}],"null":null}"#.into(),
+        ..event()
+    };
+    let of = |name: &str| {
+        format!("{{{{ payload.{name} | text }}}}").parse::<Template>().unwrap().render(&Scope::of(&event)).unwrap()
+    };
+    assert_eq!(
+        ["t", "yes", "n", "list", "null", "missing"].map(of),
+        ["a \"b\"", "true", "1.10", r#"[1,{"a":null}]"#, "", ""]
+    );
+}
+
+#[test]
 fn a_text_can_be_tested_with_a_regular_expression() {
     let event = Event { payload_json: r#"{"ref":"refs/tags/v1.20","n":17,"null":null}"#.into(), ..event() };
     let holds = |source: &str| source.parse::<Expression>().unwrap().holds(&Scope::of(&event)).unwrap();
@@ -435,4 +450,36 @@ fn random_json(random: &mut impl FnMut(usize) -> usize, depth: usize) -> String 
         }
         _ => scalars[random(scalars.len())].to_owned(),
     }
+}
+
+#[test]
+fn body_is_the_exact_text_of_the_body() {
+    let payload = "{ \"a\" : 1.50 }\n";
+    assert_eq!(prints(payload, "[{{ body }}]"), format!("[{payload}]"));
+    assert_eq!(prints(r#"{"a":"b"}"#, "{{ (body | fromjson).a }}"), "b");
+    let scope = |body: &[u8]| Scope::of(&Event { payload_json: "null".into(), body: Some(body.into()), ..event() });
+    let template: Template = "{{ body }}".parse().unwrap();
+    assert_eq!(template.render(&scope("a=\u{e9}".as_bytes())).unwrap(), "a=\u{e9}");
+    let error = template.render(&scope(b"ab\xff")).unwrap_err().to_string();
+    assert!(error.ends_with("body: it is not UTF-8 (byte 3), and so not a text"), "{error}");
+    assert_eq!("{{ id }}".parse::<Template>().unwrap().render(&scope(b"ab\xff")).unwrap(), "7");
+}
+
+#[test]
+fn oneline_cannot_begin_another_header_field() {
+    let payload = r#"{"a":"x\r\nBcc: y\u0000\u0085\u2028z","n":1.50,"none":null}"#;
+    assert_eq!(prints(payload, "{{ payload.a | oneline }}"), "x  Bcc: y   z");
+    assert_eq!(prints(payload, "[{{ payload.n | oneline }}{{ payload.none | oneline }}]"), "[1.50]");
+}
+
+#[test]
+fn a_condition_names_members_that_an_answer_has() {
+    let condition = |source| Expression::on_answer(source, &Answer::OF_HTTP);
+    assert!(condition("answer.status == 200 and payload.n and not answer.json.error.code").is_ok());
+    assert!(condition("answer.headers['status']").is_ok_and(|it| !it.names_of_answer("status")));
+    assert!(condition("answer.status").is_ok_and(|it| it.names_of_answer("status")));
+    let refused = |source| condition(source).unwrap_err().to_string();
+    assert_eq!(refused("answer.stauts == 200"), "the answer has no \"stauts\"; did you mean \"status\"?");
+    assert!(refused("answer.output").starts_with("the answer has no \"output\"; known: status, "));
+    assert!("answer.status".parse::<Expression>().is_err());
 }

@@ -1,5 +1,6 @@
 //! The figures: each a function that prints its rows.
 
+mod engines;
 mod latency;
 mod payloads;
 mod rate;
@@ -12,6 +13,7 @@ use crate::Scale;
 use crate::load::{Answers, Kept, Load};
 use crate::server::{Home, Server, hookbox};
 
+pub use engines::drained_into_engines;
 pub use latency::{beside_hostile_senders, beside_unproven_bodies, latency_beside_backlog, stored_to_started};
 pub use payloads::payloads_in_templates;
 pub use rate::{

@@ -78,7 +78,7 @@ const QUICK: Scale = Scale {
 
 type Figure = fn(&Scale);
 
-const FIGURES: [(&str, Figure); 15] = [
+const FIGURES: [(&str, Figure); 16] = [
     ("acknowledgements", figures::acknowledgements),
     ("peers", figures::against_peers),
     ("storeless", figures::against_storing_nothing),
@@ -90,6 +90,7 @@ const FIGURES: [(&str, Figure); 15] = [
     ("stored", figures::with_many_stored),
     ("backlog", figures::latency_beside_backlog),
     ("drain", figures::drained),
+    ("engines", figures::drained_into_engines),
     ("started", figures::stored_to_started),
     ("hostile", figures::beside_hostile_senders),
     ("unproven", figures::beside_unproven_bodies),

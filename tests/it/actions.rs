@@ -10,6 +10,7 @@ mod input;
 mod pause;
 mod preview;
 mod processes;
+mod programs;
 mod recipes;
 pub mod reload;
 pub mod replay;

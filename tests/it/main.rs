@@ -37,6 +37,7 @@ mod browser;
 mod cli;
 mod help;
 mod config;
+mod import;
 mod include;
 mod inspect;
 mod logs;

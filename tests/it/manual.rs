@@ -2,7 +2,8 @@
 
 use crate::support::{Home, SECRET, SOURCE, example};
 
-const CREDENTIALS: [(&str, &str); 7] = [
+const CREDENTIALS: [(&str, &str); 8] = [
+    ("RABBITMQ_AUTHORIZATION", "Basic Z3Vlc3Q6Z3Vlc3Q="),
     ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
     ("BEHIND_SECRET", SECRET),
     ("STRIPE_SECRET", "whsec_test"),
@@ -25,7 +26,7 @@ fn checked(config: &str) -> String {
 
 #[test]
 fn the_readme_runs_a_command_on_push() {
-    let printed = checked(&example("README.md", "toml", "listen ="));
+    let printed = checked(&example("README.md", "toml", "[sources.github]"));
     assert!(printed.contains("github:push") && printed.contains("./deploy.sh"), "{printed}");
 }
 
@@ -47,8 +48,10 @@ fn sources() {
 
 #[test]
 fn actions() {
-    let printed = checked(&(SOURCE.to_owned() + &example("src/manual/actions.md", "toml", "")));
+    let printed = checked(&(SOURCE.to_owned() + &example("src/manual/actions.md", "toml", "[actions.team]")));
     assert!(printed.contains("when a job dies: team"), "{printed}");
+    let printed = checked(&(SOURCE.to_owned() + &example("src/manual/actions.md", "toml", "[actions.queue]")));
+    assert!(printed.contains("success when answer.json.routed"), "{printed}");
 }
 
 #[test]

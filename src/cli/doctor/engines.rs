@@ -74,7 +74,6 @@ fn stream_for(runner: &NatsRunner, source: &Source) -> Result<(String, Option<St
         scope: &scope,
         attempt: 1,
         idempotency_key: "example",
-        dead_job: None,
         timeout,
         stop,
         grace,

@@ -9,6 +9,7 @@ use super::rule::{Alternative, Proof, Rules, Scheme};
 use super::secrets::Secrets;
 use super::toml::{comment, inline_table, list, string};
 use crate::config::PATH_PREFIX;
+use crate::provider;
 
 /// All that a source of a sender of one's own takes.
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
@@ -108,7 +109,7 @@ impl Conversion {
             line("allow", list(&it.networks));
         }
         for (key, value) in identification(it) {
-            line(key, string(value));
+            line(key, value);
         }
         if let Some(answer) = answer(hook, notes) {
             line("answer", answer);
@@ -174,21 +175,22 @@ fn methods(hook: &Hook, it: &Alternative, notes: &mut Vec<String>) -> Vec<&'stat
     METHODS.into_iter().filter(|method| known.iter().any(|name| name == method)).collect()
 }
 
-/// Where the id and the type of a delivery are, if its sender is known by its signature.
-fn identification(it: &Alternative) -> Vec<(&'static str, &'static str)> {
-    let sig = match it.proof.as_ref().map(|proof| &proof.scheme) {
-        Some(Scheme::Hmac { sig, .. } | Scheme::Token { sig }) => sig.to_lowercase(),
-        _ => return Vec::new(),
+/// Where the id and the type of a delivery are: as a provider with a signature in the same header has them.
+fn identification(it: &Alternative) -> Vec<(&'static str, String)> {
+    const LATER: &str = "-256";
+    let (Some(Scheme::Hmac { sig, .. }) | Some(Scheme::Token { sig })) = it.proof.as_ref().map(|proof| &proof.scheme)
+    else {
+        return Vec::new();
     };
-    match sig.as_str() {
-        "header:x-hub-signature" | "header:x-hub-signature-256" => {
-            vec![("id", "header:X-GitHub-Delivery"), ("event", "header:X-GitHub-Event")]
-        }
-        "header:x-gitea-signature" => vec![("id", "header:X-Gitea-Delivery"), ("event", "header:X-Gitea-Event")],
-        "header:x-gogs-signature" => vec![("id", "header:X-Gogs-Delivery"), ("event", "header:X-Gogs-Event")],
-        "header:x-gitlab-token" => vec![("event", "header:X-Gitlab-Event")],
-        _ => Vec::new(),
-    }
+    let is_same = |known: &str| known.eq_ignore_ascii_case(sig) || known.eq_ignore_ascii_case(&format!("{sig}{LATER}"));
+    let Some(preset) = provider::presets().find(|preset| !preset.is_own_sender() && is_same(preset.sig)) else {
+        return Vec::new();
+    };
+    let in_headers = |texts: &[&'static str]| -> Vec<&'static str> {
+        texts.iter().copied().filter(|text| text.starts_with("header:")).collect()
+    };
+    let keys = [("id", in_headers(preset.id)), ("event", in_headers(preset.event))];
+    keys.into_iter().filter(|(_, texts)| !texts.is_empty()).map(|(key, texts)| (key, list(&texts))).collect()
 }
 
 fn answer(hook: &Hook, notes: &mut Vec<String>) -> Option<String> {

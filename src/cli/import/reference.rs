@@ -31,10 +31,14 @@ impl References<'_> {
 
     /// The template that prints it.
     pub fn template(&self, argument: &Argument) -> Result<String, String> {
-        match argument.source.as_str() {
-            "string" => Ok(literal(&argument.name)),
-            _ => Ok(format!("{{{{ {} }}}}", self.expression(argument)?)),
+        if argument.source == "string" {
+            return Ok(literal(&argument.name));
         }
+        let expression = self.expression(argument)?;
+        if argument.source == "payload" {
+            return Ok(format!("{{{{ {expression} | text }}}}"));
+        }
+        Ok(format!("{{{{ {expression} }}}}"))
     }
 
     /// A part of a text that holds JSON.
@@ -47,7 +51,8 @@ impl References<'_> {
             let rest: Vec<&str> = rest.split('.').skip(1).collect();
             let is_document = text.source == "payload" && text.name == PAYLOAD;
             let base = if is_document {
-                Ok("payload".to_owned())
+                // Of a form hookbox has taken the field already; in JSON it may be a member.
+                Ok("(payload.payload or payload)".to_owned())
             } else {
                 simple(text).map(|text| format!("({text} | fromjson)"))
             };
@@ -79,9 +84,10 @@ fn simple(Argument { source, name, .. }: &Argument) -> Result<String, String> {
              headers['x-forwarded-for']"
                 .to_owned())
         }
-        "entire-payload" | "raw-request-body" => Ok("payload | tojson".to_owned()),
-        "entire-headers" => Ok("headers | tojson".to_owned()),
-        "entire-query" => Ok("query | tojson".to_owned()),
+        "entire-payload" => Ok("payload | text".to_owned()),
+        "raw-request-body" => Ok("body".to_owned()),
+        "entire-headers" => Ok("headers | text".to_owned()),
+        "entire-query" => Ok("query | text".to_owned()),
         _ => Err(format!("no source {source:?} is known, and webhook refuses it too")),
     }
 }

@@ -215,9 +215,9 @@ impl Rules<'_> {
                 ));
                 format!("{reference} == {}", quoted(value))
             }
-            "value" if value.is_empty() => format!("{reference} is defined and {reference} | string == ''"),
+            "value" if value.is_empty() => format!("{reference} is defined and {reference} | text == ''"),
             "value" if is_plain_text(value) => format!("{reference} == {}", quoted(value)),
-            "value" => format!("({reference} | string) == {}", quoted(value)),
+            "value" => format!("({reference} | text) == {}", quoted(value)),
             "regex" => format!("{reference} is matching({})", quoted(regex)),
             "" => self.cannot("a match without a `type`"),
             kind => self.cannot(&format!("a match of the type {kind:?}, which webhook does not know either")),

@@ -1,17 +1,18 @@
-//! Migration 1: the table of events. The older program's table, where ids were unique over all sources, is rebuilt; so is
-//! one that another tool has changed.
+//! The table of events. The older program's table, where ids were unique over all sources, is rebuilt; so is one of an
+//! earlier version, and one that another tool has changed.
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::tokens::{is_blank, squeezed, tokens};
 use super::{MigrationError, Result};
+use crate::store::events::padding;
 use crate::store::ids;
 use crate::store::row::texts;
 
-const EVENTS: &str = include_str!("../001-events.sql");
+const EVENTS: &str = include_str!("../events.sql");
 
 /// The columns of `webhook_events` that are ours; other programs' columns are kept as they are.
-const OUR_COLUMNS: [&str; 10] = [
+const OUR_COLUMNS: [&str; 15] = [
     "id",
     "source",
     "event_type",
@@ -22,7 +23,18 @@ const OUR_COLUMNS: [&str; 10] = [
     "status",
     "headers_json",
     "body",
+    "padding",
+    "secret_position",
+    "duplicates",
+    "renewed_at",
+    "body_digest",
 ];
+
+/// Those that a table of the older program has, too.
+const SHARED_COLUMNS: usize = 8;
+
+/// Of earlier versions, in a table of their own.
+const PROVENANCE: [&str; 4] = ["secret_position", "duplicates", "renewed_at", "body_digest"];
 
 /// The end of our own definition, before which foreign columns are inserted.
 const OUR_CONSTRAINT: &str = "    UNIQUE (source, delivery_id)";
@@ -47,6 +59,11 @@ pub(super) fn is_fit(connection: &Connection) -> rusqlite::Result<bool> {
              WHEN 'body' THEN NOT \"notnull\"
              WHEN 'headers_json' THEN {is_text} AND dflt_value = quote('{{}}')
              WHEN 'processed_at' THEN {is_text} AND NOT \"notnull\"
+             WHEN 'padding' THEN {is_text} AND NOT \"notnull\"
+             WHEN 'duplicates' THEN dflt_value = '0'
+             WHEN 'secret_position' THEN NOT \"notnull\"
+             WHEN 'renewed_at' THEN NOT \"notnull\"
+             WHEN 'body_digest' THEN NOT \"notnull\"
              ELSE {is_text} END",
         OUR_COLUMNS.len()
     );
@@ -69,7 +86,9 @@ fn rebuild(transaction: &Transaction<'_>, definition: &str) -> Result<(), Migrat
     // Generated columns cannot be inserted.
     let columns = "SELECT name FROM pragma_table_xinfo('webhook_events') WHERE hidden = 0 ORDER BY cid";
     let columns = texts(transaction, columns)?;
-    if let Some(missing) = OUR_COLUMNS[..8].iter().find(|column| !columns.iter().any(|found| found == *column)) {
+    if let Some(missing) =
+        OUR_COLUMNS[..SHARED_COLUMNS].iter().find(|column| !columns.iter().any(|found| found == *column))
+    {
         return Err(MigrationError::Foreign(format!("it has no column {missing}")));
     }
     // Indexes and triggers go with the table when it is dropped.
@@ -84,8 +103,10 @@ fn rebuild(transaction: &Transaction<'_>, definition: &str) -> Result<(), Migrat
     transaction.execute_batch(&ours.replace(OUR_CONSTRAINT, &format!("{foreign}{OUR_CONSTRAINT}{constraints}")))?;
 
     let last_id = ids::largest(transaction)?;
-    let list = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
-    let values = columns.iter().map(|column| copied(column)).collect::<Vec<_>>().join(", ");
+    let mut copies: Vec<(String, String)> = columns.iter().map(|column| (quoted(column), copied(column))).collect();
+    copies.extend(added(transaction, &columns)?);
+    let (list, values): (Vec<String>, Vec<String>) = copies.into_iter().unzip();
+    let (list, values) = (list.join(", "), values.join(", "));
     transaction.execute_batch(&format!(
         "INSERT INTO webhook_events_rebuilt ({list}) SELECT {values} FROM webhook_events ORDER BY id NULLS LAST;
          DROP TABLE webhook_events;
@@ -112,6 +133,22 @@ fn copied(column: &str) -> String {
         "headers_json" => "coalesce(headers_json, '{}')".to_owned(),
         other => quoted(other),
     }
+}
+
+/// The columns that the old table lacks and that are not empty in the new one, each with its value.
+fn added(transaction: &Transaction<'_>, columns: &[String]) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut added = Vec::new();
+    if !columns.iter().any(|column| column == "padding") {
+        added.push(("padding".to_owned(), padding("status", "processed_at")));
+    }
+    for column in texts(transaction, "SELECT name FROM pragma_table_info('provenance')")? {
+        if PROVENANCE.contains(&column.as_str()) && !columns.contains(&column) {
+            let value = format!("(SELECT {column} FROM provenance WHERE event_id = webhook_events.id)");
+            let value = if column == "duplicates" { format!("coalesce({value}, 0)") } else { value };
+            added.push((column, value));
+        }
+    }
+    Ok(added)
 }
 
 fn quoted(name: &str) -> String {

@@ -1,21 +1,18 @@
 -- What the triggers maintain, made right after some were missing.
 
 DELETE FROM jobs WHERE event_id NOT IN (SELECT id FROM webhook_events);
-DELETE FROM attempts WHERE event_id NOT IN (SELECT id FROM webhook_events);
-DELETE FROM provenance WHERE event_id NOT IN (SELECT id FROM webhook_events);
+DELETE FROM earlier_attempts WHERE event_id NOT IN (SELECT id FROM webhook_events);
 
 UPDATE jobs SET state = 'cancelled', due_at_ms = NULL
-WHERE dead_action = '' AND state IN ('queued', 'running')
-AND event_id IN (SELECT id FROM webhook_events WHERE status <> 'unprocessed');
+WHERE state IN ('queued', 'running') AND event_id IN (SELECT id FROM webhook_events WHERE status <> 'unprocessed');
 
 DELETE FROM unrouted;
 INSERT INTO unrouted
     SELECT id FROM webhook_events WHERE status = 'unprocessed'
-    AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND dead_action = ''
-                    AND state IN ('queued', 'running'));
+    AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND state IN ('queued', 'running'));
 
-DELETE FROM counting;
-INSERT INTO counting VALUES (0);
+DELETE FROM counted;
+INSERT INTO counted SELECT coalesce(max(id), 0) FROM webhook_events;
 
 DELETE FROM tallies WHERE about IN ('status', 'action');
 INSERT INTO tallies SELECT 'status', source, status, count(*) FROM webhook_events GROUP BY source, status;
@@ -24,7 +21,8 @@ INSERT INTO tallies
     FROM jobs GROUP BY action, what;
 -- At least the events there are: how many others were received meanwhile and deleted is not known.
 INSERT INTO tallies
-    SELECT 'source', name, 'received', sum(count) FROM tallies WHERE about = 'status' GROUP BY name
+    SELECT 'source', name, 'received', sum(count) FROM tallies
+    WHERE about = 'status' AND name <> 'hookbox' GROUP BY name
     ON CONFLICT (about, name, what) DO UPDATE SET count = max(count, excluded.count);
 
 INSERT INTO blocks

@@ -30,6 +30,7 @@ fn deliver(ingest: &mut Ingest, id: &str) {
         secret_position: None,
         dedup_window: None,
         body_digest: None,
+        actions: None,
         received_at: NOW,
     };
     assert!(ingest.store(vec![(delivery, ())], 0).iter().all(Result::is_ok));
@@ -42,8 +43,8 @@ fn count(connection: &Connection, table: &str) -> i64 {
 /// Everything that a record changes.
 fn state(writer: &Writer) -> Vec<String> {
     let sql = "SELECT concat_ws(' ', 'event', id, status, processed_at) FROM webhook_events
-        UNION ALL SELECT concat_ws(' ', 'job', event_id, action, dead_action, state, due_at_ms, attempts, tries, last_error) FROM jobs
-        UNION ALL SELECT concat_ws(' ', 'attempt', event_id, action, dead_action, number, outcome, detail) FROM attempts
+        UNION ALL SELECT concat_ws(' ', 'job', event_id, action, state, due_at_ms, attempts, tries, last_error) FROM jobs
+        UNION ALL SELECT concat_ws(' ', 'attempt', event_id, action, number, outcome, detail) FROM attempts
         UNION ALL SELECT concat_ws(' ', 'tally', about, name, what, count) FROM tallies
         UNION ALL SELECT concat_ws(' ', 'unrouted', event_id) FROM unrouted ORDER BY 1";
     let mut statement = writer.connection.prepare(sql).unwrap();
@@ -57,19 +58,23 @@ fn write_three(fails: bool) -> (Vec<i64>, i64) {
     let writer = database.writer(Priority::Other, Duration::ZERO).unwrap();
     let (ingest, receiver) = (Cell::new(Some(database.ingest().unwrap())), Cell::new(None));
     let found = RefCell::new(Vec::new());
-    let written = writer.write_each(&[1, 2, 3], |transaction, item| {
-        found.borrow_mut().push(count(transaction, "webhook_events"));
-        transaction.execute("INSERT INTO paused VALUES (?1, '')", [item])?;
-        if let Some(mut ingest) = ingest.take() {
-            receiver.set(Some(thread::spawn(move || deliver(&mut ingest, "d-1"))));
-            let begun = Instant::now();
-            while !writer.write_lock.has_waiting_receiver() {
-                assert!(begun.elapsed() < Duration::from_secs(10), "the receiver does not get ahead of the others");
-                thread::yield_now();
+    let written = writer.write_each(
+        &[1, 2, 3],
+        |transaction, item| {
+            found.borrow_mut().push(count(transaction, "webhook_events"));
+            transaction.execute("INSERT INTO paused VALUES (?1, '')", [item])?;
+            if let Some(mut ingest) = ingest.take() {
+                receiver.set(Some(thread::spawn(move || deliver(&mut ingest, "d-1"))));
+                let begun = Instant::now();
+                while !writer.write_lock.has_waiting_receiver() {
+                    assert!(begun.elapsed() < Duration::from_secs(10), "the receiver does not get ahead of the others");
+                    thread::yield_now();
+                }
             }
-        }
-        if *item == 2 && fails { Err(rusqlite::Error::InvalidQuery) } else { Ok(()) }
-    });
+            if *item == 2 && fails { Err(rusqlite::Error::InvalidQuery) } else { Ok(()) }
+        },
+        |_| {},
+    );
     receiver.take().unwrap().join().unwrap();
     assert_eq!(written.is_err(), fails);
     (found.take(), count(&writer.connection, "paused"))
@@ -93,20 +98,22 @@ fn recording_an_attempt_twice_changes_nothing() {
         deliver(&mut ingest, &format!("d-{n}"));
         queue.route(&[(EventId(n), vec!["it"])], NOW).unwrap();
     }
-    let mut jobs = queue.claim("it", 4, NOW).unwrap();
+    let mut jobs = queue.claim("it", 4, false, NOW).unwrap();
+    assert_eq!(queue.claim("it", 4, false, NOW).unwrap(), [], "all of them are claimed");
+    assert_eq!(queue.next_due("it").unwrap(), None);
     let unclaimed = [(jobs.pop().unwrap(), IMMEDIATELY)];
-    let next = [Next::Succeeded, Next::Queued(NOW), Next::Dead { reported_by: Some("team".to_owned()) }];
+    let next = [Next::Succeeded, Next::Queued(NOW), Next::Dead];
     let finished: Vec<_> = jobs.into_iter().map(attempt).zip(next).collect();
 
-    queue.record(&finished, &unclaimed, NOW).unwrap();
+    queue.record(&finished, &unclaimed, true, NOW).unwrap();
     let recorded = state(&queue.writer);
-    assert_eq!(queue.record(&finished, &unclaimed, NOW).map(|()| state(&queue.writer)).unwrap(), recorded);
+    assert_eq!(queue.record(&finished, &unclaimed, true, NOW).map(|()| state(&queue.writer)).unwrap(), recorded);
+    assert_eq!(queue.next_due("it").unwrap(), Some(IMMEDIATELY), "the job that was put back");
 
-    // Meanwhile another worker reports the dead job, and a processed event was reopened.
-    assert_eq!(queue.claim("team", 1, NOW).unwrap().len(), 1);
+    // Meanwhile a processed event was reopened.
     queue.writer.write(|transaction| events::reopen(transaction, EventId(1))).unwrap();
     let moved_on = state(&queue.writer);
-    assert_eq!(queue.record(&finished, &unclaimed, NOW).map(|()| state(&queue.writer)).unwrap(), moved_on);
+    assert_eq!(queue.record(&finished, &unclaimed, true, NOW).map(|()| state(&queue.writer)).unwrap(), moved_on);
 }
 
 fn attempt(job: Job) -> Attempt {

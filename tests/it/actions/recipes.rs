@@ -101,3 +101,59 @@ fn matrix() {
     let body = "zoe opened: It \"breaks\" & <burns> é";
     assert_eq!(received.json(), json!({ "msgtype": "m.text", "body": body }));
 }
+
+/// What becomes of an event for this recipe when the service answers so, and what was sent.
+fn judged(name: &str, host: &str, variable: &str, answer: &str) -> (String, Received) {
+    let stub = Stub::http();
+    stub.answer(Answer::body(200, answer));
+    let recipe = example("src/manual/recipes.md", "toml", &format!("[actions.{name}]\n"));
+    assert!(recipe.contains(host), "no {host} in {recipe}");
+    let recipe = recipe.replace(host, &stub.url(""));
+    let hookbox = Home::with_config(&config(&format!("{recipe}attempts = 1\n"))).env(variable, "Bearer t-1").start();
+    super::deliver_and_wait(&hookbox, if recipe.contains("github:push") { "push" } else { "issues" }, "d-1", ISSUE);
+    (super::status(&hookbox, 1), stub.first())
+}
+
+/// Real answers: of RabbitMQ 3.10, the others as they are documented.
+#[test]
+fn a_service_that_answers_200_to_a_failure_is_seen_through() {
+    for (name, host, variable, good, bad) in [
+        ("rabbitmq", "http://127.0.0.1:15672", "RABBITMQ_AUTHORIZATION", r#"{"routed":true}"#, r#"{"routed":false}"#),
+        (
+            "rqlite",
+            "http://127.0.0.1:4001",
+            "NONE",
+            r#"{"results":[{"last_insert_id":1,"rows_affected":1}]}"#,
+            r#"{"results":[{"error":"no such table: events"}]}"#,
+        ),
+        (
+            "bot",
+            "https://slack.com",
+            "SLACK_AUTHORIZATION",
+            r#"{"ok":true,"channel":"C0123456789","ts":"1503435956.000247"}"#,
+            r#"{"ok":false,"error":"channel_not_found"}"#,
+        ),
+        (
+            "script",
+            "http://homeassistant.local:8123",
+            "HOME_ASSISTANT_AUTHORIZATION",
+            r#"[{"entity_id":"script.hookbox","state":"on"}]"#,
+            "[]",
+        ),
+    ] {
+        assert_eq!(judged(name, host, variable, good).0, "processed", "{name}");
+        assert_eq!(judged(name, host, variable, bad).0, "error", "{name}");
+        let sent = judged(name, host, variable, good).1;
+        assert!(sent.json().to_string().contains("breaks") && sent.method == "POST", "{name}: {}", sent.text());
+        assert_eq!(sent.header("Authorization"), (variable != "NONE").then_some("Bearer t-1"), "{name}");
+    }
+}
+
+#[test]
+fn rabbitmq_gets_the_exact_body() {
+    let host = "http://127.0.0.1:15672";
+    let (_, sent) = judged("rabbitmq", host, "RABBITMQ_AUTHORIZATION", r#"{"routed":true}"#);
+    assert_eq!(sent.target, "/api/exchanges/%2F/hooks/publish");
+    assert_eq!(sent.json()["payload"], ISSUE);
+    assert_eq!(sent.json()["routing_key"], "issues");
+}

@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::process::Command;
 
 use super::engines::{self, Cut, redis, redis_cli, redis_over_tls, redis_with};
 use super::{BODY, to_redis};
 use crate::actions::{deliver_and_wait, done, job, only_attempt, wait_for_attempts, wait_for_state};
-use crate::support::{Request, issue};
+use crate::support::{Request, is_installed, issue};
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -43,6 +44,29 @@ fn an_event_is_added_with_its_exact_body_and_what_is_known_about_it() {
         assert!(preview.contains(&shown), "{shown}: {preview}");
     }
     assert!(preview.contains("add to hooks:github at redis://127.0.0.1"), "{preview}");
+}
+
+/// A consumer that others wrote: prints what it gets as a member of a group.
+const CONSUMER: &str = "
+import redis, sys
+server = redis.Redis.from_url(sys.argv[1])
+server.xgroup_create('hooks:github', 'group', id='0')
+for stream, entries in server.xreadgroup('group', 'me', {'hooks:github': '>'}, count=10):
+    for id, fields in entries:
+        print(fields[b'delivery_id'].decode(), fields[b'type'].decode(), fields[b'body'])
+        server.xack('hooks:github', 'group', id)
+";
+
+#[test]
+fn a_consumer_that_others_wrote_reads_it() {
+    let Some(server) = redis() else { return };
+    if !is_installed("python3", &["-c", "import redis"]) {
+        return;
+    }
+    let hookbox = to_redis(&server.url("redis"), "").start();
+    deliver_and_wait(&hookbox, "push", "d-1", "{\"a\":1}");
+    let output = Command::new("python3").args(["-c", CONSUMER, &server.url("redis")]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "d-1 push b'{\"a\":1}'\n", "{output:?}");
 }
 
 #[test]
