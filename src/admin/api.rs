@@ -126,7 +126,7 @@ impl Api {
             return Ok(Vec::new());
         }
         let event = self.reader.event(EventId(detail.summary.id))?.ok_or_else(Answer::not_found)?;
-        let has_job = |action: &str| detail.jobs.iter().any(|job| job.action == action && job.dead_action.is_empty());
+        let has_job = |action: &str| detail.jobs.iter().any(|job| job.action == action);
         Ok(exclusions(self.config.get().actions.values(), &event, has_job))
     }
 

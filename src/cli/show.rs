@@ -55,7 +55,7 @@ struct View {
 
 /// The actions that have no job for the event, and why.
 fn not_for(config: &Config, event: &Event, detail: &Detail) -> Vec<Exclusion> {
-    let has_job = |action: &str| detail.jobs.iter().any(|job| job.action == action && job.dead_action.is_empty());
+    let has_job = |action: &str| detail.jobs.iter().any(|job| job.action == action);
     exclusions(config.actions.values(), event, has_job)
 }
 
