@@ -7,6 +7,7 @@
 //! As in `main.rs`, a module uses only modules that are declared below it.
 
 // The interface: a connection for each kind of caller.
+mod upgrade;
 mod backup;
 mod diagnostics;
 mod reader;
@@ -81,6 +82,7 @@ pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
 pub use sync_time::sync_time;
 pub use token::{make_page_token, page_token, page_token_path};
+pub use upgrade::Upgrade;
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
 pub struct Database {
@@ -91,12 +93,12 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the database, creates it where there is none, and brings its schema up to date.
-    pub fn open(path: &Path) -> Result<Database, OpenError> {
+    /// Opens the database, creates it where there is none, and brings it up to date.
+    pub fn open(path: &Path, upgrade: &Upgrade<'_>) -> Result<Database, OpenError> {
         let path = files::resolved(path);
         filesystem::refuse_network(&path)?;
         let lock = lock::acquire(&path)?;
-        let connection = connection::open_or_create(&path)?;
+        let connection = upgrade::open(&path, upgrade)?;
         let last_event = ids::largest(&connection).map_err(StorageError::at(&path))?;
         let suspect_up_to = lock.follows_unclean_end.then_some(EventId(last_event));
         Ok(Database { path, write_lock: Arc::default(), claims: Arc::new(Claims::new(suspect_up_to)), lock })

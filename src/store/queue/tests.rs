@@ -9,13 +9,15 @@ use rusqlite::Connection;
 use super::*;
 use crate::event::{Delivery, DeliveryId, Outcome};
 use crate::store::write_lock::Priority;
-use crate::store::{Database, IMMEDIATELY, Ingest};
+use crate::store::{Database, IMMEDIATELY, Ingest, Upgrade};
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_738_324_800_000);
 
+const UPGRADE: Upgrade<'static> = Upgrade { reserve_bytes: 0, extend_timeout: &|_| {} };
+
 fn database() -> (tempfile::TempDir, Database) {
     let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(&directory.path().join("webhooks.db")).unwrap();
+    let database = Database::open(&directory.path().join("webhooks.db"), &UPGRADE).unwrap();
     (directory, database)
 }
 
