@@ -146,8 +146,8 @@ impl Upgrade<'_> {
     /// The inner error is why it must stay as it is.
     fn try_to_resize(&self, mut connection: Connection, path: &Path) -> Result<Result<(), String>, OpenError> {
         let extent = Extent::of(&connection).map_err(StorageError::at(path))?;
-        // The new pages in a file of their own, and the old ones in the rollback journal.
-        let needed_bytes = self.reserve_bytes.saturating_add(extent.used_bytes + extent.file_bytes);
+        // The new pages in a file of their own, with more room between the rows, and the old ones in the rollback journal.
+        let needed_bytes = self.reserve_bytes.saturating_add(extent.used_bytes * 3 / 2 + extent.file_bytes);
         let free_bytes = Disk::of(path).map_or(u64::MAX, |disk| disk.free_bytes);
         if free_bytes < needed_bytes {
             return Ok(Err(format!(
@@ -194,9 +194,12 @@ impl Upgrade<'_> {
 
     fn report(&self, what: &str, total_bytes: u64, done_bytes: &impl Fn() -> u64, end: Receiver<()>) {
         (self.extend_timeout)(EXTENSION);
+        let mut most_bytes = 0;
         while end.recv_timeout(REPORT_EVERY) == Err(RecvTimeoutError::Timeout) {
             (self.extend_timeout)(EXTENSION);
-            info!("{what}: {} %", percent(done_bytes(), total_bytes));
+            // A part may be deleted already.
+            most_bytes = done_bytes().max(most_bytes);
+            info!("{what}: {} %", percent(most_bytes, total_bytes));
         }
     }
 }
