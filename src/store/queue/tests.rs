@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::*;
-use crate::event::{Delivery, DeliveryId, Outcome};
+use crate::event::{Delivery, DeliveryId, NewJob, Outcome};
 use crate::store::write_lock::Priority;
 use crate::store::{Database, IMMEDIATELY, Ingest};
 
@@ -30,10 +30,18 @@ fn deliver(ingest: &mut Ingest, id: &str) {
         secret_position: None,
         dedup_window: None,
         body_digest: None,
-        actions: None,
+        jobs: None,
         received_at: NOW,
     };
     assert!(ingest.store(vec![(delivery, ())], 0).iter().all(Result::is_ok));
+}
+
+fn claim(action: &str) -> Claim<'_> {
+    Claim { action, limit: 4, is_harmful: false, latest_only: false }
+}
+
+fn job(action: &str) -> NewJob {
+    NewJob { action: action.to_owned(), key: None, due: IMMEDIATELY }
 }
 
 fn count(connection: &Connection, table: &str) -> i64 {
@@ -96,10 +104,10 @@ fn recording_an_attempt_twice_changes_nothing() {
     let (mut ingest, mut queue) = (database.ingest().unwrap(), database.queue().unwrap());
     for n in 1..=4 {
         deliver(&mut ingest, &format!("d-{n}"));
-        queue.route(&[(EventId(n), vec!["it"])], NOW).unwrap();
+        queue.route(&[(EventId(n), vec![job("it")])], NOW).unwrap();
     }
-    let mut jobs = queue.claim("it", 4, false, NOW).unwrap();
-    assert_eq!(queue.claim("it", 4, false, NOW).unwrap(), [], "all of them are claimed");
+    let mut jobs = queue.claim(&claim("it"), NOW).unwrap();
+    assert_eq!(queue.claim(&claim("it"), NOW).unwrap(), [], "all of them are claimed");
     assert_eq!(queue.next_due("it").unwrap(), None);
     let unclaimed = [(jobs.pop().unwrap(), IMMEDIATELY)];
     let next = [Next::Succeeded, Next::Queued(NOW), Next::Dead];
