@@ -14,6 +14,13 @@ use super::{counters, events, holds, news};
 use crate::clock::Timestamp;
 use crate::event::{Attempt, Event, EventId, Job, NewJob};
 
+/// The queued jobs of an action that are the first of their key, and when each can be claimed.
+const NEXT_DUE: &str =
+    "SELECT event_id, max(due_at_ms, coalesce((SELECT until_ms FROM holds WHERE holds.action = ?1), 0)), key
+     FROM jobs WHERE state = 'queued' AND is_behind = 0 AND action = ?1
+     AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)
+     ORDER BY due_at_ms, event_id LIMIT ?2";
+
 /// A worker's, or the router's, connection.
 pub struct Queue {
     pub(super) writer: Writer,
@@ -118,14 +125,9 @@ impl Queue {
     /// When the first queued job of an action can be claimed; `None` while the action is paused. Asked before a claim, so that
     /// an idle queue writes nothing.
     pub fn next_due(&self, action: &str) -> Result<Option<Timestamp>> {
-        let sql =
-            "SELECT event_id, max(due_at_ms, coalesce((SELECT until_ms FROM holds WHERE holds.action = ?1), 0)), key
-             FROM jobs WHERE state = 'queued' AND is_behind = 0 AND action = ?1
-             AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.action = ?1)
-             ORDER BY due_at_ms, event_id LIMIT ?2";
         let limit = self.claims.count(action) + 1;
         self.writer.read(|connection| {
-            let mut statement = connection.prepare_cached(sql)?;
+            let mut statement = connection.prepare_cached(NEXT_DUE)?;
             let mut rows = statement.query((action, limit))?;
             while let Some(row) = rows.next()? {
                 let key: Option<String> = row.get(2)?;
