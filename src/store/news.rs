@@ -34,7 +34,7 @@ pub(super) fn job_dead(transaction: &Transaction<'_>, attempt: &Attempt, now: Ti
         secret_position: None,
         dedup_window: None,
         body_digest: None,
-        actions: None,
+        jobs: None,
         received_at: now,
     };
     deliveries::insert(transaction, &delivery, delivery.id.as_str()).map(drop)

@@ -58,7 +58,8 @@ fn scope(connection: &Connection, event: EventId, options: &ReplayOptions<'_>) -
         );
         connection.prepare_cached(&sql)?.query_row((event.0, options.action), |row| row.get(0))
     };
-    let ended = if options.spares_succeeded { "'cancelled'" } else { "'succeeded', 'cancelled'" };
+    let ended =
+        if options.spares_succeeded { "'cancelled', 'superseded'" } else { "'succeeded', 'cancelled', 'superseded'" };
     for states in ["'dead'", ended] {
         if has(states)? {
             return Ok(Some(ReplayScope::Jobs(states)));
