@@ -184,7 +184,9 @@ impl Queue {
 
     /// Deletes a job whose event is gone.
     pub fn delete_orphan(&self, job: &Job) -> Result<()> {
-        self.writer.write(|transaction| jobs::delete_orphans(transaction, job.event))
+        self.writer.write(|transaction| jobs::delete_orphans(transaction, job.event))?;
+        self.claims.remove(job);
+        Ok(())
     }
 
     /// Keeps the WAL short. Every thread but the receiver calls this when it, or another, has written.
