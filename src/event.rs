@@ -156,6 +156,52 @@ impl Status {
     }
 }
 
+/// The status of an event as people see it. An event of which nothing was done because it was cancelled is `processed` in the
+/// database, whose words other programs share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownStatus {
+    Unprocessed,
+    Processed,
+    /// A job of it was cancelled, and none has succeeded.
+    Cancelled,
+    Error,
+}
+
+impl ShownStatus {
+    pub const ALL: [ShownStatus; 4] =
+        [ShownStatus::Unprocessed, ShownStatus::Processed, ShownStatus::Cancelled, ShownStatus::Error];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ShownStatus::Cancelled => "cancelled",
+            other => other.stored().as_str(),
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<ShownStatus> {
+        ShownStatus::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// The word in the database.
+    pub fn stored(self) -> Status {
+        match self {
+            ShownStatus::Unprocessed => Status::Unprocessed,
+            ShownStatus::Processed | ShownStatus::Cancelled => Status::Processed,
+            ShownStatus::Error => Status::Error,
+        }
+    }
+}
+
+impl From<Status> for ShownStatus {
+    fn from(status: Status) -> ShownStatus {
+        match status {
+            Status::Unprocessed => ShownStatus::Unprocessed,
+            Status::Processed => ShownStatus::Processed,
+            Status::Error => ShownStatus::Error,
+        }
+    }
+}
+
 /// One claimed (event, action) pair, and which attempt at it this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {

@@ -23,6 +23,7 @@ mod change_feed;
 mod detail;
 mod stats;
 mod list;
+mod search;
 mod partitions;
 mod summary;
 mod counters;
@@ -64,7 +65,7 @@ use writer::{RECEIVER_BUSY, WORKER_BUSY, Writer};
 
 pub use backup::backup;
 pub use change_feed::ChangeFeed;
-pub use commands::{Commands, Selection};
+pub use commands::{Cancelled, Commands, Selection};
 pub use deliveries::Ingested;
 pub use detail::{AttemptDetail, Detail, JobDetail};
 pub use diagnostics::Diagnostics;
@@ -77,7 +78,7 @@ pub use lock::server_of;
 pub use prune::{Expired, Pruned, Pruner, Rule};
 pub use queue::{Claim, Queue, Unrouted};
 pub use reader::Reader;
-pub use replay::ReplayOptions;
+pub use replay::{ReplayOptions, ReplayScope, ReplayTotals, Replayed};
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
 pub use sync_time::sync_time;
@@ -142,7 +143,7 @@ impl Database {
 
     /// Copies the WAL into the database file and empties it, so that a copy of the file is whole.
     pub fn checkpoint(&self) -> Result<()> {
-        self.background_writer()?.read(wal::truncate)
+        self.background_writer()?.read(wal::truncate).map(drop)
     }
 
     /// For the end of the process while actions are still under way: their jobs are queued again, that attempt does not

@@ -73,6 +73,7 @@ INSERT INTO jobs (event_id, action, state, attempts, tries, due_at_ms, waited_ms
 
 CREATE INDEX jobs_queued ON jobs (action, due_at_ms, event_id) WHERE state = 'queued' AND is_behind = 0;
 CREATE INDEX jobs_running ON jobs (event_id) WHERE state = 'running';
+CREATE INDEX jobs_cancelled ON jobs (event_id) WHERE state = 'cancelled';
 CREATE INDEX jobs_keyed ON jobs (action, key, event_id) WHERE key IS NOT NULL AND state IN ('queued', 'running');
 
 -- All attempts but the latest, which is in the job's row.

@@ -301,19 +301,34 @@ pub(super) fn cancel(transaction: &Transaction<'_>, event: EventId, action: Opti
     transaction.prepare_cached(sql)?.execute((event.0, action))
 }
 
-/// Back to queued: the jobs of an event that are in one of `states`, of `action` alone where it is given. Returns how many.
-pub(super) fn requeue(
+/// Back to queued and due, because a person wants that; with `from_first`, with all its attempts. With `raises_round`, what
+/// was done before is meant again.
+pub(super) fn replay(
     transaction: &Transaction<'_>,
     event: EventId,
-    action: Option<&str>,
-    states: &str,
-) -> Result<usize> {
-    let sql = format!(
-        "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0, waited_ms = 0, is_behind = key IS NOT NULL,
+    action: &str,
+    from_first: bool,
+    raises_round: bool,
+) -> Result<()> {
+    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = 0, is_behind = key IS NOT NULL, is_replayed = 1,
+             superseded_by = NULL, round = round + ?4,
+             tries = CASE WHEN ?3 THEN 0 ELSE tries END, waited_ms = CASE WHEN ?3 THEN 0 ELSE waited_ms END
+         WHERE event_id = ?1 AND action = ?2 AND state <> 'running'";
+    transaction.prepare_cached(sql)?.execute((event.0, action, from_first, raises_round)).map(drop)
+}
+
+/// Back to queued, with all their attempts: the jobs of an event that are dead or cancelled. Returns how many.
+pub(super) fn requeue_failed(transaction: &Transaction<'_>, event: EventId) -> Result<usize> {
+    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = 0, waited_ms = 0, is_behind = key IS NOT NULL,
              is_replayed = 1, superseded_by = NULL
-         WHERE event_id = ?1 AND (?2 IS NULL OR action = ?2) AND state IN ({states})"
-    );
-    transaction.prepare_cached(&sql)?.execute((event.0, action))
+         WHERE event_id = ?1 AND state IN ('dead', 'cancelled')";
+    transaction.prepare_cached(sql)?.execute([event.0])
+}
+
+/// What was done for an event is meant again: its jobs get another idempotency key when they are queued.
+pub(super) fn raise_round(transaction: &Transaction<'_>, event: EventId) -> Result<()> {
+    let sql = "UPDATE jobs SET round = round + 1 WHERE event_id = ?1";
+    transaction.prepare_cached(sql)?.execute([event.0]).map(drop)
 }
 
 /// Makes the queued jobs of an action due that are due after `latest`.

@@ -78,7 +78,7 @@ impl Upgrade<'_> {
             connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(StorageError::at(path))?;
             migrate::migrate(connection, path)?;
             // A program that reads now keeps some of it in the WAL.
-            Ok(wal::truncate(connection).map_err(StorageError::at(path))?)
+            Ok(wal::truncate(connection).map(drop).map_err(StorageError::at(path))?)
         })
     }
 
