@@ -157,7 +157,7 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
     say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`, null, action.held_because ? visible(action.held_because.split('\n')[0].slice(0, 200)) : '');
   }
   for (const { action, pending, failing } of stats.actions.filter((action) => action.failing && !action.paused && !isHeld(action))) {
-    say(1, `The action ${visible(action)} fails since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing)}.`,
+    say(1, `The action ${visible(action)} fails since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing, pending)}.`,
       pending ? ['status=unprocessed', pending] : null, visible(failing.error.split('\n')[0].slice(0, 200)));
   }
   for (const { source, silent_since } of stats.sources.filter((source) => source.silent_since)) {
@@ -178,9 +178,9 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   return found.sort((a, b) => b.weight - a.weight);
 }
 
-function nextAttempt({ next_attempt_at }) {
-  const at = new Date(next_attempt_at);
-  if (!next_attempt_at) return '';
+function nextAttempt({ next_attempt_at }, pending) {
+  if (!pending) return '';
+  const at = new Date(next_attempt_at || 0);
   return at > Date.now() ? `, tried again at ${at.toLocaleString()}` : ', tried again now';
 }
 

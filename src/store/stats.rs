@@ -11,6 +11,7 @@ use super::blocks::Span;
 use super::counters::{self, About, hour};
 use super::files::sibling;
 use super::filesystem::Disk;
+use super::jobs::IMMEDIATELY;
 use super::partitions::partitions;
 use super::row::string;
 use super::summary::Filter;
@@ -102,7 +103,7 @@ pub struct Failing {
     pub since: String,
     /// The latest that is known.
     pub error: String,
-    /// When the next attempt is due; it may be in the past. `None` where no job waits.
+    /// When the next attempt is due; it may be in the past. `None` where it is due at once, or no job waits.
     pub next_attempt_at: Option<String>,
 }
 
@@ -249,12 +250,13 @@ pub(super) fn waiting(connection: &Connection, action: &str) -> Result<i64> {
     connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0))
 }
 
-/// When the next attempt of an action is due; a job that does not wait is due since 1970.
+/// When the next attempt of an action is due; `None` where it is due at once, or no job waits.
 pub(super) fn next_attempt(connection: &Connection, action: &str) -> Result<Option<Timestamp>> {
     let sql = "SELECT due_at_ms FROM jobs WHERE state = 'queued' AND action = ?1 ORDER BY due_at_ms LIMIT 1";
     let due_ms: Option<i64> = connection.prepare_cached(sql)?.query_row([action], |row| row.get(0)).optional()?;
     let held_until = holds::until(connection, action)?;
-    Ok(due_ms.map(Timestamp::from_unix_ms).map(|due| held_until.map_or(due, |until| due.max(until))))
+    let next = due_ms.map(Timestamp::from_unix_ms).map(|due| held_until.map_or(due, |until| due.max(until)));
+    Ok(next.filter(|next| *next > IMMEDIATELY))
 }
 
 /// Why the last attempt at one of the jobs that wait for a retry has failed.
@@ -330,11 +332,11 @@ impl ActionStats {
     pub fn failing_text(&self, now: Timestamp, max_error_bytes: usize) -> Option<String> {
         let Failing { since, error, next_attempt_at } = self.failing.as_ref()?;
         let error = cut(error.lines().next().unwrap_or_default(), max_error_bytes);
-        let next = match next_attempt_at {
+        let next = next_attempt_at.as_deref().and_then(Timestamp::parse).filter(|next| *next > now);
+        let next = match next {
+            Some(next) => format!("tried again at {next}"),
+            None if self.pending > 0 => "tried again now".to_owned(),
             None => "no job waits".to_owned(),
-            Some(_) if self.paused => "it is paused".to_owned(),
-            Some(at) if Timestamp::parse(at).is_some_and(|at| at <= now) => "tried again now".to_owned(),
-            Some(at) => format!("tried again at {at}"),
         };
         Some(format!("fails since {since}: {error}; {next}"))
     }

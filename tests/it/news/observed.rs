@@ -82,7 +82,7 @@ fn a_source_that_is_silent_for_too_long_is_news_once_also_after_a_restart() {
     let hookbox = home.start();
     let told = wait_for_news(&hookbox, "source.silent", 1);
     assert_eq!((&told[0]["source"], &told[0]["since"]), (&json!("github"), &json!(at)));
-    assert!(hookbox.stderr().contains("WARN source github has received nothing since"), "{}", hookbox.stderr());
+    assert!(hookbox.stderr().contains("WARN  source github has received nothing since"), "{}", hookbox.stderr());
     let (home, _) = hookbox.stop();
     let hookbox = home.start();
     wait_for_observer(&hookbox);
