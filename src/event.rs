@@ -12,12 +12,6 @@ use crate::clock::Timestamp;
 /// entry on one page and a row of output on one line.
 pub const MAX_IDENTIFIER_BYTES: usize = 256;
 
-/// The source of events about hookbox itself. No delivery comes from it.
-pub const NEWS_SOURCE: &str = "hookbox";
-
-/// The type of the event that tells of a dead job.
-pub const JOB_DEAD: &str = "job.dead";
-
 /// The number of an event: its row in `webhook_events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub i64);

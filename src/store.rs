@@ -14,6 +14,7 @@ mod reader;
 mod prune;
 mod commands;
 mod queue;
+mod observer;
 mod ingest;
 
 // The contents of the tables, and their transitions.
@@ -32,6 +33,8 @@ mod replay;
 mod events;
 mod jobs;
 mod holds;
+mod deaths;
+mod troubles;
 
 // The files, and connections to them.
 mod writer;
@@ -75,6 +78,7 @@ pub use filesystem::{Disk, FileSystem};
 pub use ingest::{Ingest, NotStored, Stored};
 pub use jobs::{IMMEDIATELY, Next, due_after};
 pub use lock::server_of;
+pub use observer::Observer;
 pub use prune::{Expired, Pruned, Pruner, Rule};
 pub use queue::{Claim, Queue, Unrouted};
 pub use reader::Reader;
@@ -83,6 +87,7 @@ pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
 pub use sync_time::sync_time;
 pub use token::{make_page_token, page_token, page_token_path};
+pub use troubles::{Trouble, TroubleKind};
 pub use upgrade::Upgrade;
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
@@ -134,6 +139,11 @@ impl Database {
     /// The housekeeper's connection.
     pub fn pruner(&self) -> Result<Pruner> {
         Pruner::new(self.background_writer()?)
+    }
+
+    /// The connection of the thread that observes sources and the disk.
+    pub fn observer(&self) -> Result<Observer> {
+        Ok(Observer { writer: self.background_writer()? })
     }
 
     /// The admin page's connection.

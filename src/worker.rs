@@ -13,6 +13,7 @@ use crate::clock::{self, Timestamp};
 use crate::digest;
 use crate::event::{Attempt, Event, Job, Outcome};
 use crate::metrics::ActionCounts;
+use crate::news::{Kind, Wanted};
 use crate::retry;
 use crate::stop::{Stop, Waker};
 use crate::store::{self, Claim, IMMEDIATELY, Next, Queue};
@@ -56,10 +57,10 @@ pub struct Worker {
     pub grace: Duration,
     /// Woken when this action may have new jobs.
     pub waker: Waker,
-    /// Woken when this action has made an event: the router.
+    /// Woken when this action may have made news: the router.
     pub router: Waker,
-    /// Whether an action is for the news of a dead job.
-    pub tells_dead: bool,
+    /// The news that an action is for.
+    pub wanted: Wanted,
     /// Set when no further job may begin: the process stops, or a new configuration has replaced this worker.
     pub stop: Stop,
     /// Set when the process stops.
@@ -107,7 +108,7 @@ impl Worker {
         let (finished, unclaimed) = self.attempt_all(jobs);
         self.record(&finished, &unclaimed);
         self.queue.checkpoint();
-        if self.tells_dead && finished.iter().any(|(_, next)| *next == Next::Dead) {
+        if self.may_be_news(&finished) {
             self.router.wake();
         }
         // Jobs that were queued again are due at once; without a pause a failing database would be polled in a busy loop.
@@ -149,6 +150,16 @@ impl Worker {
         self.count(&attempt, event);
         self.log(&attempt, &next);
         (attempt, next)
+    }
+
+    fn may_be_news(&self, finished: &Finished) -> bool {
+        let has = |kind| self.wanted.has(kind);
+        finished.iter().any(|(_, next)| match next {
+            Next::Dead => has(Kind::JobDead) || has(Kind::ActionFailing),
+            Next::Queued(_) | Next::Waiting { .. } => has(Kind::ActionFailing),
+            Next::Succeeded => has(Kind::ActionRecovered),
+            Next::Interrupted => false,
+        })
     }
 
     fn count(&self, attempt: &Attempt, event: &Event) {
@@ -236,7 +247,7 @@ impl Worker {
     /// [`MAX_RECORD_AT_STOP`].
     fn record(&mut self, finished: &[(Attempt, Next)], unclaimed: &[(Job, Timestamp)]) {
         let mut stopping: Option<Instant> = None;
-        while let Err(error) = self.queue.record(finished, unclaimed, self.tells_dead, clock::now()) {
+        while let Err(error) = self.queue.record(finished, unclaimed, self.wanted, clock::now()) {
             error!("action {}: outcomes cannot be recorded yet: {error}", self.action.name);
             if !self.ending.is_set() {
                 self.waker.wait(self.poll_interval.min(RECORD_RETRY));

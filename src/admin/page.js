@@ -156,6 +156,13 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
     const until = new Date(action.held_until_ms).toLocaleString();
     say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`, null, action.held_because ? visible(action.held_because.split('\n')[0].slice(0, 200)) : '');
   }
+  for (const { action, pending, failing } of stats.actions.filter((action) => action.failing && !action.paused && !isHeld(action))) {
+    say(1, `The action ${visible(action)} fails since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing, pending)}.`,
+      pending ? ['status=unprocessed', pending] : null, visible(failing.error.split('\n')[0].slice(0, 200)));
+  }
+  for (const { source, silent_since } of stats.sources.filter((source) => source.silent_since)) {
+    say(1, `${visible(source)} has received nothing since ${new Date(silent_since).toLocaleString()}.`);
+  }
   const waits = Date.now() - Date.parse(stats.oldest_unprocessed);
   if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['status=unprocessed', 1]);
   for (const { name } of sources.filter((source) => isRejecting(source.name, stats, rejects))) {
@@ -169,6 +176,12 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
     say(0, source.verification === 'awaited' ? `${source.name} waits for its secret.` : `${source.name} is not verified.`);
   }
   return found.sort((a, b) => b.weight - a.weight);
+}
+
+function nextAttempt({ next_attempt_at }, pending) {
+  if (!pending) return '';
+  const at = new Date(next_attempt_at || 0);
+  return at > Date.now() ? `, tried again at ${at.toLocaleString()}` : ', tried again now';
 }
 
 // A reject of more than an hour ago, or one followed by a delivery, is no problem any more.
@@ -194,7 +207,9 @@ function showState(overview) {
 }
 
 function sourceState(source, counts, rejects, stats) {
+  if (source.name === 'hookbox') return ['news of its own', 'none'];
   if (!source.provider) return ['not configured', 'none'];
+  if (counts.silent_since) return ['silent', 'warn'];
   if (isRejecting(source.name, stats, rejects)) return ['rejecting', 'warn'];
   if (source.verification === 'awaited') return ['waits for its secret', 'warn'];
   if (source.verification !== 'signature') return ['not verified', 'warn'];
@@ -225,6 +240,7 @@ const isHeld = ({ held_until_ms }) => held_until_ms > Date.now();
 function actionState(kind, counts) {
   if (counts.paused) return ['paused', 'warn'];
   if (isHeld(counts)) return ['waits for its destination', 'warn'];
+  if (counts.failing) return ['failing', 'warn'];
   if (counts.dead) return [`${counts.dead.toLocaleString()} dead`, 'bad'];
   if (!kind) return ['not configured', 'none'];
   if (counts.pending) return ['at work', 'none'];

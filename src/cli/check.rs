@@ -141,6 +141,9 @@ impl Output {
         if let Some(window) = source.dedup_window {
             self.note(format!("replays what comes again after {}", duration_text(window)));
         }
+        if let Some(every) = source.expect_every {
+            self.note(format!("expects a delivery every {}", duration_text(every)));
+        }
         if let Some(answer) = &source.answer {
             self.note(format!("answers {} with a body of {} bytes", answer.status, answer.body.len()));
         }

@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
     |transaction| Ok(transaction.execute_batch(include_str!("005-bodies.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("006-holds.sql"))?),
     reduce_pages,
+    |transaction| Ok(transaction.execute_batch(include_str!("008-troubles.sql"))?),
 ];
 
 const LATEST: u32 = MIGRATIONS.len() as u32;
@@ -42,6 +43,7 @@ const ADDED: [&str; LATEST as usize - 1] = [
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('provenance') WHERE name = 'body_digest')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'waited_ms')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'round')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('troubles') WHERE name = 'told_ms')",
 ];
 
 /// Migration 7.

@@ -1,5 +1,6 @@
 //! The work of the router and the workers on events that were acknowledged: each step is one method, and one transaction.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use rusqlite::{Connection, Row, Transaction};
@@ -7,12 +8,14 @@ use rusqlite::{Connection, Row, Transaction};
 use super::claims::Claims;
 use super::error::{OpenError, Result};
 use super::jobs::{self, Next};
+use super::news::{self, Change};
 use super::row::string;
 use super::write_lock::Priority;
 use super::writer::Writer;
-use super::{counters, events, holds, news};
+use super::{counters, events, holds};
 use crate::clock::Timestamp;
 use crate::event::{Attempt, Event, EventId, Job, NewJob};
+use crate::news::{Kind, Wanted};
 
 /// The queued jobs of an action that are the first of their key, and when each can be claimed.
 const NEXT_DUE: &str =
@@ -167,7 +170,7 @@ impl Queue {
     }
 
     /// Records finished attempts, moves their jobs to the next state, and finishes the events that have no open job any more.
-    /// With `tells_dead`, a death is news. Puts back `unclaimed` jobs, which were claimed and not attempted; that attempt does
+    /// What is `wanted` of what that means becomes news. Puts back `unclaimed` jobs, which were claimed and not attempted; that attempt does
     /// not count.
     ///
     /// A job that was cancelled while it ran stays cancelled, and its attempt is recorded. After an error some attempts may
@@ -176,19 +179,22 @@ impl Queue {
         &mut self,
         finished: &[(Attempt, Next)],
         unclaimed: &[(Job, Timestamp)],
-        tells_dead: bool,
+        wanted: Wanted,
         now: Timestamp,
     ) -> Result<()> {
         let claims = &self.claims;
+        let changes = RefCell::new(Vec::new());
         let record = |transaction: &Transaction<'_>, (attempt, next): &(Attempt, Next)| {
             if let Some(until) = attempt.held_until {
                 holds::extend(transaction, &attempt.job.action, until)?;
             }
+            let is_moved = jobs::record(transaction, attempt, next)?;
+            changes.borrow_mut().extend(news::attempted(transaction, attempt, next, wanted, now)?);
             // Another connection that has moved the job has finished the event too, or wants it processed again.
-            if !jobs::record(transaction, attempt, next)? {
+            if !is_moved {
                 return Ok(());
             }
-            if *next == Next::Dead && tells_dead {
+            if *next == Next::Dead && wanted.has(Kind::JobDead) {
                 news::job_dead(transaction, attempt, now)?;
             }
             if matches!(next, Next::Succeeded | Next::Dead) {
@@ -196,7 +202,11 @@ impl Queue {
             }
             Ok(())
         };
-        self.writer.write_each(finished, record, |(attempt, _)| claims.remove(&attempt.job))?;
+        let recorded = |(attempt, _): &(Attempt, Next)| {
+            claims.remove(&attempt.job);
+            changes.take().iter().for_each(Change::log);
+        };
+        self.writer.write_each(finished, record, recorded)?;
         let put_back =
             |transaction: &Transaction<'_>, (job, due): &(Job, Timestamp)| jobs::put_back(transaction, job, *due);
         self.writer.write_each(unclaimed, put_back, |(job, _)| claims.remove(job))

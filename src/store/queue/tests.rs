@@ -115,15 +115,21 @@ fn recording_an_attempt_twice_changes_nothing() {
     let next = [Next::Succeeded, Next::Queued(NOW), Next::Dead];
     let finished: Vec<_> = jobs.into_iter().map(attempt).zip(next).collect();
 
-    queue.record(&finished, &unclaimed, true, NOW).unwrap();
+    queue.record(&finished, &unclaimed, Wanted::default(), NOW).unwrap();
     let recorded = state(&queue.writer);
-    assert_eq!(queue.record(&finished, &unclaimed, true, NOW).map(|()| state(&queue.writer)).unwrap(), recorded);
+    assert_eq!(
+        queue.record(&finished, &unclaimed, Wanted::default(), NOW).map(|()| state(&queue.writer)).unwrap(),
+        recorded
+    );
     assert_eq!(queue.next_due("it").unwrap(), Some(IMMEDIATELY), "the job that was put back");
 
     // Meanwhile a processed event was reopened.
     queue.writer.write(|transaction| events::reopen(transaction, EventId(1))).unwrap();
     let moved_on = state(&queue.writer);
-    assert_eq!(queue.record(&finished, &unclaimed, true, NOW).map(|()| state(&queue.writer)).unwrap(), moved_on);
+    assert_eq!(
+        queue.record(&finished, &unclaimed, Wanted::default(), NOW).map(|()| state(&queue.writer)).unwrap(),
+        moved_on
+    );
 }
 
 fn attempt(job: Job) -> Attempt {
