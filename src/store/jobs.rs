@@ -26,11 +26,18 @@ pub enum Next {
     Dead,
 }
 
-/// A new job. One that exists belongs to an event that was set back to `unprocessed`: it runs again.
+/// A new job. One that exists belongs to an event that was set back to `unprocessed`: it runs again, in another round, so
+/// that an attempt that is under way does not end it.
 pub(super) fn add(transaction: &Transaction<'_>, event: EventId, action: &str) -> Result<()> {
     let sql = "INSERT INTO jobs (event_id, action, state, due_at_ms) VALUES (?1, ?2, 'queued', 0)
-         ON CONFLICT (event_id, action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0, waited_ms = 0";
+         ON CONFLICT (event_id, action) DO UPDATE SET state = 'queued', due_at_ms = 0, tries = 0, waited_ms = 0, round = round + 1";
     transaction.prepare_cached(sql)?.execute((event.0, action)).map(drop)
+}
+
+/// Whether a job is open of an event up to this one.
+pub(super) fn is_open_up_to(connection: &Connection, event: EventId) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND event_id <= ?1)";
+    connection.query_row(sql, [event.0], |row| row.get(0))
 }
 
 /// The actions that have a job for an event, and for each whether an attempt has begun that is on the disk.
