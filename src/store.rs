@@ -174,7 +174,11 @@ impl Database {
 
     /// Tells the next process that nothing was under way when this one ended.
     pub fn mark_clean_end(&self) {
-        self.lock.mark_clean_end();
+        let has_suspect_job = |last| self.background_writer()?.read(|connection| jobs::is_open_up_to(connection, last));
+        // What may have ended an earlier process is still to be attempted: the next process is as careful with it.
+        if self.claims.suspect_up_to().is_none_or(|last| has_suspect_job(last).is_ok_and(|has| !has)) {
+            self.lock.mark_clean_end();
+        }
     }
 
     fn background_writer(&self) -> Result<Writer> {

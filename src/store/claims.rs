@@ -36,6 +36,11 @@ impl Claims {
         self.suspect_up_to.is_some_and(|last| event <= last)
     }
 
+    /// The last event that was stored before an unclean end.
+    pub(super) fn suspect_up_to(&self) -> Option<EventId> {
+        self.suspect_up_to
+    }
+
     /// Whether a job is claimed in memory.
     pub(super) fn contains(&self, event: EventId, action: &str) -> bool {
         self.under_way().jobs.contains(&(action.to_owned(), event))

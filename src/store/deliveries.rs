@@ -104,7 +104,6 @@ fn recognise(transaction: &Transaction<'_>, delivery: &Delivery, known: &Known) 
         return Ok(Ingested::Duplicate(event));
     }
     if known.is_within_window(delivery) == Some(false) {
-        jobs::raise_round(transaction, event)?;
         events::reopen(transaction, event)?;
         let sql = "UPDATE webhook_events SET renewed_at = ?2 WHERE id = ?1";
         transaction.prepare_cached(sql)?.execute((event.0, delivery.received_at.to_string()))?;

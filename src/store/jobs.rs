@@ -33,13 +33,14 @@ pub fn due_after(received_at: Timestamp, delay: Duration, now: Timestamp) -> Tim
     if delay.is_zero() { IMMEDIATELY } else { received_at.min(now).plus(delay) }
 }
 
-/// A new job. One that exists belongs to an event that was set back to `unprocessed`: it runs again, as after a replay.
+/// A new job. One that exists belongs to an event that was set back to `unprocessed`: it runs again, as after a replay, in another
+/// round, so that an attempt that is under way does not end it.
 pub(super) fn add(transaction: &Transaction<'_>, event: EventId, job: &NewJob) -> Result<()> {
     // Behind until a trigger finds that it is not.
     let sql = "INSERT INTO jobs (event_id, action, key, is_behind, state, due_at_ms)
              VALUES (?1, ?2, ?3, ?3 IS NOT NULL, 'queued', ?4)
          ON CONFLICT (event_id, action) DO UPDATE SET state = 'queued', key = excluded.key, is_behind = excluded.is_behind,
-             due_at_ms = 0, tries = 0, waited_ms = 0, is_replayed = 1, superseded_by = NULL";
+             due_at_ms = 0, tries = 0, waited_ms = 0, round = round + 1, is_replayed = 1, superseded_by = NULL";
     let key = job.key.as_ref().map(|key| &key.text);
     transaction.prepare_cached(sql)?.execute((event.0, &job.action, key, job.due.unix_ms()))?;
     match &job.key {
@@ -55,6 +56,12 @@ fn expedite_first(transaction: &Transaction<'_>, action: &str, key: &str, due: T
          AND event_id = (SELECT event_id FROM jobs WHERE action = ?1 AND key = ?2 AND state IN ('queued', 'running')
                          ORDER BY event_id LIMIT 1)";
     transaction.prepare_cached(sql)?.execute((action, key, due.unix_ms())).map(drop)
+}
+
+/// Whether a job is open of an event up to this one.
+pub(super) fn is_open_up_to(connection: &Connection, event: EventId) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND event_id <= ?1)";
+    connection.query_row(sql, [event.0], |row| row.get(0))
 }
 
 /// The actions that have a job for an event, and for each whether an attempt has begun that is on the disk.
@@ -323,12 +330,6 @@ pub(super) fn requeue_failed(transaction: &Transaction<'_>, event: EventId) -> R
              is_replayed = 1, superseded_by = NULL
          WHERE event_id = ?1 AND state IN ('dead', 'cancelled')";
     transaction.prepare_cached(sql)?.execute([event.0])
-}
-
-/// What was done for an event is meant again: its jobs get another idempotency key when they are queued.
-pub(super) fn raise_round(transaction: &Transaction<'_>, event: EventId) -> Result<()> {
-    let sql = "UPDATE jobs SET round = round + 1 WHERE event_id = ?1";
-    transaction.prepare_cached(sql)?.execute([event.0]).map(drop)
 }
 
 /// Makes the queued jobs of an action due that are due after `latest`.

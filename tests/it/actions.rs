@@ -1,5 +1,6 @@
 //! After the acknowledgement: each kind of action, and the life of its jobs.
 
+mod claims;
 mod command;
 mod crash;
 mod destinations;

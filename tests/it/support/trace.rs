@@ -73,10 +73,12 @@ impl Tracer {
         let mut command = Command::new("strace");
         command.args(["-p", &id.to_string(), "-e", "signal=none"]).args(how);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let tracer = Tracer(child);
+        let mut tracer = Tracer(child);
         let line = format!("TracerPid:\t{}\n", tracer.0.id());
         let status = format!("/proc/{id}/status");
-        wait_for("strace", || std::fs::read_to_string(&status).is_ok_and(|text| text.contains(&line)).then_some(()));
+        let is_attached = || std::fs::read_to_string(&status).is_ok_and(|text| text.contains(&line));
+        // A fault in the call that is interrupted may have ended both at once.
+        wait_for("strace", || (is_attached() || tracer.0.try_wait().unwrap().is_some()).then_some(()));
         tracer
     }
 }
