@@ -36,7 +36,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::Source;
 use crate::current::Current;
 use crate::digest;
-use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES, MatchingAction};
+use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES, MatchingAction, NewJob};
 use crate::http::client::{Client, FORWARDED_FOR};
 use crate::http::{HEALTH_PATH, Inbound, Server, normal_path};
 use crate::log::rate_limited;
@@ -46,7 +46,7 @@ use crate::provider::{self, Parts, Reading, Redaction, Values, Variable, Verific
 use crate::route::Routing;
 use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
-use crate::store::{Ingest, NotStored, Stored};
+use crate::store::{self, Ingest, NotStored, Stored};
 
 use answer::{Early, Ending, Receipt, Unanswered};
 use large::{Checked, LargeBodies};
@@ -92,17 +92,29 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// The names of the actions that an event is for; `None` where the router must decide, because a condition reads the
-    /// payload, or because another program may process the event.
-    fn decided(&self, matching: &[MatchingAction]) -> Option<Vec<String>> {
-        let is_undecided = self.actions.is_empty() || matching.iter().any(|action| action.has_condition);
-        (!is_undecided).then(|| matching.iter().map(|action| action.name.clone()).collect())
+    /// The jobs of an event; `None` where the router must decide, because a condition or a key reads the payload, or because
+    /// another program may process the event. Jobs with keys are made in the order of their events, by the router alone.
+    fn decided(&self, matching: &[MatchingAction], now: Timestamp) -> Option<Vec<NewJob>> {
+        let is_undecided = |action: &MatchingAction| action.has_condition || action.is_keyed;
+        if self.actions.is_empty() || matching.iter().any(is_undecided) {
+            return None;
+        }
+        let job = |action: &MatchingAction| NewJob {
+            action: action.name.clone(),
+            key: None,
+            due: store::due_after(now, action.delay, now),
+        };
+        Some(matching.iter().map(job).collect())
     }
 
     fn actions_for(&self, source: &str, event_type: &str) -> Vec<MatchingAction> {
         let matching = self.actions.iter().filter(|action| action.matches(source, event_type));
-        let named =
-            |action: &Action| MatchingAction { name: action.name.clone(), has_condition: action.when.is_some() };
+        let named = |action: &Action| MatchingAction {
+            name: action.name.clone(),
+            has_condition: action.when.is_some(),
+            is_keyed: action.is_keyed(),
+            delay: action.delay,
+        };
         matching.map(named).collect()
     }
 }
@@ -265,9 +277,9 @@ impl ToWake {
     fn of<T>(deliveries: &[(Delivery, T)]) -> ToWake {
         let mut to_wake = ToWake { router: false, actions: BTreeSet::new() };
         for (delivery, _) in deliveries {
-            match &delivery.actions {
+            match &delivery.jobs {
                 None => to_wake.router = true,
-                Some(actions) => to_wake.actions.extend(actions.iter().cloned()),
+                Some(jobs) => to_wake.actions.extend(jobs.iter().map(|job| job.action.clone())),
             }
         }
         to_wake
@@ -471,7 +483,7 @@ impl Verified<'_> {
         let event_type = identifier(verifier.event_type(&parts), &EVENT_TYPE_FAULTS)?;
         let event_type = event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned());
         let matching = intake.actions_for(&source.name, &event_type);
-        let actions = intake.decided(&matching);
+        let jobs = intake.decided(&matching, now);
         let id = match (identifier(verifier.delivery_id(&parts), &DELIVERY_ID_FAULTS)?, verifier.preset.without_id) {
             (Some(id), _) => DeliveryId::Given(id),
             (None, WithoutId::Content) => DeliveryId::OfContent {
@@ -500,7 +512,7 @@ impl Verified<'_> {
             secret_position: self.secret_position,
             dedup_window: source.dedup_window,
             body_digest,
-            actions,
+            jobs,
             received_at: now,
         })
     }

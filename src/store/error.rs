@@ -115,6 +115,10 @@ pub enum OpenError {
     TooNew { path: String, found: u32, known: u32 },
     /// Not yet brought up to date by `serve`.
     TooOld(String),
+    /// Every event is to be rewritten for this version, and the disk has no room for that beside its reserve.
+    NoRoomToUpgrade { path: String, needed_bytes: u64, free_bytes: u64 },
+    /// No copy could be made of a database that is to be rewritten.
+    NotUpgraded { path: String, reason: String },
     /// The schema of the older program could not be taken over.
     Foreign { path: String, reason: String },
     /// The database itself does not work.
@@ -168,6 +172,20 @@ impl fmt::Display for OpenError {
             OpenError::TooOld(path) => write!(
                 f,
                 "the database {path} was written by an older program: `hookbox serve` brings it up to date when it starts"
+            ),
+            OpenError::NoRoomToUpgrade { path, needed_bytes, free_bytes } => write!(
+                f,
+                "the database {path} was written by an earlier version. To bring it up to date takes {} MiB on its disk \
+                 (disk_reserve among them), and {} MiB are free: make room, move the database to a larger disk (database, \
+                 or --database), or delete old events with the earlier version (hookbox prune --older-than 30d --vacuum). \
+                 Nothing in it was changed",
+                needed_bytes.div_ceil(1 << 20),
+                free_bytes >> 20
+            ),
+            OpenError::NotUpgraded { path, reason } => write!(
+                f,
+                "the database {path} was written by an earlier version, and is not brought up to date: {reason}. Nothing in \
+                 it was changed"
             ),
             OpenError::Foreign { path, reason } => {
                 write!(f, "the table webhook_events in {path} cannot be taken over: {reason}")

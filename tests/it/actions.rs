@@ -8,6 +8,7 @@ mod forward;
 mod hold;
 mod http;
 mod input;
+mod key;
 mod pause;
 mod preview;
 mod processes;
