@@ -608,6 +608,7 @@ function follow() {
 }
 
 function choose() {
+  if (opened !== null) return; // the field was left for an event
   found = null;
   const to = new URLSearchParams();
   for (const name of FILTERS) {

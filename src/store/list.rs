@@ -119,11 +119,14 @@ impl<'a> Check<'a> {
 
     /// The event, if there is one and it passes.
     pub(super) fn passing(&mut self, id: i64) -> Result<Option<Summary>> {
+        // First, because the index has decided most of the rest.
+        if let Some(search) = &mut self.search
+            && !search.finds(id)?
+        {
+            return Ok(None);
+        }
         let event = self.by_id.query_row([id], Summary::of).optional()?;
-        let passes = |event: &Summary| self.filter.passes(event) && self.filter.is_since(&event.received_at);
-        let Some(event) = event.filter(passes) else { return Ok(None) };
-        let is_found = self.search.as_mut().map_or(Ok(true), |search| search.finds(id))?;
-        Ok(is_found.then_some(event))
+        Ok(event.filter(|event| self.filter.passes(event) && self.filter.is_since(&event.received_at)))
     }
 
     /// Whether a search has taken as long as it may.

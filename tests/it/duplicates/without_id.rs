@@ -30,7 +30,7 @@ fn ids(hookbox: &Hookbox) -> Vec<String> {
 
 #[track_caller]
 fn duplicates(hookbox: &Hookbox) -> i64 {
-    hookbox.query("SELECT coalesce(sum(duplicates), 0) FROM provenance")[0]
+    hookbox.query("SELECT coalesce(sum(duplicates), 0) FROM webhook_events")[0]
 }
 
 /// A home whose only action runs when it is resumed.
