@@ -410,7 +410,7 @@ function showEvent(event) {
 const list_of = (pairs) => pairs.flatMap(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]);
 
 function jobItem(event, job) {
-  const name = job.dead_action ? `${job.action} (reports the dead job of ${job.dead_action})` : job.action;
+  const name = job.action;
   const again_at_ms = Math.max(job.due_at_ms, isHeld(job) ? job.held_until_ms : 0);
   const due = job.state === 'queued' && again_at_ms ? [', again at ', when(new Date(again_at_ms).toISOString())] : [];
   const again = job.state === 'dead' && event.jobs.length > 1
