@@ -101,7 +101,7 @@ impl News {
             secret_position: None,
             dedup_window: None,
             body_digest: None,
-            actions: None,
+            jobs: None,
             received_at: now,
         }
     }

@@ -36,7 +36,7 @@ use crate::receive::{Endpoint, Intake, Receiver, Refusals};
 use crate::route::{Router, Routing};
 use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker, Wakers};
-use crate::store::{Database, Ingest, Reader, other_owner};
+use crate::store::{Database, Ingest, Reader, Upgrade, other_owner};
 use crate::systemd;
 use crate::worker;
 use admin::{AdminHandle, PageListener};
@@ -268,7 +268,8 @@ impl Secrets {
 
 /// The database, with the jobs queued again that the last process left running, and the receiver's connection to it.
 fn open_database(config: &Config) -> Result<(Database, Ingest)> {
-    let database = Database::open(&config.database)?;
+    let upgrade = Upgrade { reserve_bytes: config.disk_reserve_bytes, extend_timeout: &systemd::notify_longer_start };
+    let database = Database::open(&config.database, &upgrade)?;
     // Before others, and kept: SQLite makes the -shm file again for each connection that is alone.
     let ingest = database.ingest()?;
     let wait = |action: &str, attempts| {

@@ -7,6 +7,7 @@
 //! As in `main.rs`, a module uses only modules that are declared below it.
 
 // The interface: a connection for each kind of caller.
+mod upgrade;
 mod backup;
 mod diagnostics;
 mod reader;
@@ -23,6 +24,7 @@ mod change_feed;
 mod detail;
 mod stats;
 mod list;
+mod search;
 mod partitions;
 mod summary;
 mod counters;
@@ -66,7 +68,7 @@ use writer::{RECEIVER_BUSY, WORKER_BUSY, Writer};
 
 pub use backup::backup;
 pub use change_feed::ChangeFeed;
-pub use commands::{Commands, Selection};
+pub use commands::{Cancelled, Commands, Selection};
 pub use deliveries::Ingested;
 pub use detail::{AttemptDetail, Detail, JobDetail};
 pub use diagnostics::Diagnostics;
@@ -74,18 +76,19 @@ pub use error::{BackupError, OpenError, Result, StorageError, WriteError};
 pub use files::{directory_of, other_owner};
 pub use filesystem::{Disk, FileSystem};
 pub use ingest::{Ingest, NotStored, Stored};
-pub use jobs::{IMMEDIATELY, Next};
+pub use jobs::{IMMEDIATELY, Next, due_after};
 pub use lock::server_of;
 pub use observer::Observer;
 pub use prune::{Expired, Pruned, Pruner, Rule};
-pub use queue::Queue;
+pub use queue::{Claim, Queue, Unrouted};
 pub use reader::Reader;
-pub use replay::ReplayOptions;
+pub use replay::{ReplayOptions, ReplayScope, ReplayTotals, Replayed};
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
 pub use sync_time::sync_time;
 pub use token::{make_page_token, page_token, page_token_path};
 pub use troubles::{Trouble, TroubleKind};
+pub use upgrade::Upgrade;
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
 pub struct Database {
@@ -96,12 +99,12 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the database, creates it where there is none, and brings its schema up to date.
-    pub fn open(path: &Path) -> Result<Database, OpenError> {
+    /// Opens the database, creates it where there is none, and brings it up to date.
+    pub fn open(path: &Path, upgrade: &Upgrade<'_>) -> Result<Database, OpenError> {
         let path = files::resolved(path);
         filesystem::refuse_network(&path)?;
         let lock = lock::acquire(&path)?;
-        let connection = connection::open_or_create(&path)?;
+        let connection = upgrade::open(&path, upgrade)?;
         let last_event = ids::largest(&connection).map_err(StorageError::at(&path))?;
         let suspect_up_to = lock.follows_unclean_end.then_some(EventId(last_event));
         Ok(Database { path, write_lock: Arc::default(), claims: Arc::new(Claims::new(suspect_up_to)), lock })
@@ -150,7 +153,7 @@ impl Database {
 
     /// Copies the WAL into the database file and empties it, so that a copy of the file is whole.
     pub fn checkpoint(&self) -> Result<()> {
-        self.background_writer()?.read(wal::truncate)
+        self.background_writer()?.read(wal::truncate).map(drop)
     }
 
     /// For the end of the process while actions are still under way: their jobs are queued again, that attempt does not
@@ -171,7 +174,11 @@ impl Database {
 
     /// Tells the next process that nothing was under way when this one ended.
     pub fn mark_clean_end(&self) {
-        self.lock.mark_clean_end();
+        let has_suspect_job = |last| self.background_writer()?.read(|connection| jobs::is_open_up_to(connection, last));
+        // What may have ended an earlier process is still to be attempted: the next process is as careful with it.
+        if self.claims.suspect_up_to().is_none_or(|last| has_suspect_job(last).is_ok_and(|has| !has)) {
+            self.lock.mark_clean_end();
+        }
     }
 
     fn background_writer(&self) -> Result<Writer> {

@@ -16,7 +16,7 @@ use crate::metrics::ActionCounts;
 use crate::news::{Kind, Wanted};
 use crate::retry;
 use crate::stop::{Stop, Waker};
-use crate::store::{self, IMMEDIATELY, Next, Queue};
+use crate::store::{self, Claim, IMMEDIATELY, Next, Queue};
 use crate::template::{Scope, TemplateError};
 
 /// How many hexadecimal digits of a hash make an idempotency key: 128 bits, as a UUID has.
@@ -33,7 +33,7 @@ const RECORD_RETRY_AT_STOP: Duration = Duration::from_millis(100);
 /// the lock for a few seconds. `stop_timeout` may end it earlier.
 const MAX_RECORD_AT_STOP: Duration = Duration::from_secs(10);
 
-/// A due time further than this beyond the longest backoff means that the clock was set back. Not zero: another worker of
+/// A due time further than this beyond the longest backoff, or the delay, means that the clock was set back. Not zero: another worker of
 /// the same action may have read the clock a little earlier.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
@@ -85,7 +85,7 @@ impl Worker {
     /// Runs one batch of due jobs. Returns how long there is nothing to do.
     fn work(&mut self) -> store::Result<Duration> {
         let now = clock::now();
-        let latest = now.plus(self.action.policy.backoff_max + CLOCK_SLACK);
+        let latest = now.plus(self.action.policy.backoff_max.max(self.action.delay) + CLOCK_SLACK);
         match self.queue.next_due(&self.action.name)? {
             Some(due) if due <= now => {}
             Some(_) if self.queue.expedite(&self.action.name, latest)? => {
@@ -98,7 +98,13 @@ impl Worker {
             None => return Ok(self.poll_interval * ROUTER_POLLS),
         }
         let kind = &self.action.kind;
-        let jobs = self.queue.claim(&self.action.name, kind.batch(), kind.is_harmful(), now)?;
+        let claim = Claim {
+            action: &self.action.name,
+            limit: kind.batch(),
+            is_harmful: kind.is_harmful(),
+            latest_only: self.action.latest_only,
+        };
+        let jobs = self.queue.claim(&claim, now)?;
         let (finished, unclaimed) = self.attempt_all(jobs);
         self.record(&finished, &unclaimed);
         self.queue.checkpoint();
@@ -180,6 +186,10 @@ impl Worker {
         // The router has evaluated the condition, but makes a job where it could not.
         if !self.action.applies_to(&scope)? {
             return Ok(Some(ActionReport { outcome: Outcome::Success, detail: "not for this event".to_owned() }));
+        }
+        // The same for the key.
+        if job.key.is_none() {
+            self.action.key_of(&scope)?;
         }
         Ok(self.runner.run(&Call {
             event,

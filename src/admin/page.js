@@ -253,6 +253,7 @@ function showActions({ actions, stats }) {
   fill(id('actions'), JSON.stringify([actions, stats.actions]), () => all.size ? [...all.values()].map(({ name, kind }) => {
     const now = stats.actions.find((counts) => counts.action === name) || { pending: 0, succeeded: 0, dead: 0 };
     const words = [`${now.succeeded.toLocaleString()} done`, `${now.pending.toLocaleString()} pending`];
+    if (now.superseded) words.push(`${now.superseded.toLocaleString()} superseded`);
     const pause = now.paused
       ? act('Resume', `Resume the action ${name}`, `/api/actions/${name}/resume`, `${name} goes on.`)
       : act('Pause', `Pause the action ${name}`, `/api/actions/${name}/pause`, `${name} is paused.`);
@@ -411,11 +412,12 @@ const list_of = (pairs) => pairs.flatMap(([name, value]) => [make('dt', {}, name
 
 function jobItem(event, job) {
   const again_at_ms = Math.max(job.due_at_ms, isHeld(job) ? job.held_until_ms : 0);
-  const due = job.state === 'queued' && again_at_ms ? [', again at ', when(new Date(again_at_ms).toISOString())] : [];
+  const order = job.state === 'superseded' ? ` by event ${job.superseded_by}` : job.waits_for ? `, waits for event ${job.waits_for} (same key)` : '';
+  const due = job.state === 'queued' && again_at_ms && !job.waits_for ? [', again at ', when(new Date(again_at_ms).toISOString())] : [];
   const again = job.state === 'dead' && event.jobs.length > 1
     ? act('Replay', `Replay ${job.action} of event ${event.id}`, `/api/events/${event.id}/replay?action=${encodeURIComponent(job.action)}`, 'Queued again.') : '';
   return make('li', {},
-    make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(job.action)), ' ', mark(job.state), ...due, job.paused ? ' (paused)' : ''), again),
+    make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(job.action)), ' ', mark(job.state), order, ...due, job.paused ? ' (paused)' : ''), again),
     make('ol', { class: 'attempts' }, ...job.attempts.map((attempt) => make('li', { value: attempt.number },
       when(attempt.started_at), `, ${attempt.duration_ms} ms: `, { success: 'succeeded', retry: 'failed', give_up: 'gave up' }[attempt.outcome],
       attempt.detail ? make('pre', {}, foreign(attempt.detail.replaceAll('\r\n', '\n'))) : ''))));

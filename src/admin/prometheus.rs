@@ -158,6 +158,7 @@ fn jobs<T>(page: &mut Page, stats: &Stats, configured: &[(String, T)]) {
             ("succeeded", action.succeeded),
             ("dead", action.dead),
             ("cancelled", action.cancelled),
+            ("superseded", action.superseded),
         ];
         for (state, jobs) in states {
             metric.sample(&[("action", &action.action), ("state", state)], jobs);

@@ -56,15 +56,16 @@ fn write_sources(out: &mut dyn Write, screen: Screen, config: &Config, stats: &S
 }
 
 fn write_actions(out: &mut dyn Write, screen: Screen, config: &Config, stats: &Stats) -> io::Result<()> {
-    let header = ["ACTION", "PENDING", "DEAD", "SUCCEEDED", "CANCELLED", "OLDEST PENDING (UTC)"];
+    let header = ["ACTION", "PENDING", "DEAD", "SUCCEEDED", "CANCELLED", "SUPERSEDED", "OLDEST PENDING (UTC)"];
     let (now, mut rows) = (clock::now(), vec![header.map(str::to_owned)]);
     let idle = config.actions.keys().filter(|name| stats.actions.iter().all(|action| action.action != **name));
     let idle: Vec<_> = idle.map(|name| ActionStats { action: name.clone(), ..ActionStats::default() }).collect();
     for action in stats.actions.iter().chain(&idle) {
         let name = noted(&action.action, config.actions.contains_key(&action.action), wait_of(action, now));
-        let numbers = [action.pending, action.dead, action.succeeded, action.cancelled];
-        let [pending, dead, succeeded, cancelled] = numbers.map(|count| count.to_string());
-        rows.push([name, pending, dead, succeeded, cancelled, time(action.oldest_pending.as_deref())]);
+        let numbers = [action.pending, action.dead, action.succeeded, action.cancelled, action.superseded];
+        let [pending, dead, succeeded, cancelled, superseded] = numbers.map(|count| count.to_string());
+        let oldest = time(action.oldest_pending.as_deref());
+        rows.push([name, pending, dead, succeeded, cancelled, superseded, oldest]);
     }
     writeln!(out)?;
     table::write(out, screen, &rows)

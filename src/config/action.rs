@@ -12,7 +12,7 @@ use ureq::http::{HeaderName, Method};
 
 use super::engine;
 use super::reader::Reader;
-use super::values::{Parsed, count, duration, parsed, path, text};
+use super::values::{Parsed, boolean, count, duration, parsed, path, text};
 use crate::action::{Action, ActionKind, Command, Http, Pattern, Slack, Variable};
 use crate::news::{self, Kind};
 use crate::retry::Policy;
@@ -32,6 +32,9 @@ pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=1000;
 /// Less is a busy loop against a failing destination; more than a month delays a job beyond any use.
 pub(super) const BACKOFF: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(30 * 24 * 60 * 60);
+
+/// As of a backoff.
+const DELAY: RangeInclusive<Duration> = BACKOFF;
 
 /// A day is the longest that a deployment or a backup takes.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
@@ -64,6 +67,9 @@ pub(super) fn built_in() -> BTreeMap<String, Action> {
         kind: ActionKind::Log,
         on: vec![Pattern::everything()],
         when: None,
+        key: None,
+        latest_only: false,
+        delay: Duration::ZERO,
         policy: Policy::default(),
         timeout: DEFAULT_COMMAND_TIMEOUT,
         concurrency: 1,
@@ -79,6 +85,9 @@ fn read(name: &str, keys: &mut Reader, all: &Table) -> Option<Action> {
         keys.refuse::<()>("on", format!("missing; {NO_ON}"));
     }
     let when = keys.get("when", parsed);
+    let key = keys.get("key", parsed);
+    let latest_only = keys.get("latest_only", boolean).unwrap_or_default();
+    let delay = keys.get("delay", |v| duration(v, &DELAY)).unwrap_or_default();
     let policy = read_policy(keys);
     keys.get("on_dead", |value| Err::<(), _>(on_dead_is_gone(value, all)));
     // Without a kind all other keys would be unknown.
@@ -99,7 +108,18 @@ fn read(name: &str, keys: &mut Reader, all: &Table) -> Option<Action> {
         timeout = keys.get("timeout", |v| duration(v, &TIMEOUT)).unwrap_or(timeout);
         concurrency = keys.get("concurrency", |v| count(v, &CONCURRENCY)).unwrap_or(concurrency);
     }
-    Some(Action { name: name.to_owned(), kind: kind?, on: on?, when, policy: policy?, timeout, concurrency })
+    Some(Action {
+        name: name.to_owned(),
+        kind: kind?,
+        on: on?,
+        when,
+        key,
+        latest_only,
+        delay,
+        policy: policy?,
+        timeout,
+        concurrency,
+    })
 }
 
 /// The lines that replace `on_dead`, for the action that it names: for the dead jobs of all actions that name it, and for the

@@ -12,7 +12,7 @@ use crate::clock::{self, ClockStepDetector, Timestamp};
 use crate::config::{Config, Retention};
 use crate::current::Current;
 use crate::stop::{Stop, Waker};
-use crate::store::{self, Database, Pruner, Rule};
+use crate::store::{self, Database, Pruner, Rule, Selection};
 
 /// The longest time between two rounds. The first round comes after one interval, so that a machine without a clock battery
 /// has had time to set its clock.
@@ -104,7 +104,7 @@ impl Housekeeper {
     /// Returns how many events were deleted.
     fn delete(&self, rules: &[Rule]) -> store::Result<usize> {
         let pruner = &self.pruner;
-        let pruned = pruner.for_each_batch(rules, |cursor, batch, _| {
+        let pruned = pruner.for_each_batch(rules, &Selection::default(), |cursor, batch, _| {
             if self.stop.is_set() {
                 return Ok(None);
             }

@@ -84,6 +84,20 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
     apply(connection).map_err(|error| error.at(path))
 }
 
+/// Whether the migrations that are missing write every event again.
+pub(super) fn rewrites_events(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
+    if supported_version(connection, path)? == LATEST {
+        return Ok(false);
+    }
+    let has_events = || {
+        let is_table = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('webhook_events'))";
+        let has_rows = "SELECT EXISTS (SELECT 1 FROM webhook_events)";
+        let get = |sql| connection.query_row(sql, [], |row| row.get::<_, bool>(0));
+        Ok(get(is_table)? && get(has_rows)?)
+    };
+    Ok(has_events().map_err(StorageError::at(path))?)
+}
+
 /// The version of the schema. Errs for one that a later version has written, before anything in it is touched.
 pub(super) fn supported_version(connection: &Connection, path: &Path) -> Result<u32, OpenError> {
     let found = version(connection).map_err(StorageError::at(path))?;

@@ -272,7 +272,7 @@ pub(super) fn latest_error(connection: &Connection, action: &str) -> Result<Opti
 /// The answer with which the destination of an action has asked to wait: that to its first job that has one.
 fn held_because(connection: &Connection, action: &str) -> Result<Option<String>> {
     let sql = "SELECT last_error FROM
-             (SELECT last_error FROM jobs WHERE state = 'queued' AND action = ?1 LIMIT ?2)
+             (SELECT last_error FROM jobs WHERE state = 'queued' AND is_behind = 0 AND action = ?1 LIMIT ?2)
          WHERE last_error IS NOT NULL LIMIT 1";
     connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0)).optional()
 }
@@ -305,14 +305,15 @@ pub(super) fn last_received(connection: &Connection, source: &str) -> Result<Opt
     received_at(connection, latest)
 }
 
-/// When the event of an action's oldest queued job was received: the index has the oldest of those never postponed first.
+/// When the event of an action's oldest queued job was received: the index has the oldest of those never postponed first, and
+/// none that is behind an older one.
 fn oldest_pending(connection: &Connection, action: &str) -> Result<Option<String>> {
     let sql = "SELECT min(event_id) FROM (
-             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND action = ?1 AND due_at_ms = 0
-                                   ORDER BY event_id LIMIT 1)
+             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND is_behind = 0
+                                   AND action = ?1 AND due_at_ms = 0 ORDER BY event_id LIMIT 1)
              UNION ALL
-             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND action = ?1 AND due_at_ms > 0
-                                   ORDER BY due_at_ms LIMIT ?2))";
+             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND is_behind = 0
+                                   AND action = ?1 AND due_at_ms > 0 ORDER BY due_at_ms LIMIT ?2))";
     let oldest = connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0))?;
     received_at(connection, oldest)
 }

@@ -30,6 +30,7 @@ mod hostile;
 mod load;
 mod older_program;
 mod own_senders;
+mod upgrade;
 mod regression;
 mod store;
 

@@ -21,11 +21,16 @@ fn insert_done(home: &Home, count: u32, status: &str, done_at: &str, body_bytes:
         (source, event_type, delivery_id, payload_json, received_at, processed_at, status, duplicates)
         VALUES ('github', 'push', ?1, ?2, ?3, ?3, ?4, 3)";
     let job = "INSERT INTO jobs (event_id, action, state, attempts, tries, started_at, duration_ms, outcome, detail)
-        VALUES (?1, 'log', 'succeeded', 1, 1, '', 1, 'success', '')";
+        VALUES (?1, 'log', 'succeeded', 2, 2, '', 1, 'success', '')";
+    let attempt = "INSERT INTO earlier_attempts (event_id, action, number, started_at, duration_ms, outcome, detail)
+        VALUES (?1, 'log', 1, '', 1, 'retry', '')";
     let body = format!("\"{}\"", "x".repeat(body_bytes));
     for n in 0..count {
         db.execute(event, (format!("{status}-{done_at}-{n}"), &body, done_at, status)).unwrap();
-        db.execute(job, [db.last_insert_rowid()]).unwrap();
+        let id = db.last_insert_rowid();
+        for sql in [job, attempt] {
+            db.execute(sql, [id]).unwrap();
+        }
     }
     db.execute_batch("COMMIT").unwrap();
 }
@@ -33,7 +38,7 @@ fn insert_done(home: &Home, count: u32, status: &str, done_at: &str, body_bytes:
 /// The number of rows in each table.
 fn rows(home: &Home) -> Vec<i64> {
     let count = |table| home.query::<i64>(&format!("SELECT count(*) FROM {table}"))[0];
-    ["webhook_events", "jobs", "attempts"].map(count).to_vec()
+    ["webhook_events", "jobs", "earlier_attempts"].map(count).to_vec()
 }
 
 fn file_bytes(home: &Home, name: &str) -> u64 {

@@ -37,7 +37,7 @@ fn by_default_an_equal_body_under_another_id_is_another_event_and_no_hash_is_kep
     hookbox.deliver("push", "d-1", "{}");
     hookbox.deliver("push", "d-2", "{}");
     assert_eq!(attempts(&hookbox), 2);
-    assert_eq!(hookbox.query::<i64>("SELECT count(body_digest) FROM provenance"), [0]);
+    assert_eq!(hookbox.query::<i64>("SELECT count(body_digest) FROM webhook_events"), [0]);
 }
 
 /// What GitHub's Redeliver button sends has the same body too.

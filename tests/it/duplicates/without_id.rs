@@ -30,7 +30,7 @@ fn ids(hookbox: &Hookbox) -> Vec<String> {
 
 #[track_caller]
 fn duplicates(hookbox: &Hookbox) -> i64 {
-    hookbox.query("SELECT coalesce(sum(duplicates), 0) FROM provenance")[0]
+    hookbox.query("SELECT coalesce(sum(duplicates), 0) FROM webhook_events")[0]
 }
 
 /// A home whose only action runs when it is resumed.
@@ -131,6 +131,24 @@ fn an_equal_delivery_does_not_join_one_whose_attempt_is_under_way() {
     hookbox.write("go", "");
     hookbox.wait_until_done();
     assert_eq!(hookbox.line_count("began"), 2);
+}
+
+/// Such a claim is not on the disk.
+#[test]
+fn an_equal_delivery_does_not_join_one_whose_request_waits_for_its_answer() {
+    let stub = Stub::http();
+    let answer = stub.answer_when_told(Answer::Status(200), Answer::Status(200));
+    let action = format!("[actions.it]\nkind = \"http\"\nurl = \"{}\"\non = [\"*\"]\n", stub.url("/"));
+    let hookbox = Home::with_config(&format!("{SOURCE}{action}")).start();
+    send(&hookbox, &beat("{}"));
+    stub.wait_for(1);
+    assert_eq!(hookbox.query::<String>("SELECT state FROM jobs"), ["queued"]);
+    send(&hookbox, &beat("{}"));
+    send(&hookbox, &beat("{}"));
+    assert_eq!(hookbox.stored(), 2, "the third joins the second, which waits behind the first");
+    drop(answer);
+    hookbox.wait_until_done();
+    assert_eq!(stub.count(), 2);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn serve_prunes_old_events_with_their_jobs_and_attempts() {
     let hookbox = home.start();
     hookbox.deliver("push", "new", "{}");
     wait_for_stored(&hookbox, "error", 5);
-    wait_longer_for("the old ones to go", PATIENCE, || (rows(&hookbox) == [6; 3]).then_some(()));
+    wait_longer_for("the old ones to go", PATIENCE, || (rows(&hookbox) == [6, 6, 5]).then_some(()));
     hookbox.wait_for_stderr("pruned 100 events");
     assert!(!hookbox.stderr().contains("kept forever"), "{}", hookbox.stderr());
     hookbox.assert_sound();
@@ -43,12 +43,12 @@ fn each_status_has_its_own_retention_and_a_reload_changes_it() {
     insert_done(&home, 3, "error", OLD, 100);
     let hookbox = home.start();
     wait_for_stored(&hookbox, "error", 0);
-    assert_eq!(rows(&hookbox), [3; 3]);
+    assert_eq!(rows(&hookbox), [3, 3, 3]);
     hookbox.write("hookbox.toml", format!("{SOURCE}[retention]\nduplicates = \"1s\"\n"));
     hookbox.signal(Signal::HUP);
     let counted = "SELECT sum(duplicates) FROM webhook_events";
     wait_longer_for("the counts to go", PATIENCE, || (hookbox.query::<i64>(counted) == [0]).then_some(()));
-    assert_eq!(rows(&hookbox), [3; 3], "only the counts");
+    assert_eq!(rows(&hookbox), [3, 3, 3], "only the counts");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn unprocessed_events_and_those_with_an_open_job_are_never_pruned() {
     let home = made_before("[retention]\nprocessed = \"1s\"\nerror = \"1s\"\n[actions]\n");
     insert_done(&home, 1, "unprocessed", OLD, 100);
     insert_done(&home, 2, "error", OLD, 100);
-    // The first error has a job that is still open.
+    // Another program has marked it in error while a job was open, and queued that again.
     let open = "INSERT INTO jobs (event_id, action, state, due_at_ms)
         SELECT min(id), 'team', 'queued', 0 FROM webhook_events WHERE status = 'error'";
     home.db().execute_batch(open).unwrap();
