@@ -466,14 +466,13 @@ const isTriable = (job) => ['dead', 'cancelled'].includes(job.state) || job.stat
 const list_of = (pairs) => pairs.flatMap(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]);
 
 function jobItem(event, job) {
-  const name = job.action;
   const again_at_ms = Math.max(job.due_at_ms, isHeld(job) ? job.held_until_ms : 0);
   const order = job.state === 'superseded' ? ` by event ${job.superseded_by}` : job.waits_for ? `, waits for event ${job.waits_for} (same key)` : '';
   const due = job.state === 'queued' && again_at_ms && !job.waits_for ? [', again at ', when(new Date(again_at_ms).toISOString())] : [];
   const again = isTriable(job) && event.jobs.length > 1
     ? act('Try now', `Try ${job.action} of event ${event.id} now`, `/api/events/${event.id}/replay?action=${encodeURIComponent(job.action)}`, 'Queued again.') : '';
   return make('li', {},
-    make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(name)), ' ', mark(job.state), order, ...due, job.paused ? ' (paused)' : ''), again),
+    make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(job.action)), ' ', mark(job.state), order, ...due, job.paused ? ' (paused)' : ''), again),
     make('ol', { class: 'attempts' }, ...job.attempts.map((attempt) => make('li', { value: attempt.number },
       when(attempt.started_at), attempt.duration_ms === null ? ': ' : `, ${attempt.duration_ms} ms: `,
         { success: 'succeeded', retry: 'failed', give_up: 'gave up', interrupted: 'was interrupted' }[attempt.outcome],

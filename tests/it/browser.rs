@@ -224,6 +224,27 @@ fn everything_that_failed_is_tried_now_and_a_filter_is_in_the_address() {
 }
 
 #[test]
+fn a_destination_that_is_down_is_seen_at_its_first_failure() {
+    take_turn_with_browser();
+    let stub = Stub::http();
+    let keys = "on = ['*']\nbackoff = '1h'\nbackoff_max = '1h'\n";
+    let action = |url: &str| format!("[actions.team]\nkind = 'http'\nurl = '{url}'\n{keys}");
+    let config = |url: &str| format!("{SOURCE}{}[admin]\ntoken = 'none'\n", action(url));
+    let closed = format!("http://127.0.0.1:{}", closed_port());
+    let hookbox = Home::with_config(&config(&closed)).with_admin().start();
+    let Some(browser) = opened(&hookbox) else { return };
+    hookbox.deliver("issues", "d-1", "{}");
+    browser.wait_for_text("#headline", "The action team fails since");
+    browser.wait_for_text("#headline", "1 job pending, tried again at");
+    browser.wait_for_text("#reasons", "Connection refused");
+    browser.wait_for_text("#actions", "failing");
+    hookbox.db().execute_batch("UPDATE jobs SET due_at_ms = 0").unwrap();
+    hookbox.reload(config(&stub.url("/")));
+    browser.wait_for_text("#headline", "All is well");
+    browser.wait_for_text("#actions", "up to date");
+}
+
+#[test]
 fn an_action_is_paused_its_job_cancelled_and_the_action_resumed() {
     take_turn_with_browser();
     let hookbox = Home::new().with_open_admin().start();
