@@ -315,7 +315,7 @@ fn a_replayed_job_supersedes_none_and_is_superseded_by_none() {
     wait_for("4", || (lines(&hookbox, "begun").last()? == "4").then_some(()));
     push(&hookbox, "a", "5");
     push(&hookbox, "a", "6");
-    done(&hookbox, "replay 2");
+    done(&hookbox, "replay 2 --again");
     wait_for("its job", || (state(&hookbox, 6) == "queued" && state(&hookbox, 2) == "queued").then_some(()));
     hookbox.write("go", "");
     hookbox.wait_until_done();
