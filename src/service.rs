@@ -3,6 +3,7 @@
 mod admin;
 mod error;
 mod housekeeping;
+mod observer;
 mod secrecy;
 mod signals;
 mod thread;
@@ -35,12 +36,13 @@ use crate::receive::{Endpoint, Intake, Receiver, Refusals};
 use crate::route::{Router, Routing};
 use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker, Wakers};
-use crate::store::{Database, Ingest, Reader, other_owner};
+use crate::store::{Database, Ingest, Reader, Upgrade, other_owner};
 use crate::systemd;
 use crate::worker;
 use admin::{AdminHandle, PageListener};
 pub use error::Error;
 use error::Result;
+use observer::Observer;
 use thread::{Message, Thread, in_background, report_end};
 use workers::WorkerPool;
 
@@ -108,7 +110,7 @@ impl Service {
             WorkerPool::new(Arc::clone(&shared.metrics), shared.messages.clone(), shared.router_waker.clone());
         let watchdog = watchdog::start(local_address, traffic, &shared.database, workers.ending(), &shared.messages)?;
         let (admin, address_watcher) = shared.start_page(admin_listener, secrets.admin_token, gate.local_address())?;
-        let housekeeper = housekeeping::start(&shared.database, shared.config.clone(), &shared.messages)?;
+        let housekeeper = shared.start_housekeeper()?;
         // Jobs begin last, because their commands would outlive a start that fails.
         workers.reconfigure(&config, &secrets.runners, &shared.database)?;
         shared.routing.replace(routing(&config, workers.wakers()));
@@ -266,7 +268,8 @@ impl Secrets {
 
 /// The database, with the jobs queued again that the last process left running, and the receiver's connection to it.
 fn open_database(config: &Config) -> Result<(Database, Ingest)> {
-    let database = Database::open(&config.database)?;
+    let upgrade = Upgrade { reserve_bytes: config.disk_reserve_bytes, extend_timeout: &systemd::notify_longer_start };
+    let database = Database::open(&config.database, &upgrade)?;
     // Before others, and kept: SQLite makes the -shm file again for each connection that is alone.
     let ingest = database.ingest()?;
     let wait = |action: &str, attempts| {
@@ -362,6 +365,12 @@ impl Shared {
         let checker = self.start_checker(checker)?;
         let receiver = Thread::spawn("receiver", &stop, move || server.unblock(), &self.messages, || receiver.run())?;
         Ok((receiver, checker))
+    }
+
+    fn start_housekeeper(&self) -> Result<Thread> {
+        let (metrics, router) = (Arc::clone(&self.metrics), self.router_waker.clone());
+        let observer = Observer::new(self.database.observer()?, self.config.clone(), metrics, router);
+        housekeeping::start(&self.database, self.config.clone(), observer, &self.messages)
     }
 
     fn start_checker(&self, checker: Checker) -> Result<Thread> {

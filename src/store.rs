@@ -7,12 +7,14 @@
 //! As in `main.rs`, a module uses only modules that are declared below it.
 
 // The interface: a connection for each kind of caller.
+mod upgrade;
 mod backup;
 mod diagnostics;
 mod reader;
 mod prune;
 mod commands;
 mod queue;
+mod observer;
 mod ingest;
 
 // The contents of the tables, and their transitions.
@@ -31,6 +33,8 @@ mod replay;
 mod events;
 mod jobs;
 mod holds;
+mod deaths;
+mod troubles;
 
 // The files, and connections to them.
 mod writer;
@@ -72,16 +76,19 @@ pub use error::{BackupError, OpenError, Result, StorageError, WriteError};
 pub use files::{directory_of, other_owner};
 pub use filesystem::{Disk, FileSystem};
 pub use ingest::{Ingest, NotStored, Stored};
-pub use jobs::{IMMEDIATELY, Next};
+pub use jobs::{IMMEDIATELY, Next, due_after};
 pub use lock::server_of;
+pub use observer::Observer;
 pub use prune::{Expired, Pruned, Pruner, Rule};
-pub use queue::Queue;
+pub use queue::{Claim, Queue, Unrouted};
 pub use reader::Reader;
 pub use replay::{ReplayOptions, ReplayScope, ReplayTotals, Replayed};
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
 pub use sync_time::sync_time;
 pub use token::{make_page_token, page_token, page_token_path};
+pub use troubles::{Trouble, TroubleKind};
+pub use upgrade::Upgrade;
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
 pub struct Database {
@@ -92,12 +99,12 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the database, creates it where there is none, and brings its schema up to date.
-    pub fn open(path: &Path) -> Result<Database, OpenError> {
+    /// Opens the database, creates it where there is none, and brings it up to date.
+    pub fn open(path: &Path, upgrade: &Upgrade<'_>) -> Result<Database, OpenError> {
         let path = files::resolved(path);
         filesystem::refuse_network(&path)?;
         let lock = lock::acquire(&path)?;
-        let connection = connection::open_or_create(&path)?;
+        let connection = upgrade::open(&path, upgrade)?;
         let last_event = ids::largest(&connection).map_err(StorageError::at(&path))?;
         let suspect_up_to = lock.follows_unclean_end.then_some(EventId(last_event));
         Ok(Database { path, write_lock: Arc::default(), claims: Arc::new(Claims::new(suspect_up_to)), lock })
@@ -134,6 +141,11 @@ impl Database {
         Pruner::new(self.background_writer()?)
     }
 
+    /// The connection of the thread that observes sources and the disk.
+    pub fn observer(&self) -> Result<Observer> {
+        Ok(Observer { writer: self.background_writer()? })
+    }
+
     /// The admin page's connection.
     pub fn commands(&self) -> Result<Commands> {
         Ok(Commands { writer: self.background_writer()? })
@@ -162,7 +174,11 @@ impl Database {
 
     /// Tells the next process that nothing was under way when this one ended.
     pub fn mark_clean_end(&self) {
-        self.lock.mark_clean_end();
+        let has_suspect_job = |last| self.background_writer()?.read(|connection| jobs::is_open_up_to(connection, last));
+        // What may have ended an earlier process is still to be attempted: the next process is as careful with it.
+        if self.claims.suspect_up_to().is_none_or(|last| has_suspect_job(last).is_ok_and(|has| !has)) {
+            self.lock.mark_clean_end();
+        }
     }
 
     fn background_writer(&self) -> Result<Writer> {

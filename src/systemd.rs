@@ -49,11 +49,19 @@ pub fn notify_reloading() {
     }
 }
 
+/// Notifies the service manager that the start takes so much longer than now, whatever `TimeoutStartSec` in the unit says.
+pub fn notify_longer_start(timeout: Duration) {
+    notify(&[extended(timeout)]);
+}
+
 /// Notifies the service manager that this process stops, and how long that may take: `TimeoutStopSec` in the unit may be
 /// shorter than `stop_timeout` in the config (`EXTEND_TIMEOUT_USEC` in sd_notify(3)).
 pub fn notify_stopping(timeout: Duration) {
-    let timeout_us = u32::try_from(timeout.as_micros()).unwrap_or(u32::MAX);
-    notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(timeout_us)]);
+    notify(&[NotifyState::Stopping, extended(timeout)]);
+}
+
+fn extended(timeout: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from(timeout.as_micros()).unwrap_or(u32::MAX))
 }
 
 /// The sockets that were passed to this process.

@@ -177,6 +177,13 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
     const until = new Date(action.held_until_ms).toLocaleString();
     say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`, null, action.held_because ? visible(action.held_because.split('\n')[0].slice(0, 200)) : '');
   }
+  for (const { action, pending, failing } of stats.actions.filter((action) => action.failing && !action.paused && !isHeld(action))) {
+    say(1, `The action ${visible(action)} fails since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing, pending)}.`,
+      pending ? ['status=unprocessed', pending] : null, visible(failing.error.split('\n')[0].slice(0, 200)));
+  }
+  for (const { source, silent_since } of stats.sources.filter((source) => source.silent_since)) {
+    say(1, `${visible(source)} has received nothing since ${new Date(silent_since).toLocaleString()}.`);
+  }
   const waits = Date.now() - Date.parse(stats.oldest_unprocessed);
   if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['status=unprocessed', 1]);
   for (const { name } of sources.filter((source) => isRejecting(source.name, stats, rejects))) {
@@ -190,6 +197,12 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
     say(0, source.verification === 'awaited' ? `${source.name} waits for its secret.` : `${source.name} is not verified.`);
   }
   return found.sort((a, b) => b.weight - a.weight);
+}
+
+function nextAttempt({ next_attempt_at }, pending) {
+  if (!pending) return '';
+  const at = new Date(next_attempt_at || 0);
+  return at > Date.now() ? `, tried again at ${at.toLocaleString()}` : ', tried again now';
 }
 
 // A reject of more than an hour ago, or one followed by a delivery, is no problem any more.
@@ -215,7 +228,9 @@ function showState(overview) {
 }
 
 function sourceState(source, counts, rejects, stats) {
+  if (source.name === 'hookbox') return ['news of its own', 'none'];
   if (!source.provider) return ['not configured', 'none'];
+  if (counts.silent_since) return ['silent', 'warn'];
   if (isRejecting(source.name, stats, rejects)) return ['rejecting', 'warn'];
   if (source.verification === 'awaited') return ['waits for its secret', 'warn'];
   if (source.verification !== 'signature') return ['not verified', 'warn'];
@@ -246,6 +261,7 @@ const isHeld = ({ held_until_ms }) => held_until_ms > Date.now();
 function actionState(kind, counts) {
   if (counts.paused) return ['paused', 'warn'];
   if (isHeld(counts)) return ['waits for its destination', 'warn'];
+  if (counts.failing) return ['failing', 'warn'];
   if (counts.dead) return [`${counts.dead.toLocaleString()} dead`, 'bad'];
   if (!kind) return ['not configured', 'none'];
   if (counts.pending) return ['at work', 'none'];
@@ -258,6 +274,7 @@ function showActions({ actions, stats }) {
   fill(id('actions'), JSON.stringify([actions, stats.actions]), () => all.size ? [...all.values()].map(({ name, kind }) => {
     const now = stats.actions.find((counts) => counts.action === name) || { pending: 0, succeeded: 0, dead: 0 };
     const words = [`${now.succeeded.toLocaleString()} done`, `${now.pending.toLocaleString()} pending`];
+    if (now.superseded) words.push(`${now.superseded.toLocaleString()} superseded`);
     const pause = now.paused
       ? act('Resume', `Resume the action ${name}`, `/api/actions/${name}/resume`, `${name} goes on.`)
       : act('Pause', `Pause the action ${name}`, `/api/actions/${name}/pause`, `${name} is paused.`);
@@ -451,11 +468,12 @@ const list_of = (pairs) => pairs.flatMap(([name, value]) => [make('dt', {}, name
 function jobItem(event, job) {
   const name = job.action;
   const again_at_ms = Math.max(job.due_at_ms, isHeld(job) ? job.held_until_ms : 0);
-  const due = job.superseded_by ? [` by event ${job.superseded_by}`] : job.state === 'queued' && again_at_ms ? [', again at ', when(new Date(again_at_ms).toISOString())] : [];
+  const order = job.state === 'superseded' ? ` by event ${job.superseded_by}` : job.waits_for ? `, waits for event ${job.waits_for} (same key)` : '';
+  const due = job.state === 'queued' && again_at_ms && !job.waits_for ? [', again at ', when(new Date(again_at_ms).toISOString())] : [];
   const again = isTriable(job) && event.jobs.length > 1
     ? act('Try now', `Try ${job.action} of event ${event.id} now`, `/api/events/${event.id}/replay?action=${encodeURIComponent(job.action)}`, 'Queued again.') : '';
   return make('li', {},
-    make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(name)), ' ', mark(job.state), ...due, job.paused ? ' (paused)' : ''), again),
+    make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(name)), ' ', mark(job.state), order, ...due, job.paused ? ' (paused)' : ''), again),
     make('ol', { class: 'attempts' }, ...job.attempts.map((attempt) => make('li', { value: attempt.number },
       when(attempt.started_at), `, ${attempt.duration_ms} ms: `, { success: 'succeeded', retry: 'failed', give_up: 'gave up' }[attempt.outcome],
       attempt.detail ? make('pre', {}, foreign(attempt.detail.replaceAll('\r\n', '\n'))) : ''))));

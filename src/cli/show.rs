@@ -150,6 +150,12 @@ fn name(job: &JobDetail) -> String {
 
 /// A job's state, and until when it waits.
 fn state(job: &JobDetail) -> String {
+    if let Some(event) = job.superseded_by.filter(|_| job.state == "superseded") {
+        return format!("superseded by event {event}");
+    }
+    if let Some(event) = job.waits_for.filter(|_| !job.paused) {
+        return format!("queued, waits for event {event} (same key)");
+    }
     let now = clock::now();
     let later = |at_ms: Option<i64>| at_ms.map(Timestamp::from_unix_ms).filter(|at| *at > now);
     match (later(job.due_at_ms), later(job.held_until_ms), job.state.as_str()) {

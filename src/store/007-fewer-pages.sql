@@ -44,9 +44,10 @@ CREATE TABLE jobs (
     due_at_ms      INTEGER,                     -- Unix time; 0 for "at once", so that a clock set back delays nothing
     waited_ms      INTEGER NOT NULL DEFAULT 0,  -- how long its destination has asked it to wait, since somebody queued it
     key            TEXT,                        -- jobs of one action and key are done one after the other
+    is_behind      INTEGER NOT NULL DEFAULT 0,  -- an open job of an earlier event has the same key: a trigger keeps it true
     is_replayed    INTEGER NOT NULL DEFAULT 0,  -- a person has queued it: it supersedes none, and none supersedes it
     superseded_by  INTEGER,                     -- the event whose job has taken its place
-    started_at     TEXT,
+    started_at     TEXT,                        -- of the latest attempt, as the rest
     duration_ms    INTEGER,
     outcome        TEXT CHECK (outcome IN ('success', 'retry', 'give_up', 'interrupted', 'wait')),  -- wait: not counted
     detail         TEXT,
@@ -57,16 +58,20 @@ CREATE TABLE jobs (
     CHECK (state <> 'running' OR tries > 0)
 ) WITHOUT ROWID;
 
+-- The last attempt, where the last error is its own. Otherwise that is of one that was not put on record, because the process
+-- ended before it did (started_at is not known), or was not counted.
 INSERT INTO jobs (event_id, action, state, attempts, tries, due_at_ms, waited_ms, started_at, duration_ms, outcome, detail)
-    SELECT job.event_id, job.action, state, attempts, tries, due_at_ms, waited_ms,
-           coalesce(started_at, (SELECT received_at FROM webhook_events WHERE id = job.event_id)), duration_ms,
-           CASE WHEN outcome IS NOT NULL THEN outcome WHEN last_error IS NOT NULL THEN 'interrupted' END,
-           coalesce(last_error, detail)
+    SELECT job.event_id, job.action, state, attempts, tries, due_at_ms, waited_ms, started_at, duration_ms,
+           CASE WHEN state = 'running' THEN NULL WHEN outcome IS NOT NULL THEN outcome
+               WHEN last_error IS NULL THEN NULL WHEN last_error = 'hookbox ended before the attempt did' THEN 'interrupted'
+               ELSE 'wait' END,
+           CASE WHEN state <> 'running' THEN coalesce(last_error, detail) END
     FROM old_jobs AS job LEFT JOIN old_attempts AS attempt
         ON attempt.event_id = job.event_id AND attempt.action = job.action AND attempt.dead_action = '' AND number = attempts
+        AND coalesce(last_error = detail, TRUE)
     WHERE job.dead_action = '';
 
-CREATE INDEX jobs_queued ON jobs (action, due_at_ms, event_id) WHERE state = 'queued';
+CREATE INDEX jobs_queued ON jobs (action, due_at_ms, event_id) WHERE state = 'queued' AND is_behind = 0;
 CREATE INDEX jobs_running ON jobs (event_id) WHERE state = 'running';
 CREATE INDEX jobs_cancelled ON jobs (event_id) WHERE state = 'cancelled';
 CREATE INDEX jobs_keyed ON jobs (action, key, event_id) WHERE key IS NOT NULL AND state IN ('queued', 'running');
@@ -86,16 +91,48 @@ CREATE TABLE earlier_attempts (
 INSERT INTO earlier_attempts
     SELECT event_id, action, number, started_at, duration_ms, outcome, detail FROM old_attempts AS attempt
     WHERE dead_action = '' AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event_id = attempt.event_id
-        AND jobs.action = attempt.action AND jobs.attempts = attempt.number);
+        AND jobs.action = attempt.action AND jobs.attempts = attempt.number AND jobs.started_at IS NOT NULL);
 
 DROP TABLE old_attempts;
 DROP TABLE old_jobs;
+
+-- Of the open jobs of a key only that of the earliest event is not behind. So a claim finds it at once, however many wait.
+CREATE TRIGGER job_key_added AFTER INSERT ON jobs
+WHEN NEW.key IS NOT NULL
+BEGIN
+    UPDATE jobs SET is_behind = EXISTS (
+        SELECT 1 FROM jobs AS earlier WHERE earlier.action = NEW.action AND earlier.key = NEW.key
+        AND earlier.state IN ('queued', 'running') AND earlier.event_id < jobs.event_id)
+    WHERE action = NEW.action AND event_id IN (SELECT NEW.event_id UNION ALL SELECT event_id FROM (
+        SELECT event_id FROM jobs WHERE action = NEW.action AND key = NEW.key AND state IN ('queued', 'running')
+        ORDER BY event_id LIMIT 2));
+END;
+
+CREATE TRIGGER job_key_moved AFTER UPDATE OF state ON jobs
+WHEN NEW.key IS NOT NULL AND (NEW.state IN ('queued', 'running')) <> (OLD.state IN ('queued', 'running'))
+BEGIN
+    UPDATE jobs SET is_behind = EXISTS (
+        SELECT 1 FROM jobs AS earlier WHERE earlier.action = NEW.action AND earlier.key = NEW.key
+        AND earlier.state IN ('queued', 'running') AND earlier.event_id < jobs.event_id)
+    WHERE action = NEW.action AND event_id IN (SELECT NEW.event_id UNION ALL SELECT event_id FROM (
+        SELECT event_id FROM jobs WHERE action = NEW.action AND key = NEW.key AND state IN ('queued', 'running')
+        ORDER BY event_id LIMIT 2));
+END;
+
+CREATE TRIGGER job_key_freed AFTER DELETE ON jobs
+WHEN OLD.key IS NOT NULL AND OLD.state IN ('queued', 'running')
+BEGIN
+    UPDATE jobs SET is_behind = 0
+    WHERE action = OLD.action AND event_id = (
+        SELECT event_id FROM jobs WHERE action = OLD.action AND key = OLD.key AND state IN ('queued', 'running')
+        ORDER BY event_id LIMIT 1);
+END;
 
 CREATE VIEW attempts AS
     SELECT event_id, action, number, started_at, duration_ms, outcome, detail FROM earlier_attempts
     UNION ALL
     SELECT event_id, action, attempts, started_at, duration_ms, outcome, detail FROM jobs
-    WHERE outcome IS NOT NULL AND outcome <> 'wait';
+    WHERE outcome IS NOT NULL AND outcome <> 'wait' AND started_at IS NOT NULL;
 
 CREATE INDEX webhook_events_body ON webhook_events (body_digest) WHERE body_digest IS NOT NULL;
 CREATE INDEX webhook_events_duplicated ON webhook_events (id) WHERE duplicates > 0;

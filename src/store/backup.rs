@@ -22,8 +22,8 @@ use super::stats::Sizes;
 /// Pages between two reports of progress: about a megabyte.
 const STEP_PAGES: i32 = 256;
 
-/// Tables of which the copy must have as many rows as the original.
-const TABLES: [&str; 3] = ["webhook_events", "jobs", "earlier_attempts"];
+/// Tables of which the copy must have as many rows as the original, where that has them: `attempts` is of earlier versions.
+const TABLES: [&str; 4] = ["webhook_events", "jobs", "attempts", "earlier_attempts"];
 
 /// A copy that is written, checked and on disk.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Copied {
 }
 
 /// The copy before it has its name. Deleted when this is dropped.
-struct PartFile(PathBuf);
+pub(super) struct PartFile(PathBuf);
 
 /// Copies the database at `path` into the file `to`, which must not exist. Where both are on the same disk,
 /// `reserve_bytes` of it must stay free. `progress` gets how many of how many pages are copied.
@@ -48,21 +48,34 @@ pub fn backup(
     }
     let source = open_read_only(path)?;
     check_room(&source, path, to, reserve_bytes)?;
-    let part = PartFile::create(to)?;
-    let counts = copy(&source, &part.0, progress).map_err(StorageError::at(to))?;
-    drop(source);
+    let part = PartFile::create(&sibling(to, &format!(".{}.part", std::process::id())), to)?;
+    complete(&source, &part, to, progress)
+}
+
+/// Fills the copy, checks it, and gives it its name.
+pub(super) fn complete(
+    source: &Connection,
+    part: &PartFile,
+    to: &Path,
+    progress: impl FnMut(i32, i32),
+) -> Result<Copied, BackupError> {
+    let counts = copy(source, &part.0, progress).map_err(StorageError::at(to))?;
     verify(&part.0, to, &counts)?;
     let bytes = publish(&part.0, to).map_err(|error| unwritable(to, error))?;
     Ok(Copied { events: counts[0], bytes })
 }
 
 impl PartFile {
-    /// Creates it beside the file that it becomes. Only its owner can read it, also where more users can read the database.
-    fn create(to: &Path) -> Result<PartFile, BackupError> {
-        let part = sibling(to, &format!(".{}.part", std::process::id()));
-        let created = open_own(&part, OpenOptions::new().write(true).create_new(true));
+    /// Creates it beside the file `to` that it becomes. Only its owner can read it, also where more users can read the
+    /// database.
+    pub(super) fn create(part: &Path, to: &Path) -> Result<PartFile, BackupError> {
+        let created = open_own(part, OpenOptions::new().write(true).create_new(true));
         created.map_err(|error| unwritable(to, error))?;
-        Ok(PartFile(part))
+        Ok(PartFile(part.to_owned()))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
@@ -76,22 +89,36 @@ impl Drop for PartFile {
 }
 
 /// Returns how many rows of each table the copy must have.
-fn copy(source: &Connection, to: &Path, mut progress: impl FnMut(i32, i32)) -> rusqlite::Result<Vec<i64>> {
+fn copy(source: &Connection, to: &Path, progress: impl FnMut(i32, i32)) -> rusqlite::Result<Vec<i64>> {
     let mut copy = connect(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // An incomplete copy is deleted, and a complete one is synced before it has its name.
     copy.pragma_update(None, "synchronous", "OFF")?;
     let snapshot = source.unchecked_transaction()?;
     let counts = counts(&snapshot)?;
-    let backup = Backup::new(&snapshot, &mut copy)?;
+    copy_pages(&snapshot, &mut copy, progress)?;
+    Ok(counts)
+}
+
+/// Replaces everything in one database by what is in another.
+pub(super) fn copy_pages(
+    from: &Connection,
+    to: &mut Connection,
+    mut progress: impl FnMut(i32, i32),
+) -> rusqlite::Result<()> {
+    let backup = Backup::new(from, to)?;
     while backup.step(STEP_PAGES)? != StepResult::Done {
         let done = backup.progress();
         progress(done.pagecount - done.remaining, done.pagecount);
     }
-    Ok(counts)
+    Ok(())
 }
 
 fn counts(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
-    let count = |table: &&str| connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
+    let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
+    let count = |table: &&str| match connection.query_row(exists, [table], |row| row.get(0))? {
+        true => connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)),
+        false => Ok(0),
+    };
     TABLES.iter().map(count).collect()
 }
 

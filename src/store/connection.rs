@@ -17,7 +17,10 @@ use super::wal::JOURNAL_LIMIT_BYTES;
 const RECOVERY_BUSY: Duration = Duration::from_secs(5);
 
 /// A commit writes whole pages to the card, and a delivery touches ten that are not its payload.
-const PAGE_BYTES: i64 = 1024;
+pub(super) const PAGE_BYTES: i64 = 1024;
+
+/// SQLite's own, which earlier versions and other programs have left as it is.
+pub(super) const DEFAULT_PAGE_BYTES: i64 = 4096;
 
 /// Page cache of each connection. Rows are written once and read once; the operating system caches the rest.
 const CACHE_KIB: i64 = 512;
@@ -28,11 +31,11 @@ pub(super) fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connecti
     Connection::open_with_flags(Path::new(".").join(path), mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
-/// Opens the database for `serve`, creates it where there is none, and brings its schema up to date.
+/// Opens the database for `serve`, and creates it where there is none. Errs for one of a later version.
 pub(super) fn open_or_create(path: &Path) -> Result<Connection, OpenError> {
     refuse_emptied(path)?;
     create_missing(path)?;
-    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(StorageError::at(path))?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(StorageError::at(path))?;
     // SQLite opens a file for reading where it cannot be written.
     if connection.is_readonly("main").map_err(StorageError::at(path))? {
         return Err(StorageError::ReadOnly(path.display().to_string()).into());
@@ -43,8 +46,6 @@ pub(super) fn open_or_create(path: &Path) -> Result<Connection, OpenError> {
         return Err(StorageError::ReadOnly(path.display().to_string()).into());
     }
     use_wal(&connection).map_err(StorageError::at(path))?;
-    migrate::migrate(&mut connection, path)?;
-    migrate::mend(&mut connection, path)?;
     Ok(connection)
 }
 

@@ -59,12 +59,12 @@ pub(super) fn insert(transaction: &Transaction<'_>, delivery: &Delivery, id: &st
         return recognise(transaction, delivery, &known);
     }
     let event = EventId(ids::next(transaction)?);
-    let actions = delivery.actions.as_deref();
-    for action in actions.unwrap_or_default() {
-        jobs::add(transaction, event, action)?;
+    let jobs = delivery.jobs.as_deref();
+    for job in jobs.unwrap_or_default() {
+        jobs::add(transaction, event, job)?;
     }
     let received_at = delivery.received_at.to_string();
-    let (status, processed_at) = match actions {
+    let (status, processed_at) = match jobs {
         Some([]) => (Status::Processed, Some(received_at.as_str())),
         _ => (Status::Unprocessed, None),
     };
@@ -104,7 +104,6 @@ fn recognise(transaction: &Transaction<'_>, delivery: &Delivery, known: &Known) 
         return Ok(Ingested::Duplicate(event));
     }
     if known.is_within_window(delivery) == Some(false) {
-        jobs::raise_round(transaction, event)?;
         events::reopen(transaction, event)?;
         let sql = "UPDATE webhook_events SET renewed_at = ?2 WHERE id = ?1";
         transaction.prepare_cached(sql)?.execute((event.0, delivery.received_at.to_string()))?;

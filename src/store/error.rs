@@ -115,6 +115,10 @@ pub enum OpenError {
     TooNew { path: String, found: u32, known: u32 },
     /// Not yet brought up to date by `serve`.
     TooOld(String),
+    /// Every event is to be rewritten for this version, and the disk has no room for that beside its reserve.
+    NoRoomToUpgrade { path: String, needed_bytes: u64, free_bytes: u64 },
+    /// No copy could be made of a database that is to be rewritten.
+    NotUpgraded { path: String, reason: String },
     /// The schema of the older program could not be taken over.
     Foreign { path: String, reason: String },
     /// The database itself does not work.
@@ -169,12 +173,31 @@ impl fmt::Display for OpenError {
                 f,
                 "the database {path} was written by an older program: `hookbox serve` brings it up to date when it starts"
             ),
+            OpenError::NoRoomToUpgrade { path, needed_bytes, free_bytes } => {
+                f.write_str(&no_room_to_upgrade(path, *needed_bytes, *free_bytes))
+            }
+            OpenError::NotUpgraded { path, reason } => write!(
+                f,
+                "the database {path} was written by an earlier version, and is not brought up to date: {reason}. Nothing in \
+                 it was changed"
+            ),
             OpenError::Foreign { path, reason } => {
                 write!(f, "the table webhook_events in {path} cannot be taken over: {reason}")
             }
             OpenError::Storage(error) => error.fmt(f),
         }
     }
+}
+
+fn no_room_to_upgrade(path: &str, needed_bytes: u64, free_bytes: u64) -> String {
+    format!(
+        "the database {path} was written by an earlier version. To bring it up to date takes {} MiB on its disk \
+         (disk_reserve among them), and {} MiB are free: make room, move the database to a larger disk (database, or \
+         --database), or delete old events with the earlier version (hookbox prune --older-than 30d --vacuum). Nothing \
+         in it was changed",
+        needed_bytes.div_ceil(1 << 20),
+        free_bytes >> 20
+    )
 }
 
 impl std::error::Error for OpenError {}

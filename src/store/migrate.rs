@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
     |transaction| Ok(transaction.execute_batch(include_str!("005-bodies.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("006-holds.sql"))?),
     reduce_pages,
+    |transaction| Ok(transaction.execute_batch(include_str!("008-troubles.sql"))?),
 ];
 
 const LATEST: u32 = MIGRATIONS.len() as u32;
@@ -42,6 +43,7 @@ const ADDED: [&str; LATEST as usize - 1] = [
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('provenance') WHERE name = 'body_digest')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'waited_ms')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'round')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('troubles') WHERE name = 'told_ms')",
 ];
 
 /// Migration 7.
@@ -80,6 +82,20 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
         return Ok(());
     }
     apply(connection).map_err(|error| error.at(path))
+}
+
+/// Whether the migrations that are missing write every event again.
+pub(super) fn rewrites_events(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
+    if supported_version(connection, path)? == LATEST {
+        return Ok(false);
+    }
+    let has_events = || {
+        let is_table = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('webhook_events'))";
+        let has_rows = "SELECT EXISTS (SELECT 1 FROM webhook_events)";
+        let get = |sql| connection.query_row(sql, [], |row| row.get::<_, bool>(0));
+        Ok(get(is_table)? && get(has_rows)?)
+    };
+    Ok(has_events().map_err(StorageError::at(path))?)
 }
 
 /// The version of the schema. Errs for one that a later version has written, before anything in it is touched.

@@ -102,10 +102,6 @@ impl Pruner {
         Ok(Pruner { writer })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.writer.path
-    }
-
     /// Calls `step` with every batch of events of a selection that the rules match, and with the sum of those before it. `step` returns how
     /// many events of the batch count, or `None` to stop.
     pub fn for_each_batch(

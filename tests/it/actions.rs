@@ -1,5 +1,6 @@
 //! After the acknowledgement: each kind of action, and the life of its jobs.
 
+mod claims;
 mod command;
 mod crash;
 mod destinations;
@@ -7,6 +8,7 @@ mod forward;
 mod hold;
 mod http;
 mod input;
+mod key;
 mod pause;
 mod preview;
 mod processes;

@@ -10,8 +10,9 @@ mod crash;
 mod disk;
 pub mod moved_files;
 mod power_cut;
+mod steps;
 
 /// `HOOKBOX_ROUNDS`, by default a few.
-fn rounds(few: u64) -> u64 {
+pub fn rounds(few: u64) -> u64 {
     std::env::var("HOOKBOX_ROUNDS").map_or(few, |rounds| rounds.parse().unwrap())
 }

@@ -22,6 +22,7 @@ mod refusals;
 mod rejection;
 
 mod actions;
+mod news;
 mod processing;
 
 mod durability;
@@ -29,6 +30,7 @@ mod hostile;
 mod load;
 mod older_program;
 mod own_senders;
+mod upgrade;
 mod regression;
 mod store;
 

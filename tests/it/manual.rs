@@ -52,7 +52,7 @@ fn sources() {
 #[test]
 fn actions() {
     let printed = checked(&(SOURCE.to_owned() + &example("src/manual/actions.md", "toml", "[actions.team]")));
-    assert!(printed.contains("when a job dies: team"), "{printed}");
+    assert!(printed.contains("hookbox:job.dead"), "{printed}");
     let printed = checked(&(SOURCE.to_owned() + &example("src/manual/actions.md", "toml", "[actions.queue]")));
     assert!(printed.contains("success when answer.json.routed"), "{printed}");
 }

@@ -149,7 +149,7 @@ fn send_signs_for_every_provider_with_a_symmetric_secret() {
         assert!(sent.text().starts_with("sent seen to "), "{sent}");
     }
     assert_eq!(hookbox.stored() as usize, names.len() - asymmetric.len());
-    let unsigned = hookbox.query::<i64>("SELECT count(*) FROM provenance WHERE secret_position IS NULL");
+    let unsigned = hookbox.query::<i64>("SELECT count(*) FROM webhook_events WHERE secret_position IS NULL");
     assert_eq!(unsigned, [0]);
 }
 

@@ -131,6 +131,7 @@ fn copied(column: &str) -> String {
              WHERE copy > 1) THEN delivery_id || '@' || coalesce(id, rowid) ELSE delivery_id END"
             .to_owned(),
         "headers_json" => "coalesce(headers_json, '{}')".to_owned(),
+        "duplicates" => "coalesce(duplicates, 0)".to_owned(),
         other => quoted(other),
     }
 }

@@ -14,11 +14,16 @@ const TRANSFORM: &str = r#"
        "source" TEXT NOT NULL,
        "event_type" TEXT NOT NULL,
        "delivery_id" TEXT NOT NULL,
-       "payload_json" TEXT NOT NULL,
        "received_at" TEXT NOT NULL,
        "processed_at" TEXT,
        "status" TEXT NOT NULL,
+       "padding" TEXT,
+       "secret_position" INTEGER,
+       "duplicates" INTEGER NOT NULL DEFAULT 0,
+       "renewed_at" TEXT,
+       "body_digest" BLOB,
        "headers_json" TEXT NOT NULL DEFAULT '{}',
+       "payload_json" TEXT NOT NULL,
        "body" BLOB
     );
     INSERT INTO "webhook_events_new_5a1f" SELECT * FROM webhook_events;
@@ -61,7 +66,7 @@ const OWN_TABLES: &str = "
     DROP TABLE unrouted;
     DROP TABLE tallies;
     DROP TABLE blocks;
-    DELETE FROM counting;
+    DELETE FROM counted;
     COMMIT;
 ";
 
