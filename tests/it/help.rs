@@ -97,7 +97,7 @@ fn completions_are_those_of_the_command_and_of_the_option() {
             ("hookbox list --st", &["--status"]),
             ("hookbox show --st", &[]),
             ("hookbox list --status ", &["cancelled", "error", "processed", "unprocessed"]),
-            ("hookbox prune --status ", &["error", "processed"]),
+            ("hookbox prune --status ", &["cancelled", "error", "processed"]),
             ("hookbox list --log-level d", &["debug"]),
             ("hookbox check --config my", &["my.toml"]),
             ("hookbox systemd so", &["socket"]),
