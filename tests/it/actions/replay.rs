@@ -87,6 +87,25 @@ fn an_outage_of_a_night_is_drained_by_one_command() {
     assert_eq!(done(&hookbox, "replay --failed"), "no job is dead or waits for a retry\nqueued 0 jobs of 0 events\n");
 }
 
+/// A job that was open is not behind itself.
+#[test]
+fn a_job_with_a_key_that_waits_for_a_retry_is_tried_now() {
+    let stub = Stub::http();
+    let keyed = http("it", &stub).replace("\"100ms\"", "\"1h\"") + "key = \"{{ source }}\"\n";
+    let hookbox = Home::with_config(&config(&keyed)).start();
+    stub.answer(Answer::Status(503));
+    hookbox.deliver("push", "d-1", "{}");
+    super::wait_for_attempts(&hookbox, 1, "it", 1);
+    hookbox.deliver("push", "d-2", "{}");
+    stub.answer(Answer::Status(200));
+    done(&hookbox, "replay --failed");
+    wait_for_state(&hookbox, 1, "it", "succeeded");
+    wait_for_state(&hookbox, 2, "it", "succeeded");
+    done(&hookbox, "replay 1 --again");
+    hookbox.wait_until_done();
+    assert_eq!(stub.count(), 4);
+}
+
 #[test]
 fn replay_failed_leaves_what_was_cancelled() {
     let (good, bad) = (Stub::http(), Stub::http());
