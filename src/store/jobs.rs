@@ -317,8 +317,8 @@ pub(super) fn replay(
     from_first: bool,
     raises_round: bool,
 ) -> Result<()> {
-    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = 0, is_behind = key IS NOT NULL, is_replayed = 1,
-             superseded_by = NULL, round = round + ?4,
+    let sql = "UPDATE jobs SET state = 'queued', due_at_ms = 0, is_replayed = 1,
+             is_behind = CASE WHEN state = 'queued' THEN is_behind ELSE key IS NOT NULL END, superseded_by = NULL, round = round + ?4,
              tries = CASE WHEN ?3 THEN 0 ELSE tries END, waited_ms = CASE WHEN ?3 THEN 0 ELSE waited_ms END
          WHERE event_id = ?1 AND action = ?2 AND state <> 'running'";
     transaction.prepare_cached(sql)?.execute((event.0, action, from_first, raises_round)).map(drop)
