@@ -33,14 +33,15 @@ pub fn due_after(received_at: Timestamp, delay: Duration, now: Timestamp) -> Tim
     if delay.is_zero() { IMMEDIATELY } else { received_at.min(now).plus(delay) }
 }
 
-/// A new job. One that exists belongs to an event that was set back to `unprocessed`: it runs again, as after a replay, in another
-/// round, so that an attempt that is under way does not end it.
+/// A new job. One that exists belongs to an event that was set back to `unprocessed`: it runs again, as after a replay, and
+/// in another round, so that an attempt that is under way does not end it.
 pub(super) fn add(transaction: &Transaction<'_>, event: EventId, job: &NewJob) -> Result<()> {
     // Behind until a trigger finds that it is not.
     let sql = "INSERT INTO jobs (event_id, action, key, is_behind, state, due_at_ms)
              VALUES (?1, ?2, ?3, ?3 IS NOT NULL, 'queued', ?4)
          ON CONFLICT (event_id, action) DO UPDATE SET state = 'queued', key = excluded.key, is_behind = excluded.is_behind,
-             due_at_ms = 0, tries = 0, waited_ms = 0, round = round + 1, is_replayed = 1, superseded_by = NULL";
+             due_at_ms = 0, tries = 0, waited_ms = 0, is_replayed = 1, superseded_by = NULL,
+             round = round + 1";
     let key = job.key.as_ref().map(|key| &key.text);
     transaction.prepare_cached(sql)?.execute((event.0, &job.action, key, job.due.unix_ms()))?;
     match &job.key {

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Result, named_params};
 
@@ -40,6 +41,9 @@ const NEWEST_CANCELLED: &str = "SELECT DISTINCT event_id FROM jobs INDEXED BY jo
 /// Ids that are read at once, also for a short list: few of them may pass.
 const LEAST_PAGE: u32 = 64;
 
+/// How long a person waits for a list. A search for a text that takes longer ends, and says how far it has come.
+const MAX_SEARCH: Duration = Duration::from_millis(700);
+
 /// A page of the events that pass, by reading all of them; by the index it would have to sort them.
 const NEWEST_FILTERED: &str = "SELECT id FROM webhook_events NOT INDEXED WHERE id >= :from AND id < :before
      AND (:source IS NULL OR source = :source) AND (:event IS NULL OR event_type = :event)
@@ -55,8 +59,12 @@ pub struct Listed {
 
 /// The newest events that pass, the newest first.
 pub(super) fn newest(connection: &Connection, filter: &Filter) -> Result<Listed> {
+    newest_within(connection, filter, MAX_SEARCH)
+}
+
+fn newest_within(connection: &Connection, filter: &Filter, max_search: Duration) -> Result<Listed> {
     let limit = filter.limit as usize;
-    let mut check = Check::new(connection, filter)?;
+    let mut check = Check { search: search(connection, filter, max_search)?, ..Check::new(connection, filter)? };
     let mut listed = Listed::default();
     visit(connection, filter, |id| {
         listed.events.extend(check.passing(id)?);
@@ -93,6 +101,10 @@ pub(super) fn only(connection: &Connection, ids: &[EventId], filter: &Filter) ->
     Ok(found)
 }
 
+fn search<'a>(connection: &'a Connection, filter: &Filter, max_time: Duration) -> Result<Option<Search<'a>>> {
+    filter.text.as_deref().map(|text| Search::new(connection, text, max_time)).transpose()
+}
+
 /// Reads events one by one and compares them with a filter, regardless of their ids.
 pub(super) struct Check<'a> {
     filter: &'a Filter,
@@ -102,17 +114,19 @@ pub(super) struct Check<'a> {
 
 impl<'a> Check<'a> {
     pub(super) fn new(connection: &'a Connection, filter: &'a Filter) -> Result<Check<'a>> {
-        let search = filter.text.as_deref().map(|text| Search::new(connection, text)).transpose()?;
-        Ok(Check { filter, by_id: Summary::by_id(connection)?, search })
+        Ok(Check { filter, by_id: Summary::by_id(connection)?, search: search(connection, filter, MAX_SEARCH)? })
     }
 
     /// The event, if there is one and it passes.
     pub(super) fn passing(&mut self, id: i64) -> Result<Option<Summary>> {
+        // First, because the index has decided most of the rest.
+        if let Some(search) = &mut self.search
+            && !search.finds(id)?
+        {
+            return Ok(None);
+        }
         let event = self.by_id.query_row([id], Summary::of).optional()?;
-        let passes = |event: &Summary| self.filter.passes(event) && self.filter.is_since(&event.received_at);
-        let Some(event) = event.filter(passes) else { return Ok(None) };
-        let is_found = self.search.as_mut().map_or(Ok(true), |search| search.finds(id))?;
-        Ok(is_found.then_some(event))
+        Ok(event.filter(|event| self.filter.passes(event) && self.filter.is_since(&event.received_at)))
     }
 
     /// Whether a search has taken as long as it may.

@@ -181,19 +181,17 @@ impl Effect {
         self < Effect::DueAlready
     }
 
-    /// What follows the action's name, and before it where it is only planned.
-    fn words(self, is_planned: bool) -> &'static str {
-        match (self, is_planned) {
-            (Effect::DueNow, false) => "is due now",
-            (Effect::DueNow, true) => "would be due now",
-            (Effect::Queued, false) => "is queued with all its attempts",
-            (Effect::Queued, true) => "would be queued with all its attempts",
-            (Effect::Again, false) => "is done again",
-            (Effect::Again, true) => "would be done again",
-            (Effect::DueAlready, _) => "is due already, or under way",
-            (Effect::Running, _) => "is under way",
-            (Effect::Succeeded, _) => "succeeded already",
-            (Effect::Superseded, _) => "was superseded",
+    /// What is said of a job, and the verb before it.
+    fn words(self, is_planned: bool) -> (&'static str, &'static str) {
+        let verb = if is_planned && self.is_change() { "would be " } else { "is " };
+        match self {
+            Effect::DueNow => (verb, "due now"),
+            Effect::Queued => (verb, "queued, with all attempts"),
+            Effect::Again => (verb, "done again"),
+            Effect::DueAlready => (verb, "due already, or under way"),
+            Effect::Running => (verb, "under way"),
+            Effect::Succeeded => ("", "succeeded already"),
+            Effect::Superseded => ("was ", "superseded"),
         }
     }
 
@@ -230,7 +228,8 @@ impl ReplayedJob {
     fn text(&self, is_planned: bool) -> String {
         let by = self.superseded_by.filter(|_| self.effect == Effect::Superseded);
         let by = by.map_or(String::new(), |event| format!(" by event {event}"));
-        format!("{} {}{by}", self.action, self.effect.words(is_planned))
+        let (verb, what) = self.effect.words(is_planned);
+        format!("{} {verb}{what}{by}", self.action)
     }
 }
 
@@ -264,7 +263,9 @@ impl ReplayTotals {
     pub fn lines(&self, is_planned: bool, again: &str) -> Vec<String> {
         let line = |((effect, action), count): (&(Effect, String), &usize)| {
             let again = if effect.has_more() { again } else { "" };
-            format!("{action}: {} {}{again}", jobs_text(*count), effect.words(is_planned))
+            let (verb, what) = effect.words(is_planned);
+            let verb = if is_planned && effect.is_change() { verb } else { "" };
+            format!("{action}: {} {verb}{what}{again}", jobs_text(*count))
         };
         let mut lines: Vec<String> = self.jobs.iter().map(line).collect();
         let routed = if is_planned { "would be routed again" } else { "routed again" };

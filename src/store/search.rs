@@ -5,9 +5,6 @@ use std::time::{Duration, Instant};
 use memchr::memchr2_iter;
 use rusqlite::{CachedStatement, Connection, Result};
 
-/// How long a person waits for a list. A search that takes longer ends, and says how far it has come.
-const MAX_TIME: Duration = Duration::from_millis(700);
-
 /// A text, in each way in which JSON may spell it. Letters of ASCII are equal in either case.
 #[derive(Debug)]
 pub(super) struct Needle {
@@ -22,10 +19,10 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(connection: &'a Connection, text: &str) -> Result<Search<'a>> {
+    pub(super) fn new(connection: &'a Connection, text: &str, max_time: Duration) -> Result<Search<'a>> {
         let sql = "SELECT delivery_id, event_type, payload_json FROM webhook_events WHERE id = ?1";
         let by_id = connection.prepare_cached(sql)?;
-        Ok(Search { needle: Needle::new(text), by_id, ends: Instant::now() + MAX_TIME })
+        Ok(Search { needle: Needle::new(text), by_id, ends: Instant::now() + max_time })
     }
 
     /// Whether the event has the text.

@@ -233,9 +233,10 @@ fn actions(connection: &Connection) -> Result<Vec<ActionStats>> {
     Ok(actions)
 }
 
-/// `None` where nothing waits for it and only few jobs have failed: those jobs are dead, which is said already.
+/// `None` where nothing waits for it, and only few jobs have failed (they are dead, which is said already), or none of those
+/// is left.
 fn failing(connection: &Connection, action: &ActionStats, trouble: Trouble) -> Result<Option<Failing>> {
-    if action.pending == 0 && trouble.told.is_none() {
+    if action.pending == 0 && (trouble.told.is_none() || action.dead == 0) {
         return Ok(None);
     }
     let latest = latest_error(connection, &action.action)?;

@@ -180,6 +180,23 @@ fn a_text_is_found_in_the_id_the_type_and_the_payload() {
     assert_eq!(only(&connection, &[b, a], &filter).unwrap(), [a]);
 }
 
+#[test]
+fn a_search_that_ends_early_says_where_to_go_on() {
+    let connection = database();
+    insert(&connection, 1..40);
+    connection.execute("UPDATE webhook_events SET payload_json = '[\"needle\"]' WHERE id IN (5, 33)", []).unwrap();
+    let mut filter = Filter { text: Some("needle".to_owned()), limit: 50, ..Filter::default() };
+    let (mut found, mut searches) = (Vec::new(), 0);
+    loop {
+        let listed = newest_within(&connection, &filter, Duration::ZERO).unwrap();
+        found.extend(listed.events.iter().map(|event| event.id));
+        searches += 1;
+        let Some(id) = listed.searched_to else { break };
+        filter.before = Some(id);
+    }
+    assert_eq!((found, searches), (vec![33, 5], 11));
+}
+
 /// Another program may store bytes that are not text: they are listed, and stop nothing.
 #[test]
 fn values_that_are_not_text_stop_nothing() {

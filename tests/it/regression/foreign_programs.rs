@@ -35,10 +35,11 @@ fn with_an_event_that_stays_unprocessed(config: &str) -> Hookbox {
 #[test]
 fn an_event_reopened_while_its_action_ran_was_not_done_again() {
     let script = "echo >> ran; until [ -e go ]; do sleep 0.05; done";
-    // Because of the condition the next delivery wakes the router, which sees the change too; the long interval keeps it from
-    // seeing that earlier.
-    let keys = "kind = \"command\"\non = [\"*\"]\nwhen = \"true\"";
-    let action = format!("[actions.it]\n{keys}\nrun = [\"sh\", \"-c\", {script:?}]\n");
+    // With a condition, so that the next delivery wakes the router.
+    let action = format!(
+        "[actions.it]\nkind = \"command\"\non = [\"*\"]\nwhen = \"true\"\nrun = [\"sh\", \"-c\", {script:?}]\n"
+    );
+    // The long interval keeps polling from noticing the change before the next delivery.
     let hookbox = Home::with_config(&format!("poll_interval = \"1h\"\n{SOURCE}{action}")).start();
     hookbox.deliver("push", "d-1", "{}");
     let runs = || hookbox.line_count("ran");
