@@ -247,13 +247,19 @@ fn failing(connection: &Connection, action: &ActionStats, trouble: Trouble) -> R
 
 /// How many jobs of an action wait: at most as many as are counted at once.
 pub(super) fn waiting(connection: &Connection, action: &str) -> Result<i64> {
-    let sql = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND action = ?1 LIMIT ?2)";
+    let sql = "SELECT count(*) FROM (
+             SELECT 1 FROM jobs WHERE state = 'queued' AND is_behind = 0 AND action = ?1
+             UNION ALL
+             SELECT 1 FROM jobs WHERE state IN ('queued', 'running') AND key IS NOT NULL AND action = ?1
+             AND state = 'queued' AND is_behind = 1
+             LIMIT ?2)";
     connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0))
 }
 
 /// When the next attempt of an action is due; `None` where it is due at once, or no job waits.
 pub(super) fn next_attempt(connection: &Connection, action: &str) -> Result<Option<Timestamp>> {
-    let sql = "SELECT due_at_ms FROM jobs WHERE state = 'queued' AND action = ?1 ORDER BY due_at_ms LIMIT 1";
+    let sql = "SELECT due_at_ms FROM jobs WHERE state = 'queued' AND is_behind = 0 AND action = ?1
+         ORDER BY due_at_ms LIMIT 1";
     let due_ms: Option<i64> = connection.prepare_cached(sql)?.query_row([action], |row| row.get(0)).optional()?;
     let held_until = holds::until(connection, action)?;
     let next = due_ms.map(Timestamp::from_unix_ms).map(|due| held_until.map_or(due, |until| due.max(until)));
@@ -264,7 +270,7 @@ pub(super) fn next_attempt(connection: &Connection, action: &str) -> Result<Opti
 pub(super) fn latest_error(connection: &Connection, action: &str) -> Result<Option<String>> {
     let sql = "SELECT detail FROM
              (SELECT started_at, detail FROM jobs
-              WHERE state = 'queued' AND action = ?1 AND due_at_ms > 0 AND outcome = 'retry' LIMIT ?2)
+              WHERE state = 'queued' AND is_behind = 0 AND action = ?1 AND due_at_ms > 0 AND outcome = 'retry' LIMIT ?2)
          ORDER BY started_at DESC LIMIT 1";
     connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0)).optional()
 }

@@ -325,6 +325,22 @@ fn a_replayed_job_supersedes_none_and_is_superseded_by_none() {
 }
 
 #[test]
+fn a_job_that_waits_for_its_retry_can_be_tried_now_and_its_successor_goes_on_after_it() {
+    let patient = "backoff = \"1h\"\nbackoff_max = \"1h\"";
+    let config = deploy(DEPLOY, KEY).replace("backoff = \"100ms\"\nbackoff_max = \"100ms\"", patient);
+    let hookbox = Home::with_config(&config).start();
+    push(&hookbox, "a", "A");
+    wait_for("the first attempt", || (only_job(&hookbox, 1)["attempts"][0]["outcome"] == "retry").then_some(()));
+    push(&hookbox, "a", "B");
+    wait_for("its job", || (only_job(&hookbox, 2)["waits_for"] == 1).then_some(()));
+    done(&hookbox, "replay 2");
+    hookbox.write("go", "");
+    done(&hookbox, "replay 1");
+    hookbox.wait_until_done();
+    assert_eq!(lines(&hookbox, "live"), ["A", "B"]);
+}
+
+#[test]
 fn a_job_whose_key_cannot_be_evaluated_is_dead() {
     let keys = "key = \"{{ payload.list | map(attribute='a') | sum }}\"";
     let hookbox = Home::with_config(&deploy("echo >> live", keys)).start();
