@@ -172,7 +172,7 @@ fn doctor_finds_a_damaged_a_newer_and_a_foreign_database() {
     assert_finds(&home, &[], "database", "ok", &["sound"]);
     home.db().execute_batch("PRAGMA user_version = 99").unwrap();
     assert_finds(&home, &[], "database", "fail", &["later version"]);
-    let earlier = "DROP TABLE troubles; PRAGMA user_version = 7";
+    let earlier = "DROP TABLE troubles; DROP TABLE deaths; PRAGMA user_version = 7";
     home.db().execute_batch(earlier).unwrap();
     assert_finds(&home, &[], "database", "warn", &["brings it up to date"]);
     home.start().assert_alive();
