@@ -170,8 +170,8 @@ impl Queue {
     }
 
     /// Records finished attempts, moves their jobs to the next state, and finishes the events that have no open job any more.
-    /// What is `wanted` of what that means becomes news. Puts back `unclaimed` jobs, which were claimed and not attempted; that attempt does
-    /// not count.
+    /// What is `wanted` of what that means becomes news. Puts back `unclaimed` jobs, which were claimed and not attempted; that
+    /// attempt does not count.
     ///
     /// A job that was cancelled while it ran stays cancelled, and its attempt is recorded. After an error some attempts may
     /// be on record: to record them again changes nothing.
