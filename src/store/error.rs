@@ -173,15 +173,9 @@ impl fmt::Display for OpenError {
                 f,
                 "the database {path} was written by an older program: `hookbox serve` brings it up to date when it starts"
             ),
-            OpenError::NoRoomToUpgrade { path, needed_bytes, free_bytes } => write!(
-                f,
-                "the database {path} was written by an earlier version. To bring it up to date takes {} MiB on its disk \
-                 (disk_reserve among them), and {} MiB are free: make room, move the database to a larger disk (database, \
-                 or --database), or delete old events with the earlier version (hookbox prune --older-than 30d --vacuum). \
-                 Nothing in it was changed",
-                needed_bytes.div_ceil(1 << 20),
-                free_bytes >> 20
-            ),
+            OpenError::NoRoomToUpgrade { path, needed_bytes, free_bytes } => {
+                no_room_to_upgrade(path, *needed_bytes, *free_bytes).fmt(f)
+            }
             OpenError::NotUpgraded { path, reason } => write!(
                 f,
                 "the database {path} was written by an earlier version, and is not brought up to date: {reason}. Nothing in \
@@ -193,6 +187,16 @@ impl fmt::Display for OpenError {
             OpenError::Storage(error) => error.fmt(f),
         }
     }
+}
+
+fn no_room_to_upgrade(path: &str, needed_bytes: u64, free_bytes: u64) -> String {
+    format!(
+        "the database {path} was written by an earlier version. To bring it up to date takes {} MiB on its disk (disk_reserve \
+         among them), and {} MiB are free: make room, move the database to a larger disk (database, or --database), or \
+         delete old events with the earlier version (hookbox prune --older-than 30d --vacuum). Nothing in it was changed",
+        needed_bytes.div_ceil(1 << 20),
+        free_bytes >> 20
+    )
 }
 
 impl std::error::Error for OpenError {}

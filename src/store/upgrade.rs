@@ -3,7 +3,7 @@
 //!
 //! Both are SQLite transactions, so that a process that is killed meanwhile leaves the old state or the new one. They rewrite
 //! every event, which takes minutes on a card with a million of them. So the room is checked first, a copy is kept beside the
-//! database, and the log and the service manager are told of the progress.
+//! database, and the progress is logged, and the service manager grants more time.
 
 use std::fs;
 use std::path::Path;
@@ -175,7 +175,7 @@ impl Upgrade<'_> {
         Ok(Ok(()))
     }
 
-    /// Does `work`, which may take long; meanwhile tells of the progress.
+    /// Does `work`, which may take long; meanwhile reports the progress.
     fn during<T>(
         &self,
         what: &str,

@@ -24,7 +24,7 @@ const ROWS: &str = include_str!("data/earlier/rows.sql");
 const CONFIG: &str = "disk_reserve = \"1MiB\"\n[actions.other]\nkind = \"log\"\non = [\"other:*\"]\n";
 
 /// A database of schema 6, as the earlier version leaves it, with pages of 4096 bytes.
-fn earlier(home: &Home) {
+pub fn earlier(home: &Home) {
     let db = home.db();
     db.execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF").unwrap();
     SCHEMA_6.iter().for_each(|migration| db.execute_batch(migration).unwrap());
