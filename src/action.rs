@@ -23,11 +23,12 @@ mod variable;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Event, Outcome};
+use crate::digest;
+use crate::event::{Event, Key, MAX_IDENTIFIER_BYTES, Outcome};
 use crate::retry::{self, Policy};
 use crate::secret::Env;
 use crate::stop::Stop;
-use crate::template::{Expression, Scope, TemplateError};
+use crate::template::{Expression, Scope, Template, TemplateError};
 use crate::text::{cut, lines};
 use crate::units::duration_text;
 
@@ -56,6 +57,12 @@ pub struct Action {
     pub on: Vec<Pattern>,
     /// A further condition on the events that a pattern matches.
     pub when: Option<Expression>,
+    /// Jobs for which it renders to the same text are done one after the other.
+    pub key: Option<Template>,
+    /// Of the jobs of a key that wait, only the newest is done.
+    pub latest_only: bool,
+    /// How long after its event a job is due.
+    pub delay: Duration,
     pub policy: Policy,
     /// The longest that an attempt takes.
     pub timeout: Duration,
@@ -116,6 +123,25 @@ impl Action {
     /// Whether its condition holds; an action without one is for every event that it matches.
     pub fn applies_to(&self, scope: &Scope) -> Result<bool, TemplateError> {
         self.when.as_ref().map_or(Ok(true), |when| when.holds(scope))
+    }
+
+    /// Whether its jobs have keys.
+    pub fn is_keyed(&self) -> bool {
+        self.key.is_some() || self.latest_only
+    }
+
+    /// The key of its job for an event. With `latest_only` alone, all of its jobs have the same.
+    pub fn key_of(&self, scope: &Scope) -> Result<Option<Key>, TemplateError> {
+        if !self.is_keyed() {
+            return Ok(None);
+        }
+        let text = self.key.as_ref().map_or(Ok(String::new()), |key| key.render(scope))?;
+        let text = if text.len() > MAX_IDENTIFIER_BYTES {
+            format!("sha256:{}", digest::hex(&digest::sha256(&[text.as_bytes()])))
+        } else {
+            text
+        };
+        Ok(Some(Key { text, latest_only: self.latest_only }))
     }
 
     /// From the begin of the first attempt to the end of the last one, at most.

@@ -6,6 +6,7 @@
 pub mod access;
 mod answer;
 mod api;
+mod bulk;
 mod config_view;
 pub mod guesses;
 mod prometheus;
@@ -94,6 +95,7 @@ impl Admin {
             Route::Events => self.api.events(query, known_tag),
             Route::Event(id) => self.api.event(id, known_tag),
             Route::Stats => self.api.stats(known_tag),
+            Route::ReplayAll => self.api.replay_all(query),
             Route::Replay(id) => self.api.replay(id, query),
             Route::Cancel(id) => self.api.cancel(id, query),
             Route::Pause(action) => self.api.pause(action),
@@ -143,6 +145,7 @@ enum Route<'a> {
     Events,
     Event(i64),
     Stats,
+    ReplayAll,
     Replay(i64),
     Cancel(i64),
     Pause(&'a str),
@@ -157,6 +160,7 @@ impl Route<'_> {
             ["metrics"] => Some(Route::Metrics),
             ["api", "events"] => Some(Route::Events),
             ["api", "stats"] => Some(Route::Stats),
+            ["api", "events", "replay"] => Some(Route::ReplayAll),
             ["api", "events", id] => Some(Route::Event(id.parse().ok()?)),
             ["api", "events", id, "replay"] => Some(Route::Replay(id.parse().ok()?)),
             ["api", "events", id, "cancel"] => Some(Route::Cancel(id.parse().ok()?)),
@@ -167,7 +171,7 @@ impl Route<'_> {
     }
 
     fn is_change(&self) -> bool {
-        matches!(self, Route::Replay(_) | Route::Cancel(_) | Route::Pause(_) | Route::Resume(_))
+        matches!(self, Route::ReplayAll | Route::Replay(_) | Route::Cancel(_) | Route::Pause(_) | Route::Resume(_))
     }
 
     /// True if no token is needed: the page itself asks for it, and the public listener shows its health to anyone.

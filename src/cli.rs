@@ -4,6 +4,7 @@ mod args;
 mod backup;
 mod check;
 mod completions;
+mod delete;
 mod doctor;
 mod forward;
 mod help;
@@ -147,6 +148,7 @@ fn run() -> Result<(), Failure> {
         Command::Send(send) => send::run(&config()?, send, &env, &mut out),
         Command::Replay(replay) => replay::replay(&config()?, replay, &mut out),
         Command::Cancel(selection, action) => replay::cancel(&config()?, selection, action.as_deref(), &mut out),
+        Command::Delete(id) => delete::run(&config()?, *id, &mut out),
         Command::Pause(action) => pause::pause(&config()?, action, &mut out),
         Command::Resume(action) => pause::resume(&config()?, action, &mut out),
         Command::Prune(prune) => prune::run(&config()?, prune, &mut out),

@@ -34,6 +34,7 @@ pub use self::warnings::Warning;
 use crate::action::Action;
 use crate::cidr::Cidr;
 use crate::listen::Listen;
+use crate::news::Wanted;
 use crate::secret::Env;
 
 /// This machine only. Receiving from other machines takes another address or a proxy.
@@ -96,6 +97,11 @@ impl Config {
             Origin::BuiltIn => Ok(read_table("", &Table::new(), &mut Vec::new(), |keys| read_config(keys, env))),
             Origin::File(path) => Config::of(&path, Whole::read(&path)?, env),
         }
+    }
+
+    /// The news that an action is for.
+    pub fn wanted_news(&self) -> Wanted {
+        Wanted::new(|source, event_type| self.actions.values().any(|action| action.matches(source, event_type)))
     }
 
     fn of(path: &Path, whole: Whole, env: &Env) -> Result<Config, ConfigError> {

@@ -12,12 +12,6 @@ use crate::clock::Timestamp;
 /// entry on one page and a row of output on one line.
 pub const MAX_IDENTIFIER_BYTES: usize = 256;
 
-/// The source of events about hookbox itself. No delivery comes from it.
-pub const NEWS_SOURCE: &str = "hookbox";
-
-/// The type of the event that tells of a dead job.
-pub const JOB_DEAD: &str = "job.dead";
-
 /// The number of an event: its row in `webhook_events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub i64);
@@ -55,6 +49,26 @@ pub struct MatchingAction {
     pub name: String,
     /// It has a condition, which may exclude the event.
     pub has_condition: bool,
+    /// Its jobs have keys.
+    pub is_keyed: bool,
+    /// How long after the event its job is due.
+    pub delay: Duration,
+}
+
+/// A job to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewJob {
+    pub action: String,
+    pub key: Option<Key>,
+    pub due: Timestamp,
+}
+
+/// Jobs of one action with equal keys are done one after the other, in the order of their events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub text: String,
+    /// Of those that wait, only the newest is done.
+    pub latest_only: bool,
 }
 
 /// One genuine request from a provider, ready to be stored.
@@ -75,8 +89,8 @@ pub struct Delivery {
     pub dedup_window: Option<Duration>,
     /// The hash of what is signed, for a source that ignores the same body under another id.
     pub body_digest: Option<Vec<u8>>,
-    /// The actions that the event is for, where that can be decided without the payload; `None`: the router decides.
-    pub actions: Option<Vec<String>>,
+    /// The jobs of the event, where they can be decided without the payload; `None`: the router decides.
+    pub jobs: Option<Vec<NewJob>>,
     pub received_at: Timestamp,
 }
 
@@ -136,11 +150,60 @@ impl Status {
     }
 }
 
+/// The status of an event as people see it. An event of which nothing was done because it was cancelled is `processed` in the
+/// database, whose words other programs share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownStatus {
+    Unprocessed,
+    Processed,
+    /// A job of it was cancelled, and none has succeeded.
+    Cancelled,
+    Error,
+}
+
+impl ShownStatus {
+    pub const ALL: [ShownStatus; 4] =
+        [ShownStatus::Unprocessed, ShownStatus::Processed, ShownStatus::Cancelled, ShownStatus::Error];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ShownStatus::Cancelled => "cancelled",
+            other => other.stored().as_str(),
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<ShownStatus> {
+        ShownStatus::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// The word in the database.
+    pub fn stored(self) -> Status {
+        match self {
+            ShownStatus::Unprocessed => Status::Unprocessed,
+            ShownStatus::Processed | ShownStatus::Cancelled => Status::Processed,
+            ShownStatus::Error => Status::Error,
+        }
+    }
+}
+
+impl From<Status> for ShownStatus {
+    fn from(status: Status) -> ShownStatus {
+        match status {
+            Status::Unprocessed => ShownStatus::Unprocessed,
+            Status::Processed => ShownStatus::Processed,
+            Status::Error => ShownStatus::Error,
+        }
+    }
+}
+
 /// One claimed (event, action) pair, and which attempt at it this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     pub event: EventId,
     pub action: String,
+    pub key: Option<Key>,
+    /// A person has queued it again: it supersedes none, and none supersedes it.
+    pub is_replayed: bool,
     /// Counted from 1, over the whole life of the job.
     pub attempt: u32,
     /// Counted from 1 again after a replay; what the retry policy counts.

@@ -39,6 +39,7 @@ mod listen;
 mod http;
 mod metrics;
 mod log;
+mod news;
 mod event;
 
 // Tools, which use nothing of the above.

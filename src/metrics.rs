@@ -177,6 +177,8 @@ pub struct SourceCounts {
     /// Answered 503: they could not be stored.
     pub refused: Counter,
     pub rejects: RejectCounts,
+    /// When a delivery was last acknowledged, in Unix time; 0 if none was since the start.
+    pub last_received_ms: Gauge,
 }
 
 /// Rejects by their reason.

@@ -17,12 +17,13 @@ mod answer;
 #[path = "../tests/fuzz/receive.rs"]
 pub mod fuzz;
 mod gzip;
+mod intake;
 pub mod large;
 mod payload;
 mod refusals;
 mod rejection;
+mod transaction;
 
-use std::collections::BTreeSet;
 use std::iter;
 use std::mem;
 use std::sync::Arc;
@@ -30,29 +31,28 @@ use std::time::Instant;
 
 use log::Level;
 
-use crate::action::Action;
 use crate::cidr::Cidr;
 use crate::clock::{self, Timestamp};
-use crate::config::Source;
 use crate::current::Current;
 use crate::digest;
-use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES, MatchingAction};
+use crate::event::{Delivery, DeliveryId, MAX_IDENTIFIER_BYTES};
 use crate::http::client::{Client, FORWARDED_FOR};
 use crate::http::{HEALTH_PATH, Inbound, Server, normal_path};
 use crate::log::rate_limited;
-use crate::metrics::{Metrics, SourceCounts};
-use crate::provider::handshake::{self, AuthState, HandshakeConfig, HandshakeResult, Reply};
-use crate::provider::{self, Parts, Reading, Redaction, Values, Variable, Verification, WithoutId};
+use crate::metrics::Metrics;
+use crate::provider::handshake::{self, AuthState, HandshakeResult, Reply};
+use crate::provider::{self, Parts, Reading, Values, Variable, Verification, WithoutId};
 use crate::route::Routing;
-use crate::secret::Secret;
 use crate::stop::{Stop, Waker};
 use crate::store::{Ingest, NotStored, Stored};
 
 use answer::{Early, Ending, Receipt, Unanswered};
+pub use intake::{Endpoint, Intake};
 use large::{Checked, LargeBodies};
 use payload::{Content, OwnQuery};
 pub use refusals::Refusals;
 use rejection::Rejection;
+use transaction::{ToWake, Transaction};
 
 /// A transaction is closed once its deliveries hold this much: a thousand usual ones. A body is read when it is added, so
 /// that this limit, not the number of senders, bounds the memory.
@@ -77,50 +77,6 @@ const DELIVERY_ID_FAULTS: IdentifierFaults = IdentifierFaults {
     too_long: "the delivery id is too long",
     has_control: "the delivery id has a control character",
 };
-
-/// The receiver's configuration; replaced as a whole when the configuration is read again.
-#[derive(Debug)]
-pub struct Intake {
-    pub endpoints: Vec<Endpoint>,
-    pub actions: Vec<Action>,
-    /// Nothing is stored while less than this is free on the disk.
-    pub disk_reserve_bytes: u64,
-    /// The largest body after decompression.
-    pub max_body_bytes: u64,
-    /// The proxies that are believed when they name their client.
-    pub trusted_proxies: Vec<Cidr>,
-}
-
-impl Intake {
-    /// The names of the actions that an event is for; `None` where the router must decide, because a condition reads the
-    /// payload, or because another program may process the event.
-    fn decided(&self, matching: &[MatchingAction]) -> Option<Vec<String>> {
-        let is_undecided = self.actions.is_empty() || matching.iter().any(|action| action.has_condition);
-        (!is_undecided).then(|| matching.iter().map(|action| action.name.clone()).collect())
-    }
-
-    fn actions_for(&self, source: &str, event_type: &str) -> Vec<MatchingAction> {
-        let matching = self.actions.iter().filter(|action| action.matches(source, event_type));
-        let named =
-            |action: &Action| MatchingAction { name: action.name.clone(), has_condition: action.when.is_some() };
-        matching.map(named).collect()
-    }
-}
-
-/// A source that takes deliveries, with its secrets fetched.
-#[derive(Debug)]
-pub struct Endpoint {
-    pub source: Source,
-    pub verification: Verification<Secret>,
-    pub known: HandshakeConfig,
-    pub counts: Arc<SourceCounts>,
-}
-
-impl Endpoint {
-    fn redaction(&self) -> Redaction<'_> {
-        self.source.verifier.redaction(self.verification.secrets(), &self.known.verify_token)
-    }
-}
 
 /// Everything that the receiver thread owns.
 pub struct Receiver {
@@ -252,39 +208,6 @@ impl Receiver {
     fn health(&mut self, intake: &Intake) -> Result<(), &'static str> {
         self.ingest.probe(intake.disk_reserve_bytes).map_err(|error| error.summary())?;
         self.large_bodies.health(Instant::now())
-    }
-}
-
-/// The threads for which there is something new.
-struct ToWake {
-    router: bool,
-    actions: BTreeSet<String>,
-}
-
-impl ToWake {
-    fn of<T>(deliveries: &[(Delivery, T)]) -> ToWake {
-        let mut to_wake = ToWake { router: false, actions: BTreeSet::new() };
-        for (delivery, _) in deliveries {
-            match &delivery.actions {
-                None => to_wake.router = true,
-                Some(actions) => to_wake.actions.extend(actions.iter().cloned()),
-            }
-        }
-        to_wake
-    }
-}
-
-/// The deliveries of one transaction, each with its answer.
-#[derive(Default)]
-struct Transaction {
-    deliveries: Vec<(Delivery, (Unanswered, Receipt))>,
-    bytes: usize,
-}
-
-impl Transaction {
-    fn add(&mut self, delivery: Delivery, request: Unanswered, receipt: Receipt) {
-        self.bytes += delivery.content_bytes();
-        self.deliveries.push((delivery, (request, receipt)));
     }
 }
 
@@ -471,7 +394,7 @@ impl Verified<'_> {
         let event_type = identifier(verifier.event_type(&parts), &EVENT_TYPE_FAULTS)?;
         let event_type = event_type.unwrap_or_else(|| UNKNOWN_EVENT.to_owned());
         let matching = intake.actions_for(&source.name, &event_type);
-        let actions = intake.decided(&matching);
+        let jobs = intake.decided(&matching, now);
         let id = match (identifier(verifier.delivery_id(&parts), &DELIVERY_ID_FAULTS)?, verifier.preset.without_id) {
             (Some(id), _) => DeliveryId::Given(id),
             (None, WithoutId::Content) => DeliveryId::OfContent {
@@ -500,7 +423,7 @@ impl Verified<'_> {
             secret_position: self.secret_position,
             dedup_window: source.dedup_window,
             body_digest,
-            actions,
+            jobs,
             received_at: now,
         })
     }

@@ -6,16 +6,19 @@ use std::time::Duration;
 use log::error;
 
 use crate::action::Action;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::current::Current;
-use crate::event::EventId;
+use crate::event::{EventId, Key, NewJob};
 use crate::stop::{Stop, Waker, Wakers};
-use crate::store::{self, Queue};
+use crate::store::{self, Queue, Unrouted};
 use crate::template::{Scope, TemplateError};
 
-/// The largest payload on which the router evaluates conditions: reading it takes up to eight times its memory, and the events
-/// after it wait.
+/// The largest payload on which the router evaluates conditions alone: reading it takes up to eight times its memory, and the
+/// events after it wait.
 const MAX_ROUTED_BYTES: usize = 1 << 20;
+
+/// Times are stored in whole seconds. A delay is never shorter than configured.
+const STORED_PRECISION: Duration = Duration::from_secs(1);
 
 /// Events routed in one transaction, which ends early where the receiver waits: enough to share its cost, few enough to
 /// hold in memory.
@@ -90,37 +93,57 @@ impl Router {
         if unrouted.is_empty() {
             return Ok(0);
         }
-        let routes =
-            unrouted.iter().map(|(id, source, event_type)| (*id, self.actions_for(routing, *id, source, event_type)));
-        let routes: Vec<(EventId, Vec<&str>)> = routes.collect();
-        self.queue.route(&routes, clock::now())?;
+        let now = clock::now();
+        let routes = unrouted.iter().map(|event| (event.id, self.jobs_for(routing, event, now)));
+        let routes: Vec<(EventId, Vec<NewJob>)> = routes.collect();
+        self.queue.route(&routes, now)?;
         Ok(routes.len())
     }
 
-    /// The names of the actions that are for an event, or may be.
-    fn actions_for<'a>(&self, routing: &'a Routing, id: EventId, source: &str, event_type: &str) -> Vec<&'a str> {
-        let mut actions: Vec<&Action> =
-            routing.actions.iter().filter(|action| action.matches(source, event_type)).collect();
-        if actions.iter().any(|action| action.when.is_some())
-            && let Some(scope) = self.scope_of(id)
-        {
-            actions.retain(|action| may_apply(|| action.applies_to(&scope)));
-        }
-        actions.into_iter().map(|action| action.name.as_str()).collect()
+    /// The jobs of the actions that are for an event, or may be.
+    fn jobs_for(&self, routing: &Routing, event: &Unrouted, now: Timestamp) -> Vec<NewJob> {
+        let matches = |action: &&Action| action.matches(&event.source, &event.event_type);
+        let actions: Vec<&Action> = routing.actions.iter().filter(matches).collect();
+        let is_keyed = actions.iter().any(|action| action.is_keyed());
+        let reads_payload = is_keyed || actions.iter().any(|action| action.when.is_some());
+        let scope = if reads_payload { self.scope_of(event.id, is_keyed) } else { None };
+        let received_at = event.received_at.map_or(now, |at| at.plus(STORED_PRECISION));
+        let job = |action: &Action, key| {
+            let due = store::due_after(received_at, action.delay, now);
+            NewJob { action: action.name.clone(), key, due }
+        };
+        let decide = |action: &&Action| match &scope {
+            Some(scope) => decide(action, scope).map(|key| job(action, key)),
+            None => Some(job(action, None)),
+        };
+        actions.iter().filter_map(decide).collect()
     }
 
-    /// `None` where the event cannot be read, or is so large that evaluating a condition could use up the memory. The worker
+    /// `None` where the event cannot be read, or is so large that reading its payload could use up the memory. The worker
     /// evaluates its conditions then, as an attempt, which is counted.
-    fn scope_of(&self, id: EventId) -> Option<Scope> {
+    ///
+    /// Without its key a job would overtake others: for that a large payload is read too, unless it may be what has ended the
+    /// last process.
+    fn scope_of(&self, id: EventId, is_keyed: bool) -> Option<Scope> {
         let event = self.queue.event(id).ok().flatten()?;
-        (event.payload_json.len() <= MAX_ROUTED_BYTES).then(|| Scope::of(&event))
+        let is_small = event.payload_json.len() <= MAX_ROUTED_BYTES;
+        (is_small || is_keyed && !self.queue.is_suspect(id)).then(|| Scope::of(&event))
     }
 }
 
-/// True unless the condition is clearly false. Where it cannot be evaluated a job is made: the worker evaluates it again, and
-/// the job is dead with the reason. A panic here would end the process, and again after each restart.
-fn may_apply(condition: impl FnOnce() -> Result<bool, TemplateError>) -> bool {
-    !matches!(catch_unwind(AssertUnwindSafe(condition)), Ok(Ok(false)))
+/// The key of an action's job for an event; `None` where its condition is clearly false. Where the condition or the key cannot
+/// be evaluated, a job without a key is made: the worker evaluates both again, and the job is dead with the reason.
+fn decide(action: &Action, scope: &Scope) -> Option<Option<Key>> {
+    match evaluate(|| action.applies_to(scope)) {
+        Some(true) => Some(evaluate(|| action.key_of(scope)).flatten()),
+        Some(false) => None,
+        None => Some(None),
+    }
+}
+
+/// `None` where it cannot be evaluated. A panic here would end the process, and again after each restart.
+fn evaluate<T>(work: impl FnOnce() -> Result<T, TemplateError>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()?.ok()
 }
 
 #[cfg(test)]
@@ -129,11 +152,11 @@ mod tests {
     use crate::template::Expression;
 
     #[test]
-    fn only_a_condition_that_is_clearly_false_excludes_an_action() {
-        assert!(may_apply(|| Ok(true)));
-        assert!(!may_apply(|| Ok(false)));
-        assert!(may_apply(|| panic!("a defect")));
+    fn what_panics_or_fails_cannot_be_evaluated() {
+        assert_eq!(evaluate(|| Ok(true)), Some(true));
+        assert_eq!(evaluate(|| Ok(false)), Some(false));
+        assert_eq!(evaluate::<bool>(|| panic!("a defect")), None);
         let broken = "payload + 1".parse::<Expression>().expect("an expression");
-        assert!(may_apply(|| broken.holds(&Scope::empty())));
+        assert_eq!(evaluate(|| broken.holds(&Scope::empty())), None);
     }
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod error;
 mod housekeeping;
+mod observer;
 mod secrecy;
 mod signals;
 mod thread;
@@ -41,6 +42,7 @@ use crate::worker;
 use admin::{AdminHandle, PageListener};
 pub use error::Error;
 use error::Result;
+use observer::Observer;
 use thread::{Message, Thread, in_background, report_end};
 use workers::WorkerPool;
 
@@ -108,7 +110,7 @@ impl Service {
             WorkerPool::new(Arc::clone(&shared.metrics), shared.messages.clone(), shared.router_waker.clone());
         let watchdog = watchdog::start(local_address, traffic, &shared.database, workers.ending(), &shared.messages)?;
         let (admin, address_watcher) = shared.start_page(admin_listener, secrets.admin_token, gate.local_address())?;
-        let housekeeper = housekeeping::start(&shared.database, shared.config.clone(), &shared.messages)?;
+        let housekeeper = shared.start_housekeeper()?;
         // Jobs begin last, because their commands would outlive a start that fails.
         workers.reconfigure(&config, &secrets.runners, &shared.database)?;
         shared.routing.replace(routing(&config, workers.wakers()));
@@ -363,6 +365,12 @@ impl Shared {
         let checker = self.start_checker(checker)?;
         let receiver = Thread::spawn("receiver", &stop, move || server.unblock(), &self.messages, || receiver.run())?;
         Ok((receiver, checker))
+    }
+
+    fn start_housekeeper(&self) -> Result<Thread> {
+        let (metrics, router) = (Arc::clone(&self.metrics), self.router_waker.clone());
+        let observer = Observer::new(self.database.observer()?, self.config.clone(), metrics, router);
+        housekeeping::start(&self.database, self.config.clone(), observer, &self.messages)
     }
 
     fn start_checker(&self, checker: Checker) -> Result<Thread> {

@@ -14,6 +14,7 @@ mod reader;
 mod prune;
 mod commands;
 mod queue;
+mod observer;
 mod ingest;
 
 // The contents of the tables, and their transitions.
@@ -23,6 +24,7 @@ mod change_feed;
 mod detail;
 mod stats;
 mod list;
+mod search;
 mod partitions;
 mod summary;
 mod counters;
@@ -31,6 +33,8 @@ mod replay;
 mod events;
 mod jobs;
 mod holds;
+mod deaths;
+mod troubles;
 
 // The files, and connections to them.
 mod writer;
@@ -64,7 +68,7 @@ use writer::{RECEIVER_BUSY, WORKER_BUSY, Writer};
 
 pub use backup::backup;
 pub use change_feed::ChangeFeed;
-pub use commands::{Commands, Selection};
+pub use commands::{Cancelled, Commands, Selection};
 pub use deliveries::Ingested;
 pub use detail::{AttemptDetail, Detail, JobDetail};
 pub use diagnostics::Diagnostics;
@@ -72,16 +76,18 @@ pub use error::{BackupError, OpenError, Result, StorageError, WriteError};
 pub use files::{directory_of, other_owner};
 pub use filesystem::{Disk, FileSystem};
 pub use ingest::{Ingest, NotStored, Stored};
-pub use jobs::{IMMEDIATELY, Next};
+pub use jobs::{IMMEDIATELY, Next, due_after};
 pub use lock::server_of;
+pub use observer::Observer;
 pub use prune::{Expired, Pruned, Pruner, Rule};
-pub use queue::Queue;
+pub use queue::{Claim, Queue, Unrouted};
 pub use reader::Reader;
-pub use replay::ReplayOptions;
+pub use replay::{ReplayOptions, ReplayScope, ReplayTotals, Replayed};
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
 pub use sync_time::sync_time;
 pub use token::{make_page_token, page_token, page_token_path};
+pub use troubles::{Trouble, TroubleKind};
 pub use upgrade::Upgrade;
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
@@ -135,6 +141,11 @@ impl Database {
         Pruner::new(self.background_writer()?)
     }
 
+    /// The connection of the thread that observes sources and the disk.
+    pub fn observer(&self) -> Result<Observer> {
+        Ok(Observer { writer: self.background_writer()? })
+    }
+
     /// The admin page's connection.
     pub fn commands(&self) -> Result<Commands> {
         Ok(Commands { writer: self.background_writer()? })
@@ -142,7 +153,7 @@ impl Database {
 
     /// Copies the WAL into the database file and empties it, so that a copy of the file is whole.
     pub fn checkpoint(&self) -> Result<()> {
-        self.background_writer()?.read(wal::truncate)
+        self.background_writer()?.read(wal::truncate).map(drop)
     }
 
     /// For the end of the process while actions are still under way: their jobs are queued again, that attempt does not
@@ -163,7 +174,11 @@ impl Database {
 
     /// Tells the next process that nothing was under way when this one ended.
     pub fn mark_clean_end(&self) {
-        self.lock.mark_clean_end();
+        let has_suspect_job = |last| self.background_writer()?.read(|connection| jobs::is_open_up_to(connection, last));
+        // What may have ended an earlier process is still to be attempted: the next process is as careful with it.
+        if self.claims.suspect_up_to().is_none_or(|last| has_suspect_job(last).is_ok_and(|has| !has)) {
+            self.lock.mark_clean_end();
+        }
     }
 
     fn background_writer(&self) -> Result<Writer> {

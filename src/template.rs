@@ -1,9 +1,8 @@
 //! minijinja, set up once: templates that render an event, and expressions that decide on it.
 //!
 //! Variables are `id`, `source`, `event`, `delivery_id`, `received_at`, `headers` (names in lower case), `payload`, `body`;
-//! in an attempt also `attempt` and `idempotency_key`, in one about a dead job `dead_action` and `error`, and in a condition
-//! on its result `answer`. Undefined values chain: `payload.pull_request.merged` is false on a push. So does `null`, which
-//! is printed as nothing.
+//! in an attempt also `attempt` and `idempotency_key`, and in a condition on its result `answer`. Undefined values chain:
+//! `payload.pull_request.merged` is false on a push. So does `null`, which is printed as nothing.
 //!
 //! An evaluation is limited in its steps (fuel), and in the memory of what it makes ([`budget`]).
 
@@ -53,7 +52,7 @@ const EXPRESSION_FUEL: u64 = 1_000_000;
 const USUAL_METHOD: &str = "POST";
 
 /// All variables; templates can also name functions and what they set themselves.
-const VARIABLES: [&str; 14] = [
+const VARIABLES: [&str; 12] = [
     "id",
     "source",
     "event",
@@ -66,8 +65,6 @@ const VARIABLES: [&str; 14] = [
     "body",
     "attempt",
     "idempotency_key",
-    "dead_action",
-    "error",
 ];
 
 /// A further variable of a condition on the result of an attempt.

@@ -13,9 +13,10 @@ use crate::clock::{self, Timestamp};
 use crate::digest;
 use crate::event::{Attempt, Event, Job, Outcome};
 use crate::metrics::ActionCounts;
+use crate::news::{Kind, Wanted};
 use crate::retry;
 use crate::stop::{Stop, Waker};
-use crate::store::{self, IMMEDIATELY, Next, Queue};
+use crate::store::{self, Claim, IMMEDIATELY, Next, Queue};
 use crate::template::{Scope, TemplateError};
 
 /// How many hexadecimal digits of a hash make an idempotency key: 128 bits, as a UUID has.
@@ -32,7 +33,7 @@ const RECORD_RETRY_AT_STOP: Duration = Duration::from_millis(100);
 /// the lock for a few seconds. `stop_timeout` may end it earlier.
 const MAX_RECORD_AT_STOP: Duration = Duration::from_secs(10);
 
-/// A due time further than this beyond the longest backoff means that the clock was set back. Not zero: another worker of
+/// A due time further than this beyond the longest backoff, or the delay, means that the clock was set back. Not zero: another worker of
 /// the same action may have read the clock a little earlier.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
@@ -56,10 +57,10 @@ pub struct Worker {
     pub grace: Duration,
     /// Woken when this action may have new jobs.
     pub waker: Waker,
-    /// Woken when this action has made an event: the router.
+    /// Woken when this action may have made news: the router.
     pub router: Waker,
-    /// Whether an action is for the news of a dead job.
-    pub tells_dead: bool,
+    /// The news that an action is for.
+    pub wanted: Wanted,
     /// Set when no further job may begin: the process stops, or a new configuration has replaced this worker.
     pub stop: Stop,
     /// Set when the process stops.
@@ -84,7 +85,7 @@ impl Worker {
     /// Runs one batch of due jobs. Returns how long there is nothing to do.
     fn work(&mut self) -> store::Result<Duration> {
         let now = clock::now();
-        let latest = now.plus(self.action.policy.backoff_max + CLOCK_SLACK);
+        let latest = now.plus(self.action.policy.backoff_max.max(self.action.delay) + CLOCK_SLACK);
         match self.queue.next_due(&self.action.name)? {
             Some(due) if due <= now => {}
             Some(_) if self.queue.expedite(&self.action.name, latest)? => {
@@ -97,11 +98,17 @@ impl Worker {
             None => return Ok(self.poll_interval * ROUTER_POLLS),
         }
         let kind = &self.action.kind;
-        let jobs = self.queue.claim(&self.action.name, kind.batch(), kind.is_harmful(), now)?;
+        let claim = Claim {
+            action: &self.action.name,
+            limit: kind.batch(),
+            is_harmful: kind.is_harmful(),
+            latest_only: self.action.latest_only,
+        };
+        let jobs = self.queue.claim(&claim, now)?;
         let (finished, unclaimed) = self.attempt_all(jobs);
         self.record(&finished, &unclaimed);
         self.queue.checkpoint();
-        if self.tells_dead && finished.iter().any(|(_, next)| *next == Next::Dead) {
+        if self.may_be_news(&finished) {
             self.router.wake();
         }
         // Jobs that were queued again are due at once; without a pause a failing database would be polled in a busy loop.
@@ -145,6 +152,16 @@ impl Worker {
         (attempt, next)
     }
 
+    fn may_be_news(&self, finished: &Finished) -> bool {
+        let has = |kind| self.wanted.has(kind);
+        finished.iter().any(|(_, next)| match next {
+            Next::Dead => has(Kind::JobDead) || has(Kind::ActionFailing),
+            Next::Queued(_) | Next::Waiting { .. } => has(Kind::ActionFailing),
+            Next::Succeeded => has(Kind::ActionRecovered),
+            Next::Interrupted => false,
+        })
+    }
+
     fn count(&self, attempt: &Attempt, event: &Event) {
         let Some(count) = self.counts.of(attempt.outcome) else { return };
         count.add(1);
@@ -169,6 +186,10 @@ impl Worker {
         // The router has evaluated the condition, but makes a job where it could not.
         if !self.action.applies_to(&scope)? {
             return Ok(Some(ActionReport { outcome: Outcome::Success, detail: "not for this event".to_owned() }));
+        }
+        // The same for the key.
+        if job.key.is_none() {
+            self.action.key_of(&scope)?;
         }
         Ok(self.runner.run(&Call {
             event,
@@ -226,7 +247,7 @@ impl Worker {
     /// [`MAX_RECORD_AT_STOP`].
     fn record(&mut self, finished: &[(Attempt, Next)], unclaimed: &[(Job, Timestamp)]) {
         let mut stopping: Option<Instant> = None;
-        while let Err(error) = self.queue.record(finished, unclaimed, self.tells_dead, clock::now()) {
+        while let Err(error) = self.queue.record(finished, unclaimed, self.wanted, clock::now()) {
             error!("action {}: outcomes cannot be recorded yet: {error}", self.action.name);
             if !self.ending.is_set() {
                 self.waker.wait(self.poll_interval.min(RECORD_RETRY));

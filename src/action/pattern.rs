@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::event::NEWS_SOURCE;
+use crate::news;
 
 /// Stands for any source, any event type, or (alone) for everything.
 const ANY: &str = "*";
@@ -24,7 +24,7 @@ impl Pattern {
 
     /// News about hookbox itself must be named: whatever is for all deliveries is not meant for it.
     pub fn matches(&self, source: &str, event_type: &str) -> bool {
-        self.source.as_ref().map_or(source != NEWS_SOURCE, |only| only == source)
+        self.source.as_ref().map_or(source != news::SOURCE, |only| only == source)
             && self.event_type.as_ref().is_none_or(|only| only == event_type)
     }
 

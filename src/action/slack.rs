@@ -10,7 +10,8 @@ use ureq::http::{HeaderName, HeaderValue, Method};
 
 use super::{ActionReport, Call, answer, http};
 use crate::client;
-use crate::event::{Event, JOB_DEAD, NEWS_SOURCE};
+use crate::event::Event;
+use crate::news::{self, Kind};
 use crate::provider;
 use crate::secret::{Env, SecretRef};
 use crate::template::{Expression, Template, TemplateError};
@@ -93,10 +94,8 @@ impl SlackRunner {
             return template.render(call.scope);
         }
         let Event { source, event_type, payload_json, .. } = call.event;
-        let built_in = match (source.as_str(), event_type.as_str()) {
-            (NEWS_SOURCE, JOB_DEAD) => DEAD_JOB_TEXT,
-            _ => provider::text(event_type, payload_json),
-        };
+        let news = Some(event_type.as_str()).filter(|_| source == news::SOURCE).and_then(Kind::parse);
+        let built_in = news.map_or_else(|| provider::text(event_type, payload_json), Kind::text);
         Template::mrkdwn(built_in)?.render(call.scope)
     }
 }
@@ -108,10 +107,6 @@ fn end_of_text(text: &str) -> usize {
     let is_cut = |written: &&str| text[entity..].starts_with(*written) && entity + written.len() > end;
     if ENTITIES.iter().any(is_cut) { entity } else { end }
 }
-
-/// The text for a dead job.
-const DEAD_JOB_TEXT: &str = "Action *{{ payload.action }}* failed for event {{ payload.event.id }} \
-                             ({{ payload.event.type }} from {{ payload.event.source }}): {{ payload.error }}";
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::answer::Answer;
+use super::bulk;
 use super::config_view::{self, ActionView, SourceView};
 use super::prometheus::{self, GateMetrics};
 use crate::action::{Exclusion, exclusions};
@@ -16,12 +17,12 @@ use crate::ask;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::current::Current;
-use crate::event::{EventId, Status};
+use crate::event::{EventId, ShownStatus};
 use crate::listen::LocalAddress;
 use crate::metrics::{Metrics, Reject, exposition};
 use crate::route::Routing;
 use crate::stop::Waker;
-use crate::store::{Commands, Detail, Filter, HourStats, JobDetail, Reader, ReplayOptions, Stats, Summary};
+use crate::store::{Commands, Detail, Filter, HourStats, JobDetail, Reader, Stats, Summary};
 use crate::units::parse_duration;
 
 /// Events in a response: a screen of them, and the most that `limit` may be.
@@ -108,10 +109,12 @@ impl Api {
         let filter = filter(query).map_err(|line| Answer::line(400, &line))?;
         // One more than asked for, to tell whether there are more.
         let wanted = filter.limit as usize;
-        let mut events = self.reader.list(&Filter { limit: filter.limit + 1, ..filter })?;
-        let more = events.len() > wanted;
-        events.truncate(wanted);
-        Ok(Answer::json(&json!({ "events": events, "more": more })).tagged(known_tag))
+        let mut listed = self.reader.list(&Filter { limit: filter.limit + 1, ..filter })?;
+        let more = listed.events.len() > wanted;
+        listed.events.truncate(wanted);
+        let searched_to = listed.searched_to.map(|id| id.0);
+        let answer = json!({ "events": listed.events, "more": more, "searched_to": searched_to });
+        Ok(Answer::json(&answer).tagged(known_tag))
     }
 
     pub fn event(&self, id: i64, known_tag: Option<&str>) -> Result<Answer, Answer> {
@@ -165,16 +168,35 @@ impl Api {
     }
 
     pub fn replay(&mut self, id: i64, query: &str) -> Result<Answer, Answer> {
-        let action = argument(query, "action");
-        let options = ReplayOptions { action: action.as_deref(), ..ReplayOptions::default() };
-        let replayed = self.commands.replay(&[EventId(id)], &options);
-        self.changed(id, replayed? > 0, "there is nothing to do again")
+        let (replay, rest) = bulk::Replay::of(query)?;
+        if !rest.is_empty() {
+            return Err(Answer::line(400, "known: action, scope"));
+        }
+        let replayed = self.commands.replay(&[EventId(id)], &replay.options(), clock::now())?;
+        let Some(replayed) = replayed.into_iter().next() else {
+            return self.changed(id, false, "no job is dead or waits for a retry");
+        };
+        let text = replayed.text(false, "");
+        if !replayed.is_change() {
+            return self.changed(id, false, &text);
+        }
+        self.wake();
+        Ok(Answer::json(&json!({ "changed": true, "text": text, "jobs": replayed.jobs })))
+    }
+
+    /// Replays the events of a filter, the newest first, for a moment: the answer says where to go on.
+    pub fn replay_all(&mut self, query: &str) -> Result<Answer, Answer> {
+        let (replay, rest) = bulk::Replay::of(query)?;
+        let filter = filter(&rest).map_err(|line| Answer::line(400, &line))?;
+        let answer = replay.run(&mut self.commands, &self.reader, filter)?;
+        self.wake();
+        Ok(answer)
     }
 
     pub fn cancel(&mut self, id: i64, query: &str) -> Result<Answer, Answer> {
         let action = argument(query, "action");
-        let cancelled = self.commands.cancel(&[EventId(id)], action.as_deref(), clock::now());
-        self.changed(id, cancelled? > 0, "there is no open job")
+        let cancelled = self.commands.cancel(&[EventId(id)], action.as_deref(), clock::now())?;
+        self.changed(id, cancelled.iter().any(|event| event.jobs > 0), "there is no open job")
     }
 
     pub fn pause(&mut self, action: &str) -> Result<Answer, Answer> {
@@ -238,7 +260,8 @@ fn filter(query: &str) -> Result<Filter, String> {
         let number = || value.parse().map_err(|_| format!("{name} is a number"));
         match name.as_ref() {
             "status" => {
-                let status = Status::parse(&value).ok_or("status is unprocessed, processed or error")?;
+                let status =
+                    ShownStatus::parse(&value).ok_or("status is unprocessed, processed, cancelled or error")?;
                 filter.status = Some(status);
             }
             "source" => filter.source = Some(value.into_owned()),
@@ -247,9 +270,10 @@ fn filter(query: &str) -> Result<Filter, String> {
                 let ago = parse_duration(&value).map_err(|error| format!("since: {error}"))?;
                 filter.since = Some(clock::now().minus(ago));
             }
+            "grep" => filter.text = Some(value.into_owned()),
             "before" => filter.before = Some(EventId(number()?)),
             "limit" => filter.limit = u32::try_from(number()?.clamp(1, i64::from(MAX_LIMIT))).unwrap_or(DEFAULT_LIMIT),
-            _ => return Err(format!("unknown: {name}; known: status, source, event, since, before, limit")),
+            _ => return Err(format!("unknown: {name}; known: status, source, event, since, grep, before, limit")),
         }
     }
     Ok(filter)
@@ -267,7 +291,7 @@ mod tests {
     #[test]
     fn a_filter_is_parsed_from_a_forms_query() {
         let read = filter("status=error&source=a%20b&event=&before=7&limit=9999").unwrap();
-        assert_eq!((read.status, read.source.as_deref()), (Some(Status::Error), Some("a b")));
+        assert_eq!((read.status, read.source.as_deref()), (Some(ShownStatus::Error), Some("a b")));
         assert_eq!((read.event_type, read.before, read.limit), (None, Some(EventId(7)), MAX_LIMIT));
         assert_eq!(filter("").unwrap().limit, DEFAULT_LIMIT);
         let day_ago = clock::now().minus(Duration::from_secs(24 * 60 * 60));

@@ -12,13 +12,14 @@ const REJECTS = 5; // shown unfolded: the events are below them
 const id = (name) => document.getElementById(name);
 const SERIES = [['received', 'received'], ['duplicates', 'duplicates'], ['rejected', 'rejected'], ['failed', 'failed']];
 const MARKS = { good: ['good', '✓'], warn: ['warn', '!'], bad: ['bad', '✕'] };
-const FILTERS = ['status', 'source', 'event', 'since'];
-const OUTCOMES = { processed: 'good', succeeded: 'good', error: 'bad', dead: 'bad' };
+const FILTERS = ['status', 'source', 'event', 'since', 'grep'];
+const OUTCOMES = { cancelled: 'warn', processed: 'good', succeeded: 'good', error: 'bad', dead: 'bad' };
 
 let shown = PAGE; // how many events are listed
 let known = null; // ids that were listed before; null when the filter has just changed
 let opened = null; // the id of the open event
 let chosen = null; // the address that the filter's fields stand for
+let found = null; // the last list, by its filter
 let offline = null; // since when there is no answer
 
 // ---- what is shown
@@ -126,8 +127,28 @@ function takeToken() {
 async function change(button, path, done) {
   button.disabled = true;
   try {
-    await ask(path, 'POST');
-    id('told').textContent = done;
+    const answer = await ask(path, 'POST');
+    id('told').textContent = answer.text ? visible(answer.text) + '.' : done;
+  } catch (error) {
+    id('told').textContent = `That did not work: ${visible(error.message)}`;
+  }
+  button.disabled = false;
+  refresh();
+}
+
+// The server replays for a moment at a time: it is asked until nothing is left.
+async function replayAll(button, query) {
+  button.disabled = true;
+  let queued = 0;
+  try {
+    const asked = new URLSearchParams(query);
+    for (let before = null; ; ) {
+      if (before) asked.set('before', before);
+      const answer = await ask('/api/events/replay?' + asked, 'POST');
+      queued += answer.queued;
+      id('told').textContent = answer.before ? `${count(queued, 'job')} queued so far …` : `${count(queued, 'job')} queued. ${visible(answer.lines.join('; '))}`;
+      if (!(before = answer.before)) break;
+    }
   } catch (error) {
     id('told').textContent = `That did not work: ${visible(error.message)}`;
   }
@@ -156,6 +177,13 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
     const until = new Date(action.held_until_ms).toLocaleString();
     say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`, null, action.held_because ? visible(action.held_because.split('\n')[0].slice(0, 200)) : '');
   }
+  for (const { action, pending, failing } of stats.actions.filter((action) => action.failing && !action.paused && !isHeld(action))) {
+    say(1, `The action ${visible(action)} fails since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing, pending)}.`,
+      pending ? ['status=unprocessed', pending] : null, visible(failing.error.split('\n')[0].slice(0, 200)));
+  }
+  for (const { source, silent_since } of stats.sources.filter((source) => source.silent_since)) {
+    say(1, `${visible(source)} has received nothing since ${new Date(silent_since).toLocaleString()}.`);
+  }
   const waits = Date.now() - Date.parse(stats.oldest_unprocessed);
   if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['status=unprocessed', 1]);
   for (const { name } of sources.filter((source) => isRejecting(source.name, stats, rejects))) {
@@ -169,6 +197,12 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
     say(0, source.verification === 'awaited' ? `${source.name} waits for its secret.` : `${source.name} is not verified.`);
   }
   return found.sort((a, b) => b.weight - a.weight);
+}
+
+function nextAttempt({ next_attempt_at }, pending) {
+  if (!pending) return '';
+  const at = new Date(next_attempt_at || 0);
+  return at > Date.now() ? `, tried again at ${at.toLocaleString()}` : ', tried again now';
 }
 
 // A reject of more than an hour ago, or one followed by a delivery, is no problem any more.
@@ -194,7 +228,9 @@ function showState(overview) {
 }
 
 function sourceState(source, counts, rejects, stats) {
+  if (source.name === 'hookbox') return ['news of its own', 'none'];
   if (!source.provider) return ['not configured', 'none'];
+  if (counts.silent_since) return ['silent', 'warn'];
   if (isRejecting(source.name, stats, rejects)) return ['rejecting', 'warn'];
   if (source.verification === 'awaited') return ['waits for its secret', 'warn'];
   if (source.verification !== 'signature') return ['not verified', 'warn'];
@@ -225,6 +261,7 @@ const isHeld = ({ held_until_ms }) => held_until_ms > Date.now();
 function actionState(kind, counts) {
   if (counts.paused) return ['paused', 'warn'];
   if (isHeld(counts)) return ['waits for its destination', 'warn'];
+  if (counts.failing) return ['failing', 'warn'];
   if (counts.dead) return [`${counts.dead.toLocaleString()} dead`, 'bad'];
   if (!kind) return ['not configured', 'none'];
   if (counts.pending) return ['at work', 'none'];
@@ -237,6 +274,7 @@ function showActions({ actions, stats }) {
   fill(id('actions'), JSON.stringify([actions, stats.actions]), () => all.size ? [...all.values()].map(({ name, kind }) => {
     const now = stats.actions.find((counts) => counts.action === name) || { pending: 0, succeeded: 0, dead: 0 };
     const words = [`${now.succeeded.toLocaleString()} done`, `${now.pending.toLocaleString()} pending`];
+    if (now.superseded) words.push(`${now.superseded.toLocaleString()} superseded`);
     const pause = now.paused
       ? act('Resume', `Resume the action ${name}`, `/api/actions/${name}/resume`, `${name} goes on.`)
       : act('Pause', `Pause the action ${name}`, `/api/actions/${name}/pause`, `${name} is paused.`);
@@ -314,7 +352,7 @@ function eventLink(event) {
   return '#' + to;
 }
 
-function showEvents({ events, more }) {
+function showEvents({ events, more, searched_to }) {
   const rows = new Map([...id('rows').children].map((row) => [row.dataset.id, row]));
   const wanted = events.map((event) => {
     const state = JSON.stringify([event, location.hash]);
@@ -332,14 +370,37 @@ function showEvents({ events, more }) {
     return row;
   });
   place(id('rows'), wanted);
-  const all = !FILTERS.some((name) => view().get(name));
+  const all = !FILTERS.some((name) => view().get(name)) && !view().get('before');
   id('events').hidden = !events.length;
   const full = more && shown >= SCREENS;
   id('none').hidden = events.length > 0 && !full;
+  id('searched').hidden = !searched_to;
+  id('searched').textContent = searched_to ? `Searched only back to event ${searched_to}. ` : '';
+  if (searched_to) id('searched').append(make('a', { href: '#' + withFilter('before', searched_to), textContent: 'Search older ones' }));
   id('none').textContent = full ? 'To see older ones, narrow the filter.' : all ? 'None yet.' : 'No event passes this filter.';
   id('filter').hidden = all && !events.length;
   id('older').hidden = !more || full;
   known = new Set(events.map((event) => event.id));
+}
+
+function withFilter(name, value) {
+  const to = view();
+  to.set(name, value);
+  return to;
+}
+
+// What a person can do with all that is listed. The address of a filter can be kept and sent: it has no token.
+function showBulk({ stats }) {
+  const filter = view();
+  filter.delete('id');
+  const isFiltered = String(filter) !== '';
+  const hasFailed = stats.events.error > 0 || stats.actions.some((action) => action.pending || action.dead);
+  fill(id('bulk'), JSON.stringify([String(filter), isFiltered, hasFailed]), () => {
+    const failed = make('button', { type: 'button', textContent: isFiltered ? 'Try these now' : 'Try all that failed now' });
+    failed.onclick = () => replayAll(failed, (isFiltered ? filter + '&' : '') + 'scope=failed');
+    const link = make('a', { href: '#' + filter, textContent: 'Link to this list' });
+    return [isFiltered || hasFailed ? failed : '', isFiltered ? link : ''];
+  });
 }
 
 // Moving a row would take the focus from it: rows that are in their place stay there.
@@ -355,16 +416,21 @@ function place(body, rows) {
 async function list() {
   const filter = view();
   filter.delete('id');
+  // A search costs the server up to a second: it is repeated only when it is asked for.
+  const key = `${filter} ${shown}`;
+  if (filter.get('grep') && found && found.key === key) return found.list;
   const events = [];
-  let more = true;
+  let more = true, searched_to = null;
   while (more && events.length < shown) {
     filter.set('limit', Math.min(MOST, shown - events.length));
     if (events.length) filter.set('before', events.at(-1).id);
     const page = await ask('/api/events?' + filter);
     events.push(...page.events);
     more = page.more;
+    searched_to = page.searched_to;
   }
-  return { events, more };
+  found = { key, list: { events, more, searched_to } };
+  return found.list;
 }
 
 // ---- one event
@@ -373,16 +439,19 @@ function showEvent(event) {
   const title = make('span', {}, foreign(event.event), ' from ', foreign(event.source));
   fill(id('event-title'), JSON.stringify([event.id, event.event]), () => [title]);
   const facts = [['Status', mark(event.status)], ['Event', String(event.id)], ['Received', when(event.received_at)]];
-  if (event.processed_at) facts.push(['Processed', when(event.processed_at)]);
+  if (event.processed_at) facts.push([event.status === 'cancelled' ? 'Cancelled' : 'Processed', when(event.processed_at)]);
   facts.push(['Delivery', make('span', { class: 'mono' }, foreign(event.delivery_id))]);
   if (event.duplicates) facts.push(['Came again', count(event.duplicates, 'time')]);
   if (event.secret) facts.push(['Verified with', `secret ${event.secret}`]);
   facts.push(['Size', bytes(event.payload_bytes)]);
   fill(id('facts'), JSON.stringify(event), () => list_of(facts));
   const open = event.jobs.some((job) => ['queued', 'running'].includes(job.state));
-  fill(id('buttons'), JSON.stringify([event.id, open]), () => [
-    open ? act('Cancel', `Cancel what is open of event ${event.id}`, `/api/events/${event.id}/cancel`, 'Cancelled.')
-      : act('Replay', `Replay event ${event.id}`, `/api/events/${event.id}/replay`, 'Queued again.')]);
+  const tries = event.jobs.some(isTriable) || !event.jobs.length;
+  const path = `/api/events/${event.id}`;
+  fill(id('buttons'), JSON.stringify([event.id, open, tries]), () => [
+    tries ? act('Try now', `Try event ${event.id} now`, path + '/replay', 'Queued.') : '',
+    open ? act('Cancel', `Cancel what is open of event ${event.id}`, path + '/cancel', 'Cancelled.') : '',
+    !open && event.jobs.length ? act('Do all of it again', `Do all of event ${event.id} again`, path + '/replay?scope=again', 'Queued again.') : '']);
   fill(id('jobs'), JSON.stringify([event.jobs, event.not_for, event.status]), () => [
     ...event.jobs.map((job) => jobItem(event, job)),
     event.jobs.length ? '' : make('li', { class: 'hint', textContent: withoutJobs(event) }),
@@ -391,18 +460,22 @@ function showEvent(event) {
   showPayload(event);
 }
 
+// A job that is not done, and would not be tried by itself in this moment.
+const isTriable = (job) => ['dead', 'cancelled'].includes(job.state) || job.state === 'queued' && job.due_at_ms > Date.now();
+
 const list_of = (pairs) => pairs.flatMap(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]);
 
 function jobItem(event, job) {
-  const name = job.dead_action ? `${job.action} (reports the dead job of ${job.dead_action})` : job.action;
   const again_at_ms = Math.max(job.due_at_ms, isHeld(job) ? job.held_until_ms : 0);
-  const due = job.state === 'queued' && again_at_ms ? [', again at ', when(new Date(again_at_ms).toISOString())] : [];
-  const again = job.state === 'dead' && event.jobs.length > 1
-    ? act('Replay', `Replay ${job.action} of event ${event.id}`, `/api/events/${event.id}/replay?action=${encodeURIComponent(job.action)}`, 'Queued again.') : '';
+  const order = job.state === 'superseded' ? ` by event ${job.superseded_by}` : job.waits_for ? `, waits for event ${job.waits_for} (same key)` : '';
+  const due = job.state === 'queued' && again_at_ms && !job.waits_for ? [', again at ', when(new Date(again_at_ms).toISOString())] : [];
+  const again = isTriable(job) && event.jobs.length > 1
+    ? act('Try now', `Try ${job.action} of event ${event.id} now`, `/api/events/${event.id}/replay?action=${encodeURIComponent(job.action)}`, 'Queued again.') : '';
   return make('li', {},
-    make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(name)), ' ', mark(job.state), ...due, job.paused ? ' (paused)' : ''), again),
+    make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(job.action)), ' ', mark(job.state), order, ...due, job.paused ? ' (paused)' : ''), again),
     make('ol', { class: 'attempts' }, ...job.attempts.map((attempt) => make('li', { value: attempt.number },
-      when(attempt.started_at), `, ${attempt.duration_ms} ms: `, { success: 'succeeded', retry: 'failed', give_up: 'gave up' }[attempt.outcome],
+      when(attempt.started_at), attempt.duration_ms === null ? ': ' : `, ${attempt.duration_ms} ms: `,
+        { success: 'succeeded', retry: 'failed', give_up: 'gave up', interrupted: 'was interrupted' }[attempt.outcome],
       attempt.detail ? make('pre', {}, foreign(attempt.detail.replaceAll('\r\n', '\n'))) : ''))));
 }
 
@@ -499,6 +572,7 @@ async function poll(mine) {
     showHours(overview);
     showRejects(overview);
     showFirst(overview);
+    showBulk(overview);
     if (events) showEvents(events);
     if (event) showEvent(event);
     id('foot').textContent = `hookbox ${overview.version}, since ${new Date(overview.started_at).toLocaleString()}. Database ${bytes(overview.stats.database_bytes)}.`;
@@ -552,6 +626,8 @@ function follow() {
 }
 
 function choose() {
+  if (opened !== null) return; // the field was left for an event
+  found = null;
   const to = new URLSearchParams();
   for (const name of FILTERS) {
     const value = id('filter').elements[name].value.trim();

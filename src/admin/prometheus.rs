@@ -26,7 +26,7 @@ pub fn page(
     let mut page = Page::default();
     page.gauge("hookbox_healthy", "1 where /healthz says that all is well.").sample(&[], u64::from(is_well));
     page.gauge("hookbox_disk_reserve_bytes", "What is to stay free on the disk.").sample(&[], disk_reserve_bytes);
-    deliveries(&mut page, metrics);
+    deliveries(&mut page, metrics, stats);
     connections(&mut page, traffic);
     let help = "Requests at the private listener that had a wrong token.";
     page.counter("hookbox_wrong_tokens_total", help).sample(&[], metrics.wrong_tokens.get());
@@ -37,7 +37,7 @@ pub fn page(
     page.into_text()
 }
 
-fn deliveries(page: &mut Page, metrics: &Metrics) {
+fn deliveries(page: &mut Page, metrics: &Metrics, stats: &Stats) {
     let sources = metrics.sources();
     let help = "Deliveries to a configured source, by what became of them.";
     let mut metric = page.counter("hookbox_deliveries_total", help);
@@ -63,6 +63,14 @@ fn deliveries(page: &mut Page, metrics: &Metrics) {
         for (reason, label) in RejectReason::ALL {
             metric.sample(&[("source", source), ("reason", label)], counts.of(reason).get());
         }
+    }
+    let help = "When a delivery was last received, in Unix time; 0 where none was.";
+    let mut metric = page.gauge("hookbox_last_received_timestamp_seconds", help);
+    for (source, counts) in &sources {
+        let stored =
+            stats.sources.iter().find(|stats| stats.source == *source).and_then(|it| it.last_received.as_deref());
+        let stored_ms = stored.and_then(Timestamp::parse).map_or(0, |at| at.unix_ms().unsigned_abs());
+        metric.sample(&[("source", source)], counts.last_received_ms.get().max(stored_ms) / 1000);
     }
     let mut metric = page.histogram("hookbox_commit_deliveries", "Deliveries that were committed together.");
     metric.distribution(&[], Unit::Count, &metrics.commit_deliveries);
@@ -150,6 +158,7 @@ fn jobs<T>(page: &mut Page, stats: &Stats, configured: &[(String, T)]) {
             ("succeeded", action.succeeded),
             ("dead", action.dead),
             ("cancelled", action.cancelled),
+            ("superseded", action.superseded),
         ];
         for (state, jobs) in states {
             metric.sample(&[("action", &action.action), ("state", state)], jobs);
@@ -164,6 +173,27 @@ fn jobs<T>(page: &mut Page, stats: &Stats, configured: &[(String, T)]) {
     for action in actions() {
         let left_ms = action.held_until_ms.map_or(0, |until_ms| (until_ms - clock::now().unix_ms()).max(0));
         metric.sample(&[("action", &action.action)], left_ms / 1000);
+    }
+    failing(page, &actions().collect::<Vec<_>>());
+}
+
+/// The latest error is no label: others choose it. Those that wait are the pending jobs.
+fn failing(page: &mut Page, actions: &[&ActionStats]) {
+    let now = clock::now();
+    let help = "For how long an action has failed; 0 where it works.";
+    let mut metric = page.gauge("hookbox_action_failing_seconds", help);
+    for action in actions {
+        let since = action.failing.as_ref().and_then(|failing| Timestamp::parse(&failing.since));
+        // At least 1: times are in whole seconds.
+        let failed_s = since.map_or(0, |since| since.distance(now).as_secs().max(1));
+        metric.sample(&[("action", &action.action)], failed_s);
+    }
+    let help = "How long until a failing action is tried again; 0 where that is now, or it works.";
+    let mut metric = page.gauge("hookbox_action_next_attempt_seconds", help);
+    for action in actions {
+        let next = action.failing.as_ref().and_then(|failing| failing.next_attempt_at.as_deref());
+        let next = next.and_then(Timestamp::parse).filter(|next| *next > now);
+        metric.sample(&[("action", &action.action)], next.map_or(0, |next| next.distance(now).as_secs()));
     }
 }
 

@@ -15,10 +15,10 @@ use log::LevelFilter;
 
 use super::Failure;
 use crate::config::{Admin, AdminListen, Config, ConfigError, database_path};
-use crate::event::{EventId, Status};
+use crate::event::EventId;
 use crate::listen::Listen;
 use crate::secret::Env;
-use crate::store::{Filter, Selection};
+use crate::store::{Filter, ReplayScope, Selection};
 use crate::suggest::closest;
 
 use commands::{COMMANDS, CommandSpec};
@@ -57,6 +57,7 @@ pub enum Command {
     Replay(ReplayArgs),
     /// All open jobs of the events, or those of one action.
     Cancel(Selection, Option<String>),
+    Delete(EventId),
     Pause(String),
     Resume(String),
     /// The event, and the URL.
@@ -132,14 +133,16 @@ pub struct ImportArgs {
 pub struct ReplayArgs {
     pub selection: Selection,
     pub action: Option<String>,
+    pub scope: ReplayScope,
     pub dry_run: bool,
 }
 
-/// Without an age, the ages of the config apply, to each status that has one. With an age and no status, processed events.
+/// Without an age, the ages of the config apply, to each status that has one; events that are named need none. With an age
+/// and no status, processed events.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PruneArgs {
     pub older_than: Option<Duration>,
-    pub status: Option<Status>,
+    pub selection: Selection,
     pub dry_run: bool,
     pub vacuum: bool,
 }

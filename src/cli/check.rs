@@ -141,6 +141,9 @@ impl Output {
         if let Some(window) = source.dedup_window {
             self.note(format!("replays what comes again after {}", duration_text(window)));
         }
+        if let Some(every) = source.expect_every {
+            self.note(format!("expects a delivery every {}", duration_text(every)));
+        }
         if let Some(answer) = &source.answer {
             self.note(format!("answers {} with a body of {} bytes", answer.status, answer.body.len()));
         }
@@ -181,6 +184,7 @@ impl Output {
         if let Some(when) = &action.when {
             self.note(format!("when {when}"));
         }
+        self.order(action);
         for variable in action.kind.variables() {
             self.note(format!("env {variable}"));
         }
@@ -200,6 +204,19 @@ impl Output {
             && let Err(error) = action.kind.prepare(env)
         {
             self.problem(error);
+        }
+    }
+
+    /// In which order, and when, its jobs are done.
+    fn order(&mut self, action: &Action) {
+        if let Some(key) = &action.key {
+            self.note(format!("key {}: jobs of one key are done one after the other", key.source()));
+        }
+        if action.latest_only {
+            self.note("latest_only: of those that wait, only the newest is done");
+        }
+        if !action.delay.is_zero() {
+            self.note(format!("delay {}", duration_text(action.delay)));
         }
     }
 

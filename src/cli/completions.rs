@@ -189,7 +189,7 @@ fn zsh() -> String {
 fn zsh_command(command: &CommandSpec) -> String {
     let options = command.options.iter().map(zsh_option);
     let arguments = command.arguments.iter().map(|(count, value)| {
-        let position = if *count == Count::Several { "*" } else { "" };
+        let position = if matches!(count, Count::Several | Count::AnyNumber) { "*" } else { "" };
         word(&format!("{position}:{}", zsh_value(*value)))
     });
     let specs: String = options.chain(arguments).map(|spec| format!(" {spec}")).collect();

@@ -8,7 +8,7 @@ use super::args::ListArgs;
 use super::table::{self, Colour, Layout, Screen};
 use super::{Failure, json};
 use crate::config::Config;
-use crate::event::Status;
+use crate::event::{EventId, ShownStatus};
 use crate::store::{self, Filter, Reader, Summary};
 
 const HEADER: [&str; 6] = ["ID", "RECEIVED (UTC)", "STATUS", "SOURCE", "EVENT", "DELIVERY"];
@@ -26,14 +26,24 @@ pub(super) fn run(config: &Config, args: &ListArgs, out: &mut dyn Write) -> Resu
     if args.follow {
         return follow::run(&config.database, &args.filter, args.json, out);
     }
-    let events = oldest_first(&Reader::open(&config.database)?, &args.filter)?;
-    Printer::new(args.json, &events).print_all(&events, out)
+    let (events, searched_to) = oldest_first(&Reader::open(&config.database)?, &args.filter)?;
+    Printer::new(args.json, &events).print_all(&events, out)?;
+    if let Some(id) = searched_to {
+        log::warn!("{}", searched(id));
+    }
+    Ok(())
 }
 
-fn oldest_first(reader: &Reader, filter: &Filter) -> store::Result<Vec<Summary>> {
-    let mut events = reader.list(filter)?;
-    events.reverse();
-    Ok(events)
+/// What a search that has ended early has not seen.
+fn searched(to: EventId) -> String {
+    format!("searched only back to event {to}: to search older ones, add --before {to}")
+}
+
+/// The events, and where a search has ended early.
+fn oldest_first(reader: &Reader, filter: &Filter) -> store::Result<(Vec<Summary>, Option<EventId>)> {
+    let mut listed = reader.list(filter)?;
+    listed.events.reverse();
+    Ok((listed.events, listed.searched_to))
 }
 
 /// Prints events as lines of a table, or as one object a line.
@@ -61,7 +71,7 @@ impl Printer {
             let line = match self {
                 Printer::Json => json::one_line(&serde_json::json!(event).to_string()),
                 Printer::Table { layout, .. } => {
-                    let colour = Status::parse(&event.status).map(|status| (STATUS, colour(status)));
+                    let colour = ShownStatus::parse(&event.status).map(|status| (STATUS, colour(status)));
                     layout.line(&row(event), colour)
                 }
             };
@@ -71,11 +81,11 @@ impl Printer {
     }
 }
 
-fn colour(status: Status) -> Colour {
+fn colour(status: ShownStatus) -> Colour {
     match status {
-        Status::Unprocessed => Colour::Open,
-        Status::Processed => Colour::Good,
-        Status::Error => Colour::Bad,
+        ShownStatus::Unprocessed | ShownStatus::Cancelled => Colour::Open,
+        ShownStatus::Processed => Colour::Good,
+        ShownStatus::Error => Colour::Bad,
     }
 }
 

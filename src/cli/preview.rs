@@ -45,6 +45,8 @@ fn outcome(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
         let job = Job {
             event: event.id,
             action: action.name.clone(),
+            key: None,
+            is_replayed: false,
             attempt: 1,
             attempts_since_queued: 1,
             round: 0,
@@ -58,11 +60,12 @@ fn outcome(action: &Action, event: &Event, env: &Env<'_>) -> Result<String, Fail
         }
         let (stop, timeout, grace) = (&Stop::default(), action.timeout, Duration::ZERO);
         let call = Call { event, scope: &scope, attempt: 1, idempotency_key: &idempotency_key, timeout, stop, grace };
+        let key = action.key_of(&scope)?.map_or(String::new(), |key| format!("key {:?}\n", key.text));
         let limit = match action.kind {
             ActionKind::Log => String::new(),
             _ => format!("timeout {}\n", duration_text(action.timeout)),
         };
-        Ok(format!("yes\n{limit}{}", prepared.preview(&call)?))
+        Ok(format!("yes\n{key}{limit}{}", prepared.preview(&call)?))
     };
     Ok(preview().unwrap_or_else(|error| format!("its job would be dead at once: {error}")))
 }

@@ -9,7 +9,7 @@ use super::args::PruneArgs;
 use super::progress::Progress;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::event::Status;
+use crate::event::{ShownStatus, Status};
 use crate::store::{self, Disk, Expired, Pruned, Pruner, Rule};
 
 /// After each batch, which takes a millisecond, other processes can write. Long enough for a receiver that waits in SQLite's
@@ -28,7 +28,7 @@ pub(super) fn run(config: &Config, args: &PruneArgs, out: &mut dyn Write) -> Res
     let mut progress = Progress::new();
     if args.dry_run {
         let pruner = Pruner::open_read_only(&config.database)?;
-        let found = pruner.for_each_batch(&rules, |_, batch, before| {
+        let found = pruner.for_each_batch(&rules, &args.selection, |_, batch, before| {
             progress.show(|| text(before));
             Ok(Some(batch.events.len()))
         })?;
@@ -36,15 +36,25 @@ pub(super) fn run(config: &Config, args: &PruneArgs, out: &mut dyn Write) -> Res
     }
     let pruner = Pruner::open(&config.database)?;
     let is_served = store::server_of(&config.database).is_some();
-    let pruned = pruner.for_each_batch(&rules, |cursor, batch, before| {
+    let mut deleted_ids = Vec::new();
+    let pruned = pruner.for_each_batch(&rules, &args.selection, |cursor, batch, before| {
         progress.show(|| text(before));
         let deleted = pruner.delete(cursor, batch)?;
         pruner.checkpoint();
+        if !args.selection.ids.is_empty() {
+            deleted_ids.extend(batch.events.iter().copied());
+        }
         if is_served {
             thread::sleep(PAUSE);
         }
         Ok(Some(deleted))
     })?;
+    for id in args.selection.ids.iter().filter(|id| !deleted_ids.contains(id)) {
+        writeln!(
+            out,
+            "event {id}: not pruned: it is too young, unprocessed, has an open job, or there is none that passes"
+        )?;
+    }
     writeln!(out, "pruned {}", text(&pruned))?;
     if args.vacuum { vacuum(config, &pruner, is_served, out) } else { Ok(()) }
 }
@@ -53,15 +63,26 @@ fn rules_of(config: &Config, args: &PruneArgs, now: Timestamp) -> Result<Vec<Rul
     if !now.is_plausible() {
         return Err(Failure::failed(CLOCK_NOT_SET));
     }
-    if let Some(age) = args.older_than {
-        let what = Expired::Events(args.status.unwrap_or(Status::Processed));
-        return Ok(vec![Rule { what, before: now.minus(age), now }]);
+    let is_by_id = !args.selection.ids.is_empty();
+    let status = args.selection.filter.status.map(ShownStatus::stored);
+    if let Some(age) = args.older_than.or(is_by_id.then_some(Duration::ZERO)) {
+        let statuses = match status {
+            Some(status) => vec![status],
+            None if is_by_id => vec![Status::Processed, Status::Error],
+            None => vec![Status::Processed],
+        };
+        let rule = |status| Rule { what: Expired::Events(status), before: now.minus(age), now };
+        return Ok(statuses.into_iter().map(rule).collect());
     }
     let mut rules = config.retention.rules(now);
-    if let Some(status) = args.status {
+    if let Some(status) = status {
         rules.retain(|rule| rule.what == Expired::Events(status));
     }
-    if rules.is_empty() && (!args.vacuum || args.status.is_some()) {
+    // The counts of duplicates are no events.
+    if !args.selection.is_any() {
+        rules.retain(|rule| rule.what != Expired::Duplicates);
+    }
+    if rules.is_empty() && (!args.vacuum || !args.selection.is_any()) {
         return Err(Failure::usage(NO_AGE));
     }
     Ok(rules)

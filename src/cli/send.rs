@@ -104,7 +104,7 @@ impl Sent<'_> {
     fn find(&self, config: &Config) -> Option<Summary> {
         let reader = Reader::open(&config.database).ok()?;
         let source = Some(self.source.name.clone());
-        let events = reader.list(&Filter { source, limit: SEARCHED_EVENTS, ..Filter::default() }).ok()?;
+        let events = reader.list(&Filter { source, limit: SEARCHED_EVENTS, ..Filter::default() }).ok()?.events;
         let is_it = |event: &Summary| match &self.id {
             Some(id) => event.delivery_id == *id,
             None => self.is_new(event) && self.has_body(&reader, event),

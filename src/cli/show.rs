@@ -13,7 +13,7 @@ use super::{Failure, json, no_event};
 use crate::action::{Exclusion, exclusions};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::event::{Event, EventId, Status};
+use crate::event::{Event, EventId, ShownStatus, Status};
 use crate::store::{AttemptDetail, Detail, JobDetail, Reader, Summary};
 
 /// Lines of the answer or output of an attempt that are shown, and how long they are, unless all of it is asked for.
@@ -98,7 +98,8 @@ fn write_text(out: &mut dyn Write, event: &Detail, view: &View) -> io::Result<()
         ["status", &summary.status].map(table::one_line),
         ["received", &summary.received_at].map(table::one_line),
     ];
-    rows.extend(summary.processed_at.iter().map(|at| ["processed", at].map(table::one_line)));
+    let ended = if summary.status == ShownStatus::Cancelled.as_str() { "cancelled" } else { "processed" };
+    rows.extend(summary.processed_at.iter().map(|at| [ended, at].map(table::one_line)));
     let verified = summary.secret.map_or("no".to_owned(), |secret| format!("with secret {secret}"));
     rows.push(["verified".to_owned(), verified]);
     if summary.duplicates > 0 {
@@ -149,6 +150,12 @@ fn name(job: &JobDetail) -> String {
 
 /// A job's state, and until when it waits.
 fn state(job: &JobDetail) -> String {
+    if let Some(event) = job.superseded_by.filter(|_| job.state == "superseded") {
+        return format!("superseded by event {event}");
+    }
+    if let Some(event) = job.waits_for.filter(|_| !job.paused) {
+        return format!("queued, waits for event {event} (same key)");
+    }
     let now = clock::now();
     let later = |at_ms: Option<i64>| at_ms.map(Timestamp::from_unix_ms).filter(|at| *at > now);
     match (later(job.due_at_ms), later(job.held_until_ms), job.state.as_str()) {

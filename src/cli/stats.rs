@@ -7,6 +7,7 @@ use super::table::{self, Screen, one_line};
 use super::{Failure, json};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
+use crate::news;
 use crate::secret::Env;
 use crate::store::{ActionStats, HourStats, Reader, SourceStats, Stats};
 use crate::text::cut;
@@ -43,7 +44,9 @@ fn write_sources(out: &mut dyn Write, screen: Screen, config: &Config, stats: &S
     let quiet = config.sources.keys().filter(|name| stats.sources.iter().all(|source| source.source != **name));
     let quiet: Vec<_> = quiet.map(|name| SourceStats { source: name.clone(), ..SourceStats::default() }).collect();
     for source in stats.sources.iter().chain(&quiet) {
-        let name = noted(&source.source, config.sources.contains_key(&source.source), None);
+        let silent = source.silent_since.as_ref().map(|since| format!("silent since {since}"));
+        let is_configured = source.source == news::SOURCE || config.sources.contains_key(&source.source);
+        let name = noted(&source.source, is_configured, silent);
         let numbers = [source.received, source.duplicates, source.events.unprocessed, source.events.error];
         let [received, duplicates, pending, failed] = numbers.map(|count| count.to_string());
         let [oldest, latest] = [&source.oldest_unprocessed, &source.last_received].map(|at| time(at.as_deref()));
@@ -53,15 +56,16 @@ fn write_sources(out: &mut dyn Write, screen: Screen, config: &Config, stats: &S
 }
 
 fn write_actions(out: &mut dyn Write, screen: Screen, config: &Config, stats: &Stats) -> io::Result<()> {
-    let header = ["ACTION", "PENDING", "DEAD", "SUCCEEDED", "CANCELLED", "OLDEST PENDING (UTC)"];
+    let header = ["ACTION", "PENDING", "DEAD", "SUCCEEDED", "CANCELLED", "SUPERSEDED", "OLDEST PENDING (UTC)"];
     let (now, mut rows) = (clock::now(), vec![header.map(str::to_owned)]);
     let idle = config.actions.keys().filter(|name| stats.actions.iter().all(|action| action.action != **name));
     let idle: Vec<_> = idle.map(|name| ActionStats { action: name.clone(), ..ActionStats::default() }).collect();
     for action in stats.actions.iter().chain(&idle) {
         let name = noted(&action.action, config.actions.contains_key(&action.action), wait_of(action, now));
-        let numbers = [action.pending, action.dead, action.succeeded, action.cancelled];
-        let [pending, dead, succeeded, cancelled] = numbers.map(|count| count.to_string());
-        rows.push([name, pending, dead, succeeded, cancelled, time(action.oldest_pending.as_deref())]);
+        let numbers = [action.pending, action.dead, action.succeeded, action.cancelled, action.superseded];
+        let [pending, dead, succeeded, cancelled, superseded] = numbers.map(|count| count.to_string());
+        let oldest = time(action.oldest_pending.as_deref());
+        rows.push([name, pending, dead, succeeded, cancelled, superseded, oldest]);
     }
     writeln!(out)?;
     table::write(out, screen, &rows)
@@ -120,12 +124,14 @@ fn write_rejects(out: &mut dyn Write, running: Result<Running, String>) -> io::R
     writeln!(out, "  by reason: {}", one_line(&reasons.join(", ")))
 }
 
-/// Why no job of an action is begun.
+/// Why no job of an action is begun, or none succeeds.
 fn wait_of(action: &ActionStats, now: Timestamp) -> Option<String> {
     if action.paused {
         return Some("paused".to_owned());
     }
-    let held_until = action.held_until_ms.map(Timestamp::from_unix_ms).filter(|until| *until > now)?;
+    let Some(held_until) = action.held_until(now) else {
+        return action.failing_text(now, MAX_ANSWER_BYTES).map(|failing| one_line(&failing));
+    };
     let answer = action.held_because.as_deref().and_then(|answer| answer.lines().next());
     let answer = answer.map_or(String::new(), |answer| format!(": {}", one_line(&cut(answer, MAX_ANSWER_BYTES))));
     Some(format!("its destination asks to wait until {held_until}{answer}"))

@@ -5,15 +5,16 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use toml::Value;
+use serde_json::json;
+use toml::{Table, Value};
 use ureq::http::header::CONTENT_LENGTH;
 use ureq::http::{HeaderName, Method};
 
 use super::engine;
 use super::reader::Reader;
-use super::values::{Parsed, count, duration, parsed, path, text};
+use super::values::{Parsed, boolean, count, duration, parsed, path, text};
 use crate::action::{Action, ActionKind, Command, Http, Pattern, Slack, Variable};
-use crate::event::{JOB_DEAD, NEWS_SOURCE};
+use crate::news::{self, Kind};
 use crate::retry::Policy;
 use crate::secret::SecretRef;
 use crate::suggest::hint;
@@ -31,6 +32,9 @@ pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=1000;
 /// Less is a busy loop against a failing destination; more than a month delays a job beyond any use.
 pub(super) const BACKOFF: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(30 * 24 * 60 * 60);
+
+/// As of a backoff.
+const DELAY: RangeInclusive<Duration> = BACKOFF;
 
 /// A day is the longest that a deployment or a backup takes.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
@@ -53,7 +57,8 @@ const NO_ON: &str = "write which events, such as [\"github:push\"], or [\"*\"] f
 ///
 /// An empty table is allowed, because another program may process the events.
 pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Action>> {
-    keys.tables("actions", read)
+    let all = keys.raw_table("actions").cloned().unwrap_or_default();
+    keys.tables("actions", |name, keys| read(name, keys, &all))
 }
 
 pub(super) fn built_in() -> BTreeMap<String, Action> {
@@ -62,6 +67,9 @@ pub(super) fn built_in() -> BTreeMap<String, Action> {
         kind: ActionKind::Log,
         on: vec![Pattern::everything()],
         when: None,
+        key: None,
+        latest_only: false,
+        delay: Duration::ZERO,
         policy: Policy::default(),
         timeout: DEFAULT_COMMAND_TIMEOUT,
         concurrency: 1,
@@ -69,15 +77,19 @@ pub(super) fn built_in() -> BTreeMap<String, Action> {
     BTreeMap::from([(BUILT_IN.to_owned(), action)])
 }
 
-fn read(name: &str, keys: &mut Reader) -> Option<Action> {
+/// `all` are the tables of all actions, as they are written.
+fn read(name: &str, keys: &mut Reader, all: &Table) -> Option<Action> {
     let kind = keys.require("kind", &format!("write one of: {}", KINDS.join(", ")), kind_name);
     let on = if keys.has("on") { keys.get_all("on", parsed) } else { None };
     if !keys.has("on") {
         keys.refuse::<()>("on", format!("missing; {NO_ON}"));
     }
     let when = keys.get("when", parsed);
+    let key = keys.get("key", parsed);
+    let latest_only = keys.get("latest_only", boolean).unwrap_or_default();
+    let delay = keys.get("delay", |v| duration(v, &DELAY)).unwrap_or_default();
     let policy = read_policy(keys);
-    keys.get("on_dead", |value| Err::<(), _>(on_dead_is_gone(name, value)));
+    keys.get("on_dead", |value| Err::<(), _>(on_dead_is_gone(value, all)));
     // Without a kind all other keys would be unknown.
     let Some(kind) = kind else {
         keys.ignore_unknown_keys();
@@ -96,15 +108,47 @@ fn read(name: &str, keys: &mut Reader) -> Option<Action> {
         timeout = keys.get("timeout", |v| duration(v, &TIMEOUT)).unwrap_or(timeout);
         concurrency = keys.get("concurrency", |v| count(v, &CONCURRENCY)).unwrap_or(concurrency);
     }
-    Some(Action { name: name.to_owned(), kind: kind?, on: on?, when, policy: policy?, timeout, concurrency })
+    Some(Action {
+        name: name.to_owned(),
+        kind: kind?,
+        on: on?,
+        when,
+        key,
+        latest_only,
+        delay,
+        policy: policy?,
+        timeout,
+        concurrency,
+    })
 }
 
-/// The lines that replace `on_dead` of an action.
-fn on_dead_is_gone(name: &str, value: &Value) -> String {
+/// The lines that replace `on_dead`, for the action that it names: for the dead jobs of all actions that name it, and for the
+/// events that it is for already. JSON writes a text, and a list of them, as TOML does.
+fn on_dead_is_gone(value: &Value, all: &Table) -> String {
     let reporter = value.as_str().unwrap_or("NAME");
+    let reported = |action: &Value| action.get("on_dead").is_some_and(|on_dead| on_dead == value);
+    let names: Vec<String> =
+        all.iter().filter(|(_, action)| reported(action)).map(|(name, _)| format!("'{name}'")).collect();
+    let is_reported = match names.as_slice() {
+        [name] => format!("payload.action == {name}"),
+        names => format!("payload.action in [{}]", names.join(", ")),
+    };
+    let has = |key: &str| all.get(reporter)?.get(key);
+    let mut on = match has("on") {
+        Some(Value::Array(patterns)) => patterns.clone(),
+        single => single.cloned().into_iter().collect(),
+    };
+    let when = match has("when").and_then(Value::as_str) {
+        _ if on.is_empty() => is_reported,
+        None => format!("source != '{}' or {is_reported}", news::SOURCE),
+        Some(when) => format!("({when}) if source != '{}' else {is_reported}", news::SOURCE),
+    };
+    on.push(format!("{}:{}", news::SOURCE, Kind::JobDead.as_str()).into());
     format!(
-        "a dead job is an event now. Delete this line, and let the other action name that event:\n    \
-         [actions.{reporter}]\n    on = [\"{NEWS_SOURCE}:{JOB_DEAD}\"]\n    when = \"payload.action == '{name}'\""
+        "a dead job is an event now. Delete this line, and write these into [actions.{reporter}], in place of its on and \
+         when:\n    on = {}\n    when = {}\n    In its templates, dead_action is payload.action, and error is payload.error",
+        json!(on),
+        json!(when)
     )
 }
 

@@ -53,6 +53,11 @@ impl<'a> Reader<'a> {
         self.table.get(key).and_then(Value::as_table).is_some_and(Table::is_empty)
     }
 
+    /// A table as it is written, for what depends on several of its keys.
+    pub fn raw_table(&self, key: &str) -> Option<&'a Table> {
+        self.table.get(key).and_then(Value::as_table)
+    }
+
     pub fn has_table(&self, key: &str) -> bool {
         self.table.get(key).is_some_and(Value::is_table)
     }

@@ -11,7 +11,7 @@ use super::own_sender::{self, Answer, PATH_PREFIX, STATUS};
 use super::reader::Reader;
 use super::values::{Parsed, count, duration, expected, owned_text, parsed, text};
 use crate::cidr::Cidr;
-use crate::event::NEWS_SOURCE;
+use crate::news;
 use crate::provider::handshake::Condition;
 use crate::provider::{self, Format, Keyword, Preset, Scheme, Variable, Verification, Verifier};
 use crate::secret::{Env, Secret, SecretError, SecretRef};
@@ -21,6 +21,9 @@ const TOLERANCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::f
 
 /// A shorter window would process the provider's own retries again; ten years are forever, which is the default.
 const DEDUP_WINDOW: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// More often than every second is no rhythm of a sender; a longer time than a year is none either.
+const EXPECT_EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 60 * 60);
 
 /// How every provider sends its deliveries.
 const POST: &str = "POST";
@@ -45,6 +48,8 @@ pub struct Source {
     pub allow: Option<Vec<Cidr>>,
     /// A delivery that is repeated later than this is processed again. `None`: never, if it has an id.
     pub dedup_window: Option<Duration>,
+    /// How long it may receive nothing, before that is news.
+    pub expect_every: Option<Duration>,
     /// Whether a body that is stored already is ignored under another id.
     pub ignores_repeated_body: bool,
     /// A further path that takes its deliveries, in its normal spelling.
@@ -120,9 +125,9 @@ pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Source>> {
     }
     if let Some(sources) = &sources {
         refuse_shared_paths(sources, keys);
-        if sources.contains_key(NEWS_SOURCE) {
+        if sources.contains_key(news::SOURCE) {
             let message = "events about hookbox itself have this name; choose another".to_owned();
-            keys.refuse_at(format!("sources.{NEWS_SOURCE}"), message);
+            keys.refuse_at(format!("sources.{}", news::SOURCE), message);
         }
     }
     sources
@@ -155,6 +160,7 @@ pub(super) fn built_in(env: &Env) -> BTreeMap<String, Source> {
         allowed_origins: Vec::new(),
         allow: None,
         dedup_window: None,
+        expect_every: None,
         ignores_repeated_body: false,
         further_path: None,
         methods: Vec::new(),
@@ -174,6 +180,7 @@ fn read(name: &str, keys: &mut Reader) -> Option<Source> {
         allowed_origins: keys.get_all("allowed_origins", owned_text).unwrap_or_default(),
         allow: keys.get_all("allow", parsed),
         dedup_window: keys.get("dedup_window", |v| duration(v, &DEDUP_WINDOW)),
+        expect_every: keys.get("expect_every", |v| duration(v, &EXPECT_EVERY)),
         ignores_repeated_body: keys.get("repeated_body", ignore).is_some(),
         further_path: keys.get("path", own_sender::path),
         methods: methods.unwrap_or_default(),

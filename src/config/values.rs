@@ -46,6 +46,10 @@ pub fn size(value: &Value, bounds: &RangeInclusive<u64>) -> Parsed<u64> {
     within(bytes, bounds, |bytes| size_text(*bytes))
 }
 
+pub fn boolean(value: &Value) -> Parsed<bool> {
+    value.as_bool().ok_or_else(|| expected("true or false", value))
+}
+
 pub fn duration(value: &Value, bounds: &RangeInclusive<Duration>) -> Parsed<Duration> {
     let Value::String(text) = value else {
         return Err(expected("a duration with its unit, such as \"30s\"", value));

@@ -8,11 +8,9 @@ use super::{AdminToken, Config, Origin, Source};
 use crate::action::{Action, Pattern};
 use crate::cidr::Cidr;
 use crate::listen::Listen;
+use crate::news::{self, Kind};
 use crate::secret::Env;
-use crate::suggest::closest;
-
-/// The source of hookbox's own news, which no `[sources]` names.
-const NEWS: &str = "hookbox";
+use crate::suggest::{closest, hint};
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Warning {
@@ -109,7 +107,7 @@ impl Config {
     fn doubt_of_pattern(&self, pattern: &Pattern) -> Option<String> {
         let doubt = |source: &Source| source.verifier.event_type_doubt(pattern.event_type()?);
         match pattern.source() {
-            Some(NEWS) => None,
+            Some(news::SOURCE) => doubt_of_news(pattern.event_type()?),
             Some(name) => match self.sources.get(name) {
                 Some(source) => doubt(source),
                 None => Some(self.no_source(name)),
@@ -135,6 +133,14 @@ impl Config {
             }
         }
     }
+}
+
+/// What is wrong with an event type of news.
+fn doubt_of_news(event_type: &str) -> Option<String> {
+    if Kind::parse(event_type).is_some() {
+        return None;
+    }
+    Some(format!("there is no news {event_type:?}; {}", hint(event_type, &Kind::ALL.map(Kind::as_str))))
 }
 
 /// What to do about the missing built-in source.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use log::{Level, debug, info};
 
 use super::rejection::{RETRY_AFTER, Rejected, Rejection, Row};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::config::Answer;
 use crate::http::client::Client;
 use crate::http::{Inbound, Responder};
@@ -166,6 +166,7 @@ pub(super) fn refuse((request, receipt): (Unanswered, Receipt)) {
 
 impl Receipt {
     fn count(&self, ingested: Ingested) {
+        self.source.last_received_ms.set(clock::now().unix_ms().unsigned_abs());
         match ingested {
             Ingested::New(_) => self.source.stored.add(1),
             Ingested::Duplicate(_) => self.source.duplicates.add(1),

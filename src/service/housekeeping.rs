@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use super::error::Result;
+use super::observer::{self, Observer};
 use super::thread::{Message, Thread, in_background};
 use crate::clock::{self, ClockStepDetector, Timestamp};
 use crate::config::{Config, Retention};
 use crate::current::Current;
 use crate::stop::{Stop, Waker};
-use crate::store::{self, Database, Disk, Pruner, Rule};
+use crate::store::{self, Database, Pruner, Rule, Selection};
 
 /// The longest time between two rounds. The first round comes after one interval, so that a machine without a clock battery
 /// has had time to set its clock.
@@ -29,17 +30,22 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The pause while events are processed. Pruning never stops altogether: a machine that is never idle fills its disk too.
 const PAUSE_WHILE_BUSY: Duration = Duration::from_secs(1);
 
-pub(super) fn start(database: &Database, config: Current<Config>, messages: &Sender<Message>) -> Result<Thread> {
+pub(super) fn start(
+    database: &Database,
+    config: Current<Config>,
+    observer: Observer,
+    messages: &Sender<Message>,
+) -> Result<Thread> {
     let (stop, waker) = (Stop::default(), Waker::default());
     let housekeeper = Housekeeper {
         pruner: database.pruner()?,
         config,
+        observer,
         waker: waker.clone(),
         stop: stop.clone(),
         started: Instant::now(),
         clock_steps: ClockStepDetector::default(),
         was_clock_trusted: true,
-        is_disk_low: false,
     };
     Thread::spawn("housekeeper", &stop, move || waker.wake(), messages, in_background(|| housekeeper.run()))
 }
@@ -47,25 +53,32 @@ pub(super) fn start(database: &Database, config: Current<Config>, messages: &Sen
 struct Housekeeper {
     pruner: Pruner,
     config: Current<Config>,
+    observer: Observer,
     waker: Waker,
     stop: Stop,
     started: Instant,
     clock_steps: ClockStepDetector,
     was_clock_trusted: bool,
-    is_disk_low: bool,
 }
 
 impl Housekeeper {
     fn run(mut self) {
         self.is_clock_trusted(clock::now());
-        self.check_disk();
+        self.observer.observe_disk(clock::now());
+        let mut last_round = Instant::now();
         loop {
-            self.waker.wait(interval(&self.config.get().retention));
+            let until_round = interval(&self.config.get().retention).saturating_sub(last_round.elapsed());
+            self.waker.wait(until_round.min(observer::INTERVAL));
             if self.stop.is_set() {
                 return;
             }
-            self.check_disk();
-            self.prune();
+            let now = clock::now();
+            let is_clock_trusted = self.is_clock_trusted(now);
+            self.observer.observe(is_clock_trusted, now);
+            if last_round.elapsed() >= interval(&self.config.get().retention) {
+                self.prune();
+                last_round = Instant::now();
+            }
         }
     }
 
@@ -91,7 +104,7 @@ impl Housekeeper {
     /// Returns how many events were deleted.
     fn delete(&self, rules: &[Rule]) -> store::Result<usize> {
         let pruner = &self.pruner;
-        let pruned = pruner.for_each_batch(rules, |cursor, batch, _| {
+        let pruned = pruner.for_each_batch(rules, &Selection::default(), |cursor, batch, _| {
             if self.stop.is_set() {
                 return Ok(None);
             }
@@ -105,19 +118,6 @@ impl Housekeeper {
 
     fn is_clock_trusted(&mut self, now: Timestamp) -> bool {
         self.clock_steps.is_trusted(self.started.elapsed(), now)
-    }
-
-    /// Warns once when the disk fills up, and again when it has been emptied and fills up again.
-    fn check_disk(&mut self) {
-        let Some(disk) = Disk::of(self.pruner.path()) else { return };
-        let is_low = disk.is_nearly_full(self.config.get().disk_reserve_bytes);
-        if is_low && !self.is_disk_low {
-            warn!(
-                "the disk that holds the database is nearly full, with {} MiB free: make room, or let [retention] do so",
-                disk.free_bytes >> 20
-            );
-        }
-        self.is_disk_low = is_low;
     }
 }
 

@@ -14,7 +14,6 @@ use super::error::Result;
 use super::thread::{Message, Thread, lower_priority};
 use crate::action::ActionKind;
 use crate::config::Config;
-use crate::event::{JOB_DEAD, NEWS_SOURCE};
 use crate::metrics::Metrics;
 use crate::stop::{Stop, Waker, Wakers};
 use crate::store::Database;
@@ -81,7 +80,7 @@ impl WorkerPool {
 
     /// Starts the threads, which do nothing until they are sent their predecessors, and end if that never happens.
     fn spawn_idle(&self, config: &Config, runners: &Runners, database: &Database) -> Result<Vec<WorkerHandle>> {
-        let tells_dead = runners.iter().any(|(action, _)| action.matches(NEWS_SOURCE, JOB_DEAD));
+        let wanted = config.wanted_news();
         let mut idle = Vec::new();
         for (action, runner) in runners {
             for _ in 0..action.concurrency {
@@ -95,7 +94,7 @@ impl WorkerPool {
                     grace: config.stop_timeout,
                     waker: Waker::default(),
                     router: self.router.clone(),
-                    tells_dead,
+                    wanted,
                     stop: Stop::default(),
                     ending: self.ending.clone(),
                 };

@@ -44,6 +44,7 @@ CREATE TABLE jobs (
     due_at_ms      INTEGER,                     -- Unix time; 0 for "at once", so that a clock set back delays nothing
     waited_ms      INTEGER NOT NULL DEFAULT 0,  -- how long its destination has asked it to wait, since somebody queued it
     key            TEXT,                        -- jobs of one action and key are done one after the other
+    is_behind      INTEGER NOT NULL DEFAULT 0,  -- an open job of an earlier event has the same key: a trigger keeps it true
     is_replayed    INTEGER NOT NULL DEFAULT 0,  -- a person has queued it: it supersedes none, and none supersedes it
     superseded_by  INTEGER,                     -- the event whose job has taken its place
     started_at     TEXT,                        -- of the latest attempt, as the rest
@@ -70,8 +71,9 @@ INSERT INTO jobs (event_id, action, state, attempts, tries, due_at_ms, waited_ms
         AND coalesce(last_error = detail, TRUE)
     WHERE job.dead_action = '';
 
-CREATE INDEX jobs_queued ON jobs (action, due_at_ms, event_id) WHERE state = 'queued';
+CREATE INDEX jobs_queued ON jobs (action, due_at_ms, event_id) WHERE state = 'queued' AND is_behind = 0;
 CREATE INDEX jobs_running ON jobs (event_id) WHERE state = 'running';
+CREATE INDEX jobs_cancelled ON jobs (event_id) WHERE state = 'cancelled';
 CREATE INDEX jobs_keyed ON jobs (action, key, event_id) WHERE key IS NOT NULL AND state IN ('queued', 'running');
 
 -- All attempts but the latest, which is in the job's row.
@@ -93,6 +95,38 @@ INSERT INTO earlier_attempts
 
 DROP TABLE old_attempts;
 DROP TABLE old_jobs;
+
+-- Of the open jobs of a key only that of the earliest event is not behind. So a claim finds it at once, however many wait.
+CREATE TRIGGER job_key_added AFTER INSERT ON jobs
+WHEN NEW.key IS NOT NULL
+BEGIN
+    UPDATE jobs SET is_behind = EXISTS (
+        SELECT 1 FROM jobs AS earlier WHERE earlier.action = NEW.action AND earlier.key = NEW.key
+        AND earlier.state IN ('queued', 'running') AND earlier.event_id < jobs.event_id)
+    WHERE action = NEW.action AND event_id IN (SELECT NEW.event_id UNION ALL SELECT event_id FROM (
+        SELECT event_id FROM jobs WHERE action = NEW.action AND key = NEW.key AND state IN ('queued', 'running')
+        ORDER BY event_id LIMIT 2));
+END;
+
+CREATE TRIGGER job_key_moved AFTER UPDATE OF state ON jobs
+WHEN NEW.key IS NOT NULL AND (NEW.state IN ('queued', 'running')) <> (OLD.state IN ('queued', 'running'))
+BEGIN
+    UPDATE jobs SET is_behind = EXISTS (
+        SELECT 1 FROM jobs AS earlier WHERE earlier.action = NEW.action AND earlier.key = NEW.key
+        AND earlier.state IN ('queued', 'running') AND earlier.event_id < jobs.event_id)
+    WHERE action = NEW.action AND event_id IN (SELECT NEW.event_id UNION ALL SELECT event_id FROM (
+        SELECT event_id FROM jobs WHERE action = NEW.action AND key = NEW.key AND state IN ('queued', 'running')
+        ORDER BY event_id LIMIT 2));
+END;
+
+CREATE TRIGGER job_key_freed AFTER DELETE ON jobs
+WHEN OLD.key IS NOT NULL AND OLD.state IN ('queued', 'running')
+BEGIN
+    UPDATE jobs SET is_behind = 0
+    WHERE action = OLD.action AND event_id = (
+        SELECT event_id FROM jobs WHERE action = OLD.action AND key = OLD.key AND state IN ('queued', 'running')
+        ORDER BY event_id LIMIT 1);
+END;
 
 CREATE VIEW attempts AS
     SELECT event_id, action, number, started_at, duration_ms, outcome, detail FROM earlier_attempts

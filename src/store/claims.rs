@@ -1,8 +1,10 @@
-//! The jobs that workers of this process have claimed in memory. Their loss in a crash does no harm, so that they are not
-//! written to the disk: such a job is still queued there, and its attempt is made again.
+//! The jobs that workers of this process have claimed. Where the loss of a claim in a crash does no harm, it is in memory
+//! alone: such a job is still queued on the disk, and its attempt is made again.
 //!
 //! A job that was open when a process ended uncleanly may be what has ended it: it is claimed on the disk, so that its
 //! attempts count.
+//!
+//! The keys of all claimed jobs are here too: where a job is cancelled while its attempt is under way, its key is not free.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,14 +13,22 @@ use crate::event::{EventId, Job};
 
 /// Changed only under the write lock, so that a transaction sees it as the database: unchanged by others.
 pub(super) struct Claims {
-    jobs: Mutex<BTreeSet<(String, EventId)>>,
+    under_way: Mutex<UnderWay>,
     /// The last event that was stored before an unclean end.
     suspect_up_to: Option<EventId>,
 }
 
+#[derive(Default)]
+struct UnderWay {
+    /// Those that are claimed in memory, by action and event.
+    jobs: BTreeSet<(String, EventId)>,
+    /// By action and key.
+    keys: BTreeSet<(String, String)>,
+}
+
 impl Claims {
     pub(super) fn new(suspect_up_to: Option<EventId>) -> Claims {
-        Claims { jobs: Mutex::default(), suspect_up_to }
+        Claims { under_way: Mutex::default(), suspect_up_to }
     }
 
     /// Whether the event was stored before an unclean end.
@@ -26,29 +36,55 @@ impl Claims {
         self.suspect_up_to.is_some_and(|last| event <= last)
     }
 
-    pub(super) fn contains(&self, event: EventId, action: &str) -> bool {
-        self.jobs().contains(&(action.to_owned(), event))
+    /// The last event that was stored before an unclean end.
+    pub(super) fn suspect_up_to(&self) -> Option<EventId> {
+        self.suspect_up_to
     }
 
-    /// How many jobs of an action are claimed.
+    /// Whether a job is claimed in memory.
+    pub(super) fn contains(&self, event: EventId, action: &str) -> bool {
+        self.under_way().jobs.contains(&(action.to_owned(), event))
+    }
+
+    /// Whether an attempt of an action at a job with this key is under way.
+    pub(super) fn has_key(&self, action: &str, key: &str) -> bool {
+        self.under_way().keys.contains(&(action.to_owned(), key.to_owned()))
+    }
+
+    /// How many jobs of an action may be queued that cannot be claimed now: they are claimed, or their key is.
     pub(super) fn count(&self, action: &str) -> u32 {
-        self.jobs().iter().filter(|(of, _)| of == action).count().try_into().unwrap_or(u32::MAX)
+        let under_way = self.under_way();
+        let jobs = under_way.jobs.iter().filter(|(of, _)| of == action).count();
+        let keys = under_way.keys.iter().filter(|(of, _)| of == action).count();
+        (jobs + keys).try_into().unwrap_or(u32::MAX)
     }
 
     pub(super) fn insert(&self, job: &Job) {
-        self.jobs().insert((job.action.clone(), job.event));
+        let mut under_way = self.under_way();
+        if !job.is_claimed_on_disk {
+            under_way.jobs.insert((job.action.clone(), job.event));
+        }
+        under_way.keys.extend(key(job));
     }
 
     pub(super) fn remove(&self, job: &Job) {
-        self.jobs().remove(&(job.action.clone(), job.event));
+        let mut under_way = self.under_way();
+        under_way.jobs.remove(&(job.action.clone(), job.event));
+        if let Some(key) = key(job) {
+            under_way.keys.remove(&key);
+        }
     }
 
-    /// All of them.
+    /// All that are in memory alone.
     pub(super) fn all(&self) -> Vec<(String, EventId)> {
-        self.jobs().iter().cloned().collect()
+        self.under_way().jobs.iter().cloned().collect()
     }
 
-    fn jobs(&self) -> MutexGuard<'_, BTreeSet<(String, EventId)>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn key(job: &Job) -> Option<(String, String)> {
+    job.key.as_ref().map(|key| (job.action.clone(), key.text.clone()))
 }

@@ -59,12 +59,12 @@ pub(super) fn insert(transaction: &Transaction<'_>, delivery: &Delivery, id: &st
         return recognise(transaction, delivery, &known);
     }
     let event = EventId(ids::next(transaction)?);
-    let actions = delivery.actions.as_deref();
-    for action in actions.unwrap_or_default() {
-        jobs::add(transaction, event, action)?;
+    let jobs = delivery.jobs.as_deref();
+    for job in jobs.unwrap_or_default() {
+        jobs::add(transaction, event, job)?;
     }
     let received_at = delivery.received_at.to_string();
-    let (status, processed_at) = match actions {
+    let (status, processed_at) = match jobs {
         Some([]) => (Status::Processed, Some(received_at.as_str())),
         _ => (Status::Unprocessed, None),
     };

@@ -28,6 +28,10 @@ pub struct JobDetail {
     pub attempts: Vec<AttemptDetail>,
     pub last_error: Option<String>,
     pub due_at_ms: Option<i64>,
+    /// Jobs of the action with the same key are done one after the other.
+    pub key: Option<String>,
+    /// The event for whose job of the same key this one waits.
+    pub waits_for: Option<i64>,
     /// The event whose job has taken the place of this one.
     pub superseded_by: Option<i64>,
 }
@@ -61,7 +65,11 @@ fn jobs(connection: &Connection, event: EventId) -> Result<Vec<JobDetail>> {
     let mut statement = connection.prepare(
         "SELECT action, state, last_error, due_at_ms, superseded_by,
          EXISTS (SELECT 1 FROM paused WHERE paused.action = jobs.action),
-         (SELECT until_ms FROM holds WHERE holds.action = jobs.action AND jobs.state = 'queued')
+         (SELECT until_ms FROM holds WHERE holds.action = jobs.action AND jobs.state = 'queued'), key,
+         CASE WHEN state = 'queued' THEN coalesce(
+             (SELECT event_id FROM jobs AS other WHERE state = 'running' AND action = jobs.action AND key = jobs.key),
+             (SELECT event_id FROM jobs AS other WHERE state IN ('queued', 'running') AND action = jobs.action
+              AND key = jobs.key AND event_id < jobs.event_id ORDER BY event_id LIMIT 1)) END
          FROM jobs WHERE event_id = ?1 ORDER BY action",
     )?;
     let job = |row: &Row<'_>| {
@@ -73,6 +81,8 @@ fn jobs(connection: &Connection, event: EventId) -> Result<Vec<JobDetail>> {
             superseded_by: row.get(4)?,
             paused: row.get(5)?,
             held_until_ms: row.get(6)?,
+            key: row.get(7)?,
+            waits_for: row.get(8)?,
             attempts: Vec::new(),
         })
     };

@@ -174,7 +174,7 @@ impl fmt::Display for OpenError {
                 "the database {path} was written by an older program: `hookbox serve` brings it up to date when it starts"
             ),
             OpenError::NoRoomToUpgrade { path, needed_bytes, free_bytes } => {
-                no_room_to_upgrade(path, *needed_bytes, *free_bytes).fmt(f)
+                f.write_str(&no_room_to_upgrade(path, *needed_bytes, *free_bytes))
             }
             OpenError::NotUpgraded { path, reason } => write!(
                 f,
@@ -191,9 +191,10 @@ impl fmt::Display for OpenError {
 
 fn no_room_to_upgrade(path: &str, needed_bytes: u64, free_bytes: u64) -> String {
     format!(
-        "the database {path} was written by an earlier version. To bring it up to date takes {} MiB on its disk (disk_reserve \
-         among them), and {} MiB are free: make room, move the database to a larger disk (database, or --database), or \
-         delete old events with the earlier version (hookbox prune --older-than 30d --vacuum). Nothing in it was changed",
+        "the database {path} was written by an earlier version. To bring it up to date takes {} MiB on its disk \
+         (disk_reserve among them), and {} MiB are free: make room, move the database to a larger disk (database, or \
+         --database), or delete old events with the earlier version (hookbox prune --older-than 30d --vacuum). Nothing \
+         in it was changed",
         needed_bytes.div_ceil(1 << 20),
         free_bytes >> 20
     )

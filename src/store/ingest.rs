@@ -159,7 +159,7 @@ fn sample_of(delivery: &Delivery) -> Delivery {
         secret_position: None,
         dedup_window: None,
         body_digest: None,
-        actions: None,
+        jobs: None,
         received_at: clock::now(),
     }
 }

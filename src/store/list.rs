@@ -5,14 +5,15 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Params, Result, named_params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Result, named_params};
 
 use super::blocks::{Span, spans};
 use super::partitions::{Partition, partitions};
-use super::row::string;
+use super::search::Search;
 use super::summary::{Filter, Summary};
-use crate::event::{EventId, Status};
+use crate::event::{EventId, ShownStatus, Status};
 
 /// A page of all events.
 const NEWEST: &str = "SELECT id FROM webhook_events WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
@@ -33,34 +34,55 @@ const OLDEST_OF_STATUS: &str =
 const OLDEST_OF_FEW: &str = "SELECT id FROM webhook_events INDEXED BY webhook_events_kind WHERE status = ?1
      ORDER BY id LIMIT ?2";
 
+/// A page of the events of which a job was cancelled.
+const NEWEST_CANCELLED: &str = "SELECT DISTINCT event_id FROM jobs INDEXED BY jobs_cancelled
+     WHERE state = 'cancelled' AND event_id >= ?1 AND event_id < ?2 ORDER BY event_id DESC LIMIT ?3";
+
+/// Ids that are read at once, also for a short list: few of them may pass.
+const LEAST_PAGE: u32 = 64;
+
+/// How long a person waits for a list. A search for a text that takes longer ends, and says how far it has come.
+const MAX_SEARCH: Duration = Duration::from_millis(700);
+
 /// A page of the events that pass, by reading all of them; by the index it would have to sort them.
 const NEWEST_FILTERED: &str = "SELECT id FROM webhook_events NOT INDEXED WHERE id >= :from AND id < :before
      AND (:source IS NULL OR source = :source) AND (:event IS NULL OR event_type = :event)
-     AND (:status IS NULL OR status = :status) ORDER BY id DESC LIMIT :limit";
+     AND (:status IS NULL OR status = :status) AND (NOT :is_unfinished OR status <> 'processed') ORDER BY id DESC LIMIT :limit";
+
+/// Events of a list, the newest first.
+#[derive(Debug, Default)]
+pub struct Listed {
+    pub events: Vec<Summary>,
+    /// The last event in which a text was looked for, where the search ended before all were: older ones may have it too.
+    pub searched_to: Option<EventId>,
+}
 
 /// The newest events that pass, the newest first.
-pub(super) fn newest(connection: &Connection, filter: &Filter) -> Result<Vec<Summary>> {
+pub(super) fn newest(connection: &Connection, filter: &Filter) -> Result<Listed> {
+    newest_within(connection, filter, MAX_SEARCH)
+}
+
+fn newest_within(connection: &Connection, filter: &Filter, max_search: Duration) -> Result<Listed> {
     let limit = filter.limit as usize;
-    let mut by_id = Summary::by_id(connection)?;
-    let mut found = Vec::new();
+    let mut check = Check { search: search(connection, filter, max_search)?, ..Check::new(connection, filter)? };
+    let mut listed = Listed::default();
     visit(connection, filter, |id| {
-        let event = by_id.query_row([id], Summary::of).optional()?;
-        found.extend(event.filter(|event| filter.is_since(&event.received_at)));
-        Ok(found.len() < limit)
+        listed.events.extend(check.passing(id)?);
+        let is_full = listed.events.len() >= limit;
+        if !is_full && check.is_over() {
+            listed.searched_to = Some(EventId(id));
+        }
+        Ok(!is_full && listed.searched_to.is_none())
     })?;
-    Ok(found)
+    Ok(listed)
 }
 
 /// The ids of all events that pass, however many, in their order; `limit` is how many are read at once.
 pub(super) fn all(connection: &Connection, filter: &Filter) -> Result<Vec<i64>> {
-    let mut by_id = connection.prepare_cached("SELECT received_at FROM webhook_events WHERE id = ?1")?;
+    let mut check = Check::new(connection, filter)?;
     let mut found = Vec::new();
     visit(connection, filter, |id| {
-        // Times are behind the payload in the row: they are read only where a filter needs them.
-        let passes = filter.since.is_none() || {
-            let at = by_id.query_row([id], |row| string(row, 0)).optional()?;
-            at.is_some_and(|at| filter.is_since(&at))
-        };
+        let passes = filter.is_of_index() || check.passing(id)?.is_some();
         found.extend(passes.then_some(id));
         Ok(true)
     })?;
@@ -70,19 +92,54 @@ pub(super) fn all(connection: &Connection, filter: &Filter) -> Result<Vec<i64>> 
 
 /// Those of these events that exist and pass, in the order of their ids, each once.
 pub(super) fn only(connection: &Connection, ids: &[EventId], filter: &Filter) -> Result<Vec<EventId>> {
-    let mut by_id = Summary::by_id(connection)?;
+    let mut check = Check::new(connection, filter)?;
     let mut found = Vec::new();
     for id in ids.iter().collect::<BTreeSet<_>>() {
-        let event = by_id.query_row([id.0], Summary::of).optional()?;
-        let passes = |event: &Summary| filter.passes(event) && filter.is_since(&event.received_at);
-        found.extend(event.is_some_and(|event| passes(&event)).then_some(*id));
+        let is_earlier = filter.before.is_none_or(|before| *id < before);
+        found.extend((is_earlier && check.passing(id.0)?.is_some()).then_some(*id));
     }
     Ok(found)
 }
 
-/// Calls `visitor` with the events that may pass, the newest first, until it returns false. `visitor` has to check `since`.
+fn search<'a>(connection: &'a Connection, filter: &Filter, max_time: Duration) -> Result<Option<Search<'a>>> {
+    filter.text.as_deref().map(|text| Search::new(connection, text, max_time)).transpose()
+}
+
+/// Reads events one by one and compares them with a filter, regardless of their ids.
+pub(super) struct Check<'a> {
+    filter: &'a Filter,
+    by_id: CachedStatement<'a>,
+    search: Option<Search<'a>>,
+}
+
+impl<'a> Check<'a> {
+    pub(super) fn new(connection: &'a Connection, filter: &'a Filter) -> Result<Check<'a>> {
+        Ok(Check { filter, by_id: Summary::by_id(connection)?, search: search(connection, filter, MAX_SEARCH)? })
+    }
+
+    /// The event, if there is one and it passes.
+    pub(super) fn passing(&mut self, id: i64) -> Result<Option<Summary>> {
+        // First, because the index has decided most of the rest.
+        if let Some(search) = &mut self.search
+            && !search.finds(id)?
+        {
+            return Ok(None);
+        }
+        let event = self.by_id.query_row([id], Summary::of).optional()?;
+        Ok(event.filter(|event| self.filter.passes(event) && self.filter.is_since(&event.received_at)))
+    }
+
+    /// Whether a search has taken as long as it may.
+    fn is_over(&self) -> bool {
+        self.search.as_ref().is_some_and(Search::is_over)
+    }
+}
+
+/// Calls `visitor` with the events that may pass, the newest first, until it returns false. `visitor` has to check what
+/// the index does not decide.
 fn visit(connection: &Connection, filter: &Filter, mut visitor: impl FnMut(i64) -> Result<bool>) -> Result<()> {
-    let partitions = if filter.passes_all() { None } else { partitions(connection, filter)? };
+    let is_unpartitioned = filter.passes_all() || filter.status == Some(ShownStatus::Cancelled);
+    let partitions = if is_unpartitioned { None } else { partitions(connection, filter)? };
     let before = filter.before.map_or(i64::MAX, |id| id.0);
     let spans = match filter.since {
         Some(since) => spans(connection, since, before)?,
@@ -143,19 +200,24 @@ fn newest_ids(
     Span { from, before }: Span,
     filter: &Filter,
 ) -> Result<Vec<i64>> {
+    let limit = if filter.is_of_index() { filter.limit } else { filter.limit.max(LEAST_PAGE) };
     if let Some(partitions) = partitions {
-        return newest_of_partitions(connection, partitions, Span { from, before }, filter.limit);
+        return newest_of_partitions(connection, partitions, Span { from, before }, limit);
     }
     if filter.passes_all() {
-        return ids(connection, NEWEST, (from, before, filter.limit));
+        return ids(connection, NEWEST, (from, before, limit));
+    }
+    if filter.status == Some(ShownStatus::Cancelled) {
+        return ids(connection, NEWEST_CANCELLED, (from, before, limit));
     }
     let named = named_params! {
         ":from": from,
         ":before": before,
         ":source": filter.source,
         ":event": filter.event_type,
-        ":status": filter.status.map(Status::as_str),
-        ":limit": filter.limit,
+        ":status": filter.stored_status(),
+        ":is_unfinished": filter.is_unfinished,
+        ":limit": limit,
     };
     ids(connection, NEWEST_FILTERED, named)
 }

@@ -48,8 +48,8 @@ pub(super) fn acquire(path: &Path) -> Result<Lock, OpenError> {
     }
     let follows_unclean_end = !pid_in(&file).is_empty();
     // The lock holds without the number, on a full disk too: a person may not find the process then, and the next start may
-    // not see that this one has crashed.
-    let _ = write_line(&file, &std::process::id().to_string());
+    // not see that this one has crashed. On the disk before any job begins, because one may take the machine down.
+    let _ = write_line(&file, &std::process::id().to_string()).and_then(|()| file.sync_data());
     Ok(Lock { file, follows_unclean_end })
 }
 

@@ -24,9 +24,13 @@ const MIGRATIONS: &[Migration] = &[
     |transaction| Ok(transaction.execute_batch(include_str!("005-bodies.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("006-holds.sql"))?),
     reduce_pages,
+    |transaction| Ok(transaction.execute_batch(include_str!("008-troubles.sql"))?),
 ];
 
 const LATEST: u32 = MIGRATIONS.len() as u32;
+
+/// The latest migration that writes every event again.
+const LATEST_REWRITE: u32 = 7;
 
 enum MigrationError {
     Sqlite(rusqlite::Error),
@@ -42,6 +46,7 @@ const ADDED: [&str; LATEST as usize - 1] = [
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('provenance') WHERE name = 'body_digest')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'waited_ms')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'round')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('troubles') WHERE name = 'told_ms')",
 ];
 
 /// Migration 7.
@@ -84,7 +89,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
 
 /// Whether the migrations that are missing write every event again.
 pub(super) fn rewrites_events(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
-    if supported_version(connection, path)? == LATEST {
+    if supported_version(connection, path)? >= LATEST_REWRITE {
         return Ok(false);
     }
     let has_events = || {

@@ -28,7 +28,12 @@ pub(super) fn partitions(connection: &Connection, filter: &Filter) -> Result<Opt
     let named = |value: Option<&str>| value.map(|value| vec![RawText::Text(value.into())]);
     let values =
         |value: Option<&str>, within: &[&RawText]| named(value).map_or_else(|| distinct(connection, within), Ok);
-    for status in values(filter.status.map(Status::as_str), &[])? {
+    let unfinished = [Status::Unprocessed, Status::Error].map(|status| RawText::Text(status.as_str().into()));
+    let statuses = match filter.stored_status() {
+        None if filter.is_unfinished => unfinished.to_vec(),
+        status => values(status, &[])?,
+    };
+    for status in statuses {
         for source in values(filter.source.as_deref(), &[&status])? {
             for event_type in values(filter.event_type.as_deref(), &[&status, &source])? {
                 partitions.push(Partition { status: status.clone(), source: source.clone(), event_type });

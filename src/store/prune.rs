@@ -1,12 +1,13 @@
 //! Deletes old events, a few at a time, so that no other writer waits for long. SQLite uses the freed pages for new events;
 //! only [`Pruner::vacuum`] gives them back to the file system.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use super::commands::Selection;
 use super::error::{OpenError, Result, of_row};
 use super::row::{string, text};
 use super::stats::Sizes;
@@ -58,8 +59,9 @@ pub enum Expired {
 }
 
 /// The position of the search for a rule's rows.
-pub struct Cursor {
+pub struct Cursor<'a> {
     rule: Rule,
+    selection: &'a Selection,
     after: EventId,
     /// The next ids.
     page: VecDeque<i64>,
@@ -100,20 +102,17 @@ impl Pruner {
         Ok(Pruner { writer })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.writer.path
-    }
-
-    /// Calls `step` with every batch of events that the rules match, and with the sum of those before it. `step` returns how
+    /// Calls `step` with every batch of events of a selection that the rules match, and with the sum of those before it. `step` returns how
     /// many events of the batch count, or `None` to stop.
     pub fn for_each_batch(
         &self,
         rules: &[Rule],
-        mut step: impl FnMut(&Cursor, &PruneBatch, &Pruned) -> Result<Option<usize>>,
+        selection: &Selection,
+        mut step: impl FnMut(&Cursor<'_>, &PruneBatch, &Pruned) -> Result<Option<usize>>,
     ) -> Result<Pruned> {
         let mut pruned = Pruned::default();
         for rule in rules {
-            let mut cursor = Cursor::new(*rule);
+            let mut cursor = Cursor::new(*rule, selection);
             loop {
                 let batch = self.writer.read(|connection| cursor.find(connection))?;
                 if batch.events.is_empty() {
@@ -131,7 +130,7 @@ impl Pruner {
 
     /// Deletes a batch, with all that belongs to its events. Returns how many were deleted: events that were replayed
     /// meanwhile are kept, and those that a rule of another program protects.
-    pub fn delete(&self, cursor: &Cursor, batch: &PruneBatch) -> Result<usize> {
+    pub fn delete(&self, cursor: &Cursor<'_>, batch: &PruneBatch) -> Result<usize> {
         self.writer.write(|transaction| {
             let mut deleted = 0;
             for event in &batch.events {
@@ -169,7 +168,7 @@ impl Pruner {
             connection.busy_timeout(WORKER_BUSY)?;
             connection.execute_batch("VACUUM")?;
             // The new database is in the WAL so far.
-            wal::truncate(connection)
+            wal::truncate(connection).map(drop)
         })
     }
 }
@@ -184,9 +183,9 @@ fn delete(transaction: &Transaction<'_>, what: Expired, event: EventId) -> rusql
     transaction.prepare_cached(&sql)?.execute((event.0, status.as_str()))
 }
 
-impl Cursor {
-    pub fn new(rule: Rule) -> Cursor {
-        Cursor { rule, after: EventId(0), page: VecDeque::new(), young: 0, is_done: false }
+impl<'a> Cursor<'a> {
+    pub fn new(rule: Rule, selection: &'a Selection) -> Cursor<'a> {
+        Cursor { rule, selection, after: EventId(0), page: VecDeque::new(), young: 0, is_done: false }
     }
 
     fn find(&mut self, connection: &Connection) -> rusqlite::Result<PruneBatch> {
@@ -198,6 +197,8 @@ impl Cursor {
 
     fn find_events(&mut self, connection: &Connection, status: Status) -> rusqlite::Result<PruneBatch> {
         let mut batch = PruneBatch::default();
+        let is_any = self.selection.is_any();
+        let mut selected = list::Check::new(connection, &self.selection.filter)?;
         let mut by_id = connection.prepare_cached(&format!(
             "SELECT coalesce(processed_at, received_at), octet_length(payload_json) + coalesce(octet_length(body), 0)
              FROM webhook_events WHERE {IS_DELETABLE}",
@@ -208,6 +209,7 @@ impl Cursor {
             let found = by_id.query_row((id, status.as_str()), |row| Ok((string(row, 0)?, row.get::<_, i64>(1)?)));
             if let Some((at, bytes)) = found.optional()?
                 && self.check(&at)
+                && (is_any || selected.passing(id)?.is_some())
             {
                 let is_full = batch.events.len() == BATCH_EVENTS || batch.bytes + bytes > BATCH_BYTES;
                 if is_full && !batch.events.is_empty() {
@@ -246,19 +248,31 @@ impl Cursor {
     /// The event to check next, without moving on.
     fn next_id(&mut self, connection: &Connection, status: Status) -> rusqlite::Result<Option<i64>> {
         if self.page.is_empty() {
-            self.page = list::oldest(connection, status, self.after, PAGE)?.into();
+            self.page = match &self.selection.ids[..] {
+                [] => list::oldest(connection, status, self.after, PAGE)?.into(),
+                ids => ids
+                    .iter()
+                    .filter(|id| **id > self.after)
+                    .map(|id| id.0)
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect(),
+            };
+            let before = self.selection.filter.before.map_or(i64::MAX, |before| before.0);
+            self.page.retain(|id| *id < before);
         }
         Ok(self.page.front().copied())
     }
 
-    /// Whether an event of that time has expired; after many in a row that have not, the search is done.
+    /// Whether an event of that time has expired; after many in a row that have not, the search is done, unless each event is
+    /// named.
     fn check(&mut self, at: &str) -> bool {
         // A clock that was not set, or was ahead, says nothing about an age.
         let at = Timestamp::parse(at).filter(|at| at.is_plausible() && *at <= self.rule.now);
         let is_young = at.is_some_and(|at| at >= self.rule.before);
         let is_old = at.is_some_and(|at| at < self.rule.before);
         self.young = if is_old { 0 } else { self.young + u32::from(is_young) };
-        self.is_done = self.young >= YOUNG_RUN;
+        self.is_done = self.young >= YOUNG_RUN && self.selection.ids.is_empty();
         is_old
     }
 }

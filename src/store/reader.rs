@@ -9,10 +9,11 @@ use super::change_feed::ChangeFeed;
 use super::connection::open_read_only;
 use super::detail::{self, Detail};
 use super::error::{OpenError, Result, StorageError};
+use super::events;
 use super::files::{FileId, file_id, resolved};
+use super::list::{self, Listed};
 use super::stats::{self, HourStats, Stats};
 use super::summary::{Filter, Summary};
-use super::{events, list};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventId};
 
@@ -31,8 +32,9 @@ impl Reader {
         Ok(Reader { path: path.to_owned(), connection, file_id: file_id(path).ok() })
     }
 
-    /// The newest events that pass the filter, the newest first. Fast for every filter, however many events there are.
-    pub fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
+    /// The newest events that pass the filter, the newest first. Fast for every filter, however many events there are: a search
+    /// for a text that takes long ends before its end, and says so.
+    pub fn list(&self, filter: &Filter) -> Result<Listed> {
         self.read(|connection| list::newest(connection, filter))
     }
 
@@ -56,6 +58,11 @@ impl Reader {
     /// The last 24 hours, the current one last.
     pub fn hours(&self, now: Timestamp) -> Result<Vec<HourStats>> {
         self.read(|connection| stats::hours(connection, now))
+    }
+
+    /// Whether an event passes, its payload too.
+    pub fn passes(&self, event: EventId, filter: &Filter) -> Result<bool> {
+        self.read(|connection| Ok(list::Check::new(connection, filter)?.passing(event.0)?.is_some()))
     }
 
     /// Begins to watch for changes, for [`Reader::changes`].

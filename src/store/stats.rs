@@ -11,12 +11,15 @@ use super::blocks::Span;
 use super::counters::{self, About, hour};
 use super::files::sibling;
 use super::filesystem::Disk;
-use super::list;
+use super::jobs::IMMEDIATELY;
 use super::partitions::partitions;
 use super::row::string;
 use super::summary::Filter;
+use super::troubles::{self, Trouble, TroubleKind};
+use super::{holds, list};
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
+use crate::text::cut;
 
 /// The hours that [`hours`] returns, including the current one: as many as are kept.
 const HOURS: u32 = 24;
@@ -68,6 +71,8 @@ pub struct SourceStats {
     /// When the oldest unprocessed event was received.
     pub oldest_unprocessed: Option<String>,
     pub last_received: Option<String>,
+    /// Since when it has received nothing, where that is longer than its `expect_every`.
+    pub silent_since: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -88,6 +93,18 @@ pub struct ActionStats {
     pub held_until_ms: Option<i64>,
     /// The answer with which it did.
     pub held_because: Option<String>,
+    /// It has failed since its last success.
+    pub failing: Option<Failing>,
+}
+
+/// An action that fails.
+#[derive(Debug, Serialize)]
+pub struct Failing {
+    pub since: String,
+    /// The latest that is known.
+    pub error: String,
+    /// When the next attempt is due; it may be in the past. `None` where it is due at once, or no job waits.
+    pub next_attempt_at: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -165,6 +182,9 @@ fn sources(connection: &Connection) -> Result<Vec<SourceStats>> {
             None => {}
         }
     }
+    for silent in troubles::all(connection, TroubleKind::Silent)?.into_iter().filter(|silent| silent.told.is_some()) {
+        sources.entry(silent.name).or_default().silent_since = Some(silent.since.to_string());
+    }
     let named = |(source, stats)| SourceStats { source, ..stats };
     let mut sources: Vec<SourceStats> = sources.into_iter().map(named).collect();
     for source in &mut sources {
@@ -205,13 +225,60 @@ fn actions(connection: &Connection) -> Result<Vec<ActionStats>> {
             action.held_because = held_because(connection, &action.action)?;
         }
     }
+    for trouble in troubles::all(connection, TroubleKind::Action)? {
+        if let Some(action) = actions.iter_mut().find(|action| action.action == trouble.name) {
+            action.failing = failing(connection, action, trouble)?;
+        }
+    }
     Ok(actions)
+}
+
+/// `None` where nothing waits for it, and only few jobs have failed (they are dead, which is said already), or none of those
+/// is left.
+fn failing(connection: &Connection, action: &ActionStats, trouble: Trouble) -> Result<Option<Failing>> {
+    if action.pending == 0 && (trouble.told.is_none() || action.dead == 0) {
+        return Ok(None);
+    }
+    let latest = latest_error(connection, &action.action)?;
+    let error = latest.or_else(|| action.held_because.clone()).or(trouble.error).unwrap_or_default();
+    let next_attempt_at = next_attempt(connection, &action.action)?.map(|at| at.to_string());
+    Ok(Some(Failing { since: trouble.since.to_string(), error, next_attempt_at }))
+}
+
+/// How many jobs of an action wait: at most as many as are counted at once.
+pub(super) fn waiting(connection: &Connection, action: &str) -> Result<i64> {
+    let sql = "SELECT count(*) FROM (
+             SELECT 1 FROM jobs WHERE state = 'queued' AND is_behind = 0 AND action = ?1
+             UNION ALL
+             SELECT 1 FROM jobs WHERE state IN ('queued', 'running') AND key IS NOT NULL AND action = ?1
+             AND state = 'queued' AND is_behind = 1
+             LIMIT ?2)";
+    connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0))
+}
+
+/// When the next attempt of an action is due; `None` where it is due at once, or no job waits.
+pub(super) fn next_attempt(connection: &Connection, action: &str) -> Result<Option<Timestamp>> {
+    let sql = "SELECT due_at_ms FROM jobs WHERE state = 'queued' AND is_behind = 0 AND action = ?1
+         ORDER BY due_at_ms LIMIT 1";
+    let due_ms: Option<i64> = connection.prepare_cached(sql)?.query_row([action], |row| row.get(0)).optional()?;
+    let held_until = holds::until(connection, action)?;
+    let next = due_ms.map(Timestamp::from_unix_ms).map(|due| held_until.map_or(due, |until| due.max(until)));
+    Ok(next.filter(|next| *next > IMMEDIATELY))
+}
+
+/// Why the last attempt at one of the jobs that wait for a retry has failed.
+pub(super) fn latest_error(connection: &Connection, action: &str) -> Result<Option<String>> {
+    let sql = "SELECT detail FROM
+             (SELECT started_at, detail FROM jobs
+              WHERE state = 'queued' AND is_behind = 0 AND action = ?1 AND due_at_ms > 0 AND outcome = 'retry' LIMIT ?2)
+         ORDER BY started_at DESC LIMIT 1";
+    connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0)).optional()
 }
 
 /// The answer with which the destination of an action has asked to wait: that to its first job that has one.
 fn held_because(connection: &Connection, action: &str) -> Result<Option<String>> {
     let sql = "SELECT last_error FROM
-             (SELECT last_error FROM jobs WHERE state = 'queued' AND action = ?1 LIMIT ?2)
+             (SELECT last_error FROM jobs WHERE state = 'queued' AND is_behind = 0 AND action = ?1 LIMIT ?2)
          WHERE last_error IS NOT NULL LIMIT 1";
     connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0)).optional()
 }
@@ -231,7 +298,7 @@ fn oldest_unprocessed(connection: &Connection, source: &str) -> Result<Option<St
 }
 
 /// When the latest event of a source was received.
-fn last_received(connection: &Connection, source: &str) -> Result<Option<String>> {
+pub(super) fn last_received(connection: &Connection, source: &str) -> Result<Option<String>> {
     let all = Filter { source: Some(source.to_owned()), ..Filter::default() };
     let latest = match partitions(connection, &all)? {
         Some(partitions) => list::newest_of_partitions(connection, &partitions, Span::ALL, 1)?.pop(),
@@ -244,14 +311,15 @@ fn last_received(connection: &Connection, source: &str) -> Result<Option<String>
     received_at(connection, latest)
 }
 
-/// When the event of an action's oldest queued job was received: the index has the oldest of those never postponed first.
+/// When the event of an action's oldest queued job was received: the index has the oldest of those never postponed first, and
+/// none that is behind an older one.
 fn oldest_pending(connection: &Connection, action: &str) -> Result<Option<String>> {
     let sql = "SELECT min(event_id) FROM (
-             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND action = ?1 AND due_at_ms = 0
-                                   ORDER BY event_id LIMIT 1)
+             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND is_behind = 0
+                                   AND action = ?1 AND due_at_ms = 0 ORDER BY event_id LIMIT 1)
              UNION ALL
-             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND action = ?1 AND due_at_ms > 0
-                                   ORDER BY due_at_ms LIMIT ?2))";
+             SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND is_behind = 0
+                                   AND action = ?1 AND due_at_ms > 0 ORDER BY due_at_ms LIMIT ?2))";
     let oldest = connection.prepare_cached(sql)?.query_row((action, MAX_POSTPONED), |row| row.get(0))?;
     received_at(connection, oldest)
 }
@@ -260,6 +328,26 @@ fn received_at(connection: &Connection, event: Option<i64>) -> Result<Option<Str
     let Some(event) = event else { return Ok(None) };
     let sql = "SELECT received_at FROM webhook_events WHERE id = ?1";
     connection.prepare_cached(sql)?.query_row([event], |row| string(row, 0)).optional()
+}
+
+impl ActionStats {
+    /// Until when its destination has asked to wait, if that is after `now`.
+    pub fn held_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.held_until_ms.map(Timestamp::from_unix_ms).filter(|until| *until > now)
+    }
+
+    /// Since when it fails, the latest error, and when it is tried again.
+    pub fn failing_text(&self, now: Timestamp, max_error_bytes: usize) -> Option<String> {
+        let Failing { since, error, next_attempt_at } = self.failing.as_ref()?;
+        let error = cut(error.lines().next().unwrap_or_default(), max_error_bytes);
+        let next = next_attempt_at.as_deref().and_then(Timestamp::parse).filter(|next| *next > now);
+        let next = match next {
+            Some(next) => format!("tried again at {next}"),
+            None if self.pending > 0 => "tried again now".to_owned(),
+            None => "no job waits".to_owned(),
+        };
+        Some(format!("fails since {since}: {error}; {next}"))
+    }
 }
 
 impl Sizes {

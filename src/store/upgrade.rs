@@ -3,7 +3,7 @@
 //!
 //! Both are SQLite transactions, so that a process that is killed meanwhile leaves the old state or the new one. They rewrite
 //! every event, which takes minutes on a card with a million of them. So the room is checked first, a copy is kept beside the
-//! database, and the progress is logged, and the service manager grants more time.
+//! database, and the log and the service manager hear of the progress.
 
 use std::fs;
 use std::path::Path;
@@ -78,7 +78,7 @@ impl Upgrade<'_> {
             connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(StorageError::at(path))?;
             migrate::migrate(connection, path)?;
             // A program that reads now keeps some of it in the WAL.
-            Ok(wal::truncate(connection).map_err(StorageError::at(path))?)
+            Ok(wal::truncate(connection).map(drop).map_err(StorageError::at(path))?)
         })
     }
 

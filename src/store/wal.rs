@@ -46,9 +46,9 @@ pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> Result
     Ok(())
 }
 
-/// Copies everything into the database file, and makes the WAL empty.
-pub(super) fn truncate(connection: &Connection) -> Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+/// Copies everything into the database file, and makes the WAL empty. False if another connection was in the way.
+pub(super) fn truncate(connection: &Connection) -> Result<bool> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0)).map(|is_busy| !is_busy)
 }
 
 fn checkpoint(connection: &Connection, mode: &str) -> Result<Wal> {

@@ -77,7 +77,7 @@ impl Writer {
     }
 
     /// As [`Writer::write`], and calls `then` after the commit, still under the write lock.
-    fn write_then<T>(
+    pub(super) fn write_then<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
         then: impl FnOnce(&T),

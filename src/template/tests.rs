@@ -108,7 +108,7 @@ fn a_name_that_a_template_sets_is_known() {
         "{% if payload.n %}{% set x, y = 1, 2 %}{% endif %}{{ x }}{{ y }}",
         "{% set all = namespace(n=0) %}{% for x in range(3) %}{% set all.n = loop.index %}{% endfor %}{{ all.n }}",
         "{% macro bold(x) %}*{{ x }}*{% endmacro %}{{ bold(dict(a=1).a) }}",
-        "{% with x = dead_action %}{{ x }}{{ error }}{% endwith %}",
+        "{% with x = event %}{{ x }}{{ source }}{% endwith %}",
     ] {
         assert!(source.parse::<Template>().is_ok(), "{source}");
     }
@@ -424,9 +424,9 @@ fn random_payloads_behave_as_values_that_have_been_parsed() {
     for _ in 0..300 {
         let json = random_json(&mut random, 0);
         let parsed: Value = serde_json::from_str(&json).unwrap();
-        let scope = with_payload(&json).with("error", parsed);
+        let scope = with_payload(&json).with("idempotency_key", parsed);
         for expression in expressions {
-            let [view, parsed] = ["payload", "error"].map(|name| {
+            let [view, parsed] = ["payload", "idempotency_key"].map(|name| {
                 let source = format!("{{{{ {} }}}}", expression.replace('P', name));
                 source.parse::<Template>().unwrap().render(&scope).map_err(|error| error.to_string())
             });

@@ -1,5 +1,6 @@
 //! After the acknowledgement: each kind of action, and the life of its jobs.
 
+mod claims;
 mod command;
 mod crash;
 mod destinations;
@@ -7,6 +8,7 @@ mod forward;
 mod hold;
 mod http;
 mod input;
+mod key;
 mod pause;
 mod preview;
 mod processes;
@@ -55,7 +57,7 @@ pub fn show(home: &Home, event: i64) -> Value {
 
 /// The job of an action for an event, as `hookbox show --json` prints it; null if there is none.
 pub fn job(home: &Home, event: i64, action: &str) -> Value {
-    let is_it = |job: &&Value| job["action"] == action && job["dead_action"] == "";
+    let is_it = |job: &&Value| job["action"] == action;
     show(home, event)["jobs"].as_array().unwrap().iter().find(is_it).cloned().unwrap_or_default()
 }
 

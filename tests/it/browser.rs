@@ -9,7 +9,8 @@ use std::time::Duration;
 use driver::Browser;
 
 use crate::support::{
-    Address, Home, Hookbox, Request, SECRET, SOURCE, Stub, closed_port, runner, sign_github, take_turn_with_browser,
+    Address, Answer, Home, Hookbox, Request, SECRET, SOURCE, Stub, closed_port, runner, sign_github,
+    take_turn_with_browser, wait_for,
 };
 
 /// <https://www.w3.org/TR/webdriver2/#keyboard-actions>
@@ -179,11 +180,68 @@ fn a_failed_event_is_found_and_replayed_from_the_page() {
 
     hookbox.reload(config(&stub.url("/")));
     browser.click("#buttons button");
-    browser.wait_for_text("#told", "Queued again");
+    browser.wait_for_text("#told", "team is queued, with all attempts.");
     browser.wait_for_text("#facts", "processed");
     browser.wait_for_text("#jobs", "succeeded");
     browser.wait_for_text("#headline", "All is well");
     assert_eq!(stub.count(), 1);
+}
+
+#[test]
+fn everything_that_failed_is_tried_now_and_a_filter_is_in_the_address() {
+    take_turn_with_browser();
+    let stub = Stub::http();
+    let action = format!("[actions.team]\nkind = 'http'\nurl = '{}'\non = ['*']\nbackoff = '1h'\n", stub.url("/"));
+    let hookbox = Home::with_config(&format!("{SOURCE}{action}")).with_open_admin().start();
+    stub.answer(Answer::Status(503));
+    for n in 1..=3 {
+        hookbox.deliver("push", &format!("d-{n}"), format!("{{\"word\": \"needle {n}\"}}"));
+    }
+    let waiting = "SELECT count(*) FROM jobs WHERE state = 'queued' AND outcome = 'retry'";
+    wait_for("all to have failed", || (hookbox.query::<i64>(waiting) == [3]).then_some(()));
+    stub.answer(Answer::Status(200));
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait(&rows(3));
+    browser.type_into("[name=grep]", "NEEDLE 2");
+    browser.wait(&rows(1));
+    browser.wait_for_text("#bulk", "Link to this list");
+    assert_eq!(browser.run("return document.querySelector('#bulk a').hash"), "#grep=NEEDLE+2");
+    browser.click("#bulk button");
+    browser.wait_for_text("#told", "1 job queued");
+    wait_for("the second", || (stub.count() == 4).then_some(()));
+    browser.open(&format!("{}#id=1", url(&hookbox)));
+    browser.wait_for_text("#buttons", "Try now");
+    browser.click("#buttons button");
+    browser.wait_for_text("#told", "team is due now.");
+    browser.wait_for_text("#jobs", "succeeded");
+    browser.wait_for_text("#buttons", "Do all of it again");
+    browser.click("#back");
+    browser.wait_for_text("#bulk", "Try all that failed now");
+    browser.click("#bulk button");
+    browser.wait_for_text("#told", "1 job queued");
+    wait_for("the third", || (stub.count() == 6).then_some(()));
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn a_destination_that_is_down_is_seen_at_its_first_failure() {
+    take_turn_with_browser();
+    let stub = Stub::http();
+    let keys = "on = ['*']\nbackoff = '1h'\nbackoff_max = '1h'\n";
+    let action = |url: &str| format!("[actions.team]\nkind = 'http'\nurl = '{url}'\n{keys}");
+    let config = |url: &str| format!("{SOURCE}{}[admin]\ntoken = 'none'\n", action(url));
+    let closed = format!("http://127.0.0.1:{}", closed_port());
+    let hookbox = Home::with_config(&config(&closed)).with_admin().start();
+    let Some(browser) = opened(&hookbox) else { return };
+    hookbox.deliver("issues", "d-1", "{}");
+    browser.wait_for_text("#headline", "The action team fails since");
+    browser.wait_for_text("#headline", "1 job pending, tried again at");
+    browser.wait_for_text("#reasons", "Connection refused");
+    browser.wait_for_text("#actions", "failing");
+    hookbox.db().execute_batch("UPDATE jobs SET due_at_ms = 0").unwrap();
+    hookbox.reload(config(&stub.url("/")));
+    browser.wait_for_text("#headline", "All is well");
+    browser.wait_for_text("#actions", "up to date");
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn a_redelivery_after_the_dedup_window_replays_the_event_once() {
     assert_eq!(attempts(&hookbox), 2, "the provider's retry of the redelivery is a duplicate");
     assert_eq!(hookbox.stored(), 1);
     assert_eq!(hookbox.query::<i64>("SELECT duplicates FROM webhook_events"), [3]);
+    assert_eq!(hookbox.query::<i64>("SELECT round FROM jobs"), [1], "and so has another idempotency key");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod crash;
 mod disk;
 pub mod moved_files;
 mod power_cut;
+mod steps;
 
 /// `HOOKBOX_ROUNDS`, by default a few.
 pub fn rounds(few: u64) -> u64 {

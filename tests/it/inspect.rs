@@ -80,7 +80,7 @@ fn follow_prints_what_is_new_and_what_changes() {
     follower.wait_for(2, "processed");
     set_status(&hookbox, 1, "error");
     assert_eq!(follower.next(), (1, "error".to_owned()));
-    hookbox.run(["replay", "1"]).ok();
+    hookbox.run(["replay", "1", "--again"]).ok();
     follower.wait_for(1, "processed");
 }
 
@@ -178,6 +178,26 @@ fn list_since_prints_only_recent_events() {
 }
 
 #[test]
+fn list_finds_a_text() {
+    let hookbox = Home::new().start();
+    hookbox.deliver("push", "d-1", r#"{"ref":"refs\/heads\/main"}"#);
+    hookbox.deliver("issues", "d-2", r#"{"title":"Main"}"#);
+    hookbox.deliver("issues", "main-3", "{}");
+    hookbox.wait_until_done();
+    let ids = |args: &[&str]| -> Vec<i64> {
+        let lines = hookbox.run([&["list", "--json"], args].concat()).ok().json_lines();
+        lines.iter().map(|line| line["id"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(ids(&["--grep", "main"]), [1, 2, 3]);
+    assert_eq!(ids(&["--grep", "refs/heads/MAIN"]), [1]);
+    assert_eq!(ids(&["--grep", "main", "--event", "issues", "--before", "3"]), [2]);
+    let follower = Follower::start(&hookbox, &["--grep", "needle"]);
+    hookbox.deliver("push", "d-4", "{}");
+    hookbox.deliver("push", "d-5", r#"["a needle"]"#);
+    assert_eq!(follower.next().0, 5);
+}
+
+#[test]
 fn control_characters_of_senders_do_not_reach_the_terminal() {
     let home = Home::new();
     let hookbox = home.start();
@@ -239,11 +259,11 @@ fn show_prints_a_timeline_in_order() {
     hookbox
         .db()
         .execute_batch(
-            "DELETE FROM attempts;
-             INSERT INTO attempts VALUES (1, 'log', '', 1, '2025-01-01T00:00:02+00:00', 7, 'retry', '503 busy'),
-                                         (1, 'team', '', 1, '2025-01-01T00:00:03+00:00', 8, 'success', ''),
-                                         (1, 'log', '', 2, '2025-01-01T00:00:04+00:00', 9, 'success', '');
-             INSERT INTO jobs (event_id, action, state) VALUES (1, 'team', 'succeeded');
+            "INSERT INTO earlier_attempts VALUES (1, 'log', 1, '2025-01-01T00:00:02+00:00', 7, 'retry', '503 busy');
+             INSERT INTO jobs (event_id, action, state, attempts, started_at, duration_ms, outcome, detail)
+                 VALUES (1, 'team', 'succeeded', 1, '2025-01-01T00:00:03+00:00', 8, 'success', '');
+             UPDATE jobs SET attempts = 2, started_at = '2025-01-01T00:00:04+00:00', duration_ms = 9, outcome = 'success',
+                 detail = '' WHERE action = 'log';
              UPDATE webhook_events SET received_at = '2025-01-01T00:00:01+00:00',
                                        processed_at = '2025-01-01T00:00:05+00:00';",
         )

@@ -22,6 +22,7 @@ mod refusals;
 mod rejection;
 
 mod actions;
+mod news;
 mod processing;
 
 mod durability;

@@ -3,6 +3,7 @@
 
 mod backup;
 mod database_location;
+mod delete;
 pub mod doctor;
 mod idle;
 mod prune;

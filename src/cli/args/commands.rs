@@ -1,7 +1,7 @@
 //! The table of commands and options. The parser, `--help`, the completions and the man page all come from it: a new command
 //! is a row here and, if it has options, a function in `parse.rs`; a new option is a line here and one there.
 
-use super::option::Count::{self, AtMostOnce, Once, Several};
+use super::option::Count::{self, AnyNumber, AtMostOnce, Once, Several};
 use super::option::{OptionSpec, Value, option, switch};
 use super::raw::Raw;
 use super::{Command, parse};
@@ -119,8 +119,18 @@ pub const EXAMPLES: [(&str, &str); 3] = [
 const AN_ACTION: &str = "the name of an ACTION";
 
 const JSON_OBJECT: OptionSpec = switch("json", "Print one JSON object");
-const SINCE: OptionSpec = option("since", Value::Duration, "Only events received at most this long ago, such as 2h");
-const STATUS: OptionSpec = option("status", Value::Status, "All events that are unprocessed, processed or error");
+const STATUS: OptionSpec =
+    option("status", Value::Status, "Only events that are unprocessed, processed, cancelled or error");
+const SOURCE: OptionSpec = option("source", Value::Source, "Only those of this source");
+const EVENT: OptionSpec = option("event", Value::EventType, "Only those of this event type, such as push");
+const SINCE: OptionSpec = option("since", Value::Duration, "Only those received at most this long ago, such as 2h");
+const BEFORE: OptionSpec = option("before", Value::EventId, "Only those with a smaller ID");
+const GREP: OptionSpec = option(
+    "grep",
+    Value::Text,
+    "Only those with this text in their delivery id, event type or payload, \
+    in upper or lower case",
+);
 
 pub fn find(name: &str) -> Option<&'static CommandSpec> {
     COMMANDS.iter().find(|command| command.name == name)
@@ -147,7 +157,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> + Clone {
 }
 
 /// In the order of the help.
-pub static COMMANDS: [CommandSpec; 21] = [
+pub static COMMANDS: [CommandSpec; 22] = [
     command("serve", "Receive and process deliveries (the default command)", |_| Ok(Command::Serve))
         .description("It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the config \
             again; a config with a problem is reported, and the one before stays in force.\n\n\
@@ -176,20 +186,25 @@ pub static COMMANDS: [CommandSpec; 21] = [
         ]),
     command("list", "List stored events", parse::list)
         .options(&[
-            option("status", Value::Status, "Only those that are unprocessed, processed or error"),
-            option("source", Value::Source, "Only those of this source"),
-            option("event", Value::EventType, "Only those of this event type, such as push"),
-            option("since", Value::Duration, "Only those received at most this long ago, such as 2h"),
+            STATUS,
+            SOURCE,
+            EVENT,
+            SINCE,
+            BEFORE,
+            GREP,
             option("limit", Value::Number, "At most so many, the newest ones; 50 if not given"),
             switch("follow", "Continue with new events and changes of status, until Ctrl-C; also over restarts of \
                 hookbox serve, and before there is a database"),
             switch("json", "Print one JSON object a line"),
         ])
         .description("The newest come last. On a terminal, columns are cut to fit; COLUMNS=200 asks for another width, \
-            and NO_COLOR=1 for no colours. In texts from senders, characters that cannot be seen are shown as ?.")
+            and NO_COLOR=1 for no colours. In texts from senders, characters that cannot be seen are shown as ?.\n\n\
+            An event is cancelled if a job of it was cancelled and none has succeeded. A search for a text begins with \
+            the newest events, and ends within a second: if it has not looked at all of them, it says how to go on.")
         .examples(&[
             "hookbox list --status error --since 1d",
             "hookbox list --source github --event push --limit 5 --json",
+            "hookbox list --grep refs/heads/main --source github",
             "hookbox list --follow",
         ]),
     command("show", "Show one stored event", parse::show)
@@ -230,30 +245,47 @@ pub static COMMANDS: [CommandSpec; 21] = [
             workflow_run and ping of GitHub the body is like GitHub's own. It prints the answer, and the delivery id and the \
             number under which it was stored.")
         .examples(&["hookbox send github --event push", "hookbox send github --event issues --file issue.json --id again-and-again"]),
-    command("replay", "Queue the jobs of events again", parse::replay)
+    command("replay", "Do now, or again, what events are for", parse::replay)
         .arguments(&[(Several, Value::EventId)])
-        .also(&["--status error"])
+        .also(&["--failed", "--status error"])
         .options(&[
-            STATUS,
-            SINCE,
+            switch("failed", "Only jobs that are dead or wait for a retry; without an ID, of all events"),
+            switch("again", "Also what has succeeded: everything is done again, under another idempotency key"),
             option("action", Value::Action, "Only the jobs of this action"),
-            switch("dry-run", "Only say which events it would be"),
+            STATUS,
+            SOURCE,
+            EVENT,
+            SINCE,
+            BEFORE,
+            GREP,
+            switch("dry-run", "Only say what it would do"),
         ])
-        .description("Of each event the dead jobs are queued; where none is dead, all of them. With --status error and \
-            --action, jobs that succeeded are left as they are. A running hookbox serve takes them up within its poll \
-            interval.")
-        .examples(&["hookbox replay 7", "hookbox replay --status error --since 1d --action deploy --dry-run"]),
+        .description("A job that waits for a retry is due now, and its attempts count on. A job that is dead or cancelled \
+            has all its attempts again. Nothing that succeeded is done again, nor what a later event has superseded, unless \
+            --again is given. It says what it has done and what not, and why. A running hookbox serve takes the jobs up \
+            within its poll interval.\n\n\
+            After an outage of a destination, hookbox replay --failed tries everything now.")
+        .examples(&[
+            "hookbox replay 7",
+            "hookbox replay --failed",
+            "hookbox replay --status error --since 1d --action deploy --dry-run",
+            "hookbox replay 7 --again --action deploy",
+        ]),
     command("cancel", "Cancel the open jobs of events", parse::cancel)
         .arguments(&[(Several, Value::EventId)])
         .also(&["--action ACTION"])
         .options(&[
             option("action", Value::Action, "Only the jobs of this action, which need not be configured any more"),
             STATUS,
+            SOURCE,
+            EVENT,
             SINCE,
+            BEFORE,
+            GREP,
         ])
         .description("Open jobs are those that wait for their first or next attempt. An attempt that is under way goes \
-            on, but is not repeated. An event without open jobs is processed then, or in error if a job of it is dead. \
-            Cancelled jobs can be queued again with hookbox replay.")
+            on, but is not repeated. An event without open jobs is cancelled then, in error if a job of it is dead, or \
+            processed if one has succeeded. Cancelled jobs can be queued again with hookbox replay.")
         .examples(&["hookbox cancel 7", "hookbox cancel --action an-action-that-was-removed"]),
     command("pause", "Let no further job of an action begin", |raw| Ok(Command::Pause(raw.argument(AN_ACTION)?)))
         .arguments(&[(Once, Value::Action)])
@@ -272,17 +304,23 @@ pub static COMMANDS: [CommandSpec; 21] = [
             answer. Nothing is changed in the database.")
         .examples(&["hookbox forward 7 http://127.0.0.1:3000/webhooks"]),
     command("prune", "Delete old events, with their jobs and attempts", parse::prune)
+        .arguments(&[(AnyNumber, Value::EventId)])
         .options(&[
             option("older-than", Value::Duration, "Events that have been done for longer, such as 90d, instead of the \
                 ages in the config"),
-            option("status", Value::FinalStatus, "Only those that are processed or error. With --older-than alone: \
-                those that are processed"),
+            option("status", Value::FinalStatus, "Only those that are processed, cancelled or error. With --older-than and \
+                no ID: those that are processed or cancelled"),
+            SOURCE,
+            EVENT,
+            SINCE,
+            BEFORE,
+            GREP,
             switch("dry-run", "Only say how many events it would be"),
             switch("vacuum", "Make the file smaller afterwards"),
         ])
         .description("Without options it does what hookbox serve does by itself: it deletes events that are older than \
             [retention] in the config says. The age of an event counts from when it was processed. An event that is \
-            unprocessed, or has an open job, is never deleted. If a provider delivers a pruned event again, it is a new \
+            unprocessed, or has an open job, is never deleted. Events that are named by their ID need no age. If a provider delivers a pruned event again, it is a new \
             event.\n\n\
             It works while hookbox serve runs, in small steps. The freed pages are used for new events; --vacuum gives \
             them back to the file system. That rewrites the database, so where more than 8 MiB are left in it, hookbox \
@@ -292,6 +330,14 @@ pub static COMMANDS: [CommandSpec; 21] = [
             "hookbox prune --older-than 30d",
             "hookbox prune --older-than 1y --status error --vacuum",
         ]),
+    command("delete", "Delete one event, whatever its state", parse::delete)
+        .arguments(&[(Once, Value::EventId)])
+        .description("For a secret that has leaked into a payload. The event goes with its jobs and attempts; an attempt that \
+            is under way is not broken off. What it took in the database is overwritten, and the WAL is emptied.\n\n\
+            It cannot reach copies elsewhere: backups, the log of the log action, what destinations have received, and what \
+            earlier changes of the row have left in free pages of the database, which hookbox prune --vacuum removes. \
+            Change the secret. If the provider delivers the event again, it is a new one.")
+        .examples(&["hookbox delete 7"]),
     command("backup", "Write a copy of the database, while it is in use", parse::backup)
         .arguments(&[(Once, Value::File)])
         .description("It works whether hookbox serve runs or not. Everything that was acknowledged before the backup \

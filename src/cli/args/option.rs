@@ -1,6 +1,6 @@
 //! Options and arguments, and the values that they take.
 
-use crate::event::Status;
+use crate::event::ShownStatus;
 use crate::provider;
 
 /// How often an argument is given.
@@ -8,6 +8,7 @@ use crate::provider;
 pub enum Count {
     Once,
     AtMostOnce,
+    AnyNumber,
     Several,
 }
 
@@ -39,6 +40,7 @@ pub enum Value {
     Shell,
     Source,
     Status,
+    Text,
     Topic,
     Unit,
     Url,
@@ -89,6 +91,7 @@ impl Count {
         match self {
             Count::Once => name.to_owned(),
             Count::AtMostOnce => format!("[{name}]"),
+            Count::AnyNumber => format!("[{name}...]"),
             Count::Several => format!("{name}..."),
         }
     }
@@ -110,6 +113,7 @@ impl Value {
             Value::Provider => "PROVIDER",
             Value::Shell => "SHELL",
             Value::Source => "SOURCE",
+            Value::Text => "TEXT",
             Value::Topic => "TOPIC",
             Value::Unit => "UNIT",
             Value::Url => "URL",
@@ -119,8 +123,10 @@ impl Value {
     /// All possible values, where they are known; else none. Those of a topic are in the table of commands.
     pub fn choices(self) -> Vec<&'static str> {
         match self {
-            Value::Status => Status::ALL.map(Status::as_str).to_vec(),
-            Value::FinalStatus => [Status::Processed, Status::Error].map(Status::as_str).to_vec(),
+            Value::Status => ShownStatus::ALL.map(ShownStatus::as_str).to_vec(),
+            Value::FinalStatus => {
+                [ShownStatus::Processed, ShownStatus::Cancelled, ShownStatus::Error].map(ShownStatus::as_str).to_vec()
+            }
             Value::LogLevel => vec!["error", "warn", "info", "debug"],
             Value::Provider => provider::presets().map(|preset| preset.name).collect(),
             Value::Shell => Shell::ALL.map(Shell::as_str).to_vec(),

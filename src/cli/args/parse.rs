@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use log::LevelFilter;
 
 use super::option::{Shell, Value};
-use super::raw::{Raw, wrong_usage};
+use super::raw::{Raw, wrong_usage, wrong_value};
 use super::{CheckArgs, Command, ImportArgs, ListArgs, PruneArgs, ReplayArgs, SendArgs, ShowForm};
 use crate::cli::Failure;
 use crate::clock::{self, Timestamp};
-use crate::event::{EventId, Status};
-use crate::store::{Filter, Selection};
+use crate::event::{EventId, ShownStatus};
+use crate::store::{Filter, ReplayScope, Selection};
 use crate::units::parse_duration;
 
 /// A screenful or two.
@@ -32,14 +32,7 @@ pub fn check(raw: &mut Raw) -> Result<Command, Failure> {
 
 pub fn list(raw: &mut Raw) -> Result<Command, Failure> {
     Ok(Command::List(ListArgs {
-        filter: Filter {
-            status: raw.parsed("status", status)?,
-            source: raw.parsed("source", any_text)?,
-            event_type: raw.parsed("event", any_text)?,
-            since: since(raw)?,
-            before: None,
-            limit: raw.parsed("limit", limit)?.unwrap_or(DEFAULT_LIST_LIMIT),
-        },
+        filter: Filter { limit: raw.parsed("limit", limit)?.unwrap_or(DEFAULT_LIST_LIMIT), ..filter(raw)? },
         json: raw.switch("json"),
         follow: raw.switch("follow"),
     }))
@@ -78,17 +71,24 @@ pub fn import(raw: &mut Raw) -> Result<Command, Failure> {
 
 pub fn replay(raw: &mut Raw) -> Result<Command, Failure> {
     let (action, selection) = (raw.parsed("action", any_text)?, selection(raw)?);
-    if selection == Selection::default() {
-        return Err(raw.missing("the ID of an event, or --status or --since"));
+    let (is_failed, is_again) = (raw.switch("failed"), raw.switch("again"));
+    let scope = match (is_failed, is_again) {
+        (false, false) => ReplayScope::Unsuccessful,
+        (true, false) => ReplayScope::Failed,
+        (false, true) => ReplayScope::Again,
+        (true, true) => return Err(contradiction("failed", "again")),
+    };
+    if selection.is_any() && !is_failed {
+        return Err(raw.missing("the ID of an event, --failed, or a filter such as --status or --since"));
     }
-    Ok(Command::Replay(ReplayArgs { selection, action, dry_run: raw.switch("dry-run") }))
+    Ok(Command::Replay(ReplayArgs { selection, action, scope, dry_run: raw.switch("dry-run") }))
 }
 
 /// An action alone selects all its open jobs.
 pub fn cancel(raw: &mut Raw) -> Result<Command, Failure> {
     let (action, selection) = (raw.parsed("action", any_text)?, selection(raw)?);
-    if selection == Selection::default() && action.is_none() {
-        return Err(raw.missing("the ID of an event, or --action, --status or --since"));
+    if selection.is_any() && action.is_none() {
+        return Err(raw.missing("the ID of an event, --action, or a filter such as --status or --since"));
     }
     Ok(Command::Cancel(selection, action))
 }
@@ -98,7 +98,20 @@ fn selection(raw: &mut Raw) -> Result<Selection, Failure> {
     while let Some(word) = raw.word() {
         ids.push(event_id(&word).map_err(|reason| raw.wrong_argument(reason))?);
     }
-    Ok(Selection { ids, status: raw.parsed("status", status)?, since: since(raw)? })
+    Ok(Selection { ids, filter: filter(raw)? })
+}
+
+/// The options that select events; the limit is not among them.
+fn filter(raw: &mut Raw) -> Result<Filter, Failure> {
+    Ok(Filter {
+        status: raw.parsed("status", status)?,
+        source: raw.parsed("source", any_text)?,
+        event_type: raw.parsed("event", any_text)?,
+        since: since(raw)?,
+        before: raw.parsed("before", event_id)?,
+        text: raw.parsed("grep", any_text)?,
+        ..Filter::default()
+    })
 }
 
 /// The time that many hours or days ago.
@@ -112,12 +125,21 @@ pub fn forward(raw: &mut Raw) -> Result<Command, Failure> {
 }
 
 pub fn prune(raw: &mut Raw) -> Result<Command, Failure> {
+    let older_than = raw.parsed("older-than", parse_duration)?;
+    let selection = selection(raw)?;
+    if selection.filter.status == Some(ShownStatus::Unprocessed) {
+        return Err(wrong_value("status", "what is unprocessed is never pruned; write processed, cancelled or error"));
+    }
     Ok(Command::Prune(PruneArgs {
-        older_than: raw.parsed("older-than", parse_duration)?,
-        status: raw.parsed("status", final_status)?,
+        older_than,
+        selection,
         dry_run: raw.switch("dry-run"),
         vacuum: raw.switch("vacuum"),
     }))
+}
+
+pub fn delete(raw: &mut Raw) -> Result<Command, Failure> {
+    Ok(Command::Delete(event_argument(raw, "the ID of an event")?))
 }
 
 pub fn backup(raw: &mut Raw) -> Result<Command, Failure> {
@@ -144,15 +166,8 @@ fn any_text(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("the value is empty") } else { Ok(text.to_owned()) }
 }
 
-fn status(text: &str) -> Result<Status, String> {
-    Status::parse(text).ok_or_else(|| none_of("status", text, Value::Status))
-}
-
-fn final_status(text: &str) -> Result<Status, String> {
-    match status(text)? {
-        Status::Unprocessed => Err("what is unprocessed is never pruned; write processed or error".to_owned()),
-        status => Ok(status),
-    }
+fn status(text: &str) -> Result<ShownStatus, String> {
+    ShownStatus::parse(text).ok_or_else(|| none_of("status", text, Value::Status))
 }
 
 fn limit(text: &str) -> Result<u32, String> {

@@ -6,6 +6,7 @@ use super::option::{Count, OptionSpec, Value};
 use super::*;
 use crate::cli::help;
 use crate::clock::{self, Timestamp};
+use crate::event::ShownStatus;
 
 fn parse(line: &str) -> Result<Args, Failure> {
     Args::parse(line.split_whitespace().map(OsString::from))
@@ -60,15 +61,18 @@ fn global_options_stand_before_or_after_the_command() {
 fn list_filters() {
     let plain = ListArgs { filter: Filter { limit: 50, ..Filter::default() }, json: false, follow: false };
     assert_eq!(command("list"), Command::List(plain));
-    let line = "list --status error --source github --event push --since 2h --limit 5 --json --follow";
+    let line =
+        "list --status error --source github --event push --since 2h --before 9 --grep main --limit 5 --json --follow";
     let Command::List(list) = command(line) else { panic!("no list") };
     let filter = Filter {
-        status: Some(Status::Error),
+        status: Some(ShownStatus::Error),
         source: Some("github".to_owned()),
         event_type: Some("push".to_owned()),
         since: ago(2 * 60 * 60, list.filter.since),
-        before: None,
+        before: Some(EventId(9)),
+        text: Some("main".to_owned()),
         limit: 5,
+        ..Filter::default()
     };
     assert_eq!(list, ListArgs { filter, json: true, follow: true });
 }
@@ -100,15 +104,20 @@ fn send_takes_a_source_and_what_to_send() {
 #[test]
 fn a_replay_needs_events() {
     let selection = Selection { ids: vec![EventId(7), EventId(8)], ..Selection::default() };
-    let expected = ReplayArgs { selection, action: None, dry_run: false };
+    let expected = ReplayArgs { selection, action: None, scope: ReplayScope::Unsuccessful, dry_run: false };
     assert_eq!(command("replay 7 8"), Command::Replay(expected));
     let Command::Replay(replay) = command("replay --status error --since 1d --action deploy --dry-run") else {
         panic!("no replay")
     };
-    let since = ago(86_400, replay.selection.since);
-    let selection = Selection { ids: Vec::new(), status: Some(Status::Error), since };
-    assert_eq!(replay, ReplayArgs { selection, action: Some("deploy".to_owned()), dry_run: true });
-    assert_error("replay", "replay needs the ID of an event, or --status or --since");
+    let since = ago(86_400, replay.selection.filter.since);
+    let filter = Filter { status: Some(ShownStatus::Error), since, ..Filter::default() };
+    let (selection, scope) = (Selection { ids: Vec::new(), filter }, ReplayScope::Unsuccessful);
+    assert_eq!(replay, ReplayArgs { selection, action: Some("deploy".to_owned()), scope, dry_run: true });
+    let (selection, scope) = (Selection::default(), ReplayScope::Failed);
+    let expected = ReplayArgs { selection, action: None, scope, dry_run: false };
+    assert_eq!(command("replay --failed"), Command::Replay(expected));
+    assert_error("replay --failed --again 1", "--failed and --again exclude each other");
+    assert_error("replay", "replay needs the ID of an event, --failed, or a filter");
     assert_error("replay --action deploy", "replay needs");
     assert_error("cancel", "cancel needs");
     let expected = Command::Cancel(Selection::default(), Some("deploy".to_owned()));
@@ -170,7 +179,10 @@ fn an_option_belongs_to_its_command() {
 
 #[test]
 fn values_must_make_sense() {
-    assert_error("list --status done", "--status: no status \"done\"; write one of: unprocessed, processed, error");
+    assert_error(
+        "list --status done",
+        "--status: no status \"done\"; write one of: unprocessed, processed, cancelled, error",
+    );
     for limit in ["0", "-1", "x", "99999999999"] {
         assert_error(&format!("list --limit={limit}"), &format!("--limit: {limit:?} is no number"));
     }
@@ -242,7 +254,7 @@ fn needed_beside(command: &CommandSpec, option: &str) -> String {
     if command.name == "check" && matches!(option, "source" | "type") {
         return "--file f".to_owned();
     }
-    let needed = command.arguments.iter().filter(|(count, _)| *count != Count::AtMostOnce);
+    let needed = command.arguments.iter().filter(|(count, _)| matches!(count, Count::Once | Count::Several));
     needed.map(|(_, value)| format!("{} ", value.choices().first().unwrap_or(&"1"))).collect()
 }
 

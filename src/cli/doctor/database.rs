@@ -13,6 +13,9 @@ const LONG_UNPROCESSED: Duration = Duration::from_secs(60 * 60);
 /// Two machines' clocks often differ by this much.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
+/// Of an answer.
+const MAX_ERROR_BYTES: usize = 200;
+
 /// Headers in which proxies pass on the client's address.
 const CLIENT_HEADERS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "cf-connecting-ip"];
 
@@ -83,22 +86,26 @@ fn unprocessed(stats: &Stats, context: &Context<'_>) -> Finding {
     }
 }
 
-/// The actions whose jobs are not begun, by a person or by the wish of their destination.
+/// The actions whose jobs are not begun, by a person or by the wish of their destination, and those that fail.
 fn waiting(stats: &Stats, findings: &mut Findings) {
     let now = clock::now();
     for action in &stats.actions {
         let (name, pending) = (&action.action, action.pending);
-        let held_until = action.held_until_ms.map(Timestamp::from_unix_ms).filter(|until| *until > now);
+        let held_until = action.held_until(now);
         if action.paused {
             let text = format!("paused, {pending} jobs wait: hookbox resume {name}");
             findings.add(format!("jobs of {name}"), warn(text));
         } else if let Some(until) = held_until {
             let answer = action.held_because.as_deref().and_then(|answer| answer.lines().next());
             let answer = answer.map_or(String::new(), |answer| format!(" ({answer})"));
+            let since = action.failing.as_ref().map_or(String::new(), |it| format!(", the first since {}", it.since));
             let text = format!(
-                "their destination asks to wait until {until}{answer}, {pending} jobs wait: hookbox resume {name} tries them now"
+                "their destination asks to wait until {until}{answer}, {pending} jobs wait{since}: hookbox resume {name} tries them now"
             );
             findings.add(format!("jobs of {name}"), warn(text));
+        } else if let Some(failing) = action.failing_text(now, MAX_ERROR_BYTES) {
+            findings
+                .add(format!("jobs of {name}"), warn(format!("{failing}; {pending} jobs wait: hookbox show says why")));
         }
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Printer, oldest_first};
+use super::{Printer, oldest_first, searched};
 use crate::cli::Failure;
+use crate::event::EventId;
 use crate::store::{ChangeFeed, Filter, OpenError, Reader, Summary};
 
 /// Fast enough for a person who watches. Where nothing was written, a poll costs some microseconds.
@@ -76,14 +77,21 @@ impl Follower<'_> {
         };
         let events = match &mut self.feed {
             Some(feed) => {
-                let mut events = reader.changes(feed)?;
-                events.retain(|event| self.filter.passes(event) && !self.listed.contains(event));
+                let mut passing = Vec::new();
+                for event in reader.changes(feed)? {
+                    let is_new = self.filter.passes(&event) && !self.listed.contains(&event);
+                    if is_new && (self.filter.text.is_none() || reader.passes(EventId(event.id), self.filter)?) {
+                        passing.push(event);
+                    }
+                }
                 self.listed.clear();
-                events
+                passing
             }
             none => {
                 let feed = reader.change_feed()?;
-                self.listed = oldest_first(&reader, self.filter)?;
+                let (listed, searched_to) = oldest_first(&reader, self.filter)?;
+                searched_to.into_iter().for_each(|id| log::warn!("{}", searched(id)));
+                self.listed = listed;
                 *none = Some(feed);
                 self.listed.clone()
             }

@@ -39,21 +39,29 @@ fn insert_at(connection: &Connection, number: i64, received_at: &str) {
         .unwrap();
 }
 
+/// Every fifth has a cancelled job.
+fn cancel(connection: &Connection) {
+    let jobs = "INSERT OR IGNORE INTO jobs (event_id, action, state)
+         SELECT id, 'log', 'cancelled' FROM webhook_events WHERE id % 5 = 0";
+    connection.execute(jobs, []).unwrap();
+}
+
 fn ids(connection: &Connection, filter: &Filter) -> Vec<i64> {
-    newest(connection, filter).unwrap().iter().map(|event| event.id).collect()
+    newest(connection, filter).unwrap().events.iter().map(|event| event.id).collect()
 }
 
 /// The meaning of a filter, as the simplest statement.
 fn expected(connection: &Connection, filter: &Filter) -> Vec<i64> {
     let mut statement = connection
         .prepare(
-            "SELECT id FROM webhook_events WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR source = ?2)
+            "SELECT id FROM webhook_events WHERE
+             (?1 IS NULL OR ?1 = CASE WHEN id IN (SELECT event_id FROM jobs) AND status = 'processed' THEN 'cancelled' ELSE status END) AND (?2 IS NULL OR source = ?2)
              AND (?3 IS NULL OR event_type = ?3) AND (?4 IS NULL OR received_at >= ?4) AND (?5 IS NULL OR id < ?5)
              ORDER BY id DESC LIMIT ?6",
         )
         .unwrap();
     let values = (
-        filter.status.map(Status::as_str),
+        filter.status.map(ShownStatus::as_str),
         &filter.source,
         &filter.event_type,
         filter.since.map(|since| since.to_string()),
@@ -72,7 +80,7 @@ fn assert_filter(connection: &Connection, filter: &Filter) {
 }
 
 fn assert_every_filter(connection: &Connection) {
-    let statuses = Status::ALL.map(Some).into_iter().chain([None]);
+    let statuses = ShownStatus::ALL.map(Some).into_iter().chain([None]);
     let sources = || SOURCES[..2].iter().chain(&["none of these"]).map(|word| Some((*word).to_owned())).chain([None]);
     let types = || TYPES[..1].iter().chain(&["none of these"]).map(|word| Some((*word).to_owned())).chain([None]);
     let sinces =
@@ -88,6 +96,7 @@ fn assert_every_filter(connection: &Connection) {
                         since: since.map(Timestamp::from_unix_ms),
                         before: before.map(EventId),
                         limit,
+                        ..Filter::default()
                     };
                     assert_filter(connection, &filter);
                 }
@@ -100,6 +109,7 @@ fn assert_every_filter(connection: &Connection) {
 fn every_combination_of_filters_finds_what_passes() {
     let connection = database();
     insert(&connection, 1..1800);
+    cancel(&connection);
     assert_every_filter(&connection);
 }
 
@@ -138,9 +148,53 @@ fn events_in_more_partitions_than_are_searched_one_by_one_are_found() {
     let since = Some(Timestamp::from_unix_ms(START_MS + 60_000 * 1100));
     for source in ["a", "many", "none of these"].map(|word| Some(word.to_owned())) {
         assert_filter(&connection, &Filter { source: source.clone(), ..all.clone() });
-        assert_filter(&connection, &Filter { source, since, status: Some(Status::Processed), ..all.clone() });
+        assert_filter(&connection, &Filter { source, since, status: Some(ShownStatus::Processed), ..all.clone() });
     }
     assert_filter(&connection, &Filter { event_type: Some("push".to_owned()), since, ..all });
+}
+
+#[test]
+fn what_has_failed_is_found_among_those_that_are_not_done() {
+    let connection = database();
+    insert(&connection, 1..1800);
+    let unfinished = Filter { is_unfinished: true, limit: 5000, ..Filter::default() };
+    let of = |status| expected(&connection, &Filter { status: Some(status), limit: 5000, ..Filter::default() });
+    let mut both = [of(ShownStatus::Unprocessed), of(ShownStatus::Error)].concat();
+    both.sort_unstable_by(|a, b| b.cmp(a));
+    assert_eq!(ids(&connection, &unfinished), both);
+}
+
+#[test]
+fn a_text_is_found_in_the_id_the_type_and_the_payload() {
+    let connection = database();
+    insert(&connection, 1..400);
+    connection.execute("UPDATE webhook_events SET payload_json = '[\"Needle\"]' WHERE id = 9", []).unwrap();
+    connection.execute("UPDATE webhook_events SET event_type = 'needles' WHERE id = 13", []).unwrap();
+    connection.execute("UPDATE webhook_events SET delivery_id = 'a-needle' WHERE id = 17", []).unwrap();
+    let filter = Filter { text: Some("needle".to_owned()), limit: 50, ..Filter::default() };
+    assert_eq!(ids(&connection, &filter), [17, 13, 9]);
+    assert_eq!(newest(&connection, &filter).unwrap().searched_to, None);
+    assert_eq!(ids(&connection, &Filter { before: Some(EventId(17)), ..filter.clone() }), [13, 9]);
+    assert_eq!(all(&connection, &filter).unwrap(), [9, 13, 17]);
+    let (a, b) = (EventId(9), EventId(21));
+    assert_eq!(only(&connection, &[b, a], &filter).unwrap(), [a]);
+}
+
+#[test]
+fn a_search_that_ends_early_says_where_to_go_on() {
+    let connection = database();
+    insert(&connection, 1..40);
+    connection.execute("UPDATE webhook_events SET payload_json = '[\"needle\"]' WHERE id IN (5, 33)", []).unwrap();
+    let mut filter = Filter { text: Some("needle".to_owned()), limit: 50, ..Filter::default() };
+    let (mut found, mut searches) = (Vec::new(), 0);
+    loop {
+        let listed = newest_within(&connection, &filter, Duration::ZERO).unwrap();
+        found.extend(listed.events.iter().map(|event| event.id));
+        searches += 1;
+        let Some(id) = listed.searched_to else { break };
+        filter.before = Some(id);
+    }
+    assert_eq!((found, searches), (vec![33, 5], 11));
 }
 
 /// Another program may store bytes that are not text: they are listed, and stop nothing.
@@ -162,10 +216,18 @@ fn values_that_are_not_text_stop_nothing() {
 #[test]
 fn no_plan_scans_or_sorts() {
     let connection = database();
-    for sql in [NEWEST, NEWEST_OF_PARTITION, OLDEST_OF_PARTITION, OLDEST_OF_STATUS, BLOCKS_SINCE, NEWEST_FILTERED]
-        .map(str::to_owned)
-        .into_iter()
-        .chain((0..3).flat_map(|column| [next_value(column, true), next_value(column, false)]))
+    for sql in [
+        NEWEST,
+        NEWEST_OF_PARTITION,
+        OLDEST_OF_PARTITION,
+        OLDEST_OF_STATUS,
+        BLOCKS_SINCE,
+        NEWEST_FILTERED,
+        NEWEST_CANCELLED,
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain((0..3).flat_map(|column| [next_value(column, true), next_value(column, false)]))
     {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let mut steps = statement.raw_query();

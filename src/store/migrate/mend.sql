@@ -6,6 +6,11 @@ DELETE FROM earlier_attempts WHERE event_id NOT IN (SELECT id FROM webhook_event
 UPDATE jobs SET state = 'cancelled', due_at_ms = NULL
 WHERE state IN ('queued', 'running') AND event_id IN (SELECT id FROM webhook_events WHERE status <> 'unprocessed');
 
+UPDATE jobs SET is_behind = EXISTS (
+    SELECT 1 FROM jobs AS earlier WHERE earlier.action = jobs.action AND earlier.key = jobs.key
+    AND earlier.state IN ('queued', 'running') AND earlier.event_id < jobs.event_id)
+WHERE key IS NOT NULL AND state IN ('queued', 'running');
+
 DELETE FROM unrouted;
 INSERT INTO unrouted
     SELECT id FROM webhook_events WHERE status = 'unprocessed'

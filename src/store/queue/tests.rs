@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::*;
-use crate::event::{Delivery, DeliveryId, Outcome};
+use crate::event::{Delivery, DeliveryId, Key, NewJob, Outcome};
 use crate::store::write_lock::Priority;
 use crate::store::{Database, IMMEDIATELY, Ingest, Upgrade};
 
@@ -32,10 +32,18 @@ fn deliver(ingest: &mut Ingest, id: &str) {
         secret_position: None,
         dedup_window: None,
         body_digest: None,
-        actions: None,
+        jobs: None,
         received_at: NOW,
     };
     assert!(ingest.store(vec![(delivery, ())], 0).iter().all(Result::is_ok));
+}
+
+fn claim(action: &str) -> Claim<'_> {
+    Claim { action, limit: 4, is_harmful: false, latest_only: false }
+}
+
+fn job(action: &str) -> NewJob {
+    NewJob { action: action.to_owned(), key: None, due: IMMEDIATELY }
 }
 
 fn count(connection: &Connection, table: &str) -> i64 {
@@ -98,27 +106,84 @@ fn recording_an_attempt_twice_changes_nothing() {
     let (mut ingest, mut queue) = (database.ingest().unwrap(), database.queue().unwrap());
     for n in 1..=4 {
         deliver(&mut ingest, &format!("d-{n}"));
-        queue.route(&[(EventId(n), vec!["it"])], NOW).unwrap();
+        queue.route(&[(EventId(n), vec![job("it")])], NOW).unwrap();
     }
-    let mut jobs = queue.claim("it", 4, false, NOW).unwrap();
-    assert_eq!(queue.claim("it", 4, false, NOW).unwrap(), [], "all of them are claimed");
+    let mut jobs = queue.claim(&claim("it"), NOW).unwrap();
+    assert_eq!(queue.claim(&claim("it"), NOW).unwrap(), [], "all of them are claimed");
     assert_eq!(queue.next_due("it").unwrap(), None);
     let unclaimed = [(jobs.pop().unwrap(), IMMEDIATELY)];
     let next = [Next::Succeeded, Next::Queued(NOW), Next::Dead];
     let finished: Vec<_> = jobs.into_iter().map(attempt).zip(next).collect();
 
-    queue.record(&finished, &unclaimed, true, NOW).unwrap();
+    queue.record(&finished, &unclaimed, Wanted::default(), NOW).unwrap();
     let recorded = state(&queue.writer);
-    assert_eq!(queue.record(&finished, &unclaimed, true, NOW).map(|()| state(&queue.writer)).unwrap(), recorded);
+    assert_eq!(
+        queue.record(&finished, &unclaimed, Wanted::default(), NOW).map(|()| state(&queue.writer)).unwrap(),
+        recorded
+    );
     assert_eq!(queue.next_due("it").unwrap(), Some(IMMEDIATELY), "the job that was put back");
 
     // Meanwhile a processed event was reopened.
     queue.writer.write(|transaction| events::reopen(transaction, EventId(1))).unwrap();
     let moved_on = state(&queue.writer);
-    assert_eq!(queue.record(&finished, &unclaimed, true, NOW).map(|()| state(&queue.writer)).unwrap(), moved_on);
+    assert_eq!(
+        queue.record(&finished, &unclaimed, Wanted::default(), NOW).map(|()| state(&queue.writer)).unwrap(),
+        moved_on
+    );
 }
 
 fn attempt(job: Job) -> Attempt {
     let (duration, outcome) = (Duration::from_millis(5), Outcome::Success);
     Attempt { job, started_at: NOW, duration, outcome, detail: "as a test".to_owned(), held_until: None }
+}
+
+fn keyed(key: &str, latest_only: bool) -> NewJob {
+    NewJob { key: Some(Key { text: key.to_owned(), latest_only }), ..job("it") }
+}
+
+/// The database, with one job of the key `other` behind very many of the key `one`, of which the first waits.
+fn held_up(count: i64) -> (tempfile::TempDir, Database, Queue) {
+    let (directory, database) = database();
+    let mut ingest = database.ingest().unwrap();
+    deliver(&mut ingest, "d-1");
+    let queue = database.queue().unwrap();
+    let add = |transaction: &Transaction<'_>| {
+        (1..count).try_for_each(|event| jobs::add(transaction, EventId(event), &keyed("one", false)))?;
+        jobs::add(transaction, EventId(count), &keyed("other", false))?;
+        transaction.execute("UPDATE jobs SET due_at_ms = ?1 WHERE event_id = 1", [NOW.unix_ms() + 1])
+    };
+    queue.writer.write(add).unwrap();
+    (directory, database, queue)
+}
+
+#[test]
+fn a_job_of_another_key_is_found_in_a_few_steps_however_many_are_held_up() {
+    let (_directory, _database, mut queue) = held_up(3000);
+    let mut statement = queue.writer.connection.prepare(NEXT_DUE).unwrap();
+    let found: i64 = statement.query_row(("it", 1), |row| row.get(0)).unwrap();
+    let steps = statement.get_status(rusqlite::StatementStatus::VmStep);
+    assert!(found == 3000 && steps < 100, "{steps} steps to event {found}");
+    drop(statement);
+    let events = |jobs: Vec<Job>| jobs.iter().map(|job| job.event.0).collect::<Vec<_>>();
+    assert_eq!(events(queue.claim(&claim("it"), NOW).unwrap()), [3000]);
+    assert_eq!(queue.next_due("it").unwrap(), Some(Timestamp::from_unix_ms(NOW.unix_ms() + 1)), "not now");
+    let cancelled = queue.writer.write(|transaction| jobs::cancel(transaction, EventId(1), None)).unwrap();
+    assert_eq!((cancelled, queue.next_due("it").unwrap()), (1, Some(IMMEDIATELY)));
+    assert_eq!(events(queue.claim(&claim("it"), NOW).unwrap()), [2], "the next of its key, and that alone");
+}
+
+#[test]
+fn very_many_jobs_are_superseded_in_transactions_that_the_receiver_can_wait_for() {
+    let (_directory, database) = database();
+    let mut queue = database.queue().unwrap();
+    let add = |transaction: &Transaction<'_>| {
+        (1..=250).try_for_each(|event| jobs::add(transaction, EventId(event), &keyed("one", true)))
+    };
+    queue.writer.write(add).unwrap();
+    let what = Claim { latest_only: true, ..claim("it") };
+    let superseded = |queue: &Queue| count(&queue.writer.connection, "jobs WHERE superseded_by = 250");
+    assert_eq!((queue.claim(&what, NOW).unwrap(), superseded(&queue)), (vec![], 100));
+    assert_eq!((queue.claim(&what, NOW).unwrap(), superseded(&queue)), (vec![], 200));
+    let claimed = queue.claim(&what, NOW).unwrap();
+    assert_eq!((claimed.len(), claimed[0].event, superseded(&queue)), (1, EventId(250), 249));
 }

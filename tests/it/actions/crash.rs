@@ -31,7 +31,7 @@ fn a_job_killed_while_it_runs_runs_again_after_the_restart() {
     hookbox.deliver("push", "d-1", "{}");
     stub.wait_for(1);
     let home = hookbox.kill9();
-    assert_eq!(job(&home, 1, "it")["state"], "running");
+    assert_eq!(job(&home, 1, "it")["state"], "queued", "such a claim is not on the disk");
     stub.answer(Answer::Status(200));
     let hookbox = home.start();
     wait_for_state(&hookbox, 1, "it", "succeeded");
@@ -45,7 +45,7 @@ fn succeeded_but_not_recorded(stub: &Stub) -> (Hookbox, WriteLock, Sender<()>) {
     let answer = stub.answer_when_told(Answer::Status(200), Answer::Close);
     let hookbox = to(stub).start();
     hookbox.deliver("push", "d-1", "{}");
-    wait_for_state(&hookbox, 1, "it", "running");
+    stub.wait_for(1);
     let lock = hookbox.lock_database();
     answer.send(()).unwrap();
     hookbox.wait_for_stderr("outcomes cannot be recorded yet");
@@ -86,7 +86,7 @@ fn an_event_deleted_while_its_action_runs_leaves_no_rows() {
     let answer = stub.answer_when_told(Answer::Status(200), Answer::Status(200));
     let hookbox = to(&stub).start();
     hookbox.deliver("push", "d-1", "{}");
-    wait_for_state(&hookbox, 1, "it", "running");
+    stub.wait_for(1);
     hookbox.db().execute("DELETE FROM webhook_events", []).unwrap();
     drop(answer);
     hookbox.deliver("push", "d-2", "{}");
@@ -153,6 +153,80 @@ fn a_job_that_was_running_when_hookbox_was_killed_waits_its_backoff() {
     hookbox.deliver("push", "d-2", "{}");
     wait_for_state(&hookbox, 2, "other", "succeeded");
     assert_eq!(hookbox.line_count("ran"), 1);
+}
+
+/// Kills the program at each attempt of the job of event 1, until it is dead. Returns how often that was.
+#[track_caller]
+fn kill_at_each_attempt(home: Home, attempts: impl Fn(&Home) -> usize) -> (Hookbox, usize) {
+    let mut hookbox = home.start();
+    for body in ["\"poison\"", "2", "3"] {
+        hookbox.deliver("push", body, body);
+    }
+    for kills in 0.. {
+        let is_dead = |home: &Home| home.query::<i64>("SELECT count(*) FROM jobs WHERE state = 'dead'") == [1];
+        let killed =
+            wait_longer_for("another attempt, or the death", JOB_DEADLINE, || match attempts(&hookbox) > kills {
+                true => Some(true),
+                false => is_dead(&hookbox).then_some(false),
+            });
+        if !killed {
+            return (hookbox, kills);
+        }
+        assert!(kills < 10, "without end");
+        hookbox = hookbox.kill9().start();
+    }
+    unreachable!()
+}
+
+#[track_caller]
+fn assert_dead_and_the_others_done((hookbox, kills): (Hookbox, usize), attempts: usize) {
+    assert!((attempts..=attempts + 1).contains(&kills), "{kills} kills");
+    let job = wait_for_state(&hookbox, 1, "it", "dead");
+    assert!(job["last_error"].as_str().unwrap().contains("the last one did not finish"), "{job}");
+    hookbox.wait_until_done();
+    for event in [2, 3] {
+        assert_eq!(job_of(&hookbox, event)["state"], "succeeded");
+    }
+}
+
+fn job_of(home: &Home, event: i64) -> serde_json::Value {
+    job(home, event, "it")
+}
+
+#[test]
+fn a_request_at_which_hookbox_is_killed_each_time_is_dead_after_one_kill_more_than_its_attempts() {
+    let stub = Stub::http();
+    stub.answer_by(|request| if request.text().contains("poison") { Answer::Hang } else { Answer::Status(200) });
+    let poisonous = || stub.received().iter().filter(|request| request.text().contains("poison")).count();
+    assert_dead_and_the_others_done(kill_at_each_attempt(to(&stub), |_| poisonous()), 3);
+}
+
+#[test]
+fn a_command_at_which_hookbox_is_killed_each_time_is_dead_after_its_attempts() {
+    let script = shell("read body; case $body in *poison*) echo >> ran; sleep 5;; esac");
+    let home = with("command", &format!("{script}\nattempts = 3"));
+    assert_dead_and_the_others_done(kill_at_each_attempt(home, |home| home.line_count("ran")), 3);
+}
+
+/// Between two kills somebody restarts the program, who sees that something is wrong.
+#[test]
+fn a_clean_stop_between_two_kills_does_not_forget_that_an_attempt_may_be_harmful() {
+    let stub = Stub::http();
+    stub.answer(Answer::Hang);
+    let mut home = to(&stub).start().stop().0;
+    for kill in 1..=3 {
+        let hookbox = home.start();
+        if kill == 1 {
+            hookbox.deliver("push", "d-1", "{}");
+        }
+        stub.wait_for(kill);
+        home = hookbox.kill9();
+        // Not while the next attempt is under way, which would be one that a stop has ended.
+        done(&home, "pause it");
+        home = home.start().stop().0;
+        done(&home, "resume it");
+    }
+    assert_eq!(home.query::<i64>("SELECT tries FROM jobs"), [2], "all but the first count");
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn a_replay_evaluates_when_again() {
     assert!(!hookbox.path("ran").exists(), "it is not for this event");
     let home = hookbox.stop().0;
     home.write("hookbox.toml", with("payload.n == 'one'"));
-    done(&home, "replay 1");
+    done(&home, "replay 1 --again");
     let hookbox = home.start();
     hookbox.wait_for_file("ran");
 }

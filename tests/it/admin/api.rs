@@ -3,7 +3,7 @@
 use serde_json::{Value, json as value};
 
 use super::{asking, get, json, post, status};
-use crate::support::{Home, Hookbox, Request, SECRET, SOURCE, Stub, closed_port, sign_github, wait_for};
+use crate::support::{Answer, Home, Hookbox, Request, SECRET, SOURCE, Stub, closed_port, sign_github, wait_for};
 
 fn started() -> Hookbox {
     Home::new().with_open_admin().start()
@@ -112,7 +112,8 @@ fn a_failed_event_is_replayed_and_a_waiting_job_is_cancelled() {
 
     hookbox.reload(text(&open));
     // The poll interval is an hour: the worker is woken.
-    assert_eq!(json(&admin.send(&post("/api/events/1/replay")))["changed"], true);
+    let answer = json(&admin.send(&post("/api/events/1/replay")));
+    assert_eq!((&answer["changed"], &answer["text"]), (&value!(true), &value!("team is queued, with all attempts")));
     wait_for("the first to succeed", || (state(1) == "processed").then_some(()));
     assert_eq!(status(&admin, &post("/api/events/1/cancel")), 409, "nothing is open");
     assert_eq!(status(&admin, &post("/api/events/1/replay?action=nobody")), 409);
@@ -121,6 +122,39 @@ fn a_failed_event_is_replayed_and_a_waiting_job_is_cancelled() {
     assert_eq!(state(2), "unprocessed");
     assert_eq!(json(&admin.send(&post("/api/events/2/cancel?action=slow")))["changed"], true);
     wait_for("the second to be given up", || (state(2) != "unprocessed").then_some(()));
+}
+
+#[test]
+fn what_failed_is_replayed_by_a_filter_and_what_was_not_done_is_said() {
+    let stub = Stub::http();
+    let action = format!("[actions.it]\nkind = 'http'\nurl = '{}'\non = ['*']\nbackoff = '1h'\n", stub.url("/"));
+    let hookbox = Home::with_config(&format!("poll_interval = '1h'\n{SOURCE}{action}")).with_open_admin().start();
+    let admin = hookbox.admin_address();
+    stub.answer(Answer::Status(503));
+    for n in 1..=3 {
+        hookbox.deliver(if n == 2 { "push" } else { "issues" }, &format!("d-{n}"), r#"{"ref":"main"}"#);
+    }
+    let waiting = "SELECT count(*) FROM jobs WHERE state = 'queued' AND outcome = 'retry'";
+    wait_for("all to have failed", || (hookbox.query::<i64>(waiting) == [3]).then_some(()));
+    stub.answer(Answer::Status(200));
+    let replay = |query: &str| json(&admin.send(&post(&format!("/api/events/replay?{query}"))));
+    let done = replay("scope=failed&event=push");
+    assert_eq!((&done["queued"], &done["before"]), (&value!(1), &Value::Null));
+    assert_eq!(done["lines"], value!(["it: 1 job due now"]));
+    wait_for("the second", || (stub.count() == 4).then_some(()));
+    assert_eq!(replay("scope=failed&grep=MAIN&before=3")["queued"], 1);
+    assert_eq!(replay("scope=failed")["queued"], 1);
+    hookbox.wait_until_done();
+    assert_eq!(replay("scope=failed")["text"], "queued 0 jobs of 0 events");
+    let nothing = admin.send(&post("/api/events/1/replay"));
+    assert_eq!((nothing.status, nothing.text()), (409, "it succeeded already\n".to_owned()));
+    assert_eq!(json(&admin.send(&post("/api/events/1/replay?scope=again")))["text"], "it is done again");
+    for wrong in ["scope=odd", "nonsense=1"] {
+        assert_eq!(status(&admin, &post(&format!("/api/events/replay?{wrong}"))), 400, "{wrong}");
+    }
+    assert_eq!(status(&admin, &asking("POST", "/api/events/replay")), 403, "another page cannot");
+    let found = json(&admin.send(&get("/api/events?grep=ref%22:%22MAIN")));
+    assert_eq!((ids(&found), &found["searched_to"]), (vec![3, 2, 1], &Value::Null));
 }
 
 #[test]

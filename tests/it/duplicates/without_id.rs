@@ -133,6 +133,24 @@ fn an_equal_delivery_does_not_join_one_whose_attempt_is_under_way() {
     assert_eq!(hookbox.line_count("began"), 2);
 }
 
+/// Such a claim is not on the disk.
+#[test]
+fn an_equal_delivery_does_not_join_one_whose_request_waits_for_its_answer() {
+    let stub = Stub::http();
+    let answer = stub.answer_when_told(Answer::Status(200), Answer::Status(200));
+    let action = format!("[actions.it]\nkind = \"http\"\nurl = \"{}\"\non = [\"*\"]\n", stub.url("/"));
+    let hookbox = Home::with_config(&format!("{SOURCE}{action}")).start();
+    send(&hookbox, &beat("{}"));
+    stub.wait_for(1);
+    assert_eq!(hookbox.query::<String>("SELECT state FROM jobs"), ["queued"]);
+    send(&hookbox, &beat("{}"));
+    send(&hookbox, &beat("{}"));
+    assert_eq!(hookbox.stored(), 2, "the third joins the second, which waits behind the first");
+    drop(answer);
+    hookbox.wait_until_done();
+    assert_eq!(stub.count(), 2);
+}
+
 #[test]
 fn an_equal_delivery_does_not_join_one_that_waits_for_a_retry() {
     let url = format!("http://127.0.0.1:{}/", closed_port());

@@ -56,6 +56,25 @@ fn cut_power(rounds: u64, random: &mut Random) -> Option<u64> {
     Some(cuts)
 }
 
+/// Otherwise a job that takes the machine down soon after each start would be tried without end.
+#[test]
+fn a_start_after_a_power_cut_knows_that_the_end_was_unclean() {
+    let files = tempfile::tempdir().unwrap();
+    let image = |name: &str| files.path().join(name);
+    let Some(disk) = make_ext4(&image("before"), IMAGE_BYTES).and_then(|()| Disk::ext4(&image("before"))) else {
+        return;
+    };
+    let (home, _) = on(&disk).start().stop();
+    let hookbox = home.start();
+    freeze(&hookbox);
+    copy_as_it_is(&image("before"), &image("after"));
+    let pid = hookbox.pid().as_raw_nonzero().to_string();
+    drop(hookbox.kill9());
+    drop(disk);
+    let disk = Disk::ext4(&image("after")).unwrap();
+    assert_eq!(std::fs::read_to_string(disk.path("webhooks.db.lock")).unwrap().trim(), pid);
+}
+
 fn on(disk: &Disk) -> Home {
     Home::with_config(&format!("{CONFIG}{SOURCE}")).database(&disk.path("webhooks.db"))
 }

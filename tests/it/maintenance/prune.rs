@@ -140,6 +140,22 @@ fn prune_uses_the_config_or_its_options_and_a_dry_run_changes_nothing() {
 }
 
 #[test]
+fn prune_takes_the_filters_of_list_and_says_what_it_keeps() {
+    let home = made_before("");
+    insert_done(&home, 5, "processed", OLD, 100);
+    insert_done(&home, 1, "unprocessed", OLD, 100);
+    home.db().execute_batch("UPDATE webhook_events SET source = 'other' WHERE id = 2").unwrap();
+    let text = |args: &str| home.run(format!("prune {args}").split(' ')).ok().text();
+    assert!(text("--older-than 1d --source other --dry-run").starts_with("would prune 1 events"));
+    assert!(text("--older-than 1d --source other").starts_with("pruned 1 events"));
+    assert!(text("--older-than 1d --before 2 --grep processed-").starts_with("pruned 1 events"));
+    home.run(["prune", "--source", "github"]).refused(2, &["[retention]"]);
+    let named = text("4 6");
+    assert!(named.starts_with("event 6: not pruned: ") && named.contains("pruned 1 events"), "{named}");
+    assert_eq!(home.query::<i64>("SELECT id FROM webhook_events"), [3, 5, 6]);
+}
+
+#[test]
 fn prune_without_any_age_says_where_to_write_one() {
     made_before("").run(["prune"]).refused(2, &["[retention]", "--older-than"]);
     let home = Home::new();

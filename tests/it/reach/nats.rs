@@ -272,3 +272,21 @@ fn a_server_that_was_restarted_is_connected_to_again() {
     wait_for_state(&hookbox, 2, "it", "succeeded");
     assert_eq!(count(&server), 2);
 }
+
+#[test]
+fn a_plain_replay_keeps_the_id_and_another_round_has_a_new_one() {
+    let Some(server) = nats() else { return };
+    make_stream(&server, json!({}));
+    let hookbox = to_nats(&server.url("nats"), "").start();
+    deliver_and_wait(&hookbox, "push", "d-1", BODY);
+    done(&hookbox, "replay 1");
+    hookbox.wait_until_done();
+    assert_eq!(count(&server), 1);
+    let (home, _) = hookbox.stop();
+    // As `replay --again` does.
+    home.db().execute("UPDATE jobs SET round = round + 1", []).unwrap();
+    let hookbox = home.start();
+    done(&hookbox, "replay 1");
+    hookbox.wait_until_done();
+    assert_eq!(count(&server), 2);
+}

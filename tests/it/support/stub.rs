@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,22 @@ pub enum Answer {
     /// 200 and a body of 10 GB.
     Endless,
     NotHttp,
+    WhenTold(Arc<Held>),
+}
+
+/// An answer that waits for a test.
+#[derive(Debug)]
+pub struct Held {
+    told: Mutex<Receiver<()>>,
+    answer: Answer,
+    at_last: Answer,
+}
+
+impl Held {
+    fn wait(&self) -> Answer {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        told.map_or(self.at_last.clone(), |()| self.answer.clone())
+    }
 }
 
 impl Answer {
@@ -119,7 +135,7 @@ impl Stub {
     /// answers.
     pub fn answer_when_told(&self, answer: Answer, at_last: Answer) -> Sender<()> {
         let (tell, told) = channel();
-        self.answer_by(move |_| told.recv().map_or(at_last.clone(), |()| answer.clone()));
+        self.answer(Answer::WhenTold(Arc::new(Held { told: Mutex::new(told), answer, at_last })));
         tell
     }
 
@@ -294,7 +310,9 @@ fn exchange(
         let request = read_request(stream)?;
         let answer = judge.lock().unwrap_or_else(PoisonError::into_inner)(&request);
         received.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        let answer = if let Answer::WhenTold(held) = answer { held.wait() } else { answer };
         match answer {
+            Answer::WhenTold(_) => return Ok(()),
             Answer::Status(status) => return respond(stream, status, &[("Connection".into(), "close".into())], b""),
             Answer::With(status, mut headers, body) => {
                 headers.push(("Connection".into(), "close".into()));

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::Home;
 use super::program::runner;
+use super::wait_for;
 
 /// One system call. `began` and `ended` are positions in the trace: one that ended before another began is before it.
 pub struct Call {
@@ -45,15 +46,48 @@ pub fn strace_injecting(home: Home, fault: &str) -> Option<Home> {
 }
 
 fn traced(home: Home, how: &[&str]) -> Option<Home> {
-    let mut trial = Command::new("strace");
-    trial.args(["-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
-    if !trial.status().is_ok_and(|status| status.success()) || !runner().is_empty() {
-        println!("skipped: strace is not installed, not permitted, or the program is emulated");
+    if !can_trace() {
         return None;
     }
     // -D: the program stays our child, and gets our signals.
     let words = [&["strace", "-D", "-f", "-e", "signal=none", "-o", "trace"], how].concat();
     Some(home.wrapped_in(&words))
+}
+
+/// Whether the program can be traced here. Otherwise the test prints that it is skipped.
+pub fn can_trace() -> bool {
+    let mut trial = Command::new("strace");
+    trial.args(["-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if !trial.status().is_ok_and(|status| status.success()) || !runner().is_empty() {
+        println!("skipped: strace is not installed, not permitted, or the program is emulated");
+        return false;
+    }
+    true
+}
+
+/// `strace` of a process that runs already, or of one of its threads. Ends with it, or when this is dropped.
+pub struct Tracer(Child);
+
+impl Tracer {
+    pub fn attach(id: u32, how: &[&str]) -> Tracer {
+        let mut command = Command::new("strace");
+        command.args(["-p", &id.to_string(), "-e", "signal=none"]).args(how);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut tracer = Tracer(child);
+        let line = format!("TracerPid:\t{}\n", tracer.0.id());
+        let status = format!("/proc/{id}/status");
+        let is_attached = || std::fs::read_to_string(&status).is_ok_and(|text| text.contains(&line));
+        // A fault in the call that is interrupted may have ended both at once.
+        wait_for("strace", || (is_attached() || tracer.0.try_wait().unwrap().is_some()).then_some(()));
+        tracer
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), super::Signal::TERM);
+        let _ = self.0.wait();
+    }
 }
 
 /// The same home with some system calls of the program failing: `pwrite64:error=EIO:when=30+37` lets every 37th from the
