@@ -29,6 +29,9 @@ const MIGRATIONS: &[Migration] = &[
 
 const LATEST: u32 = MIGRATIONS.len() as u32;
 
+/// The latest migration that writes every event again.
+const LATEST_REWRITE: u32 = 7;
+
 enum MigrationError {
     Sqlite(rusqlite::Error),
     /// The table of the older program is not as expected.
@@ -86,7 +89,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
 
 /// Whether the migrations that are missing write every event again.
 pub(super) fn rewrites_events(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
-    if supported_version(connection, path)? == LATEST {
+    if supported_version(connection, path)? >= LATEST_REWRITE {
         return Ok(false);
     }
     let has_events = || {

@@ -24,7 +24,7 @@ const ROWS: &str = include_str!("data/earlier/rows.sql");
 const CONFIG: &str = "disk_reserve = \"1MiB\"\n[actions.other]\nkind = \"log\"\non = [\"other:*\"]\n";
 
 /// A database of schema 6, as the earlier version leaves it, with pages of 4096 bytes.
-fn earlier(home: &Home) {
+pub fn earlier(home: &Home) {
     let db = home.db();
     db.execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF").unwrap();
     SCHEMA_6.iter().for_each(|migration| db.execute_batch(migration).unwrap());
@@ -57,42 +57,23 @@ fn schema(home: &Home) -> Vec<String> {
     home.query("SELECT concat_ws(' ', type, name, replace(sql, '\"', '')) FROM sqlite_schema ORDER BY type, name")
 }
 
-/// What `show` says of every event, `stats` and `list`, without what was not there in the earlier version.
+/// What `stats`, `list`, and `show` of every event say.
 fn told(home: &Home) -> Vec<Value> {
-    let say = |words: &[&str]| -> Vec<Value> {
-        let output = home.run(words.iter().chain(&["--json"]));
-        assert_eq!(output.code, Some(0), "{output}");
-        String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    };
-    let mut told = say(&["stats"]);
-    let stats = told[0].as_object_mut().unwrap();
-    stats.retain(|key, _| {
-        ["events", "received", "duplicates", "repeated", "sources", "actions"].contains(&key.as_str())
-    });
-    told.extend(say(&["list"]));
-    for id in ["1", "2", "3", "4", "5", "9"] {
-        told.extend(say(&["show", id]));
-    }
-    for value in &mut told {
-        forget(value);
-    }
-    told
+    let mut commands = vec![vec!["stats"], vec!["list"]];
+    commands.extend(["1", "2", "3", "4", "5", "9"].map(|id| vec!["show", id]));
+    commands.iter().flat_map(|words| home.run(words.iter().chain(&["--json"])).ok().json_lines()).collect()
 }
 
-/// Takes away what only later versions tell.
-fn forget(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            members
-                .retain(|key, _| !["superseded", "superseded_by", "not_for", "held_because"].contains(&key.as_str()));
-            if members.get("id").is_some_and(|id| id == 5) {
-                // It was routed now.
-                members.remove("processed_at");
-            }
-            members.values_mut().for_each(forget);
+/// Whether everything is said that was said before; later versions may say more.
+fn includes(told: &Value, before: &Value) -> bool {
+    match (told, before) {
+        (Value::Object(told), Value::Object(before)) => {
+            before.iter().all(|(key, before)| told.get(key).is_some_and(|told| includes(told, before)))
         }
-        Value::Array(items) => items.iter_mut().for_each(forget),
-        _ => {}
+        (Value::Array(told), Value::Array(before)) => {
+            told.len() == before.len() && told.iter().zip(before).all(|(told, before)| includes(told, before))
+        }
+        _ => told == before,
     }
 }
 
@@ -101,8 +82,10 @@ fn a_database_of_schema_6_tells_the_same_after_the_upgrade() {
     let home = home().start().stop().0;
     let expected = std::fs::read_to_string(data("earlier/told.jsonl")).unwrap();
     let expected: Vec<Value> = expected.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for (told, expected) in told(&home).iter().zip(&expected) {
-        assert_eq!(told, expected);
+    let told = told(&home);
+    assert_eq!(told.len(), expected.len());
+    for (told, expected) in told.iter().zip(&expected) {
+        assert!(includes(told, expected), "{told} {expected}");
     }
     home.assert_sound();
     let new = Home::with_config(CONFIG).start().stop().0;
@@ -160,7 +143,7 @@ fn without_room_for_a_copy_the_upgrade_says_so_and_goes_on() {
     let hookbox = home.start();
     hookbox.wait_for_stderr("without a copy of its earlier state");
     assert!(!disk.path("webhooks.db.before-7").exists());
-    assert_eq!(number(&hookbox, "user_version"), 7);
+    assert!(number(&hookbox, "user_version") >= 7);
     hookbox.assert_alive();
 }
 
@@ -187,7 +170,8 @@ fn a_program_that_has_the_database_open_keeps_its_page_size_and_not_its_schema()
     hookbox.wait_for_stderr("another program has it open");
     hookbox.deliver("push", "meanwhile", "{}");
     assert_eq!(count(), 7);
-    assert_eq!((number(&hookbox, "user_version"), number(&hookbox, "page_size")), (7, 4096));
+    assert!(number(&hookbox, "user_version") >= 7);
+    assert_eq!(number(&hookbox, "page_size"), 4096);
     drop(reader);
     let hookbox = hookbox.stop().0.start();
     hookbox.wait_for_stderr("the database has pages of");
@@ -225,7 +209,7 @@ fn kill_9_at_any_moment_of_the_upgrade_leaves_the_old_schema_or_the_new_one() {
         }
         let home = home.start().stop().0;
         assert!(rows(&home) == expected);
-        assert_eq!(number(&home, "user_version"), 7);
+        assert!(number(&home, "user_version") >= 7);
         assert_ne!(number(&home, "page_size"), 4096);
         for part in ["webhooks.db.before-7.part", "webhooks.db.resized.part"] {
             assert!(!home.path(part).exists(), "{part}");

@@ -11,6 +11,7 @@ use super::{OLD, insert_done};
 use crate::support::{
     Answer, Disk, Home, Request, SECRET, SOURCE, Stub, authority, closed_port, expired, strace_injecting, wait_for,
 };
+use crate::upgrade;
 
 /// Results of all checks, with their texts, by name.
 #[track_caller]
@@ -172,8 +173,8 @@ fn doctor_finds_a_damaged_a_newer_and_a_foreign_database() {
     assert_finds(&home, &[], "database", "ok", &["sound"]);
     home.db().execute_batch("PRAGMA user_version = 99").unwrap();
     assert_finds(&home, &[], "database", "fail", &["later version"]);
-    let earlier = "DROP TABLE troubles; DROP TABLE deaths; PRAGMA user_version = 7";
-    home.db().execute_batch(earlier).unwrap();
+    fs::remove_file(home.path("webhooks.db")).unwrap();
+    upgrade::earlier(&home);
     assert_finds(&home, &[], "database", "warn", &["brings it up to date"]);
     home.start().assert_alive();
 }
