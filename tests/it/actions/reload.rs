@@ -23,7 +23,7 @@ fn the_open_jobs_of_a_removed_action_are_visible_and_can_be_cancelled() {
     assert!(done(&hookbox, "show 1").contains("action gone: queued"));
     let stats = done(&hookbox, "stats");
     assert!(stats.lines().any(|line| line.starts_with("gone (") && line.contains("not configured) ")), "{stats}");
-    assert_eq!(done(&hookbox, "cancel --action gone"), "cancelled the open jobs of 1 event\n");
+    assert!(done(&hookbox, "cancel --action gone").contains("cancelled 1 job"));
     assert_eq!(
         (status(&hookbox, 1).as_str(), job(&hookbox, 1, "gone")["state"].as_str()),
         ("processed", Some("cancelled"))
