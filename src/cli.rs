@@ -19,6 +19,7 @@ mod preview;
 mod progress;
 mod providers;
 mod prune;
+mod recover;
 mod replay;
 mod running;
 mod send;
@@ -152,6 +153,7 @@ fn run() -> Result<(), Failure> {
         Command::Pause(action) => pause::pause(&config()?, action, &mut out),
         Command::Resume(action) => pause::resume(&config()?, action, &mut out),
         Command::Prune(prune) => prune::run(&config()?, prune, &mut out),
+        Command::Recover(recover) => recover::run(&config()?, recover, &env, &mut out),
         Command::Backup(file) => backup::run(&config()?, file, &mut out),
         Command::Doctor { json } => doctor::run(config(), &env, *json, &mut out),
         Command::Import(import) => import::run(import, &mut out),

@@ -24,6 +24,9 @@ mod receive;
 mod route;
 mod worker;
 
+// Beside them: what never arrived.
+mod recover;
+
 // Used by the steps.
 mod config;
 mod action;

@@ -18,7 +18,7 @@ macro_rules! chapter {
 }
 
 /// From the first steps to the rare questions.
-pub const CHAPTERS: [Chapter; 21] = [
+pub const CHAPTERS: [Chapter; 22] = [
     chapter!("start", "what hookbox does, the first delivery, the first secret"),
     chapter!("install", "static binaries, on a Raspberry Pi, on a server"),
     chapter!("config", "the config file"),
@@ -28,6 +28,7 @@ pub const CHAPTERS: [Chapter; 21] = [
     chapter!("recipes", "mail, MQTT, Redis, ntfy, Discord, Home Assistant and others"),
     chapter!("import", "coming from adnanh/webhook"),
     chapter!("retries", "retries, dead jobs, pausing"),
+    chapter!("recover", "getting back what was missed from the provider"),
     chapter!("reach", "several receivers in front of NATS, Redis or a hookbox"),
     chapter!("commands", "the command line"),
     chapter!("page", "the page in the browser and its API"),

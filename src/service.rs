@@ -4,6 +4,7 @@ mod admin;
 mod error;
 mod housekeeping;
 mod observer;
+mod recovery;
 mod secrecy;
 mod signals;
 mod thread;
@@ -77,6 +78,7 @@ struct Service {
     /// Tries to listen at the page's address, until it is there.
     address_watcher: Option<Thread>,
     housekeeper: Thread,
+    recovery: recovery::Handle,
     workers: WorkerPool,
     router: Thread,
 }
@@ -115,9 +117,8 @@ impl Service {
         workers.reconfigure(&config, &secrets.runners, &shared.database)?;
         shared.routing.replace(routing(&config, workers.wakers()));
         let router = shared.start_router()?;
-
-        log_startup(&config, gate.address());
-        log_warnings(&config, env);
+        let recovery = recovery::Handle::start(secrets.recovered, &shared.database, &shared.messages)?;
+        log_startup(&config, gate.address(), env);
         systemd::notify(&[NotifyState::Ready]);
         Ok(Service {
             shared,
@@ -129,6 +130,7 @@ impl Service {
             admin,
             address_watcher,
             housekeeper,
+            recovery,
             workers,
             router,
         })
@@ -208,6 +210,7 @@ impl Service {
         self.shared.replace(config, secrets.endpoints, self.workers.wakers());
         self.router.wake();
         self.housekeeper.wake();
+        self.recovery.replace(secrets.recovered, &self.shared.database, &self.shared.messages)?;
         Ok(())
     }
 
@@ -218,6 +221,7 @@ impl Service {
         info!("stopping");
         systemd::notify_stopping(self.workers.stop_timeout() + STOP_MARGIN);
         self.housekeeper.request_stop();
+        self.recovery.request_stop();
         self.address_watcher.iter().for_each(Thread::request_stop);
         let has_finished = self.workers.stop();
         self.housekeeper.join();
@@ -255,6 +259,7 @@ struct Secrets {
     runners: Runners,
     /// The configured one.
     admin_token: Option<Secret>,
+    recovered: Vec<recovery::Target>,
 }
 
 impl Secrets {
@@ -262,7 +267,8 @@ impl Secrets {
         let endpoints = config.sources.values().map(|source| endpoint(source, env, metrics)).collect::<Result<_>>()?;
         let runners = config.actions.values().map(|action| Ok((action.clone(), runner(action, env)?)));
         let admin_token = config.admin.fetch_token(env).map_err(Error::refused)?;
-        Ok(Secrets { endpoints, runners: runners.collect::<Result<_>>()?, admin_token })
+        let recovered = recovery::targets(config, env)?;
+        Ok(Secrets { endpoints, runners: runners.collect::<Result<_>>()?, admin_token, recovered })
     }
 }
 
@@ -455,7 +461,7 @@ fn upstream(prefix: &str, database: &Path) -> Result<Upstream> {
 }
 
 /// Logs what is served, and warns of doubtful settings.
-fn log_startup(config: &Config, address: &str) {
+fn log_startup(config: &Config, address: &str, env: &Env<'_>) {
     if !clock::now().is_plausible() {
         warn!("the clock has not been set: it says {}", clock::now());
     }
@@ -476,6 +482,7 @@ fn log_startup(config: &Config, address: &str) {
         info!("events are kept forever: no [retention] is configured");
     }
     info!("storing in {}; listening on {address}", config.database.display());
+    log_warnings(config, env);
 }
 
 /// What of the config is probably not what was meant, as `hookbox check` prints it.

@@ -13,6 +13,7 @@ mod diagnostics;
 mod reader;
 mod prune;
 mod commands;
+mod recover;
 mod queue;
 mod observer;
 mod ingest;
@@ -82,6 +83,7 @@ pub use observer::Observer;
 pub use prune::{Expired, Pruned, Pruner, Rule};
 pub use queue::{Claim, Queue, Unrouted};
 pub use reader::Reader;
+pub use recover::{Missed, Recoveries};
 pub use replay::{ReplayOptions, ReplayScope, ReplayTotals, Replayed};
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
@@ -144,6 +146,11 @@ impl Database {
     /// The connection of the thread that observes sources and the disk.
     pub fn observer(&self) -> Result<Observer> {
         Ok(Observer { writer: self.background_writer()? })
+    }
+
+    /// The connection of the thread that gets back what was missed.
+    pub fn recoveries(&self) -> Result<Recoveries> {
+        Ok(Recoveries { writer: self.background_writer()? })
     }
 
     /// The admin page's connection.

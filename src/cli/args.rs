@@ -63,6 +63,7 @@ pub enum Command {
     /// The event, and the URL.
     Forward(EventId, String),
     Prune(PruneArgs),
+    Recover(RecoverArgs),
     Backup(PathBuf),
     Doctor {
         json: bool,
@@ -134,6 +135,14 @@ pub struct ReplayArgs {
     pub selection: Selection,
     pub action: Option<String>,
     pub scope: ReplayScope,
+    pub dry_run: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct RecoverArgs {
+    pub source: String,
+    /// How far back.
+    pub since: Option<Duration>,
     pub dry_run: bool,
 }
 

@@ -8,7 +8,8 @@ use super::args::CheckArgs;
 use super::{Failure, preview};
 use crate::action::{Action, ActionKind};
 use crate::cidr::Cidr;
-use crate::config::{AdminToken, Config, Include, Origin, Retention, Source, Warning};
+use crate::client;
+use crate::config::{AdminToken, Config, Include, Origin, Recover, Retention, Source, Warning};
 use crate::listen::{self, Listen};
 use crate::provider::{self, Verification};
 use crate::secret::{Env, SecretRef};
@@ -149,6 +150,21 @@ impl Output {
         }
         if source.ignores_repeated_body {
             self.note("ignores a stored body under another id");
+        }
+        if let Some(recover) = &source.recover {
+            self.recover(source, recover, env);
+        }
+    }
+
+    fn recover(&mut self, source: &Source, recover: &Recover, env: &Env) {
+        let every = recover.every.map_or("by hand".to_owned(), |every| format!("every {}", duration_text(every)));
+        let only = if recover.events.is_empty() { "" } else { ", only " };
+        let hook = format!("{} at {}", recover.hook, client::origin(&recover.api));
+        self.note(format!("gets back what was missed of {hook} {every}{only}{}", recover.events.join(", ")));
+        if (self.fetches_secrets || matches!(recover.token, SecretRef::Literal(_)))
+            && let Err(error) = source.fetch_recover_token(recover, env)
+        {
+            self.problem(error);
         }
     }
 

@@ -31,6 +31,11 @@ impl Retention {
         [self.processed, self.error, self.duplicates].into_iter().flatten().min()
     }
 
+    /// The shortest age of an event.
+    pub fn shortest_of_events(&self) -> Option<Duration> {
+        [self.processed, self.error].into_iter().flatten().min()
+    }
+
     /// The rules for deleting at this moment.
     pub fn rules(&self, now: Timestamp) -> Vec<Rule> {
         let ages = [

@@ -9,6 +9,7 @@ use toml::Value;
 
 use super::own_sender::{self, Answer, PATH_PREFIX, STATUS};
 use super::reader::Reader;
+use super::recover::{self, Recover};
 use super::values::{Parsed, count, duration, expected, owned_text, parsed, text};
 use crate::cidr::Cidr;
 use crate::news;
@@ -58,6 +59,8 @@ pub struct Source {
     pub methods: Vec<&'static str>,
     /// What a stored delivery is answered; `None`: the provider's status, and nothing else.
     pub answer: Option<Arc<Answer>>,
+    /// How what was missed is had back.
+    pub recover: Option<Recover>,
 }
 
 impl Source {
@@ -99,6 +102,11 @@ impl Source {
     pub fn fetch_verify_token(&self, env: &Env<'_>) -> Result<Option<Secret>, SecretError> {
         let token = self.verify_token.as_ref().map(|reference| reference.resolve(env)).transpose();
         token.map_err(|reason| self.secret_error("verify_token", reason))
+    }
+
+    /// Fetches the token for its provider's API.
+    pub fn fetch_recover_token(&self, recover: &Recover, env: &Env<'_>) -> Result<Secret, SecretError> {
+        recover.token.resolve(env).map_err(|reason| self.secret_error("recover.token", reason))
     }
 
     fn secret_error(&self, key: &str, reason: String) -> SecretError {
@@ -165,6 +173,7 @@ pub(super) fn built_in(env: &Env) -> BTreeMap<String, Source> {
         further_path: None,
         methods: Vec::new(),
         answer: None,
+        recover: None,
     };
     BTreeMap::from([(BUILT_IN.to_owned(), source)])
 }
@@ -173,6 +182,11 @@ fn read(name: &str, keys: &mut Reader) -> Option<Source> {
     let preset = read_preset(keys);
     let verification = read_verification(keys, preset);
     let verifier = read_verifier(keys, preset);
+    if keys.has_table("recover") && keys.has("id") {
+        let message = "the provider lists its own ids, which are compared with those stored; remove id".to_owned();
+        keys.refuse::<()>("recover", message);
+    }
+    let recover = keys.table("recover", |keys| recover::read(keys, preset));
     let methods = own_sender::methods(keys, verifier.as_ref(), verification.as_ref());
     Some(Source {
         name: name.to_owned(),
@@ -185,6 +199,7 @@ fn read(name: &str, keys: &mut Reader) -> Option<Source> {
         further_path: keys.get("path", own_sender::path),
         methods: methods.unwrap_or_default(),
         answer: own_sender::answer(keys, preset),
+        recover: recover.flatten(),
         verifier: verifier?,
         verification: verification?,
     })

@@ -11,6 +11,7 @@ use crate::listen::Listen;
 use crate::news::{self, Kind};
 use crate::secret::Env;
 use crate::suggest::{closest, hint};
+use crate::units::duration_text;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Warning {
@@ -67,7 +68,20 @@ impl Config {
                         that the address of the sender counts";
             Warning::new(key("allow"), text)
         });
-        secrets.chain(token).chain(allow).collect()
+        secrets.chain(token).chain(allow).chain(self.short_retention(source)).collect()
+    }
+
+    /// What is deleted before the provider forgets it cannot be told from what was missed.
+    fn short_retention(&self, source: &Source) -> Option<Warning> {
+        let recovery = source.recover.as_ref()?.recovery;
+        let kept = self.retention.shortest_of_events().filter(|kept| *kept < recovery.window)?;
+        let [kept, window] = [kept, recovery.window].map(duration_text);
+        let title = recovery.title;
+        let text = format!(
+            "events are deleted after {kept}, and {title} lists its deliveries for {window}: nothing older than {kept} is \
+             had back; raise [retention] to at least {window}"
+        );
+        Some(Warning::new(format!("sources.{}.recover", source.name), text))
     }
 
     pub fn action_warnings(&self, action: &Action) -> Vec<Warning> {

@@ -8,6 +8,7 @@ use super::format::{Format, Variable};
 use super::keyword::Keyword;
 use super::preset::{Preset, WithoutId};
 use super::presets::presets;
+use super::recover::recovery;
 use super::scheme::Scheme;
 use super::selector::Selector;
 use super::unsigned::{Body, Unsigned};
@@ -115,6 +116,10 @@ pub fn describe(verifier: &Verifier) -> Vec<(&'static str, String)> {
         ("retries", preset.retries.to_owned()),
         ("docs", preset.docs.to_owned()),
     ]);
+    if let Some(recovery) = recovery(preset.name) {
+        let text = format!("had back by [sources.NAME.recover] (hookbox help recover) with {}", recovery.permission);
+        lines.push(("missed", text));
+    }
     lines
 }
 

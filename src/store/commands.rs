@@ -9,7 +9,7 @@ use super::replay::{self, ReplayOptions, Replayed};
 use super::row::texts;
 use super::summary::{Filter, Summary};
 use super::writer::{WORKER_BUSY, Writer};
-use super::{events, holds, jobs, list, wal};
+use super::{events, holds, jobs, list, recover, wal};
 use crate::clock::Timestamp;
 use crate::event::EventId;
 
@@ -111,6 +111,7 @@ impl Commands {
             let Some(summary) = summary else { return Ok(None) };
             let open = "SELECT count(*) FROM jobs WHERE event_id = ?1 AND state IN ('queued', 'running')";
             let open_jobs = transaction.query_row(open, [event.0], |row| row.get(0))?;
+            recover::remember_deleted(transaction, event, crate::clock::now())?;
             transaction.execute("DELETE FROM webhook_events WHERE id = ?1", [event.0])?;
             Ok(Some((summary, open_jobs)))
         })?;

@@ -25,6 +25,7 @@ const MIGRATIONS: &[Migration] = &[
     |transaction| Ok(transaction.execute_batch(include_str!("006-holds.sql"))?),
     reduce_pages,
     |transaction| Ok(transaction.execute_batch(include_str!("008-troubles.sql"))?),
+    |transaction| Ok(transaction.execute_batch(include_str!("009-recover.sql"))?),
 ];
 
 const LATEST: u32 = MIGRATIONS.len() as u32;
@@ -47,6 +48,7 @@ const ADDED: [&str; LATEST as usize - 1] = [
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'waited_ms')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'round')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('troubles') WHERE name = 'told_ms')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('recovery_marks') WHERE name = 'compared_ms')",
 ];
 
 /// Migration 7.

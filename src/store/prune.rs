@@ -12,7 +12,7 @@ use super::error::{OpenError, Result, of_row};
 use super::row::{string, text};
 use super::stats::Sizes;
 use super::writer::{WORKER_BUSY, Writer};
-use super::{list, wal};
+use super::{list, recover, wal};
 use crate::clock::Timestamp;
 use crate::event::{EventId, Status};
 
@@ -134,7 +134,8 @@ impl Pruner {
         self.writer.write(|transaction| {
             let mut deleted = 0;
             for event in &batch.events {
-                deleted += of_row(transaction, delete(transaction, cursor.rule.what, *event))?.unwrap_or(0);
+                deleted +=
+                    of_row(transaction, delete(transaction, cursor.rule.what, *event, cursor.rule.now))?.unwrap_or(0);
             }
             Ok(deleted)
         })
@@ -174,12 +175,13 @@ impl Pruner {
 }
 
 /// An event may have been reopened since it was found. Returns how many rows were changed.
-fn delete(transaction: &Transaction<'_>, what: Expired, event: EventId) -> rusqlite::Result<usize> {
+fn delete(transaction: &Transaction<'_>, what: Expired, event: EventId, now: Timestamp) -> rusqlite::Result<usize> {
     let Expired::Events(status) = what else {
         let reset = "UPDATE webhook_events SET duplicates = 0 WHERE id = ?1 AND duplicates > 0";
         return transaction.prepare_cached(reset)?.execute([event.0]);
     };
     let sql = format!("DELETE FROM webhook_events WHERE {IS_DELETABLE}");
+    recover::remember_deleted(transaction, event, now)?;
     transaction.prepare_cached(&sql)?.execute((event.0, status.as_str()))
 }
 

@@ -18,6 +18,7 @@ mod provider;
 mod reach;
 mod real_payloads;
 mod receiving;
+mod recover;
 mod refusals;
 mod rejection;
 

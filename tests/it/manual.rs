@@ -2,12 +2,13 @@
 
 use crate::support::{Home, SECRET, SOURCE, example};
 
-const CREDENTIALS: [(&str, &str); 8] = [
+const CREDENTIALS: [(&str, &str); 9] = [
     ("RABBITMQ_AUTHORIZATION", "Basic Z3Vlc3Q6Z3Vlc3Q="),
     ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T/B/x"),
     ("BEHIND_SECRET", SECRET),
     ("STRIPE_SECRET", "whsec_test"),
     ("TWILIO_AUTH_TOKEN", SECRET),
+    ("GITHUB_TOKEN", "github_pat_x"),
     ("META_APP_SECRET", SECRET),
     ("META_VERIFY_TOKEN", SECRET),
     ("CENTRE_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
@@ -57,6 +58,12 @@ fn actions() {
     assert!(printed.contains("on hookbox:job.dead") && !printed.contains("WARNING"), "{printed}");
     let printed = checked(&(SOURCE.to_owned() + &example("src/manual/actions.md", "toml", "[actions.queue]")));
     assert!(printed.contains("success when answer.json.routed"), "{printed}");
+}
+
+#[test]
+fn recover() {
+    let printed = checked(&example("src/manual/recover.md", "toml", "[sources.github]"));
+    assert!(printed.contains("every 10m, only push, release"), "{printed}");
 }
 
 #[test]

@@ -157,7 +157,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> + Clone {
 }
 
 /// In the order of the help.
-pub static COMMANDS: [CommandSpec; 22] = [
+pub static COMMANDS: [CommandSpec; 23] = [
     command("serve", "Receive and process deliveries (the default command)", |_| Ok(Command::Serve))
         .description("It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the config \
             again; a config with a problem is reported, and the one before stays in force.\n\n\
@@ -338,6 +338,17 @@ pub static COMMANDS: [CommandSpec; 22] = [
             earlier changes of the row have left in free pages of the database, which hookbox prune --vacuum removes. \
             Change the secret. If the provider delivers the event again, it is a new one.")
         .examples(&["hookbox delete 7"]),
+    command("recover", "Get back what was missed from the provider", parse::recover)
+        .arguments(&[(Once, Value::Source)])
+        .options(&[
+            option("since", Value::Duration, "Look so far back, such as 2d; if not given, to where the last comparison ended, or \
+                as far as the provider's list goes"),
+            switch("dry-run", "Only print what is missing"),
+        ])
+        .description("It reads the provider's list of deliveries, and has those sent again that were not stored here. The source \
+            needs a [sources.NAME.recover] in the config; a running hookbox serve does the same at its start and every ten \
+            minutes. What was asked for within the hour is not asked for again, and nothing more than three times.")
+        .examples(&["hookbox recover github --dry-run", "hookbox recover github --since 2d"]),
     command("backup", "Write a copy of the database, while it is in use", parse::backup)
         .arguments(&[(Once, Value::File)])
         .description("It works whether hookbox serve runs or not. Everything that was acknowledged before the backup \

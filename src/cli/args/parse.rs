@@ -6,7 +6,7 @@ use log::LevelFilter;
 
 use super::option::{Shell, Value};
 use super::raw::{Raw, wrong_usage, wrong_value};
-use super::{CheckArgs, Command, ImportArgs, ListArgs, PruneArgs, ReplayArgs, SendArgs, ShowForm};
+use super::{CheckArgs, Command, ImportArgs, ListArgs, PruneArgs, RecoverArgs, ReplayArgs, SendArgs, ShowForm};
 use crate::cli::Failure;
 use crate::clock::{self, Timestamp};
 use crate::event::{EventId, ShownStatus};
@@ -58,6 +58,14 @@ pub fn send(raw: &mut Raw) -> Result<Command, Failure> {
         file: raw.value("file").map(PathBuf::from),
         delivery_id: raw.parsed("id", any_text)?,
         url: raw.parsed("url", any_text)?,
+    }))
+}
+
+pub fn recover(raw: &mut Raw) -> Result<Command, Failure> {
+    Ok(Command::Recover(RecoverArgs {
+        source: raw.argument("the SOURCE that has missed something")?,
+        since: raw.parsed("since", parse_duration)?,
+        dry_run: raw.switch("dry-run"),
     }))
 }
 

@@ -1,0 +1,75 @@
+//! `hookbox recover`: gets back what was missed, now.
+
+use std::io::Write;
+use std::thread;
+
+use super::Failure;
+use super::args::RecoverArgs;
+use super::table::{Layout, Screen, one_line};
+use crate::config::Config;
+use crate::recover::{Recoverer, Trouble};
+use crate::secret::Env;
+use crate::store::{Missed, Recoveries};
+
+const HEADINGS: [&str; 4] = ["delivered", "type", "delivery id", "what the provider says"];
+
+pub(super) fn run(config: &Config, args: &RecoverArgs, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let Some(source) = config.sources.get(&args.source) else {
+        return Err(Failure::usage(format!("there is no source {:?} in the config", args.source)));
+    };
+    let Some(recover) = &source.recover else {
+        let name = &source.name;
+        return Err(Failure::usage(format!(
+            "there is no [sources.{name}.recover] in the config: see hookbox help recover"
+        )));
+    };
+    let token = source.fetch_recover_token(recover, env).map_err(Failure::usage)?;
+    let store = Recoveries::open(&config.database)?;
+    let sleep = |duration| {
+        thread::sleep(duration);
+        false
+    };
+    let recoverer = Recoverer::new(source, recover, &token, &store, &sleep)?;
+    let comparison = recoverer.compare(args.since, config.retention.shortest_of_events(), None)?;
+    if args.dry_run {
+        let mut missing = store.missing(&source.name)?;
+        missing.extend(comparison.missed);
+        return write_missing(&missing, out);
+    }
+    recoverer.record(&comparison)?;
+    let arrived = store.settle(&source.name)?;
+    let asked = recoverer.ask()?;
+    let title = recover.recovery.title;
+    writeln!(out, "{title} lists {} more that were not stored; {arrived} have arrived", comparison.missed.len())?;
+    writeln!(
+        out,
+        "asked for {}; {} were asked for within the hour; {} are lost",
+        asked.asked, asked.waiting, asked.lost
+    )?;
+    Ok(())
+}
+
+fn write_missing(missing: &[Missed], out: &mut dyn Write) -> Result<(), Failure> {
+    if missing.is_empty() {
+        return Ok(writeln!(out, "nothing is missing")?);
+    }
+    let row = |it: &Missed| {
+        [it.at.to_string(), one_line(&it.event_type), one_line(&it.delivery_id), one_line(&it.status)]
+            .map(|cell| cell.to_string())
+    };
+    let rows: Vec<[String; 4]> = missing.iter().map(row).collect();
+    let layout = Layout::of(HEADINGS.map(str::len), 1, &rows, Screen::of_stdout());
+    writeln!(out, "{}", layout.line(&HEADINGS.map(str::to_owned), None))?;
+    rows.iter().try_for_each(|row| writeln!(out, "{}", layout.line(row, None)))?;
+    Ok(writeln!(out, "{} missing", missing.len())?)
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Failure {
+        match trouble {
+            Trouble::Refused(why) => Failure::usage(why),
+            Trouble::Storage(error) => error.into(),
+            other => Failure::failed(other),
+        }
+    }
+}

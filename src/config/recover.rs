@@ -1,0 +1,82 @@
+//! `[sources.NAME.recover]`: how what was missed is had back from the provider.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::Value;
+
+use super::reader::Reader;
+use super::values::{Parsed, duration, owned_text, parsed, text};
+use crate::provider::{self, Preset, Recovery};
+use crate::secret::SecretRef;
+
+/// More often than once a minute uses up the provider's limits; what is rarer than once a week is done by hand.
+const EVERY: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(7 * 24 * 60 * 60);
+
+/// One request each time where nothing is missing.
+const DEFAULT_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// How a source gets back what was missed.
+#[derive(Clone, Debug)]
+pub struct Recover {
+    pub recovery: &'static Recovery,
+    /// As it is written.
+    pub hook: String,
+    /// Its path in the API.
+    pub hook_path: String,
+    pub token: SecretRef,
+    /// `None`: only by hand.
+    pub every: Option<Duration>,
+    /// The event types that are wanted; none: all.
+    pub events: Vec<String>,
+    /// Where the API is, without a slash at its end.
+    pub api: String,
+}
+
+pub(super) fn read(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Recover> {
+    let hook = keys.require("hook", "write the hook whose deliveries are compared", owned_text);
+    let token = keys.require("token", "write \"env:NAME\" or \"file:/path\"", parsed::<SecretRef>);
+    keys.get("mode", mode);
+    let every = keys.get("every", every);
+    let events = keys.get_all("events", owned_text).unwrap_or_default();
+    let api = keys.get("api", api);
+    let preset = preset?;
+    let Some(recovery) = provider::recovery(preset.name) else {
+        let those: Vec<&str> = provider::recoverable().collect();
+        let message = format!("not known for {}; it is for {}", preset.title, those.join(", "));
+        return keys.refuse("hook", message);
+    };
+    let hook = hook?;
+    let Some(hook_path) = recovery.hook_path(&hook) else {
+        return keys.refuse("hook", format!("{hook:?} is no hook of {}; {}", recovery.title, recovery.hook_advice));
+    };
+    let api = api.unwrap_or_else(|| recovery.api.to_owned());
+    Some(Recover { recovery, hook, hook_path, token: token?, every: every.unwrap_or(Some(DEFAULT_EVERY)), events, api })
+}
+
+fn mode(value: &Value) -> Parsed<()> {
+    match text(value)? {
+        "redeliver" => Ok(()),
+        other => Err(format!("{other:?} is unknown; write \"redeliver\"")),
+    }
+}
+
+fn every(value: &Value) -> Parsed<Option<Duration>> {
+    match value.as_str() {
+        Some("off") => Ok(None),
+        _ => duration(value, &EVERY).map(Some),
+    }
+}
+
+/// The token is sent there: without TLS only within this machine.
+fn api(value: &Value) -> Parsed<String> {
+    let url = text(value)?.trim_end_matches('/');
+    let is_local = ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| {
+        let rest = url.strip_prefix("http://").and_then(|rest| rest.strip_prefix(host));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    });
+    if is_local || url.len() > "https://".len() && url.starts_with("https://") && !url.contains(['?', '#', '@']) {
+        return Ok(url.to_owned());
+    }
+    Err("not an address that begins with https://".to_owned())
+}

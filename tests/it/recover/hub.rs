@@ -1,0 +1,263 @@
+//! A stub of GitHub's API for the deliveries of a hook.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::support::{Address, Answer, Received, Request, Stub};
+
+pub const TOKEN: &str = "github_pat_x";
+pub const DAY_S: u64 = 24 * 60 * 60;
+
+const HOOK: &str = "/repos/octocat/hello-world/hooks/12";
+const LIST: &str = "/repos/{owner}/{repo}/hooks/{hook_id}/deliveries";
+const PAGE: usize = 100;
+
+/// Holds each exchange to the description of its operation, which is read from a file.
+const VALIDATOR: &str = r#"
+import json, sys, jsonschema
+paths = json.load(open(sys.argv[1]))['paths']
+def plain(schema):
+    if isinstance(schema, list):
+        return [plain(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: plain(value) for key, value in schema.items()}
+    if made.get('nullable') is True and 'type' in made:
+        made['type'] = [made['type'], 'null']
+    return made
+validators = {}
+for exchange in json.load(sys.stdin):
+    operation = paths[exchange['path']][exchange['method']]
+    known = {p['name']: plain(p['schema']) for p in operation['parameters'] if p['in'] == 'query'}
+    for name, value in exchange['query']:
+        schema = known[name]
+        jsonschema.validate(int(value) if schema['type'] == 'integer' else value, schema)
+    if exchange['status'] in (304, 401, 403, 429):
+        continue
+    schema = operation['responses'][str(exchange['status'])]['content']['application/json']['schema']
+    key = (exchange['path'], exchange['method'], exchange['status'])
+    if key not in validators:
+        validators[key] = jsonschema.Draft7Validator(plain(schema))
+    validators[key].validate(exchange['body'])
+"#;
+
+pub struct Hub {
+    stub: Stub,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The newest last.
+    rows: Vec<Value>,
+    next_id: u64,
+    target: Option<Address>,
+    ahead_s: u64,
+    lists: usize,
+    limit_at: Option<usize>,
+    expire_at: Option<usize>,
+    hidden: Option<String>,
+    refused: Option<u16>,
+    posted: Vec<String>,
+    unchanged: usize,
+    exchanges: Vec<Value>,
+}
+
+impl Hub {
+    pub fn start() -> Hub {
+        let (stub, state) = (Stub::http(), Arc::new(Mutex::new(State { next_id: 1000, ..State::default() })));
+        let (judge, base) = (Arc::clone(&state), stub.url(""));
+        stub.answer_by(move |request| answer(&judge, request, &base));
+        Hub { stub, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn url(&self) -> String {
+        self.stub.url("")
+    }
+
+    pub fn redeliver_to(&self, address: &Address) {
+        self.state().target = Some(address.clone());
+    }
+
+    /// A delivery of so many seconds ago that was answered with `status`.
+    pub fn add(&self, guid: &str, event: &str, status: u16, ago_s: u64) {
+        self.state().add(guid, event, status, ago_s, false);
+    }
+
+    /// Its clock is ahead of ours.
+    pub fn shift_clock(&self, ahead_s: u64) {
+        let mut state = self.state();
+        state.ahead_s = ahead_s;
+        for row in &mut state.rows {
+            let at = humantime_of(&row["delivered_at"]) + Duration::from_secs(ahead_s);
+            row["delivered_at"] = time(at).into();
+        }
+    }
+
+    pub fn limit_at(&self, list: usize) {
+        self.state().limit_at = Some(list);
+    }
+
+    pub fn expire_cursor_at(&self, list: usize) {
+        self.state().expire_at = Some(list);
+    }
+
+    /// The first request for this delivery is answered with 404.
+    pub fn hide_once(&self, guid: &str) {
+        self.state().hidden = Some(guid.to_owned());
+    }
+
+    pub fn refuse(&self, status: Option<u16>) {
+        self.state().refused = status;
+    }
+
+    pub fn posts(&self) -> usize {
+        self.state().posted.len()
+    }
+
+    pub fn posted(&self) -> Vec<String> {
+        self.state().posted.clone()
+    }
+
+    pub fn unchanged(&self) -> usize {
+        self.state().unchanged
+    }
+
+    pub fn count(&self) -> usize {
+        self.stub.count()
+    }
+
+    /// Holds everything that was asked and answered to the published description, if it is at hand.
+    #[track_caller]
+    pub fn assert_as_published(&self) {
+        for request in self.stub.received() {
+            assert_eq!(request.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
+            assert!(request.header("user-agent").is_some_and(|agent| agent.starts_with("hookbox/")));
+            assert_eq!(request.header("accept"), Some("application/vnd.github+json"));
+        }
+        let Some(description) = std::env::var_os("GITHUB_OPENAPI") else {
+            println!("skipped: GITHUB_OPENAPI names no description of GitHub's API");
+            return;
+        };
+        let mut python = Command::new("python3");
+        python.args(["-c", VALIDATOR]).arg(description).stdin(Stdio::piped());
+        let mut child = python.spawn().unwrap();
+        let exchanges = Value::from(self.state().exchanges.clone()).to_string();
+        child.stdin.take().unwrap().write_all(exchanges.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success(), "not as published");
+    }
+}
+
+impl State {
+    fn now(&self) -> SystemTime {
+        SystemTime::now() + Duration::from_secs(self.ahead_s)
+    }
+
+    fn add(&mut self, guid: &str, event: &str, status: u16, ago_s: u64, redelivery: bool) {
+        self.next_id += 1;
+        let at = self.now() - Duration::from_secs(ago_s);
+        let text = if status == 200 { "OK" } else { "failed to connect" };
+        self.rows.push(json!({
+            "id": self.next_id, "guid": guid, "delivered_at": time(at), "redelivery": redelivery, "duration": 0.27,
+            "status": text, "status_code": status, "event": event, "action": null, "installation_id": null,
+            "repository_id": 7, "throttled_at": null,
+        }));
+    }
+
+    fn list(&mut self, query: &[(String, String)], request: &Received, base: &str) -> Answer {
+        self.lists += 1;
+        if self.limit_at == Some(self.lists) {
+            let reset = self.now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 1;
+            let fields = [("x-ratelimit-remaining", "0".to_owned()), ("x-ratelimit-reset", reset.to_string())];
+            return self.error(403, "API rate limit exceeded", &fields);
+        }
+        let cursor = query.iter().find(|(name, _)| name == "cursor");
+        if self.expire_at == Some(self.lists) && cursor.is_some() {
+            return self.error(400, "Invalid cursor", &[]);
+        }
+        let etag = format!("W/\"{}\"", self.rows.len());
+        if cursor.is_none() && request.header("if-none-match") == Some(&etag) {
+            self.unchanged += 1;
+            return Answer::With(304, self.fields(&[]), Vec::new());
+        }
+        // A delivery that comes meanwhile moves no page: the cursor is an id.
+        let before: u64 = cursor.map_or(u64::MAX, |(_, cursor)| cursor.trim_start_matches("v1_").parse().unwrap());
+        let older = self.rows.iter().rev().filter(|row| row["id"].as_u64().unwrap() < before);
+        let page: Vec<Value> = older.take(PAGE + 1).cloned().collect();
+        let mut more = vec![("ETag", etag)];
+        if page.len() > PAGE {
+            let last = &page[PAGE - 1]["id"];
+            more.push(("Link", format!("<{base}{HOOK}/deliveries?per_page=100&cursor=v1_{last}>; rel=\"next\"")));
+        }
+        let page: Vec<Value> = page.into_iter().take(PAGE).collect();
+        Answer::With(200, self.fields(&more), Value::from(page).to_string().into_bytes())
+    }
+
+    fn redeliver(&mut self, id: &str) -> Answer {
+        let row = self.rows.iter().find(|row| row["id"].as_u64() == id.parse().ok()).cloned();
+        let Some(row) = row else { return self.error(404, "Not Found", &[]) };
+        let (guid, event) = (row["guid"].as_str().unwrap(), row["event"].as_str().unwrap());
+        if self.hidden.as_deref() == Some(guid) {
+            self.hidden = None;
+            return self.error(404, "Not Found", &[]);
+        }
+        self.posted.push(guid.to_owned());
+        let request = Request::github(event, guid, "{}");
+        let status = self.target.as_ref().and_then(|target| {
+            let mut connection = target.try_connect().ok()?;
+            connection.try_send(&request.bytes()).ok()?;
+            Some(connection.try_response().ok()?.status)
+        });
+        self.add(guid, event, status.unwrap_or(0), 0, true);
+        Answer::With(202, self.fields(&[]), b"{}".to_vec())
+    }
+
+    fn fields(&self, more: &[(&str, String)]) -> Vec<(String, String)> {
+        let date = httpdate::fmt_http_date(self.now());
+        let fixed = [("Content-Type", "application/json".to_owned()), ("Date", date)];
+        fixed.iter().chain(more).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    }
+
+    fn error(&self, status: u16, message: &str, more: &[(&str, String)]) -> Answer {
+        Answer::With(status, self.fields(more), json!({ "message": message }).to_string().into_bytes())
+    }
+}
+
+fn answer(state: &Mutex<State>, request: &Received, base: &str) -> Answer {
+    let mut state = state.lock().unwrap();
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let query: Vec<(String, String)> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let rest = path.strip_prefix(HOOK).and_then(|rest| rest.strip_prefix("/deliveries")).unwrap_or("?");
+    let id = rest.strip_prefix('/').and_then(|rest| rest.strip_suffix("/attempts"));
+    let (template, answer) = match (state.refused, request.method.as_str(), rest, id) {
+        (Some(status), ..) => (LIST.to_owned(), state.error(status, "Refused", &[])),
+        (None, "GET", "", _) => (LIST.to_owned(), state.list(&query, request, base)),
+        (None, "POST", _, Some(id)) => (format!("{LIST}/{{delivery_id}}/attempts"), state.redeliver(id)),
+        _ => panic!("no such operation: {} {}", request.method, request.target),
+    };
+    let Answer::With(status, _, body) = &answer else { return answer };
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let method = request.method.to_lowercase();
+    if *status != 404 {
+        let exchange = json!({ "path": template, "method": method, "status": status, "query": query, "body": body });
+        state.exchanges.push(exchange);
+    }
+    answer
+}
+
+fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+fn humantime_of(text: &Value) -> SystemTime {
+    humantime::parse_rfc3339(text.as_str().unwrap()).unwrap()
+}
