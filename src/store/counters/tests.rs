@@ -77,6 +77,17 @@ fn counts_match_the_rows_after_every_kind_of_write() {
 }
 
 #[test]
+fn the_latest_events_are_counted_without_reading_the_others() {
+    let connection = database();
+    for about in [About::Source, About::Status, About::Action, About::Hour] {
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", about.uncounted())).unwrap();
+        let steps = plan.query_map([], |row| row.get::<_, String>(3)).unwrap();
+        let scans = |step: &String| step.starts_with("SCAN") && step != "SCAN counted";
+        assert_eq!(steps.map(Result::unwrap).find(scans), None, "{about:?}");
+    }
+}
+
+#[test]
 fn the_oldest_pending_job_may_be_a_postponed_one() {
     let connection = database();
     for id in 1..=3 {
