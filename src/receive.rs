@@ -148,10 +148,13 @@ impl Receiver {
         }
         self.metrics.commit_deliveries.observe(transaction.deliveries.len() as u64);
         self.unmerged_bytes += transaction.bytes;
-        let to_wake = ToWake::of(&transaction.deliveries);
+        let mut to_wake = ToWake::of(&transaction.deliveries);
         for result in self.ingest.store(transaction.deliveries, intake.disk_reserve_bytes) {
             match result {
-                Ok(stored) => self.acknowledge(stored),
+                Ok(stored) => {
+                    to_wake.router |= stored.is_reopened();
+                    self.acknowledge(stored);
+                }
                 Err(not_stored) => self.refuse(not_stored),
             }
         }

@@ -36,6 +36,11 @@ pub struct Stored<T> {
 }
 
 impl<T> Stored<T> {
+    /// Whether it belongs to an earlier event, which is to be processed again: the router sees to that.
+    pub fn is_reopened(&self) -> bool {
+        matches!(self.ingested, Ingested::Requeued(_) | Ingested::Replayed(_))
+    }
+
     pub fn into_parts(self) -> (Ingested, T) {
         (self.ingested, self.carried)
     }

@@ -68,6 +68,17 @@ fn a_redelivery_after_the_dedup_window_replays_the_event_once() {
     assert_eq!(hookbox.query::<i64>("SELECT round FROM jobs"), [1], "and so has another idempotency key");
 }
 
+/// The receiver makes the jobs of a new event, but those of a replayed one are the router's.
+#[test]
+fn a_redelivery_after_the_dedup_window_does_not_wait_for_the_next_poll() {
+    let source = format!("poll_interval = \"1h\"\n{SOURCE}dedup_window = \"1h\"\n");
+    let hookbox = Home::with_config(&source).start();
+    hookbox.deliver("push", "d-1", "{}");
+    age(&hookbox);
+    hookbox.deliver("push", "d-1", "{}");
+    assert_eq!(attempts(&hookbox), 2);
+}
+
 #[test]
 fn a_late_redelivery_is_a_duplicate_without_a_dedup_window() {
     let hookbox = Home::new().start();
