@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::digest;
-use crate::event::{Event, Key, MAX_IDENTIFIER_BYTES, Outcome};
+use crate::event::{Event, INTERRUPTED, Key, MAX_IDENTIFIER_BYTES, Outcome};
 use crate::retry::{self, Policy};
 use crate::secret::Env;
 use crate::stop::Stop;
@@ -307,10 +307,7 @@ impl ActionReport {
 
     /// For one that a stop of the process has cut short.
     pub fn interrupted() -> ActionReport {
-        ActionReport {
-            outcome: Outcome::Interrupted,
-            detail: "hookbox was stopped before the attempt ended".to_owned(),
-        }
+        ActionReport { outcome: Outcome::Interrupted, detail: INTERRUPTED.to_owned() }
     }
 }
 

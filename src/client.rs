@@ -27,7 +27,7 @@ use certificates::Trust;
 pub use certificates::system_bundle;
 pub use kept::Kept;
 pub use probe::{Unreachable, probe};
-pub use server::{Protocol, Server};
+pub use server::{Protocol, Server, ServerError};
 pub use wire::Certificates;
 
 /// An address that refuses connections or cannot be reached answers at once or never.

@@ -95,6 +95,23 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// One that no request has brought: without headers and proof. The router makes its jobs.
+    pub fn of_own(source: &str, event_type: &str, id: String, payload_json: String, now: Timestamp) -> Delivery {
+        Delivery {
+            source: source.to_owned(),
+            event_type: event_type.to_owned(),
+            id: DeliveryId::Given(id),
+            payload_json,
+            body: None,
+            headers_json: "{}".to_owned(),
+            secret_position: None,
+            dedup_window: None,
+            body_digest: None,
+            jobs: None,
+            received_at: now,
+        }
+    }
+
     /// The bytes to store, which are in memory until then.
     pub fn content_bytes(&self) -> usize {
         self.payload_json.len() + self.headers_json.len() + self.body.as_ref().map_or(0, Vec::len)
@@ -245,6 +262,9 @@ impl Outcome {
         }
     }
 }
+
+/// The detail of an attempt that a stop of the process has cut short.
+pub const INTERRUPTED: &str = "hookbox was stopped before the attempt ended";
 
 /// One finished attempt, as it is recorded.
 #[derive(Debug)]

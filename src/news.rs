@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::event::{Delivery, DeliveryId};
+use crate::event::Delivery;
 
 /// The source of news. No delivery comes from it.
 pub const SOURCE: &str = "hookbox";
@@ -91,19 +91,8 @@ pub struct News {
 impl News {
     pub fn into_delivery(self, now: Timestamp) -> Delivery {
         let event_type = self.kind.as_str();
-        Delivery {
-            source: SOURCE.to_owned(),
-            event_type: event_type.to_owned(),
-            id: DeliveryId::Given(format!("{event_type}/{}", self.key)),
-            payload_json: self.payload.to_string(),
-            body: None,
-            headers_json: "{}".to_owned(),
-            secret_position: None,
-            dedup_window: None,
-            body_digest: None,
-            jobs: None,
-            received_at: now,
-        }
+        let id = format!("{event_type}/{}", self.key);
+        Delivery::of_own(SOURCE, event_type, id, self.payload.to_string(), now)
     }
 }
 

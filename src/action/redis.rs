@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::engine::{self, Failure};
 use super::{ActionReport, Call};
-use crate::client::redis::{Connection, Login, PROTOCOL, RedisError, Reply};
-use crate::client::{Certificates, Kept, Server};
+use crate::client::redis::{Connection, Login, PROTOCOL, Reply};
+use crate::client::{Certificates, Kept, Server, ServerError};
 use crate::secret::{Env, SecretRef};
 use crate::template::{Template, TemplateError};
 
@@ -239,7 +239,7 @@ impl RedisRunner {
     fn open(&self, deadline: Instant) -> Result<Link, Failure> {
         match Connection::open(&self.server, &self.login, &self.certificates, deadline) {
             Ok(connection) => Ok(Link { connection, cannot_wait: false }),
-            Err(RedisError::Refused(reason)) => {
+            Err(ServerError::Refused(reason)) => {
                 Err(Failure::retry(format!("{}: {}", self.server, with_advice(&reason))))
             }
             Err(error) => Err(Failure::retry(format!("{}: {error}", self.server))),

@@ -1,14 +1,13 @@
 //! The NATS protocol, as far as requests need it: one is published with an inbox of ours as its reply subject, and the
 //! answer is read there. Source: <https://docs.nats.io/reference/reference-protocols/nats-protocol>
 
-use std::fmt;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
 use serde::Deserialize;
 use serde_json::json;
 
-use super::server::{Protocol, Server};
+use super::server::{Protocol, Server, ServerError};
 use super::wire::{Answers, Certificates, Wire};
 use crate::digest;
 use crate::secret::Secret;
@@ -42,32 +41,9 @@ pub struct Login {
 /// An answer in our inbox.
 #[derive(Debug)]
 pub struct Answer {
-    /// Of an answer without content: 503 means that there is nobody to answer.
+    /// Of an answer without content: 503 means that no one has subscribed.
     pub status: Option<u16>,
     pub body: Vec<u8>,
-}
-
-#[derive(Debug)]
-pub enum NatsError {
-    /// The connection is of no more use.
-    Lost(io::Error),
-    /// The server's words.
-    Refused(String),
-}
-
-impl fmt::Display for NatsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NatsError::Lost(error) => error.fmt(f),
-            NatsError::Refused(reason) => write!(f, "the server refuses: {reason}"),
-        }
-    }
-}
-
-impl From<io::Error> for NatsError {
-    fn from(error: io::Error) -> NatsError {
-        NatsError::Lost(error)
-    }
 }
 
 /// What the server says first. Other members are left out.
@@ -100,19 +76,19 @@ impl Connection {
         login: &Login,
         certificates: &Certificates,
         deadline: Instant,
-    ) -> Result<Connection, NatsError> {
+    ) -> Result<Connection, ServerError> {
         let mut wire = Wire::connect(server, deadline)?;
         wire.set_deadline(deadline);
         let info = read_info(wire.input())?;
         let is_tls = server.is_tls || info.tls_required;
         if is_tls {
             if !info.tls_required && !info.tls_available {
-                return Err(NatsError::Refused("it has no TLS: write nats:// if that is meant".to_owned()));
+                return Err(ServerError::Refused("it has no TLS: write nats:// if that is meant".to_owned()));
             }
             wire = wire.secure(&server.host, certificates)?;
         }
         if !info.headers {
-            return Err(NatsError::Refused("it is older than 2.2 or takes no headers".to_owned()));
+            return Err(ServerError::Refused("it is older than 2.2 or takes no headers".to_owned()));
         }
         let inbox = format!("_INBOX.{}", digest::hex(&digest::random::<12>()));
         let connect = connect_options(login, is_tls);
@@ -136,7 +112,7 @@ impl Connection {
         headers: &str,
         body: &[u8],
         deadline: Instant,
-    ) -> Result<Answer, NatsError> {
+    ) -> Result<Answer, ServerError> {
         self.wire.set_deadline(deadline);
         self.requests += 1;
         let reply = format!("{}.{}", self.inbox, self.requests);
@@ -149,7 +125,7 @@ impl Connection {
         // A server that closes may have said why before.
         let answer = self.answer(&reply);
         match (sent, answer) {
-            (Err(error), Err(NatsError::Lost(_))) => Err(error.into()),
+            (Err(error), Err(ServerError::Lost(_))) => Err(error.into()),
             (_, answer) => answer,
         }
     }
@@ -159,24 +135,24 @@ impl Connection {
         self.wire.has_ended()
     }
 
-    fn wait_for_pong(&mut self, needs_login: bool) -> Result<(), NatsError> {
+    fn wait_for_pong(&mut self, needs_login: bool) -> Result<(), ServerError> {
         loop {
             match self.read()? {
                 Message::Pong => return Ok(()),
                 Message::Error(reason) if needs_login => {
-                    return Err(NatsError::Refused(format!("{reason}: check user, password and token")));
+                    return Err(ServerError::Refused(format!("{reason}: check user, password and token")));
                 }
-                Message::Error(reason) => return Err(NatsError::Refused(reason)),
+                Message::Error(reason) => return Err(ServerError::Refused(reason)),
                 _ => {}
             }
         }
     }
 
-    fn answer(&mut self, reply: &str) -> Result<Answer, NatsError> {
+    fn answer(&mut self, reply: &str) -> Result<Answer, ServerError> {
         loop {
             match self.read()? {
                 Message::Content { subject, status, body } if subject == reply => return Ok(Answer { status, body }),
-                Message::Error(reason) => return Err(NatsError::Refused(reason)),
+                Message::Error(reason) => return Err(ServerError::Refused(reason)),
                 // Late answers to requests before this one among them.
                 _ => {}
             }

@@ -1,11 +1,10 @@
 //! The protocol of Redis and Valkey (RESP 2), as far as single commands need it.
 //! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
-use std::fmt;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use super::server::{Protocol, Server};
+use super::server::{Protocol, Server, ServerError};
 use super::wire::{Answers, Certificates, Wire};
 use crate::secret::Secret;
 
@@ -43,29 +42,6 @@ pub enum Reply {
     Error(String),
 }
 
-#[derive(Debug)]
-pub enum RedisError {
-    /// The connection is of no more use.
-    Lost(io::Error),
-    /// The server's words.
-    Refused(String),
-}
-
-impl fmt::Display for RedisError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RedisError::Lost(error) => error.fmt(f),
-            RedisError::Refused(reason) => write!(f, "the server refuses: {reason}"),
-        }
-    }
-}
-
-impl From<io::Error> for RedisError {
-    fn from(error: io::Error) -> RedisError {
-        RedisError::Lost(error)
-    }
-}
-
 impl Reply {
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -82,7 +58,7 @@ impl Connection {
         login: &Login,
         certificates: &Certificates,
         deadline: Instant,
-    ) -> Result<Connection, RedisError> {
+    ) -> Result<Connection, ServerError> {
         let mut wire = Wire::connect(server, deadline)?;
         wire.set_deadline(deadline);
         if server.is_tls {
@@ -127,9 +103,9 @@ impl Connection {
         self.wire.has_ended()
     }
 
-    fn expect_fine(&mut self, arguments: &[&[u8]], deadline: Instant) -> Result<(), RedisError> {
+    fn expect_fine(&mut self, arguments: &[&[u8]], deadline: Instant) -> Result<(), ServerError> {
         match self.call(arguments, deadline)? {
-            Reply::Error(reason) => Err(RedisError::Refused(reason)),
+            Reply::Error(reason) => Err(ServerError::Refused(reason)),
             _ => Ok(()),
         }
     }

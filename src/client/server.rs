@@ -1,6 +1,6 @@
 //! The address of a server that speaks a protocol of its own: `nats://user:password@host:4222`.
 
-use std::fmt;
+use std::{fmt, io};
 
 use percent_encoding::percent_decode_str;
 use ureq::http::Uri;
@@ -12,6 +12,30 @@ pub struct Protocol {
     pub plain: &'static str,
     pub tls: &'static str,
     pub port: u16,
+}
+
+/// Why a server has not done what it was asked.
+#[derive(Debug)]
+pub enum ServerError {
+    /// The connection is of no more use.
+    Lost(io::Error),
+    /// The server's words.
+    Refused(String),
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerError::Lost(error) => error.fmt(f),
+            ServerError::Refused(reason) => write!(f, "the server refuses: {reason}"),
+        }
+    }
+}
+
+impl From<io::Error> for ServerError {
+    fn from(error: io::Error) -> ServerError {
+        ServerError::Lost(error)
+    }
 }
 
 /// Where to connect to, and as which user.

@@ -13,7 +13,7 @@ use super::ids;
 use super::writer::Writer;
 use crate::clock;
 use crate::digest;
-use crate::event::{Delivery, DeliveryId};
+use crate::event::Delivery;
 
 /// A delivery takes its bytes on the disk twice, in the WAL and in the database, until the WAL is cut back.
 const COPIES: u64 = 2;
@@ -154,19 +154,7 @@ fn insert(transaction: &Transaction<'_>, delivery: &Delivery, claims: &Claims) -
 
 /// A small delivery of the same source and type, which meets the same rules of other programs.
 fn sample_of(delivery: &Delivery) -> Delivery {
-    Delivery {
-        source: delivery.source.clone(),
-        event_type: delivery.event_type.clone(),
-        id: DeliveryId::Given(digest::uuid()),
-        payload_json: "{}".to_owned(),
-        body: None,
-        headers_json: "{}".to_owned(),
-        secret_position: None,
-        dedup_window: None,
-        body_digest: None,
-        jobs: None,
-        received_at: clock::now(),
-    }
+    Delivery::of_own(&delivery.source, &delivery.event_type, digest::uuid(), "{}".to_owned(), clock::now())
 }
 
 /// Inserts a delivery and takes it back. What is left is a real commit that changes nothing: the page with the version is

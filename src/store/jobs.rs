@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, named_pa
 
 use super::events;
 use crate::clock::Timestamp;
-use crate::event::{Attempt, EventId, Job, Key, NewJob};
+use crate::event::{Attempt, EventId, INTERRUPTED, Job, Key, NewJob};
 
 /// The due time of a job that does not wait: earlier than any clock, so that setting a clock back delays nothing.
 pub const IMMEDIATELY: Timestamp = Timestamp::from_unix_ms(0);
@@ -241,11 +241,14 @@ fn archive_latest_attempt(transaction: &Transaction<'_>, job: &Job) -> Result<()
     if job.attempt == 1 {
         return Ok(());
     }
-    let sql = "INSERT OR IGNORE INTO earlier_attempts
-         SELECT event_id, action, attempts, started_at, duration_ms, outcome, detail FROM jobs
-         WHERE event_id = ?1 AND action = ?2 AND attempts = ?3 AND outcome IS NOT NULL AND outcome <> 'wait'";
-    transaction.prepare_cached(sql)?.execute((job.event.0, &job.action, job.attempt - 1)).map(drop)
+    let sql = format!("{ARCHIVE} AND attempts = ?3");
+    transaction.prepare_cached(&sql)?.execute((job.event.0, &job.action, job.attempt - 1)).map(drop)
 }
+
+/// Copies the attempt in the row of a job, if it counts; more conditions may follow.
+const ARCHIVE: &str = "INSERT OR IGNORE INTO earlier_attempts
+         SELECT event_id, action, attempts, started_at, duration_ms, outcome, detail FROM jobs
+         WHERE event_id = ?1 AND action = ?2 AND outcome IS NOT NULL AND outcome <> 'wait'";
 
 /// For a job that was claimed and not attempted: the attempt does not count.
 pub(super) fn put_back(transaction: &Transaction<'_>, job: &Job, due: Timestamp) -> Result<()> {
@@ -280,26 +283,20 @@ pub(super) fn recover(
     Ok(())
 }
 
-/// What an attempt that a stop has cut short leaves.
-const STOPPED: &str = "hookbox was stopped before the attempt ended";
-
 /// From running back to queued, at the end of the process, when no outcome can be recorded any more: the retry policy does
 /// not count these attempts.
 pub(super) fn interrupt_running(connection: &Connection) -> Result<()> {
     let sql = "UPDATE jobs SET state = 'queued', due_at_ms = 0, tries = tries - 1, outcome = 'interrupted', detail = ?1
          WHERE state = 'running'";
-    connection.execute(sql, [STOPPED]).map(drop)
+    connection.execute(sql, [INTERRUPTED]).map(drop)
 }
 
 /// The same for a job that was claimed in memory.
 pub(super) fn interrupt_claimed(connection: &Connection, event: EventId, action: &str, now: Timestamp) -> Result<()> {
-    let archive = "INSERT OR IGNORE INTO earlier_attempts
-         SELECT event_id, action, attempts, started_at, duration_ms, outcome, detail FROM jobs
-         WHERE event_id = ?1 AND action = ?2 AND state = 'queued' AND outcome IS NOT NULL AND outcome <> 'wait'";
-    connection.execute(archive, (event.0, action))?;
+    connection.execute(&format!("{ARCHIVE} AND state = 'queued'"), (event.0, action))?;
     let sql = "UPDATE jobs SET attempts = attempts + 1, started_at = ?4, duration_ms = NULL, outcome = 'interrupted', detail = ?3
          WHERE event_id = ?1 AND action = ?2 AND state = 'queued'";
-    connection.execute(sql, (event.0, action, STOPPED, now.to_string())).map(drop)
+    connection.execute(sql, (event.0, action, INTERRUPTED, now.to_string())).map(drop)
 }
 
 /// From queued or running to cancelled: the jobs of an event, of `action` alone where it is given. Returns how many.

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::action::engine::Failure;
 use crate::action::{ActionReport, excerpt};
-use crate::client::nats::{Answer, Connection, NatsError};
+use crate::client::ServerError;
+use crate::client::nats::{Answer, Connection};
 
 /// A stream that has a leader answers in milliseconds, or when its disk has the message. Then another server is asked, so that
 /// one that hangs delays nothing longer than an election takes. A repeat is recognised by its id.
@@ -122,7 +123,7 @@ fn judge(
     }
 }
 
-/// Why nobody has answered: there is no stream, or the cluster elects its leader.
+/// Why there was no answer: there is no stream, or the cluster elects its leader.
 fn no_responders(connection: &mut Connection, subject: &str, deadline: Instant) -> Failure {
     match stream_of(connection, subject, deadline) {
         Ok(None) => {
@@ -182,9 +183,9 @@ fn answer_deadline(deadline: Instant, sent_bytes: usize) -> Instant {
     deadline.min(Instant::now() + sending + ANSWER_WAIT)
 }
 
-fn failure(error: NatsError) -> Failure {
+fn failure(error: ServerError) -> Failure {
     match error {
-        NatsError::Refused(reason) if reason.contains(PERMISSION_ERROR) => {
+        ServerError::Refused(reason) if reason.contains(PERMISSION_ERROR) => {
             Failure::retry(format!("the server refuses: {reason}"))
         }
         error => Failure::Lost(error.to_string()),
