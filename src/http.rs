@@ -240,7 +240,7 @@ pub struct Inbound {
     /// The client speaks HTTP/1.0, not HTTP/1.1.
     pub is_http_1_0: bool,
     pub body: Vec<u8>,
-    /// False if the gate has removed the body, because nobody waits for the response any more.
+    /// False if the gate has removed the body, because no one waits for the response any more.
     pub is_complete: bool,
 }
 

@@ -189,7 +189,8 @@ pub fn join(path: &str, key: &str) -> String {
 /// The longest name of a source or action. It is in a URL, in every row and in most lines of output.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Whether this can be the name of a source or action. That of a source is a segment of a URL: only characters that need no escaping there, nor in a shell.
+/// Whether this can be the name of a source or action. That of a source is a segment of a URL: only characters that need no
+/// escaping there, nor in a shell.
 pub fn is_name(name: &str) -> bool {
     let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     let continues_well = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');

@@ -166,7 +166,7 @@ BEGIN
 END;
 
 -- The events up to this id, and their jobs, are counted in `tallies` and `blocks`. Those after it, at most some thousand,
--- are counted when somebody asks: a lone delivery, and what is done with it, write no count.
+-- are counted when they are asked for: a lone delivery, and what is done with it, write no count.
 CREATE TABLE counted (
     up_to  INTEGER NOT NULL
 );

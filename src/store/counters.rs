@@ -1,5 +1,5 @@
 //! Stored counts, so that nothing has to read all rows: the table `tallies`, which triggers maintain (007-fewer-pages.sql),
-//! and beside it the latest events, which are counted when somebody asks.
+//! and beside it the latest events, which are counted when they are asked for.
 
 use rusqlite::{Connection, Result, Row, Transaction};
 

@@ -51,8 +51,9 @@ pub(super) fn insert(transaction: &Transaction<'_>, news: News, now: Timestamp) 
     deliveries::insert(transaction, &delivery, id).map(drop)
 }
 
-/// What an attempt says about its action. A destination that asks for a short wait does not fail. An action is failing from a failure until the next success of any of its jobs. A
-/// retry alone does not begin that: others have succeeded since its job has failed, so that it is the job and not the action.
+/// What an attempt says about its action, which is failing from a failure until the next success of any of its jobs. A
+/// destination that asks for a short wait does not fail. A retry alone begins nothing: others have succeeded since its job
+/// has failed, so that it is the job and not the action.
 pub(super) fn attempted(
     transaction: &Transaction<'_>,
     attempt: &Attempt,

@@ -140,7 +140,7 @@ fn an_unreadable_time_is_counted_in_no_hour() {
     assert!(read(&connection, About::Hour).unwrap().is_empty());
 }
 
-/// The latest events are counted when somebody asks, and all others are in the table: both ways give the same.
+/// The latest events are counted when that is asked for, and all others are in the table: both ways give the same.
 #[test]
 fn what_is_counted_later_is_counted_the_same() {
     let connection = database();
