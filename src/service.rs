@@ -243,7 +243,12 @@ impl Service {
                 warn!("{error}");
             }
         }
-        self.shared.merge_wal();
+        if !self.shared.merge_wal() {
+            info!(
+                "another program reads the database, as Litestream does: the newest events stay in {}-wal, which belongs to it",
+                self.shared.config.get().database.display()
+            );
+        }
         self.shared.database.mark_clean_end();
         crate::log::flush_suppressed_at_end();
         info!("stopped");
@@ -338,10 +343,12 @@ impl Shared {
         }
     }
 
-    fn merge_wal(&self) {
-        if let Err(error) = self.database.checkpoint() {
+    /// True unless another program reads the database.
+    fn merge_wal(&self) -> bool {
+        self.database.checkpoint().unwrap_or_else(|error| {
             warn!("the WAL could not be merged into the database: {error}. Nothing is lost; it is merged later");
-        }
+            true
+        })
     }
 
     fn replace(&self, config: Config, endpoints: Vec<Endpoint>, wakers: Wakers) {

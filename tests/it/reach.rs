@@ -3,6 +3,7 @@
 mod cluster;
 mod engines;
 mod lies;
+mod litestream;
 mod nats;
 mod receivers;
 mod redis;
