@@ -1,5 +1,6 @@
 //! Events handed to an engine: NATS JetStream and Redis, the real servers of Debian, and servers that lie.
 
+mod bad_line;
 mod cluster;
 mod engines;
 mod lies;
