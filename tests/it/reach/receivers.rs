@@ -45,7 +45,7 @@ while batch := server.xreadgroup('group', 'me', {'hooks:github': '>'}, count=500
 ";
 
 /// A short backoff, so that the retries of a killed engine fit into a test.
-const IMPATIENT: &str = "backoff = \"100ms\"\nbackoff_max = \"500ms\"\nattempts = 1000\n";
+const IMPATIENT: &str = "backoff = \"100ms\"\nbackoff_max = \"500ms\"\nattempts = 1000\nconcurrency = 4\n";
 
 /// The action of the manual that begins with `table`, with another address, and impatient.
 fn edge(table: &str, address: &str, here: &str) -> Home {
