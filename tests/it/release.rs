@@ -1,6 +1,8 @@
 //! What a release has beside the program: `.github/release/`.
 
+mod example;
 mod monitoring;
+mod schema;
 
 use std::path::PathBuf;
 
