@@ -82,6 +82,15 @@ pub fn write_identity(dir: &TempDir, issued: &Issued) -> [PathBuf; 3] {
     paths
 }
 
+/// The arguments of each of the manual's commands that start this program, without the place of its data.
+pub fn commands(program: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("{}/src/manual/reach.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let text = text.replace(" \\\n ", "");
+    let lines = text.lines().filter_map(|line| line.strip_prefix(program)?.split('#').next());
+    let without = |line: &str| line.replace(" -sd /var/lib/nats", "").replace(" --dir /var/lib/redis", "");
+    lines.map(|line| without(line).trim().to_owned()).collect()
+}
+
 /// `None`, and a word about it, if it is not installed.
 pub fn nats() -> Option<Server> {
     nats_with("-js")
@@ -147,7 +156,7 @@ pub fn redis_with(arguments: &str) -> Option<Server> {
     redis_at(closed_port(), dir, arguments)
 }
 
-fn redis_at(port: u16, dir: Arc<TempDir>, arguments: &str) -> Option<Server> {
+pub fn redis_at(port: u16, dir: Arc<TempDir>, arguments: &str) -> Option<Server> {
     is_installed("redis-server", &["--version"])
         .then(|| {
             let fixed =
