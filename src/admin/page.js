@@ -367,7 +367,8 @@ function showEvents({ events, more, searched_to }) {
     if (before && before.dataset.key === state) return before;
     const link = make('a', { href: eventLink(event.id) }, make('span', { class: 'number', textContent: event.id + ' ' }), foreign(event.event));
     const again = event.duplicates ? make('span', { class: 'hint', textContent: ` +${count(event.duplicates, 'duplicate')}` }) : '';
-    const cells = [[link, again], [foreign(event.source)], [mark(event.status)], [when(event.received_at)], [make('span', { class: 'mono' }, foreign(event.delivery_id))]];
+    const taken = event.taken ? make('span', { class: 'hint', textContent: ' taken from the API' }) : '';
+    const cells = [[link, again, taken], [foreign(event.source)], [mark(event.status)], [when(event.received_at)], [make('span', { class: 'mono' }, foreign(event.delivery_id))]];
     const row = before || make('tr', { class: known && !known.has(event.id) ? 'fresh' : '' });
     const hadFocus = before && before.contains(document.activeElement);
     row.dataset.id = event.id;
@@ -449,6 +450,7 @@ function showEvent(event) {
   if (event.processed_at) facts.push([event.status === 'cancelled' ? 'Cancelled' : 'Processed', when(event.processed_at)]);
   facts.push(['Delivery', make('span', { class: 'mono' }, foreign(event.delivery_id))]);
   if (event.duplicates) facts.push(['Came again', count(event.duplicates, 'time')]);
+  if (event.taken) facts.push(['Taken', 'from the provider\u2019s API, not verified by a signature']);
   if (event.secret) facts.push(['Verified with', `secret ${event.secret}`]);
   facts.push(['Size', bytes(event.payload_bytes)]);
   fill(id('facts'), JSON.stringify(event), () => list_of(facts));
