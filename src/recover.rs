@@ -2,6 +2,7 @@
 //! not, or stores what its API returns. The record that counts is ours: what a proxy has answered 200 in our place is missing too.
 
 mod api;
+mod hook;
 mod list;
 mod sent;
 

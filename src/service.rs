@@ -119,7 +119,7 @@ impl Service {
         workers.reconfigure(&config, &secrets.runners, &shared.database)?;
         shared.routing.replace(routing(&config, workers.wakers()));
         let router = shared.start_router()?;
-        let recovery = recovery::Handle::start(secrets.recovered, &shared.database, &shared.messages)?;
+        let recovery = recovery::Handle::start(secrets.recovered, &shared)?;
         log_startup(&config, gate.address(), env);
         systemd::notify(&[NotifyState::Ready]);
         Ok(Service {
@@ -212,7 +212,7 @@ impl Service {
         self.shared.replace(config, secrets.endpoints, self.workers.wakers());
         self.router.wake();
         self.housekeeper.wake();
-        self.recovery.replace(secrets.recovered, &self.shared.database, &self.shared.messages)?;
+        self.recovery.replace(secrets.recovered, &self.shared)?;
         Ok(())
     }
 
@@ -223,7 +223,7 @@ impl Service {
         info!("stopping");
         systemd::notify_stopping(self.workers.stop_timeout() + STOP_MARGIN);
         self.housekeeper.request_stop();
-        self.recovery.request_stop();
+        self.recovery.request_stop(&self.shared.database);
         self.address_watcher.iter().for_each(Thread::request_stop);
         let has_finished = self.workers.stop();
         self.housekeeper.join();

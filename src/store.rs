@@ -14,6 +14,7 @@ mod reader;
 mod prune;
 mod commands;
 mod recover;
+mod recovered;
 mod rejects;
 mod queue;
 mod observer;

@@ -189,6 +189,11 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   for (const { source, silent_since } of stats.sources.filter((source) => source.silent_since)) {
     say(1, `${visible(source)} has received nothing since ${new Date(silent_since).toLocaleString()}.`);
   }
+  for (const { source, missing, offline, failing_since, failing_because } of stats.recoveries) {
+    if (failing_since) say(1, `What ${visible(source)} missed cannot be had back since ${new Date(failing_since).toLocaleString()}.`, null, visible((failing_because || '').slice(0, 300)));
+    if (offline) say(1, `${visible(source)}: ${visible(offline)}.`);
+    if (missing) say(1, `${visible(source)} has missed ${count(missing, 'delivery', 'deliveries')} that ${missing === 1 ? 'is' : 'are'} not there yet.`);
+  }
   const waits = Date.now() - Date.parse(stats.oldest_unprocessed);
   if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['status=unprocessed', 1]);
   for (const { name } of sources.filter((source) => isRejecting(source.name, stats, rejects))) {
@@ -243,11 +248,14 @@ function sourceState(source, counts, rejects, stats) {
 function showSources({ sources, stats, rejected, rejects }) {
   const all = new Map(sources.map((source) => [source.name, source]));
   for (const { source } of stats.sources) if (!all.has(source)) all.set(source, { name: source });
-  fill(id('sources'), JSON.stringify([sources, stats.sources, rejected, rejects]), () => [...all.values()].map((source) => {
+  fill(id('sources'), JSON.stringify([sources, stats.sources, stats.recoveries, rejected, rejects]), () => [...all.values()].map((source) => {
     const now = stats.sources.find((counts) => counts.source === source.name) || { received: 0, duplicates: 0 };
     const words = [`${now.received.toLocaleString()} received`];
     if (now.duplicates) words.push(count(now.duplicates, 'duplicate'));
     if (now.repeated) words.push(`${now.repeated.toLocaleString()} repeated`);
+    const recovery = stats.recoveries.find((recovery) => recovery.source === source.name);
+    if (recovery && recovery.recovered) words.push(`${recovery.recovered.toLocaleString()} recovered`);
+    if (recovery && recovery.lost) words.push(`${recovery.lost.toLocaleString()} lost`);
     if (rejected[source.name]) words.push(`${rejected[source.name].toLocaleString()} rejected`);
     const last = now.last_received ? [', last ', when(now.last_received)] : [];
     return make('li', {},

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::preset::HOUR_S;
 
 /// A provider's API for its past deliveries.
@@ -33,9 +35,34 @@ pub struct Recovery {
     pub item: Item,
     /// The request that was sent.
     pub request: SentRequest,
+    /// What says in the hook that the provider sends nothing to it. None: it cannot be asked.
+    pub switched_off: &'static [SwitchedOff],
     /// The token with the least rights, for each mode.
     pub to_redeliver: &'static str,
     pub to_take: &'static str,
+}
+
+/// A member of the hook, as a JSON pointer, with a value that means that it is off, and what to do.
+#[derive(Debug)]
+pub struct SwitchedOff {
+    pub member: &'static str,
+    pub value: OffValue,
+    pub advice: &'static str,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum OffValue {
+    False,
+    Text(&'static str),
+}
+
+impl OffValue {
+    pub fn is(self, value: &Value) -> bool {
+        match self {
+            OffValue::False => *value == false,
+            OffValue::Text(text) => *value == text,
+        }
+    }
 }
 
 /// A parameter that is repeated for each event type, up to a number.
@@ -138,6 +165,11 @@ static RECOVERIES: [Recovery; 3] = [
             body: "/request/payload",
             not_kept: None,
         },
+        switched_off: &[SwitchedOff {
+            member: "/active",
+            value: OffValue::False,
+            advice: "tick Active in the hook's settings",
+        }],
         to_redeliver: "a fine-grained token for this repository or organisation with the permission Webhooks, read and write",
         to_take: "a fine-grained token for this repository or organisation with the permission Webhooks, read-only",
     },
@@ -176,6 +208,19 @@ static RECOVERIES: [Recovery; 3] = [
             body: "/request_data",
             not_kept: Some("/oversize"),
         },
+        // Source: <https://docs.gitlab.com/user/project/integrations/webhooks/#auto-disabled-webhooks>.
+        switched_off: &[
+            SwitchedOff {
+                member: "/alert_status",
+                value: OffValue::Text("disabled"),
+                advice: "GitLab disabled it after too many failures; a test in the hook's settings that is answered 200 enables it",
+            },
+            SwitchedOff {
+                member: "/alert_status",
+                value: OffValue::Text("temporarily_disabled"),
+                advice: "GitLab paused it after failures, for up to a day; a test in the hook's settings that is answered 200 ends that",
+            },
+        ],
         to_redeliver: "an access token of the project or group with the role Maintainer (of a group: Owner) and the scope api",
         to_take: "an access token of the project or group with the role Maintainer (of a group: Owner) and the scope read_api",
     },
@@ -203,6 +248,7 @@ static RECOVERIES: [Recovery; 3] = [
             is_redelivery: NOWHERE,
         },
         request: SentRequest { path: None, fields: None, body: "", not_kept: None },
+        switched_off: &[],
         to_redeliver: "",
         to_take: "a restricted key with the permission Events, read, and no other",
     },

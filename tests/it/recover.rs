@@ -3,6 +3,7 @@
 
 mod hub;
 mod take;
+mod told;
 
 use std::time::Duration;
 

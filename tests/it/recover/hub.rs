@@ -58,6 +58,8 @@ struct State {
     target: Option<Address>,
     ahead_s: u64,
     lists: usize,
+    /// The hook is not active.
+    is_off: bool,
     limit_at: Option<usize>,
     expire_at: Option<usize>,
     hidden: Option<String>,
@@ -120,6 +122,15 @@ impl Hub {
     /// This delivery alone is answered with 404.
     pub fn hide(&self, guid: &str) {
         self.state().gone = Some(guid.to_owned());
+    }
+
+    pub fn switch(&self, is_on: bool) {
+        self.state().is_off = !is_on;
+    }
+
+    /// How often the list was asked for.
+    pub fn lists(&self) -> usize {
+        self.state().lists
     }
 
     pub fn refuse(&self, status: Option<u16>) {
@@ -212,6 +223,24 @@ impl State {
         Answer::With(200, self.fields(&more), Value::from(page).to_string().into_bytes())
     }
 
+    fn hook(&mut self) -> Answer {
+        if let Some(status) = self.refused {
+            return self.error(status, "Refused", &[]);
+        }
+        let url = "https://api.github.com/repos/octocat/hello-world/hooks/12";
+        let body = json!({
+            "type": "Repository", "id": 12, "name": "web", "active": !self.is_off, "events": ["push"],
+            "config": { "content_type": "json", "insecure_ssl": "0", "url": "https://example.com/webhooks/github" },
+            "updated_at": "2026-01-01T00:00:00Z", "created_at": "2026-01-01T00:00:00Z", "url": url,
+            "test_url": format!("{url}/test"), "ping_url": format!("{url}/pings"),
+            "last_response": { "code": null, "status": "unused", "message": null },
+        });
+        let path = LIST.trim_end_matches("/deliveries");
+        let exchange = json!({ "path": path, "method": "get", "status": 200, "query": [], "body": body });
+        self.exchanges.push(exchange);
+        Answer::With(200, self.fields(&[]), body.to_string().into_bytes())
+    }
+
     fn redeliver(&mut self, id: &str) -> Answer {
         let row = self.rows.iter().find(|row| row["id"].as_u64() == id.parse().ok()).cloned();
         let Some(row) = row else { return self.error(404, "Not Found", &[]) };
@@ -271,6 +300,9 @@ fn answer(state: &Mutex<State>, request: &Received, base: &str) -> Answer {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query: Vec<(String, String)> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    if path == HOOK && request.method == "GET" {
+        return state.hook();
+    }
     let rest = path.strip_prefix(HOOK).and_then(|rest| rest.strip_prefix("/deliveries")).unwrap_or("?");
     let id = rest.strip_prefix('/').and_then(|rest| rest.strip_suffix("/attempts"));
     let (template, answer) = match (state.refused, request.method.as_str(), rest, id) {
