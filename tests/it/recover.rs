@@ -2,6 +2,7 @@
 //! `api.github.com.deref.json` of the package `@octokit/openapi`), every request of ours and every answer of the stub is held to it.
 
 mod hub;
+mod others;
 mod take;
 
 use std::time::Duration;
@@ -33,7 +34,11 @@ fn by_hand(hub: &Hub, keys: &str) -> Hookbox {
 }
 
 fn recover(hookbox: &Hookbox, words: &[&str]) -> String {
-    hookbox.run(["recover", "github"].iter().chain(words)).ok().text()
+    recover_source(hookbox, "github", words)
+}
+
+fn recover_source(hookbox: &Hookbox, source: &str, words: &[&str]) -> String {
+    hookbox.run(["recover", source].iter().chain(words)).ok().text()
 }
 
 fn stored_ids(hookbox: &Hookbox) -> Vec<String> {
