@@ -92,14 +92,14 @@ fn gitlab(listed: &mut Listed, request: &Received) -> Answer {
 
 /// It keeps the Idempotency-Key, as GitLab's `ResendService` does.
 fn resend(listed: &mut Listed, id: &str) -> Answer {
-    let item = listed.items.iter().find(|item| item["id"].to_string() == id).unwrap().clone();
+    let item = listed.items.iter().find(|item| item["id"].as_u64() == id.parse().ok()).unwrap().clone();
     let key = item["request_headers"]["Idempotency-Key"].as_str().unwrap().to_owned();
     listed.resent.push(key.clone());
     let headers = [("X-Gitlab-Event", "Push Hook"), ("Idempotency-Key", &key), ("X-Gitlab-Token", "hush")];
     let request = headers
         .iter()
         .fold(Request::new("POST", "/webhooks/gitlab"), |request, (name, value)| request.header(name, value));
-    let request = request.body(&item["request_data"].to_string());
+    let request = request.body(item["request_data"].to_string());
     let mut connection = listed.target.as_ref().unwrap().try_connect().unwrap();
     connection.try_send(&request.bytes()).unwrap();
     let status = connection.try_response().unwrap().status;
