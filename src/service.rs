@@ -5,6 +5,7 @@ mod error;
 mod housekeeping;
 mod observer;
 mod recovery;
+mod rejects;
 mod secrecy;
 mod signals;
 mod thread;
@@ -44,6 +45,7 @@ use admin::{AdminHandle, PageListener};
 pub use error::Error;
 use error::Result;
 use observer::Observer;
+use rejects::RejectKeeper;
 use thread::{Message, Thread, in_background, report_end};
 use workers::WorkerPool;
 
@@ -243,7 +245,12 @@ impl Service {
                 warn!("{error}");
             }
         }
-        self.shared.merge_wal();
+        if !self.shared.merge_wal() {
+            info!(
+                "another program reads the database, as Litestream does: the newest events stay in {}-wal, which belongs to it",
+                self.shared.config.get().database.display()
+            );
+        }
         self.shared.database.mark_clean_end();
         crate::log::flush_suppressed_at_end();
         info!("stopped");
@@ -338,10 +345,12 @@ impl Shared {
         }
     }
 
-    fn merge_wal(&self) {
-        if let Err(error) = self.database.checkpoint() {
+    /// True unless another program reads the database.
+    fn merge_wal(&self) -> bool {
+        self.database.checkpoint().unwrap_or_else(|error| {
             warn!("the WAL could not be merged into the database: {error}. Nothing is lost; it is merged later");
-        }
+            true
+        })
     }
 
     fn replace(&self, config: Config, endpoints: Vec<Endpoint>, wakers: Wakers) {
@@ -375,8 +384,9 @@ impl Shared {
 
     fn start_housekeeper(&self) -> Result<Thread> {
         let (metrics, router) = (Arc::clone(&self.metrics), self.router_waker.clone());
+        let rejects = RejectKeeper::new(self.database.rejects()?, Arc::clone(&metrics), self.config.clone());
         let observer = Observer::new(self.database.observer()?, self.config.clone(), metrics, router);
-        housekeeping::start(&self.database, self.config.clone(), observer, &self.messages)
+        housekeeping::start(&self.database, self.config.clone(), observer, rejects, &self.messages)
     }
 
     fn start_checker(&self, checker: Checker) -> Result<Thread> {
