@@ -1,8 +1,10 @@
-//! What was missed comes back. The provider is a stub; where its published description is at hand (`GITHUB_OPENAPI` names
-//! `api.github.com.deref.json` of the package `@octokit/openapi`), every request of ours and every answer of the stub is held to it.
+//! What was missed comes back. The provider is a stub; where its published description is at hand, every request of ours and
+//! every answer of the stub is held to it. `GITHUB_OPENAPI` names `api.github.com.deref.json` of the package `@octokit/openapi`,
+//! `GITLAB_OPENAPI` `doc/api/openapi/openapi_v3.yaml` of GitLab's repository, `STRIPE_OPENAPI` `spec3.json` of Stripe's.
 
 mod hub;
 mod others;
+mod published;
 mod take;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::published;
 use super::{recover_source as recover, stored_ids};
 use crate::support::{Address, Answer, Home, Received, Request, Stub, wait_for};
 
@@ -19,6 +20,7 @@ struct Listed {
     /// Answers this request with 429.
     limit_at: Option<usize>,
     requests: usize,
+    exchanges: Vec<Value>,
 }
 
 struct Api {
@@ -27,7 +29,7 @@ struct Api {
 }
 
 impl Api {
-    fn start(answer: fn(&mut Listed, &Received) -> Answer) -> Api {
+    fn start(answer: fn(&mut Listed, &Received) -> (Answer, &'static str)) -> Api {
         let (stub, listed) = (Stub::http(), Arc::new(Mutex::new(Listed::default())));
         let judge = Arc::clone(&listed);
         stub.answer_by(move |request| {
@@ -36,7 +38,10 @@ impl Api {
             if listed.limit_at == Some(listed.requests) {
                 return Answer::With(429, vec![("Retry-After".to_owned(), "1".to_owned())], b"{}".to_vec());
             }
-            answer(&mut listed, request)
+            let (answer, path) = answer(&mut listed, request);
+            let Answer::With(status, _, body) = &answer else { return answer };
+            listed.exchanges.push(published::exchange(path, &request.method, &request.target, *status, body));
+            answer
         });
         Api { stub, listed }
     }
@@ -47,6 +52,11 @@ impl Api {
 
     fn limit_at(&self, request: usize) {
         self.listed.lock().unwrap().limit_at = Some(request);
+    }
+
+    #[track_caller]
+    fn assert_as_published(&self, variable: &str) {
+        published::assert_as_published(variable, &self.listed.lock().unwrap().exchanges);
     }
 
     fn targets(&self) -> Vec<String> {
@@ -72,12 +82,12 @@ fn parameter(target: &str, name: &str) -> Option<String> {
 const HOOK: &str = "/api/v4/projects/flightjs%2Fflight/hooks/12";
 
 /// A page has 20; the address of the next one is that of a server behind a proxy.
-fn gitlab(listed: &mut Listed, request: &Received) -> Answer {
+fn gitlab(listed: &mut Listed, request: &Received) -> (Answer, &'static str) {
     assert_eq!(request.header("authorization"), Some("Bearer glpat-x"));
     let rest = request.target.strip_prefix(HOOK).unwrap_or_else(|| panic!("{}", request.target));
     if request.method == "POST" {
         let id = rest.strip_prefix("/events/").and_then(|rest| rest.strip_suffix("/resend")).unwrap();
-        return resend(listed, id);
+        return (resend(listed, id), "/api/v4/projects/{id}/hooks/{hook_id}/events/{hook_log_id}/resend");
     }
     assert!(rest.starts_with("/events?") && parameter(rest, "per_page").as_deref() == Some("20"), "{rest}");
     let page: usize = parameter(rest, "page").map_or(1, |page| page.parse().unwrap());
@@ -87,7 +97,8 @@ fn gitlab(listed: &mut Listed, request: &Received) -> Answer {
         let next = format!("<http://internal:8080{HOOK}/events?page={}&per_page=20>; rel=\"next\"", page + 1);
         more.push(("Link", next));
     }
-    json_answer(200, &more, &json!(left.into_iter().take(20).collect::<Vec<_>>()))
+    let answer = json_answer(200, &more, &json!(left.into_iter().take(20).collect::<Vec<_>>()));
+    (answer, "/api/v4/projects/{id}/hooks/{hook_id}/events")
 }
 
 /// It keeps the Idempotency-Key, as GitLab's `ResendService` does.
@@ -145,6 +156,7 @@ fn gitlab_sends_again_what_is_missing_under_the_same_idempotency_key() {
     assert_eq!(api.listed.lock().unwrap().resent, ["key-001", "key-002", "key-004"]);
     assert!(recover(&hookbox, "gitlab", &["--since", "5d"]).contains("asked for 0"));
     assert_eq!(hookbox.query::<String>("SELECT state FROM recoveries WHERE delivery_id = 'key-005'"), ["lost"]);
+    api.assert_as_published("GITLAB_OPENAPI");
 }
 
 #[test]
@@ -165,6 +177,7 @@ fn of_gitlab_is_taken_what_is_missing_from_all_pages_of_its_list() {
     assert_eq!(hookbox.query::<String>(payload), [r#"{"object_kind":"push","n":3}"#]);
     let headers = hookbox.query::<String>("SELECT headers_json FROM webhook_events LIMIT 1");
     assert!(headers[0].contains(r#""X-Gitlab-Token":"[redacted]""#), "{headers:?}");
+    api.assert_as_published("GITLAB_OPENAPI");
 }
 
 // ---- Stripe
@@ -173,7 +186,7 @@ fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn stripe(listed: &mut Listed, request: &Received) -> Answer {
+fn stripe(listed: &mut Listed, request: &Received) -> (Answer, &'static str) {
     assert_eq!((request.method.as_str(), request.header("authorization")), ("GET", Some("Bearer rk_test_x")));
     assert!(request.target.starts_with("/v1/events?limit=100"), "{}", request.target);
     let since: u64 = parameter(&request.target, "created%5Bgte%5D").map_or(0, |since| since.parse().unwrap());
@@ -188,7 +201,7 @@ fn stripe(listed: &mut Listed, request: &Received) -> Answer {
     left.retain(|event| wanted.as_ref().is_none_or(|wanted| event["type"] == **wanted));
     let page: Vec<&Value> = left.iter().take(100).copied().collect();
     let body = json!({ "object": "list", "url": "/v1/events", "has_more": left.len() > 100, "data": page });
-    json_answer(200, &[], &body)
+    (json_answer(200, &[], &body), "/v1/events")
 }
 
 fn stripe_event(n: u32, kind: &str, created: u64) -> Value {
@@ -226,6 +239,7 @@ fn of_stripe_is_taken_what_is_missing_and_then_only_what_is_new_is_listed() {
     assert!(said.contains("1 are stored"), "{said}");
     let targets = api.targets();
     assert!(targets.len() == 12 && targets[10].contains("created%5Bgte%5D="), "{targets:?}");
+    api.assert_as_published("STRIPE_OPENAPI");
 }
 
 #[test]
@@ -242,6 +256,7 @@ fn stripe_is_asked_for_the_wanted_types_alone_and_needs_no_address_of_ours() {
     wait_for("the event", || (hookbox.stored() == 1).then_some(()));
     hookbox.wait_for_stderr("1 that were missed are taken from Stripe's API");
     assert_eq!(api.targets(), ["/v1/events?limit=100&types%5B%5D=invoice.paid"]);
+    api.assert_as_published("STRIPE_OPENAPI");
 }
 
 #[test]
