@@ -34,7 +34,9 @@ pub(super) fn run(config: &Config, args: &RecoverArgs, env: &Env<'_>, out: &mut 
     let comparison = recoverer.compare(args.since, None)?;
     if args.dry_run {
         let mut missing = store.missing(&source.name)?;
-        missing.extend(comparison.missed);
+        let is_recorded = |it: &Missed| missing.iter().any(|recorded| recorded.delivery_id == it.delivery_id);
+        let more: Vec<Missed> = comparison.missed.into_iter().filter(|it| !is_recorded(it)).collect();
+        missing.extend(more);
         return write_missing(&missing, out);
     }
     recoverer.record(&comparison)?;

@@ -223,6 +223,39 @@ fn next_query(link: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Mode;
+    use crate::provider;
+    use crate::secret::SecretRef;
+
+    #[test]
+    fn no_more_is_sent_again_in_a_minute_than_the_provider_allows() {
+        let recovery = provider::recovery("gitlab").unwrap();
+        let recover = Recover {
+            recovery,
+            mode: Mode::Redeliver,
+            hook: "a/b/1".to_owned(),
+            hook_path: String::new(),
+            token: SecretRef::Env("T".to_owned()),
+            every: None,
+            events: Vec::new(),
+            api: recovery.api.to_owned(),
+        };
+        let token = Secret::new(b"x".to_vec()).unwrap();
+        let waits = RefCell::new(Vec::new());
+        let sleep = |duration| {
+            waits.borrow_mut().push(duration);
+            false
+        };
+        let api = Api::new(&recover, &token, &sleep).unwrap();
+        let max_per_minute = recovery.resend.as_ref().unwrap().max_per_minute;
+        for _ in 0..5 {
+            assert!(!api.wait_to_resend(max_per_minute));
+        }
+        assert!(waits.borrow().is_empty());
+        assert!(!api.wait_to_resend(max_per_minute));
+        let waits = waits.borrow();
+        assert!(waits.len() == 1 && waits[0] > MINUTE / 2 && waits[0] <= MINUTE, "{waits:?}");
+    }
 
     #[test]
     fn the_next_page_is_read_from_the_link() {

@@ -1,7 +1,10 @@
-//! What was missed comes back. The provider is a stub; where its published description is at hand (`GITHUB_OPENAPI` names
-//! `api.github.com.deref.json` of the package `@octokit/openapi`), every request of ours and every answer of the stub is held to it.
+//! What was missed comes back. The provider is a stub; where its published description is at hand, every request of ours and
+//! every answer of the stub is held to it. `GITHUB_OPENAPI` names `api.github.com.deref.json` of the package `@octokit/openapi`,
+//! `GITLAB_OPENAPI` `doc/api/openapi/openapi_v3.yaml` of GitLab's repository, `STRIPE_OPENAPI` `spec3.json` of Stripe's.
 
 mod hub;
+mod others;
+mod published;
 mod take;
 mod told;
 
@@ -34,7 +37,11 @@ fn by_hand(hub: &Hub, keys: &str) -> Hookbox {
 }
 
 fn recover(hookbox: &Hookbox, words: &[&str]) -> String {
-    hookbox.run(["recover", "github"].iter().chain(words)).ok().text()
+    recover_source(hookbox, "github", words)
+}
+
+fn recover_source(hookbox: &Hookbox, source: &str, words: &[&str]) -> String {
+    hookbox.run(["recover", source].iter().chain(words)).ok().text()
 }
 
 fn stored_ids(hookbox: &Hookbox) -> Vec<String> {

@@ -345,9 +345,9 @@ pub static COMMANDS: [CommandSpec; 24] = [
                 as far as the provider's list goes"),
             switch("dry-run", "Only print what is missing"),
         ])
-        .description("It reads the provider's list of deliveries, and has those sent again that were not stored here. The source \
-            needs a [sources.NAME.recover] in the config; a running hookbox serve does the same at its start and every ten \
-            minutes. What was asked for within the hour is not asked for again, and nothing more than three times.")
+        .description("It reads the provider's list of deliveries, and has those sent again that were not stored here, or stores what \
+            the provider's API returns. The source needs a [sources.NAME.recover] in the config; a running hookbox serve does the same at its start and every ten \
+            minutes. What was sent again within the hour is not asked for again, and nothing more than three times.")
         .examples(&["hookbox recover github --dry-run", "hookbox recover github --since 2d"]),
     command("backup", "Write a copy of the database, while it is in use", parse::backup)
         .arguments(&[(Once, Value::File)])

@@ -1,12 +1,11 @@
 //! A stub of GitHub's API for the deliveries of a hook.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::published;
 use crate::support::{Address, Answer, Received, Request, Stub};
 
 pub const TOKEN: &str = "github_pat_x";
@@ -15,35 +14,6 @@ pub const DAY_S: u64 = 24 * 60 * 60;
 const HOOK: &str = "/repos/octocat/hello-world/hooks/12";
 const LIST: &str = "/repos/{owner}/{repo}/hooks/{hook_id}/deliveries";
 const PAGE: usize = 100;
-
-/// Holds each exchange to the description of its operation, which is read from a file.
-const VALIDATOR: &str = r#"
-import json, sys, jsonschema
-paths = json.load(open(sys.argv[1]))['paths']
-def plain(schema):
-    if isinstance(schema, list):
-        return [plain(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {key: plain(value) for key, value in schema.items()}
-    if made.get('nullable') is True and 'type' in made:
-        made['type'] = [made['type'], 'null']
-    return made
-validators = {}
-for exchange in json.load(sys.stdin):
-    operation = paths[exchange['path']][exchange['method']]
-    known = {p['name']: plain(p['schema']) for p in operation['parameters'] if p['in'] == 'query'}
-    for name, value in exchange['query']:
-        schema = known[name]
-        jsonschema.validate(int(value) if schema['type'] == 'integer' else value, schema)
-    if exchange['status'] in (304, 401, 403, 429):
-        continue
-    schema = operation['responses'][str(exchange['status'])]['content']['application/json']['schema']
-    key = (exchange['path'], exchange['method'], exchange['status'])
-    if key not in validators:
-        validators[key] = jsonschema.Draft7Validator(plain(schema))
-    validators[key].validate(exchange['body'])
-"#;
 
 pub struct Hub {
     stub: Stub,
@@ -165,16 +135,7 @@ impl Hub {
             assert!(request.header("user-agent").is_some_and(|agent| agent.starts_with("hookbox/")));
             assert_eq!(request.header("accept"), Some("application/vnd.github+json"));
         }
-        let Some(description) = std::env::var_os("GITHUB_OPENAPI") else {
-            println!("answers are not compared with a description of GitHub's API: GITHUB_OPENAPI names none");
-            return;
-        };
-        let mut python = Command::new("python3");
-        python.args(["-c", VALIDATOR]).arg(description).stdin(Stdio::piped());
-        let mut child = python.spawn().unwrap();
-        let exchanges = Value::from(self.state().exchanges.clone()).to_string();
-        child.stdin.take().unwrap().write_all(exchanges.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success(), "not as published");
+        published::assert_as_published("GITHUB_OPENAPI", &self.state().exchanges);
     }
 }
 
@@ -315,10 +276,8 @@ fn answer(state: &Mutex<State>, request: &Received, base: &str) -> Answer {
         _ => panic!("no such operation: {} {}", request.method, request.target),
     };
     let Answer::With(status, _, body) = &answer else { return answer };
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let method = request.method.to_lowercase();
     if *status != 404 {
-        let exchange = json!({ "path": template, "method": method, "status": status, "query": query, "body": body });
+        let exchange = published::exchange(&template, &request.method, &request.target, *status, body);
         state.exchanges.push(exchange);
     }
     answer
