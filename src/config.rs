@@ -28,7 +28,7 @@ pub use self::include::Include;
 use self::include::Whole;
 pub use self::own_sender::{Answer, GET, PATH_PREFIX};
 use self::reader::{Reader, read_table};
-pub use self::recover::Recover;
+pub use self::recover::{Mode, Recover};
 pub use self::retention::Retention;
 pub use self::source::Source;
 use self::values::{Parsed, duration, parsed, size, text};

@@ -5,6 +5,7 @@ mod error;
 mod housekeeping;
 mod observer;
 mod recovery;
+mod rejects;
 mod secrecy;
 mod signals;
 mod thread;
@@ -44,6 +45,7 @@ use admin::{AdminHandle, PageListener};
 pub use error::Error;
 use error::Result;
 use observer::Observer;
+use rejects::RejectKeeper;
 use thread::{Message, Thread, in_background, report_end};
 use workers::WorkerPool;
 
@@ -382,8 +384,9 @@ impl Shared {
 
     fn start_housekeeper(&self) -> Result<Thread> {
         let (metrics, router) = (Arc::clone(&self.metrics), self.router_waker.clone());
+        let rejects = RejectKeeper::new(self.database.rejects()?, Arc::clone(&metrics), self.config.clone());
         let observer = Observer::new(self.database.observer()?, self.config.clone(), metrics, router);
-        housekeeping::start(&self.database, self.config.clone(), observer, &self.messages)
+        housekeeping::start(&self.database, self.config.clone(), observer, rejects, &self.messages)
     }
 
     fn start_checker(&self, checker: Checker) -> Result<Thread> {

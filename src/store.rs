@@ -14,6 +14,7 @@ mod reader;
 mod prune;
 mod commands;
 mod recover;
+mod rejects;
 mod queue;
 mod observer;
 mod ingest;
@@ -84,6 +85,7 @@ pub use prune::{Expired, Pruned, Pruner, Rule};
 pub use queue::{Claim, Queue, Unrouted};
 pub use reader::Reader;
 pub use recover::{Missed, Recoveries};
+pub use rejects::Rejects;
 pub use replay::{ReplayOptions, ReplayScope, ReplayTotals, Replayed};
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
@@ -154,6 +156,13 @@ impl Database {
     /// The connection of the thread that gets back what was missed.
     pub fn recoveries(&self) -> Result<Recoveries> {
         Ok(Recoveries { writer: self.background_writer()? })
+    }
+
+    /// The connection of the thread that keeps rejects.
+    pub fn rejects(&self) -> Result<Rejects> {
+        let writer = self.background_writer()?;
+        writer.relax()?;
+        Ok(Rejects { writer })
     }
 
     /// The admin page's connection.

@@ -11,6 +11,7 @@ const REJECTS = 5; // shown unfolded: the events are below them
 
 const id = (name) => document.getElementById(name);
 const SERIES = [['received', 'received'], ['duplicates', 'duplicates'], ['rejected', 'rejected'], ['failed', 'failed']];
+const REQUESTS = SERIES.slice(0, 3); // what failed was received before, perhaps in another hour
 const MARKS = { good: ['good', '✓'], warn: ['warn', '!'], bad: ['bad', '✕'] };
 const FILTERS = ['status', 'source', 'event', 'since', 'grep'];
 const OUTCOMES = { cancelled: 'warn', processed: 'good', succeeded: 'good', error: 'bad', dead: 'bad' };
@@ -18,7 +19,7 @@ const OUTCOMES = { cancelled: 'warn', processed: 'good', succeeded: 'good', erro
 let shown = PAGE; // how many events are listed
 let known = null; // ids that were listed before; null when the filter has just changed
 let opened = null; // the id of the open event
-let chosen = null; // the address that the filter's fields stand for
+let chosen = null; // the address that was just made of the filter's fields
 let found = null; // the last list, by its filter
 let offline = null; // since when there is no answer
 
@@ -53,6 +54,8 @@ function fill(element, key, children) {
   element.dataset.key = key;
   element.replaceChildren(...children().filter((child) => child !== ''));
 }
+
+const firstLine = (text) => text.split('\n')[0].slice(0, 200);
 
 const count = (number, one, many) => `${number.toLocaleString()} ${number === 1 ? one : many || one + 's'}`;
 
@@ -126,6 +129,7 @@ function takeToken() {
 
 async function change(button, path, done) {
   button.disabled = true;
+  found = null;
   try {
     const answer = await ask(path, 'POST');
     id('told').textContent = answer.text ? visible(answer.text) + '.' : done;
@@ -139,6 +143,7 @@ async function change(button, path, done) {
 // The server replays for a moment at a time: it is asked until nothing is left.
 async function replayAll(button, query) {
   button.disabled = true;
+  found = null;
   let queued = 0;
   try {
     const asked = new URLSearchParams(query);
@@ -175,11 +180,11 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   }
   for (const action of stats.actions.filter((action) => isHeld(action) && !action.paused)) {
     const until = new Date(action.held_until_ms).toLocaleString();
-    say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`, null, action.held_because ? visible(action.held_because.split('\n')[0].slice(0, 200)) : '');
+    say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`, null, action.held_because ? visible(firstLine(action.held_because)) : '');
   }
   for (const { action, pending, failing } of stats.actions.filter((action) => action.failing && !action.paused && !isHeld(action))) {
     say(1, `The action ${visible(action)} fails since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing, pending)}.`,
-      pending ? ['status=unprocessed', pending] : null, visible(failing.error.split('\n')[0].slice(0, 200)));
+      pending ? ['status=unprocessed', pending] : null, visible(firstLine(failing.error)));
   }
   for (const { source, silent_since } of stats.sources.filter((source) => source.silent_since)) {
     say(1, `${visible(source)} has received nothing since ${new Date(silent_since).toLocaleString()}.`);
@@ -212,10 +217,8 @@ function isRejecting(name, stats, rejects) {
   return Date.now() - last < 3600000 && !(counts && Date.parse(counts.last_received) > last);
 }
 
-function showState(overview) {
-  const found = overview ? problems(overview) : [{ weight: 2, text: `No answer from hookbox since ${new Date(offline).toLocaleTimeString()}.` }];
+function showProblems(found, pending = 0) {
   const weight = found.length ? found[0].weight : 0;
-  const pending = overview ? overview.stats.events.unprocessed : 0;
   const well = `All is well${pending ? `, ${count(pending, 'event')} pending` : ''}.`;
   const [headline, rest] = weight ? [found[0], found.slice(1)] : [{ text: well }, found];
   id('state').className = 'state ' + ['is-good', 'is-warn', 'is-bad'][weight];
@@ -279,21 +282,23 @@ function showActions({ actions, stats }) {
       ? act('Resume', `Resume the action ${name}`, `/api/actions/${name}/resume`, `${name} goes on.`)
       : act('Pause', `Pause the action ${name}`, `/api/actions/${name}/pause`, `${name} is paused.`);
     const since = now.oldest_pending ? [' since ', when(now.oldest_pending)] : [];
+    const fails = now.failing ? make('p', { class: 'hint' }, 'fails since ', when(now.failing.since), ': ', foreign(firstLine(now.failing.error))) : '';
     return make('li', {},
       make('p', { class: 'item' }, named(name, kind), mark(...actionState(kind, now))),
-      make('div', { class: 'item' }, make('span', { class: 'hint' }, words.join(', '), ...since), kind || now.paused ? pause : ''));
+      make('div', { class: 'item' }, make('span', { class: 'hint' }, words.join(', '), ...since), kind || now.paused ? pause : ''), fails);
   }) : [make('li', { class: 'hint', textContent: 'None: events are stored, and another program processes them.' })]);
 }
 
 const clock = ({ hour }) => new Date(hour).toLocaleTimeString([], { timeStyle: 'short' });
 
-function showHours({ hours, started_at }) {
+function showHours({ hours }) {
   const total = (name) => hours.reduce((sum, hour) => sum + hour[name], 0);
   const isQuiet = SERIES.every(([name]) => !total(name));
   id('quiet').hidden = !isQuiet;
   id('chart-box').hidden = isQuiet;
   fill(id('chart'), JSON.stringify(hours), () => {
-    const most = Math.max(1, ...hours.map((hour) => SERIES.reduce((sum, [name]) => sum + hour[name], 0)));
+    const most = Math.max(1, ...hours.map((hour) => Math.max(hour.failed, REQUESTS.reduce((sum, [name]) => sum + hour[name], 0))));
+    const heightOf = (number) => number ? Math.max(2, (number / most) * 112) : 0;
     const label = `Deliveries of the last 24 hours: ${SERIES.map(([name, word]) => `${total(name)} ${word}`).join(', ')}.`;
     const chart = draw('svg', { viewBox: '0 0 720 120', preserveAspectRatio: 'none', role: 'img', 'aria-label': label });
     chart.append(draw('line', { x1: 0, x2: 720, y1: 119.5, y2: 119.5 }));
@@ -301,11 +306,13 @@ function showHours({ hours, started_at }) {
       let y = 119;
       const title = `${clock(hour)}: ${SERIES.map(([name, word]) => `${hour[name]} ${word}`).join(', ')}`;
       const bar = draw('g', {}, draw('title', {}, title));
-      for (const [name] of SERIES) {
-        const height = hour[name] ? Math.max(2, (hour[name] / most) * 112) : 0;
+      for (const [name] of REQUESTS) {
+        const height = heightOf(hour[name]);
         y -= height;
         bar.append(draw('rect', { class: name, x: at * 30 + 4, y, width: 22, height }));
       }
+      const failed = heightOf(hour.failed);
+      if (failed) bar.append(draw('rect', { class: 'failed', x: at * 30 + 10, y: 119 - failed, width: 10, height: failed }));
       chart.append(bar);
     });
     return [chart, most > 1 ? make('span', { class: 'most hint', textContent: most.toLocaleString() }) : ''];
@@ -314,7 +321,7 @@ function showHours({ hours, started_at }) {
     draw('svg', { viewBox: '0 0 10 10', 'aria-hidden': 'true' }, draw('rect', { class: name, width: 10, height: 10, rx: 2 })),
     `${total(name).toLocaleString()} ${word}`)));
   fill(id('hours'), JSON.stringify(hours), () => [
-    make('caption', { class: 'hint', textContent: `Rejected ones are counted since the start, ${new Date(started_at).toLocaleString()}.` }),
+    make('caption', { class: 'hint', textContent: 'What failed was received before, and is not counted again in the bars.' }),
     make('tr', {}, ...['hour', ...SERIES.map(([, word]) => word)].map((textContent) => make('th', { scope: 'col', textContent }))),
     ...hours.toReversed().map((hour) => make('tr', {}, make('td', { textContent: clock(hour) }), ...SERIES.map(([name]) => make('td', { textContent: hour[name] }))))]);
 }
@@ -360,7 +367,8 @@ function showEvents({ events, more, searched_to }) {
     if (before && before.dataset.key === state) return before;
     const link = make('a', { href: eventLink(event.id) }, make('span', { class: 'number', textContent: event.id + ' ' }), foreign(event.event));
     const again = event.duplicates ? make('span', { class: 'hint', textContent: ` +${count(event.duplicates, 'duplicate')}` }) : '';
-    const cells = [[link, again], [foreign(event.source)], [mark(event.status)], [when(event.received_at)], [make('span', { class: 'mono' }, foreign(event.delivery_id))]];
+    const taken = event.taken ? make('span', { class: 'hint', textContent: ' taken from the API' }) : '';
+    const cells = [[link, again, taken], [foreign(event.source)], [mark(event.status)], [when(event.received_at)], [make('span', { class: 'mono' }, foreign(event.delivery_id))]];
     const row = before || make('tr', { class: known && !known.has(event.id) ? 'fresh' : '' });
     const hadFocus = before && before.contains(document.activeElement);
     row.dataset.id = event.id;
@@ -442,6 +450,7 @@ function showEvent(event) {
   if (event.processed_at) facts.push([event.status === 'cancelled' ? 'Cancelled' : 'Processed', when(event.processed_at)]);
   facts.push(['Delivery', make('span', { class: 'mono' }, foreign(event.delivery_id))]);
   if (event.duplicates) facts.push(['Came again', count(event.duplicates, 'time')]);
+  if (event.taken) facts.push(['Taken', 'from the provider\u2019s API, not verified by a signature']);
   if (event.secret) facts.push(['Verified with', `secret ${event.secret}`]);
   facts.push(['Size', bytes(event.payload_bytes)]);
   fill(id('facts'), JSON.stringify(event), () => list_of(facts));
@@ -566,7 +575,7 @@ async function poll(mine) {
     const [overview, events, event] = await Promise.all([ask('/api/stats'), wanted ? null : list(), wanted ? one(wanted) : null]);
     if (mine !== turn) return; // a later poll has overtaken this one
     offline = null;
-    showState(overview);
+    showProblems(problems(overview), overview.stats.events.unprocessed);
     showSources(overview);
     showActions(overview);
     showHours(overview);
@@ -579,8 +588,9 @@ async function poll(mine) {
   } catch (error) {
     if (id('ask').open || mine !== turn) return;
     offline = offline || Date.now();
-    if (error.status && error.status !== 503) id('told').textContent = visible(error.message);
-    else showState(null);
+    if (error.status === 429) showProblems([{ weight: 2, text: `The page waits: ${visible(error.message)}.` }]);
+    else if (error.status && error.status !== 503) id('told').textContent = visible(error.message);
+    else showProblems([{ weight: 2, text: `No answer from hookbox since ${new Date(offline).toLocaleTimeString()}.` }]);
   }
 }
 
@@ -609,6 +619,7 @@ function follow() {
     // A field that is being edited keeps its text.
     if (location.hash.slice(1) !== chosen) id('filter').elements[name].value = to.get(name) || '';
   }
+  chosen = null;
   if (opened !== was) {
     if (opened !== null) {
       id('event-title').replaceChildren('…');

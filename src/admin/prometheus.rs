@@ -72,8 +72,20 @@ fn deliveries(page: &mut Page, metrics: &Metrics, stats: &Stats) {
         let stored_ms = stored.and_then(Timestamp::parse).map_or(0, |at| at.unix_ms().unsigned_abs());
         metric.sample(&[("source", source)], counts.last_received_ms.get().max(stored_ms) / 1000);
     }
+    silence(page, sources.iter().map(|(name, _)| name.as_str()), stats);
     let mut metric = page.histogram("hookbox_commit_deliveries", "Deliveries that were committed together.");
     metric.distribution(&[], Unit::Count, &metrics.commit_deliveries);
+}
+
+fn silence<'a>(page: &mut Page, sources: impl Iterator<Item = &'a str>, stats: &Stats) {
+    let now = clock::now();
+    let help = "For how long a source has received nothing, where that is longer than its expect_every; otherwise 0.";
+    let mut metric = page.gauge("hookbox_source_silent_seconds", help);
+    for source in sources {
+        let stats = stats.sources.iter().find(|stats| stats.source == source);
+        let since = stats.and_then(|stats| stats.silent_since.as_deref()).and_then(Timestamp::parse);
+        metric.sample(&[("source", source)], since.map_or(0, |since| since.distance(now).as_secs()));
+    }
 }
 
 fn connections(page: &mut Page, traffic: &GateMetrics) {

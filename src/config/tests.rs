@@ -1,3 +1,5 @@
+mod example;
+
 use std::ffi::OsString;
 
 use super::action::{ATTEMPTS, BACKOFF};

@@ -10,7 +10,7 @@ use super::error::{Error, Result};
 use super::thread::{Message, Thread, in_background};
 use crate::config::{Config, Recover, Source};
 use crate::current::Current;
-use crate::recover::{Comparison, Recoverer, Trouble};
+use crate::recover::{Asked, Comparison, Limits, Recoverer, Trouble};
 use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker};
 use crate::store::{Database, Recoveries};
@@ -26,8 +26,7 @@ pub(super) struct Target {
     source: Source,
     recover: Recover,
     token: Secret,
-    /// How long its events are stored.
-    kept: Option<Duration>,
+    limits: Limits,
 }
 
 /// The sources of a configuration that recover by themselves.
@@ -37,8 +36,9 @@ pub(super) fn targets(config: &Config, env: &Env<'_>) -> Result<Vec<Target>> {
         let Some(recover) = &source.recover else { continue };
         let token = source.fetch_recover_token(recover, env).map_err(Error::refused)?;
         if recover.every.is_some() {
-            let kept = config.retention.shortest_of_events();
-            targets.push(Target { source: source.clone(), recover: recover.clone(), token, kept });
+            let limits =
+                Limits { kept: config.retention.shortest_of_events(), reserve_bytes: config.disk_reserve_bytes };
+            targets.push(Target { source: source.clone(), recover: recover.clone(), token, limits });
         }
     }
     Ok(targets)
@@ -169,22 +169,27 @@ fn try_round(
     stop: &Stop,
     waker: &Waker,
 ) -> std::result::Result<(), Trouble> {
-    let Target { source, recover, token, kept } = target;
+    let Target { source, recover, token, limits } = target;
     let sleep = |duration| sleep(stop, waker, duration);
-    let recoverer = Recoverer::new(source, recover, token, store, &sleep)?;
-    let comparison = recoverer.compare(None, *kept, state.last.as_ref())?;
+    let recoverer = Recoverer::new(source, recover, token, *limits, store, &sleep)?;
+    let mut comparison = recoverer.compare(None, state.last.as_ref())?;
     recoverer.record(&comparison)?;
     if !comparison.missed.is_empty() {
         info!("{}: {} lists {} that were not stored", source.name, recover.recovery.title, comparison.missed.len());
     }
+    let sent = std::mem::take(&mut comparison.sent);
     if comparison.compared_to.is_some() {
         state.last = Some(Comparison { missed: Vec::new(), ..comparison });
     }
     report_arrived(target, state, store);
-    let asked = recoverer.ask()?;
-    state.is_waiting = asked.asked + asked.waiting > 0;
-    if asked.asked > 0 {
-        info!("{}: {} is asked to send {} again", source.name, recover.recovery.title, asked.asked);
+    let (name, title) = (&source.name, recover.recovery.title);
+    let Asked { asked, taken, waiting, .. } = recoverer.get_back(sent)?;
+    state.is_waiting = asked + waiting > 0;
+    if asked > 0 {
+        info!("{name}: {title} is asked to send {asked} again");
+    }
+    if taken > 0 {
+        info!("{name}: {taken} that were missed are taken from {title}'s API");
     }
     Ok(())
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
-use super::error::{OpenError, Result};
+use super::error::{OpenError, Result, WriteError};
 use super::row::string;
 use super::writer::{WORKER_BUSY, Writer};
+use super::{deliveries, ingest};
 use crate::clock::Timestamp;
-use crate::event::EventId;
+use crate::event::{Delivery, EventId};
 
 /// Longer than any provider lists its deliveries: what is older need not be remembered.
 const REMEMBERED: Duration = Duration::from_secs(100 * 24 * 60 * 60);
@@ -123,6 +124,23 @@ impl Recoveries {
              AND NOT EXISTS (SELECT 1 FROM webhook_events WHERE source = ?1 AND delivery_id = ?2)";
         let parameters = (source, &missed.delivery_id, missed.asked, now.unix_ms());
         self.writer.write(|transaction| Ok(transaction.execute(sql, parameters)? == 1))
+    }
+
+    /// Stores an event that came from the provider's API, and marks it as such. False if it has arrived meanwhile. Nothing
+    /// is stored that would leave less than `reserve_bytes` free on the disk.
+    pub fn take(&self, delivery: &Delivery, reserve_bytes: u64) -> Result<bool, WriteError> {
+        ingest::check_reserve(&self.writer.path, reserve_bytes, [delivery])?;
+        let id = delivery.id.as_str();
+        let is_new = self.writer.write(|transaction| {
+            let ingested = deliveries::insert_if_new(transaction, delivery, id)?;
+            if let Some(event) = ingested {
+                transaction.execute("INSERT INTO taken VALUES (?1)", [event.0])?;
+            }
+            let sql = "UPDATE recoveries SET state = 'recovered' WHERE source = ?1 AND delivery_id = ?2";
+            transaction.execute(sql, (&delivery.source, id))?;
+            Ok(ingested.is_some())
+        })?;
+        Ok(is_new)
     }
 
     /// It cannot be had any more; `status` is why.

@@ -157,7 +157,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> + Clone {
 }
 
 /// In the order of the help.
-pub static COMMANDS: [CommandSpec; 23] = [
+pub static COMMANDS: [CommandSpec; 24] = [
     command("serve", "Receive and process deliveries (the default command)", |_| Ok(Command::Serve))
         .description("It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the config \
             again; a config with a problem is reported, and the one before stays in force.\n\n\
@@ -371,6 +371,12 @@ pub static COMMANDS: [CommandSpec; 23] = [
             hookbox, or as root.\n\n\
             Exit codes: 0 nothing fails, 1 something does.")
         .examples(&["sudo hookbox doctor", "hookbox doctor --json | jq '.[] | select(.result != \"ok\")'"]),
+    command("health", "Ask the running server whether it takes deliveries", |_| Ok(Command::Health))
+        .description("It asks /healthz at the address on which this config listens, waits at most five seconds, and prints one \
+            line. It needs no secret. It is for the health check of a container or of a monitor; what is wrong, and what to do, \
+            says hookbox doctor.\n\n\
+            Exit codes: 0 deliveries are taken, 1 they are not, or nothing answers.")
+        .examples(&["hookbox health", "hookbox health --listen unix:/run/hookbox/http.sock"]),
     command("providers", "Print what each provider sends and expects", |raw| Ok(Command::Providers(raw.word())))
         .arguments(&[(AtMostOnce, Value::Provider)])
         .description("It lists the providers that can be configured. Of one it prints what to enter there, what is \

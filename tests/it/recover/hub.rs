@@ -62,7 +62,9 @@ struct State {
     expire_at: Option<usize>,
     hidden: Option<String>,
     refused: Option<u16>,
+    gone: Option<String>,
     posted: Vec<String>,
+    details: usize,
     unchanged: usize,
     exchanges: Vec<Value>,
 }
@@ -115,6 +117,11 @@ impl Hub {
         self.state().hidden = Some(guid.to_owned());
     }
 
+    /// This delivery alone is answered with 404.
+    pub fn hide(&self, guid: &str) {
+        self.state().gone = Some(guid.to_owned());
+    }
+
     pub fn refuse(&self, status: Option<u16>) {
         self.state().refused = status;
     }
@@ -125,6 +132,10 @@ impl Hub {
 
     pub fn posted(&self) -> Vec<String> {
         self.state().posted.clone()
+    }
+
+    pub fn details(&self) -> usize {
+        self.state().details
     }
 
     pub fn unchanged(&self) -> usize {
@@ -220,6 +231,30 @@ impl State {
         Answer::With(202, self.fields(&[]), b"{}".to_vec())
     }
 
+    fn detail(&mut self, id: &str) -> Answer {
+        self.details += 1;
+        let row = self.rows.iter().find(|row| row["id"].as_u64() == id.parse().ok()).cloned();
+        let Some(mut row) = row else { return self.error(404, "Not Found", &[]) };
+        if self.gone.as_deref() == row["guid"].as_str() {
+            return self.error(404, "Not Found", &[]);
+        }
+        if self.hidden.as_deref() == row["guid"].as_str() {
+            self.hidden = None;
+            return self.error(404, "Not Found", &[]);
+        }
+        // As GitHub returns it: with signatures, and as an object where the hook sends forms.
+        let headers = json!({
+            "Accept": "*/*", "Content-Type": "application/x-www-form-urlencoded", "User-Agent": "GitHub-Hookshot/044aadd",
+            "X-GitHub-Delivery": row["guid"], "X-GitHub-Event": row["event"],
+            "X-Hub-Signature": "sha1=0", "X-Hub-Signature-256": "sha256=0",
+        });
+        let payload = json!({ "ref": "refs/heads/main", "size": 1.0, "of": row["guid"] });
+        row["request"] = json!({ "headers": headers, "payload": payload });
+        row["response"] = json!({ "headers": {}, "payload": null });
+        row["url"] = "https://example.com/hook".into();
+        Answer::With(200, self.fields(&[]), row.to_string().into_bytes())
+    }
+
     fn fields(&self, more: &[(&str, String)]) -> Vec<(String, String)> {
         let date = httpdate::fmt_http_date(self.now());
         let fixed = [("Content-Type", "application/json".to_owned()), ("Date", date)];
@@ -241,6 +276,9 @@ fn answer(state: &Mutex<State>, request: &Received, base: &str) -> Answer {
     let (template, answer) = match (state.refused, request.method.as_str(), rest, id) {
         (Some(status), ..) => (LIST.to_owned(), state.error(status, "Refused", &[])),
         (None, "GET", "", _) => (LIST.to_owned(), state.list(&query, request, base)),
+        (None, "GET", _, None) if rest.len() > 1 => {
+            (format!("{LIST}/{{delivery_id}}"), state.detail(rest.trim_start_matches('/')))
+        }
         (None, "POST", _, Some(id)) => (format!("{LIST}/{{delivery_id}}/attempts"), state.redeliver(id)),
         _ => panic!("no such operation: {} {}", request.method, request.target),
     };
