@@ -246,10 +246,8 @@ impl Service {
             }
         }
         if !self.shared.merge_wal() {
-            info!(
-                "another program reads the database, as Litestream does: the newest events stay in {}-wal, which belongs to it",
-                self.shared.config.get().database.display()
-            );
+            let path = self.shared.config.get().database.display().to_string();
+            info!("another program, such as Litestream, reads {path}: the newest events stay in {path}-wal");
         }
         self.shared.database.mark_clean_end();
         crate::log::flush_suppressed_at_end();

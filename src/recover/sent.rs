@@ -1,4 +1,4 @@
-//! The request that a provider has sent, as its API returns it: JSON in another spelling, which the signature need not match.
+//! The request that a provider has sent, as its API returns it: new JSON, so that its signature need not match.
 
 use std::collections::BTreeMap;
 

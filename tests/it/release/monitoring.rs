@@ -13,9 +13,6 @@ use crate::support::{
 /// How long all queries have data at the latest.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Which the program does not have yet.
-const LATER: &str = "hookbox_recover";
-
 /// Metrics of ours that an expression asks for.
 fn metrics(expression: &str) -> impl Iterator<Item = &str> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -111,7 +108,7 @@ fn each_query_of_the_dashboard_has_data_and_prometheus_takes_the_alerts() {
     let mut left = queries(&dashboard);
     assert!(left.len() > 30);
     // A start is seen only if a scrape came before it.
-    left.retain(|(_, expression)| !expression.starts_with("changes(") && !expression.contains(LATER));
+    left.retain(|(_, expression)| !expression.starts_with("changes("));
     let mut round = 0;
     wait_longer_for("data for each query", PATIENCE, || {
         round += 1;
@@ -144,7 +141,7 @@ fn assert_rules_are_healthy(prometheus: &Prometheus) {
     });
     for rule in evaluated.as_array().unwrap() {
         assert_eq!(rule["health"], "ok", "{rule}");
-        for metric in metrics(rule["query"].as_str().unwrap()).filter(|metric| !metric.starts_with(LATER)) {
+        for metric in metrics(rule["query"].as_str().unwrap()) {
             assert!(!prometheus.query(metric).is_empty(), "no {metric}, of {}", rule["name"]);
         }
     }
