@@ -223,7 +223,7 @@ function showProblems(found, pending = 0) {
   const [headline, rest] = weight ? [found[0], found.slice(1)] : [{ text: well }, found];
   id('state').className = 'state ' + ['is-good', 'is-warn', 'is-bad'][weight];
   if (id('headline').textContent !== headline.text) id('headline').textContent = headline.text;
-  const details = rest.map((problem) => problem.why ? { ...problem, text: `${problem.text} ${problem.why}` } : problem);
+  const details = rest.map((problem) => problem.why ? { ...problem, text: `${problem.text.replace(/\.$/, '')}: ${problem.why}` } : problem);
   const lines = headline.link || headline.why ? [{ ...headline, text: headline.why || '' }, ...details] : details;
   fill(id('reasons'), JSON.stringify(lines), () => lines.map(({ text, link }) =>
     make('li', {}, text, text && link ? ' ' : '', link ? make('a', { href: '#' + link[0], textContent: link[1] === 1 ? 'Show it' : 'Show them' }) : '')));

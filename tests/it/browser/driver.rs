@@ -138,6 +138,7 @@ impl Browser {
     /// What the window shows, as PNG.
     #[track_caller]
     pub fn screenshot(&self) -> Vec<u8> {
+        self.command("Emulation.setScrollbarsHidden", &json!({"hidden": true}));
         let mut answer = self.agent.get(format!("{}/screenshot", self.session)).call().unwrap();
         let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
         STANDARD.decode(answer["value"].as_str().unwrap()).unwrap()
