@@ -30,7 +30,7 @@ fn scene() -> Hookbox {
         format!("[actions.{name}]\nkind = 'command'\nrun = '{program}'\non = '{on}'\n{more}\n")
     };
     let config = format!(
-        "[sources.doorbell]\nprovider = 'token'\nsecret = 'x'\n{SOURCE}\
+        "[sources.doorbell]\nprovider = 'token'\nsecret = 'x'\nevent = 'json:/kind'\n{SOURCE}\
          [sources.forge]\nprovider = 'gitea'\nsecret = 'env:GITHUB_WEBHOOK_SECRET'\n{}{}{}",
         action("deploy", "*:push", "true", ""),
         action("phone", "doorbell:*", "false", "attempts = 1\nwhen = 'payload.fails'"),
@@ -45,7 +45,7 @@ fn scene() -> Hookbox {
         }
     }
     let ring = Request::new("POST", "/webhooks/doorbell").header("Authorization", "Bearer x");
-    assert_eq!(hookbox.send(&ring.body("{\"fails\": true}")).status, 200);
+    assert_eq!(hookbox.send(&ring.body("{\"kind\": \"ring\", \"fails\": true}")).status, 200);
     hookbox.wait_until_done();
     move_into_the_past(&hookbox);
     for number in 0..2 {
