@@ -16,8 +16,9 @@ use crate::support::wait_longer_for;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Without updates, and without files that stay.
-const ARGUMENTS: [&str; 9] = [
+const ARGUMENTS: [&str; 10] = [
     "--headless",
+    "--hide-scrollbars",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -138,7 +139,6 @@ impl Browser {
     /// What the window shows, as PNG.
     #[track_caller]
     pub fn screenshot(&self) -> Vec<u8> {
-        self.command("Emulation.setScrollbarsHidden", &json!({"hidden": true}));
         let mut answer = self.agent.get(format!("{}/screenshot", self.session)).call().unwrap();
         let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
         STANDARD.decode(answer["value"].as_str().unwrap()).unwrap()
