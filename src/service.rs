@@ -45,7 +45,6 @@ use admin::{AdminHandle, PageListener};
 pub use error::Error;
 use error::Result;
 use observer::Observer;
-use rejects::RejectKeeper;
 use thread::{Message, Thread, in_background, report_end};
 use workers::WorkerPool;
 
@@ -382,7 +381,7 @@ impl Shared {
 
     fn start_housekeeper(&self) -> Result<Thread> {
         let (metrics, router) = (Arc::clone(&self.metrics), self.router_waker.clone());
-        let rejects = RejectKeeper::new(self.database.rejects()?, Arc::clone(&metrics), self.config.clone());
+        let rejects = rejects::RejectKeeper::new(self.database.rejects()?, Arc::clone(&metrics), self.config.clone());
         let observer = Observer::new(self.database.observer()?, self.config.clone(), metrics, router);
         housekeeping::start(&self.database, self.config.clone(), observer, rejects, &self.messages)
     }

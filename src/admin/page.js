@@ -27,7 +27,10 @@ let offline = null; // since when there is no answer
 
 // Direction overrides and other characters that a reader does not see could make a payload look like another one.
 const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
-const visible = (text) => String(text).replace(INVISIBLE, (c) => '\\u' + c.charCodeAt(0).toString(16).padStart(4, '0'));
+// Within an emoji, a joiner makes one picture of several.
+const JOINER = /(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})/gu;
+const escaped = (c) => '\\u' + c.charCodeAt(0).toString(16).padStart(4, '0');
+const visible = (text) => String(text).split(JOINER).map((part) => part.replace(INVISIBLE, escaped)).join('\u200d');
 
 function make(tag, properties, ...children) {
   const element = document.createElement(tag);
@@ -40,6 +43,9 @@ function make(tag, properties, ...children) {
 }
 
 const foreign = (text) => make('bdi', { textContent: visible(text) });
+
+// JSON is written from left to right, whatever is in it.
+const literal = (text) => make('bdi', { dir: 'ltr', textContent: visible(text) });
 
 function draw(tag, attributes, ...children) {
   const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
@@ -175,16 +181,16 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   const say = (weight, text, link, why) => found.push({ weight, text, link, why });
   if (!health.is_well) say(2, `Deliveries are refused: ${visible(health.line)}.`);
   if (stats.events.error) say(2, `${count(stats.events.error, 'event')} could not be processed.`, ['status=error', stats.events.error]);
+  for (const { action, pending, failing } of stats.actions.filter((action) => action.failing && !action.paused && !isHeld(action))) {
+    say(1, `The action ${visible(action)} fails since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing, pending)}.`,
+      pending ? ['status=unprocessed', pending] : null, visible(firstLine(failing.error)));
+  }
   for (const action of stats.actions.filter((action) => action.paused)) {
     say(1, `The action ${visible(action.action)} is paused, ${count(action.pending, 'job')} pending.`);
   }
   for (const action of stats.actions.filter((action) => isHeld(action) && !action.paused)) {
     const until = new Date(action.held_until_ms).toLocaleString();
     say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`, null, action.held_because ? visible(firstLine(action.held_because)) : '');
-  }
-  for (const { action, pending, failing } of stats.actions.filter((action) => action.failing && !action.paused && !isHeld(action))) {
-    say(1, `The action ${visible(action)} fails since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing, pending)}.`,
-      pending ? ['status=unprocessed', pending] : null, visible(firstLine(failing.error)));
   }
   for (const { source, silent_since } of stats.sources.filter((source) => source.silent_since)) {
     say(1, `${visible(source)} has received nothing since ${new Date(silent_since).toLocaleString()}.`);
@@ -228,7 +234,7 @@ function showProblems(found, pending = 0) {
   const [headline, rest] = weight ? [found[0], found.slice(1)] : [{ text: well }, found];
   id('state').className = 'state ' + ['is-good', 'is-warn', 'is-bad'][weight];
   if (id('headline').textContent !== headline.text) id('headline').textContent = headline.text;
-  const details = rest.map((problem) => problem.why ? { ...problem, text: `${problem.text} ${problem.why}` } : problem);
+  const details = rest.map((problem) => problem.why ? { ...problem, text: `${problem.text.replace(/\.$/, '')}: ${problem.why}` } : problem);
   const lines = headline.link || headline.why ? [{ ...headline, text: headline.why || '' }, ...details] : details;
   fill(id('reasons'), JSON.stringify(lines), () => lines.map(({ text, link }) =>
     make('li', {}, text, text && link ? ' ' : '', link ? make('a', { href: '#' + link[0], textContent: link[1] === 1 ? 'Show it' : 'Show them' }) : '')));
@@ -540,7 +546,7 @@ function node(key, value, open) {
   const name = key === null ? '' : make('span', { class: 'key' }, foreign(key), ': ');
   if (value === null || typeof value !== 'object' || value instanceof Exact) {
     const text = value instanceof Exact ? value.text : JSON.stringify(value);
-    return make('div', {}, name, make('span', { class: typeof value === 'string' ? 'string' : 'other' }, foreign(text)));
+    return make('div', {}, name, make('span', { class: typeof value === 'string' ? 'string' : 'other' }, literal(text)));
   }
   const entries = Object.entries(value);
   const size = Array.isArray(value) ? `[${entries.length}]` : `{${entries.length}}`;

@@ -423,6 +423,26 @@ fn hostile_values_stay_text() {
 }
 
 #[test]
+fn emoji_are_whole_and_text_from_right_to_left_does_not_move_what_is_around_it() {
+    take_turn_with_browser();
+    let hookbox = Home::new().with_open_admin().start();
+    let body = "{\"family\": \"\u{1f469}\u{200d}\u{1f467}\", \"joined\": \"a\u{200d}b\", \"arabic\": \"\u{639}\u{631} \u{202e}x\"}";
+    hookbox.deliver("push", "d-1", body);
+    let Some(browser) = Browser::start() else { return };
+    browser.open(&format!("{}#id=1", url(&hookbox)));
+    browser.wait_for_text("#tree", "family: \"\u{1f469}\u{200d}\u{1f467}\"");
+    browser.wait_for_text("#tree", "joined: \"a\\u200db\"");
+    // The quotes stand at both ends, also of a text that begins from right to left.
+    let ends = "const text = [...document.querySelectorAll('#tree .string bdi')].find((it) => it.innerText.includes('x')).firstChild;
+        const left = (at) => { const range = document.createRange(); range.setStart(text, at); range.setEnd(text, at + 1);
+            return range.getBoundingClientRect().left; };
+        const all = [...text.data].map((_, at) => left(at));
+        return all[0] === Math.min(...all) && all.at(-1) === Math.max(...all)";
+    assert_eq!(browser.run(ends), true);
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
 fn a_page_of_another_origin_can_do_nothing() {
     take_turn_with_browser();
     let hookbox = Home::new().with_open_admin().start();

@@ -16,8 +16,9 @@ use crate::support::wait_longer_for;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Without updates, and without files that stay.
-const ARGUMENTS: [&str; 9] = [
+const ARGUMENTS: [&str; 10] = [
     "--headless",
+    "--hide-scrollbars",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
