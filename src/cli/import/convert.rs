@@ -180,12 +180,6 @@ fn notes_on(hook: &Hook) -> Vec<String> {
             .to_owned(),
     );
     note(
-        content_type.contains("json"),
-        "incoming-payload-content-type: JSON is read as such with any Content-Type; what is declared as JSON and is not, \
-         is answered 400."
-            .to_owned(),
-    );
-    note(
         CommandLine::has_large_argument(hook),
         "An argument or variable has at most 128 KiB (Linux): a larger payload ends the job. Without the line `stdin`, \
          the exact body is the standard input of the command."
