@@ -388,7 +388,7 @@ pub static COMMANDS: [CommandSpec; 24] = [
             read, as NAME='value'")])
         .description("It reads the JSON of adnanh/webhook (hooks.json, Debian's /etc/webhook.conf), from standard input \
             for -, and prints a config on standard output. A comment stands where hookbox does something else, with the \
-            way out. For YAML: yq -o json . hooks.yaml | hookbox import -\n\n\
+            way out. For YAML: yq . hooks.yaml | hookbox import -\n\n\
             Secrets are never printed: the config refers to variables (env:NAME), and a comment says which there are. \
             --secrets writes them into a file for the environment.")
         .examples(&[
