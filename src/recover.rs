@@ -97,7 +97,7 @@ pub struct Limits {
 pub struct Comparison {
     /// The oldest first.
     pub missed: Vec<Missed>,
-    /// Up to where the list was compared; `None`: it was empty, or had not changed.
+    /// Up to where the list was compared; `None`: it had not changed.
     pub compared_to: Option<Timestamp>,
     /// That of the first page.
     pub etag: Option<String>,
@@ -158,10 +158,10 @@ impl<'a> Recoverer<'a> {
         floor = from.map_or(floor, |from| floor.max(from));
         floor = self.limits.kept.map_or(floor, |kept| floor.max(answer.now.minus(kept)));
         let unfinished = unfinished.into_iter().map(|missed| missed.delivery_id).collect();
-        let etag = answer.etag.clone();
+        let (etag, now) = (answer.etag.clone(), answer.now);
         let mut found = Found { unfinished, ..Found::default() };
         self.read_pages(answer, &first, floor, &mut found)?;
-        Ok(found.into_comparison(etag))
+        Ok(found.into_comparison(etag, now))
     }
 
     /// What is missing and is to be taken from the list: it has to be listed again.
@@ -446,10 +446,10 @@ impl Found {
         }
     }
 
-    fn into_comparison(self, etag: Option<String>) -> Comparison {
+    fn into_comparison(self, etag: Option<String>, now: Timestamp) -> Comparison {
         let mut missed: Vec<Missed> = self.missed.into_values().flatten().collect();
         missed.sort_by(|a, b| (a.at, &a.delivery_id).cmp(&(b.at, &b.delivery_id)));
         let sent = self.sent.into_iter().collect();
-        Comparison { missed, compared_to: self.newest, etag, sent, not_kept: self.not_kept }
+        Comparison { missed, compared_to: self.newest.or(Some(now)), etag, sent, not_kept: self.not_kept }
     }
 }

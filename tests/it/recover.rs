@@ -136,7 +136,9 @@ fn while_nothing_is_missing_it_sends_one_request_an_interval_and_writes_nothing(
     hookbox.wait_until_done();
     hub.add("stored", "push", 200, 60);
     wait_longer_for("the first comparison", Duration::from_secs(60), || {
-        hookbox.query::<i64>("SELECT count(*) FROM recovery_marks").contains(&1).then_some(())
+        let is_marked = hookbox.query::<i64>("SELECT count(*) FROM recovery_marks") == [1];
+        // The list, and the hook.
+        (is_marked && hub.count() == 2).then_some(())
     });
     let db = hookbox.db();
     let version = || db.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0)).unwrap();
