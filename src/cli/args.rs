@@ -75,6 +75,8 @@ pub enum Command {
     Usage(Option<&'static str>),
     /// The name of a command or of a chapter of the manual.
     Help(Option<String>),
+    /// Words to look for in the help and the manual.
+    SearchHelp(Vec<String>),
     Version,
 }
 

@@ -162,6 +162,12 @@ pub fn completions(raw: &mut Raw) -> Result<Command, Failure> {
     Ok(Command::Completions(shell.ok_or_else(unknown)?))
 }
 
+/// With `--grep` all words are looked for, quoted or not.
+pub fn help(raw: &mut Raw) -> Result<Command, Failure> {
+    let Some(first) = raw.parsed("grep", any_text)? else { return Ok(Command::Help(raw.word())) };
+    Ok(Command::SearchHelp(std::iter::once(first).chain(std::iter::from_fn(|| raw.word())).collect()))
+}
+
 fn contradiction(one: &str, other: &str) -> Failure {
     wrong_usage(format!("--{one} and --{other} exclude each other"))
 }
