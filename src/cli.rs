@@ -7,6 +7,7 @@ mod completions;
 mod delete;
 mod doctor;
 mod forward;
+mod health;
 mod help;
 mod import;
 mod json;
@@ -157,6 +158,7 @@ fn run() -> Result<(), Failure> {
         Command::Recover(recover) => recover::run(&config()?, recover, &env, &mut out),
         Command::Backup(file) => backup::run(&config()?, file, &mut out),
         Command::Doctor { json } => doctor::run(config(), &env, *json, &mut out),
+        Command::Health => health::run(&config()?, &mut out),
         Command::Import(import) => import::run(import, &mut out),
         Command::Forward(id, url) => forward::run(&config()?, *id, url, &mut out),
     }

@@ -26,11 +26,11 @@ pub use self::admin::{Admin, AdminListen, AdminToken, MIN_TOKEN_BYTES, too_short
 pub use self::file::{ConfigError, Origin, SYSTEM_CONFIG};
 pub use self::include::Include;
 use self::include::Whole;
-pub use self::own_sender::{Answer, GET, PATH_PREFIX};
+pub use self::own_sender::{Answer, GET, OWN_FIELDS, PATH_PREFIX};
 use self::reader::{Reader, read_table};
-pub use self::recover::Recover;
+pub use self::recover::{Mode, Recover};
 pub use self::retention::Retention;
-pub use self::source::Source;
+pub use self::source::{MAX_SHARING, Source};
 use self::values::{Parsed, duration, parsed, size, text};
 pub use self::warnings::Warning;
 use crate::action::Action;

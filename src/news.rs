@@ -18,17 +18,21 @@ pub enum Kind {
     SourceRejecting,
     SourceSilent,
     DiskLow,
+    RecoverMissing,
+    RecoverFailed,
 }
 
 impl Kind {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 8] = [
         Kind::JobDead,
         Kind::ActionFailing,
         Kind::ActionRecovered,
         Kind::SourceRejecting,
         Kind::SourceSilent,
         Kind::DiskLow,
+        Kind::RecoverMissing,
+        Kind::RecoverFailed,
     ];
 
     /// Its event type.
@@ -40,6 +44,8 @@ impl Kind {
             Kind::SourceRejecting => "source.rejecting",
             Kind::SourceSilent => "source.silent",
             Kind::DiskLow => "disk.low",
+            Kind::RecoverMissing => "recover.missing",
+            Kind::RecoverFailed => "recover.failed",
         }
     }
 
@@ -73,6 +79,13 @@ impl Kind {
             Kind::DiskLow => {
                 "The disk of {{ payload.path }} is nearly full: {{ payload.free_bytes // 1048576 }} MiB are free, and below \
                  {{ payload.reserve_bytes // 1048576 }} MiB deliveries are refused"
+            }
+            Kind::RecoverMissing => {
+                "Source *{{ payload.source }}* has missed {{ payload.count }} deliveries since {{ payload.oldest }}: hookbox \
+                 gets them back"
+            }
+            Kind::RecoverFailed => {
+                "What source *{{ payload.source }}* has missed cannot be had back: {{ payload.error }}"
             }
         }
     }

@@ -214,15 +214,15 @@ impl Receiver {
     }
 }
 
-/// The source that takes deliveries at this path.
-fn endpoint_at<'a>(endpoints: &'a [Endpoint], normal_path: &str) -> Option<&'a Endpoint> {
-    endpoints.iter().find(|endpoint| endpoint.source.is_at(normal_path))
+/// The sources that take deliveries at this path: one, or several senders of one's own that share it.
+fn endpoints_at<'a>(endpoints: &'a [Endpoint], normal_path: &str) -> impl Iterator<Item = &'a Endpoint> {
+    endpoints.iter().filter(move |endpoint| endpoint.source.is_at(normal_path))
 }
 
 /// The stages before the commit, from a request to a delivery and the receipt for it.
 fn delivery_of(inbound: Inbound, intake: &Intake, now: Timestamp) -> Result<(Delivery, Receipt), Early> {
     Received::new(inbound, &intake.trusted_proxies)?
-        .route(&intake.endpoints)?
+        .route(&intake.endpoints, now)?
         .authenticate(now)?
         .into_delivery(intake, now)
 }
@@ -233,7 +233,8 @@ struct Received {
     client: Client,
 }
 
-/// A request for a source that exists, from an address that the source allows.
+/// A request for a source that exists, from an address that the source allows. While the source is sought, that one may be
+/// any of those that share the path.
 struct Routed<'a> {
     received: Received,
     endpoint: &'a Endpoint,
@@ -264,14 +265,26 @@ impl Received {
         Early { ending: ending.into(), client: self.client, source }
     }
 
-    fn route(self, endpoints: &[Endpoint]) -> Result<Routed<'_>, Early> {
-        let Some(endpoint) = endpoint_at(endpoints, &self.inbound.normal_path()) else {
+    /// Of sources that share a path, the first takes what is proven to none of them.
+    fn route(self, endpoints: &[Endpoint], now: Timestamp) -> Result<Routed<'_>, Early> {
+        let sharing: Vec<&Endpoint> = endpoints_at(endpoints, &self.inbound.normal_path()).collect();
+        let Some(&first) = sharing.first() else {
             return Err(self.early(None, Rejection::NoSuchSource));
         };
-        if endpoint.source.allow.as_ref().is_some_and(|networks| !self.client.is_in(networks)) {
-            return Err(self.early(Some(endpoint), Rejection::NotAllowed));
+        let mut routed = Routed { received: self, endpoint: first };
+        if sharing.len() > 1 {
+            for endpoint in sharing {
+                routed.endpoint = endpoint;
+                if routed.is_allowed() && routed.is_proven(now) {
+                    return Ok(routed);
+                }
+            }
+            routed.endpoint = first;
         }
-        Ok(Routed { received: self, endpoint })
+        if !routed.is_allowed() {
+            return Err(routed.early(Rejection::NotAllowed));
+        }
+        Ok(routed)
     }
 }
 
@@ -290,6 +303,14 @@ impl<'a> Routed<'a> {
 
     fn early(&self, ending: impl Into<Ending>) -> Early {
         self.received.early(Some(self.endpoint), ending)
+    }
+
+    fn is_allowed(&self) -> bool {
+        self.endpoint.source.allow.as_ref().is_none_or(|networks| self.received.client.is_in(networks))
+    }
+
+    fn is_proven(&self, now: Timestamp) -> bool {
+        self.matching_secret(&self.endpoint.source.verifier.reading(None), now).is_ok()
     }
 
     /// The position of the secret that matches. Unsigned handshakes, and those that bring the secret that the source lacks,

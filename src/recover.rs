@@ -1,19 +1,24 @@
 //! Gets back what was missed: compares what the provider lists with what is stored, and has the provider send again what is
-//! not. The record that counts is ours: what a proxy has answered 200 in our place is missing too.
+//! not, or stores what its API returns. The record that counts is ours: what a proxy has answered 200 in our place is missing too.
 
 mod api;
+mod hook;
 mod list;
+mod sent;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
 use crate::clock::{self, Timestamp};
-use crate::config::{Recover, Source};
+use crate::config::{Mode, Recover, Source};
+use crate::event::Delivery;
+use crate::provider::Paging;
 use crate::secret::Secret;
-use crate::store::{Missed, Recoveries, StorageError};
+use crate::store::{Missed, Recoveries, StorageError, WriteError};
 use api::{Answer, Api};
 use list::Row;
+use sent::Sent;
 
 pub use api::Sleep;
 
@@ -32,6 +37,10 @@ const NOT_THERE_YET: [Duration; 4] =
 
 /// How often a list is begun again whose cursor has expired.
 const MAX_RESTARTS: u32 = 3;
+
+/// Requests that were in the list are in memory until they are stored. Of more than this the newest are had back by the
+/// next run.
+const MAX_SENT_BYTES: usize = 32 << 20;
 
 /// What hookbox itself answers where a delivery is wrong: it would be rejected again.
 const REJECTED: [u64; 4] = [400, 401, 413, 415];
@@ -65,15 +74,37 @@ impl From<StorageError> for Trouble {
     }
 }
 
+impl From<WriteError> for Trouble {
+    fn from(error: WriteError) -> Trouble {
+        match error {
+            WriteError::Storage(error) => Trouble::Storage(error),
+            other => Trouble::Outage(other.to_string()),
+        }
+    }
+}
+
+/// How much is had back at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long events are stored: nothing older is looked at. `None`: always.
+    pub kept: Option<Duration>,
+    /// Nothing is stored that would leave less than this free on the disk.
+    pub reserve_bytes: u64,
+}
+
 /// What the provider lists and what was not stored.
 #[derive(Debug, Default)]
 pub struct Comparison {
     /// The oldest first.
     pub missed: Vec<Missed>,
-    /// Up to where the list was compared; `None`: it was empty, or had not changed.
+    /// Up to where the list was compared; `None`: it had not changed.
     pub compared_to: Option<Timestamp>,
     /// That of the first page.
     pub etag: Option<String>,
+    /// The requests that are to be stored and were in the list, by delivery id.
+    pub sent: BTreeMap<String, Sent>,
+    /// The delivery ids of which the provider has not kept the content.
+    pub not_kept: Vec<String>,
 }
 
 /// What was done about what is missing.
@@ -81,6 +112,8 @@ pub struct Comparison {
 pub struct Asked {
     /// Asked for now.
     pub asked: usize,
+    /// Stored now.
+    pub taken: usize,
     /// Waits, because it was asked for within the hour.
     pub waiting: usize,
     /// Cannot be had any more.
@@ -91,6 +124,7 @@ pub struct Asked {
 pub struct Recoverer<'a> {
     source: &'a Source,
     recover: &'a Recover,
+    limits: Limits,
     store: &'a Recoveries,
     api: Api<'a>,
 }
@@ -100,50 +134,78 @@ impl<'a> Recoverer<'a> {
         source: &'a Source,
         recover: &'a Recover,
         token: &'a Secret,
+        limits: Limits,
         store: &'a Recoveries,
         sleep: Sleep<'a>,
     ) -> Result<Recoverer<'a>, Trouble> {
-        Ok(Recoverer { source, recover, store, api: Api::new(recover, token, sleep)? })
+        Ok(Recoverer { source, recover, limits, store, api: Api::new(recover, token, sleep)? })
     }
 
-    /// Compares the list with what is stored, from where the last comparison has ended, or from `since` ago. Nothing older
-    /// than `kept` is looked at, which is how long events are stored. With the `last` comparison of this process, an
-    /// unchanged list costs one request.
-    pub fn compare(
-        &self,
-        since: Option<Duration>,
-        kept: Option<Duration>,
-        last: Option<&Comparison>,
-    ) -> Result<Comparison, Trouble> {
-        let first = self.api.url(self.recover.recovery.list);
-        let mut answer = self.api.get(&first, last.and_then(|last| last.etag.as_deref()))?;
+    /// Compares the list with what is stored, from where the last comparison has ended, or from `since` ago. With the `last`
+    /// comparison of this process, an unchanged list costs one request.
+    pub fn compare(&self, since: Option<Duration>, last: Option<&Comparison>) -> Result<Comparison, Trouble> {
+        let unfinished = self.unfinished()?;
+        let mark = self.store.compared_to(&self.source.name)?.max(last.and_then(|last| last.compared_to));
+        let from = mark.filter(|_| since.is_none()).map(|mark| mark.minus(OVERLAP));
+        let from = from.map(|from| unfinished.iter().map(|missed| missed.at).fold(from, Timestamp::min));
+        let first = self.api.list_url(from);
+        let etag = last.filter(|_| unfinished.is_empty()).and_then(|last| last.etag.as_deref());
+        let answer = self.api.get(&first, etag)?;
         if answer.status == 304 {
             return Ok(Comparison::default());
         }
         let mut floor = answer.now.minus(since.unwrap_or(self.recover.recovery.window));
-        let mark = self.store.compared_to(&self.source.name)?.max(last.and_then(|last| last.compared_to));
-        if let (None, Some(mark)) = (since, mark) {
-            floor = floor.max(mark.minus(OVERLAP));
+        floor = from.map_or(floor, |from| floor.max(from));
+        floor = self.limits.kept.map_or(floor, |kept| floor.max(answer.now.minus(kept)));
+        let unfinished = unfinished.into_iter().map(|missed| missed.delivery_id).collect();
+        let (etag, now) = (answer.etag.clone(), answer.now);
+        let mut found = Found { unfinished, ..Found::default() };
+        self.read_pages(answer, &first, floor, &mut found)?;
+        Ok(found.into_comparison(etag, now))
+    }
+
+    /// What is missing and is to be taken from the list: it has to be listed again.
+    fn unfinished(&self) -> Result<Vec<Missed>, Trouble> {
+        if !self.takes_from_list() {
+            return Ok(Vec::new());
         }
-        floor = kept.map_or(floor, |kept| floor.max(answer.now.minus(kept)));
-        let mut found = Found { missed: BTreeMap::new(), newest: None };
-        let (etag, mut restarts) = (answer.etag.clone(), 0);
+        Ok(self.store.missing(&self.source.name)?)
+    }
+
+    fn takes_from_list(&self) -> bool {
+        self.recover.mode == Mode::Take && self.recover.recovery.lists_requests()
+    }
+
+    /// Adds what is missing of all pages to the end of the window.
+    fn read_pages(&self, mut answer: Answer, first: &str, floor: Timestamp, found: &mut Found) -> Result<(), Trouble> {
+        let mut restarts = 0;
         loop {
             self.check_list(&answer)?;
-            let rows = list::rows(self.recover.recovery, &answer.json()?)?;
+            let rows = list::rows(self.recover.recovery, &self.source.verifier, answer.text()?, answer.now)?;
             let is_last = rows.last().is_none_or(|row| row.at < floor);
-            self.add(rows, floor, &mut found)?;
-            let Some(next) = answer.next.take().filter(|_| !is_last) else { break };
+            let next = if is_last { None } else { self.next_page(first, &answer, &rows)? };
+            self.add(rows, floor, found)?;
+            let Some(next) = next else { return Ok(()) };
             answer = self.api.get(&next, None)?;
             if matches!(answer.status, 400 | 404 | 410 | 422) && restarts < MAX_RESTARTS {
                 // The cursor has expired. To start over is harmless: each delivery counts once.
                 restarts += 1;
-                answer = self.api.get(&first, None)?;
+                answer = self.api.get(first, None)?;
             }
         }
-        let mut missed: Vec<Missed> = found.missed.into_values().flatten().collect();
-        missed.sort_by(|a, b| (a.at, &a.delivery_id).cmp(&(b.at, &b.delivery_id)));
-        Ok(Comparison { missed, compared_to: found.newest, etag })
+    }
+
+    fn next_page(&self, first: &str, answer: &Answer, rows: &[Row]) -> Result<Option<String>, Trouble> {
+        Ok(match self.recover.recovery.paging {
+            Paging::Link => answer.next.as_ref().map(|query| {
+                let path = first.split_once('?').map_or(first, |(path, _)| path);
+                format!("{path}?{query}")
+            }),
+            Paging::Last { parameter, more, .. } => {
+                let has_more = list::has_more(answer.text()?, more);
+                rows.last().filter(|_| has_more).map(|row| format!("{first}&{parameter}={}", row.item))
+            }
+        })
     }
 
     /// Adds the rows of a page that are missing. It was listed before our record is read, so what has just arrived is in it.
@@ -153,14 +215,17 @@ impl<'a> Recoverer<'a> {
         let rows: Vec<Row> = rows.into_iter().filter(|row| row.at >= floor && is_wanted(row)).collect();
         let ids: Vec<&str> = rows.iter().map(|row| row.delivery_id.as_str()).collect();
         let known = self.store.known(&self.source.name, &ids)?;
-        for row in rows {
-            if known.contains(&row.delivery_id) {
+        for mut row in rows {
+            if known.contains(&row.delivery_id) && !found.unfinished.contains(&row.delivery_id) {
                 self.store.update_status_if_missing(&self.source.name, &row.delivery_id, &row.status)?;
                 continue;
             }
             let is_settled = REJECTED.contains(&row.status_code)
                 || self.source.ignores_repeated_body && row.status_code == u64::from(self.source.verifier.status);
-            found.add(row, is_settled);
+            if self.recover.mode == Mode::Take {
+                row.is_redelivery = false; // What is taken need not wait for one that is under way.
+            }
+            found.add(row, is_settled, self.takes_from_list());
         }
         Ok(())
     }
@@ -172,19 +237,114 @@ impl<'a> Recoverer<'a> {
         if comparison.missed.is_empty() && self.store.compared_to(name)?.is_some() {
             return Ok(());
         }
-        Ok(self.store.record(name, &comparison.missed, compared_to, clock::now())?)
+        self.store.record(name, &comparison.missed, compared_to, clock::now())?;
+        for missed in comparison.missed.iter().filter(|missed| comparison.not_kept.contains(&missed.delivery_id)) {
+            let title = self.recover.recovery.title;
+            self.lose(missed, &format!("{title} has not kept its content"), &mut Asked::default())?;
+        }
+        Ok(())
     }
 
-    /// Asks for everything that is missing, the oldest first.
-    pub fn ask(&self) -> Result<Asked, Trouble> {
+    /// Gets back everything that is missing, the oldest first. `sent` is what the list had of it.
+    pub fn get_back(&self, sent: BTreeMap<String, Sent>) -> Result<Asked, Trouble> {
+        match self.recover.mode {
+            Mode::Redeliver => self.ask(),
+            Mode::Take => self.take(sent),
+        }
+    }
+
+    /// Stores everything that is missing.
+    fn take(&self, mut sent: BTreeMap<String, Sent>) -> Result<Asked, Trouble> {
         let mut asked = Asked::default();
         for missed in self.store.missing(&self.source.name)? {
             let now = clock::now();
             if missed.asked_at.is_some_and(|at| at.distance(now) < BETWEEN) {
                 asked.waiting += 1;
-            } else if missed.asked >= MAX_ASKED {
-                self.lose(&missed, &missed.status, &mut asked)?;
-            } else if self.store.ask(&self.source.name, &missed, now)? {
+                continue;
+            }
+            if missed.asked >= MAX_ASKED {
+                self.lose(&missed, &self.says(&missed.status), &mut asked)?;
+                continue;
+            }
+            let sent = match (sent.remove(&missed.delivery_id), self.recover.recovery.request.path) {
+                (Some(sent), _) => Ok(sent),
+                (None, Some(path)) => self.fetch(path, &missed)?,
+                (None, None) => {
+                    asked.waiting += 1;
+                    continue;
+                }
+            };
+            match sent.and_then(|sent| self.delivery(sent, &missed, now)) {
+                Ok(delivery) => {
+                    let is_new = self.store.take(&delivery, self.limits.reserve_bytes)?;
+                    asked.taken += usize::from(is_new);
+                }
+                Err(why) => self.lose(&missed, &why, &mut asked)?,
+            }
+        }
+        Ok(asked)
+    }
+
+    fn delivery(&self, sent: Sent, missed: &Missed, now: Timestamp) -> Result<Delivery, String> {
+        sent.into_delivery(&self.source.name, &self.source.verifier, &missed.delivery_id, now)
+    }
+
+    /// The request of a delivery. The inner error says why it cannot be had.
+    fn fetch(&self, path: &str, missed: &Missed) -> Result<Result<Sent, String>, Trouble> {
+        let url = self.api.url(&path.replace("{item}", &missed.item));
+        let fetched = self.until_there(|| self.api.get(&url, None));
+        if let Err(Trouble::Outage(_)) = fetched {
+            // So that one for which the provider fails each time does not keep back the others.
+            self.store.ask(&self.source.name, missed, clock::now())?;
+        }
+        let answer = fetched?;
+        match answer.status {
+            200 => {
+                let sent = Sent::of(&self.recover.recovery.request, answer.text()?);
+                Ok(sent.ok_or_else(|| "its content is not in the answer".to_owned()))
+            }
+            401 | 403 => Err(self.refused(&answer)),
+            _ => Ok(Err(self.says(&answer.message()))),
+        }
+    }
+
+    fn says(&self, what: &str) -> String {
+        format!("{} says: {what}", self.recover.recovery.title)
+    }
+
+    /// Tries again while the provider does not know what it has listed.
+    fn until_there(&self, call: impl Fn() -> Result<Answer, Trouble>) -> Result<Answer, Trouble> {
+        let mut answer = call()?;
+        for wait in NOT_THERE_YET {
+            if answer.status != 404 {
+                break;
+            }
+            if self.api.sleep(wait) {
+                return Err(Trouble::Stopped);
+            }
+            answer = call()?;
+        }
+        Ok(answer)
+    }
+
+    /// Asks for everything that is missing.
+    fn ask(&self) -> Result<Asked, Trouble> {
+        let mut asked = Asked::default();
+        let max_per_minute = self.recover.recovery.resend.as_ref().and_then(|resend| resend.max_per_minute);
+        for missed in self.store.missing(&self.source.name)? {
+            let now = clock::now();
+            if missed.asked_at.is_some_and(|at| at.distance(now) < BETWEEN) {
+                asked.waiting += 1;
+                continue;
+            }
+            if missed.asked >= MAX_ASKED {
+                self.lose(&missed, &self.says(&missed.status), &mut asked)?;
+                continue;
+            }
+            if self.api.wait_to_resend(max_per_minute) {
+                return Err(Trouble::Stopped);
+            }
+            if self.store.ask(&self.source.name, &missed, now)? {
                 match self.redeliver(&missed)? {
                     None => asked.asked += 1,
                     Some(why) => self.lose(&missed, &why, &mut asked)?,
@@ -195,32 +355,23 @@ impl<'a> Recoverer<'a> {
     }
 
     fn lose(&self, missed: &Missed, why: &str, asked: &mut Asked) -> Result<(), Trouble> {
-        let (title, source) = (self.recover.recovery.title, &self.source.name);
+        let source = &self.source.name;
         self.store.lose(source, &missed.delivery_id, why)?;
         let Missed { event_type, delivery_id, at, .. } = missed;
-        log::warn!("{source}: {event_type} {delivery_id} of {at} is lost; {title} says: {why}");
+        log::warn!("{source}: {event_type} {delivery_id} of {at} is lost: {why}");
         asked.lost += 1;
         Ok(())
     }
 
     /// `Some` is why it cannot be sent again.
     fn redeliver(&self, missed: &Missed) -> Result<Option<String>, Trouble> {
-        let Some(resend) = self.recover.recovery.resend else { return Ok(None) };
-        let url = self.api.url(&resend.replace("{item}", &missed.item));
-        let mut answer = self.api.post(&url)?;
-        for wait in NOT_THERE_YET {
-            if answer.status != 404 {
-                break;
-            }
-            if self.api.sleep(wait) {
-                return Err(Trouble::Stopped);
-            }
-            answer = self.api.post(&url)?;
-        }
+        let Some(resend) = &self.recover.recovery.resend else { return Ok(None) };
+        let url = self.api.url(&resend.path.replace("{item}", &missed.item));
+        let answer = self.until_there(|| self.api.post(&url))?;
         match answer.status {
             200..=299 => Ok(None),
             401 | 403 => Err(self.refused(&answer)),
-            _ => Ok(Some(answer.message())),
+            _ => Ok(Some(self.says(&answer.message()))),
         }
     }
 
@@ -230,7 +381,7 @@ impl<'a> Recoverer<'a> {
     }
 
     fn refused(&self, answer: &Answer) -> Trouble {
-        let (message, permission) = (answer.message(), self.recover.recovery.permission);
+        let (message, permission) = (answer.message(), self.recover.permission());
         let what = match answer.status {
             401 => format!("the token is wrong, revoked or expired: make {permission}"),
             403 => format!("the token lacks a permission: it has to be {permission}"),
@@ -246,15 +397,23 @@ impl<'a> Recoverer<'a> {
     }
 }
 
-/// What was found so far, by delivery id. `None`: not missing.
+/// What was found so far.
+#[derive(Default)]
 struct Found {
+    /// By delivery id. `None`: not missing.
     missed: BTreeMap<String, Option<Missed>>,
     newest: Option<Timestamp>,
+    /// Known as missing, and listed again for its content.
+    unfinished: HashSet<String>,
+    /// The requests in the list by delivery id, the newest first, and their length.
+    sent: VecDeque<(String, Sent)>,
+    sent_bytes: usize,
+    not_kept: Vec<String>,
 }
 
 impl Found {
     /// The latest attempt of a delivery is listed first, and says what came of it.
-    fn add(&mut self, row: Row, is_settled: bool) {
+    fn add(&mut self, row: Row, is_settled: bool, is_taken: bool) {
         let missed = Missed {
             delivery_id: row.delivery_id.clone(),
             item: row.item,
@@ -264,9 +423,33 @@ impl Found {
             asked_at: row.is_redelivery.then_some(row.at),
             status: row.status,
         };
-        let first = self.missed.entry(row.delivery_id).or_insert_with(|| (!is_settled).then_some(missed));
-        if let Some(first) = first {
-            first.at = first.at.min(row.at);
+        if let Some(first) = self.missed.get_mut(&row.delivery_id) {
+            if let Some(first) = first {
+                first.at = first.at.min(row.at);
+            }
+            return;
         }
+        self.missed.insert(row.delivery_id.clone(), (!is_settled).then_some(missed));
+        let Some(sent) = row.sent.filter(|_| !is_settled) else { return };
+        if sent.is_lost {
+            self.not_kept.push(row.delivery_id);
+        } else if is_taken {
+            self.keep(row.delivery_id, sent);
+        }
+    }
+
+    fn keep(&mut self, id: String, sent: Sent) {
+        self.sent_bytes += sent.bytes();
+        self.sent.push_back((id, sent));
+        while self.sent_bytes > MAX_SENT_BYTES && self.sent.len() > 1 {
+            self.sent_bytes -= self.sent.pop_front().map_or(0, |(_, sent)| sent.bytes());
+        }
+    }
+
+    fn into_comparison(self, etag: Option<String>, now: Timestamp) -> Comparison {
+        let mut missed: Vec<Missed> = self.missed.into_values().flatten().collect();
+        missed.sort_by(|a, b| (a.at, &a.delivery_id).cmp(&(b.at, &b.delivery_id)));
+        let sent = self.sent.into_iter().collect();
+        Comparison { missed, compared_to: self.newest.or(Some(now)), etag, sent, not_kept: self.not_kept }
     }
 }

@@ -5,6 +5,7 @@ mod error;
 mod housekeeping;
 mod observer;
 mod recovery;
+mod rejects;
 mod secrecy;
 mod signals;
 mod thread;
@@ -117,7 +118,7 @@ impl Service {
         workers.reconfigure(&config, &secrets.runners, &shared.database)?;
         shared.routing.replace(routing(&config, workers.wakers()));
         let router = shared.start_router()?;
-        let recovery = recovery::Handle::start(secrets.recovered, &shared.database, &shared.messages)?;
+        let recovery = recovery::Handle::start(secrets.recovered, &shared)?;
         log_startup(&config, gate.address(), env);
         systemd::notify(&[NotifyState::Ready]);
         Ok(Service {
@@ -210,7 +211,7 @@ impl Service {
         self.shared.replace(config, secrets.endpoints, self.workers.wakers());
         self.router.wake();
         self.housekeeper.wake();
-        self.recovery.replace(secrets.recovered, &self.shared.database, &self.shared.messages)?;
+        self.recovery.replace(secrets.recovered, &self.shared)?;
         Ok(())
     }
 
@@ -221,7 +222,7 @@ impl Service {
         info!("stopping");
         systemd::notify_stopping(self.workers.stop_timeout() + STOP_MARGIN);
         self.housekeeper.request_stop();
-        self.recovery.request_stop();
+        self.recovery.request_stop(&self.shared.database);
         self.address_watcher.iter().for_each(Thread::request_stop);
         let has_finished = self.workers.stop();
         self.housekeeper.join();
@@ -243,7 +244,10 @@ impl Service {
                 warn!("{error}");
             }
         }
-        self.shared.merge_wal();
+        if !self.shared.merge_wal() {
+            let path = self.shared.config.get().database.display().to_string();
+            info!("another program, such as Litestream, reads {path}: the newest events stay in {path}-wal");
+        }
         self.shared.database.mark_clean_end();
         crate::log::flush_suppressed_at_end();
         info!("stopped");
@@ -338,10 +342,12 @@ impl Shared {
         }
     }
 
-    fn merge_wal(&self) {
-        if let Err(error) = self.database.checkpoint() {
+    /// True unless another program reads the database.
+    fn merge_wal(&self) -> bool {
+        self.database.checkpoint().unwrap_or_else(|error| {
             warn!("the WAL could not be merged into the database: {error}. Nothing is lost; it is merged later");
-        }
+            true
+        })
     }
 
     fn replace(&self, config: Config, endpoints: Vec<Endpoint>, wakers: Wakers) {
@@ -375,8 +381,9 @@ impl Shared {
 
     fn start_housekeeper(&self) -> Result<Thread> {
         let (metrics, router) = (Arc::clone(&self.metrics), self.router_waker.clone());
+        let rejects = rejects::RejectKeeper::new(self.database.rejects()?, Arc::clone(&metrics), self.config.clone());
         let observer = Observer::new(self.database.observer()?, self.config.clone(), metrics, router);
-        housekeeping::start(&self.database, self.config.clone(), observer, &self.messages)
+        housekeeping::start(&self.database, self.config.clone(), observer, rejects, &self.messages)
     }
 
     fn start_checker(&self, checker: Checker) -> Result<Thread> {

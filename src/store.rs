@@ -14,6 +14,8 @@ mod reader;
 mod prune;
 mod commands;
 mod recover;
+mod recovered;
+mod rejects;
 mod queue;
 mod observer;
 mod ingest;
@@ -64,8 +66,8 @@ use crate::event::EventId;
 use claims::Claims;
 use files::FileIdentity;
 use lock::Lock;
-use write_lock::{Priority, WriteLock};
-use writer::{RECEIVER_BUSY, WORKER_BUSY, Writer};
+use write_lock::Priority;
+use writer::{RECEIVER_BUSY, Shared, WORKER_BUSY, Writer};
 
 pub use backup::backup;
 pub use change_feed::ChangeFeed;
@@ -84,6 +86,7 @@ pub use prune::{Expired, Pruned, Pruner, Rule};
 pub use queue::{Claim, Queue, Unrouted};
 pub use reader::Reader;
 pub use recover::{Missed, Recoveries};
+pub use rejects::Rejects;
 pub use replay::{ReplayOptions, ReplayScope, ReplayTotals, Replayed};
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};
 pub use summary::{Filter, Summary};
@@ -95,7 +98,7 @@ pub use upgrade::Upgrade;
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
 pub struct Database {
     path: PathBuf,
-    write_lock: Arc<WriteLock>,
+    shared: Arc<Shared>,
     claims: Arc<Claims>,
     lock: Lock,
 }
@@ -109,7 +112,10 @@ impl Database {
         let connection = upgrade::open(&path, upgrade)?;
         let last_event = ids::largest(&connection).map_err(StorageError::at(&path))?;
         let suspect_up_to = lock.follows_unclean_end.then_some(EventId(last_event));
-        Ok(Database { path, write_lock: Arc::default(), claims: Arc::new(Claims::new(suspect_up_to)), lock })
+        if wal::is_replicated(&connection).map_err(StorageError::at(&path))? {
+            log::info!("Litestream replicates this database: how long the WAL may get is left to it");
+        }
+        Ok(Database { path, shared: Arc::default(), claims: Arc::new(Claims::new(suspect_up_to)), lock })
     }
 
     /// Queues the jobs again that were running when the last process ended, before any worker begins. `wait` is how long each
@@ -153,21 +159,29 @@ impl Database {
         Ok(Recoveries { writer: self.background_writer()? })
     }
 
+    /// The connection of the thread that keeps rejects.
+    pub fn rejects(&self) -> Result<Rejects> {
+        let writer = self.background_writer()?;
+        writer.relax()?;
+        Ok(Rejects { writer })
+    }
+
     /// The admin page's connection.
     pub fn commands(&self) -> Result<Commands> {
         Ok(Commands { writer: self.background_writer()? })
     }
 
-    /// Copies the WAL into the database file and empties it, so that a copy of the file is whole.
-    pub fn checkpoint(&self) -> Result<()> {
-        self.background_writer()?.read(wal::truncate).map(drop)
+    /// Copies the WAL into the database file and empties it, so that a copy of the file is whole. False where another program
+    /// reads the database: then the newest events are in the WAL alone.
+    pub fn checkpoint(&self) -> Result<bool> {
+        self.background_writer()?.read(wal::truncate)
     }
 
     /// For the end of the process while actions are still under way: their jobs are queued again, that attempt does not
     /// count, and no thread of this process writes any more.
     pub fn interrupt(&self, now: Timestamp) -> Result<()> {
         let writer = self.background_writer()?;
-        let guard = self.write_lock.acquire(Priority::Other);
+        let guard = self.shared.write_lock.acquire(Priority::Other);
         writer.read(|connection| {
             connection.busy_timeout(WORKER_BUSY)?;
             jobs::interrupt_running(connection)?;
@@ -193,6 +207,6 @@ impl Database {
     }
 
     fn writer(&self, priority: Priority, busy_timeout: Duration) -> Result<Writer> {
-        Writer::open(&self.path, &self.write_lock, priority, busy_timeout)
+        Writer::open(&self.path, &self.shared, priority, busy_timeout)
     }
 }

@@ -19,6 +19,10 @@ use jetstream::{Message, publish, stream_config, stream_of};
 /// Far within the 4 KiB that a server takes for a line with two subjects.
 const MAX_SUBJECT_BYTES: usize = 1024;
 
+/// How subjects begin that are commands to the server, or answers for which a client or another server waits.
+/// Source: <https://docs.nats.io/nats-concepts/subjects#characters-allowed-and-recommended-for-subject-names>
+const RESERVED: [&str; 4] = ["$", "_INBOX.", "_R_.", "_GR_."];
+
 /// The action as configured.
 #[derive(Clone, Debug)]
 pub struct Nats {
@@ -146,7 +150,7 @@ impl NatsRunner {
 
     fn message<'a>(&self, call: &Call<'a>) -> Result<Message<'a>, String> {
         let rendered = self.subject.render(call.scope).map_err(|error| error.to_string())?;
-        let mut subject = as_subject(&rendered, self.subject.source().starts_with('$'));
+        let mut subject = as_subject(&rendered, self.subject.source());
         let mut headers = format!("{HEADERS_VERSION}Nats-Msg-Id: {}\r\nce-specversion: 1.0\r\n", call.idempotency_key);
         if self.dedup == Dedup::Subject {
             subject = format!("{subject}.{}", call.idempotency_key);
@@ -202,17 +206,17 @@ impl NatsRunner {
     }
 }
 
-/// What is rendered as a subject: one word of a line, without wildcards, and without empty tokens. A leading `$` would be a
-/// command to the server.
-fn as_subject(rendered: &str, may_begin_with_dollar: bool) -> String {
+/// What is rendered as a subject: one word of a line, without wildcards, and without empty tokens. It begins as a reserved one
+/// only where its template does.
+fn as_subject(rendered: &str, template: &str) -> String {
     let is_unfit = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>');
     let rendered = rendered.replace(is_unfit, "_");
     let tokens = rendered.split('.').map(|token| if token.is_empty() { "_" } else { token });
     let subject = tokens.collect::<Vec<_>>().join(".");
-    match subject.strip_prefix('$') {
-        Some(rest) if !may_begin_with_dollar => format!("_{rest}"),
-        _ => subject,
+    if !RESERVED.iter().any(|word| subject.starts_with(word) && !template.starts_with(word)) {
+        return subject;
     }
+    format!("_{}", subject.strip_prefix('$').unwrap_or(&subject))
 }
 
 #[cfg(test)]
@@ -228,10 +232,16 @@ mod tests {
             ("hooks..a.", "hooks._.a._"),
             ("", "_"),
             ("a\u{a0}b\u{2028}c\tö", "a_b_c_ö"),
+            ("a\0b\u{7f}c\u{85}d", "a_b_c_d"),
             ("$JS.API.STREAM.PURGE.hooks", "_JS.API.STREAM.PURGE.hooks"),
+            ("$SYS.REQ.SERVER.PING", "_SYS.REQ.SERVER.PING"),
+            ("$$JS.a", "_$JS.a"),
+            ("_INBOX.abc.1", "__INBOX.abc.1"),
+            ("_R_.a", "__R_.a"),
+            ("_INBOXES.a", "_INBOXES.a"),
         ] {
-            assert_eq!(as_subject(rendered, false), subject, "{rendered:?}");
+            assert_eq!(as_subject(rendered, "{{ payload.x }}"), subject, "{rendered:?}");
         }
-        assert_eq!(as_subject("$KV.hooks.a", true), "$KV.hooks.a");
+        assert_eq!(as_subject("$KV.hooks.a", "$KV.hooks.{{ event }}"), "$KV.hooks.a");
     }
 }

@@ -218,7 +218,7 @@ impl RedisRunner {
         }
     }
 
-    /// Does something with a connection, which is kept unless it broke.
+    /// Does something with a connection, which is kept after a success: what refused once may be another server's by then.
     fn with_link<T>(
         &self,
         deadline: Instant,
@@ -230,7 +230,7 @@ impl RedisRunner {
             None => self.open(deadline)?,
         };
         let result = use_it(&mut link);
-        if !matches!(result, Err(Failure::Lost(_))) {
+        if result.is_ok() {
             self.kept.put(link);
         }
         result
@@ -293,17 +293,24 @@ fn refusal(stream: &str, reason: &str) -> Failure {
     Failure::retry(format!("the server refuses: {}", with_advice(reason)))
 }
 
+/// The server's word is the first, or somewhere in what it says about a script (before version 7).
 fn with_advice(reason: &str) -> String {
-    let word = reason.split(' ').next().unwrap_or_default();
-    let advice = match word {
-        "NOAUTH" | "WRONGPASS" => "check user and password",
-        "NOPERM" => "the user needs the commands EVAL, GET, PEXPIRE, SET, XADD and WAITAOF, and the keys",
-        "MOVED" | "ASK" => "the stream is on another server of the cluster: write that one's address",
-        "READONLY" => "this server is a replica: write the address of its master",
-        "OOM" => "the server's memory is full: raise maxmemory, or set max_length",
-        _ => return reason.to_owned(),
+    let advice = |word: &str| {
+        Some(match word.trim_start_matches('-') {
+            "NOAUTH" | "WRONGPASS" => "check user and password",
+            "NOPERM" => "the user needs the commands EVAL, GET, PEXPIRE, SET, XADD and WAITAOF, and the keys",
+            "MOVED" | "ASK" => "the stream is on another server of the cluster: write that one's address",
+            "CLUSTERDOWN" => "the cluster has no server for the stream at the moment",
+            "READONLY" | "MASTERDOWN" => "this server is a replica: write the address of its master",
+            "OOM" => "the server's memory is full: raise maxmemory, or set max_length",
+            "MISCONF" => "the server cannot write to its disk",
+            _ => return None,
+        })
     };
-    format!("{reason} ({advice})")
+    match reason.split(' ').find_map(advice) {
+        Some(advice) => format!("{reason} ({advice})"),
+        None => reason.to_owned(),
+    }
 }
 
 #[cfg(test)]

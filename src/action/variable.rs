@@ -63,9 +63,9 @@ enum Value {
 impl Variable {
     /// `Err` says what to write instead, and does not show the value.
     pub fn parse(name: &str, text: &str) -> Result<Variable, String> {
-        let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(is_letter) {
-            return Err("this cannot be the name of a variable; write letters, digits and _".to_owned());
+            return Err("this cannot be the name of a variable; write letters, digits, _, . and -".to_owned());
         }
         if name.starts_with(OWN_PREFIX) {
             return Err(format!("hookbox itself sets the variables that begin with {OWN_PREFIX}; choose another name"));
@@ -168,13 +168,13 @@ mod tests {
 
     #[test]
     fn a_name_that_clashes_is_refused() {
-        for name in ["", "A=B", "A B", "1A", "A\0", "\u{c4}", "A-B"] {
+        for name in ["", "A=B", "A B", "1A", "A\0", "\u{c4}", "A%"] {
             assert!(refused(name, "x").contains("letters, digits"), "{name:?}");
         }
         for name in ["HOOKBOX_EVENT", "HOOKBOX_"] {
             assert!(refused(name, "x").contains("choose another name"), "{name}");
         }
-        for name in ["HOOKBOX", "hookbox_event", "_", "a1_B"] {
+        for name in ["HOOKBOX", "hookbox_event", "_", "a1_B", "HOOK_head-commit.id"] {
             assert!(Variable::parse(name, "x").is_ok(), "{name}");
         }
     }

@@ -91,7 +91,6 @@ struct Overview<'a> {
 struct FullHour {
     #[serde(flatten)]
     hour: HourStats,
-    /// Since the start.
     rejected: u64,
 }
 

@@ -11,6 +11,7 @@ const REJECTS = 5; // shown unfolded: the events are below them
 
 const id = (name) => document.getElementById(name);
 const SERIES = [['received', 'received'], ['duplicates', 'duplicates'], ['rejected', 'rejected'], ['failed', 'failed']];
+const REQUESTS = SERIES.slice(0, 3); // what failed was received before, perhaps in another hour
 const MARKS = { good: ['good', '✓'], warn: ['warn', '!'], bad: ['bad', '✕'] };
 const FILTERS = ['status', 'source', 'event', 'since', 'grep'];
 const OUTCOMES = { cancelled: 'warn', processed: 'good', succeeded: 'good', error: 'bad', dead: 'bad' };
@@ -18,7 +19,7 @@ const OUTCOMES = { cancelled: 'warn', processed: 'good', succeeded: 'good', erro
 let shown = PAGE; // how many events are listed
 let known = null; // ids that were listed before; null when the filter has just changed
 let opened = null; // the id of the open event
-let chosen = null; // the address that the filter's fields stand for
+let chosen = null; // the address that was just made of the filter's fields
 let found = null; // the last list, by its filter
 let offline = null; // since when there is no answer
 
@@ -26,7 +27,10 @@ let offline = null; // since when there is no answer
 
 // Direction overrides and other characters that a reader does not see could make a payload look like another one.
 const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
-const visible = (text) => String(text).replace(INVISIBLE, (c) => '\\u' + c.charCodeAt(0).toString(16).padStart(4, '0'));
+// Within an emoji, a joiner makes one picture of several.
+const JOINER = /(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})/gu;
+const escaped = (c) => '\\u' + c.charCodeAt(0).toString(16).padStart(4, '0');
+const visible = (text) => String(text).split(JOINER).map((part) => part.replace(INVISIBLE, escaped)).join('\u200d');
 
 function make(tag, properties, ...children) {
   const element = document.createElement(tag);
@@ -39,6 +43,9 @@ function make(tag, properties, ...children) {
 }
 
 const foreign = (text) => make('bdi', { textContent: visible(text) });
+
+// JSON is written from left to right, whatever is in it.
+const literal = (text) => make('bdi', { dir: 'ltr', textContent: visible(text) });
 
 function draw(tag, attributes, ...children) {
   const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
@@ -53,6 +60,8 @@ function fill(element, key, children) {
   element.dataset.key = key;
   element.replaceChildren(...children().filter((child) => child !== ''));
 }
+
+const firstLine = (text) => text.split('\n')[0].slice(0, 200);
 
 const count = (number, one, many) => `${number.toLocaleString()} ${number === 1 ? one : many || one + 's'}`;
 
@@ -126,6 +135,7 @@ function takeToken() {
 
 async function change(button, path, done) {
   button.disabled = true;
+  found = null;
   try {
     const answer = await ask(path, 'POST');
     id('told').textContent = answer.text ? visible(answer.text) + '.' : done;
@@ -139,6 +149,7 @@ async function change(button, path, done) {
 // The server replays for a moment at a time: it is asked until nothing is left.
 async function replayAll(button, query) {
   button.disabled = true;
+  found = null;
   let queued = 0;
   try {
     const asked = new URLSearchParams(query);
@@ -170,19 +181,24 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   const say = (weight, text, link, why) => found.push({ weight, text, link, why });
   if (!health.is_well) say(2, `Deliveries are refused: ${visible(health.line)}.`);
   if (stats.events.error) say(2, `${count(stats.events.error, 'event')} could not be processed.`, ['status=error', stats.events.error]);
+  for (const { action, pending, failing } of stats.actions.filter((action) => action.failing && !action.paused && !isHeld(action))) {
+    say(1, `The action ${visible(action)} fails since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing, pending)}.`,
+      pending ? ['status=unprocessed', pending] : null, visible(firstLine(failing.error)));
+  }
   for (const action of stats.actions.filter((action) => action.paused)) {
     say(1, `The action ${visible(action.action)} is paused, ${count(action.pending, 'job')} pending.`);
   }
   for (const action of stats.actions.filter((action) => isHeld(action) && !action.paused)) {
     const until = new Date(action.held_until_ms).toLocaleString();
-    say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`, null, action.held_because ? visible(action.held_because.split('\n')[0].slice(0, 200)) : '');
-  }
-  for (const { action, pending, failing } of stats.actions.filter((action) => action.failing && !action.paused && !isHeld(action))) {
-    say(1, `The action ${visible(action)} fails since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing, pending)}.`,
-      pending ? ['status=unprocessed', pending] : null, visible(failing.error.split('\n')[0].slice(0, 200)));
+    say(1, `The destination of ${visible(action.action)} asks to wait until ${until}, ${count(action.pending, 'job')} pending.`, null, action.held_because ? visible(firstLine(action.held_because)) : '');
   }
   for (const { source, silent_since } of stats.sources.filter((source) => source.silent_since)) {
     say(1, `${visible(source)} has received nothing since ${new Date(silent_since).toLocaleString()}.`);
+  }
+  for (const { source, missing, offline, failing_since, failing_because } of stats.recoveries) {
+    if (failing_since) say(1, `What ${visible(source)} missed cannot be had back since ${new Date(failing_since).toLocaleString()}.`, null, visible((failing_because || '').slice(0, 300)));
+    if (offline) say(1, `${visible(source)}: ${visible(offline)}.`);
+    if (missing) say(1, `${visible(source)} has missed ${count(missing, 'delivery', 'deliveries')} that ${missing === 1 ? 'is' : 'are'} not there yet.`);
   }
   const waits = Date.now() - Date.parse(stats.oldest_unprocessed);
   if (waits > STALE_MS) say(1, `An event has been waiting for ${span(waits)}.`, ['status=unprocessed', 1]);
@@ -212,15 +228,13 @@ function isRejecting(name, stats, rejects) {
   return Date.now() - last < 3600000 && !(counts && Date.parse(counts.last_received) > last);
 }
 
-function showState(overview) {
-  const found = overview ? problems(overview) : [{ weight: 2, text: `No answer from hookbox since ${new Date(offline).toLocaleTimeString()}.` }];
+function showProblems(found, pending = 0) {
   const weight = found.length ? found[0].weight : 0;
-  const pending = overview ? overview.stats.events.unprocessed : 0;
   const well = `All is well${pending ? `, ${count(pending, 'event')} pending` : ''}.`;
   const [headline, rest] = weight ? [found[0], found.slice(1)] : [{ text: well }, found];
   id('state').className = 'state ' + ['is-good', 'is-warn', 'is-bad'][weight];
   if (id('headline').textContent !== headline.text) id('headline').textContent = headline.text;
-  const details = rest.map((problem) => problem.why ? { ...problem, text: `${problem.text} ${problem.why}` } : problem);
+  const details = rest.map((problem) => problem.why ? { ...problem, text: `${problem.text.replace(/\.$/, '')}: ${problem.why}` } : problem);
   const lines = headline.link || headline.why ? [{ ...headline, text: headline.why || '' }, ...details] : details;
   fill(id('reasons'), JSON.stringify(lines), () => lines.map(({ text, link }) =>
     make('li', {}, text, text && link ? ' ' : '', link ? make('a', { href: '#' + link[0], textContent: link[1] === 1 ? 'Show it' : 'Show them' }) : '')));
@@ -240,11 +254,14 @@ function sourceState(source, counts, rejects, stats) {
 function showSources({ sources, stats, rejected, rejects }) {
   const all = new Map(sources.map((source) => [source.name, source]));
   for (const { source } of stats.sources) if (!all.has(source)) all.set(source, { name: source });
-  fill(id('sources'), JSON.stringify([sources, stats.sources, rejected, rejects]), () => [...all.values()].map((source) => {
+  fill(id('sources'), JSON.stringify([sources, stats.sources, stats.recoveries, rejected, rejects]), () => [...all.values()].map((source) => {
     const now = stats.sources.find((counts) => counts.source === source.name) || { received: 0, duplicates: 0 };
     const words = [`${now.received.toLocaleString()} received`];
     if (now.duplicates) words.push(count(now.duplicates, 'duplicate'));
     if (now.repeated) words.push(`${now.repeated.toLocaleString()} repeated`);
+    const recovery = stats.recoveries.find((recovery) => recovery.source === source.name);
+    if (recovery && recovery.recovered) words.push(`${recovery.recovered.toLocaleString()} recovered`);
+    if (recovery && recovery.lost) words.push(`${recovery.lost.toLocaleString()} lost`);
     if (rejected[source.name]) words.push(`${rejected[source.name].toLocaleString()} rejected`);
     const last = now.last_received ? [', last ', when(now.last_received)] : [];
     return make('li', {},
@@ -279,21 +296,23 @@ function showActions({ actions, stats }) {
       ? act('Resume', `Resume the action ${name}`, `/api/actions/${name}/resume`, `${name} goes on.`)
       : act('Pause', `Pause the action ${name}`, `/api/actions/${name}/pause`, `${name} is paused.`);
     const since = now.oldest_pending ? [' since ', when(now.oldest_pending)] : [];
+    const fails = now.failing ? make('p', { class: 'hint' }, 'fails since ', when(now.failing.since), ': ', foreign(firstLine(now.failing.error))) : '';
     return make('li', {},
       make('p', { class: 'item' }, named(name, kind), mark(...actionState(kind, now))),
-      make('div', { class: 'item' }, make('span', { class: 'hint' }, words.join(', '), ...since), kind || now.paused ? pause : ''));
+      make('div', { class: 'item' }, make('span', { class: 'hint' }, words.join(', '), ...since), kind || now.paused ? pause : ''), fails);
   }) : [make('li', { class: 'hint', textContent: 'None: events are stored, and another program processes them.' })]);
 }
 
 const clock = ({ hour }) => new Date(hour).toLocaleTimeString([], { timeStyle: 'short' });
 
-function showHours({ hours, started_at }) {
+function showHours({ hours }) {
   const total = (name) => hours.reduce((sum, hour) => sum + hour[name], 0);
   const isQuiet = SERIES.every(([name]) => !total(name));
   id('quiet').hidden = !isQuiet;
   id('chart-box').hidden = isQuiet;
   fill(id('chart'), JSON.stringify(hours), () => {
-    const most = Math.max(1, ...hours.map((hour) => SERIES.reduce((sum, [name]) => sum + hour[name], 0)));
+    const most = Math.max(1, ...hours.map((hour) => Math.max(hour.failed, REQUESTS.reduce((sum, [name]) => sum + hour[name], 0))));
+    const heightOf = (number) => number ? Math.max(2, (number / most) * 112) : 0;
     const label = `Deliveries of the last 24 hours: ${SERIES.map(([name, word]) => `${total(name)} ${word}`).join(', ')}.`;
     const chart = draw('svg', { viewBox: '0 0 720 120', preserveAspectRatio: 'none', role: 'img', 'aria-label': label });
     chart.append(draw('line', { x1: 0, x2: 720, y1: 119.5, y2: 119.5 }));
@@ -301,11 +320,13 @@ function showHours({ hours, started_at }) {
       let y = 119;
       const title = `${clock(hour)}: ${SERIES.map(([name, word]) => `${hour[name]} ${word}`).join(', ')}`;
       const bar = draw('g', {}, draw('title', {}, title));
-      for (const [name] of SERIES) {
-        const height = hour[name] ? Math.max(2, (hour[name] / most) * 112) : 0;
+      for (const [name] of REQUESTS) {
+        const height = heightOf(hour[name]);
         y -= height;
         bar.append(draw('rect', { class: name, x: at * 30 + 4, y, width: 22, height }));
       }
+      const failed = heightOf(hour.failed);
+      if (failed) bar.append(draw('rect', { class: 'failed', x: at * 30 + 10, y: 119 - failed, width: 10, height: failed }));
       chart.append(bar);
     });
     return [chart, most > 1 ? make('span', { class: 'most hint', textContent: most.toLocaleString() }) : ''];
@@ -314,7 +335,7 @@ function showHours({ hours, started_at }) {
     draw('svg', { viewBox: '0 0 10 10', 'aria-hidden': 'true' }, draw('rect', { class: name, width: 10, height: 10, rx: 2 })),
     `${total(name).toLocaleString()} ${word}`)));
   fill(id('hours'), JSON.stringify(hours), () => [
-    make('caption', { class: 'hint', textContent: `Rejected ones are counted since the start, ${new Date(started_at).toLocaleString()}.` }),
+    make('caption', { class: 'hint', textContent: 'What failed was received before, and is not counted again in the bars.' }),
     make('tr', {}, ...['hour', ...SERIES.map(([, word]) => word)].map((textContent) => make('th', { scope: 'col', textContent }))),
     ...hours.toReversed().map((hour) => make('tr', {}, make('td', { textContent: clock(hour) }), ...SERIES.map(([name]) => make('td', { textContent: hour[name] }))))]);
 }
@@ -360,7 +381,8 @@ function showEvents({ events, more, searched_to }) {
     if (before && before.dataset.key === state) return before;
     const link = make('a', { href: eventLink(event.id) }, make('span', { class: 'number', textContent: event.id + ' ' }), foreign(event.event));
     const again = event.duplicates ? make('span', { class: 'hint', textContent: ` +${count(event.duplicates, 'duplicate')}` }) : '';
-    const cells = [[link, again], [foreign(event.source)], [mark(event.status)], [when(event.received_at)], [make('span', { class: 'mono' }, foreign(event.delivery_id))]];
+    const taken = event.taken ? make('span', { class: 'hint', textContent: ' taken from the API' }) : '';
+    const cells = [[link, again, taken], [foreign(event.source)], [mark(event.status)], [when(event.received_at)], [make('span', { class: 'mono' }, foreign(event.delivery_id))]];
     const row = before || make('tr', { class: known && !known.has(event.id) ? 'fresh' : '' });
     const hadFocus = before && before.contains(document.activeElement);
     row.dataset.id = event.id;
@@ -442,6 +464,7 @@ function showEvent(event) {
   if (event.processed_at) facts.push([event.status === 'cancelled' ? 'Cancelled' : 'Processed', when(event.processed_at)]);
   facts.push(['Delivery', make('span', { class: 'mono' }, foreign(event.delivery_id))]);
   if (event.duplicates) facts.push(['Came again', count(event.duplicates, 'time')]);
+  if (event.taken) facts.push(['Taken', 'from the provider\u2019s API, not verified by a signature']);
   if (event.secret) facts.push(['Verified with', `secret ${event.secret}`]);
   facts.push(['Size', bytes(event.payload_bytes)]);
   fill(id('facts'), JSON.stringify(event), () => list_of(facts));
@@ -523,7 +546,7 @@ function node(key, value, open) {
   const name = key === null ? '' : make('span', { class: 'key' }, foreign(key), ': ');
   if (value === null || typeof value !== 'object' || value instanceof Exact) {
     const text = value instanceof Exact ? value.text : JSON.stringify(value);
-    return make('div', {}, name, make('span', { class: typeof value === 'string' ? 'string' : 'other' }, foreign(text)));
+    return make('div', {}, name, make('span', { class: typeof value === 'string' ? 'string' : 'other' }, literal(text)));
   }
   const entries = Object.entries(value);
   const size = Array.isArray(value) ? `[${entries.length}]` : `{${entries.length}}`;
@@ -566,7 +589,7 @@ async function poll(mine) {
     const [overview, events, event] = await Promise.all([ask('/api/stats'), wanted ? null : list(), wanted ? one(wanted) : null]);
     if (mine !== turn) return; // a later poll has overtaken this one
     offline = null;
-    showState(overview);
+    showProblems(problems(overview), overview.stats.events.unprocessed);
     showSources(overview);
     showActions(overview);
     showHours(overview);
@@ -579,8 +602,9 @@ async function poll(mine) {
   } catch (error) {
     if (id('ask').open || mine !== turn) return;
     offline = offline || Date.now();
-    if (error.status && error.status !== 503) id('told').textContent = visible(error.message);
-    else showState(null);
+    if (error.status === 429) showProblems([{ weight: 2, text: `The page waits: ${visible(error.message)}.` }]);
+    else if (error.status && error.status !== 503) id('told').textContent = visible(error.message);
+    else showProblems([{ weight: 2, text: `No answer from hookbox since ${new Date(offline).toLocaleTimeString()}.` }]);
   }
 }
 
@@ -609,6 +633,7 @@ function follow() {
     // A field that is being edited keeps its text.
     if (location.hash.slice(1) !== chosen) id('filter').elements[name].value = to.get(name) || '';
   }
+  chosen = null;
   if (opened !== was) {
     if (opened !== null) {
       id('event-title').replaceChildren('…');

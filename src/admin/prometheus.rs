@@ -72,8 +72,46 @@ fn deliveries(page: &mut Page, metrics: &Metrics, stats: &Stats) {
         let stored_ms = stored.and_then(Timestamp::parse).map_or(0, |at| at.unix_ms().unsigned_abs());
         metric.sample(&[("source", source)], counts.last_received_ms.get().max(stored_ms) / 1000);
     }
+    recoveries(page, stats);
+    silence(page, sources.iter().map(|(name, _)| name.as_str()), stats);
     let mut metric = page.histogram("hookbox_commit_deliveries", "Deliveries that were committed together.");
     metric.distribution(&[], Unit::Count, &metrics.commit_deliveries);
+}
+
+fn silence<'a>(page: &mut Page, sources: impl Iterator<Item = &'a str>, stats: &Stats) {
+    let now = clock::now();
+    let help = "For how long a source has received nothing, where that is longer than its expect_every; otherwise 0.";
+    let mut metric = page.gauge("hookbox_source_silent_seconds", help);
+    for source in sources {
+        let stats = stats.sources.iter().find(|stats| stats.source == source);
+        let since = stats.and_then(|stats| stats.silent_since.as_deref()).and_then(Timestamp::parse);
+        metric.sample(&[("source", source)], since.map_or(0, |since| since.distance(now).as_secs()));
+    }
+}
+
+/// Of the sources that get back what they missed.
+fn recoveries(page: &mut Page, stats: &Stats) {
+    if stats.recoveries.is_empty() {
+        return;
+    }
+    let mut metric =
+        page.gauge("hookbox_recover_missing", "Deliveries that a provider lists and that were not stored.");
+    for it in &stats.recoveries {
+        metric.sample(&[("source", &it.source)], it.missing);
+    }
+    let mut metric = page.counter("hookbox_recovered_total", "Missed deliveries that came back.");
+    for it in &stats.recoveries {
+        metric.sample(&[("source", &it.source)], it.recovered);
+    }
+    let help = "Missed deliveries of the last hundred days that cannot be had any more.";
+    let mut metric = page.gauge("hookbox_recover_lost", help);
+    for it in &stats.recoveries {
+        metric.sample(&[("source", &it.source)], it.lost);
+    }
+    let mut metric = page.gauge("hookbox_recover_failing", "1 where what was missed cannot be had back now.");
+    for it in &stats.recoveries {
+        metric.sample(&[("source", &it.source)], u64::from(it.failing_since.is_some()));
+    }
 }
 
 fn connections(page: &mut Page, traffic: &GateMetrics) {

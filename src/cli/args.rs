@@ -68,6 +68,7 @@ pub enum Command {
     Doctor {
         json: bool,
     },
+    Health,
     Import(ImportArgs),
     Completions(Shell),
     Man,

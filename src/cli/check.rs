@@ -9,7 +9,7 @@ use super::{Failure, preview};
 use crate::action::{Action, ActionKind};
 use crate::cidr::Cidr;
 use crate::client;
-use crate::config::{AdminToken, Config, Include, Origin, Recover, Retention, Source, Warning};
+use crate::config::{AdminToken, Config, Include, Mode, Origin, Recover, Retention, Source, Warning};
 use crate::listen::{self, Listen};
 use crate::provider::{self, Verification};
 use crate::secret::{Env, SecretRef};
@@ -160,7 +160,12 @@ impl Output {
         let every = recover.every.map_or("by hand".to_owned(), |every| format!("every {}", duration_text(every)));
         let only = if recover.events.is_empty() { "" } else { ", only " };
         let hook = format!("{} at {}", recover.hook, client::origin(&recover.api));
-        self.note(format!("gets back what was missed of {hook} {every}{only}{}", recover.events.join(", ")));
+        let events = recover.events.join(", ");
+        let how = match recover.mode {
+            Mode::Redeliver => "",
+            Mode::Take => ", taken from the API",
+        };
+        self.note(format!("gets back what was missed of {hook}{how} {every}{only}{events}"));
         if (self.fetches_secrets || matches!(recover.token, SecretRef::Literal(_)))
             && let Err(error) = source.fetch_recover_token(recover, env)
         {

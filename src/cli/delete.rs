@@ -8,7 +8,7 @@ use crate::event::EventId;
 use crate::store::Commands;
 
 /// What may still have it.
-const ELSEWHERE: &str = "It may still be in backups, in logs, at destinations, and in free pages of the database from earlier \
+const ELSEWHERE: &str = "It may still be in backups and replicas, in logs, at destinations, and in free pages of the database from earlier \
                          changes of the row (hookbox prune --vacuum removes them).";
 
 pub(super) fn run(config: &Config, id: EventId, out: &mut dyn Write) -> Result<(), Failure> {
@@ -23,7 +23,7 @@ pub(super) fn run(config: &Config, id: EventId, out: &mut dyn Write) -> Result<(
         writeln!(
             out,
             "The WAL still has it, because another program reads the database: run hookbox prune --vacuum, or restart \
-             hookbox serve"
+             hookbox serve. Stop Litestream before, which always reads"
         )?;
     }
     Ok(writeln!(out, "{ELSEWHERE}")?)

@@ -63,11 +63,11 @@ fn read(path: &Path) -> Result<String, Failure> {
 fn hooks(text: &str) -> Result<Vec<Hook>, String> {
     let json = lenient::json(text);
     if !json.trim_start().starts_with(['[', '{']) {
-        return Err("not JSON; if it is YAML, convert it first: yq -o json . hooks.yaml | hookbox import -".to_owned());
+        return Err("not JSON; if it is YAML, convert it first: yq . hooks.yaml | hookbox import - (Debian's yq; that of snap or Homebrew: yq -o json . hooks.yaml)".to_owned());
     }
     let place = |error: serde_json::Error| {
         let hint = if text.contains("{{") { "; if it is a template of Go, import what it makes" } else { "" };
-        format!("{error}{hint}; webhook reads more than JSON: yq -o json . FILE | hookbox import -")
+        format!("{error}{hint}; webhook reads more than JSON: yq . FILE | hookbox import - (Debian's yq)")
     };
     let hooks: Vec<Hook> = match json.trim_start().starts_with('[') {
         true => serde_json::from_str(&json).map_err(place)?,

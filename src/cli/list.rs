@@ -91,6 +91,8 @@ fn colour(status: ShownStatus) -> Colour {
 
 fn row(event: &Summary) -> [String; 6] {
     let (id, received_at) = (event.id.to_string(), table::time(&event.received_at));
-    let texts = [&id, &received_at, &event.status, &event.source, &event.event, &event.delivery_id];
+    let taken = if event.taken { " (taken from the provider's API)" } else { "" };
+    let delivery = format!("{}{taken}", event.delivery_id);
+    let texts = [&id, &received_at, &event.status, &event.source, &event.event, &delivery];
     texts.map(|text| table::one_line(text))
 }

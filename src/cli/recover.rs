@@ -6,8 +6,8 @@ use std::thread;
 use super::Failure;
 use super::args::RecoverArgs;
 use super::table::{Layout, Screen, one_line};
-use crate::config::Config;
-use crate::recover::{Recoverer, Trouble};
+use crate::config::{Config, Mode};
+use crate::recover::{Asked, Limits, Recoverer, Trouble};
 use crate::secret::Env;
 use crate::store::{Missed, Recoveries};
 
@@ -29,23 +29,27 @@ pub(super) fn run(config: &Config, args: &RecoverArgs, env: &Env<'_>, out: &mut 
         thread::sleep(duration);
         false
     };
-    let recoverer = Recoverer::new(source, recover, &token, &store, &sleep)?;
-    let comparison = recoverer.compare(args.since, config.retention.shortest_of_events(), None)?;
+    let limits = Limits { kept: config.retention.shortest_of_events(), reserve_bytes: config.disk_reserve_bytes };
+    let recoverer = Recoverer::new(source, recover, &token, limits, &store, &sleep)?;
+    let comparison = recoverer.compare(args.since, None)?;
     if args.dry_run {
         let mut missing = store.missing(&source.name)?;
-        missing.extend(comparison.missed);
+        let is_recorded = |it: &Missed| missing.iter().any(|recorded| recorded.delivery_id == it.delivery_id);
+        let more: Vec<Missed> = comparison.missed.into_iter().filter(|it| !is_recorded(it)).collect();
+        missing.extend(more);
         return write_missing(&missing, out);
     }
     recoverer.record(&comparison)?;
     let arrived = store.settle(&source.name)?;
-    let asked = recoverer.ask()?;
-    let title = recover.recovery.title;
-    writeln!(out, "{title} lists {} more that were not stored; {arrived} have arrived", comparison.missed.len())?;
-    writeln!(
-        out,
-        "asked for {}; {} were asked for within the hour; {} are lost",
-        asked.asked, asked.waiting, asked.lost
-    )?;
+    let (title, missed) = (recover.recovery.title, comparison.missed.len());
+    let Asked { asked, taken, waiting, lost } = recoverer.get_back(comparison.sent)?;
+    writeln!(out, "{title} lists {missed} more that were not stored; {arrived} have arrived")?;
+    match recover.mode {
+        Mode::Redeliver => {
+            writeln!(out, "asked for {asked}; {waiting} were asked for within the hour; {lost} are lost")?;
+        }
+        Mode::Take => writeln!(out, "{taken} are stored; {waiting} wait for the next time; {lost} are lost")?,
+    }
     Ok(())
 }
 

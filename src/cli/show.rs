@@ -100,7 +100,11 @@ fn write_text(out: &mut dyn Write, event: &Detail, view: &View) -> io::Result<()
     ];
     let ended = if summary.status == ShownStatus::Cancelled.as_str() { "cancelled" } else { "processed" };
     rows.extend(summary.processed_at.iter().map(|at| [ended, at].map(table::one_line)));
-    let verified = summary.secret.map_or("no".to_owned(), |secret| format!("with secret {secret}"));
+    let verified = match summary.secret {
+        Some(secret) => format!("with secret {secret}"),
+        None if summary.taken => "no: taken from the provider's API".to_owned(),
+        None => "no".to_owned(),
+    };
     rows.push(["verified".to_owned(), verified]);
     if summary.duplicates > 0 {
         rows.push(["duplicates".to_owned(), summary.duplicates.to_string()]);
@@ -190,7 +194,8 @@ fn write_timeline(out: &mut dyn Write, event: &Detail, view: &View) -> io::Resul
         .collect();
     moments.extend(summary.processed_at.iter().map(|at| (at.as_str(), table::one_line(&summary.status))));
     moments.sort_by_key(|(at, _)| *at);
-    moments.insert(0, (&summary.received_at, "received".to_owned()));
+    let arrival = if summary.taken { "taken from the provider's API" } else { "received" };
+    moments.insert(0, (&summary.received_at, arrival.to_owned()));
     writeln!(out, "\ntimeline")?;
     moments.iter().try_for_each(|(at, text)| writeln!(out, "  {}  {}", table::one_line(at), text.trim_end()))
 }

@@ -95,7 +95,18 @@ fn write_rest(
     ];
     writeln!(out)?;
     table::write(out, Screen { columns: None, ..screen }, &rows.map(|row| row.map(one_line)))?;
-    write_repeated(out, stats)
+    write_repeated(out, stats)?;
+    write_recoveries(out, stats)
+}
+
+/// The sources that get back what they missed.
+fn write_recoveries(out: &mut dyn Write, stats: &Stats) -> io::Result<()> {
+    for it in &stats.recoveries {
+        let (source, problems) = (one_line(&it.source), it.problems());
+        writeln!(out, "missed by {source}: {} missing, {} recovered, {} lost", it.missing, it.recovered, it.lost)?;
+        problems.iter().try_for_each(|problem| writeln!(out, "  {}", one_line(problem)))?;
+    }
+    Ok(())
 }
 
 /// Rare, so that it is no column.

@@ -33,7 +33,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 const MAX_PATH_BYTES: usize = 1024;
 
 /// Fields that belong to the connection, or that the server sets itself.
-const OWN_FIELDS: [&str; 8] =
+pub const OWN_FIELDS: [&str; 8] =
     ["connection", "content-length", "date", "keep-alive", "server", "trailer", "transfer-encoding", "upgrade"];
 
 /// What a stored delivery is answered, in place of an empty body.

@@ -20,7 +20,8 @@ const DEFAULT_EVERY: Duration = Duration::from_secs(10 * 60);
 #[derive(Clone, Debug)]
 pub struct Recover {
     pub recovery: &'static Recovery,
-    /// As it is written.
+    pub mode: Mode,
+    /// As it is written; what is listed, where the API has no hooks.
     pub hook: String,
     /// Its path in the API.
     pub hook_path: String,
@@ -33,31 +34,82 @@ pub struct Recover {
     pub api: String,
 }
 
+/// What is done about what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The provider is asked to send it again.
+    Redeliver,
+    /// What its API returns is stored.
+    Take,
+}
+
+impl Recover {
+    /// The token with the least rights.
+    pub fn permission(&self) -> &'static str {
+        match self.mode {
+            Mode::Redeliver => self.recovery.to_redeliver,
+            Mode::Take => self.recovery.to_take,
+        }
+    }
+}
+
 pub(super) fn read(keys: &mut Reader, preset: Option<&'static Preset>) -> Option<Recover> {
-    let hook = keys.require("hook", "write the hook whose deliveries are compared", owned_text);
+    let recovery = preset.map(|preset| (preset, provider::recovery(preset.name)));
+    let has_hooks = recovery.is_none_or(|(_, found)| found.is_none_or(|recovery| !recovery.hooks.is_empty()));
+    let hook = match has_hooks {
+        true => keys.require("hook", "write the hook whose deliveries are compared", owned_text),
+        false => keys.get("hook", owned_text),
+    };
     let token = keys.require("token", "write \"env:NAME\" or \"file:/path\"", parsed::<SecretRef>);
-    keys.get("mode", mode);
+    let mode = keys.get("mode", mode);
     let every = keys.get("every", every);
     let events = keys.get_all("events", owned_text).unwrap_or_default();
     let api = keys.get("api", api);
-    let preset = preset?;
-    let Some(recovery) = provider::recovery(preset.name) else {
+    let (preset, recovery) = recovery?;
+    let Some(recovery) = recovery else {
         let those: Vec<&str> = provider::recoverable().collect();
         let message = format!("not known for {}; it is for {}", preset.title, those.join(", "));
         return keys.refuse("hook", message);
     };
-    let hook = hook?;
-    let Some(hook_path) = recovery.hook_path(&hook) else {
-        return keys.refuse("hook", format!("{hook:?} is no hook of {}; {}", recovery.title, recovery.hook_advice));
-    };
-    let api = api.unwrap_or_else(|| recovery.api.to_owned());
-    Some(Recover { recovery, hook, hook_path, token: token?, every: every.unwrap_or(Some(DEFAULT_EVERY)), events, api })
+    let (hook, hook_path) = read_hook(keys, recovery, hook)?;
+    if mode == Some(Mode::Redeliver) && recovery.resend.is_none() {
+        let title = recovery.title;
+        return keys.refuse("mode", format!("{title} sends nothing again on request; write mode = \"take\""));
+    }
+    let usual = if recovery.resend.is_some() { Mode::Redeliver } else { Mode::Take };
+    Some(Recover {
+        recovery,
+        mode: mode.unwrap_or(usual),
+        hook,
+        hook_path,
+        token: token?,
+        every: every.unwrap_or(Some(DEFAULT_EVERY)),
+        events,
+        api: api.unwrap_or_else(|| recovery.api.to_owned()),
+    })
 }
 
-fn mode(value: &Value) -> Parsed<()> {
+/// The hook as it is written, and its path.
+fn read_hook(keys: &mut Reader, recovery: &Recovery, hook: Option<String>) -> Option<(String, String)> {
+    let title = recovery.title;
+    match hook {
+        None if recovery.hooks.is_empty() => Some(("the account".to_owned(), String::new())),
+        None => None,
+        Some(_) if recovery.hooks.is_empty() => {
+            keys.refuse("hook", format!("{title} lists the events of the account; remove hook"))
+        }
+        Some(hook) => match recovery.hook_path(&hook) {
+            Some(path) => Some((hook, path)),
+            None => keys.refuse("hook", format!("{hook:?} is no hook of {title}; {}", recovery.hook_advice)),
+        },
+    }
+}
+
+fn mode(value: &Value) -> Parsed<Mode> {
     match text(value)? {
-        "redeliver" => Ok(()),
-        other => Err(format!("{other:?} is unknown; write \"redeliver\"")),
+        "redeliver" => Ok(Mode::Redeliver),
+        "take" => Ok(Mode::Take),
+        other => Err(format!("{other:?} is unknown; write \"redeliver\" or \"take\"")),
     }
 }
 

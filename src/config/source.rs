@@ -26,6 +26,9 @@ const DEDUP_WINDOW: RangeInclusive<Duration> = Duration::from_secs(60)..=Duratio
 /// More often than every second is no rhythm of a sender; a longer time than a year is none either.
 const EXPECT_EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 60 * 60);
 
+/// Each of the sources that share a path may have to verify a delivery that nobody has proven yet.
+pub const MAX_SHARING: usize = 4;
+
 /// How every provider sends its deliveries.
 const POST: &str = "POST";
 
@@ -141,15 +144,25 @@ pub(super) fn read_all(keys: &mut Reader) -> Option<BTreeMap<String, Source>> {
     sources
 }
 
-/// A delivery would be judged by one of the two only.
+/// Senders of one's own may share a path: the first source to which a delivery is proven takes it. A provider's handshakes
+/// would be answered by one of the sources only.
 fn refuse_shared_paths(sources: &BTreeMap<String, Source>, keys: &mut Reader) {
-    let mut takers: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut takers: BTreeMap<&str, Vec<&Source>> = BTreeMap::new();
     for source in sources.values() {
         let Some(path) = source.further_path.as_deref() else { continue };
-        if let Some(other) = takers.insert(path, &source.name) {
-            let message = format!("sources.{other}.path is {path} too; give each a path of its own");
-            keys.refuse_at(format!("sources.{}.path", source.name), message);
-        }
+        let takers = takers.entry(path).or_default();
+        takers.push(source);
+        let message = match takers.as_slice() {
+            [other, .., _] if takers.iter().any(|taker| !taker.verifier.preset.is_own_sender()) => {
+                let only = "; only hmac and token sources may share one, so give each a path of its own";
+                format!("sources.{}.path is {path} too{only}", other.name)
+            }
+            takers if takers.len() > MAX_SHARING => {
+                format!("more than {MAX_SHARING} sources share {path}; give this one a path of its own")
+            }
+            _ => continue,
+        };
+        keys.refuse_at(format!("sources.{}.path", source.name), message);
     }
 }
 

@@ -1,3 +1,5 @@
+mod example;
+
 use std::ffi::OsString;
 
 use super::action::{ATTEMPTS, BACKOFF};
@@ -293,8 +295,19 @@ fn a_path_that_is_taken_or_none_is_refused() {
         assert!(problem(&with(path)).contains(words), "{path}: {}", problem(&with(path)));
     }
     assert_eq!(config(&with("/h%6f%c3%bc")).sources["a"].further_path.as_deref(), Some("/ho%C3%BC"));
-    let two = format!("{}\n{}", with("/h"), with("/%68").replace("sources.a", "sources.b"));
-    assert_eq!(problem(&two), "sources.b.path: sources.a.path is /h too; give each a path of its own");
+}
+
+#[test]
+fn only_senders_of_ones_own_share_a_path_and_few_of_them() {
+    let source = |name: &str, provider: &str, path: &str| {
+        format!("[sources.{name}]\nprovider = \"{provider}\"\nsecret = \"env:A\"\npath = \"{path}\"\n")
+    };
+    let of = |names: &str| -> String { names.chars().map(|name| source(&name.to_string(), "hmac", "/h")).collect() };
+    assert_eq!(config(&of("abcd")).sources.len(), 4);
+    assert_eq!(problem(&of("abcde")), "sources.e.path: more than 4 sources share /h; give this one a path of its own");
+    let two = source("a", "github", "/h") + &source("b", "hmac", "/%68");
+    let message = problem(&two);
+    assert!(message.starts_with("sources.b.path: sources.a.path is /h too; only hmac and token"), "{message}");
 }
 
 #[test]

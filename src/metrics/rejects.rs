@@ -1,8 +1,9 @@
-//! Rejects: the latest, which show why nothing arrives, and how many there were. In memory only, because untrusted clients
-//! cause them.
+//! Rejects: the latest, which show why nothing arrives, and how many there were. Untrusted clients cause them: their number
+//! is bounded, and what is kept over a restart has nothing of what was sent.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -16,6 +17,13 @@ const MAX_UNMATCHED: usize = 20;
 
 /// Enough for a mistyped path; clients can make paths long.
 const MAX_TEXT_CHARS: usize = 200;
+
+/// What is kept of a sender's address, in bits: enough to tell a provider from a scanner.
+const KEPT_BITS_V4: u32 = 24;
+const KEPT_BITS_V6: u32 = 48;
+
+/// In place of a text with something of the sender's.
+const FORWARDED: &str = "it came from elsewhere, and this source verifies nothing: give it a secret";
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
@@ -68,6 +76,14 @@ impl RejectReason {
         (RejectReason::TooBusy, "too_busy"),
         (RejectReason::NoAnswer, "no_answer"),
     ];
+
+    pub fn label(self) -> &'static str {
+        RejectReason::ALL[self as usize].1
+    }
+
+    pub fn parse(label: &str) -> Option<RejectReason> {
+        RejectReason::ALL.into_iter().find(|(_, known)| *known == label).map(|(reason, _)| reason)
+    }
 }
 
 /// A reject, and the number of similar ones.
@@ -98,6 +114,14 @@ impl Reject {
         Reject { path: cut(&self.path), text: cut(&self.text), ..self }
     }
 
+    /// What of it may be stored: no address, and a path only where that is all that is known.
+    fn to_keep(&self) -> Reject {
+        let path = if self.source.is_some() { String::new() } else { self.path.clone() };
+        let is_forwarded = self.reason == RejectReason::Forwarded;
+        let text = if is_forwarded { FORWARDED.to_owned() } else { self.text.clone() };
+        Reject { path, text, kind: "", peer: network_of(&self.peer), ..self.clone() }
+    }
+
     /// Whether both are shown as one, with their number.
     fn is_similar(&self, other: &Reject) -> bool {
         self.source == other.source
@@ -116,19 +140,20 @@ pub struct Rejects(Mutex<Latest>);
 struct Latest {
     of_sources: VecDeque<Reject>,
     unmatched: VecDeque<Reject>,
+    /// How many there were since the start.
+    count: u64,
 }
 
-impl Rejects {
-    pub fn push(&self, reject: Reject) {
-        let reject = reject.cut();
-        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl Latest {
+    /// Adds the latest one, to those that are similar.
+    fn push(&mut self, reject: Reject) {
         let (list, most) = match reject.source {
-            Some(_) => (&mut latest.of_sources, MAX_OF_SOURCES),
-            None => (&mut latest.unmatched, MAX_UNMATCHED),
+            Some(_) => (&mut self.of_sources, MAX_OF_SOURCES),
+            None => (&mut self.unmatched, MAX_UNMATCHED),
         };
         let before = list.iter().position(|other| other.is_similar(&reject)).and_then(|at| list.remove(at));
         list.push_back(match before {
-            Some(before) => Reject { count: before.count + 1, first_at: before.first_at, ..reject },
+            Some(before) => Reject { count: before.count + reject.count, first_at: before.first_at, ..reject },
             None => reject,
         });
         if list.len() > most {
@@ -136,14 +161,62 @@ impl Rejects {
         }
     }
 
-    /// All of them, the latest first.
-    pub fn latest(&self) -> Vec<Reject> {
-        let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<Reject> =
-            latest.of_sources.iter().rev().chain(latest.unmatched.iter().rev()).cloned().collect();
+    /// The latest first.
+    fn all(&self) -> Vec<Reject> {
+        let mut all: Vec<Reject> = self.of_sources.iter().rev().chain(self.unmatched.iter().rev()).cloned().collect();
         // Those of the same second stay in their order.
         all.sort_by(|a, b| b.last_at.cmp(&a.last_at));
         all
+    }
+}
+
+impl Rejects {
+    pub fn push(&self, reject: Reject) {
+        let mut latest = self.lock();
+        latest.count += 1;
+        latest.push(reject.cut());
+    }
+
+    /// All of them, the latest first.
+    pub fn latest(&self) -> Vec<Reject> {
+        self.lock().all()
+    }
+
+    /// How many there were since the start.
+    pub fn count(&self) -> u64 {
+        self.lock().count
+    }
+
+    /// What of them is kept over a restart, the oldest first.
+    pub fn to_keep(&self) -> Vec<Reject> {
+        let mut kept = Latest::default();
+        self.latest().iter().rev().for_each(|reject| kept.push(reject.to_keep()));
+        kept.all().into_iter().rev().collect()
+    }
+
+    /// Adds those that were kept, the oldest first, before those that have come since.
+    pub fn restore(&self, kept: Vec<Reject>) {
+        let mut latest = self.lock();
+        let since = latest.all();
+        *latest = Latest { count: latest.count, ..Latest::default() };
+        kept.into_iter().chain(since.into_iter().rev()).for_each(|reject| latest.push(reject));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Latest> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The network of an address; another text as it is.
+fn network_of(peer: &str) -> String {
+    match peer.parse() {
+        Ok(IpAddr::V4(ip)) => {
+            format!("{}/{KEPT_BITS_V4}", Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (u32::BITS - KEPT_BITS_V4))))
+        }
+        Ok(IpAddr::V6(ip)) => {
+            format!("{}/{KEPT_BITS_V6}", Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (u128::BITS - KEPT_BITS_V6))))
+        }
+        Err(_) => peer.to_owned(),
     }
 }
 
@@ -167,6 +240,25 @@ impl Hours {
             *hour = Hour { number, count: 0 };
         }
         hour.count += 1;
+    }
+
+    /// Those that have a count, by their numbers.
+    pub fn all(&self) -> Vec<(i64, u64)> {
+        let hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hours.iter().filter(|hour| hour.count > 0).map(|hour| (hour.number, hour.count)).collect()
+    }
+
+    /// Adds the counts of before, which are older than those that have come since.
+    pub fn restore(&self, kept: &[(i64, u64)]) {
+        let mut hours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, count) in kept {
+            let hour = &mut hours[index(*number)];
+            if hour.number == *number {
+                hour.count += count;
+            } else if hour.number < *number {
+                *hour = Hour { number: *number, count: *count };
+            }
+        }
     }
 
     /// The count of the hour of `at`, which is within the last day.
@@ -239,6 +331,37 @@ mod tests {
             rejects.push(reject(Some(&format!("s{at}")), "/", 2));
         }
         assert_eq!(rejects.latest().len(), MAX_OF_SOURCES + MAX_UNMATCHED);
+    }
+
+    #[test]
+    fn what_is_kept_has_no_address_and_no_path_of_a_source_and_comes_back() {
+        let before = Rejects::default();
+        before.push(Reject { peer: "2001:db8:1:2::3".to_owned(), ..reject(None, "/webhooks/gitub", 1) });
+        before.push(reject(Some("a"), "/webhooks/a", 2));
+        before.push(Reject { peer: "203.0.113.77".to_owned(), ..reject(Some("a"), "/webhooks/a", 3) });
+        let kept = before.to_keep();
+        let found: Vec<_> = kept.iter().map(|it| (it.path.as_str(), it.peer.as_str(), it.count)).collect();
+        assert_eq!(found, [("/webhooks/gitub", "2001:db8:1::/48", 1), ("", "203.0.113.0/24", 2)]);
+
+        let after = Rejects::default();
+        after.push(reject(Some("a"), "/webhooks/a", 4));
+        after.restore(kept.clone());
+        let found: Vec<_> = after.latest().iter().map(|it| (it.peer.clone(), it.count)).collect();
+        let expected = [("203.0.113.9", 1), ("203.0.113.0/24", 2), ("2001:db8:1::/48", 1)];
+        assert_eq!(found, expected.map(|(peer, count)| (peer.to_owned(), count)));
+        assert_eq!(after.count(), 1, "those of before were stored already");
+        let again: Vec<u64> = after.to_keep().iter().map(|it| it.count).collect();
+        assert_eq!(again, [1, 3], "restarts do not make more of them");
+    }
+
+    #[test]
+    fn the_counts_of_hours_come_back_unless_a_day_has_passed() {
+        let hours = Hours::default();
+        let at = |hour: i64| Timestamp::from_unix_ms(hour * HOUR_MS + 1);
+        hours.add(at(124));
+        hours.restore(&[(100, 7), (123, 2), (124, 3)]);
+        assert_eq!([100, 123, 124].map(|hour| hours.get(at(hour))), [0, 2, 4]);
+        assert_eq!(hours.all().iter().map(|(_, count)| count).sum::<u64>(), 6);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::format::{Format, Variable};
 use super::keyword::Keyword;
 use super::preset::{Preset, WithoutId};
 use super::presets::{preset, presets};
-use super::recover::recovery;
+use super::recover::{Recovery, recovery};
 use super::scheme::Scheme;
 use super::selector::Selector;
 use super::unsigned::{Body, Unsigned};
@@ -129,10 +129,19 @@ fn describe(verifier: &Verifier) -> Vec<(&'static str, String)> {
         ("docs", preset.docs.to_owned()),
     ]);
     if let Some(recovery) = recovery(preset.name) {
-        let text = format!("had back by [sources.NAME.recover] (hookbox help recover) with {}", recovery.permission);
-        lines.push(("missed", text));
+        lines.push(("missed", recovered(recovery)));
     }
     lines
+}
+
+/// How what was missed is had back, and the token with the least rights for it.
+fn recovered(recovery: &Recovery) -> String {
+    let take = format!("with mode = \"take\": {}", recovery.to_take);
+    let modes = match recovery.resend {
+        Some(_) => format!("with mode = \"redeliver\": {}; {take}", recovery.to_redeliver),
+        None => take,
+    };
+    format!("had back by [sources.NAME.recover] (hookbox help recover). The token with the least rights {modes}")
 }
 
 fn values(values: &[Format], none: &str) -> String {

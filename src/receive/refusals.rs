@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::rejection::Rejected;
-use super::{Intake, endpoint_at};
+use super::{Intake, endpoints_at};
 use crate::clock;
 use crate::current::Current;
 use crate::http::normal_path;
@@ -20,7 +20,7 @@ pub struct Refusals {
 impl RefusalObserver for Refusals {
     fn observe(&self, refused: &Refused<'_>) {
         let intake = self.intake.get();
-        let endpoint = endpoint_at(&intake.endpoints, &normal_path(refused.path));
+        let endpoint = endpoints_at(&intake.endpoints, &normal_path(refused.path)).next();
         let rejected = Rejected {
             source: endpoint.map(|endpoint| &*endpoint.counts),
             path: refused.path,

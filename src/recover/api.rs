@@ -1,6 +1,8 @@
 //! Requests to a provider's API: its limits are obeyed, its answers bounded, and the token goes to no other host.
 
-use std::time::Duration;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ureq::Agent;
@@ -27,6 +29,12 @@ const MAX_WAIT: Duration = Duration::from_secs(65 * 60);
 /// Waits after an outage within one run. Then the next run goes on.
 const OUTAGE_WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
+/// Of limits that count requests.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Where providers say what is wrong.
+const MESSAGES: [&str; 3] = ["/message", "/error/message", "/error"];
+
 /// Sleeps; true if the process stops meanwhile.
 pub type Sleep<'a> = &'a dyn Fn(Duration) -> bool;
 
@@ -36,6 +44,8 @@ pub struct Api<'a> {
     recover: &'a Recover,
     token: &'a Secret,
     sleep: Sleep<'a>,
+    /// When something was last asked to be sent again, as far as that counts for the limit.
+    resent: RefCell<VecDeque<Instant>>,
 }
 
 /// An answer to a request.
@@ -44,20 +54,20 @@ pub struct Answer {
     /// By the provider's clock.
     pub now: Timestamp,
     pub etag: Option<String>,
-    /// The address of the next page.
+    /// The query of the address of the next page. The rest of it is ours: a server behind a proxy may know another.
     pub next: Option<String>,
     body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Result<Value, Trouble> {
-        serde_json::from_slice(&self.body).map_err(|error| Trouble::Failed(format!("its answer is not JSON: {error}")))
+    pub fn text(&self) -> Result<&str, Trouble> {
+        std::str::from_utf8(&self.body).map_err(|_| Trouble::Failed("its answer is not UTF-8".to_owned()))
     }
 
     /// What it says about an error, in one short line.
     pub fn message(&self) -> String {
         let json: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        let message = json.get("message").and_then(Value::as_str).unwrap_or_default();
+        let message = MESSAGES.iter().find_map(|place| json.pointer(place)?.as_str()).unwrap_or_default();
         let message: String = message.chars().filter(|char| !char.is_control()).take(200).collect();
         if message.is_empty() { self.status.to_string() } else { format!("{}: {message}", self.status) }
     }
@@ -65,12 +75,30 @@ impl Answer {
 
 impl<'a> Api<'a> {
     pub fn new(recover: &'a Recover, token: &'a Secret, sleep: Sleep<'a>) -> Result<Api<'a>, Trouble> {
-        Ok(Api { agent: client::agent(None).map_err(Trouble::Failed)?, recover, token, sleep })
+        let agent = client::agent(None).map_err(Trouble::Failed)?;
+        Ok(Api { agent, recover, token, sleep, resent: RefCell::default() })
     }
 
     /// The address of a path of the hook.
     pub fn url(&self, path: &str) -> String {
         format!("{}{}{path}", self.recover.api, self.recover.hook_path)
+    }
+
+    /// The address of the first page: with the wanted types, and what is younger than `from`, as far as the list can be
+    /// narrowed.
+    pub fn list_url(&self, from: Option<Timestamp>) -> String {
+        let recovery = self.recover.recovery;
+        let mut url = self.url(recovery.list);
+        if let (Some(parameter), Some(from)) = (recovery.since, from) {
+            url.push_str(&format!("&{parameter}={}", from.unix_ms() / 1000));
+        }
+        if let Some(types) = recovery.types.as_ref().filter(|types| self.recover.events.len() <= types.max) {
+            for event in &self.recover.events {
+                let event: String = form_urlencoded::byte_serialize(event.as_bytes()).collect();
+                url.push_str(&format!("&{}={event}", types.parameter));
+            }
+        }
+        url
     }
 
     pub fn get(&self, url: &str, etag: Option<&str>) -> Result<Answer, Trouble> {
@@ -79,6 +107,23 @@ impl<'a> Api<'a> {
 
     pub fn post(&self, url: &str) -> Result<Answer, Trouble> {
         self.call(&Method::POST, url, None)
+    }
+
+    /// Waits until something may be asked to be sent again. True if the process stops meanwhile.
+    pub fn wait_to_resend(&self, max_per_minute: Option<usize>) -> bool {
+        let Some(max) = max_per_minute else { return false };
+        let mut resent = self.resent.borrow_mut();
+        let wait = match resent.front() {
+            Some(first) if resent.len() >= max => MINUTE.saturating_sub(first.elapsed()),
+            _ => Duration::ZERO,
+        };
+        if !wait.is_zero() && self.sleep(wait) {
+            return true;
+        }
+        resent.push_back(Instant::now());
+        let spare = resent.len().saturating_sub(max);
+        resent.drain(..spare);
+        false
     }
 
     /// True if the process stops meanwhile.
@@ -135,16 +180,11 @@ impl<'a> Api<'a> {
             status: response.status().as_u16(),
             now: text(fields, DATE.as_str()).and_then(http_date).unwrap_or_else(clock::now),
             etag: text(fields, ETAG.as_str()).map(str::to_owned),
-            next: text(fields, LINK.as_str()).and_then(next_page).filter(|url| self.is_here(url)).map(str::to_owned),
+            next: text(fields, LINK.as_str()).and_then(next_query).map(str::to_owned),
             body,
         };
         let wait = asked_wait(fields, &answer);
         Ok((answer, wait))
-    }
-
-    /// The token must go nowhere else.
-    fn is_here(&self, url: &str) -> bool {
-        url.strip_prefix(&self.recover.api).is_some_and(|rest| rest.starts_with('/'))
     }
 }
 
@@ -173,20 +213,55 @@ fn http_date(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_unix_ms(clock::millis(since)))
 }
 
-/// The address of `rel="next"` in a `Link` field (RFC 8288).
-fn next_page(link: &str) -> Option<&str> {
-    let next = link.split(',').find(|part| part.contains("rel=\"next\""))?;
-    Some(next.split_once('<')?.1.split_once('>')?.0)
+/// The query of the address of `rel="next"` in a `Link` field (RFC 8288).
+fn next_query(link: &str) -> Option<&str> {
+    let (before, _) = link.split_once("rel=\"next\"")?;
+    let (_, address) = before.rsplit_once('<')?;
+    Some(address.split_once('>')?.0.split_once('?')?.1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Mode;
+    use crate::provider;
+    use crate::secret::SecretRef;
+
+    #[test]
+    fn no_more_is_sent_again_in_a_minute_than_the_provider_allows() {
+        let recovery = provider::recovery("gitlab").unwrap();
+        let recover = Recover {
+            recovery,
+            mode: Mode::Redeliver,
+            hook: "a/b/1".to_owned(),
+            hook_path: String::new(),
+            token: SecretRef::Env("T".to_owned()),
+            every: None,
+            events: Vec::new(),
+            api: recovery.api.to_owned(),
+        };
+        let token = Secret::new(b"x".to_vec()).unwrap();
+        let waits = RefCell::new(Vec::new());
+        let sleep = |duration| {
+            waits.borrow_mut().push(duration);
+            false
+        };
+        let api = Api::new(&recover, &token, &sleep).unwrap();
+        let max_per_minute = recovery.resend.as_ref().unwrap().max_per_minute;
+        for _ in 0..5 {
+            assert!(!api.wait_to_resend(max_per_minute));
+        }
+        assert!(waits.borrow().is_empty());
+        assert!(!api.wait_to_resend(max_per_minute));
+        let waits = waits.borrow();
+        assert!(waits.len() == 1 && waits[0] > MINUTE / 2 && waits[0] <= MINUTE, "{waits:?}");
+    }
 
     #[test]
     fn the_next_page_is_read_from_the_link() {
         let link = "<https://h/a?cursor=1>; rel=\"prev\", <https://h/a?per_page=100&cursor=v1_2>; rel=\"next\"";
-        assert_eq!(next_page(link), Some("https://h/a?per_page=100&cursor=v1_2"));
-        assert_eq!(next_page("<https://h/a>; rel=\"first\""), None);
+        assert_eq!(next_query(link), Some("per_page=100&cursor=v1_2"));
+        assert_eq!(next_query("<https://h/a?x=1,2>; rel=\"next\""), Some("x=1,2"));
+        assert_eq!(next_query("<https://h/a?x=1>; rel=\"first\""), None);
     }
 }

@@ -7,6 +7,7 @@ use log::{info, warn};
 
 use super::error::Result;
 use super::observer::{self, Observer};
+use super::rejects::RejectKeeper;
 use super::thread::{Message, Thread, in_background};
 use crate::clock::{self, ClockStepDetector, Timestamp};
 use crate::config::{Config, Retention};
@@ -34,6 +35,7 @@ pub(super) fn start(
     database: &Database,
     config: Current<Config>,
     observer: Observer,
+    rejects: RejectKeeper,
     messages: &Sender<Message>,
 ) -> Result<Thread> {
     let (stop, waker) = (Stop::default(), Waker::default());
@@ -41,6 +43,7 @@ pub(super) fn start(
         pruner: database.pruner()?,
         config,
         observer,
+        rejects,
         waker: waker.clone(),
         stop: stop.clone(),
         started: Instant::now(),
@@ -54,6 +57,7 @@ struct Housekeeper {
     pruner: Pruner,
     config: Current<Config>,
     observer: Observer,
+    rejects: RejectKeeper,
     waker: Waker,
     stop: Stop,
     started: Instant,
@@ -70,11 +74,13 @@ impl Housekeeper {
             let until_round = interval(&self.config.get().retention).saturating_sub(last_round.elapsed());
             self.waker.wait(until_round.min(observer::INTERVAL));
             if self.stop.is_set() {
+                self.rejects.keep_now();
                 return;
             }
             let now = clock::now();
             let is_clock_trusted = self.is_clock_trusted(now);
             self.observer.observe(is_clock_trusted, now);
+            self.rejects.keep();
             if last_round.elapsed() >= interval(&self.config.get().retention) {
                 self.prune();
                 last_round = Instant::now();

@@ -1,19 +1,25 @@
 //! Gets back what was missed, on a thread of its own: a provider that is slow delays nothing else.
 
+mod report;
+
 use std::collections::BTreeMap;
-use std::sync::mpsc::Sender;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use super::Shared;
 use super::error::{Error, Result};
-use super::thread::{Message, Thread, in_background};
+use super::thread::{Thread, in_background};
+use crate::clock;
 use crate::config::{Config, Recover, Source};
 use crate::current::Current;
-use crate::recover::{Comparison, Recoverer, Trouble};
+use crate::metrics::{Metrics, RejectReason};
+use crate::recover::{Asked, Comparison, Limits, Recoverer, Trouble};
 use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker};
 use crate::store::{Database, Recoveries};
+use report::Reporter;
 
 /// After the start of the machine a proxy or a tunnel may need a moment, without which what is sent again is lost again.
 const AFTER_START: Duration = Duration::from_secs(5);
@@ -21,13 +27,18 @@ const AFTER_START: Duration = Duration::from_secs(5);
 /// How often it is looked up whether what was asked for has arrived. That asks the database alone.
 const ARRIVAL_INTERVAL: Duration = Duration::from_secs(5);
 
+/// A time in which deliveries are answered 503 is over when none was for so long.
+const AFTER_REFUSALS: Duration = Duration::from_secs(30);
+
+/// The hook itself is looked at when it was off, and otherwise this seldom: that costs a request.
+const HOOK_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A source whose deliveries are compared.
 pub(super) struct Target {
     source: Source,
     recover: Recover,
     token: Secret,
-    /// How long its events are stored.
-    kept: Option<Duration>,
+    limits: Limits,
 }
 
 /// The sources of a configuration that recover by themselves.
@@ -37,8 +48,9 @@ pub(super) fn targets(config: &Config, env: &Env<'_>) -> Result<Vec<Target>> {
         let Some(recover) = &source.recover else { continue };
         let token = source.fetch_recover_token(recover, env).map_err(Error::refused)?;
         if recover.every.is_some() {
-            let kept = config.retention.shortest_of_events();
-            targets.push(Target { source: source.clone(), recover: recover.clone(), token, kept });
+            let limits =
+                Limits { kept: config.retention.shortest_of_events(), reserve_bytes: config.disk_reserve_bytes };
+            targets.push(Target { source: source.clone(), recover: recover.clone(), token, limits });
         }
     }
     Ok(targets)
@@ -51,53 +63,56 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn start(targets: Vec<Target>, database: &Database, messages: &Sender<Message>) -> Result<Handle> {
+    pub(super) fn start(targets: Vec<Target>, shared: &Shared) -> Result<Handle> {
         let mut handle = Handle { targets: Current::new(Vec::new()), thread: None };
-        handle.replace(targets, database, messages)?;
+        handle.replace(targets, shared)?;
         Ok(handle)
     }
 
     /// Takes over a new configuration.
-    pub(super) fn replace(
-        &mut self,
-        targets: Vec<Target>,
-        database: &Database,
-        messages: &Sender<Message>,
-    ) -> Result<()> {
+    pub(super) fn replace(&mut self, targets: Vec<Target>, shared: &Shared) -> Result<()> {
         let is_needed = !targets.is_empty();
         self.targets.replace(targets);
         match &self.thread {
             Some(thread) => thread.wake(),
-            None if is_needed => self.thread = Some(start(database, self.targets.clone(), messages)?),
+            None if is_needed => self.thread = Some(start(self.targets.clone(), shared)?),
             None => {}
         }
         Ok(())
     }
 
-    pub(super) fn request_stop(&self) {
-        self.thread.iter().for_each(Thread::request_stop);
+    /// It is not waited for, because a request may take seconds.
+    pub(super) fn request_stop(&self, database: &Database) {
+        let Some(thread) = &self.thread else { return };
+        thread.request_stop();
+        let recorded = database.recoveries().map(|store| store.record_stop(clock::now()));
+        if let Err(error) = recorded.map_err(Error::from).and_then(|recorded| recorded.map_err(Error::from)) {
+            warn!("how long hookbox has run is not recorded: {error}");
+        }
     }
 }
 
-fn start(database: &Database, targets: Current<Vec<Target>>, messages: &Sender<Message>) -> Result<Thread> {
+fn start(targets: Current<Vec<Target>>, shared: &Shared) -> Result<Thread> {
     let (stop, waker) = (Stop::default(), Waker::default());
+    let observer = shared.database.observer()?;
     let recovery = Recovery {
-        store: database.recoveries()?,
-        targets,
+        store: shared.database.recoveries()?,
+        reporter: Reporter::new(observer, shared.config.clone(), shared.router_waker.clone()),
+        metrics: Arc::clone(&shared.metrics),
         stop: stop.clone(),
         waker: waker.clone(),
-        states: BTreeMap::new(),
         started: Instant::now(),
     };
-    Thread::spawn("recovery", &stop, move || waker.wake(), messages, in_background(|| recovery.run()))
+    let body = in_background(move || recovery.run(&targets));
+    Thread::spawn("recovery", &stop, move || waker.wake(), &shared.messages, body)
 }
 
 struct Recovery {
     store: Recoveries,
-    targets: Current<Vec<Target>>,
+    reporter: Reporter,
+    metrics: Arc<Metrics>,
     stop: Stop,
     waker: Waker,
-    states: BTreeMap<String, State>,
     started: Instant,
 }
 
@@ -107,106 +122,135 @@ struct State {
     last_run: Option<Instant>,
     /// The last comparison that found a changed list.
     last: Option<Comparison>,
-    /// Reported, and not yet over.
-    trouble: Option<String>,
+    /// When the hook was last found switched on.
+    hook_checked: Option<Instant>,
     /// Something was asked for and has not arrived.
     is_waiting: bool,
+    /// The deliveries that were answered 503 so far.
+    refused: u64,
+    /// When the last of them was seen, since the last run.
+    refused_at: Option<Instant>,
 }
 
 impl Recovery {
-    fn run(mut self) {
+    fn run(self, targets: &Current<Vec<Target>>) {
+        let mut states: BTreeMap<String, State> = BTreeMap::new();
         while !self.stop.is_set() {
-            let targets = self.targets.get();
-            let mut next = None;
-            for target in targets.iter() {
-                let state = self.states.entry(target.source.name.clone()).or_default();
-                let until = until_due(target, state, self.started);
-                if until.is_zero() {
-                    state.last_run = Some(Instant::now());
-                    round(target, state, &self.store, &self.stop, &self.waker);
-                } else if state.is_waiting {
-                    report_arrived(target, state, &self.store);
-                }
-                let until = until_due(target, state, self.started);
-                let until = if state.is_waiting { until.min(ARRIVAL_INTERVAL) } else { until };
-                next = Some(next.map_or(until, |next: Duration| next.min(until)));
+            let mut next = Duration::MAX;
+            for target in targets.get().iter() {
+                let state = states.entry(target.source.name.clone()).or_default();
+                next = next.min(self.attend(target, state));
             }
             if !self.stop.is_set() {
-                self.waker.wait(next.unwrap_or(Duration::MAX));
+                self.waker.wait(next);
             }
         }
     }
-}
 
-fn until_due(target: &Target, state: &State, started: Instant) -> Duration {
-    match state.last_run {
-        None => AFTER_START.saturating_sub(started.elapsed()),
-        Some(last) => target.recover.every.unwrap_or(Duration::MAX).saturating_sub(last.elapsed()),
-    }
-}
-
-/// Compares one source, and asks for what is missing. A trouble is reported when it begins and when it is over.
-fn round(target: &Target, state: &mut State, store: &Recoveries, stop: &Stop, waker: &Waker) {
-    let name = &target.source.name;
-    match try_round(target, state, store, stop, waker) {
-        Ok(()) if state.trouble.take().is_some() => info!("{name}: recovering works again"),
-        Ok(()) | Err(Trouble::Stopped) => {}
-        Err(trouble) => {
-            let text = trouble.to_string();
-            if state.trouble.as_ref() != Some(&text) {
-                let title = target.recover.recovery.title;
-                warn!("{name}: what was missed cannot be had back from {title} now: {text}");
+    /// Does what is due for a source. Returns when to look again.
+    fn attend(&self, target: &Target, state: &mut State) -> Duration {
+        self.count_refusals(target, state);
+        if self.until_due(target, state).is_zero() {
+            // What came back now would be refused again.
+            if self.reporter.is_disk_nearly_full() {
+                return AFTER_REFUSALS;
             }
-            state.trouble = Some(text);
+            if state.last_run.is_none() {
+                self.report_offline(target);
+            }
+            (state.last_run, state.refused_at) = (Some(Instant::now()), None);
+            self.round(target, state);
+        } else if state.is_waiting {
+            self.report_arrived(target, state);
+        }
+        let longest = if state.is_waiting { ARRIVAL_INTERVAL } else { AFTER_REFUSALS };
+        self.until_due(target, state).min(longest)
+    }
+
+    fn until_due(&self, target: &Target, state: &State) -> Duration {
+        let Some(last) = state.last_run else { return AFTER_START.saturating_sub(self.started.elapsed()) };
+        let until = target.recover.every.unwrap_or(Duration::MAX).saturating_sub(last.elapsed());
+        state.refused_at.map_or(until, |at| until.min(AFTER_REFUSALS.saturating_sub(at.elapsed())))
+    }
+
+    /// By the receiver and by the gate, for this source.
+    fn count_refusals(&self, target: &Target, state: &mut State) {
+        let counts = self.metrics.source(&target.source.name);
+        let refused = counts.refused.get() + counts.rejects.of(RejectReason::TooBusy).get();
+        if refused > state.refused {
+            state.refused = refused;
+            state.refused_at = Some(Instant::now());
         }
     }
-}
 
-fn try_round(
-    target: &Target,
-    state: &mut State,
-    store: &Recoveries,
-    stop: &Stop,
-    waker: &Waker,
-) -> std::result::Result<(), Trouble> {
-    let Target { source, recover, token, kept } = target;
-    let sleep = |duration| sleep(stop, waker, duration);
-    let recoverer = Recoverer::new(source, recover, token, store, &sleep)?;
-    let comparison = recoverer.compare(None, *kept, state.last.as_ref())?;
-    recoverer.record(&comparison)?;
-    if !comparison.missed.is_empty() {
-        info!("{}: {} lists {} that were not stored", source.name, recover.recovery.title, comparison.missed.len());
-    }
-    if comparison.compared_to.is_some() {
-        state.last = Some(Comparison { missed: Vec::new(), ..comparison });
-    }
-    report_arrived(target, state, store);
-    let asked = recoverer.ask()?;
-    state.is_waiting = asked.asked + asked.waiting > 0;
-    if asked.asked > 0 {
-        info!("{}: {} is asked to send {} again", source.name, recover.recovery.title, asked.asked);
-    }
-    Ok(())
-}
-
-fn report_arrived(target: &Target, state: &mut State, store: &Recoveries) {
-    let name = &target.source.name;
-    let arrived = store.settle(name).and_then(|arrived| Ok((arrived, store.missing(name)?.len())));
-    match arrived {
-        Ok((0, missing)) => state.is_waiting = missing > 0,
-        Ok((arrived, missing)) => {
-            state.is_waiting = missing > 0;
-            info!("{name}: {arrived} that were missed have arrived; {missing} are missing");
+    fn report_offline(&self, target: &Target) {
+        match self.store.last_ran(&target.source.name) {
+            Ok(ran) => self.reporter.offline(target, ran),
+            Err(error) => warn!("{}: {error}", target.source.name),
         }
-        Err(error) => warn!("{name}: {error}"),
     }
-}
 
-/// True if the process stops meanwhile. A wake-up for other reasons does not end it.
-fn sleep(stop: &Stop, waker: &Waker, duration: Duration) -> bool {
-    let until = Instant::now() + duration;
-    while !stop.is_set() && Instant::now() < until {
-        waker.wait(until.saturating_duration_since(Instant::now()));
+    /// Compares one source, and gets back what is missing.
+    fn round(&self, target: &Target, state: &mut State) {
+        match self.try_round(target, state) {
+            Ok(()) => self.reporter.works(target),
+            Err(Trouble::Stopped) => {}
+            Err(trouble) => self.reporter.failed(target, &trouble),
+        }
     }
-    stop.is_set()
+
+    fn try_round(&self, target: &Target, state: &mut State) -> std::result::Result<(), Trouble> {
+        let Target { source, recover, token, limits } = target;
+        let (name, title) = (&source.name, recover.recovery.title);
+        let sleep = |duration| self.sleep(duration);
+        let recoverer = Recoverer::new(source, recover, token, *limits, &self.store, &sleep)?;
+        let mut comparison = recoverer.compare(None, state.last.as_ref())?;
+        recoverer.record(&comparison)?;
+        if !comparison.missed.is_empty() {
+            info!("{name}: {title} lists {} that were not stored", comparison.missed.len());
+        }
+        let sent = std::mem::take(&mut comparison.sent);
+        if comparison.compared_to.is_some() {
+            state.last = Some(Comparison { missed: Vec::new(), ..comparison });
+        }
+        self.report_arrived(target, state);
+        let Asked { asked, taken, .. } = recoverer.get_back(sent)?;
+        if asked > 0 {
+            info!("{name}: {title} is asked to send {asked} again");
+        }
+        if taken > 0 {
+            info!("{name}: {taken} that were missed are taken from {title}'s API");
+        }
+        self.report_arrived(target, state);
+        if state.hook_checked.is_none_or(|at| at.elapsed() >= HOOK_INTERVAL) {
+            state.hook_checked = None;
+            recoverer.check_hook()?;
+            state.hook_checked = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn report_arrived(&self, target: &Target, state: &mut State) {
+        let name = &target.source.name;
+        let arrived = self.store.settle(name).and_then(|arrived| Ok((arrived, self.store.missing(name)?)));
+        match arrived {
+            Ok((arrived, missing)) => {
+                state.is_waiting = !missing.is_empty();
+                self.reporter.missing(target, &missing);
+                if arrived > 0 {
+                    info!("{name}: {arrived} that were missed have arrived; {} are missing", missing.len());
+                }
+            }
+            Err(error) => warn!("{name}: {error}"),
+        }
+    }
+
+    /// True if the process stops meanwhile. A wake-up for other reasons does not end it.
+    fn sleep(&self, duration: Duration) -> bool {
+        let until = Instant::now() + duration;
+        while !self.stop.is_set() && Instant::now() < until {
+            self.waker.wait(until.saturating_duration_since(Instant::now()));
+        }
+        self.stop.is_set()
+    }
 }

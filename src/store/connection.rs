@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::error::{OpenError, StorageError};
 use super::files::{open_own, sibling};
 use super::migrate;
-use super::wal::JOURNAL_LIMIT_BYTES;
+use super::wal::{self, JOURNAL_LIMIT_BYTES};
 
 /// How long a new connection waits for the recovery that is due after a crash.
 const RECOVERY_BUSY: Duration = Duration::from_secs(5);
@@ -24,6 +24,9 @@ pub(super) const DEFAULT_PAGE_BYTES: i64 = 4096;
 
 /// Page cache of each connection. Rows are written once and read once; the operating system caches the rest.
 const CACHE_KIB: i64 = 512;
+
+/// Of the file of the WAL, in SQLite's words.
+const NO_LIMIT: i64 = -1;
 
 /// Each connection stays in one thread, so SQLite need not lock it. The directory is added because SQLite takes a name that
 /// begins with `file:` for a URI.
@@ -112,7 +115,8 @@ fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
 /// Settings of one connection.
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "journal_size_limit", JOURNAL_LIMIT_BYTES)?;
+    let limit_bytes = if wal::is_replicated(connection).unwrap_or(false) { NO_LIMIT } else { JOURNAL_LIMIT_BYTES };
+    connection.pragma_update(None, "journal_size_limit", limit_bytes)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?; // see `wal`
     connection.pragma_update(None, "cache_size", -CACHE_KIB)
 }

@@ -94,6 +94,17 @@ pub(super) fn insert(transaction: &Transaction<'_>, delivery: &Delivery, id: &st
     Ok(Ingested::New(event))
 }
 
+/// Inserts a new event; `None` if there is one with this id, of which nothing is changed.
+pub(super) fn insert_if_new(transaction: &Transaction<'_>, delivery: &Delivery, id: &str) -> Result<Option<EventId>> {
+    if with_id(transaction, &delivery.source, id)?.is_some() {
+        return Ok(None);
+    }
+    match insert(transaction, delivery, id)? {
+        Ingested::New(event) => Ok(Some(event)),
+        _ => Ok(None),
+    }
+}
+
 /// Counts a delivery whose event is known, and processes the event again where the sender means that.
 fn recognise(transaction: &Transaction<'_>, delivery: &Delivery, known: &Known) -> Result<Ingested> {
     let event = known.event;

@@ -51,9 +51,9 @@ pub(super) fn read(connection: &Connection, id: EventId) -> Result<Option<Detail
     let detail = |row: &Row<'_>| {
         Ok(Detail {
             summary: Summary::of(row)?,
-            headers_json: string(row, 9)?,
-            payload_json: string(row, 10)?,
-            body: bytes(row, 11)?,
+            headers_json: string(row, 10)?,
+            payload_json: string(row, 11)?,
+            body: bytes(row, 12)?,
             jobs: Vec::new(),
         })
     };

@@ -1,5 +1,6 @@
 //! The receiver's way into the database: a batch of deliveries in one transaction.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Transaction;
@@ -89,7 +90,7 @@ impl Ingest {
     /// and the last commit stored something. If it did not, one like it is inserted and taken back, because a small commit
     /// may succeed where that fails; otherwise nothing is written.
     pub fn probe(&mut self, reserve_bytes: u64) -> Result<(), WriteError> {
-        self.check(reserve_bytes, 0)?;
+        self.check(reserve_bytes, &[])?;
         if self.writer.read(ids::are_used_up)? {
             return Err(self.no_id_left());
         }
@@ -101,8 +102,7 @@ impl Ingest {
     }
 
     fn commit_checked(&self, deliveries: &[Delivery], reserve_bytes: u64) -> Result<Vec<InsertResult>, WriteError> {
-        let needed_bytes = COPIES * deliveries.iter().map(|delivery| delivery.content_bytes() as u64).sum::<u64>();
-        self.check(reserve_bytes, needed_bytes)?;
+        self.check(reserve_bytes, deliveries)?;
         let results = self.commit(deliveries).map_err(|error| self.explained(error))?;
         // Once more: the files may have been moved or deleted while this waited for the lock and for the disk.
         self.files.check()?;
@@ -119,18 +119,9 @@ impl Ingest {
         WriteError::NoIdLeft(self.writer.path.display().to_string())
     }
 
-    /// A full card breaks the whole machine, not only hookbox. And a commit that does not fit leaves the WAL at its new
-    /// length, so that smaller ones no longer fit either.
-    fn check(&self, reserve_bytes: u64, needed_bytes: u64) -> Result<(), WriteError> {
+    fn check(&self, reserve_bytes: u64, deliveries: &[Delivery]) -> Result<(), WriteError> {
         self.files.check()?;
-        let path = &self.writer.path;
-        // Where the file system cannot be asked, the commit itself will say what is wrong.
-        let Some(Disk { free_bytes, .. }) = Disk::of(path) else { return Ok(()) };
-        if free_bytes < reserve_bytes.saturating_add(needed_bytes) {
-            let path = path.display().to_string();
-            return Err(WriteError::Reserve { path, free_bytes, needed_bytes, reserve_bytes });
-        }
-        Ok(())
+        check_reserve(&self.writer.path, reserve_bytes, deliveries)
     }
 
     /// For the benchmark that measures what storing costs; `cargo bench` alone builds it.
@@ -145,6 +136,23 @@ impl Ingest {
         self.writer
             .write(|transaction| deliveries.iter().map(|delivery| insert(transaction, delivery, claims)).collect())
     }
+}
+
+/// A full card breaks the whole machine, not only hookbox. And a commit that does not fit leaves the WAL at its new length,
+/// so that smaller ones no longer fit either.
+pub(super) fn check_reserve<'d>(
+    path: &Path,
+    reserve_bytes: u64,
+    deliveries: impl IntoIterator<Item = &'d Delivery>,
+) -> Result<(), WriteError> {
+    let needed_bytes = COPIES * deliveries.into_iter().map(|delivery| delivery.content_bytes() as u64).sum::<u64>();
+    // Where the file system cannot be asked, the commit itself will say what is wrong.
+    let Some(Disk { free_bytes, .. }) = Disk::of(path) else { return Ok(()) };
+    if free_bytes < reserve_bytes.saturating_add(needed_bytes) {
+        let path = path.display().to_string();
+        return Err(WriteError::Reserve { path, free_bytes, needed_bytes, reserve_bytes });
+    }
+    Ok(())
 }
 
 /// The inner error is the delivery's own fault.

@@ -26,6 +26,9 @@ const MIGRATIONS: &[Migration] = &[
     reduce_pages,
     |transaction| Ok(transaction.execute_batch(include_str!("008-troubles.sql"))?),
     |transaction| Ok(transaction.execute_batch(include_str!("009-recover.sql"))?),
+    |transaction| Ok(transaction.execute_batch(include_str!("010-taken.sql"))?),
+    |transaction| Ok(transaction.execute_batch(include_str!("011-rejects.sql"))?),
+    |transaction| Ok(transaction.execute_batch(include_str!("012-recovery-told.sql"))?),
 ];
 
 const LATEST: u32 = MIGRATIONS.len() as u32;
@@ -49,6 +52,9 @@ const ADDED: [&str; LATEST as usize - 1] = [
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'round')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('troubles') WHERE name = 'told_ms')",
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('recovery_marks') WHERE name = 'compared_ms')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('taken') WHERE name = 'event_id')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('rejects') WHERE name = 'peer')",
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('recovery_marks') WHERE name = 'ran_ms')",
 ];
 
 /// Migration 7.

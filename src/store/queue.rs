@@ -105,7 +105,7 @@ impl Queue {
     pub fn claim(&mut self, what: &Claim<'_>, now: Timestamp) -> Result<Vec<Job>> {
         let claims = &self.claims;
         if !what.is_harmful {
-            let _guard = self.writer.write_lock.acquire(Priority::Other);
+            let _guard = self.writer.shared.write_lock.acquire(Priority::Other);
             let jobs = self.writer.read(|connection| harmless(connection, claims, what, now))?;
             jobs.iter().for_each(|job| claims.insert(job));
             if !jobs.is_empty() {

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
-use super::error::{OpenError, Result};
+use super::error::{OpenError, Result, WriteError};
 use super::row::string;
 use super::writer::{WORKER_BUSY, Writer};
+use super::{deliveries, ingest};
 use crate::clock::Timestamp;
-use crate::event::EventId;
+use crate::event::{Delivery, EventId};
 
 /// Longer than any provider lists its deliveries: what is older need not be remembered.
 const REMEMBERED: Duration = Duration::from_secs(100 * 24 * 60 * 60);
@@ -52,6 +53,22 @@ impl Recoveries {
         })
     }
 
+    /// When it was last known that hookbox ran while a source was compared: it was compared, or hookbox was stopped.
+    /// `None`: it never was.
+    pub fn last_ran(&self, source: &str) -> Result<Option<Timestamp>> {
+        let sql = "SELECT max(compared_ms, coalesce(ran_ms, 0)) FROM recovery_marks WHERE source = ?1";
+        self.writer.read(|connection| {
+            let found = connection.query_row(sql, [source], |row| row.get(0)).optional()?;
+            Ok(found.map(Timestamp::from_unix_ms))
+        })
+    }
+
+    /// Records that hookbox has run until now.
+    pub fn record_stop(&self, now: Timestamp) -> Result<()> {
+        let sql = "UPDATE recovery_marks SET ran_ms = max(?1, coalesce(ran_ms, 0))";
+        self.writer.write(|transaction| transaction.execute(sql, [now.unix_ms()]).map(drop))
+    }
+
     /// Those of these delivery ids that need no recovery: stored, known as missing already, lost, or deleted here.
     pub fn known(&self, source: &str, delivery_ids: &[&str]) -> Result<HashSet<String>> {
         let sql = "SELECT EXISTS (SELECT 1 FROM webhook_events WHERE source = ?1 AND delivery_id = ?2)
@@ -89,11 +106,10 @@ impl Recoveries {
                     &it.status,
                 ))?;
             }
-            let forget = "DELETE FROM recoveries WHERE source = ?1 AND state <> 'missing' AND at_ms < ?2";
-            transaction.execute(forget, (source, now.minus(REMEMBERED).unix_ms()))?;
             let mark = "INSERT INTO recovery_marks (source, compared_ms) VALUES (?1, ?2)
                  ON CONFLICT DO UPDATE SET compared_ms = max(compared_ms, excluded.compared_ms)";
-            transaction.execute(mark, (source, compared_to.unix_ms())).map(drop)
+            transaction.execute(mark, (source, compared_to.unix_ms()))?;
+            forget(transaction, source, now.minus(REMEMBERED))
         })
     }
 
@@ -123,6 +139,23 @@ impl Recoveries {
              AND NOT EXISTS (SELECT 1 FROM webhook_events WHERE source = ?1 AND delivery_id = ?2)";
         let parameters = (source, &missed.delivery_id, missed.asked, now.unix_ms());
         self.writer.write(|transaction| Ok(transaction.execute(sql, parameters)? == 1))
+    }
+
+    /// Stores an event that came from the provider's API, and marks it as such. False if it has arrived meanwhile. Nothing
+    /// is stored that would leave less than `reserve_bytes` free on the disk.
+    pub fn take(&self, delivery: &Delivery, reserve_bytes: u64) -> Result<bool, WriteError> {
+        ingest::check_reserve(&self.writer.path, reserve_bytes, [delivery])?;
+        let id = delivery.id.as_str();
+        let is_new = self.writer.write(|transaction| {
+            let ingested = deliveries::insert_if_new(transaction, delivery, id)?;
+            if let Some(event) = ingested {
+                transaction.execute("INSERT INTO taken VALUES (?1)", [event.0])?;
+            }
+            let sql = "UPDATE recoveries SET state = 'recovered' WHERE source = ?1 AND delivery_id = ?2";
+            transaction.execute(sql, (&delivery.source, id))?;
+            Ok(ingested.is_some())
+        })?;
+        Ok(is_new)
     }
 
     /// It cannot be had any more; `status` is why.
@@ -158,6 +191,15 @@ impl Missed {
             status: string(row, 6)?,
         })
     }
+}
+
+/// Deletes what is older than `before` and settled; how many were recovered is counted on.
+fn forget(transaction: &Transaction<'_>, source: &str, before: Timestamp) -> rusqlite::Result<()> {
+    let count = "UPDATE recovery_marks SET recovered_before = recovered_before + (SELECT count(*) FROM recoveries
+             WHERE source = ?1 AND state = 'recovered' AND at_ms < ?2) WHERE source = ?1";
+    transaction.execute(count, (source, before.unix_ms()))?;
+    let forget = "DELETE FROM recoveries WHERE source = ?1 AND state <> 'missing' AND at_ms < ?2";
+    transaction.execute(forget, (source, before.unix_ms())).map(drop)
 }
 
 /// Remembers that an event is deleted here, so that it does not come back as missing: of a source that is compared, and if

@@ -13,6 +13,7 @@ use super::files::sibling;
 use super::filesystem::Disk;
 use super::jobs::IMMEDIATELY;
 use super::partitions::partitions;
+use super::recovered::{self, RecoveryStats};
 use super::row::string;
 use super::summary::Filter;
 use super::troubles::{self, Trouble, TroubleKind};
@@ -48,6 +49,8 @@ pub struct Stats {
     pub sources: Vec<SourceStats>,
     /// The actions that ever had a job, or are paused; in the order of their names.
     pub actions: Vec<ActionStats>,
+    /// The sources that get back what they missed.
+    pub recoveries: Vec<RecoveryStats>,
     #[serde(flatten)]
     pub sizes: Sizes,
 }
@@ -158,6 +161,7 @@ pub(super) fn stats(connection: &Connection) -> Result<Stats> {
         repeated: sum(|source| source.repeated),
         oldest_unprocessed: oldest.cloned(),
         actions: actions(connection)?,
+        recoveries: recovered::stats(connection)?,
         sizes: Sizes::of_file(connection)?,
         sources,
     })

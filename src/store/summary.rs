@@ -13,7 +13,8 @@ pub(super) const SUMMARY: &str = "id, source, event_type, delivery_id, \
          AND EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND state = 'cancelled') \
          AND NOT EXISTS (SELECT 1 FROM jobs WHERE event_id = webhook_events.id AND state = 'succeeded') \
     THEN 'cancelled' ELSE status END, \
-    received_at, processed_at, duplicates, secret_position + 1";
+    received_at, processed_at, duplicates, secret_position + 1, \
+    EXISTS (SELECT 1 FROM taken WHERE event_id = webhook_events.id)";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
@@ -28,6 +29,8 @@ pub struct Summary {
     pub duplicates: i64,
     /// Which of the source's secrets it was verified with, from 1.
     pub secret: Option<i64>,
+    /// It came from the provider's API and not by a delivery.
+    pub taken: bool,
 }
 
 impl Summary {
@@ -43,6 +46,7 @@ impl Summary {
             processed_at: Some(string(row, 6)?).filter(|at| !at.is_empty()),
             duplicates: row.get(7)?,
             secret: row.get(8)?,
+            taken: row.get(9)?,
         })
     }
 

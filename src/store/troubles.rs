@@ -15,6 +15,12 @@ pub enum TroubleKind {
     Silent,
     /// The disk is nearly full.
     Disk,
+    /// What a source has missed cannot be had back.
+    Recovery,
+    /// A source has missed deliveries that are not there yet.
+    Missing,
+    /// hookbox was off line for longer than the provider of a source lists its deliveries.
+    Offline,
 }
 
 impl TroubleKind {
@@ -24,6 +30,9 @@ impl TroubleKind {
             TroubleKind::Rejecting => "rejecting",
             TroubleKind::Silent => "silent",
             TroubleKind::Disk => "disk",
+            TroubleKind::Recovery => "recovery",
+            TroubleKind::Missing => "missing",
+            TroubleKind::Offline => "offline",
         }
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! SQLite's automatic checkpoint runs within a commit, under the write lock, so that the receiver would wait for two more
 //! syncs of the disk. It is off; instead every thread but the receiver calls [`shorten`] after it has written.
+//!
+//! What a program still reads cannot be overwritten, so that Litestream, which always reads, loses nothing to our checkpoints.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Result, Row};
 
@@ -20,26 +25,74 @@ const RESTART_BYTES: i64 = JOURNAL_LIMIT_BYTES;
 /// From this length on the receiver, too, waits for that: while it writes without a pause, there is no other moment.
 const MAX_BYTES: i64 = 2 * RESTART_BYTES;
 
-/// The length of the WAL, and how much of it is not yet in the database file.
+/// While another program reads, a checkpoint that copies nothing is tried again after this time, and then less and less often.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause: so long the WAL grows on after the other program has gone.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// A pause of this length follows some ten seconds in which nothing could be copied. Litestream lets others go on within a few.
+const TOLD_PAUSE: Duration = Duration::from_secs(5);
+
+/// The table by which Litestream is recognised. Source: <https://github.com/benbjohnson/litestream/blob/main/db.go>
+const LITESTREAM_TABLE: &str = "_litestream_seq";
+
+/// When the WAL is shortened next. Shared by all writers of a process.
+#[derive(Default)]
+pub(super) struct Shortening(Mutex<Pause>);
+
+#[derive(Default)]
+struct Pause {
+    until: Option<Instant>,
+    length: Duration,
+    is_told: bool,
+}
+
+/// The length of the WAL, and how much of it is in the database file.
+#[derive(Clone, Copy)]
 struct Wal {
     bytes: i64,
-    waiting_bytes: i64,
+    copied_bytes: i64,
+}
+
+impl Wal {
+    fn waiting_bytes(self) -> i64 {
+        self.bytes - self.copied_bytes
+    }
+
+    /// While another connection does the same.
+    fn is_unknown(self) -> bool {
+        self.bytes < 0
+    }
 }
 
 /// Copies the pages in the WAL into the database file, if they are many. Others write meanwhile; only the last pages, which
 /// keep the WAL from restarting, are copied under the write lock.
-pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock) -> Result<()> {
-    if checkpoint(connection, "NOOP")?.waiting_bytes < CHECKPOINT_BYTES {
+pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock, shortening: &Shortening) -> Result<()> {
+    if shortening.is_paused() {
         return Ok(());
     }
-    if checkpoint(connection, "PASSIVE")?.bytes < RESTART_BYTES {
+    let before = checkpoint(connection, "NOOP")?;
+    if before.waiting_bytes() < CHECKPOINT_BYTES {
+        return Ok(());
+    }
+    let after = checkpoint(connection, "PASSIVE")?;
+    if after.is_unknown() {
+        return Ok(());
+    }
+    if after.bytes >= before.bytes && after.copied_bytes <= before.copied_bytes {
+        shortening.pause(connection, after);
+        return Ok(());
+    }
+    shortening.resume();
+    if after.bytes < RESTART_BYTES {
         return Ok(());
     }
     let others = write_lock.lock_out_others();
     checkpoint(connection, "PASSIVE")?;
     let wal = checkpoint(connection, "NOOP")?;
     drop(others);
-    if wal.waiting_bytes > 0 && wal.bytes >= MAX_BYTES {
+    if wal.waiting_bytes() > 0 && wal.bytes >= MAX_BYTES {
         let _guard = write_lock.acquire(Priority::Other);
         checkpoint(connection, "PASSIVE")?;
     }
@@ -51,11 +104,90 @@ pub(super) fn truncate(connection: &Connection) -> Result<bool> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0)).map(|is_busy| !is_busy)
 }
 
+/// Whether Litestream replicates the database, or has done so. It reads on in the WAL where it was, and copies the whole
+/// database again when the file has become shorter meanwhile.
+pub(super) fn is_replicated(connection: &Connection) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
+    connection.query_row(sql, [LITESTREAM_TABLE], |row| row.get(0))
+}
+
+impl Shortening {
+    fn is_paused(&self) -> bool {
+        self.state().until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// After a checkpoint that copied nothing, because another program reads the database as it was before.
+    fn pause(&self, connection: &Connection, wal: Wal) {
+        let mut state = self.state();
+        state.length = (state.length * 2).clamp(FIRST_PAUSE, MAX_PAUSE);
+        state.until = Some(Instant::now() + state.length);
+        if state.is_told || state.length < TOLD_PAUSE || wal.bytes < MAX_BYTES {
+            return;
+        }
+        state.is_told = true;
+        log::warn!(
+            "{}-wal has {} MiB and cannot be shortened, because another program has been reading the database for long: a \
+             shell or a script with an open transaction, or Litestream if it hangs. Nothing is lost; the file grows until that \
+             program ends its transaction",
+            connection.path().unwrap_or_default(),
+            wal.bytes >> 20
+        );
+    }
+
+    fn resume(&self) {
+        let before = std::mem::take(&mut *self.state());
+        if before.is_told {
+            log::info!("the WAL can be shortened again");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Pause> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn checkpoint(connection: &Connection, mode: &str) -> Result<Wal> {
     let page_bytes: i64 = connection.prepare_cached("PRAGMA page_size")?.query_row([], |row| row.get(0))?;
     let wal = |row: &Row<'_>| {
-        let (pages, checkpointed): (i64, i64) = (row.get(1)?, row.get(2)?);
-        Ok(Wal { bytes: pages * page_bytes, waiting_bytes: (pages - checkpointed) * page_bytes })
+        let (pages, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(Wal { bytes: pages * page_bytes, copied_bytes: copied * page_bytes })
     };
     connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], wal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::connection::{open_for_writing, open_or_create};
+
+    #[test]
+    fn while_a_program_reads_few_checkpoints_are_tried() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("webhooks.db");
+        drop(open_or_create(&path).unwrap());
+        let [writer, reader] = [(); 2].map(|()| open_for_writing(&path, Duration::ZERO).unwrap());
+        writer.execute_batch("CREATE TABLE t (x)").unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        let (write_lock, shortening) = (WriteLock::default(), Shortening::default());
+        let shorten = || shorten(&writer, &write_lock, &shortening).unwrap();
+        let pause = || shortening.state().length;
+        // The first copies what the reader does not need, the second nothing.
+        for _ in 0..2 {
+            writer.execute("INSERT INTO t VALUES (zeroblob(?1))", [CHECKPOINT_BYTES]).unwrap();
+            shorten();
+        }
+        assert_eq!(pause(), FIRST_PAUSE);
+        let until = shortening.state().until.unwrap();
+        while Instant::now() < until {
+            shorten();
+            assert!(pause() == FIRST_PAUSE || Instant::now() >= until);
+        }
+        shorten();
+        assert_eq!(pause(), 2 * FIRST_PAUSE);
+        reader.execute_batch("COMMIT").unwrap();
+        shortening.state().until = None;
+        shorten();
+        assert_eq!(pause(), Duration::ZERO);
+        assert_eq!(checkpoint(&writer, "NOOP").unwrap().waiting_bytes(), 0);
+    }
 }

@@ -8,8 +8,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::connection::{open_for_writing, open_read_only, require};
 use super::error::{OpenError, Result, StorageError, is_busy};
+use super::migrate;
+use super::wal::{self, Shortening};
 use super::write_lock::{Priority, WriteGuard, WriteLock};
-use super::{migrate, wal};
 
 /// How long the receiver waits for another program that holds SQLite's lock, before the sender is told to come again.
 /// Providers give up after a few seconds.
@@ -23,27 +24,36 @@ pub(super) const WORKER_BUSY: Duration = Duration::from_secs(5);
 /// and less often, and a `serve` under load leaves it free for moments only.
 const GUARD_BUSY: Duration = Duration::from_millis(20);
 
+/// How long a writer waits for another program's lock before the log says so.
+const TOLD_BUSY: Duration = Duration::from_secs(1);
+
+/// What the writers of one process share.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) write_lock: WriteLock,
+    shortening: Shortening,
+}
+
 /// One thread's connection for writing.
 pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
-    pub(super) write_lock: Arc<WriteLock>,
+    pub(super) shared: Arc<Shared>,
     priority: Priority,
     /// How long it waits for another program's lock in all.
     busy_timeout: Duration,
 }
 
 impl Writer {
-    /// For a thread of `serve`; `write_lock` is the one that its threads share.
+    /// For a thread of `serve`, whose threads have `shared` in common.
     pub(super) fn open(
         path: &Path,
-        write_lock: &Arc<WriteLock>,
+        shared: &Arc<Shared>,
         priority: Priority,
         busy_timeout: Duration,
     ) -> Result<Writer> {
         let connection = open_for_writing(path, GUARD_BUSY).map_err(StorageError::at(path))?;
-        let write_lock = Arc::clone(write_lock);
-        Ok(Writer { path: path.to_owned(), connection, write_lock, priority, busy_timeout })
+        Ok(Writer { path: path.to_owned(), connection, shared: Arc::clone(shared), priority, busy_timeout })
     }
 
     /// For a command, beside a `serve` that may run. The database must exist.
@@ -57,8 +67,8 @@ impl Writer {
     /// For the dry run of a command.
     pub(super) fn open_read_only(path: &Path) -> Result<Writer, OpenError> {
         let connection = open_read_only(path)?;
-        let (write_lock, priority, busy_timeout) = (Arc::default(), Priority::Other, Duration::ZERO);
-        Ok(Writer { path: path.to_owned(), connection, write_lock, priority, busy_timeout })
+        let (shared, priority, busy_timeout) = (Arc::default(), Priority::Other, Duration::ZERO);
+        Ok(Writer { path: path.to_owned(), connection, shared, priority, busy_timeout })
     }
 
     /// Commits do not wait for the disk any more: a power cut may undo the latest.
@@ -106,7 +116,7 @@ impl Writer {
             let some = |transaction: &Transaction<'_>| {
                 for (at, item) in left.iter().enumerate() {
                     work(transaction, item)?;
-                    if self.write_lock.has_waiting_receiver() {
+                    if self.shared.write_lock.has_waiting_receiver() {
                         return Ok(at + 1);
                     }
                 }
@@ -122,18 +132,23 @@ impl Writer {
     /// the next in the queue again and again.
     fn begin(&self) -> rusqlite::Result<(WriteGuard<'_>, Transaction<'_>)> {
         let begun = Instant::now();
+        let mut is_told = false;
         loop {
-            let guard = self.write_lock.acquire(self.priority);
+            let guard = self.shared.write_lock.acquire(self.priority);
             match Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate) {
                 Err(error) if is_busy(&error) && begun.elapsed() < self.busy_timeout => {}
                 transaction => return Ok((guard, transaction?)),
+            }
+            if !is_told && begun.elapsed() >= TOLD_BUSY {
+                is_told = true;
+                log::info!("waiting for another program that has locked the database");
             }
         }
     }
 
     /// Restores what another tool has dropped from the schema, under the write lock.
     pub(super) fn mend_schema(&self) -> Result<(), OpenError> {
-        let _guard = self.write_lock.acquire(self.priority);
+        let _guard = self.shared.write_lock.acquire(self.priority);
         // A connection of its own, because tables are rebuilt with other settings.
         let mut connection = open_for_writing(&self.path, self.busy_timeout).map_err(StorageError::at(&self.path))?;
         migrate::mend(&mut connection, &self.path)
@@ -142,7 +157,7 @@ impl Writer {
     /// Keeps the WAL short. As with SQLite's own checkpoints nothing is lost where that fails, and the next commit reports
     /// what is wrong with the disk.
     pub(super) fn checkpoint(&self) {
-        if let Err(error) = wal::shorten(&self.connection, &self.write_lock) {
+        if let Err(error) = wal::shorten(&self.connection, &self.shared.write_lock, &self.shared.shortening) {
             log::debug!("the WAL stays as long as it is: {error}");
         }
     }

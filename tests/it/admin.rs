@@ -4,6 +4,7 @@ mod abuse;
 mod access;
 mod api;
 mod metrics;
+mod rejects;
 mod token;
 
 use serde_json::Value;

@@ -1,6 +1,7 @@
 //! The page in a real browser. Skipped, with a line that says so, if none is installed.
 
 mod driver;
+mod picture;
 
 use std::ffi::OsStr;
 use std::process::Command;
@@ -238,6 +239,7 @@ fn a_destination_that_is_down_is_seen_at_its_first_failure() {
     browser.wait_for_text("#headline", "1 job pending, tried again at");
     browser.wait_for_text("#reasons", "Connection refused");
     browser.wait_for_text("#actions", "failing");
+    browser.wait_for_text("#actions", "fails since");
     hookbox.db().execute_batch("UPDATE jobs SET due_at_ms = 0").unwrap();
     hookbox.reload(config(&stub.url("/")));
     browser.wait_for_text("#headline", "All is well");
@@ -284,6 +286,89 @@ fn a_wrong_secret_is_found_from_the_page() {
     std::thread::sleep(Duration::from_secs(1));
     hookbox.deliver("push", "d-1", "{}");
     browser.wait_for_text("#headline", "All is well");
+}
+
+/// Each event once: what failed was received before.
+#[test]
+fn a_failed_event_is_not_counted_twice_in_the_chart() {
+    take_turn_with_browser();
+    let config = format!("{SOURCE}[actions.phone]\nkind = 'command'\nrun = 'false'\non = '*'\nattempts = 1\n");
+    let hookbox = Home::with_config(&config).with_open_admin().start();
+    for n in 0..4 {
+        hookbox.deliver("push", &format!("d-{n}"), "{}");
+    }
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait_for_text("#legend", "4 failed");
+    browser.wait_for_text("#chart .most", "4");
+    let is_right = "const [received, failed] = ['received', 'failed'].map((it) =>
+            [...document.querySelectorAll(`#chart .${it}`)].map((bar) => bar.getBBox()).find((bar) => bar.height > 0));
+        return failed.y >= received.y && failed.y + failed.height <= received.y + received.height + 0.1";
+    assert_eq!(browser.run(is_right), true, "the failed ones stand on top of the received");
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn the_browsers_back_and_forward_bring_the_filters_back() {
+    take_turn_with_browser();
+    let hookbox = Home::new().with_open_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    hookbox.deliver("issues", "d-2", "{}");
+    hookbox.wait_until_done();
+    let Some(browser) = opened(&hookbox) else { return };
+    let field = "return document.querySelector('[name=event]').value";
+    browser.wait(&rows(2));
+    browser.type_into("[name=event]", "push");
+    browser.wait(&rows(1));
+    browser.click("#rows a");
+    browser.wait_for_text("#event-title", "push");
+    browser.run("history.back()");
+    browser.wait(&rows(1));
+    assert_eq!(browser.run(field), "push");
+    browser.click("[type=reset]");
+    browser.wait(&rows(2));
+    browser.run("history.back()");
+    browser.wait(&rows(1));
+    assert_eq!(browser.run(field), "push", "what the list is filtered by");
+    browser.run("history.forward()");
+    browser.wait(&rows(2));
+    assert_eq!(browser.run(field), "");
+    // A bookmark, opened in another tab.
+    browser.open("about:blank");
+    browser.open(&format!("{}#event=issues&status=processed", url(&hookbox)));
+    browser.wait_for_text("#rows", "issues");
+    browser.wait(&rows(1));
+    assert_eq!(browser.run("return document.querySelector('[name=status]').value"), "processed");
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn who_has_sent_too_many_wrong_tokens_is_told_to_wait() {
+    take_turn_with_browser();
+    let hookbox = Home::with_config(&format!("[admin]\ntoken = 'correct horse'\n{SOURCE}")).with_admin().start();
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait("document.querySelector('#ask').open");
+    let guess = Request::get("/api/stats").with("Host", "localhost").header("Authorization", "Bearer wrong");
+    for _ in 0..12 {
+        hookbox.admin_address().send(&guess);
+    }
+    browser.type_into("#token", "correct horse");
+    browser.press(ENTER);
+    browser.wait_for_text("#headline", "too many wrong tokens: try again in a minute");
+    assert_eq!(browser.run("return localStorage.getItem('token')"), "correct horse", "it may be right");
+    assert_eq!(browser.run("return document.querySelector('#ask').open"), false);
+}
+
+#[test]
+fn rejects_are_shown_after_a_restart() {
+    take_turn_with_browser();
+    let hookbox = Home::new().with_open_admin().start();
+    hookbox.send(&Request::github("push", "d-1", "{}").signed_with("wrong"));
+    let (home, _) = hookbox.stop();
+    let hookbox = home.start();
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait_for_text("#headline", "sent to github was rejected");
+    browser.wait_for_text("#rejects", "from 127.0.0.0/24");
+    browser.wait_for_text("#legend", "1 rejected");
 }
 
 #[test]
@@ -335,6 +420,26 @@ fn hostile_values_stay_text() {
     let mistake =
         "try { document.body.innerHTML = '<img src=x onerror=hacked()>'; return 'done' } catch { return 'stopped' }";
     assert_eq!(browser.run(mistake), "stopped");
+}
+
+#[test]
+fn emoji_are_whole_and_text_from_right_to_left_does_not_move_what_is_around_it() {
+    take_turn_with_browser();
+    let hookbox = Home::new().with_open_admin().start();
+    let body = "{\"family\": \"\u{1f469}\u{200d}\u{1f467}\", \"joined\": \"a\u{200d}b\", \"arabic\": \"\u{639}\u{631} \u{202e}x\"}";
+    hookbox.deliver("push", "d-1", body);
+    let Some(browser) = Browser::start() else { return };
+    browser.open(&format!("{}#id=1", url(&hookbox)));
+    browser.wait_for_text("#tree", "family: \"\u{1f469}\u{200d}\u{1f467}\"");
+    browser.wait_for_text("#tree", "joined: \"a\\u200db\"");
+    // The quotes stand at both ends, also of a text that begins from right to left.
+    let ends = "const text = [...document.querySelectorAll('#tree .string bdi')].find((it) => it.innerText.includes('x')).firstChild;
+        const left = (at) => { const range = document.createRange(); range.setStart(text, at); range.setEnd(text, at + 1);
+            return range.getBoundingClientRect().left; };
+        const all = [...text.data].map((_, at) => left(at));
+        return all[0] === Math.min(...all) && all.at(-1) === Math.max(...all)";
+    assert_eq!(browser.run(ends), true);
+    assert_eq!(browser.complaints(), [""; 0]);
 }
 
 #[test]

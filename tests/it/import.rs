@@ -1,5 +1,7 @@
 //! `hookbox import`: what a hook of adnanh/webhook accepts is accepted afterwards, and what it refuses is refused.
 
+mod beside;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -15,7 +17,16 @@ fn imported(hooks: &str) -> Home {
     let home = Home::new();
     home.write("say", SAY);
     fs::set_permissions(home.path("say"), fs::Permissions::from_mode(0o755)).unwrap();
-    home.write("hooks.json", hooks.replace("/say", home.path("say").to_str().unwrap()));
+    let hooks = hooks.replace("/say", home.path("say").to_str().unwrap());
+    let home = imported_with(home, &hooks);
+    let checked = home.run(["check"]).ok().text();
+    let is_warned = |line: &str| line.contains("WARNING") && !line.contains("GITHUB_WEBHOOK_SECRET is set");
+    assert!(!checked.lines().any(is_warned), "{checked}");
+    home
+}
+
+fn imported_with(home: Home, hooks: &str) -> Home {
+    home.write("hooks.json", hooks);
     let config = home.run(["import", "hooks.json", "--secrets", "secrets.env"]).ok().text();
     home.write("hookbox.toml", &config);
     let secrets = fs::read_to_string(home.path("secrets.env")).unwrap();
@@ -27,9 +38,7 @@ fn imported(hooks: &str) -> Home {
         assert!(value.is_empty() || !config.contains(value), "{value} is in\n{config}");
         home = home.env(name, value);
     }
-    let checked = home.run(["check"]).ok().text();
-    let is_warned = |line: &str| line.contains("WARNING") && !line.contains("GITHUB_WEBHOOK_SECRET is set");
-    assert!(!checked.lines().any(is_warned), "{checked}");
+    home.run(["check"]).ok();
     home
 }
 
@@ -139,7 +148,37 @@ fn environment_and_files_reach_the_command() {
 }
 
 #[test]
-fn one_of_several_secrets_is_enough_and_another_proof_has_its_own_address() {
+fn variables_become_the_env_of_the_action() {
+    let variable =
+        |name: &str, envname: &str| format!(r#"{{"source": "payload", "name": "{name}", "envname": "{envname}"}}"#);
+    let hooks = format!(
+        r#"[{{"id": "v/1", "execute-command": "/say", "pass-environment-to-command": [{}, {}, {}, {}, {}]}}]"#,
+        variable("a.b", ""),
+        variable("path", "PATH"),
+        variable("first", "TAG"),
+        variable("last", "TAG"),
+        r#"{"source": "string", "name": "env:HOME", "envname": "TEXT"}"#,
+    );
+    let home = imported(&hooks);
+    let config = fs::read_to_string(home.path("hookbox.toml")).unwrap();
+    for words in [
+        "\"HOOK_a.b\" = \"{{ payload.a.b | text }}\"",
+        "HOOK_PATH = \"{{ payload.path | text }}\"",
+        "# The variable \"PATH\" is HOOK_PATH here",
+        "TEXT = \"{{ 'env:HOME' }}\"",
+        "stdin = \"\"",
+        "path = \"/hooks/v/1\"",
+    ] {
+        assert!(config.contains(words), "{words} is not in\n{config}");
+    }
+    assert!(!config.contains("\"env\","), "{config}");
+    let hookbox = home.start();
+    assert_eq!(hookbox.send(&post("/hooks/v/1").body(r#"{"first":1,"last":2}"#)).status, 200);
+    assert_eq!(said(&hookbox), "2||\n");
+}
+
+#[test]
+fn one_of_several_proofs_is_enough_at_one_address() {
     let sha256 = |secret: &str| {
         format!(
             r#"{{"match": {{"type": "payload-hash-sha256", "secret": "{secret}", "parameter": {{"source": "header", "name": "X-Signature"}}}}}}"#
@@ -159,7 +198,7 @@ fn one_of_several_secrets_is_enough_and_another_proof_has_its_own_address() {
     for prefix in ["sha256=", "", "sha256=00,sha256="] {
         assert_eq!(hookbox.send(&request(prefix)).status, 200, "{prefix}");
     }
-    let with_token = post("/webhooks/either-2").header("X-Gitlab-Token", "tok-tok-tok").body(r#"{"k":"token"}"#);
+    let with_token = post("/hooks/either").header("X-Gitlab-Token", "tok-tok-tok").body(r#"{"k":"token"}"#);
     assert_eq!(hookbox.send(&with_token).status, 200);
     assert_eq!(hookbox.send(&with_token.with("X-Gitlab-Token", "tok")).status, 401);
     assert_eq!(said(&hookbox), "signed|||\nsigned|||\nsigned|||\ntoken|||\n");
@@ -233,7 +272,7 @@ fn secrets_from_a_template_are_references_and_empty_ones_are_named() {
 fn what_is_no_file_of_hooks_is_refused_with_the_way_out() {
     let home = Home::new();
     for (text, words) in [
-        ("- id: a\n  execute-command: x\n", "yq -o json"),
+        ("- id: a\n  execute-command: x\n", "yq . hooks.yaml | hookbox import -"),
         ("[{\"id\": \"a\"", "EOF"),
         ("[]", "no hook"),
         ("[{\"execute-command\": \"x\"}]", "no id"),

@@ -51,6 +51,7 @@ mod local_files;
 mod maintenance;
 mod manual;
 mod proxy;
+mod release;
 mod sending;
 mod socket_activation;
 mod systemd;

@@ -5,6 +5,7 @@ mod backup;
 mod database_location;
 mod delete;
 pub mod doctor;
+mod health;
 mod idle;
 mod prune;
 mod sync;

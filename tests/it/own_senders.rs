@@ -156,3 +156,34 @@ fn send_uses_a_method_that_the_source_takes() {
     assert!(text.contains(": 200"), "{text}");
     assert_eq!(payload(&hookbox), ["{}"]);
 }
+
+#[test]
+fn sources_that_share_a_path_take_what_is_proven_to_them() {
+    let source = |name: &str, rest: &str| format!("[sources.{name}]\npath = \"/hooks/both\"\n{rest}\n");
+    let config = [
+        source("a", "provider = \"hmac\"\nsecret = \"signing-secret\"\nallow = \"127.0.0.1\""),
+        source("b", "provider = \"token\"\nsecret = \"hunter2-hunter2\"\nmethods = [\"GET\", \"POST\"]"),
+        source("c", "provider = \"token\"\nverify = \"none\"\nallow = \"127.0.0.9\"\nmethods = [\"POST\"]"),
+    ];
+    let hookbox = Home::with_config(&config.concat()).start();
+    let post = || Request::new("POST", "/hooks/both").body("{}");
+    let signed = post().header("X-Hub-Signature-256", &sign_github("signing-secret", b"{}"));
+    let token = |value: &str| post().header("Authorization", &format!("Bearer {value}"));
+    assert_eq!(hookbox.send(&signed).status, 200);
+    assert_eq!(hookbox.send(&token("hunter2-hunter2")).status, 200);
+    assert_eq!(
+        hookbox.send(&Request::get("/hooks/both").header("Authorization", "Bearer hunter2-hunter2")).status,
+        200
+    );
+    for request in [&post(), &signed] {
+        let mut connection = hookbox.address().connect_from([127, 0, 0, 9].into());
+        connection.send(&request.bytes());
+        assert_eq!(connection.response().status, 200, "a does not allow the address");
+    }
+    for (request, status) in [(post(), 401), (token("wrong"), 401), (signed.clone().body("{ }"), 401)] {
+        assert_eq!(hookbox.send(&request).status, status);
+    }
+    let sources: Vec<String> = hookbox.query("SELECT source FROM webhook_events ORDER BY id");
+    assert_eq!(sources, ["a", "b", "b", "c", "c"]);
+    hookbox.wait_for_stderr("rejected /hooks/both from 127.0.0.1: header:X-Hub-Signature-256 is missing");
+}

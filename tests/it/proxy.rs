@@ -54,7 +54,7 @@ fn only_deliveries_pass() {
     behind_each(|front, _hookbox| {
         for target in ["/", "/healthz", "/metrics", "/api/events", "/webhooks/../healthz", "/webhooks/%2e%2e/healthz"] {
             let status = front.send(&Front::named(Request::get(target))).status;
-            assert!([400, 404].contains(&status), "{target}: {status}");
+            assert!([400, 403, 404].contains(&status), "{target}: {status}");
         }
         assert_eq!(front.send(&Front::named(Request::get("/webhooks/github"))).status, 405);
     });
@@ -123,6 +123,15 @@ fn the_log_and_allow_see_the_clients_address() {
         assert_eq!(deliver([127, 0, 0, 9], SECRET, "198.51.100.7"), 200);
         assert_eq!(deliver([127, 0, 0, 8], SECRET, "127.0.0.9"), 403);
     });
+}
+
+#[test]
+fn without_hookbox_the_sender_is_told_to_come_again() {
+    for kind in Kind::installed() {
+        let front = Front::start(kind, SocketAddr::from((Ipv4Addr::LOCALHOST, closed_port())));
+        let status = front.send(&delivery("d", "{}")).status;
+        assert!([502, 503].contains(&status), "{kind:?}: {status}");
+    }
 }
 
 /// Ends of connections to this port as the kernel lists them, of those too that were closed lately.

@@ -1,8 +1,10 @@
 //! Events handed to an engine: NATS JetStream and Redis, the real servers of Debian, and servers that lie.
 
+mod bad_line;
 mod cluster;
 mod engines;
 mod lies;
+mod litestream;
 mod nats;
 mod receivers;
 mod redis;

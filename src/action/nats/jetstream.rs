@@ -185,9 +185,9 @@ fn answer_deadline(deadline: Instant, sent_bytes: usize) -> Instant {
 
 fn failure(error: ServerError) -> Failure {
     match error {
-        ServerError::Refused(reason) if reason.contains(PERMISSION_ERROR) => {
-            Failure::retry(format!("the server refuses: {reason}"))
-        }
+        ServerError::Refused(reason) if reason.contains(PERMISSION_ERROR) => Failure::retry(format!(
+            "the server refuses: {reason} (the user must be allowed to publish the subject, and to subscribe to _INBOX.>)"
+        )),
         error => Failure::Lost(error.to_string()),
     }
 }

@@ -157,7 +157,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> + Clone {
 }
 
 /// In the order of the help.
-pub static COMMANDS: [CommandSpec; 23] = [
+pub static COMMANDS: [CommandSpec; 24] = [
     command("serve", "Receive and process deliveries (the default command)", |_| Ok(Command::Serve))
         .description("It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the config \
             again; a config with a problem is reported, and the one before stays in force.\n\n\
@@ -345,9 +345,9 @@ pub static COMMANDS: [CommandSpec; 23] = [
                 as far as the provider's list goes"),
             switch("dry-run", "Only print what is missing"),
         ])
-        .description("It reads the provider's list of deliveries, and has those sent again that were not stored here. The source \
-            needs a [sources.NAME.recover] in the config; a running hookbox serve does the same at its start and every ten \
-            minutes. What was asked for within the hour is not asked for again, and nothing more than three times.")
+        .description("It reads the provider's list of deliveries, and has those sent again that were not stored here, or stores what \
+            the provider's API returns. The source needs a [sources.NAME.recover] in the config; a running hookbox serve does the same at its start and every ten \
+            minutes. What was sent again within the hour is not asked for again, and nothing more than three times.")
         .examples(&["hookbox recover github --dry-run", "hookbox recover github --since 2d"]),
     command("backup", "Write a copy of the database, while it is in use", parse::backup)
         .arguments(&[(Once, Value::File)])
@@ -371,6 +371,12 @@ pub static COMMANDS: [CommandSpec; 23] = [
             hookbox, or as root.\n\n\
             Exit codes: 0 nothing fails, 1 something does.")
         .examples(&["sudo hookbox doctor", "hookbox doctor --json | jq '.[] | select(.result != \"ok\")'"]),
+    command("health", "Ask the running server whether it takes deliveries", |_| Ok(Command::Health))
+        .description("It asks /healthz at the address on which this config listens, waits at most five seconds, and prints one \
+            line. It needs no secret. It is for the health check of a container or of a monitor; what is wrong, and what to do, \
+            says hookbox doctor.\n\n\
+            Exit codes: 0 deliveries are taken, 1 they are not, or nothing answers.")
+        .examples(&["hookbox health", "hookbox health --listen unix:/run/hookbox/http.sock"]),
     command("providers", "Print what each provider sends and expects", |raw| Ok(Command::Providers(raw.word())))
         .arguments(&[(AtMostOnce, Value::Provider)])
         .description("It lists the providers that can be configured. Of one it prints what to enter there, what is \
@@ -382,7 +388,7 @@ pub static COMMANDS: [CommandSpec; 23] = [
             read, as NAME='value'")])
         .description("It reads the JSON of adnanh/webhook (hooks.json, Debian's /etc/webhook.conf), from standard input \
             for -, and prints a config on standard output. A comment stands where hookbox does something else, with the \
-            way out. For YAML: yq -o json . hooks.yaml | hookbox import -\n\n\
+            way out. For YAML: yq . hooks.yaml | hookbox import -\n\n\
             Secrets are never printed: the config refers to variables (env:NAME), and a comment says which there are. \
             --secrets writes them into a file for the environment.")
         .examples(&[

@@ -58,6 +58,7 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
     findings.add("unprocessed", unprocessed(&stats, context));
     waiting(&stats, findings);
     findings.add("failed", failed(&stats));
+    recoveries(&stats, findings);
     let (headers, latest) = diagnostics.recent()?;
     let ahead = latest.and_then(|at| Timestamp::parse(&at)).filter(|at| *at > clock::now().plus(CLOCK_SLACK));
     if let Some(at) = ahead {
@@ -106,6 +107,24 @@ fn waiting(stats: &Stats, findings: &mut Findings) {
         } else if let Some(failing) = action.failing_text(now, MAX_ERROR_BYTES) {
             findings
                 .add(format!("jobs of {name}"), warn(format!("{failing}; {pending} jobs wait: hookbox show says why")));
+        }
+    }
+}
+
+/// The sources that get back what they missed.
+fn recoveries(stats: &Stats, findings: &mut Findings) {
+    for it in &stats.recoveries {
+        let topic = format!("missed by {}", it.source);
+        let problems = it.problems();
+        for problem in &problems {
+            findings.add(topic.clone(), warn(problem.clone()));
+        }
+        if let Some(why) = it.last_lost.as_deref().filter(|_| it.lost > 0) {
+            let text =
+                format!("{} are lost, the last because {why}: hookbox recover {} --since 3d", it.lost, it.source);
+            findings.add(topic, warn(text));
+        } else if problems.is_empty() {
+            findings.add(topic, ok(format!("nothing; {} were recovered", it.recovered)));
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::command::command_line;
+use ureq::http::HeaderName;
+
+use super::command::{CommandLine, command_line};
 use super::hook::Hook;
 use super::reference::References;
 use super::rule::{Alternative, Proof, Rules, Scheme};
 use super::secrets::Secrets;
 use super::toml::{comment, inline_table, list, string};
-use crate::config::PATH_PREFIX;
+use crate::config::{MAX_SHARING, OWN_FIELDS, PATH_PREFIX};
 use crate::provider;
 
 /// All that a source of a sender of one's own takes.
@@ -19,6 +21,9 @@ const MAX_NAME_BYTES: usize = 56;
 
 /// The name that sources cannot have.
 const RESERVED: &str = "hookbox";
+
+/// How the keys for a program begin that some versions of webhook run before they evaluate the rule.
+const CONTEXT: &str = "context-provider";
 
 /// What is written so far.
 #[derive(Default)]
@@ -33,10 +38,12 @@ impl Conversion {
     pub fn add(&mut self, hook: &Hook, number: usize) {
         let mut notes = notes_on(hook);
         let references = References { json: hook.parse_parameters_as_json.as_deref().unwrap_or_default() };
-        let alternatives = match &hook.trigger_rule {
+        let mut alternatives = match &hook.trigger_rule {
             Some(rule) => Rules { references: &references, notes: &mut notes }.convert(rule),
             None => vec![Alternative::default()],
         };
+        // Of sources that share a path the first is asked first: one that takes everything comes last.
+        alternatives.sort_by_key(|it| (it.proof.is_none(), it.networks.is_empty()));
         let name = self.name(&hook.id);
         let sources: Vec<(String, &Alternative)> = alternatives
             .iter()
@@ -45,25 +52,19 @@ impl Conversion {
                 (if at == 0 { name.clone() } else { self.name(&format!("{name}-{}", at + 1)) }, alternative)
             })
             .collect();
-        if let [(first, _), others @ ..] = sources.as_slice()
-            && !others.is_empty()
-        {
-            let paths: Vec<String> = others.iter().map(|(name, _)| format!("{PATH_PREFIX}{name}")).collect();
-            notes.push(format!(
-                "The rule allows several proofs, and a source has one, so there are {} sources. Only {first} has the old \
-                 path: point the senders with another proof at {}.",
-                sources.len(),
-                paths.join(", ")
-            ));
-        }
-        let is_new = self.ids.insert(hook.id.clone());
-        if !is_new {
-            notes.push("Another hook has this id, which webhook refuses: this one has no path.".to_owned());
+        notes.extend(note_on_proofs(hook, &sources));
+        let has_path = self.ids.insert(hook.id.clone()) && !has_dots(&hook.id);
+        if !has_path {
+            notes.push(
+                "There is no path: another hook has this id, or it has . or .. between slashes. Choose another, and enter \
+                 it at the sender."
+                    .to_owned(),
+            );
         }
         let tables: Vec<String> = sources
             .iter()
             .enumerate()
-            .map(|(at, (name, it))| self.source(hook, name, it, at == 0 && is_new, &mut notes))
+            .map(|(at, (name, it))| self.source(hook, name, it, has_path && at < MAX_SHARING, &mut notes))
             .collect();
         let action = action(hook, &name, &sources, &references, &mut notes);
         self.text.push_str(&format!("\n# ---- Hook {number}: {}\n", one_line(&hook.id)));
@@ -118,6 +119,36 @@ impl Conversion {
     }
 }
 
+/// Whether a client would take a part out of its path.
+fn has_dots(id: &str) -> bool {
+    id.split('/').any(|segment| [".", ".."].contains(&segment))
+}
+
+/// What it means that there are several sources.
+fn note_on_proofs(hook: &Hook, sources: &[(String, &Alternative)]) -> Option<String> {
+    if sources.len() < 2 {
+        return None;
+    }
+    let mut note = format!(
+        "The rule allows one of several proofs, and a source has one, so {} sources share the path. The first to which a \
+         delivery is proven takes it.",
+        sources.len()
+    );
+    if !hook.trigger_signature_soft_failures {
+        note.push_str(
+            " A wrong signature keeps no other proof from being tried, as with trigger-signature-soft-failures.",
+        );
+    }
+    if let Some(others) = sources.get(MAX_SHARING..).filter(|others| !others.is_empty()) {
+        let paths: Vec<String> = others.iter().map(|(name, _)| format!("{PATH_PREFIX}{name}")).collect();
+        note.push_str(&format!(
+            " Only the first {MAX_SHARING} have the old path: point the senders with the other proofs at {}.",
+            paths.join(", ")
+        ));
+    }
+    Some(note)
+}
+
 /// What the whole hook says that hookbox does in another way.
 fn notes_on(hook: &Hook) -> Vec<String> {
     let mut notes = Vec::new();
@@ -138,15 +169,30 @@ fn notes_on(hook: &Hook) -> Vec<String> {
     let content_type = &hook.incoming_payload_content_type;
     note(
         content_type.contains("xml"),
-        "XML is stored as a text: hookbox does not read it. Let the command read the body (its standard input)."
+        "XML is stored as a text: hookbox does not read it. Let the command read the body: without the line `stdin` it is \
+         the standard input. A condition can be about the text: when = \"body is matching('<name>Jeff</name>')\"."
             .to_owned(),
     );
     note(
         content_type.contains("form"),
-        "incoming-payload-content-type: a form is read as one only if the sender says so in Content-Type.".to_owned(),
+        "incoming-payload-content-type: a form is read as one only if the request has that Content-Type. Have the sender \
+         send it, or a proxy in front set it."
+            .to_owned(),
+    );
+    note(
+        CommandLine::has_large_argument(hook),
+        "An argument or variable has at most 128 KiB (Linux): a larger payload ends the job. Without the line `stdin`, \
+         the exact body is the standard input of the command."
+            .to_owned(),
     );
     let keys: Vec<String> = hook.unknown.keys().map(|key| one_line(key)).collect();
-    note(!keys.is_empty(), format!("Not known to webhook either, and left out: {}.", keys.join(", ")));
+    note(!keys.is_empty(), format!("Not known to webhook 2.8 either, and left out: {}.", keys.join(", ")));
+    note(
+        hook.unknown.keys().any(|key| key.starts_with(CONTEXT)),
+        format!(
+            "{CONTEXT}-...: hookbox runs no program before it answers. Let the command itself run that program first."
+        ),
+    );
     notes
 }
 
@@ -159,9 +205,9 @@ fn methods(hook: &Hook, it: &Alternative, notes: &mut Vec<String>) -> Vec<&'stat
     };
     let can_get = !is_signed && !is_in_body;
     if given.is_empty() {
-        // webhook takes every method, and people call it with a browser or curl.
+        // webhook takes every method. Its payload is empty with GET, and that of hookbox is the query.
         let asks_body = it.conditions.iter().any(|condition| condition.contains("payload"));
-        return if can_get && !asks_body { vec!["GET", "POST"] } else { Vec::new() };
+        return METHODS.into_iter().filter(|method| *method != "GET" || (can_get && !asks_body)).collect();
     }
     let (known, others): (Vec<&String>, Vec<&String>) =
         given.iter().partition(|name| METHODS.contains(&name.as_str()) && (can_get || *name != "GET"));
@@ -205,16 +251,18 @@ fn answer(hook: &Hook, notes: &mut Vec<String>) -> Option<String> {
     let body = Some(&hook.response_message).filter(|body| !body.is_empty() && has_body);
     let mut headers: Vec<(&str, String)> = Vec::new();
     for header in hook.response_headers.iter().flatten() {
-        let is_own = ["content-length", "connection", "transfer-encoding", "date", "server", "upgrade", "trailer"];
-        let is_name = header.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         let is_value = header.value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-        let is_known = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(&header.name));
-        if header.name.is_empty() || !is_name || !is_value || is_own.contains(&&*header.name.to_lowercase()) || is_known
-        {
-            notes.push(format!("Left out of response-headers: {}.", one_line(&header.name)));
-        } else {
-            headers.push((&header.name, string(&header.value)));
+        let is_own = OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(&header.name));
+        if is_own || !is_value || HeaderName::try_from(&header.name).is_err() {
+            let name = one_line(&header.name);
+            notes.push(format!(
+                "Left out of response-headers: {name}. hookbox sends that itself, or it is not one line of ASCII."
+            ));
+            continue;
         }
+        // As in webhook, the last one with the name counts.
+        headers.retain(|(known, _)| !known.eq_ignore_ascii_case(&header.name));
+        headers.push((&header.name, string(&header.value)));
     }
     let members = [
         status.map(|status| ("status", status.to_string())),
@@ -275,6 +323,14 @@ fn action(
     }
     let command = command_line(hook, references, notes);
     line("run", list(&command.run));
+    if !command.env.is_empty() {
+        line("env", inline_table(command.env.iter().map(|(name, value)| (name.as_str(), string(value)))));
+    }
+    match command.stdin.as_deref() {
+        Some("") => line("stdin", "\"\"     # as webhook; without this line: the body".to_owned()),
+        Some(template) => line("stdin", string(template)),
+        None => {}
+    }
     if !hook.command_working_directory.is_empty() {
         line("directory", string(&hook.command_working_directory));
     }

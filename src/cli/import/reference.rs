@@ -72,9 +72,14 @@ fn simple(Argument { source, name, .. }: &Argument) -> Result<String, String> {
     let segments: Vec<&str> = name.split('.').collect();
     match source.as_str() {
         "payload" if segments.iter().any(|segment| segment.starts_with(['-', '#'])) => Err(format!(
-            "{name} is a part of XML, which hookbox does not read: let the command read the body (its standard input)"
+            "{name} is a part of XML, which hookbox does not read: let the command read the body (without the line \
+             `stdin` it is the standard input), and write a condition about its text, such as when = \"body is \
+             matching('<name>Jeff</name>')\""
         )),
-        "payload" if segments[0] == ROOT => Ok(path("payload".to_owned(), &segments[1..])),
+        // webhook puts an array into an object with this one member; an object may have it too.
+        "payload" if segments[0] == ROOT => {
+            Ok(path("(payload.root if payload is mapping else payload)".to_owned(), &segments[1..]))
+        }
         "payload" => Ok(path("payload".to_owned(), &segments)),
         "header" => Ok(path("headers".to_owned(), &[&name.to_lowercase()])),
         "url" | "query" => Ok(path("query".to_owned(), &[name])),
@@ -82,6 +87,12 @@ fn simple(Argument { source, name, .. }: &Argument) -> Result<String, String> {
         "request" if name.eq_ignore_ascii_case("remote-addr") => {
             Err("the client's address is not stored: limit it with allow in the source; behind a proxy it is in \
              headers['x-forwarded-for']"
+                .to_owned())
+        }
+        "request" => Err(format!("a request has method and remote-addr, and no {name:?}")),
+        "context" => {
+            Err("context is what a program has printed that is run before the answer; hookbox runs none: let \
+                          the command itself run that program first"
                 .to_owned())
         }
         "entire-payload" => Ok("payload | text".to_owned()),

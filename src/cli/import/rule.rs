@@ -1,12 +1,13 @@
 //! A trigger rule becomes what proves a sender (secrets and networks of a source) and a condition (`when` of an action).
 //!
-//! A source has one kind of proof. A rule that allows one of several becomes several sources. What cannot be said becomes
+//! A source has one kind of proof. A rule that allows one of several becomes several sources with one path. What cannot be said becomes
 //! the condition `false`, so that nothing is let in by a mistake of the conversion.
 
 use super::hook::{Argument, Match, Rule};
 use super::reference::{References, quoted};
 use crate::cidr::Cidr;
 use crate::provider::is_secret_header;
+use crate::template::Expression;
 
 /// A rule with more combinations of proofs is not one that a person keeps track of.
 const MAX_ALTERNATIVES: usize = 16;
@@ -86,7 +87,11 @@ impl Rules<'_> {
                 None => found.push(alternative),
             }
         }
-        if found.is_empty() { vec![self.never("the rule has no alternative, so that it never holds")] } else { found }
+        if found.is_empty() {
+            vec![self.never("the rule has no alternative, so that it never holds in webhook either")]
+        } else {
+            found
+        }
     }
 
     fn never(&mut self, why: &str) -> Alternative {
@@ -106,7 +111,8 @@ impl Rules<'_> {
             }
             Rule { matches: Some(matched), or: None, not: None, .. } => vec![self.draft_of(matched)],
             Rule { not: Some(negated), or: None, .. } if !is_condition(negated) => {
-                vec![Draft::of(self.cannot("`not` around a secret, a signature or a range of addresses"))]
+                vec![Draft::of(self.cannot("`not` around a secret, a signature or a range of addresses, and a source only says who may send; refuse \
+                     such senders in a firewall or proxy, and remove the line `when`"))]
             }
             rule => vec![Draft::of(self.expression(rule, false))],
         }
@@ -122,7 +128,9 @@ impl Rules<'_> {
                 rule => self.drafts(rule),
             };
             if all.len() * more.len() > MAX_ALTERNATIVES {
-                return vec![Draft::of(self.cannot("the rule has too many combinations of secrets"))];
+                return vec![Draft::of(
+                    self.cannot("the rule has too many combinations of secrets; make several hooks of it"),
+                )];
             }
             all = all.iter().flat_map(|one| more.iter().map(|other| one.and(other))).collect();
         }
@@ -156,7 +164,9 @@ impl Rules<'_> {
         let mut proofs = draft.proofs.into_iter();
         let proof = proofs.next();
         if proofs.any(|other| Some(&other) != proof.as_ref()) {
-            conditions.push(self.cannot("a source checks one signature, and the rule demands two"));
+            conditions.push(self.cannot(
+                "a source checks one proof, and the rule demands two; remove the line `when` if one is enough",
+            ));
         }
         let mut networks = draft.networks.into_iter();
         let allowed = networks.next().unwrap_or_default();
@@ -199,7 +209,8 @@ impl Rules<'_> {
         let Match { kind, parameter, value, regex, .. } = matched;
         if parameter.source == "header" && is_secret_header(&parameter.name.to_lowercase()) {
             return self.cannot(&format!(
-                "the header {} carries a secret, which is not stored, and the source has another proof",
+                "the header {} carries a secret, which is not stored, and the source has another proof; remove this condition if \
+                 that one is enough",
                 parameter.name
             ));
         }
@@ -218,7 +229,13 @@ impl Rules<'_> {
             "value" if value.is_empty() => format!("{reference} is defined and {reference} | text == ''"),
             "value" if is_plain_text(value) => format!("{reference} == {}", quoted(value)),
             "value" => format!("({reference} | text) == {}", quoted(value)),
-            "regex" => format!("{reference} is matching({})", quoted(regex)),
+            "regex" => {
+                let expression = format!("{reference} is matching({})", quoted(regex));
+                match expression.parse::<Expression>() {
+                    Ok(_) => expression,
+                    Err(why) => self.cannot(&format!("the regular expression {regex:?}: {why}")),
+                }
+            }
             "" => self.cannot("a match without a `type`"),
             kind => self.cannot(&format!("a match of the type {kind:?}, which webhook does not know either")),
         }

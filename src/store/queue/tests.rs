@@ -76,7 +76,7 @@ fn write_three(fails: bool) -> (Vec<i64>, i64) {
             if let Some(mut ingest) = ingest.take() {
                 receiver.set(Some(thread::spawn(move || deliver(&mut ingest, "d-1"))));
                 let begun = Instant::now();
-                while !writer.write_lock.has_waiting_receiver() {
+                while !writer.shared.write_lock.has_waiting_receiver() {
                     assert!(begun.elapsed() < Duration::from_secs(10), "the receiver does not get ahead of the others");
                     thread::yield_now();
                 }

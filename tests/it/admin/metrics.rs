@@ -1,25 +1,7 @@
 //! Metrics for Prometheus.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
 use super::get;
-use crate::support::{Address, Home, Request, SOURCE, closed_port, example, wait_for};
-
-/// Runs promtool on this text. Without promtool the test prints that it is skipped.
-#[track_caller]
-fn promtool(args: &[&str], text: &str) {
-    let started =
-        Command::new("promtool").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let Ok(mut child) = started else {
-        println!("skipped: promtool is not installed");
-        return;
-    };
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("FAILED"), "{said}\n{text}");
-}
+use crate::support::{Address, Home, Request, SOURCE, closed_port, promtool, wait_for};
 
 #[track_caller]
 fn scrape(admin: &Address) -> String {
@@ -103,27 +85,6 @@ fn no_value_of_a_sender_becomes_a_label() {
     assert!(!page.contains("scan-") && !page.contains("type-"), "{page}");
     assert_eq!(value(&page, "hookbox_rejects_total{source=\"\",reason=\"no_such_source\"}"), 400.0);
     assert_eq!(page.lines().count(), lines);
-}
-
-/// The rules in the manual.
-#[test]
-fn the_alerts_are_rules_that_prometheus_takes() {
-    let rules = example("src/manual/metrics.md", "yaml", "groups:");
-    let home = Home::new();
-    home.write("rules.yml", &rules);
-    promtool(&["check", "rules", home.path("rules.yml").to_str().unwrap()], "");
-
-    // Each metric that they ask for is there.
-    let hookbox = Home::new().with_admin().start();
-    hookbox.deliver("push", "d-1", "{}");
-    hookbox.wait_until_done();
-    let page = scrape(&hookbox.admin_address());
-    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let metrics: Vec<&str> = words.filter(|word| word.starts_with("hookbox_")).collect();
-    assert!(metrics.len() >= 5, "{metrics:?}");
-    for metric in metrics {
-        assert!(page.lines().any(|line| line.starts_with(metric)), "no {metric}");
-    }
 }
 
 #[test]

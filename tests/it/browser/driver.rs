@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -14,8 +16,9 @@ use crate::support::wait_longer_for;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Without updates, and without files that stay.
-const ARGUMENTS: [&str; 9] = [
+const ARGUMENTS: [&str; 10] = [
     "--headless",
+    "--hide-scrollbars",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -131,6 +134,14 @@ impl Browser {
     pub fn prefer(&self, scheme: &str) {
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         self.command("Emulation.setEmulatedMedia", &features);
+    }
+
+    /// What the window shows, as PNG.
+    #[track_caller]
+    pub fn screenshot(&self) -> Vec<u8> {
+        let mut answer = self.agent.get(format!("{}/screenshot", self.session)).call().unwrap();
+        let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+        STANDARD.decode(answer["value"].as_str().unwrap()).unwrap()
     }
 
     /// Warnings and errors of the page since the last call.

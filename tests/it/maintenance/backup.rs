@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use super::{OLD, insert_done, rows};
-use crate::support::{Disk, Home, SOURCE, Senders, assert_stored, body_of};
+use crate::support::{Disk, Home, SOURCE, Senders, assert_stored, body_of, example, is_installed};
 
 /// The files in the directory with this in their names.
 fn files_like(home: &Home, part: &str) -> Vec<String> {
@@ -127,4 +128,50 @@ fn a_copy_of_a_damaged_database_is_no_backup() {
     let output = home.run(["backup", "copy.db"]);
     assert_eq!(output.code.map(|code| code > 0), Some(true), "{output}");
     assert_eq!(files_like(&home, "copy"), [""; 0]);
+}
+
+/// Runs lines of the manual in this home, where `sudo` changes nothing, and /var/backups is here.
+#[track_caller]
+fn run_lines(home: &Home, lines: &str) {
+    let here = home.path("backups").display().to_string();
+    let path = format!("{}:{}", home.path(".").display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("sh");
+    command.args(["-c", &lines.replace("/var/backups/hookbox", &here)]).current_dir(home.path(".")).env("PATH", path);
+    // The manual's remote:hookbox is a directory here.
+    command.env("RCLONE_CONFIG_REMOTE_TYPE", "alias").env("RCLONE_CONFIG_REMOTE_REMOTE", home.path("remote"));
+    command.env("RCLONE_CONFIG", home.path("rclone.conf"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{lines}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The one copy in this directory can be read and has the delivery.
+#[track_caller]
+fn assert_copied(home: &Home, directory: &str) {
+    let names: Vec<_> = fs::read_dir(home.path(directory)).unwrap().map(|file| file.unwrap().path()).collect();
+    let [copy] = &names[..] else { panic!("{directory}: {names:?}") };
+    let listed = home.run(["list", "--json", "--database", copy.to_str().unwrap()]).ok().json_lines();
+    assert_eq!(listed[0]["delivery_id"], "copied-away");
+}
+
+#[test]
+fn the_manuals_lines_copy_a_backup_away_by_rsync_and_rclone() {
+    let are_installed = [("rsync", "--version"), ("rclone", "version")].map(|(name, how)| is_installed(name, &[how]));
+    if are_installed.contains(&false) {
+        return;
+    }
+    let home = Home::new().start();
+    home.copy_program();
+    home.write("sudo", "#!/bin/sh\nexec \"$@\"\n");
+    fs::set_permissions(home.path("sudo"), fs::Permissions::from_mode(0o755)).unwrap();
+    home.deliver("push", "copied-away", "{}");
+    let lines = example("src/manual/backup.md", "sh", "backup=/var/backups");
+    let target = "backup@nas.example.com:hookbox/";
+    assert!(lines.contains(target), "{lines}");
+    run_lines(&home, &lines.replace(target, "nas/"));
+    assert_copied(&home, "nas");
+    let rclone = "sudo rclone copy /var/backups/hookbox remote:hookbox";
+    let chapter = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/manual/backup.md")).unwrap();
+    assert!(chapter.contains(rclone), "the manual has no {rclone}");
+    run_lines(&home, rclone);
+    assert_copied(&home, "remote/hookbox");
 }

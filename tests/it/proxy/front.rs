@@ -26,6 +26,8 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 pub enum Kind {
     Caddy,
     Nginx,
+    Haproxy,
+    Apache,
 }
 
 /// A running proxy. Killed when it is dropped.
@@ -39,7 +41,7 @@ pub struct Front {
 impl Kind {
     /// Those that are installed, and a word about the others.
     pub fn installed() -> impl Iterator<Item = Kind> {
-        [Kind::Caddy, Kind::Nginx].into_iter().filter(|kind| {
+        [Kind::Caddy, Kind::Nginx, Kind::Haproxy, Kind::Apache].into_iter().filter(|kind| {
             let program = kind.program();
             let found = Command::new(program).args(kind.version()).output().is_ok_and(|output| output.status.success());
             if !found {
@@ -49,18 +51,20 @@ impl Kind {
         })
     }
 
-    /// Debian has nginx where only root looks for programs.
+    /// Debian has most where only root looks for programs.
     fn program(self) -> &'static str {
         match self {
             Kind::Caddy => "caddy",
             Kind::Nginx => "/usr/sbin/nginx",
+            Kind::Haproxy => "/usr/sbin/haproxy",
+            Kind::Apache => "/usr/sbin/apache2",
         }
     }
 
     fn version(self) -> &'static [&'static str] {
         match self {
             Kind::Caddy => &["version"],
-            Kind::Nginx => &["-v"],
+            Kind::Nginx | Kind::Haproxy | Kind::Apache => &["-v"],
         }
     }
 
@@ -88,7 +92,30 @@ impl Kind {
                     places.concat()
                 )
             }
+            Kind::Haproxy | Kind::Apache => self.config_of_others(front, upstream),
         }
+    }
+
+    /// As the other two are made to run here.
+    fn config_of_others(self, front: SocketAddr, upstream: SocketAddr) -> String {
+        if matches!(self, Kind::Haproxy) {
+            let text = replaced(&example(MANUAL, "haproxy", ""), UPSTREAM, &upstream.to_string());
+            return replaced(
+                &text,
+                "bind :443 ssl crt /etc/haproxy/hooks.pem",
+                &format!("bind {front} ssl crt both.pem"),
+            );
+        }
+        let text = replaced(&example(MANUAL, "apache", ""), UPSTREAM, &upstream.to_string());
+        let text = replaced(&text, "*:443", &front.to_string());
+        let text = replaced(&text, &format!("/etc/letsencrypt/live/{NAME}/fullchain.pem"), "cert.pem");
+        let text = replaced(&text, &format!("/etc/letsencrypt/live/{NAME}/privkey.pem"), "key.pem");
+        // What Debian's apache2.conf and `a2enmod proxy_http ssl` load.
+        let modules: String = ["mpm_event", "authz_core", "socache_shmcb", "ssl", "proxy", "proxy_http"]
+            .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
+            .concat();
+        let user = if rustix::process::geteuid().is_root() { "User www-data\nGroup www-data\n" } else { "" };
+        format!("DefaultRuntimeDir .\nPidFile apache.pid\nErrorLog /dev/stderr\nListen {front}\n{modules}{user}{text}")
     }
 
     fn command(self) -> Command {
@@ -96,6 +123,9 @@ impl Kind {
         match self {
             Kind::Caddy => command.args(["run", "--adapter", "caddyfile", "--config", "proxy.conf"]),
             Kind::Nginx => command.args(["-p", ".", "-c", "proxy.conf"]),
+            Kind::Haproxy => command.args(["-db", "-f", "proxy.conf"]),
+            // One process, which is ended with the test.
+            Kind::Apache => command.args(["-X", "-d", ".", "-f", "proxy.conf"]),
         };
         command
     }
@@ -118,6 +148,7 @@ impl Front {
         for (name, text) in [
             ("cert.pem", certificate.pem()),
             ("key.pem", key.serialize_pem()),
+            ("both.pem", certificate.pem() + &key.serialize_pem()),
             ("proxy.conf", kind.config(address, upstream)),
         ] {
             std::fs::write(home.path().join(name), text).unwrap();

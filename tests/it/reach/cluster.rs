@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::engines::{Server, jetstream, make_stream, message, nats_at, try_jetstream};
+use super::engines::{Server, commands, jetstream, make_stream, message, nats_at, try_jetstream};
 use super::to_nats;
 use crate::actions::job;
 use crate::support::{Hookbox, closed_port, patient, wait_longer_for};
@@ -17,28 +17,27 @@ const DELIVERIES: u64 = 300;
 /// The election, its detection, and a slow machine: far less than the backoff of a failed attempt.
 const ELECTION: Duration = Duration::from_secs(60);
 
+/// With the command in the manual.
 fn servers() -> Option<Vec<Server>> {
     let (clients, routes) = ([(); 3].map(|()| closed_port()), [(); 3].map(|()| closed_port()));
-    let all = routes.map(|port| format!("nats://127.0.0.1:{port}")).join(",");
+    let command = commands("nats-server").into_iter().find(|command| command.contains("--cluster")).unwrap();
     // Each waits for the others, so they are started without a wait between.
     let started: Vec<_> = (0..3)
         .map(|at| {
-            let dir = Arc::new(TempDir::new().unwrap());
-            let config = format!(
-                "server_name: n{at}\njetstream {{ store_dir: \"{}\" }}\ncluster {{ name: c, listen: \"127.0.0.1:{}\", \
-                 routes: [{}] }}\n",
-                dir.path().display(),
-                routes[at],
-                all.split(',').map(|url| format!("\"{url}\"")).collect::<Vec<_>>().join(", ")
-            );
-            let path = dir.path().join("nats.conf");
-            std::fs::write(&path, config).unwrap();
-            nats_at(clients[at], dir, &format!("-c {}", path.display()))
+            let own = command.replace("-n a", &format!("-n n{at}")).replace("0.0.0.0:6222", &routed(routes[at]));
+            let all = ["a", "b", "c"].into_iter().zip(routes);
+            let own = all
+                .fold(own, |own, (name, port)| own.replace(&format!("//{name}:6222"), &format!("//{}", routed(port))));
+            nats_at(clients[at], Arc::new(TempDir::new().unwrap()), &own)
         })
         .collect();
     let started: Vec<Server> = started.into_iter().collect::<Option<_>>()?;
     started.iter().for_each(Server::wait);
     Some(started)
+}
+
+fn routed(port: u16) -> String {
+    format!("127.0.0.1:{port}")
 }
 
 fn leader(server: &Server) -> Option<String> {

@@ -82,6 +82,15 @@ pub fn write_identity(dir: &TempDir, issued: &Issued) -> [PathBuf; 3] {
     paths
 }
 
+/// The arguments of each of the manual's commands that start this program, without the place of its data.
+pub fn commands(program: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("{}/src/manual/reach.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let text = text.replace(" \\\n ", "");
+    let lines = text.lines().filter_map(|line| line.strip_prefix(program)?.split('#').next());
+    let without = |line: &str| line.replace(" -sd /var/lib/nats", "").replace(" --dir /var/lib/redis", "");
+    lines.map(|line| without(line).trim().to_owned()).collect()
+}
+
 /// `None`, and a word about it, if it is not installed.
 pub fn nats() -> Option<Server> {
     nats_with("-js")
@@ -113,12 +122,41 @@ pub fn redis() -> Option<Server> {
     redis_with("")
 }
 
+/// Servers that may have `WAITAOF`: Debian's, and a later one from elsewhere.
+const REDIS_SERVERS: [&str; 3] = ["redis-8-server", "valkey-server", "redis-server"];
+
+/// The first version with `WAITAOF`.
+const WITH_WAITAOF: (u32, u32) = (7, 2);
+
+/// Each server of at least that version, with a disk that is synced every second. If there is none, a word about it.
+pub fn redis_with_waitaof() -> Vec<Server> {
+    let version = |program: &&str| {
+        let output = Command::new(program).arg("--version").output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut parts = text.split("v=").nth(1)?.split('.').map_while(|part| part.parse().ok());
+        Some((parts.next()?, parts.next()?))
+    };
+    let found = REDIS_SERVERS.into_iter().filter(|program| version(program).is_some_and(|found| found >= WITH_WAITAOF));
+    let start = |program| {
+        let (dir, port) = (directory(), closed_port());
+        let keys = "--bind 127.0.0.1 --appendonly yes --appendfsync everysec";
+        let all = words(&format!("{keys} --dir {} --port {port}", dir.path().display()));
+        Server::start(program, dir, port, all)
+    };
+    let servers: Vec<Server> = found.map(start).collect();
+    if servers.is_empty() {
+        println!("skipped: no Redis or Valkey of version 7.2 or later is installed");
+    }
+    servers.iter().for_each(Server::wait);
+    servers
+}
+
 pub fn redis_with(arguments: &str) -> Option<Server> {
     let dir = directory();
     redis_at(closed_port(), dir, arguments)
 }
 
-fn redis_at(port: u16, dir: Arc<TempDir>, arguments: &str) -> Option<Server> {
+pub fn redis_at(port: u16, dir: Arc<TempDir>, arguments: &str) -> Option<Server> {
     is_installed("redis-server", &["--version"])
         .then(|| {
             let fixed =

@@ -1,11 +1,13 @@
 //! Servers that are none, or lie: a clear error, bounded memory, a retry.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{BODY, to_nats, to_redis};
-use crate::actions::{deliver_and_wait, only_attempt};
+use crate::actions::{deliver_and_wait, job, only_attempt};
 use crate::support::Home;
 
 /// A server that sends these bytes to each client, then `repeats` the last of them as long as the client reads, or hangs.
@@ -99,4 +101,141 @@ fn a_server_that_hangs_leaves_its_part_of_the_time_to_the_next_one() {
     let started = std::time::Instant::now();
     assert_retried(to_nats(&urls, "attempts = 1\ntimeout = \"3s\""), "two", "is this a NATS server?");
     assert!(started.elapsed() < crate::support::patient(Duration::from_secs(60)));
+}
+
+/// A NATS server that answers the requests with these texts in turn, from then on with the last. `REPLY` is where the answer
+/// belongs, and `CLOSE` ends the connection.
+fn answering_nats(answers: &'static [&'static str]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(AtomicUsize::new(0));
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let asked = Arc::clone(&asked);
+            std::thread::spawn(move || answer_nats(client, answers, &asked));
+        }
+    });
+    port
+}
+
+fn answer_nats(mut client: TcpStream, answers: &[&str], asked: &AtomicUsize) {
+    let _ = client.write_all(INFO.as_bytes());
+    let mut lines = BufReader::new(client.try_clone().unwrap());
+    let mut line = Vec::new();
+    while let Ok(1..) = lines.read_until(b'\n', &mut line) {
+        let text = String::from_utf8_lossy(&std::mem::take(&mut line)).into_owned();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        if !matches!(words.first(), Some(&("PUB" | "HPUB"))) {
+            continue;
+        }
+        let at = asked.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1);
+        let answer = answers[at].replace("REPLY", words[2]);
+        let _ = client.write_all(answer.replace("CLOSE", "").as_bytes());
+        if answer.ends_with("CLOSE") {
+            return;
+        }
+    }
+}
+
+const STORED: &str = "MSG REPLY 1 26\r\n{\"stream\":\"hooks\",\"seq\":1}\r\n";
+
+#[test]
+fn what_nats_says_beside_an_answer_is_understood() {
+    let of_another = "MSG _INBOX.other.1 1 2\r\n{}\r\n";
+    assert_eq!(STORED.len() - "MSG REPLY 1 26\r\n\r\n".len(), 26);
+    for (answers, outcome, expected) in [
+        (&["INFO {\"headers\":true,\"ldm\":true}\r\n", STORED] as &[_], "success", "stored in hooks as 1"),
+        (&["-ERR 'Maximum Payload Violation'\r\nCLOSE"], "retry", "Maximum Payload Violation"),
+        (&["-ERR 'Stale Connection'\r\nCLOSE", STORED], "success", "stored in hooks as 1"),
+        (&["CLOSE", STORED], "success", "stored in hooks as 1"),
+        (
+            &["-ERR 'Permissions Violation for Subscription to \"_INBOX.a.*\"'\r\n"],
+            "retry",
+            "allowed to publish the subject, and to subscribe to _INBOX.>",
+        ),
+        (&["HMSG REPLY 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n"], "retry", "it is off (nats-server -js turns it on)"),
+        (
+            &[
+                "MSG REPLY 1 73\r\n{\"error\":{\"code\":503,\"err_code\":10077,\"description\":\"maximum messages!\"}}\r\n",
+            ],
+            "retry",
+            "JetStream refuses: maximum messages! (10077)",
+        ),
+        (&["MSG REPLY 1 26\r\n{\"stream\":\"hooks\",\"seq\":0}\r\n"], "retry", "not that of a stream"),
+    ] {
+        // A lone INFO is no answer: the rest of it comes at once.
+        let answers: &'static [&'static str] = match answers {
+            [info, rest] if info.starts_with("INFO") => vec![&*format!("{of_another}{info}{rest}").leak()].leak(),
+            answers => answers.to_vec().leak(),
+        };
+        let url = format!("nats://127.0.0.1:{}", answering_nats(answers));
+        let hookbox = to_nats(&url, KEYS).start();
+        deliver_and_wait(&hookbox, "push", "d-1", BODY);
+        let (found, detail) = only_attempt(&hookbox, 1);
+        assert!(found == outcome && detail.contains(expected), "{answers:?}: {found}: {detail}");
+    }
+}
+
+/// A Redis server that answers its first commands with this, and later ones as if all was well.
+fn refusing_redis(answer: &'static str, refused: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut left = refused;
+        for mut client in listener.incoming().flatten() {
+            let mut block = [0; 16 << 10];
+            let mut has_refused = false;
+            while let Ok(bytes @ 1..) = client.read(&mut block) {
+                let command = String::from_utf8_lossy(&block[..bytes]).into_owned();
+                // A replica stays one as long as the connection is there.
+                has_refused |= command.contains("EVAL") && left > 0;
+                let answer = match () {
+                    () if command.contains("PING") => "+PONG\r\n".to_owned(),
+                    () if has_refused => format!("{answer}\r\n"),
+                    () if command.contains("EVAL") => "*2\r\n$3\r\n1-0\r\n:0\r\n".to_owned(),
+                    () => "*2\r\n:1\r\n:0\r\n".to_owned(),
+                };
+                left -= usize::from(has_refused && left > 0);
+                let _ = client.write_all(answer.as_bytes());
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn each_refusal_of_redis_is_retried_and_says_what_to_do() {
+    for (answer, expected) in [
+        ("-LOADING Redis is loading the dataset in memory", "LOADING Redis is loading"),
+        ("-READONLY You can't write against a read only replica.", "write the address of its master"),
+        ("-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", "its master"),
+        ("-OOM command not allowed when used memory > 'maxmemory'.", "raise maxmemory, or set max_length"),
+        (
+            "-ERR Error running script (call to f_1): @user_script:3: @user_script: 3: -OOM command not allowed",
+            "raise maxmemory",
+        ),
+        ("-NOSCRIPT No matching script.", "the server refuses: NOSCRIPT No matching script."),
+        ("-MOVED 3999 127.0.0.1:6381", "write that one's address"),
+        ("-CLUSTERDOWN Hash slot not served", "no server for the stream at the moment"),
+        ("-NOAUTH Authentication required.", "check user and password"),
+        ("-NOPERM this user has no permissions to run the 'eval' command", "needs the commands EVAL"),
+        ("-MISCONF Redis is configured to save RDB snapshots, but", "cannot write to its disk"),
+        ("-WRONGTYPE Operation against a key holding the wrong kind of value", "is not a stream; rename it"),
+    ] {
+        let url = format!("redis://127.0.0.1:{}", refusing_redis(answer, usize::MAX));
+        let hookbox = to_redis(&url, "attempts = 1").start();
+        deliver_and_wait(&hookbox, "push", "d-1", BODY);
+        let (outcome, detail) = only_attempt(&hookbox, 1);
+        assert!(outcome == "retry" && detail.contains(expected), "{answer}: {outcome}: {detail}");
+    }
+}
+
+#[test]
+fn a_retry_after_a_refusal_has_a_new_connection() {
+    let url =
+        format!("redis://127.0.0.1:{}", refusing_redis("-READONLY You can't write against a read only replica.", 1));
+    let hookbox = to_redis(&url, "attempts = 3").start();
+    deliver_and_wait(&hookbox, "push", "d-1", BODY);
+    let attempts = job(&hookbox, 1, "it")["attempts"].clone();
+    assert_eq!(attempts.as_array().map(Vec::len), Some(2), "{attempts}");
 }

@@ -117,7 +117,7 @@ fn two_receivers_that_get_the_same_delivery_store_it_once() {
 #[test]
 fn what_is_rendered_cannot_break_a_line_or_command_the_server() {
     let Some(server) = nats() else { return };
-    make_stream(&server, json!({ "subjects": ["hooks.>", "_JS.>"] }));
+    make_stream(&server, json!({ "subjects": ["hooks.>", "_JS.>", "__INBOX.>"] }));
     let keys = "subject = \"{{ payload.subject }}\"";
     let config =
         config(&format!("[actions.it]\nkind = \"nats\"\non = [\"*\"]\nurl = \"{}\"\n{keys}", server.url("nats")));
@@ -128,13 +128,18 @@ fn what_is_rendered_cannot_break_a_line_or_command_the_server() {
         ("hooks.*.>", "hooks._._"),
         ("hooks..a.", "hooks._.a._"),
         ("$JS.API.STREAM.DELETE.hooks", "_JS.API.STREAM.DELETE.hooks"),
+        ("hooks.a\u{0}b\u{7f}\u{f6}", "hooks.a_b_\u{f6}"),
+        ("_INBOX.a.1", "__INBOX.a.1"),
     ];
     for ((rendered, subject), number) in rendered.into_iter().zip(1..) {
         let payload = json!({ "subject": rendered }).to_string();
         deliver_and_wait(&hookbox, "push", &format!("d-{number}"), &payload);
         assert_eq!(message(&server, number).subject, subject, "{rendered:?}");
     }
-    assert_eq!(count(&server), 5);
+    assert_eq!(count(&server), 7);
+    deliver_and_wait(&hookbox, "push", "long", json!({ "subject": "x".repeat(64 << 10) }).to_string());
+    let (outcome, detail) = only_attempt(&hookbox, 8);
+    assert!(outcome == "give_up" && detail.contains("65536 bytes, and at most 1024 fit"), "{detail}");
 }
 
 #[test]
@@ -151,6 +156,10 @@ fn a_payload_over_the_servers_limit_is_dead_at_once_with_both_numbers() {
     assert!(outcome == "give_up" && detail.contains(" has 5") && detail.contains("at most 2000"), "{detail}");
     deliver_and_wait(&hookbox, "push", "d-3", "{}");
     assert_eq!(only_attempt(&hookbox, 3).0, "success");
+    // The body alone would fit.
+    deliver_and_wait(&hookbox, "push", "d-4", format!("\"{}\"", "x".repeat((1 << 20) - 50)));
+    let (outcome, detail) = only_attempt(&hookbox, 4);
+    assert!(outcome == "give_up" && detail.contains(" has 1048") && detail.contains("at most 1048576"), "{detail}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 
-use super::engines::{self, Cut, redis, redis_cli, redis_over_tls, redis_with};
+use super::engines::{self, Cut, redis, redis_cli, redis_over_tls, redis_with, redis_with_waitaof};
 use super::{BODY, to_redis};
 use crate::actions::{deliver_and_wait, done, job, only_attempt, wait_for_attempts, wait_for_state};
 use crate::support::{Request, is_installed, issue};
@@ -217,6 +217,23 @@ fn success_waits_for_the_servers_disk_where_it_can() {
         let attempt = only_attempt(&hookbox, 1);
         assert!(attempt.0 == outcome && attempt.1.contains(expected), "{answer}: {attempt:?}");
         assert!(attempt.0 != "success" || attempt.1 == expected, "{attempt:?}");
+    }
+}
+
+#[test]
+fn success_waits_for_the_disk_of_a_real_server() {
+    for server in redis_with_waitaof() {
+        let hookbox = to_redis(&server.url("redis"), "timeout = \"3s\"\nattempts = 1").start();
+        deliver_and_wait(&hookbox, "push", "d-1", BODY);
+        let (outcome, detail) = only_attempt(&hookbox, 1);
+        assert!(outcome == "success" && detail.starts_with("added to hooks:github as "), "{detail}");
+        let stats = redis_cli(&server, &["INFO", "commandstats"]);
+        assert!(stats.contains("cmdstat_waitaof:calls=1,") && !detail.contains("memory"), "{detail} {stats}");
+        redis_cli(&server, &["CONFIG", "SET", "appendfsync", "no"]);
+        redis_cli(&server, &["CONFIG", "SET", "appendonly", "no"]);
+        deliver_and_wait(&hookbox, "push", "d-2", BODY);
+        assert!(only_attempt(&hookbox, 2).1.ends_with("; in memory only: appendonly is off"), "{stats}");
+        assert_eq!(length(&server), "2");
     }
 }
 

@@ -1,11 +1,14 @@
 //! What `check` says about the time that an engine remembers, and what `doctor` finds in the server and beside it.
 
-use serde_json::json;
+use std::sync::Arc;
 
-use super::engines::{make_stream, nats, nats_with, redis, redis_cli};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::engines::{commands, make_stream, nats, nats_at, nats_with, redis, redis_at, redis_cli, write_identity};
 use super::{to_nats, to_redis};
-use crate::actions::{action, done};
-use crate::support::{Home, closed_port};
+use crate::actions::{action, deliver_and_wait, done, only_attempt};
+use crate::support::{Home, closed_port, issue};
 
 /// The default policy's retries last 33 hours.
 const PATIENT: &str = "attempts = 10";
@@ -97,4 +100,63 @@ fn doctor_names_actions_that_do_not_belong_on_an_edge() {
     assert!(found.starts_with("\"ok\"") && found.contains("each runs deploy"), "{found}");
     home.write("hookbox.toml", crate::actions::config(&shell));
     assert_eq!(finding(&home, "edge"), "");
+}
+
+/// A directory with the certificates that the manual's commands name.
+fn identity() -> Arc<TempDir> {
+    let dir = Arc::new(TempDir::new().unwrap());
+    let [_, _, root] = write_identity(&dir, &issue("localhost"));
+    std::fs::copy(root, dir.path().join("ca.pem")).unwrap();
+    dir
+}
+
+/// The manual's command with what it leaves to the reader.
+fn completed(command: &str, dir: &TempDir) -> String {
+    let here = |name: &str| dir.path().join(name).display().to_string();
+    let named = ["cert.pem", "key.pem", "ca.pem"].into_iter();
+    let command = named
+        .fold(command.to_owned(), |command, name| command.replace(&format!(" {name}"), &format!(" {}", here(name))));
+    ["\"$NATS_PASSWORD\"", "\"$NATS_TOKEN\"", "\"$REDIS_PASSWORD\""]
+        .iter()
+        .fold(command, |command, name| command.replace(name, "s3cret"))
+}
+
+/// What the only attempt says, with this home's server and these keys.
+fn attempted(home: Home, dir: &TempDir) -> String {
+    home.write("ca.pem", std::fs::read(dir.path().join("root.pem")).unwrap());
+    let hookbox = home.start();
+    deliver_and_wait(&hookbox, "push", "d-1", "{}");
+    only_attempt(&hookbox, 1).1
+}
+
+#[test]
+fn each_nats_server_in_the_manual_starts_with_its_command_and_takes_its_login() {
+    let all = commands("nats-server");
+    let single: Vec<&String> = all.iter().filter(|command| !command.contains("--cluster")).collect();
+    assert_eq!(single.len(), 4, "{all:?}");
+    let logins = ["", "user = \"hookbox\"\npassword = \"s3cret\"", "token = \"s3cret\"", "ca_file = \"ca.pem\""];
+    for (command, login) in single.into_iter().zip(logins) {
+        let dir = identity();
+        let Some(server) = nats_at(closed_port(), Arc::clone(&dir), &completed(command, &dir)) else { return };
+        server.wait();
+        let scheme = if command.contains("--tls") { "tls" } else { "nats" };
+        let url = format!("{scheme}://localhost:{}", server.port);
+        let detail = attempted(to_nats(&url, &format!("attempts = 1\n{login}")), &dir);
+        assert!(detail.contains("no stream takes the subject"), "{command}: {detail}");
+    }
+}
+
+#[test]
+fn each_redis_server_in_the_manual_starts_with_its_command_and_takes_its_login() {
+    let all = commands("redis-server");
+    assert_eq!(all.len(), 3, "{all:?}");
+    for (command, login) in all.iter().zip(["", "password = \"s3cret\"", "ca_file = \"ca.pem\""]) {
+        let (dir, port) = (identity(), closed_port());
+        let command = completed(command, &dir).replace("--tls-port 6379", &format!("--tls-port {port}"));
+        let scheme = if command.contains("--tls-port") { "rediss" } else { "redis" };
+        let Some(server) = redis_at(port, Arc::clone(&dir), &command) else { return };
+        let url = format!("{scheme}://localhost:{}", server.port);
+        let detail = attempted(to_redis(&url, &format!("attempts = 1\n{login}")), &dir);
+        assert!(detail.starts_with("added to hooks:github"), "{command}: {detail}");
+    }
 }

@@ -1,12 +1,11 @@
 //! A stub of GitHub's API for the deliveries of a hook.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::published;
 use crate::support::{Address, Answer, Received, Request, Stub};
 
 pub const TOKEN: &str = "github_pat_x";
@@ -15,35 +14,6 @@ pub const DAY_S: u64 = 24 * 60 * 60;
 const HOOK: &str = "/repos/octocat/hello-world/hooks/12";
 const LIST: &str = "/repos/{owner}/{repo}/hooks/{hook_id}/deliveries";
 const PAGE: usize = 100;
-
-/// Holds each exchange to the description of its operation, which is read from a file.
-const VALIDATOR: &str = r#"
-import json, sys, jsonschema
-paths = json.load(open(sys.argv[1]))['paths']
-def plain(schema):
-    if isinstance(schema, list):
-        return [plain(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {key: plain(value) for key, value in schema.items()}
-    if made.get('nullable') is True and 'type' in made:
-        made['type'] = [made['type'], 'null']
-    return made
-validators = {}
-for exchange in json.load(sys.stdin):
-    operation = paths[exchange['path']][exchange['method']]
-    known = {p['name']: plain(p['schema']) for p in operation['parameters'] if p['in'] == 'query'}
-    for name, value in exchange['query']:
-        schema = known[name]
-        jsonschema.validate(int(value) if schema['type'] == 'integer' else value, schema)
-    if exchange['status'] in (304, 401, 403, 429):
-        continue
-    schema = operation['responses'][str(exchange['status'])]['content']['application/json']['schema']
-    key = (exchange['path'], exchange['method'], exchange['status'])
-    if key not in validators:
-        validators[key] = jsonschema.Draft7Validator(plain(schema))
-    validators[key].validate(exchange['body'])
-"#;
 
 pub struct Hub {
     stub: Stub,
@@ -58,11 +28,15 @@ struct State {
     target: Option<Address>,
     ahead_s: u64,
     lists: usize,
+    /// The hook is not active.
+    is_off: bool,
     limit_at: Option<usize>,
     expire_at: Option<usize>,
     hidden: Option<String>,
     refused: Option<u16>,
+    gone: Option<String>,
     posted: Vec<String>,
+    details: usize,
     unchanged: usize,
     exchanges: Vec<Value>,
 }
@@ -115,6 +89,20 @@ impl Hub {
         self.state().hidden = Some(guid.to_owned());
     }
 
+    /// This delivery alone is answered with 404.
+    pub fn hide(&self, guid: &str) {
+        self.state().gone = Some(guid.to_owned());
+    }
+
+    pub fn switch(&self, is_on: bool) {
+        self.state().is_off = !is_on;
+    }
+
+    /// How often the list was asked for.
+    pub fn lists(&self) -> usize {
+        self.state().lists
+    }
+
     pub fn refuse(&self, status: Option<u16>) {
         self.state().refused = status;
     }
@@ -125,6 +113,10 @@ impl Hub {
 
     pub fn posted(&self) -> Vec<String> {
         self.state().posted.clone()
+    }
+
+    pub fn details(&self) -> usize {
+        self.state().details
     }
 
     pub fn unchanged(&self) -> usize {
@@ -143,16 +135,7 @@ impl Hub {
             assert!(request.header("user-agent").is_some_and(|agent| agent.starts_with("hookbox/")));
             assert_eq!(request.header("accept"), Some("application/vnd.github+json"));
         }
-        let Some(description) = std::env::var_os("GITHUB_OPENAPI") else {
-            println!("answers are not compared with a description of GitHub's API: GITHUB_OPENAPI names none");
-            return;
-        };
-        let mut python = Command::new("python3");
-        python.args(["-c", VALIDATOR]).arg(description).stdin(Stdio::piped());
-        let mut child = python.spawn().unwrap();
-        let exchanges = Value::from(self.state().exchanges.clone()).to_string();
-        child.stdin.take().unwrap().write_all(exchanges.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success(), "not as published");
+        published::assert_as_published("GITHUB_OPENAPI", &self.state().exchanges);
     }
 }
 
@@ -201,6 +184,24 @@ impl State {
         Answer::With(200, self.fields(&more), Value::from(page).to_string().into_bytes())
     }
 
+    fn hook(&mut self) -> Answer {
+        if let Some(status) = self.refused {
+            return self.error(status, "Refused", &[]);
+        }
+        let url = "https://api.github.com/repos/octocat/hello-world/hooks/12";
+        let body = json!({
+            "type": "Repository", "id": 12, "name": "web", "active": !self.is_off, "events": ["push"],
+            "config": { "content_type": "json", "insecure_ssl": "0", "url": "https://example.com/webhooks/github" },
+            "updated_at": "2026-01-01T00:00:00Z", "created_at": "2026-01-01T00:00:00Z", "url": url,
+            "test_url": format!("{url}/test"), "ping_url": format!("{url}/pings"),
+            "last_response": { "code": null, "status": "unused", "message": null },
+        });
+        let path = LIST.trim_end_matches("/deliveries");
+        let exchange = json!({ "path": path, "method": "get", "status": 200, "query": [], "body": body });
+        self.exchanges.push(exchange);
+        Answer::With(200, self.fields(&[]), body.to_string().into_bytes())
+    }
+
     fn redeliver(&mut self, id: &str) -> Answer {
         let row = self.rows.iter().find(|row| row["id"].as_u64() == id.parse().ok()).cloned();
         let Some(row) = row else { return self.error(404, "Not Found", &[]) };
@@ -220,6 +221,30 @@ impl State {
         Answer::With(202, self.fields(&[]), b"{}".to_vec())
     }
 
+    fn detail(&mut self, id: &str) -> Answer {
+        self.details += 1;
+        let row = self.rows.iter().find(|row| row["id"].as_u64() == id.parse().ok()).cloned();
+        let Some(mut row) = row else { return self.error(404, "Not Found", &[]) };
+        if self.gone.as_deref() == row["guid"].as_str() {
+            return self.error(404, "Not Found", &[]);
+        }
+        if self.hidden.as_deref() == row["guid"].as_str() {
+            self.hidden = None;
+            return self.error(404, "Not Found", &[]);
+        }
+        // As GitHub returns it: with signatures, and as an object where the hook sends forms.
+        let headers = json!({
+            "Accept": "*/*", "Content-Type": "application/x-www-form-urlencoded", "User-Agent": "GitHub-Hookshot/044aadd",
+            "X-GitHub-Delivery": row["guid"], "X-GitHub-Event": row["event"],
+            "X-Hub-Signature": "sha1=0", "X-Hub-Signature-256": "sha256=0",
+        });
+        let payload = json!({ "ref": "refs/heads/main", "size": 1.0, "of": row["guid"] });
+        row["request"] = json!({ "headers": headers, "payload": payload });
+        row["response"] = json!({ "headers": {}, "payload": null });
+        row["url"] = "https://example.com/hook".into();
+        Answer::With(200, self.fields(&[]), row.to_string().into_bytes())
+    }
+
     fn fields(&self, more: &[(&str, String)]) -> Vec<(String, String)> {
         let date = httpdate::fmt_http_date(self.now());
         let fixed = [("Content-Type", "application/json".to_owned()), ("Date", date)];
@@ -236,19 +261,23 @@ fn answer(state: &Mutex<State>, request: &Received, base: &str) -> Answer {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query: Vec<(String, String)> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    if path == HOOK && request.method == "GET" {
+        return state.hook();
+    }
     let rest = path.strip_prefix(HOOK).and_then(|rest| rest.strip_prefix("/deliveries")).unwrap_or("?");
     let id = rest.strip_prefix('/').and_then(|rest| rest.strip_suffix("/attempts"));
     let (template, answer) = match (state.refused, request.method.as_str(), rest, id) {
         (Some(status), ..) => (LIST.to_owned(), state.error(status, "Refused", &[])),
         (None, "GET", "", _) => (LIST.to_owned(), state.list(&query, request, base)),
+        (None, "GET", _, None) if rest.len() > 1 => {
+            (format!("{LIST}/{{delivery_id}}"), state.detail(rest.trim_start_matches('/')))
+        }
         (None, "POST", _, Some(id)) => (format!("{LIST}/{{delivery_id}}/attempts"), state.redeliver(id)),
         _ => panic!("no such operation: {} {}", request.method, request.target),
     };
     let Answer::With(status, _, body) = &answer else { return answer };
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let method = request.method.to_lowercase();
     if *status != 404 {
-        let exchange = json!({ "path": template, "method": method, "status": status, "query": query, "body": body });
+        let exchange = published::exchange(&template, &request.method, &request.target, *status, body);
         state.exchanges.push(exchange);
     }
     answer
