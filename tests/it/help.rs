@@ -172,16 +172,46 @@ fn completions_are_valid_scripts() {
 }
 
 #[test]
-fn the_man_page_has_every_command_and_no_mistake() {
+fn the_man_pages_have_every_command_and_key_and_no_mistake() {
     let home = Home::new();
     let page = home.run(["man"]).ok();
     home.write("hookbox.1", &page.stdout);
     for command in listed(&home.run(["help"]).ok(), "Commands") {
         assert!(page.text().contains(&format!("\n.SS \"{command}")), "{command}");
     }
-    let lint = Command::new("mandoc").args(["-T", "lint", "hookbox.1"]).current_dir(home.path(".")).output();
+    lint(&home, "hookbox.1");
+    let config = home.run(["man", "hookbox.toml"]).ok();
+    for text in ["max_body", "latest_only", "success_when", "expect_every", ".SS \"Secrets and reload\""] {
+        assert!(config.text().contains(text), "{text}");
+    }
+    home.write("hookbox.toml.5", &config.stdout);
+    lint(&home, "hookbox.toml.5");
+    home.run(["man", "hookbox.conf"]).refused(2, &["hookbox.conf", "hookbox, hookbox.toml"]);
+}
+
+fn lint(home: &Home, page: &str) {
+    let lint = Command::new("mandoc").args(["-T", "lint", page]).current_dir(home.path(".")).output();
     let Ok(lint) = lint else { return println!("skipped: mandoc is not installed") };
     let findings = String::from_utf8(lint.stdout).unwrap();
     let findings: Vec<&str> = findings.lines().filter(|finding| !finding.contains("missing date")).collect();
     assert!(findings.is_empty(), "{findings:#?}");
+}
+
+/// In the manual's words about an outage.
+#[test]
+fn providers_that_never_send_again_are_named_where_an_outage_is_spoken_of() {
+    let home = Home::new();
+    let outage = home.run(["help", "--grep", "after an outage"]).ok().text();
+    let providers = home.run(["providers"]).ok().text();
+    let names = providers.lines().skip(1).take_while(|line| !line.is_empty()).filter_map(|line| line.split(' ').next());
+    for name in names {
+        let contract = home.run(["providers", name]).ok().text();
+        let title = contract.lines().next().unwrap()["provider".len()..].trim();
+        let title = title.split([',', '(']).next().unwrap().trim();
+        let never = contract.lines().any(|line| line.starts_with("retries") && line.contains(" none"));
+        assert!(!never || outage.contains(title), "{name}: {title} is missing in\n{outage}");
+        let forge = ["gitea", "forgejo"].contains(&name);
+        assert!(!forge || contract.contains("ALLOWED_HOST_LIST"), "{contract}");
+    }
+    assert!(outage.contains("hookbox recover"), "{outage}");
 }

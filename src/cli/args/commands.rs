@@ -410,9 +410,15 @@ pub static COMMANDS: [CommandSpec; 24] = [
             "source <(hookbox completions bash)",
             "hookbox completions fish > ~/.config/fish/completions/hookbox.fish",
         ]),
-    command("man", "Print the man page hookbox(1)", |_| Ok(Command::Man))
-        .description("It is made of all of this help, in roff.")
-        .examples(&["hookbox man | man -l -", "hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null"]),
+    command("man", "Print the man page hookbox(1) or hookbox.toml(5)", parse::man)
+        .arguments(&[(AtMostOnce, Value::ManPage)])
+        .description("PAGE is hookbox or hookbox.toml; without it, hookbox. The first is made of all of this help, the second \
+            of the chapters of the manual about the config, both in roff.")
+        .examples(&[
+            "hookbox man | man -l -",
+            "hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null",
+            "hookbox man hookbox.toml | sudo tee /usr/local/share/man/man5/hookbox.toml.5 > /dev/null",
+        ]),
     command("help", "Print the help of a command, or a chapter of the manual", parse::help)
         .arguments(&[(AtMostOnce, Value::Topic)])
         .also(&["--grep WORD..."])
