@@ -417,7 +417,7 @@ pub static COMMANDS: [CommandSpec; 24] = [
         .examples(&[
             "hookbox man | man -l -",
             "hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null",
-            "hookbox man hookbox.toml | sudo tee /usr/local/share/man/man5/hookbox.toml.5 > /dev/null",
+            "hookbox man hookbox.toml | man -l -",
         ]),
     command("help", "Print the help of a command, or a chapter of the manual", parse::help)
         .arguments(&[(AtMostOnce, Value::Topic)])
