@@ -71,11 +71,14 @@ pub enum Command {
     Health,
     Import(ImportArgs),
     Completions(Shell),
-    Man,
+    /// The name of the page.
+    Man(&'static str),
     /// `--help`, of the program or of one command.
     Usage(Option<&'static str>),
     /// The name of a command or of a chapter of the manual.
     Help(Option<String>),
+    /// Words to look for in the help and the manual.
+    SearchHelp(Vec<String>),
     Version,
 }
 

@@ -36,6 +36,7 @@ pub enum Value {
     /// A status in which an event is done.
     FinalStatus,
     LogLevel,
+    ManPage,
     Provider,
     Shell,
     Source,
@@ -110,6 +111,7 @@ impl Value {
             Value::File => "FILE",
             Value::FinalStatus | Value::Status => "STATUS",
             Value::LogLevel => "LEVEL",
+            Value::ManPage => "PAGE",
             Value::Provider => "PROVIDER",
             Value::Shell => "SHELL",
             Value::Source => "SOURCE",
@@ -130,6 +132,7 @@ impl Value {
             Value::LogLevel => vec!["error", "warn", "info", "debug"],
             Value::Provider => provider::presets().map(|preset| preset.name).collect(),
             Value::Shell => Shell::ALL.map(Shell::as_str).to_vec(),
+            Value::ManPage => vec!["hookbox", "hookbox.toml"],
             Value::Unit => vec!["service", "socket"],
             _ => Vec::new(),
         }

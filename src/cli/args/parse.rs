@@ -162,6 +162,19 @@ pub fn completions(raw: &mut Raw) -> Result<Command, Failure> {
     Ok(Command::Completions(shell.ok_or_else(unknown)?))
 }
 
+pub fn man(raw: &mut Raw) -> Result<Command, Failure> {
+    let pages = Value::ManPage.choices();
+    let Some(word) = raw.word() else { return Ok(Command::Man(pages[0])) };
+    let unknown = || raw.wrong_argument(none_of("page", &word, Value::ManPage));
+    Ok(Command::Man(pages.iter().find(|page| **page == word).ok_or_else(unknown)?))
+}
+
+/// With `--grep` all words are looked for, quoted or not.
+pub fn help(raw: &mut Raw) -> Result<Command, Failure> {
+    let Some(first) = raw.parsed("grep", any_text)? else { return Ok(Command::Help(raw.word())) };
+    Ok(Command::SearchHelp(std::iter::once(first).chain(std::iter::from_fn(|| raw.word())).collect()))
+}
+
 fn contradiction(one: &str, other: &str) -> Failure {
     wrong_usage(format!("--{one} and --{other} exclude each other"))
 }
