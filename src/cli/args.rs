@@ -22,7 +22,7 @@ use crate::store::{Filter, ReplayScope, Selection};
 use crate::suggest::closest;
 
 use commands::{COMMANDS, CommandSpec};
-pub use option::Shell;
+pub use option::{NameKind, Shell};
 pub use raw::wrong_usage;
 use raw::{Raw, wrong_value};
 
@@ -71,6 +71,8 @@ pub enum Command {
     Health,
     Import(ImportArgs),
     Completions(Shell),
+    /// Names in the config, for the completions.
+    Names(NameKind),
     /// The name of the page.
     Man(&'static str),
     /// `--help`, of the program or of one command.

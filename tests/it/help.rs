@@ -115,6 +115,10 @@ fn a_pager_that_is_missing_or_quits_early_is_no_error() {
 
 /// What this shell completes the last of these words to; `None` where it is not installed.
 fn completed(home: &Home, shell: &str, line: &str) -> Option<Vec<String>> {
+    completed_with(home, shell, line, &[])
+}
+
+fn completed_with(home: &Home, shell: &str, line: &str, env: &[(&str, &str)]) -> Option<Vec<String>> {
     let ask = match shell {
         "bash" => {
             "source completions.bash; read -ra COMP_WORDS <<<\"${LINE}_\"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
@@ -123,7 +127,12 @@ fn completed(home: &Home, shell: &str, line: &str) -> Option<Vec<String>> {
         _ => "source completions.fish; complete -C $LINE",
     };
     home.write(&format!("completions.{shell}"), &home.run(["completions", shell]).ok().stdout);
-    let output = Command::new(shell).args(["-c", ask]).env("LINE", line).current_dir(home.path(".")).output();
+    let output = Command::new(shell)
+        .args(["-c", ask])
+        .env("LINE", line)
+        .envs(env.iter().copied())
+        .current_dir(home.path("."))
+        .output();
     let Ok(output) = output else {
         println!("skipped: {shell} is not installed");
         return None;
@@ -155,6 +164,75 @@ fn completions_are_those_of_the_command_and_of_the_option() {
             let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
             assert_eq!(words, expected, "{shell}: {line}");
         }
+    }
+}
+
+/// The program under its name, for a shell that calls it.
+fn path_with_hookbox(home: &Home) -> Option<String> {
+    if !runner().is_empty() {
+        println!("skipped: a shell cannot call an emulated program by its name");
+        return None;
+    }
+    std::fs::create_dir_all(home.path("bin")).unwrap();
+    std::os::unix::fs::symlink(home.command().get_program(), home.path("bin/hookbox")).unwrap();
+    Some(format!("{}:{}", home.path("bin").display(), std::env::var("PATH").unwrap_or_default()))
+}
+
+const NAMES: &str = "[sources.door]\nprovider = \"github\"\nsecret = \"env:X\"\n\
+                     [sources.shop]\nprovider = \"github\"\nsecret = \"env:X\"\n\
+                     [actions.deploy]\nkind = \"log\"\non = [\"*\"]\n";
+
+#[test]
+fn completions_know_the_sources_and_actions_of_the_config() {
+    let home = Home::new();
+    let Some(path) = path_with_hookbox(&home) else { return };
+    home.write("my.toml", NAMES);
+    for shell in ["bash", "fish"] {
+        for (line, expected) in [
+            ("hookbox --config my.toml send ", &["door", "shop"][..]),
+            ("hookbox --config my.toml send d", &["door"]),
+            ("hookbox --config my.toml list --source s", &["shop"]),
+            ("hookbox --config my.toml pause ", &["deploy"]),
+            ("hookbox --config none.toml pause ", &[]),
+        ] {
+            let Some(words) = completed_with(&home, shell, line, &[("PATH", &path)]) else { break };
+            let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
+            assert_eq!(words, expected, "{shell}: {line}");
+        }
+    }
+}
+
+#[test]
+fn zsh_completes_on_a_terminal() {
+    let home = Home::new();
+    let Some(path) = path_with_hookbox(&home) else { return };
+    home.write("my.toml", NAMES);
+    home.write("completions.zsh", &home.run(["completions", "zsh"]).ok().stdout);
+    home.write(
+        "ask.zsh",
+        r#"zmodload zsh/zpty
+zpty z zsh -f -i
+zpty -w z 'PS1=; autoload -Uz compinit; compinit -u -D; source ./completions.zsh; bindkey "^I" complete-word; \
+show() { print -r -- "<$BUFFER>" }; zle -N show; bindkey "^X" show; print RE""ADY'
+zpty -r z out '*READY*'
+zpty -w -n z "$1"$'\t\x18'
+zpty -r z out "*<$2>*" && print complete
+"#,
+    );
+    for (line, expected) in [
+        ("hookbox li", "hookbox list "),
+        ("hookbox --config my.toml send do", "hookbox --config my.toml send door "),
+        ("hookbox --config my.toml pause ", "hookbox --config my.toml pause deploy "),
+        ("hookbox --config my.toml list --source sh", "hookbox --config my.toml list --source shop "),
+        ("hookbox systemd so", "hookbox systemd socket "),
+    ] {
+        let mut zsh = Command::new("timeout");
+        zsh.args(["60", "zsh", "ask.zsh", line, expected]).env("PATH", &path).env("TERM", "xterm");
+        let output = zsh.current_dir(home.path(".")).output().unwrap();
+        if output.status.code() == Some(127) {
+            return println!("skipped: zsh is not installed");
+        }
+        assert!(String::from_utf8_lossy(&output.stdout).contains("complete"), "{line}: {output:?}");
     }
 }
 

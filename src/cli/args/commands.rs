@@ -405,7 +405,8 @@ pub static COMMANDS: [CommandSpec; 24] = [
     command("completions", "Print the completions for a shell", parse::completions)
         .arguments(&[(Once, Value::Shell)])
         .description("SHELL is bash, zsh or fish. The script completes commands, options, files, and values of which there \
-            is a list. Its comment says where it goes.")
+            is a list; for the names of sources and actions it asks `hookbox completions sources` or `actions`, which reads them \
+            from the config. Its comment says where it goes.")
         .examples(&[
             "source <(hookbox completions bash)",
             "hookbox completions fish > ~/.config/fish/completions/hookbox.fish",

@@ -54,6 +54,24 @@ pub enum Shell {
     Fish,
 }
 
+/// Names that a shell's completions ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    Sources,
+    Actions,
+}
+
+impl NameKind {
+    pub const ALL: [NameKind; 2] = [NameKind::Sources, NameKind::Actions];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NameKind::Sources => "sources",
+            NameKind::Actions => "actions",
+        }
+    }
+}
+
 impl Shell {
     pub const ALL: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 

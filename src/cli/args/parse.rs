@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use super::option::{Shell, Value};
+use super::option::{NameKind, Shell, Value};
 use super::raw::{Raw, wrong_usage, wrong_value};
 use super::{CheckArgs, Command, ImportArgs, ListArgs, PruneArgs, RecoverArgs, ReplayArgs, SendArgs, ShowForm};
 use crate::cli::Failure;
@@ -157,6 +157,9 @@ pub fn backup(raw: &mut Raw) -> Result<Command, Failure> {
 
 pub fn completions(raw: &mut Raw) -> Result<Command, Failure> {
     let word = raw.argument("the SHELL: bash, zsh or fish")?;
+    if let Some(kind) = NameKind::ALL.into_iter().find(|kind| kind.as_str() == word) {
+        return Ok(Command::Names(kind));
+    }
     let shell = Shell::ALL.into_iter().find(|shell| shell.as_str() == word);
     let unknown = || raw.wrong_argument(none_of("shell", &word, Value::Shell));
     Ok(Command::Completions(shell.ok_or_else(unknown)?))
