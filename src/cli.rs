@@ -132,8 +132,10 @@ fn run() -> Result<(), Failure> {
     match &args.command {
         Command::Usage(command) => Ok(out.write_all(help::of(*command).as_bytes())?),
         Command::Help(topic) => Ok(pager::show(&help::about(topic.as_deref())?, &mut out)?),
+        Command::SearchHelp(words) => Ok(pager::show(&help::search::find(words)?, &mut out)?),
         Command::Completions(shell) => Ok(out.write_all(completions::script(*shell).as_bytes())?),
-        Command::Man => Ok(out.write_all(man::page().as_bytes())?),
+        Command::Names(kind) => Ok(out.write_all(completions::names(config().ok().as_ref(), *kind).as_bytes())?),
+        Command::Man(page) => Ok(out.write_all(man::page(page).as_bytes())?),
         Command::Version => Ok(writeln!(out, "hookbox {}", env!("CARGO_PKG_VERSION"))?),
         Command::Serve => {
             // The `log` action writes to standard output from its own thread.

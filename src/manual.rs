@@ -2,6 +2,8 @@
 //! on a terminal and on the web. Tests run their examples. Notes for contributors are in `.github/CONTRIBUTING.md` and
 //! `tests/bench/FIGURES.md`, and not in the binary.
 
+pub mod markdown;
+
 /// One chapter of the manual.
 pub struct Chapter {
     pub name: &'static str,
@@ -18,7 +20,7 @@ macro_rules! chapter {
 }
 
 /// From the first steps to the rare questions.
-pub const CHAPTERS: [Chapter; 22] = [
+pub const CHAPTERS: [Chapter; 24] = [
     chapter!("start", "what hookbox does, the first delivery, the first secret"),
     chapter!("install", "static binaries, on a Raspberry Pi, on a server"),
     chapter!("config", "the config file"),
@@ -26,12 +28,14 @@ pub const CHAPTERS: [Chapter; 22] = [
     chapter!("actions", "log, slack, http, command, nats, redis"),
     chapter!("templates", "templates and expressions"),
     chapter!("recipes", "mail, MQTT, Redis, ntfy, Discord, Home Assistant and others"),
-    chapter!("import", "coming from adnanh/webhook"),
+    chapter!("import", "converting the hooks of adnanh/webhook"),
+    chapter!("migrate", "coming from adnanh/webhook, Flask, smee and others"),
     chapter!("retries", "retries, dead jobs, pausing"),
     chapter!("recover", "getting back what was missed from the provider"),
     chapter!("reach", "several receivers in front of NATS, Redis or a hookbox"),
     chapter!("commands", "the command line"),
-    chapter!("page", "the page in the browser and its API"),
+    chapter!("page", "the page in the browser"),
+    chapter!("api", "the same for scripts: reading, replaying, pausing"),
     chapter!("metrics", "Prometheus metrics and alerts"),
     chapter!("systemd", "running as a service, upgrading, moving"),
     chapter!("proxy", "behind Caddy or nginx"),

@@ -32,7 +32,7 @@ mod verification;
 mod verifier;
 
 pub use algorithm::Algorithm;
-pub use describe::{describe, summary, unknown, unsigned_summary, verification_text};
+pub use describe::{contract, summary, unknown, unsigned_summary, verification_text};
 pub use error::VerifyError;
 pub use format::{Format, Variable};
 pub use keyword::Keyword;
@@ -45,7 +45,7 @@ pub use scheme::Scheme;
 pub use selector::Selector;
 pub use test_delivery::TestDelivery;
 pub use texts::text;
-pub use unsupported::{UNSUPPORTED, Unsupported, unsupported};
+pub use unsupported::{UNSUPPORTED, unsupported};
 pub use verification::Verification;
 pub use verifier::{Verifier, verify};
 

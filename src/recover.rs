@@ -269,6 +269,9 @@ impl<'a> Recoverer<'a> {
             let sent = match (sent.remove(&missed.delivery_id), self.recover.recovery.request.path) {
                 (Some(sent), _) => Ok(sent),
                 (None, Some(path)) => self.fetch(path, &missed)?,
+                (None, None) if missed.at < now.minus(self.recover.recovery.window) => {
+                    Err("it is no longer in the list".to_owned())
+                }
                 (None, None) => {
                     asked.waiting += 1;
                     continue;

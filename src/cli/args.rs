@@ -22,7 +22,7 @@ use crate::store::{Filter, ReplayScope, Selection};
 use crate::suggest::closest;
 
 use commands::{COMMANDS, CommandSpec};
-pub use option::Shell;
+pub use option::{NameKind, Shell};
 pub use raw::wrong_usage;
 use raw::{Raw, wrong_value};
 
@@ -71,11 +71,16 @@ pub enum Command {
     Health,
     Import(ImportArgs),
     Completions(Shell),
-    Man,
+    /// Names in the config, for the completions.
+    Names(NameKind),
+    /// The name of the page.
+    Man(&'static str),
     /// `--help`, of the program or of one command.
     Usage(Option<&'static str>),
     /// The name of a command or of a chapter of the manual.
     Help(Option<String>),
+    /// Words to look for in the help and the manual.
+    SearchHelp(Vec<String>),
     Version,
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::args::Shell;
 use super::args::commands::{COMMANDS, COMMON_OPTIONS, CommandSpec, choices, options};
 use super::args::option::{Count, OptionSpec, Value};
+use super::args::{NameKind, Shell};
+use crate::config::Config;
 use crate::shell::word;
 
 /// From version 4 on.
@@ -18,6 +19,18 @@ _hookbox_words() {
 _hookbox_files() {
     compopt -o filenames
     mapfile -t COMPREPLY < <(compgen -f -- "$1")
+}
+
+# Of the config that the line names, as far as it is written.
+_hookbox_names() {
+    local config=() at i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        [[ ${COMP_WORDS[i]} == --config ]] || continue
+        at=$((i + 1))
+        [[ ${COMP_WORDS[at]} == '=' ]] && ((at++))
+        config=(--config "${COMP_WORDS[at]/#~\//$HOME/}")
+    done
+    "${COMP_WORDS[0]}" "${config[@]}" completions "$1" 2> /dev/null
 }
 
 _hookbox() {
@@ -66,6 +79,13 @@ const ZSH: &str = r#"#compdef hookbox
 # Completions of hookbox for zsh: put this as _hookbox into a directory of $fpath, or write into ~/.zshrc after compinit:
 #   source <(hookbox completions zsh)
 
+# Of the config that the line names.
+_hookbox_names() {
+    local -a names
+    names=(${(f)"$(hookbox ${config:+--config} ${config:+${~config}} completions $1 2> /dev/null)"})
+    compadd -a names
+}
+
 _hookbox() {
     local curcontext=$curcontext state line
     local -A opt_args
@@ -80,6 +100,7 @@ _hookbox() {
     case $state in
         command) _describe -t commands command commands ;;
         argument)
+            local config=$opt_args[--config]
             case $words[1] in
 @ARGUMENTS
             esac
@@ -117,16 +138,49 @@ function __hookbox_is
     test "$words[1]" = "$argv[1]"
 end
 
+# Of the config that the line names.
+function __hookbox_names
+    set -l words (commandline -opc)
+    set -l config
+    for i in (seq (count $words))
+        if string match -q -- '--config=*' $words[$i]
+            set config $words[$i]
+        else if test $words[$i] = --config; and test $i -lt (count $words)
+            set config --config $words[(math $i + 1)]
+        end
+    end
+    command hookbox $config completions $argv[1] 2> /dev/null
+end
+
 complete -c hookbox -f
 @COMPLETIONS
 "#;
 
-/// The script for this shell. It completes without running the program.
+/// The script for this shell. It runs the program only for the names in the config.
 pub(super) fn script(shell: Shell) -> String {
     match shell {
         Shell::Bash => bash(),
         Shell::Zsh => zsh(),
         Shell::Fish => fish(),
+    }
+}
+
+/// The names of this kind in the config, one a line; none where it cannot be read: a completion says nothing.
+pub(super) fn names(config: Option<&Config>, kind: NameKind) -> String {
+    let Some(config) = config else { return String::new() };
+    let lines = |names: Vec<&String>| names.into_iter().map(|name| format!("{name}\n")).collect();
+    match kind {
+        NameKind::Sources => lines(config.sources.keys().collect()),
+        NameKind::Actions => lines(config.actions.keys().collect()),
+    }
+}
+
+/// Those that a value is one of.
+fn named(value: Value) -> Option<NameKind> {
+    match value {
+        Value::Source => Some(NameKind::Sources),
+        Value::Action => Some(NameKind::Actions),
+        _ => None,
     }
 }
 
@@ -161,6 +215,9 @@ fn bash_value(command: &str, option: &OptionSpec) -> Option<String> {
 }
 
 fn bash_action(value: Value) -> Option<String> {
+    if let Some(kind) = named(value) {
+        return Some(format!("_hookbox_words \"$(_hookbox_names {})\" \"$current\"", kind.as_str()));
+    }
     match value {
         Value::File => Some("_hookbox_files \"$current\"".to_owned()),
         _ => {
@@ -210,11 +267,12 @@ fn zsh_option(option: &OptionSpec) -> String {
 /// `FILE:_files`
 fn zsh_value(value: Value) -> String {
     let choices = choices(value).join(" ");
-    let action = match value {
+    let names = named(value).map(|kind| format!("{{_hookbox_names {}}}", kind.as_str()));
+    let action = names.unwrap_or_else(|| match value {
         Value::File => "_files".to_owned(),
         _ if choices.is_empty() => " ".to_owned(),
         _ => format!("({choices})"),
-    };
+    });
     format!("{}:{action}", value.name())
 }
 
@@ -237,6 +295,9 @@ fn fish_option(when: &str, option: &OptionSpec) -> String {
 }
 
 fn fish_value(value: Value) -> String {
+    if let Some(kind) = named(value) {
+        return format!("-f -a '(__hookbox_names {})'", kind.as_str());
+    }
     match value {
         Value::File => "-F".to_owned(),
         _ => format!("-f -a '{}'", choices(value).join(" ")),

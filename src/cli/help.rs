@@ -1,5 +1,7 @@
 //! The help of the program and of each command, made from the table of commands, and the chapters of the manual.
 
+pub(super) mod search;
+
 use super::Failure;
 use super::args::commands::{self, ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, EXAMPLES, EXIT_CODES};
 use super::args::option::{OptionSpec, Value};
@@ -32,8 +34,9 @@ pub fn about(topic: Option<&str>) -> Result<String, Failure> {
     let chapter = manual::find(topic).map(|chapter| chapter.text.to_owned());
     if command.is_none() && chapter.is_none() {
         let near = closest(topic, commands::choices(Value::Topic));
-        let hint = near.map_or("hookbox help lists them".to_owned(), |near| format!("did you mean {near}?"));
-        return Err(wrong_usage(format!("no command and no chapter of the manual {topic:?}; {hint}")));
+        let hint = near.map_or(String::new(), |near| format!("did you mean {near}? "));
+        let search = format!("hookbox help lists them, hookbox help --grep {topic} searches them");
+        return Err(wrong_usage(format!("no command and no chapter of the manual {topic:?}; {hint}{search}")));
     }
     Ok(command.into_iter().chain(chapter).collect::<Vec<_>>().join("\n"))
 }

@@ -1,12 +1,57 @@
-//! `hookbox man`: the man page hookbox(1), made from the table of commands. The macros are those of man(7).
+//! `hookbox man`: the man pages, hookbox(1) from the table of commands, and hookbox.toml(5) from the chapters about the
+//! config. The macros are those of man(7).
 
 use super::args::commands::{ABOUT, COMMANDS, COMMON_OPTIONS, CommandSpec, ENVIRONMENT, EXAMPLES, EXIT_CODES, FILES};
 use super::args::option::OptionSpec;
 use super::help::wrap;
-use crate::manual::CHAPTERS;
+use crate::manual::markdown::{self, Block, Section};
+use crate::manual::{self, CHAPTERS};
 
-/// The page as roff. It has no date: the version says more.
-pub(super) fn page() -> String {
+/// The chapters that hookbox.toml(5) has, one after the other.
+const CONFIG_CHAPTERS: [&str; 7] = ["config", "sources", "actions", "templates", "retries", "recover", "reach"];
+
+/// The page of this name as roff. It has no date: the version says more.
+pub(super) fn page(name: &str) -> String {
+    if name == "hookbox.toml" { config() } else { program() }
+}
+
+fn config() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let chapters = CONFIG_CHAPTERS.iter().filter_map(|name| manual::find(name));
+    let parts = [
+        format!(".TH HOOKBOX.TOML 5 \"\" \"hookbox {version}\" \"File Formats\"\n"),
+        section("NAME", r"hookbox.toml \- the config of hookbox"),
+        chapters.flat_map(|chapter| markdown::sections(chapter.text)).map(|it| chapter_section(&it)).collect(),
+        section("SEE ALSO", ".BR hookbox (1)"),
+    ];
+    parts.concat()
+}
+
+fn chapter_section(section: &Section<'_>) -> String {
+    let request = if section.level == 1 { "SH" } else { "SS" };
+    let blocks: String = section.blocks.iter().map(block).collect();
+    format!(".{request} \"{}\"\n{}", escaped(section.title), blocks.strip_prefix(".PP\n").unwrap_or(&blocks))
+}
+
+fn block(block: &Block<'_>) -> String {
+    match block {
+        Block::Heading { .. } => String::new(),
+        Block::Code(lines) => {
+            let lines: String = lines.iter().map(|line| escaped(line) + "\n").collect();
+            format!(".PP\n.RS 4\n.nf\n{lines}.fi\n.RE\n")
+        }
+        Block::Text(lines) => {
+            let text = lines.join(" ");
+            match markdown::item_mark(&text) {
+                None => format!(".PP\n{}", filled(&text)),
+                Some("- ") => format!(".IP \\(bu 2\n{}", filled(&text.trim_start()[2..])),
+                Some(number) => format!(".IP {} 3\n{}", number.trim(), filled(&text.trim_start()[number.len()..])),
+            }
+        }
+    }
+}
+
+fn program() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let rows = |rows: &[(&str, &str)]| rows.iter().map(|(name, text)| row(name, text)).collect::<String>();
     let chapters = CHAPTERS.each_ref().map(|chapter| (chapter.name, chapter.summary));
@@ -85,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_page_has_every_command_and_option() {
-        let page = page();
+        let page = page("hookbox");
         let options = crate::cli::args::commands::options().map(OptionSpec::usage);
         for text in COMMANDS.iter().map(CommandSpec::usage).chain(options) {
             assert!(page.contains(&escaped(&text)), "{text}");

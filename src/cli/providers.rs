@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::Failure;
 use super::table::{self, Screen};
-use crate::provider::{self, UNSUPPORTED, Unsupported};
+use crate::provider::{self, UNSUPPORTED};
 
 /// The labels' column: as wide as the longest of them and two spaces.
 const LABEL_COLUMNS: usize = 13;
@@ -27,16 +27,6 @@ fn list(out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn show(name: &str, out: &mut dyn Write) -> Result<(), Failure> {
-    let rows = match provider::unsupported(name) {
-        Some(Unsupported { name, title, why, instead }) => vec![
-            ("provider", format!("{title} ({name})")),
-            ("verified", format!("not supported: {why}")),
-            ("instead", (*instead).to_owned()),
-        ],
-        None => {
-            let preset = provider::preset(name).ok_or_else(|| Failure::usage(provider::unknown(name)))?;
-            provider::describe(&preset.verifier().map_err(Failure::failed)?)
-        }
-    };
+    let rows = provider::contract(name).map_err(Failure::usage)?;
     Ok(rows.iter().try_for_each(|(label, text)| writeln!(out, "{label:LABEL_COLUMNS$}{text}"))?)
 }

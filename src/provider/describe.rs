@@ -7,12 +7,12 @@ use super::algorithm::Algorithm;
 use super::format::{Format, Variable};
 use super::keyword::Keyword;
 use super::preset::{Preset, WithoutId};
-use super::presets::presets;
+use super::presets::{preset, presets};
 use super::recover::{Recovery, recovery};
 use super::scheme::Scheme;
 use super::selector::Selector;
 use super::unsigned::{Body, Unsigned};
-use super::unsupported::UNSUPPORTED;
+use super::unsupported::{UNSUPPORTED, Unsupported, unsupported};
 use super::verifier::Verifier;
 use crate::suggest::closest;
 use crate::units::duration_text;
@@ -92,8 +92,20 @@ pub fn summary(preset: &'static Preset) -> [&'static str; 4] {
     [preset.name, preset.title, algorithm, id]
 }
 
-/// Everything about it, as labels and texts.
-pub fn describe(verifier: &Verifier) -> Vec<(&'static str, String)> {
+/// Everything about the provider of this name, supported or not, as labels and texts; else why there is none.
+pub fn contract(name: &str) -> Result<Vec<(&'static str, String)>, String> {
+    if let Some(Unsupported { title, why, instead, .. }) = unsupported(name) {
+        return Ok(vec![
+            ("provider", format!("{title} ({name})")),
+            ("verified", format!("not supported: {why}")),
+            ("instead", (*instead).to_owned()),
+        ]);
+    }
+    let preset = preset(name).ok_or_else(|| unknown(name))?;
+    Ok(describe(&preset.verifier().map_err(|error| error.to_string())?))
+}
+
+fn describe(verifier: &Verifier) -> Vec<(&'static str, String)> {
     let preset = verifier.preset;
     let mut lines = vec![
         ("provider", format!("{} ({})", preset.title, preset.name)),

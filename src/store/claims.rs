@@ -4,7 +4,8 @@
 //! A job that was open when a process ended uncleanly may be what has ended it: it is claimed on the disk, so that its
 //! attempts count.
 //!
-//! The keys of all claimed jobs are here too: where a job is cancelled while its attempt is under way, its key is not free.
+//! Those that are claimed on the disk are here too, and the keys of all: where a job is cancelled and queued again while its
+//! attempt is under way, neither it nor its key is free.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,7 +22,9 @@ pub(super) struct Claims {
 #[derive(Default)]
 struct UnderWay {
     /// Those that are claimed in memory, by action and event.
-    jobs: BTreeSet<(String, EventId)>,
+    in_memory: BTreeSet<(String, EventId)>,
+    /// Those that are claimed on the disk, which does not show it any more where they were cancelled.
+    on_disk: BTreeSet<(String, EventId)>,
     /// By action and key.
     keys: BTreeSet<(String, String)>,
 }
@@ -41,9 +44,11 @@ impl Claims {
         self.suspect_up_to
     }
 
-    /// Whether a job is claimed in memory.
+    /// Whether an attempt at a job is under way.
     pub(super) fn contains(&self, event: EventId, action: &str) -> bool {
-        self.under_way().jobs.contains(&(action.to_owned(), event))
+        let under_way = self.under_way();
+        let job = (action.to_owned(), event);
+        under_way.in_memory.contains(&job) || under_way.on_disk.contains(&job)
     }
 
     /// Whether an attempt of an action at a job with this key is under way.
@@ -54,22 +59,23 @@ impl Claims {
     /// How many jobs of an action may be queued that cannot be claimed now: they are claimed, or their key is.
     pub(super) fn count(&self, action: &str) -> u32 {
         let under_way = self.under_way();
-        let jobs = under_way.jobs.iter().filter(|(of, _)| of == action).count();
+        let jobs = under_way.in_memory.iter().chain(&under_way.on_disk).filter(|(of, _)| of == action).count();
         let keys = under_way.keys.iter().filter(|(of, _)| of == action).count();
         (jobs + keys).try_into().unwrap_or(u32::MAX)
     }
 
     pub(super) fn insert(&self, job: &Job) {
         let mut under_way = self.under_way();
-        if !job.is_claimed_on_disk {
-            under_way.jobs.insert((job.action.clone(), job.event));
-        }
+        let jobs = if job.is_claimed_on_disk { &mut under_way.on_disk } else { &mut under_way.in_memory };
+        jobs.insert((job.action.clone(), job.event));
         under_way.keys.extend(key(job));
     }
 
     pub(super) fn remove(&self, job: &Job) {
         let mut under_way = self.under_way();
-        under_way.jobs.remove(&(job.action.clone(), job.event));
+        let claimed = (job.action.clone(), job.event);
+        under_way.in_memory.remove(&claimed);
+        under_way.on_disk.remove(&claimed);
         if let Some(key) = key(job) {
             under_way.keys.remove(&key);
         }
@@ -77,7 +83,7 @@ impl Claims {
 
     /// All that are in memory alone.
     pub(super) fn all(&self) -> Vec<(String, EventId)> {
-        self.under_way().jobs.iter().cloned().collect()
+        self.under_way().in_memory.iter().cloned().collect()
     }
 
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {

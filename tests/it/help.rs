@@ -37,6 +37,54 @@ fn an_unknown_topic_is_exit_2_with_the_nearest() {
     Home::new().run(["help", "frobnicate"]).refused(2, &["frobnicate", "hookbox help"]);
 }
 
+/// What an operator asks, where it is answered, and what the answer has.
+const QUESTIONS: [(&str, &str, &str); 20] = [
+    ("why 401", "troubleshooting", "The secret is not the same on both sides"),
+    ("why is it answered 404", "troubleshooting", "404 is answered where no source has this address"),
+    ("move to another machine", "systemd", "hookbox-move.tgz"),
+    ("disk full", "troubleshooting", "hookbox prune --older-than 30d"),
+    ("secret rotated", "troubleshooting", "secret = [\"env:NEW\", \"env:OLD\"]"),
+    ("retry a failed one", "troubleshooting", "hookbox replay 7"),
+    ("too many open files", "troubleshooting", "LimitNOFILE=4096"),
+    ("behind cloudflare", "troubleshooting", "https://www.cloudflare.com/ips/"),
+    ("replay everything of last night", "troubleshooting", "hookbox replay --since 12h --again"),
+    ("upgrade", "systemd", "That is why the backup comes first"),
+    ("uninstall", "systemd", "sudo systemctl disable --now hookbox.socket"),
+    ("duplicate deliveries", "sources", "A delivery that is already stored"),
+    ("GitHub says timed out", "troubleshooting", "401 means that all is well up to hookbox"),
+    ("nothing happens", "troubleshooting", "whose `on` matches nothing"),
+    ("outage", "troubleshooting", "GitHub, GitLab, Gitea"),
+    ("gitea does not call my LAN address", "gitea", "ALLOWED_HOST_LIST"),
+    ("another port", "config", "listen = \"127.0.0.1:5000\""),
+    ("forgot the token of the page", "page", "webhooks.db.token"),
+    ("max_body", "config", "max_body = \"25MiB\""),
+    ("--older-than", "prune", "instead of the ages"),
+];
+
+#[test]
+fn help_finds_the_answer_to_an_operators_question() {
+    let home = Home::new();
+    for (question, topic, answer) in QUESTIONS {
+        let words = ["help", "--grep"].into_iter().chain(question.split(' '));
+        let found = home.run(words).ok().text();
+        let reads_on =
+            found.contains(&format!("hookbox help {topic}")) || found.contains(&format!("providers {topic}"));
+        assert!(found.contains(answer) && reads_on, "{question}:\n{found}");
+        assert_eq!(home.run(["help", "--grep", question]).ok().text(), found);
+    }
+}
+
+#[test]
+fn a_search_without_a_result_is_exit_1_and_names_a_near_word() {
+    let home = Home::new();
+    home.run(["help", "--grep", "tolerence"]).refused(1, &["nothing has \"tolerence\"; did you mean tolerance?"]);
+    home.run(["help", "--grep", "xyzzyx"]).refused(1, &["xyzzyx", "hookbox help lists the chapters"]);
+    home.run(["help", "--grep"]).refused(2, &["--grep"]);
+    home.run(["help", "unistall"]).refused(2, &["hookbox help --grep unistall"]);
+    let partly = home.run(["help", "--grep", "signature", "tolerence"]).ok().text();
+    assert!(partly.starts_with("nothing has \"tolerence\"; did you mean tolerance?\n\n"), "{partly}");
+}
+
 #[test]
 fn help_is_paged_on_a_terminal_and_only_there() {
     let home = Home::new().env("PAGER", "sed s/^/paged:/");
@@ -67,6 +115,10 @@ fn a_pager_that_is_missing_or_quits_early_is_no_error() {
 
 /// What this shell completes the last of these words to; `None` where it is not installed.
 fn completed(home: &Home, shell: &str, line: &str) -> Option<Vec<String>> {
+    completed_with(home, shell, line, &[])
+}
+
+fn completed_with(home: &Home, shell: &str, line: &str, env: &[(&str, &str)]) -> Option<Vec<String>> {
     let ask = match shell {
         "bash" => {
             "source completions.bash; read -ra COMP_WORDS <<<\"${LINE}_\"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
@@ -75,7 +127,12 @@ fn completed(home: &Home, shell: &str, line: &str) -> Option<Vec<String>> {
         _ => "source completions.fish; complete -C $LINE",
     };
     home.write(&format!("completions.{shell}"), &home.run(["completions", shell]).ok().stdout);
-    let output = Command::new(shell).args(["-c", ask]).env("LINE", line).current_dir(home.path(".")).output();
+    let output = Command::new(shell)
+        .args(["-c", ask])
+        .env("LINE", line)
+        .envs(env.iter().copied())
+        .current_dir(home.path("."))
+        .output();
     let Ok(output) = output else {
         println!("skipped: {shell} is not installed");
         return None;
@@ -110,6 +167,75 @@ fn completions_are_those_of_the_command_and_of_the_option() {
     }
 }
 
+/// The program under its name, for a shell that calls it.
+fn path_with_hookbox(home: &Home) -> Option<String> {
+    if !runner().is_empty() {
+        println!("skipped: a shell cannot call an emulated program by its name");
+        return None;
+    }
+    std::fs::create_dir_all(home.path("bin")).unwrap();
+    std::os::unix::fs::symlink(home.command().get_program(), home.path("bin/hookbox")).unwrap();
+    Some(format!("{}:{}", home.path("bin").display(), std::env::var("PATH").unwrap_or_default()))
+}
+
+const NAMES: &str = "[sources.door]\nprovider = \"github\"\nsecret = \"env:X\"\n\
+                     [sources.shop]\nprovider = \"github\"\nsecret = \"env:X\"\n\
+                     [actions.deploy]\nkind = \"log\"\non = [\"*\"]\n";
+
+#[test]
+fn completions_know_the_sources_and_actions_of_the_config() {
+    let home = Home::new();
+    let Some(path) = path_with_hookbox(&home) else { return };
+    home.write("my.toml", NAMES);
+    for shell in ["bash", "fish"] {
+        for (line, expected) in [
+            ("hookbox --config my.toml send ", &["door", "shop"][..]),
+            ("hookbox --config my.toml send d", &["door"]),
+            ("hookbox --config my.toml list --source s", &["shop"]),
+            ("hookbox --config my.toml pause ", &["deploy"]),
+            ("hookbox --config none.toml pause ", &[]),
+        ] {
+            let Some(words) = completed_with(&home, shell, line, &[("PATH", &path)]) else { break };
+            let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
+            assert_eq!(words, expected, "{shell}: {line}");
+        }
+    }
+}
+
+#[test]
+fn zsh_completes_on_a_terminal() {
+    let home = Home::new();
+    let Some(path) = path_with_hookbox(&home) else { return };
+    home.write("my.toml", NAMES);
+    home.write("completions.zsh", &home.run(["completions", "zsh"]).ok().stdout);
+    home.write(
+        "ask.zsh",
+        r#"zmodload zsh/zpty
+zpty z zsh -f -i
+zpty -w z 'PS1=; autoload -Uz compinit; compinit -u -D; source ./completions.zsh; bindkey "^I" complete-word; \
+show() { print -r -- "<$BUFFER>" }; zle -N show; bindkey "^X" show; print RE""ADY'
+zpty -r z out '*READY*'
+zpty -w -n z "$1"$'\t\x18'
+zpty -r z out "*<$2>*" && print complete
+"#,
+    );
+    for (line, expected) in [
+        ("hookbox li", "hookbox list "),
+        ("hookbox --config my.toml send do", "hookbox --config my.toml send door "),
+        ("hookbox --config my.toml pause ", "hookbox --config my.toml pause deploy "),
+        ("hookbox --config my.toml list --source sh", "hookbox --config my.toml list --source shop "),
+        ("hookbox systemd so", "hookbox systemd socket "),
+    ] {
+        let mut zsh = Command::new("timeout");
+        zsh.args(["60", "zsh", "ask.zsh", line, expected]).env("PATH", &path).env("TERM", "xterm");
+        let output = zsh.current_dir(home.path(".")).output().unwrap();
+        if output.status.code() == Some(127) {
+            return println!("skipped: zsh is not installed");
+        }
+        assert!(String::from_utf8_lossy(&output.stdout).contains("complete"), "{line}: {output:?}");
+    }
+}
+
 #[test]
 fn completions_are_valid_scripts() {
     let home = Home::new();
@@ -124,16 +250,46 @@ fn completions_are_valid_scripts() {
 }
 
 #[test]
-fn the_man_page_has_every_command_and_no_mistake() {
+fn the_man_pages_have_every_command_and_key_and_no_mistake() {
     let home = Home::new();
     let page = home.run(["man"]).ok();
     home.write("hookbox.1", &page.stdout);
     for command in listed(&home.run(["help"]).ok(), "Commands") {
         assert!(page.text().contains(&format!("\n.SS \"{command}")), "{command}");
     }
-    let lint = Command::new("mandoc").args(["-T", "lint", "hookbox.1"]).current_dir(home.path(".")).output();
+    lint(&home, "hookbox.1");
+    let config = home.run(["man", "hookbox.toml"]).ok();
+    for text in ["max_body", "latest_only", "success_when", "expect_every", ".SS \"Secrets and reload\""] {
+        assert!(config.text().contains(text), "{text}");
+    }
+    home.write("hookbox.toml.5", &config.stdout);
+    lint(&home, "hookbox.toml.5");
+    home.run(["man", "hookbox.conf"]).refused(2, &["hookbox.conf", "hookbox, hookbox.toml"]);
+}
+
+fn lint(home: &Home, page: &str) {
+    let lint = Command::new("mandoc").args(["-T", "lint", page]).current_dir(home.path(".")).output();
     let Ok(lint) = lint else { return println!("skipped: mandoc is not installed") };
     let findings = String::from_utf8(lint.stdout).unwrap();
     let findings: Vec<&str> = findings.lines().filter(|finding| !finding.contains("missing date")).collect();
     assert!(findings.is_empty(), "{findings:#?}");
+}
+
+/// In the manual's words about an outage.
+#[test]
+fn providers_that_never_send_again_are_named_where_an_outage_is_spoken_of() {
+    let home = Home::new();
+    let outage = home.run(["help", "--grep", "after an outage"]).ok().text();
+    let providers = home.run(["providers"]).ok().text();
+    let names = providers.lines().skip(1).take_while(|line| !line.is_empty()).filter_map(|line| line.split(' ').next());
+    for name in names {
+        let contract = home.run(["providers", name]).ok().text();
+        let title = contract.lines().next().unwrap()["provider".len()..].trim();
+        let title = title.split([',', '(']).next().unwrap().trim();
+        let never = contract.lines().any(|line| line.starts_with("retries") && line.contains(" none"));
+        assert!(!never || outage.contains(title), "{name}: {title} is missing in\n{outage}");
+        let forge = ["gitea", "forgejo"].contains(&name);
+        assert!(!forge || contract.contains("ALLOWED_HOST_LIST"), "{contract}");
+    }
+    assert!(outage.contains("hookbox recover"), "{outage}");
 }

@@ -405,17 +405,29 @@ pub static COMMANDS: [CommandSpec; 24] = [
     command("completions", "Print the completions for a shell", parse::completions)
         .arguments(&[(Once, Value::Shell)])
         .description("SHELL is bash, zsh or fish. The script completes commands, options, files, and values of which there \
-            is a list. Its comment says where it goes.")
+            is a list; for the names of sources and actions it asks `hookbox completions sources` or `actions`, which reads them \
+            from the config. Its comment says where it goes.")
         .examples(&[
             "source <(hookbox completions bash)",
             "hookbox completions fish > ~/.config/fish/completions/hookbox.fish",
         ]),
-    command("man", "Print the man page hookbox(1)", |_| Ok(Command::Man))
-        .description("It is made of all of this help, in roff.")
-        .examples(&["hookbox man | man -l -", "hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null"]),
-    command("help", "Print the help of a command, or a chapter of the manual", |raw| Ok(Command::Help(raw.word())))
+    command("man", "Print the man page hookbox(1) or hookbox.toml(5)", parse::man)
+        .arguments(&[(AtMostOnce, Value::ManPage)])
+        .description("PAGE is hookbox or hookbox.toml; without it, hookbox. The first is made of all of this help, the second \
+            of the chapters of the manual about the config, both in roff.")
+        .examples(&[
+            "hookbox man | man -l -",
+            "hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null",
+            "hookbox man hookbox.toml | man -l -",
+        ]),
+    command("help", "Print the help of a command, or a chapter of the manual", parse::help)
         .arguments(&[(AtMostOnce, Value::Topic)])
+        .also(&["--grep WORD..."])
+        .options(&[option("grep", Value::Text, "Print what the manual, the help of the commands and the descriptions of the \
+            providers say about these words, in upper or lower case")])
         .description("TOPIC is the name of a command or of a chapter; without it, both are listed. On a terminal the text \
-            is shown by $PAGER, else by less or more. An empty PAGER prints it as it is.")
-        .examples(&["hookbox help", "hookbox help recipes"]),
+            is shown by $PAGER, else by less or more. An empty PAGER prints it as it is.\n\n\
+            --grep prints the paragraphs that have all of the words, the best ones first, and which chapter to read on. It \
+            ends with 1 if there are none.")
+        .examples(&["hookbox help", "hookbox help recipes", "hookbox help --grep disk full"]),
 ];

@@ -36,6 +36,7 @@ pub enum Value {
     /// A status in which an event is done.
     FinalStatus,
     LogLevel,
+    ManPage,
     Provider,
     Shell,
     Source,
@@ -51,6 +52,24 @@ pub enum Shell {
     Bash,
     Zsh,
     Fish,
+}
+
+/// Names that a shell's completions ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    Sources,
+    Actions,
+}
+
+impl NameKind {
+    pub const ALL: [NameKind; 2] = [NameKind::Sources, NameKind::Actions];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NameKind::Sources => "sources",
+            NameKind::Actions => "actions",
+        }
+    }
 }
 
 impl Shell {
@@ -110,6 +129,7 @@ impl Value {
             Value::File => "FILE",
             Value::FinalStatus | Value::Status => "STATUS",
             Value::LogLevel => "LEVEL",
+            Value::ManPage => "PAGE",
             Value::Provider => "PROVIDER",
             Value::Shell => "SHELL",
             Value::Source => "SOURCE",
@@ -130,6 +150,7 @@ impl Value {
             Value::LogLevel => vec!["error", "warn", "info", "debug"],
             Value::Provider => provider::presets().map(|preset| preset.name).collect(),
             Value::Shell => Shell::ALL.map(Shell::as_str).to_vec(),
+            Value::ManPage => vec!["hookbox", "hookbox.toml"],
             Value::Unit => vec!["service", "socket"],
             _ => Vec::new(),
         }

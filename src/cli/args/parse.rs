@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use super::option::{Shell, Value};
+use super::option::{NameKind, Shell, Value};
 use super::raw::{Raw, wrong_usage, wrong_value};
 use super::{CheckArgs, Command, ImportArgs, ListArgs, PruneArgs, RecoverArgs, ReplayArgs, SendArgs, ShowForm};
 use crate::cli::Failure;
@@ -157,9 +157,25 @@ pub fn backup(raw: &mut Raw) -> Result<Command, Failure> {
 
 pub fn completions(raw: &mut Raw) -> Result<Command, Failure> {
     let word = raw.argument("the SHELL: bash, zsh or fish")?;
+    if let Some(kind) = NameKind::ALL.into_iter().find(|kind| kind.as_str() == word) {
+        return Ok(Command::Names(kind));
+    }
     let shell = Shell::ALL.into_iter().find(|shell| shell.as_str() == word);
     let unknown = || raw.wrong_argument(none_of("shell", &word, Value::Shell));
     Ok(Command::Completions(shell.ok_or_else(unknown)?))
+}
+
+pub fn man(raw: &mut Raw) -> Result<Command, Failure> {
+    let pages = Value::ManPage.choices();
+    let Some(word) = raw.word() else { return Ok(Command::Man(pages[0])) };
+    let unknown = || raw.wrong_argument(none_of("page", &word, Value::ManPage));
+    Ok(Command::Man(pages.iter().find(|page| **page == word).ok_or_else(unknown)?))
+}
+
+/// With `--grep` all words are looked for, quoted or not.
+pub fn help(raw: &mut Raw) -> Result<Command, Failure> {
+    let Some(first) = raw.parsed("grep", any_text)? else { return Ok(Command::Help(raw.word())) };
+    Ok(Command::SearchHelp(std::iter::once(first).chain(std::iter::from_fn(|| raw.word())).collect()))
 }
 
 fn contradiction(one: &str, other: &str) -> Failure {

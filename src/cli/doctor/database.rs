@@ -57,6 +57,7 @@ fn check_content(context: &Context<'_>, findings: &mut Findings) -> Result<(), O
     let stats = diagnostics.stats()?;
     findings.add("unprocessed", unprocessed(&stats, context));
     waiting(&stats, findings);
+    expected(&stats, context, findings);
     findings.add("failed", failed(&stats));
     recoveries(&stats, findings);
     let (headers, latest) = diagnostics.recent()?;
@@ -120,12 +121,36 @@ fn recoveries(stats: &Stats, findings: &mut Findings) {
             findings.add(topic.clone(), warn(problem.clone()));
         }
         if let Some(why) = it.last_lost.as_deref().filter(|_| it.lost > 0) {
-            let text =
-                format!("{} are lost, the last because {why}: hookbox recover {} --since 3d", it.lost, it.source);
+            let text = format!("{} are lost, the last because {why}: look at the provider what they said", it.lost);
             findings.add(topic, warn(text));
         } else if problems.is_empty() {
             findings.add(topic, ok(format!("nothing; {} were recovered", it.recovered)));
         }
+    }
+}
+
+/// The sources of which deliveries are expected. Compared here, because the server may not run, or have looked yet.
+fn expected(stats: &Stats, context: &Context<'_>, findings: &mut Findings) {
+    for (name, source) in &context.config.sources {
+        let Some(every) = source.expect_every else { continue };
+        let known = stats.sources.iter().find(|known| known.source == *name);
+        let [received, silent] =
+            [known.and_then(|it| it.last_received.as_deref()), known.and_then(|it| it.silent_since.as_deref())]
+                .map(|at| at.and_then(Timestamp::parse));
+        let every_text = duration_text(every);
+        let finding = match received.max(silent) {
+            Some(since) if silent.is_some_and(|silent| silent >= since) || since.plus(every) < clock::now() => {
+                warn(format!(
+                    "silent: nothing was received since {since}, and a delivery is expected every {every_text} (expect_every): \
+                 see whether the provider still sends, and to this address"
+                ))
+            }
+            Some(last) => {
+                ok(format!("the last delivery was received at {last}, and one is expected every {every_text}"))
+            }
+            None => ok(format!("no delivery was received yet, and one is expected every {every_text}")),
+        };
+        findings.add(format!("deliveries of {name}"), finding);
     }
 }
 

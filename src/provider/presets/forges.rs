@@ -7,12 +7,17 @@ use crate::provider::handshake::{Condition, HANDSHAKE, Handshake};
 use crate::provider::preset::{BASE, JSON, Preset, Sample};
 use crate::provider::selector::FORM;
 
+/// Source: <https://docs.gitea.com/administration/config-cheat-sheet#webhook-webhook>; Forgejo has the same setting.
+const GITEA_SETUP: &str = "Settings, Webhooks: the address and a secret of your own; either content type. It refuses to call an \
+    address of its own network (LAN) unless [webhook] of its app.ini has ALLOWED_HOST_LIST = external,private (loopback for \
+    this machine, or the name or address of hookbox)";
+
 /// Gitea, and the forges that share its code.
 const GITEA: Preset = Preset {
     event_types: GITEA_TYPES,
     signed: "{payload}",
     forms: true,
-    setup: "Settings, Webhooks: the address and a secret of your own; either content type",
+    setup: GITEA_SETUP,
     answer: "2xx within 5 s (unconfirmed)",
     retries: "none",
     ..BASE
@@ -89,7 +94,8 @@ pub(super) static PRESETS: &[Preset] = &[
         signed: "{form:payload}",
         id: &["header:X-Gitea-Delivery"],
         event: &["header:X-Gitea-Event"],
-        setup: "Settings, Webhooks: the address, content type application/x-www-form-urlencoded, a secret of your own",
+        setup: "Settings, Webhooks: the address, content type application/x-www-form-urlencoded, a secret of your own. See gitea \
+            for ALLOWED_HOST_LIST",
         sample: Sample { content_type: FORM, body: "payload=%7B%7D", ..JSON },
         ..GITEA
     },
@@ -109,6 +115,8 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:X-Gogs-Signature",
         id: &["header:X-Gogs-Delivery"],
         event: &["header:X-Gogs-Event"],
+        setup: "Settings, Webhooks: the address and a secret of your own; either content type. It refuses to call an address of \
+            its own network unless [security] of its app.ini has LOCAL_NETWORK_ALLOWLIST with the name of hookbox",
         answer: "2xx, no redirect",
         ..GITEA
     },

@@ -107,3 +107,25 @@ fn an_event_that_is_deleted_during_an_attempt_leaves_no_claim() {
     wait_for_state(&hookbox, 2, "it", "succeeded");
     assert_eq!(hookbox.query::<i64>("SELECT event_id FROM attempts"), [2]);
 }
+
+#[test]
+fn a_command_that_is_cancelled_and_replayed_during_its_attempt_does_not_run_twice_at_once() {
+    let script = "echo begun >> begun-$0; mkdir busy-$0 || echo twice > twice
+        until [ -e go ]; do sleep 0.05; done; rmdir busy-$0";
+    let run = format!("run = [\"sh\", \"-c\", '''{script}''', \"{{{{ payload.n }}}}\"]\nconcurrency = 3");
+    let hookbox = with("command", &run).start();
+    let begun = |n: u32| std::fs::read_to_string(hookbox.path(&format!("begun-{n}"))).unwrap_or_default();
+    let wait_until_begun = |n, what| wait_for(what, || (!begun(n).is_empty()).then_some(()));
+    hookbox.deliver("push", "d-1", r#"{"n":1}"#);
+    wait_until_begun(1, "the first attempt");
+    by_the_command(&hookbox);
+    hookbox.run(["replay", "1"]).ok();
+    // Its job is due later than that of the replay.
+    hookbox.deliver("push", "d-2", r#"{"n":2}"#);
+    wait_until_begun(2, "the command of the other event");
+    std::fs::write(hookbox.path("go"), "").unwrap();
+    wait_for_state(&hookbox, 1, "it", "succeeded");
+    wait_for_state(&hookbox, 2, "it", "succeeded");
+    assert!(!hookbox.path("twice").exists(), "it ran twice at once");
+    assert_eq!(begun(1).lines().count(), 2, "it is done again after the attempt that was cancelled");
+}

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{OBSERVER_DEADLINE, http, metrics, news, wait_for_news};
+use crate::maintenance::doctor::assert_finds;
 use crate::support::{Home, Hookbox, Request, SOURCE, Stub, set_clock, wait_longer_for, with_clock};
 
 /// An action for all news, whose config begins with this.
@@ -90,8 +91,11 @@ fn a_source_that_is_silent_for_too_long_is_news_once_also_after_a_restart() {
     let stats = hookbox.run(["stats", "--json"]).ok().json();
     let source = stats["sources"].as_array().unwrap().iter().find(|source| source["source"] == "github").cloned();
     assert_eq!(source.unwrap()["silent_since"], json!(at));
+    let silent = format!("nothing was received since {at}");
+    assert_finds(&hookbox, &[], "deliveries of github", "warn", &[&silent, "expected every"]);
     hookbox.deliver("push", "d-2", "{}");
     wait_longer_for("the end", OBSERVER_DEADLINE, || hookbox.stderr().contains("receives again").then_some(()));
+    assert_finds(&hookbox, &[], "deliveries of github", "ok", &["the last delivery was received at"]);
     let last = hookbox.query::<i64>(
         "SELECT CAST(strftime('%s', max(received_at)) AS INTEGER) FROM webhook_events WHERE source = 'github'",
     )[0];

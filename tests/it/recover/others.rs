@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::published;
 use super::{recover_source as recover, stored_ids};
-use crate::support::{Address, Answer, Home, Received, Request, Stub, wait_for};
+use crate::support::{Address, Answer, Home, Received, Request, Stub, wait_for, wait_longer_for};
+
+/// An event is stored in a commit of its own, and comes five seconds after the start.
+const MINUTE: Duration = Duration::from_secs(60);
 
 const TAKEN_IDS: &str = "SELECT delivery_id FROM webhook_events JOIN taken ON event_id = id ORDER BY id";
 
@@ -267,12 +270,26 @@ fn killed_while_it_takes_from_a_list_it_stores_each_once() {
     }
     let mut hookbox = stripe_home(&api, "").start();
     for stored in [10, 150] {
-        wait_for("some", || (hookbox.stored() >= stored).then_some(()));
+        wait_longer_for("some", MINUTE, || (hookbox.stored() >= stored).then_some(()));
         hookbox = hookbox.kill9().start();
     }
-    wait_for("all of them", || (hookbox.stored() == 400).then_some(()));
+    wait_longer_for("all of them", MINUTE, || (hookbox.stored() == 400).then_some(()));
     let expected: Vec<String> = (0..400).map(|n| format!("evt_{n:04}")).collect();
     assert_eq!(hookbox.query::<String>(TAKEN_IDS), expected);
+}
+
+#[test]
+fn what_is_missing_and_no_longer_listed_is_lost() {
+    let api = Api::start(stripe);
+    api.add(stripe_event(1, "invoice.paid", now_s()));
+    let hookbox = stripe_home(&api, "every = \"off\"\n").start();
+    for (id, age_days) in [("evt_old", 31), ("evt_young", 1)] {
+        let at_ms = (now_s() - age_days * 24 * 3600) * 1000;
+        let row = format!("'stripe', '{id}', '{id}', 'invoice.paid', {at_ms}, 'missing', 0, NULL, ''");
+        hookbox.db().execute_batch(&format!("INSERT INTO recoveries VALUES ({row})")).unwrap();
+    }
+    let said = recover(&hookbox, "stripe", &[]);
+    assert!(said.contains("1 are stored; 1 wait for the next time; 1 are lost"), "{said}");
 }
 
 #[test]

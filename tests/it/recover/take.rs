@@ -1,6 +1,8 @@
 //! Mode `take`: what a provider's API returns is stored.
 
-use crate::support::{Home, Stub, wait_for};
+use std::time::Duration;
+
+use crate::support::{Home, Stub, wait_longer_for};
 
 use super::hub::{self, Hub};
 use super::{config, miss_25_of_10000, recover, stored_ids};
@@ -79,10 +81,10 @@ fn killed_while_it_takes_it_goes_on_and_stores_each_once() {
     }
     let mut hookbox = home(&hub, "mode = \"take\"\n").start();
     for details in [5, 12] {
-        wait_for("some", || (hub.details() >= details).then_some(()));
+        wait_longer_for("some", Duration::from_secs(60), || (hub.details() >= details).then_some(()));
         hookbox = hookbox.kill9().start();
     }
-    wait_for("all of them", || (hookbox.stored() == 20).then_some(()));
+    wait_longer_for("all of them", Duration::from_secs(60), || (hookbox.stored() == 20).then_some(()));
     let expected: Vec<String> = (0..20).map(|n| format!("d-{n:02}")).collect();
     assert_eq!((hookbox.query::<String>(TAKEN_IDS), stored_ids(&hookbox)), (expected.clone(), expected));
     assert!(hub.details() <= 22, "{}: a kill may cost one that is asked for twice", hub.details());
