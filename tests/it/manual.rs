@@ -85,3 +85,13 @@ fn page() {
     let printed = checked(&(SOURCE.to_owned() + &admin.replace("/etc/hookbox/admin.token", "secret")));
     assert!(printed.contains("192.168.1.5:5001"), "{printed}");
 }
+
+#[test]
+fn container() {
+    let config = example("src/manual/install.md", "toml", "trusted_proxies");
+    let config = config.replace("/run/secrets/github", "secret").replace("/run/secrets/page", "secret");
+    let home = Home::with_config(&config);
+    home.write("secret", SECRET);
+    let printed = home.run(["check", "--listen", "0.0.0.0:5000"]).ok().text();
+    assert!(printed.contains("0.0.0.0:5001, with a token"), "{printed}");
+}
