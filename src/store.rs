@@ -85,7 +85,7 @@ pub use observer::Observer;
 pub use prune::{Expired, Pruned, Pruner, Rule};
 pub use queue::{Claim, Queue, Unrouted};
 pub use reader::Reader;
-pub use recover::{Missed, Recoveries};
+pub use recover::{LastRan, Missed, Recoveries};
 pub use rejects::Rejects;
 pub use replay::{ReplayOptions, ReplayScope, ReplayTotals, Replayed};
 pub use stats::{ActionStats, HourStats, SourceStats, Stats};

@@ -39,6 +39,8 @@ const IS_DELETABLE: &str = "id = ?1 AND status = ?2 AND status <> 'unprocessed'
 /// A connection for deleting.
 pub struct Pruner {
     writer: Writer,
+    /// Of retention nothing need be remembered: recovering looks at nothing that is older.
+    is_by_hand: bool,
 }
 
 /// Which rows are deleted, and from which age.
@@ -87,19 +89,20 @@ pub struct Pruned {
 impl Pruner {
     /// For the command line.
     pub fn open(path: &Path) -> Result<Pruner, OpenError> {
-        Ok(Pruner::new(Writer::open_for_command(path, COMMAND_BUSY)?)?)
+        let pruner = Pruner::new(Writer::open_for_command(path, COMMAND_BUSY)?)?;
+        Ok(Pruner { is_by_hand: true, ..pruner })
     }
 
     /// For the command line, to find what would be deleted.
     pub fn open_read_only(path: &Path) -> Result<Pruner, OpenError> {
-        Ok(Pruner { writer: Writer::open_read_only(path)? })
+        Ok(Pruner { writer: Writer::open_read_only(path)?, is_by_hand: true })
     }
 
     /// Its commits do not wait for the disk: if a power cut undoes some, the same rows are deleted again, and no one was
     /// promised anything.
     pub(super) fn new(writer: Writer) -> Result<Pruner> {
         writer.relax()?;
-        Ok(Pruner { writer })
+        Ok(Pruner { writer, is_by_hand: false })
     }
 
     /// Calls `step` with every batch of events of a selection that the rules match, and with the sum of those before it. `step` returns how
@@ -134,8 +137,10 @@ impl Pruner {
         self.writer.write(|transaction| {
             let mut deleted = 0;
             for event in &batch.events {
-                deleted +=
-                    of_row(transaction, delete(transaction, cursor.rule.what, *event, cursor.rule.now))?.unwrap_or(0);
+                if self.is_by_hand && matches!(cursor.rule.what, Expired::Events(_)) {
+                    recover::remember_deleted(transaction, *event, cursor.rule.now)?;
+                }
+                deleted += of_row(transaction, delete(transaction, cursor.rule.what, *event))?.unwrap_or(0);
             }
             Ok(deleted)
         })
@@ -175,13 +180,12 @@ impl Pruner {
 }
 
 /// An event may have been reopened since it was found. Returns how many rows were changed.
-fn delete(transaction: &Transaction<'_>, what: Expired, event: EventId, now: Timestamp) -> rusqlite::Result<usize> {
+fn delete(transaction: &Transaction<'_>, what: Expired, event: EventId) -> rusqlite::Result<usize> {
     let Expired::Events(status) = what else {
         let reset = "UPDATE webhook_events SET duplicates = 0 WHERE id = ?1 AND duplicates > 0";
         return transaction.prepare_cached(reset)?.execute([event.0]);
     };
     let sql = format!("DELETE FROM webhook_events WHERE {IS_DELETABLE}");
-    recover::remember_deleted(transaction, event, now)?;
     transaction.prepare_cached(&sql)?.execute((event.0, status.as_str()))
 }
 

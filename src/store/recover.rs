@@ -38,6 +38,14 @@ pub struct Missed {
     pub status: String,
 }
 
+/// When hookbox was last known to run.
+#[derive(Clone, Copy, Debug)]
+pub struct LastRan {
+    pub at: Timestamp,
+    /// It was stopped then. Otherwise it has run on without a trace, as long as nothing came.
+    pub is_stop: bool,
+}
+
 impl Recoveries {
     /// For the command line.
     pub fn open(path: &Path) -> Result<Recoveries, OpenError> {
@@ -53,13 +61,18 @@ impl Recoveries {
         })
     }
 
-    /// When it was last known that hookbox ran while a source was compared: it was compared, or hookbox was stopped.
-    /// `None`: it never was.
-    pub fn last_ran(&self, source: &str) -> Result<Option<Timestamp>> {
-        let sql = "SELECT max(compared_ms, coalesce(ran_ms, 0)) FROM recovery_marks WHERE source = ?1";
+    /// When hookbox was last known to run, if a source was compared before.
+    pub fn last_ran(&self, source: &str) -> Result<Option<LastRan>> {
+        let sql = "SELECT coalesce(max(ran_ms), 0), max(compared_ms),
+                 coalesce((SELECT unixepoch(received_at) * 1000 FROM webhook_events ORDER BY id DESC LIMIT 1), 0)
+             FROM recovery_marks HAVING max(source = ?1)";
         self.writer.read(|connection| {
-            let found = connection.query_row(sql, [source], |row| row.get(0)).optional()?;
-            Ok(found.map(Timestamp::from_unix_ms))
+            let times = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            let found: Option<(i64, i64, i64)> = connection.query_row(sql, [source], times).optional()?;
+            Ok(found.map(|(stopped_ms, compared_ms, received_ms)| {
+                let at_ms = stopped_ms.max(compared_ms).max(received_ms);
+                LastRan { at: Timestamp::from_unix_ms(at_ms), is_stop: stopped_ms == at_ms }
+            }))
         })
     }
 

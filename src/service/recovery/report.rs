@@ -13,7 +13,7 @@ use crate::log::rate_limited;
 use crate::news::{Kind, News};
 use crate::recover::Trouble as RecoverTrouble;
 use crate::stop::Waker;
-use crate::store::{self, Missed, Trouble, TroubleKind};
+use crate::store::{self, LastRan, Missed, Trouble, TroubleKind};
 use crate::units::duration_text;
 
 /// An outage of the provider only delays. One that lasts for longer is news.
@@ -98,24 +98,20 @@ impl Reporter {
         }
     }
 
-    /// At the start: whether nothing has run for longer than the provider lists its deliveries. `ran` is when the source was
-    /// last compared, or when the last process has stopped.
-    pub(super) fn offline(&self, target: &Target, ran: Option<Timestamp>) {
+    /// At the start: whether nothing has run for longer than the provider lists its deliveries.
+    pub(super) fn offline(&self, target: &Target, last: Option<LastRan>) {
         let (name, recovery, now) = (&target.source.name, target.recover.recovery, clock::now());
         let Some(known) = self.checked(self.known(TroubleKind::Offline, name)) else { return };
         if known.and_then(|known| known.told).is_some_and(|told| told.distance(now) > OFFLINE_SHOWN) {
             let ended = self.end(TroubleKind::Offline, name);
             self.checked(ended);
         }
-        let Some(ran) = ran else { return };
-        let Some(received) = self.checked(self.store.last_received(name)) else { return };
-        let (ran, listed) = (received.map_or(ran, |received| received.max(ran)), now.minus(recovery.window));
-        if ran >= listed {
-            return;
-        }
+        let listed = now.minus(recovery.window);
+        let Some(LastRan { at: ran, is_stop }) = last.filter(|last| last.at < listed) else { return };
         let (title, kept) = (recovery.title, duration_text(recovery.window));
+        let (from, is) = if is_stop { ("from", "is") } else { ("at most from", "may be") };
         let error = format!(
-            "off line from {ran} to {now}; {title} keeps deliveries for {kept}: what came before {listed} is lost"
+            "off line {from} {ran} to {now}; {title} keeps deliveries for {kept}: what came before {listed} {is} lost"
         );
         let trouble =
             Trouble { name: name.clone(), since: ran, told: Some(now), failures: 0, error: Some(error.clone()) };
