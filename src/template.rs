@@ -1,6 +1,6 @@
 //! minijinja, set up once: templates that render an event, and expressions that decide on it.
 //!
-//! Variables are `id`, `source`, `event`, `delivery_id`, `received_at`, `headers` (names in lower case), `payload`, `body`;
+//! Variables are `id`, `source`, `event`, `delivery_id`, `received_at`, `headers`, `payload`, `body`;
 //! in an attempt also `attempt` and `idempotency_key`, and in a condition on its result `answer`. Undefined values chain:
 //! `payload.pull_request.merged` is false on a push. So does `null`, which is printed as nothing.
 //!
@@ -12,6 +12,7 @@ mod bounds;
 mod budget;
 mod checks;
 mod compile;
+mod fields;
 mod filters;
 mod number;
 mod operators;
@@ -32,6 +33,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, HtmlEscape, Output, S
 use crate::event::{Event, headers};
 use crate::suggest::hint;
 pub use answer::{Answer, AnswerText};
+use fields::Fields;
 use payload::{Reading, reading};
 use to_json::Style;
 
@@ -134,7 +136,7 @@ impl Scope {
             ("received_at", Value::from(event.received_at.as_str())),
             ("method", Value::from(method)),
             ("query", Value::from_pairs(parameters.iter().map(|(name, value)| (&**name, &**value)))),
-            ("headers", Value::from_pairs(fields)),
+            ("headers", Fields::value(fields)),
         ]);
         Scope {
             variables,

@@ -12,7 +12,7 @@ const OWN_PREFIX: &str = "HOOKBOX_";
 
 /// Variables that decide which code a program runs: of the loader, of shells and interpreters, of programs that run others,
 /// and where programs look for such settings. A sender must not have a part in their value.
-const DECIDE_CODE: [&str; 17] = [
+const DECIDE_CODE: [&str; 31] = [
     "PATH",
     "HOME",
     "SHELL",
@@ -23,18 +23,51 @@ const DECIDE_CODE: [&str; 17] = [
     "PROMPT_COMMAND",
     "IFS",
     "PS4",
+    "ZDOTDIR",
     "EDITOR",
     "VISUAL",
     "PAGER",
+    "MANPAGER",
+    "BROWSER",
+    "LESSOPEN",
+    "LESSCLOSE",
     "GCONV_PATH",
     "JAVA_TOOL_OPTIONS",
     "JDK_JAVA_OPTIONS",
     "_JAVA_OPTIONS",
+    "CLASSPATH",
+    "MAKEFLAGS",
+    "TAR_OPTIONS",
+    "RSYNC_RSH",
+    "CURL_HOME",
+    "WGETRC",
+    "KUBECONFIG",
+    "OPENSSL_CONF",
+    "AWS_CONFIG_FILE",
 ];
 
 /// The same, by how they begin.
-const DECIDE_CODE_PREFIXES: [&str; 9] =
-    ["LD_", "BASH_FUNC_", "XDG_", "GIT_", "PYTHON", "PERL", "RUBY", "NODE_", "DOCKER_"];
+const DECIDE_CODE_PREFIXES: [&str; 19] = [
+    "LD_",
+    "BASH_FUNC_",
+    "XDG_",
+    "GIT_",
+    "SSH_",
+    "PYTHON",
+    "PERL",
+    "RUBY",
+    "GEM_",
+    "BUNDLE_",
+    "PHP",
+    "LUA_",
+    "NODE_",
+    "NPM_",
+    "npm_",
+    "CARGO_",
+    "RUSTC_",
+    "ANSIBLE_",
+    "DOCKER_",
+];
 
 /// One variable, as configured.
 #[derive(Clone, Debug)]
@@ -181,7 +214,20 @@ mod tests {
 
     #[test]
     fn a_sender_has_no_part_in_what_decides_the_code() {
-        for name in ["PATH", "LD_PRELOAD", "BASH_ENV", "PYTHONPATH", "GIT_SSH_COMMAND", "HOME"] {
+        for name in [
+            "PATH",
+            "LD_PRELOAD",
+            "BASH_ENV",
+            "PYTHONPATH",
+            "GIT_SSH_COMMAND",
+            "HOME",
+            "SSH_ASKPASS",
+            "KUBECONFIG",
+            "LESSOPEN",
+            "MAKEFLAGS",
+            "npm_config_script_shell",
+            "RUSTC_WRAPPER",
+        ] {
             for text in ["{{ payload.a }}", "/opt/{% if id %}a{% endif %}"] {
                 assert!(refused(name, text).contains("fixed text"), "{name}");
             }

@@ -142,6 +142,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_manual_has_each_refusal_with_its_cause() {
+        let manual = include_str!("../manual/limits.md").replace("\n  ", " ");
+        let cause = |refusal| match refusal {
+            Refusal::Malformed => "malformed HTTP",
+            Refusal::NotInTime => "not complete within 10 seconds",
+            Refusal::BodyTooLarge => "larger than `max_body`",
+            Refusal::UnknownExpectation => "an `Expect` other than `100-continue`",
+            Refusal::HeadTooLarge => "larger than 16 KiB, or has more than 64 header fields",
+            Refusal::UpstreamLost => "the answer was lost",
+            Refusal::Overloaded => "too many connections or bodies",
+            Refusal::UpstreamTooSlow => "there was none in time",
+            Refusal::UnsupportedVersion => "neither HTTP/1.0 nor HTTP/1.1, such as the beginning of an HTTP/2",
+        };
+        for (refusal, ..) in Refusal::TABLE {
+            let code = format!("**{}**", refusal.code());
+            let named = |line: &&str| line.starts_with("- **") && line.contains(&code) && line.contains(cause(refusal));
+            assert!(manual.lines().any(|line| named(&line)), "limits.md: {code} {refusal:?}: {}", cause(refusal));
+        }
+    }
+
+    #[test]
     fn a_refusal_is_a_complete_response_of_one_line() {
         let expected = "HTTP/1.1 413 Content Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n\
                         Content-Length: 15\r\nConnection: close\r\n\r\nbody too large\n";

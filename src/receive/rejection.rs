@@ -173,6 +173,53 @@ fn reason_of(error: &VerifyError) -> RejectReason {
 mod tests {
     use super::*;
 
+    /// What the manual says of it.
+    fn cause(rejection: &Rejection) -> &'static str {
+        match rejection {
+            Rejection::NoSuchSource => "no such source",
+            Rejection::WrongMethod { .. } => "wrong method",
+            Rejection::Malformed(_) => "malformed JSON, form or gzip",
+            Rejection::TooLarge => "larger than `max_body`, also when decompressed",
+            Rejection::UnknownEncoding => "a `Content-Encoding` other than gzip",
+            Rejection::Unverified(VerifyError::ClockNotSet) => "the clock is not set",
+            Rejection::Unverified(VerifyError::TooLarge(_)) => "what can be signed in sorted order",
+            Rejection::Unverified(_) => "the signature is missing or wrong",
+            Rejection::HandshakeRefused => "an invalid handshake",
+            Rejection::NoSecretYet => "the source has no secret yet",
+            Rejection::NotLocal(_) => "[from elsewhere]",
+            Rejection::NotAllowed => "not in the source's `allow`",
+            Rejection::NotStored => "cannot be stored now",
+        }
+    }
+
+    #[test]
+    fn the_manual_has_each_rejection_with_its_cause() {
+        let manual = include_str!("../manual/limits.md").replace("\n  ", " ");
+        let rejections = [
+            Rejection::NoSuchSource,
+            Rejection::WrongMethod { allow: "POST".into() },
+            Rejection::Malformed("the body is not gzip"),
+            Rejection::TooLarge,
+            Rejection::UnknownEncoding,
+            Rejection::Unverified(VerifyError::ClockNotSet),
+            Rejection::Unverified(VerifyError::TooLarge(String::new())),
+            Rejection::Unverified(VerifyError::Mismatch),
+            Rejection::HandshakeRefused,
+            Rejection::NoSecretYet,
+            Rejection::NotLocal(String::new()),
+            Rejection::NotAllowed,
+            Rejection::NotStored,
+        ];
+        for rejection in rejections {
+            let row = rejection.row();
+            let status = format!("- **{}**", row.status);
+            let is_in = |line: &str| line.starts_with(&status) && line.contains(cause(&rejection));
+            assert!(manual.lines().any(is_in), "limits.md: {status}: {}", cause(&rejection));
+            let header = row.header.map_or(String::new(), |(name, _)| format!("`{name}"));
+            assert!(manual.lines().any(|line| is_in(line) && line.contains(&header)), "limits.md: {status} {header}");
+        }
+    }
+
     #[test]
     fn while_the_clock_is_not_set_the_sender_is_told_to_retry_and_not_called_a_forger() {
         let rejection = Rejection::Unverified(VerifyError::ClockNotSet);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use minijinja::value::Object;
 use minijinja::{Error, ErrorKind, Value};
 
+use super::fields::Fields;
 use super::{BYTE_ORDER_MARK, budget, payload};
 
 /// The text of it, and the indexes of what is used of it.
@@ -14,16 +15,8 @@ const COPIES: usize = 4;
 /// The answer of a server, or the end of a command.
 #[derive(Debug)]
 pub enum Answer {
-    Http {
-        status: u16,
-        /// Names in lower case.
-        headers: BTreeMap<String, String>,
-        body: AnswerText,
-    },
-    Command {
-        exit_code: i32,
-        output: AnswerText,
-    },
+    Http { status: u16, headers: BTreeMap<String, String>, body: AnswerText },
+    Command { exit_code: i32, output: AnswerText },
 }
 
 /// A body or an output. What is wanting may be what decides, so a condition on a part of it cannot be evaluated.
@@ -44,9 +37,7 @@ impl Object for Answer {
     fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
         match (&**self, name.as_str()?) {
             (Answer::Http { status, .. }, "status") => Some(Value::from(*status)),
-            (Answer::Http { headers, .. }, "headers") => {
-                Some(Value::from_pairs(headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
-            }
+            (Answer::Http { headers, .. }, "headers") => Some(Fields::value(headers.clone())),
             (Answer::Http { body, .. }, "body") => Some(body.value()),
             (Answer::Http { body, .. }, "json") => Some(body.json()),
             (Answer::Command { exit_code, .. }, "exit_code") => Some(Value::from(*exit_code)),
@@ -60,20 +51,29 @@ impl AnswerText {
     fn value(&self) -> Value {
         match self {
             AnswerText::Whole(text) => Value::from(text),
-            AnswerText::Partial(why) => Value::from(Error::new(ErrorKind::InvalidOperation, why.clone())),
+            AnswerText::Partial(why) => refused(why.clone()),
         }
     }
 
-    /// What is not JSON has no members: a page of a proxy in place of the server's answer fails the condition.
+    /// A text that is not JSON, such as a page of a proxy in place of the server's answer, fails every condition on it: a
+    /// value without members would let `not answer.json.error` hold.
     fn json(&self) -> Value {
         let AnswerText::Whole(text) = self else { return self.value() };
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-        if payload::unreadable(text).is_some() {
+        if text.trim().is_empty() {
             return Value::UNDEFINED;
+        }
+        if let Some(why) = payload::unreadable(text) {
+            return refused(format!("the body as JSON: {why}"));
         }
         match budget::charge(COPIES * text.len()) {
             Ok(()) => payload::value(Arc::from(text)),
             Err(error) => Value::from(error),
         }
     }
+}
+
+/// A value that cannot be used.
+fn refused(why: String) -> Value {
+    Value::from(Error::new(ErrorKind::InvalidOperation, why))
 }

@@ -17,7 +17,9 @@ use super::operators as op;
 const NOT_KEPT: u8 = u8::MAX;
 
 pub fn template<'s>(name: &'s str, source: &'s str) -> Result<Instructions<'s>, Error> {
-    let statements = parse(source, name, SyntaxConfig::default())?;
+    // A program that reads lines needs the end of the last one.
+    let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build()?;
+    let statements = parse(source, name, syntax)?;
     let mut generator = CodeGenerator::new(name, source);
     generator.compile_stmt(&statements);
     counted(&generator.finish().0)

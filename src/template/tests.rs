@@ -75,6 +75,21 @@ fn every_variable_has_its_value() {
 }
 
 #[test]
+fn a_header_field_is_found_in_upper_and_lower_case() {
+    for name in ["X-GitHub-Event", "x-github-event", "X-GITHUB-EVENT"] {
+        assert!(holds(&format!("headers['{name}'] == 'push' and '{name}' in headers")).unwrap(), "{name}");
+    }
+    assert!(!holds("headers['X-Other'] or 'X-Other' in headers").unwrap());
+    assert_eq!(render("{% for name in headers %}{{ name }}{% endfor %}"), "x-github-event");
+    assert_eq!(render("{{ headers | tojson }}"), r#"{"x-github-event": "push"}"#);
+}
+
+#[test]
+fn a_template_keeps_the_line_break_at_its_end() {
+    assert_eq!(render("{{ id }}\n\n"), "7\n\n");
+}
+
+#[test]
 fn undefined_values_chain_and_are_false() {
     assert_eq!(render("[{{ payload.pull_request.head.ref }}]"), "[]");
     assert!(!holds("payload.pull_request.merged").unwrap());

@@ -1,6 +1,8 @@
-//! The configs in the README and in the manual are valid, word for word.
+//! The examples in the README and the configs in the manual are valid, word for word.
 
-use crate::support::{Home, SECRET, SOURCE, example};
+use std::process::Command;
+
+use crate::support::{Home, SECRET, SOURCE, example, is_installed};
 
 const CREDENTIALS: [(&str, &str); 9] = [
     ("RABBITMQ_AUTHORIZATION", "Basic Z3Vlc3Q6Z3Vlc3Q="),
@@ -26,6 +28,57 @@ fn checked(config: &str) -> String {
     let is_missing = |line: &str| absent.iter().any(|part| line.contains(part));
     assert!(!printed.lines().any(|line| line.contains("WARNING") && !is_missing(line)), "{printed}");
     printed
+}
+
+/// The words of each line, without ids and times: those of the README are of another run.
+fn words(printed: &str) -> String {
+    let is_id_or_time =
+        |word: &str| word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit() || "-:()".contains(c));
+    let line = |line: &str| line.split_whitespace().filter(|word| !is_id_or_time(word)).collect::<Vec<_>>().join(" ");
+    printed.lines().map(|it| line(it.replace("):", ") :").as_str()) + "\n").collect()
+}
+
+#[test]
+fn the_readme_is_short_and_its_first_minute_is_as_it_says() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    assert!(readme.lines().count() <= 250);
+    if !is_installed("curl", &["--version"]) {
+        return;
+    }
+    let hookbox = Home::new().without_secret().start();
+    let here = |text: String| text.replace("http://127.0.0.1:5000", &hookbox.url(""));
+    let curl = Command::new("sh").arg("-c").arg(here(example("README.md", "sh", "curl -i"))).output().unwrap();
+    let answer = String::from_utf8_lossy(&curl.stdout);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    hookbox.wait_for_stdout(&example("README.md", "text", "[1]"));
+    let url = hookbox.url("/webhooks/github");
+    let sent = hookbox.run(["send", "github", "--url", &url]).ok();
+    hookbox.wait_until_done();
+    let list = hookbox.run(["list"]).ok();
+    assert_eq!(words(&(sent.text() + &list.text())), words(&here(example("README.md", "text", "sent ping"))));
+}
+
+#[test]
+fn the_readme_has_five_figures_as_they_were_measured() {
+    let read = |name: &str| std::fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (readme, figures) = (read("README.md"), read("tests/bench/FIGURES.md"));
+    let rows = readme.split_once("## Five figures").unwrap().1.split_once("|---|---|\n").unwrap().1;
+    let rows: Vec<&str> = rows.lines().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), 5);
+    for row in rows {
+        assert!(figures.lines().any(|line| line.starts_with(row)), "tests/bench/FIGURES.md has not {row}");
+    }
+}
+
+#[test]
+fn the_readme_counts_the_providers() {
+    let printed = Home::new().run(["providers"]).ok().text();
+    // Below the title; two are for senders of one's own.
+    let count = printed.lines().skip(1).take_while(|line| !line.is_empty()).count() - 2;
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for said in [format!("{} other providers", count - 1), format!("| {count} providers")] {
+        assert!(readme.contains(&said), "README.md does not say {said:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Behind real proxies, with the configuration of the manual.
 
-mod bare;
+pub mod bare;
 pub mod front;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -11,7 +11,7 @@ use crate::support::{Home, Hookbox, Request, SECRET, SOURCE, closed_port, take_t
 use front::{Front, Kind};
 
 /// What the manual's config has for a proxy on the same machine.
-const TRUST: &str = "trusted_proxies = [\"127.0.0.1\", \"::1\"]\n";
+pub const TRUST: &str = "trusted_proxies = [\"127.0.0.1\", \"::1\"]\n";
 
 /// Large enough that every buffer on the way is too small, and within `max_body`.
 const LARGE_BYTES: usize = 24 << 20;

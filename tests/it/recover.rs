@@ -2,6 +2,7 @@
 //! every answer of the stub is held to it. `GITHUB_OPENAPI` names `api.github.com.deref.json` of the package `@octokit/openapi`,
 //! `GITLAB_OPENAPI` `doc/api/openapi/openapi_v3.yaml` of GitLab's repository, `STRIPE_OPENAPI` `spec3.json` of Stripe's.
 
+mod evening;
 mod hub;
 mod others;
 mod published;
@@ -20,7 +21,7 @@ const UNDER_WAY: &str = "SELECT count(*) FROM recoveries WHERE asked = 1
 fn config(hub: &Hub, keys: &str) -> String {
     format!(
         "[sources.github]\nprovider = \"github\"\nsecret = \"env:GITHUB_WEBHOOK_SECRET\"\n\
-         [sources.github.recover]\nhook = \"octocat/hello-world/12\"\ntoken = \"env:HUB_TOKEN\"\napi = \"{}\"\n{keys}",
+         [sources.github.recover]\nhook = \"octocat/hello-world/12345678\"\ntoken = \"env:HUB_TOKEN\"\napi = \"{}\"\n{keys}",
         hub.url()
     )
 }
@@ -188,7 +189,7 @@ fn a_wrong_token_a_missing_permission_and_a_hook_that_is_gone_are_explained() {
     for (status, words) in [
         (401, "the token is wrong, revoked or expired"),
         (403, "the token lacks a permission"),
-        (404, "there is no hook octocat/hello-world/12"),
+        (404, "there is no hook octocat/hello-world/12345678"),
     ] {
         hub.refuse(Some(status));
         hookbox.run(["recover", "github"]).refused(2, &[words, "Webhooks, read and write"]);
@@ -200,7 +201,7 @@ fn check_says_what_is_had_back_and_warns_where_retention_is_shorter_than_the_lis
     let hub = Hub::start();
     let text = config(&hub, "") + "[retention]\nprocessed = \"1d\"\n";
     let printed = Home::with_config(&text).env("HUB_TOKEN", hub::TOKEN).run(["check"]).ok().text();
-    assert!(printed.contains("gets back what was missed of octocat/hello-world/12 at"), "{printed}");
+    assert!(printed.contains("gets back what was missed of octocat/hello-world/12345678 at"), "{printed}");
     assert!(printed.contains("GitHub lists its deliveries for 3d") && !printed.contains(hub::TOKEN), "{printed}");
     let without = Home::with_config(&text).run(["check"]);
     assert_eq!(without.code, Some(2));

@@ -11,7 +11,9 @@ use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use super::{Context, Finding, Findings, fail, ok, warn};
 use crate::ask::{self, Response};
+use crate::config::Source;
 use crate::listen::{self, Listen, LocalAddress};
+use crate::provider;
 
 /// A busy receiver answers within a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,15 +96,28 @@ pub(super) fn check_page(context: &Context<'_>, findings: &mut Findings) {
     findings.add("page address", finding);
 }
 
+/// How to get back what the provider does not send again.
+fn way_back(source: &Source) -> String {
+    let name = &source.name;
+    match (provider::recovery(source.verifier.preset.name), &source.recover) {
+        (None, _) => String::new(),
+        (Some(_), Some(_)) => format!(": hookbox recover {name} gets it back"),
+        (Some(_), None) => {
+            format!(": hookbox recover gets it back, once there is [sources.{name}.recover] (hookbox help recover)")
+        }
+    }
+}
+
 /// What happens to deliveries that failed while hookbox, the proxy or the network was down.
 pub(super) fn check_outages(context: &Context<'_>, findings: &mut Findings) {
     for source in context.config.sources.values() {
         let preset = source.verifier.preset;
         let text = match preset.retries {
             never if never.starts_with("none") => {
+                let title = preset.title;
+                let way_out = way_back(source);
                 format!(
-                    "{} does not send again by itself what failed during an outage. Its retries: {never}",
-                    preset.title
+                    "{title} never sends again by itself what failed during an outage{way_out}. Its retries: {never}"
                 )
             }
             "unknown" => format!("whether {} sends again what failed during an outage is not known", preset.title),

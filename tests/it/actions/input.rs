@@ -22,6 +22,7 @@ fn stdin_is_a_template_and_without_it_the_exact_body() {
         ("", BODY),
         ("stdin = \"{{ body }}\"", BODY),
         ("stdin = \"Subject: {{ payload.a }}\\n\\n{{ event }}\"", "Subject: \u{e9} \u{e9}\n\nissues"),
+        ("stdin = \"{{ event }}\\n\"", "issues\n"),
         ("stdin = \"\"", ""),
     ] {
         let hookbox = with("command", &format!("run = [\"tee\", \"got\"]\n{key}")).start();
@@ -63,8 +64,44 @@ fn a_body_that_is_no_text_is_passed_on_exactly_and_is_an_error_only_in_a_templat
 }
 
 #[test]
+fn the_standard_input_of_a_template_may_hold_a_nul_and_the_exact_text_of_a_form() {
+    let hookbox = with("command", "run = [\"tee\", \"got\"]\nstdin = \"a{{ payload.a }}b\"").start();
+    deliver_and_wait(&hookbox, "issues", "d-1", r#"{"a":"\u0000"}"#);
+    assert_eq!(std::fs::read(hookbox.path("got")).unwrap(), b"a\0b");
+
+    let home = with("command", "run = [\"tee\", \"got\"]\nstdin = \"{{ body }}\"");
+    let config = std::fs::read_to_string(home.path("hookbox.toml")).unwrap();
+    home.write("hookbox.toml", config + ANY_CONTENT);
+    let hookbox = home.start();
+    let form = "b=1+2&a=%C3%A9&a=&c";
+    let request = Request::new("POST", "/webhooks/raw")
+        .header("Authorization", "Bearer open-sesame")
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(form);
+    assert_eq!(hookbox.address().send(&request).status, 200);
+    hookbox.wait_until_done();
+    assert_eq!(std::fs::read_to_string(hookbox.path("got")).unwrap(), form);
+}
+
+#[test]
+fn the_largest_body_goes_through_a_template_whether_or_not_the_program_reads_it() {
+    let body = format!(r#"{{"a":"{}"}}"#, "x".repeat(24 << 20));
+    for (program, stdin, output) in [
+        ("wc -c", "{{ body }}", (body.len()).to_string()),
+        ("wc -c", "{{ payload.a }}\\n", ((24 << 20) + 1).to_string()),
+        ("head -c 1", "{{ payload.a }}", "x".to_owned()),
+        ("true", "{{ body }}", String::new()),
+        ("exec <&-; echo closed", "{{ body }}", "closed".to_owned()),
+    ] {
+        let hookbox = with("command", &format!("{}\nstdin = \"{stdin}\"", shell(program))).start();
+        deliver_and_wait(&hookbox, "issues", "d-1", &body);
+        assert_eq!(only_attempt(&hookbox, 1), ("success".to_owned(), format!("exit 0 {output}").trim_end().to_owned()));
+    }
+}
+
+#[test]
 fn a_command_has_the_variables_of_its_env() {
-    let script = "env > env; cat /proc/$$/cmdline > words";
+    let script = "env > env; for p in $$ $PPID; do cat /proc/$p/cmdline; done > words";
     let env = "env = { APP_TOKEN = \"env:APP_TOKEN\", FROM_FILE = \"file:secret\", TITLE = \"{{ payload.a }}\", EMPTY = \"\", FIXED = \"a b\" }";
     let home = with("command", &format!("{}\n{env}", shell(script))).env("APP_TOKEN", "{{ s3cret }}");
     home.write("secret", "line one\nline two\n");
@@ -105,6 +142,7 @@ fn variables_that_clash_or_decide_the_code_are_refused_and_no_value_is_shown() {
         ("HOOKBOX_EVENT = \"hunter2\"", ["actions.it.env.HOOKBOX_EVENT", "choose another name"]),
         ("PATH = \"/opt/{{ payload.a }}\"", ["actions.it.env.PATH", "fixed text"]),
         ("LD_PRELOAD = \"{{ payload.a }}\"", ["actions.it.env.LD_PRELOAD", "fixed text"]),
+        ("\"{{ payload.a }}\" = \"x\"", ["actions.it.env.\"{{ payload.a }}\"", "letters, digits"]),
         ("\"A B\" = \"hunter2\"", ["actions.it.env.\"A B\"", "letters, digits"]),
         ("A = 1", ["actions.it.env.A", "expected a string"]),
         ("A = \"{{ paylod }}\"", ["actions.it.env.A", "\"payload\""]),

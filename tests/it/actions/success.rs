@@ -42,7 +42,6 @@ fn a_service_that_answers_200_to_a_failure_has_failed_and_its_answer_is_stored()
         (rqlite, r#"{"results":[{"rows_affected":1}]}"#, "success"),
         ("answer.json.ok", r#"{"ok":false,"error":"channel_not_found"}"#, "retry"),
         ("answer.json.ok", r#"{"ok":true}"#, "success"),
-        ("answer.json.routed", "<html>log in to the network</html>", "retry"),
         ("answer.body == payload.want", "yes", "success"),
         ("answer.json.routed", "\u{feff}{\"routed\":true}", "success"),
     ] {
@@ -51,6 +50,75 @@ fn a_service_that_answers_200_to_a_failure_has_failed_and_its_answer_is_stored()
         let start = if outcome == "success" { "200 OK " } else { "success_when is false: 200 OK " };
         assert_eq!(detail, format!("{start}{}", body.replace('\u{feff}', "?")));
     }
+}
+
+/// Telegram, Pushover, Matrix and Discord, as they document their errors.
+#[test]
+fn an_error_with_a_status_of_its_own_is_not_retried_and_its_text_is_stored() {
+    for (condition, status, body, outcome) in [
+        (
+            "answer.json.ok",
+            400,
+            r#"{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}"#,
+            "give_up",
+        ),
+        (
+            "answer.json.status == 1",
+            400,
+            r#"{"user":"invalid","errors":["user key is invalid"],"status":0}"#,
+            "give_up",
+        ),
+        ("answer.json.status == 1", 200, r#"{"status":1,"request":"647d2300"}"#, "success"),
+        ("answer.json.event_id", 200, r#"{"errcode":"M_FORBIDDEN","error":"not in the room"}"#, "retry"),
+        ("not answer.json.errcode", 403, r#"{"errcode":"M_FORBIDDEN"}"#, "give_up"),
+        ("answer.json.id", 401, r#"{"message":"Invalid Webhook Token","code":50027}"#, "give_up"),
+        ("not answer.json.results[0].error", 200, r#"{"results":[{"error":"near \"x\": syntax error"}]}"#, "retry"),
+        ("not answer.json.results[0].error", 200, r#"{"results":[{"rows_affected":1}]}"#, "success"),
+        ("answer.json and not answer.json[0].error", 200, r#"[{"error":"a"}]"#, "retry"),
+    ] {
+        assert_outcome(judged(condition, Answer::body(status, body)), outcome, body);
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_json_fails_a_condition_that_only_excludes_an_error() {
+    let page = "<html>log in to the network</html>";
+    for condition in [
+        "answer.json.routed",
+        "not answer.json.error",
+        "answer.status == 200 and not answer.json.error",
+        "not answer.json",
+    ] {
+        for body in [page, "{\"ok\":", "ok"] {
+            let got = judged(condition, Answer::body(200, body));
+            assert_outcome(got.clone(), "retry", "success_when cannot be evaluated (");
+            assert_outcome(got.clone(), "retry", "the body as JSON: it is not JSON");
+            assert_outcome(got, "retry", &format!("): 200 OK {body}"));
+        }
+    }
+    assert_outcome(judged("'<html' not in answer.body", Answer::body(200, "ok")), "success", "200 OK ok");
+    assert_outcome(judged("answer.body == 'ok' or answer.json.ok", Answer::body(200, "ok")), "success", "200 OK ok");
+    for body in ["", " \r\n"] {
+        assert_outcome(judged("not answer.json.error", Answer::body(200, body)), "success", "200 OK");
+        assert_outcome(judged("answer.json.ok", Answer::body(200, body)), "retry", "success_when is false: 200 OK");
+    }
+}
+
+#[test]
+fn a_part_of_an_answer_is_found_by_a_regular_expression() {
+    for (condition, body, outcome) in [
+        ("answer.body is matching('^OK [0-9]+$')", "OK 12", "success"),
+        ("answer.body is matching('^OK [0-9]+$')", "OK", "retry"),
+        ("answer.body is matching('^OK [0-9]+$')", "NOT OK 12", "retry"),
+        ("answer.json.id is matching('^[0-9]+$')", r#"{"id":12}"#, "success"),
+        ("answer.json.id is matching('^[0-9]+$')", "{}", "retry"),
+        ("answer.body | trim | lower == 'ok'", "OK\n", "success"),
+    ] {
+        assert_outcome(judged(condition, Answer::body(200, body)), outcome, "200 OK");
+    }
+    with("http", "url = \"http://a.test\"\nsuccess_when = \"answer.body is matching('(')\"")
+        .run(["check"])
+        .refused(2, &["actions.it.success_when"]);
 }
 
 #[test]
@@ -92,6 +160,9 @@ fn the_header_fields_of_an_answer_can_be_asked_for() {
         || Answer::With(200, vec![("X-Result".into(), "a".into()), ("x-result".into(), "b".into())], Vec::new());
     assert_outcome(judged("answer.headers['x-result'] == 'a, b'", answer()), "success", "200");
     assert_outcome(judged("answer.headers['x-result'] == 'a'", answer()), "retry", "success_when is false: 200 OK");
+    assert_outcome(judged("answer.headers['X-Result'] == 'a, b'", answer()), "success", "200");
+    assert_outcome(judged("'X-RESULT' in answer.headers", answer()), "success", "200");
+    assert_outcome(judged("answer.headers['x-other']", answer()), "retry", "success_when is false: 200 OK");
 }
 
 #[test]

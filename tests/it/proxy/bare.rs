@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Address, Home, Request, closed_port, is_installed, wait_longer_for};
+use crate::support::{Address, Home, Request, Response, closed_port, is_installed, wait_longer_for};
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running proxy without TLS. Killed when it is dropped.
-struct Bare {
+pub struct Bare {
     process: Child,
     address: SocketAddr,
     home: TempDir,
@@ -33,7 +33,7 @@ impl Bare {
         Bare { process, address, home }
     }
 
-    fn nginx(upstream: SocketAddr, lines: &str) -> Bare {
+    pub fn nginx(upstream: SocketAddr, lines: &str) -> Bare {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, closed_port()));
         let places =
             ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|what| format!("{what}_temp_path tmp;\n"));
@@ -56,8 +56,11 @@ impl Bare {
 
     /// The status that a sender elsewhere is answered.
     fn deliver(&self) -> u16 {
-        let request = Request::github("push", "forged", "{}").with("Host", "hooks.example.com");
-        Address::Tcp(self.address).send(&request).status
+        self.send(&Request::github("push", "forged", "{}").with("Host", "hooks.example.com")).status
+    }
+
+    pub fn send(&self, request: &Request) -> Response {
+        Address::Tcp(self.address).send(request)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::support::{Address, Answer, Received, Request, Stub};
 pub const TOKEN: &str = "github_pat_x";
 pub const DAY_S: u64 = 24 * 60 * 60;
 
-const HOOK: &str = "/repos/octocat/hello-world/hooks/12";
+const HOOK: &str = "/repos/octocat/hello-world/hooks/12345678";
 const LIST: &str = "/repos/{owner}/{repo}/hooks/{hook_id}/deliveries";
 const PAGE: usize = 100;
 
@@ -20,12 +20,15 @@ pub struct Hub {
     state: Arc<Mutex<State>>,
 }
 
+type Redeliver = dyn Fn(&Request) -> Option<u16> + Send;
+
 #[derive(Default)]
 struct State {
     /// The newest last.
     rows: Vec<Value>,
     next_id: u64,
-    target: Option<Address>,
+    /// Redelivers, and returns the status of the answer.
+    redeliver: Option<Box<Redeliver>>,
     ahead_s: u64,
     lists: usize,
     /// The hook is not active.
@@ -58,7 +61,16 @@ impl Hub {
     }
 
     pub fn redeliver_to(&self, address: &Address) {
-        self.state().target = Some(address.clone());
+        let target = address.clone();
+        self.redeliver_by(move |request| {
+            let mut connection = target.try_connect().ok()?;
+            connection.try_send(&request.bytes()).ok()?;
+            Some(connection.try_response().ok()?.status)
+        });
+    }
+
+    pub fn redeliver_by(&self, redeliver: impl Fn(&Request) -> Option<u16> + Send + 'static) {
+        self.state().redeliver = Some(Box::new(redeliver));
     }
 
     /// A delivery of so many seconds ago that was answered with `status`.
@@ -188,9 +200,9 @@ impl State {
         if let Some(status) = self.refused {
             return self.error(status, "Refused", &[]);
         }
-        let url = "https://api.github.com/repos/octocat/hello-world/hooks/12";
+        let url = "https://api.github.com/repos/octocat/hello-world/hooks/12345678";
         let body = json!({
-            "type": "Repository", "id": 12, "name": "web", "active": !self.is_off, "events": ["push"],
+            "type": "Repository", "id": 12345678, "name": "web", "active": !self.is_off, "events": ["push"],
             "config": { "content_type": "json", "insecure_ssl": "0", "url": "https://example.com/webhooks/github" },
             "updated_at": "2026-01-01T00:00:00Z", "created_at": "2026-01-01T00:00:00Z", "url": url,
             "test_url": format!("{url}/test"), "ping_url": format!("{url}/pings"),
@@ -212,11 +224,7 @@ impl State {
         }
         self.posted.push(guid.to_owned());
         let request = Request::github(event, guid, "{}");
-        let status = self.target.as_ref().and_then(|target| {
-            let mut connection = target.try_connect().ok()?;
-            connection.try_send(&request.bytes()).ok()?;
-            Some(connection.try_response().ok()?.status)
-        });
+        let status = self.redeliver.as_ref().and_then(|redeliver| redeliver(&request));
         self.add(guid, event, status.unwrap_or(0), 0, true);
         Answer::With(202, self.fields(&[]), b"{}".to_vec())
     }
