@@ -4,23 +4,32 @@
 
 pub mod markdown;
 
+use std::io::Read;
+use std::sync::LazyLock;
+
+use flate2::read::ZlibDecoder;
+
 /// One chapter of the manual.
 pub struct Chapter {
     pub name: &'static str,
     /// One line for the list of topics; README.md has the same.
     pub summary: &'static str,
-    /// Markdown, which begins with a `# ` heading.
-    pub text: &'static str,
+    /// Markdown, which begins with a `# ` heading. `build.rs` has packed it.
+    pub text: LazyLock<String>,
 }
 
 macro_rules! chapter {
     ($name:literal, $summary:literal) => {
-        Chapter { name: $name, summary: $summary, text: include_str!(concat!("manual/", $name, ".md")) }
+        Chapter {
+            name: $name,
+            summary: $summary,
+            text: LazyLock::new(|| unpacked(include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".zlib")))),
+        }
     };
 }
 
 /// From the first steps to the rare questions.
-pub const CHAPTERS: [Chapter; 24] = [
+pub static CHAPTERS: [Chapter; 24] = [
     chapter!("start", "what hookbox does, the first delivery, the first secret"),
     chapter!("install", "static binaries, on a Raspberry Pi, on a server"),
     chapter!("config", "the config file"),
@@ -49,6 +58,13 @@ pub const CHAPTERS: [Chapter; 24] = [
 
 pub fn find(name: &str) -> Option<&'static Chapter> {
     CHAPTERS.iter().find(|chapter| chapter.name == name)
+}
+
+fn unpacked(packed: &[u8]) -> String {
+    let mut text = String::new();
+    let outcome = ZlibDecoder::new(packed).read_to_string(&mut text);
+    debug_assert!(outcome.is_ok(), "{outcome:?}");
+    text
 }
 
 #[cfg(test)]

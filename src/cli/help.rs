@@ -31,7 +31,7 @@ pub fn about(topic: Option<&str>) -> Result<String, Failure> {
         return Ok(format!("{}\nThe manual, with hookbox help CHAPTER:\n{}", of_program(), list(&chapters)));
     };
     let command = commands::find(topic).map(of_command);
-    let chapter = manual::find(topic).map(|chapter| chapter.text.to_owned());
+    let chapter = manual::find(topic).map(|chapter| chapter.text.clone());
     if command.is_none() && chapter.is_none() {
         let near = closest(topic, commands::choices(Value::Topic));
         let hint = near.map_or(String::new(), |near| format!("did you mean {near}? "));

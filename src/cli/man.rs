@@ -21,7 +21,7 @@ fn config() -> String {
     let parts = [
         format!(".TH HOOKBOX.TOML 5 \"\" \"hookbox {version}\" \"File Formats\"\n"),
         section("NAME", r"hookbox.toml \- the config of hookbox"),
-        chapters.flat_map(|chapter| markdown::sections(chapter.text)).map(|it| chapter_section(&it)).collect(),
+        chapters.flat_map(|chapter| markdown::sections(&chapter.text)).map(|it| chapter_section(&it)).collect(),
         section("SEE ALSO", ".BR hookbox (1)"),
     ];
     parts.concat()

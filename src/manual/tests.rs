@@ -54,7 +54,7 @@ fn root() -> &'static Path {
 fn names_are_unique_and_found() {
     let names: HashSet<&str> = CHAPTERS.iter().map(|chapter| chapter.name).collect();
     assert_eq!(names.len(), CHAPTERS.len());
-    assert!(CHAPTERS.iter().all(|chapter| find(chapter.name).is_some_and(|found| found.text == chapter.text)));
+    assert!(CHAPTERS.iter().all(|chapter| find(chapter.name).is_some_and(|found| *found.text == *chapter.text)));
     assert!(find("no-such-chapter").is_none());
 }
 

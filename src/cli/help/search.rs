@@ -90,7 +90,7 @@ pub(in crate::cli) fn find(words: &[String]) -> Result<String, Failure> {
 
 fn chapters() -> impl Iterator<Item = Section> {
     CHAPTERS.iter().flat_map(|chapter| {
-        markdown::sections(chapter.text).into_iter().map(|section| Section {
+        markdown::sections(&chapter.text).into_iter().map(|section| Section {
             title: format!("{}: {}", chapter.name, section.title),
             read_on: format!("hookbox help {}", chapter.name),
             paragraphs: section.blocks.iter().flat_map(paragraphs).collect(),
