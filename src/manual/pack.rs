@@ -1,4 +1,4 @@
-//! Packs the manual: the binary lives on SD cards, and a chapter is rarely read.
+//! Run by Cargo before the build: packs the manual. The binary lives on SD cards, and a chapter is rarely read.
 
 use std::error::Error;
 use std::path::Path;
