@@ -33,9 +33,9 @@ fn checked(config: &str) -> String {
 /// The words of each line, without ids and times: those of the README are of another run.
 fn words(printed: &str) -> String {
     let is_id_or_time =
-        |word: &str| word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit() || "-:()".contains(c));
+        |word: &str| word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit() || "-:,".contains(c));
     let line = |line: &str| line.split_whitespace().filter(|word| !is_id_or_time(word)).collect::<Vec<_>>().join(" ");
-    printed.lines().map(|it| line(it.replace("):", ") :").as_str()) + "\n").collect()
+    printed.lines().map(|it| line(it) + "\n").collect()
 }
 
 #[test]
