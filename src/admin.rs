@@ -97,6 +97,7 @@ impl Admin {
             Route::Stats => self.api.stats(known_tag),
             Route::ReplayAll => self.api.replay_all(query),
             Route::Replay(id) => self.api.replay(id, query),
+            Route::CancelAll => self.api.cancel_all(query),
             Route::Cancel(id) => self.api.cancel(id, query),
             Route::Pause(action) => self.api.pause(action),
             Route::Resume(action) => self.api.resume(action),
@@ -147,6 +148,7 @@ enum Route<'a> {
     Stats,
     ReplayAll,
     Replay(i64),
+    CancelAll,
     Cancel(i64),
     Pause(&'a str),
     Resume(&'a str),
@@ -161,6 +163,7 @@ impl Route<'_> {
             ["api", "events"] => Some(Route::Events),
             ["api", "stats"] => Some(Route::Stats),
             ["api", "events", "replay"] => Some(Route::ReplayAll),
+            ["api", "events", "cancel"] => Some(Route::CancelAll),
             ["api", "events", id] => Some(Route::Event(id.parse().ok()?)),
             ["api", "events", id, "replay"] => Some(Route::Replay(id.parse().ok()?)),
             ["api", "events", id, "cancel"] => Some(Route::Cancel(id.parse().ok()?)),
@@ -171,7 +174,15 @@ impl Route<'_> {
     }
 
     fn is_change(&self) -> bool {
-        matches!(self, Route::ReplayAll | Route::Replay(_) | Route::Cancel(_) | Route::Pause(_) | Route::Resume(_))
+        matches!(
+            self,
+            Route::ReplayAll
+                | Route::Replay(_)
+                | Route::CancelAll
+                | Route::Cancel(_)
+                | Route::Pause(_)
+                | Route::Resume(_)
+        )
     }
 
     /// True if no token is needed: the page itself asks for it, and the public listener shows its health to anyone.

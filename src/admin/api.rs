@@ -198,6 +198,18 @@ impl Api {
         self.changed(id, cancelled.iter().any(|event| event.jobs > 0), "there is no open job")
     }
 
+    /// Cancels what is open of the events of a filter, for a moment: the answer says where to go on.
+    pub fn cancel_all(&mut self, query: &str) -> Result<Answer, Answer> {
+        let (action, rest) = bulk::action_of(query);
+        if form_urlencoded::parse(rest.as_bytes()).all(|(_, value)| value.is_empty()) {
+            return Err(Answer::line(400, "give a filter: what is open of all events is not cancelled at once"));
+        }
+        let filter = filter(&rest).map_err(|line| Answer::line(400, &line))?;
+        let answer = bulk::cancel(&mut self.commands, &self.reader, filter, action.as_deref())?;
+        self.wake();
+        Ok(answer)
+    }
+
     pub fn pause(&mut self, action: &str) -> Result<Answer, Answer> {
         if !self.config.get().actions.contains_key(action) {
             return Err(Answer::not_found());

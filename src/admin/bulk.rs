@@ -1,4 +1,4 @@
-//! Replays the events of a filter, a few at a time: the thread answers other requests in between.
+//! Replays or cancels the events of a filter, a few at a time: the thread answers other requests in between.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::answer::Answer;
 use crate::clock;
-use crate::event::EventId;
+use crate::event::{EventId, ShownStatus};
 use crate::store::{Commands, Filter, Reader, ReplayOptions, ReplayScope, ReplayTotals};
 
 /// How long one request may take.
@@ -44,23 +44,14 @@ impl Replay {
     }
 
     pub(super) fn run(&self, commands: &mut Commands, reader: &Reader, filter: Filter) -> Result<Answer, Answer> {
-        let begun = Instant::now();
         let mut totals = ReplayTotals::default();
         // Those that are done have no failed job.
         let is_unfinished = self.scope == ReplayScope::Failed;
-        let mut left = Filter { limit: STEP, is_unfinished, ..filter };
-        let next = loop {
-            let listed = reader.list(&left)?;
-            let events: Vec<EventId> = listed.events.iter().map(|event| EventId(event.id)).collect();
-            let replayed = commands.replay(&events, &self.options(), clock::now())?;
+        let next = for_each_step(reader, Filter { is_unfinished, ..filter }, |events| {
+            let replayed = commands.replay(events, &self.options(), clock::now())?;
             replayed.iter().for_each(|event| totals.add(event));
-            let last = listed.events.last().map(|event| EventId(event.id));
-            let is_full = listed.events.len() >= STEP as usize;
-            left.before = if is_full { last } else { listed.searched_to };
-            if left.before.is_none() || begun.elapsed() >= MAX_TIME {
-                break left.before;
-            }
-        };
+            Ok(())
+        })?;
         let answer = json!({
             "queued": totals.queued(),
             "events": totals.events,
@@ -69,5 +60,57 @@ impl Replay {
             "before": next.map(|id| id.0),
         });
         Ok(Answer::json(&answer))
+    }
+}
+
+/// Takes the action out of a query, and returns the other parameters.
+pub(super) fn action_of(query: &str) -> (Option<String>, String) {
+    let mut action = None;
+    let mut rest = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match name.as_ref() {
+            "action" => action = Some(value.into_owned()).filter(|value| !value.is_empty()),
+            _ => drop(rest.append_pair(&name, &value)),
+        }
+    }
+    (action, rest.finish())
+}
+
+/// Cancels what is open of the events of a filter, of `action` alone where it is given.
+pub(super) fn cancel(
+    commands: &mut Commands,
+    reader: &Reader,
+    filter: Filter,
+    action: Option<&str>,
+) -> Result<Answer, Answer> {
+    // Others have no open job.
+    let status = filter.status.or(Some(ShownStatus::Unprocessed));
+    let (mut jobs, mut changed) = (0, 0);
+    let next = for_each_step(reader, Filter { status, ..filter }, |events| {
+        let cancelled = commands.cancel(events, action, clock::now())?;
+        jobs += cancelled.iter().map(|event| event.jobs).sum::<usize>();
+        changed += cancelled.iter().filter(|event| event.jobs > 0).count();
+        Ok(())
+    })?;
+    Ok(Answer::json(&json!({ "cancelled": jobs, "events": changed, "before": next.map(|id| id.0) })))
+}
+
+/// Passes the events of a filter on, the newest first, until the time is over. Returns where to go on.
+fn for_each_step(
+    reader: &Reader,
+    filter: Filter,
+    mut act: impl FnMut(&[EventId]) -> Result<(), Answer>,
+) -> Result<Option<EventId>, Answer> {
+    let begun = Instant::now();
+    let mut left = Filter { limit: STEP, ..filter };
+    loop {
+        let listed = reader.list(&left)?;
+        let events: Vec<EventId> = listed.events.iter().map(|event| EventId(event.id)).collect();
+        act(&events)?;
+        let is_full = events.len() >= STEP as usize;
+        left.before = if is_full { events.last().copied() } else { listed.searched_to };
+        if left.before.is_none() || begun.elapsed() >= MAX_TIME {
+            return Ok(left.before);
+        }
     }
 }

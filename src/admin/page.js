@@ -146,18 +146,18 @@ async function change(button, path, done) {
   refresh();
 }
 
-// The server replays for a moment at a time: it is asked until nothing is left.
-async function replayAll(button, query) {
+// The server works for a moment at a time: it is asked until nothing is left. `tell` has the words for what was done.
+async function changeAll(button, path, query, tell) {
   button.disabled = true;
   found = null;
-  let queued = 0;
+  let sum = 0;
   try {
     const asked = new URLSearchParams(query);
     for (let before = null; ; ) {
       if (before) asked.set('before', before);
-      const answer = await ask('/api/events/replay?' + asked, 'POST');
-      queued += answer.queued;
-      id('told').textContent = answer.before ? `${count(queued, 'job')} queued so far …` : `${count(queued, 'job')} queued. ${visible(answer.lines.join('; '))}`;
+      const answer = await ask(`/api/events/${path}?${asked}`, 'POST');
+      sum += tell.counted(answer);
+      id('told').textContent = answer.before ? `${count(sum, 'job')} ${tell.done} so far …` : `${count(sum, 'job')} ${tell.done}. ${tell.more(answer)}`;
       if (!(before = answer.before)) break;
     }
   } catch (error) {
@@ -166,6 +166,9 @@ async function replayAll(button, query) {
   button.disabled = false;
   refresh();
 }
+
+const QUEUED = { done: 'queued', counted: (answer) => answer.queued, more: (answer) => visible(answer.lines.join('; ')) };
+const CANCELLED = { done: 'cancelled', counted: (answer) => answer.cancelled, more: () => '' };
 
 const act = (text, label, path, done) => {
   const button = make('button', { type: 'button', textContent: text, 'aria-label': label });
@@ -419,9 +422,11 @@ function showBulk({ stats }) {
   const hasFailed = stats.events.error > 0 || stats.actions.some((action) => action.pending || action.dead);
   fill(id('bulk'), JSON.stringify([String(filter), isFiltered, hasFailed]), () => {
     const failed = make('button', { type: 'button', textContent: isFiltered ? 'Try these now' : 'Try all that failed now' });
-    failed.onclick = () => replayAll(failed, (isFiltered ? filter + '&' : '') + 'scope=failed');
+    failed.onclick = () => changeAll(failed, 'replay', (isFiltered ? filter + '&' : '') + 'scope=failed', QUEUED);
+    const cancel = make('button', { type: 'button', textContent: 'Cancel these' });
+    cancel.onclick = () => changeAll(cancel, 'cancel', filter, CANCELLED);
     const link = make('a', { href: '#' + filter, textContent: 'Link to this list' });
-    return [isFiltered || hasFailed ? failed : '', isFiltered ? link : ''];
+    return [isFiltered || hasFailed ? failed : '', isFiltered ? cancel : '', isFiltered ? link : ''];
   });
 }
 

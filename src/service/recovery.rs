@@ -1,4 +1,4 @@
-//! Gets back what was missed, on a thread of its own: a provider that is slow delays nothing else.
+//! Gets back what was missed, on a thread of its own for each source: a provider that is slow delays nothing else.
 
 mod report;
 
@@ -56,35 +56,44 @@ pub(super) fn targets(config: &Config, env: &Env<'_>) -> Result<Vec<Target>> {
     Ok(targets)
 }
 
-/// The thread from outside, which runs once there is a source that recovers.
+/// The threads from outside, one for each source that recovers or has done so: what one waits for delays no other.
 pub(super) struct Handle {
-    targets: Current<Vec<Target>>,
-    thread: Option<Thread>,
+    sources: BTreeMap<String, SourceThread>,
+}
+
+struct SourceThread {
+    /// `None` where the source does not recover any more.
+    target: Current<Option<Target>>,
+    thread: Thread,
 }
 
 impl Handle {
     pub(super) fn start(targets: Vec<Target>, shared: &Shared) -> Result<Handle> {
-        let mut handle = Handle { targets: Current::new(Vec::new()), thread: None };
+        let mut handle = Handle { sources: BTreeMap::new() };
         handle.replace(targets, shared)?;
         Ok(handle)
     }
 
     /// Takes over a new configuration.
     pub(super) fn replace(&mut self, targets: Vec<Target>, shared: &Shared) -> Result<()> {
-        let is_needed = !targets.is_empty();
-        self.targets.replace(targets);
-        match &self.thread {
-            Some(thread) => thread.wake(),
-            None if is_needed => self.thread = Some(start(self.targets.clone(), shared)?),
-            None => {}
+        let mut targets: BTreeMap<String, Target> =
+            targets.into_iter().map(|target| (target.source.name.clone(), target)).collect();
+        for (name, source) in &self.sources {
+            source.target.replace(targets.remove(name));
+            source.thread.wake();
+        }
+        for (name, target) in targets {
+            self.sources.insert(name, start(target, shared)?);
         }
         Ok(())
     }
 
-    /// It is not waited for, because a request may take seconds.
+    /// They are not waited for, because a request may take seconds.
     pub(super) fn request_stop(&self, database: &Database) {
-        let Some(thread) = &self.thread else { return };
-        thread.request_stop();
+        if self.sources.is_empty() {
+            return;
+        }
+        self.sources.values().for_each(|source| source.thread.request_stop());
         let recorded = database.recoveries().map(|store| store.record_stop(clock::now()));
         if let Err(error) = recorded.map_err(Error::from).and_then(|recorded| recorded.map_err(Error::from)) {
             warn!("how long hookbox has run is not recorded: {error}");
@@ -92,7 +101,7 @@ impl Handle {
     }
 }
 
-fn start(targets: Current<Vec<Target>>, shared: &Shared) -> Result<Thread> {
+fn start(target: Target, shared: &Shared) -> Result<SourceThread> {
     let (stop, waker) = (Stop::default(), Waker::default());
     let observer = shared.database.observer()?;
     let recovery = Recovery {
@@ -103,8 +112,11 @@ fn start(targets: Current<Vec<Target>>, shared: &Shared) -> Result<Thread> {
         waker: waker.clone(),
         started: Instant::now(),
     };
-    let body = in_background(move || recovery.run(&targets));
-    Thread::spawn("recovery", &stop, move || waker.wake(), &shared.messages, body)
+    let target = Current::new(Some(target));
+    let of_thread = target.clone();
+    let body = in_background(move || recovery.run(&of_thread));
+    let thread = Thread::spawn("recovery", &stop, move || waker.wake(), &shared.messages, body)?;
+    Ok(SourceThread { target, thread })
 }
 
 struct Recovery {
@@ -133,14 +145,10 @@ struct State {
 }
 
 impl Recovery {
-    fn run(self, targets: &Current<Vec<Target>>) {
-        let mut states: BTreeMap<String, State> = BTreeMap::new();
+    fn run(self, target: &Current<Option<Target>>) {
+        let mut state = State::default();
         while !self.stop.is_set() {
-            let mut next = Duration::MAX;
-            for target in targets.get().iter() {
-                let state = states.entry(target.source.name.clone()).or_default();
-                next = next.min(self.attend(target, state));
-            }
+            let next = target.get().as_ref().as_ref().map_or(Duration::MAX, |target| self.attend(target, &mut state));
             if !self.stop.is_set() {
                 self.waker.wait(next);
             }

@@ -3,7 +3,7 @@
 //! `GITLAB_OPENAPI` `doc/api/openapi/openapi_v3.yaml` of GitLab's repository, `STRIPE_OPENAPI` `spec3.json` of Stripe's.
 
 mod evening;
-mod hub;
+pub mod hub;
 mod others;
 mod published;
 mod take;
@@ -127,6 +127,21 @@ fn at_its_start_it_gets_back_what_was_missed() {
     wait_longer_for("the missed delivery", Duration::from_secs(60), || (hookbox.stored() == 1).then_some(()));
     hookbox.wait_for_stderr("1 that were missed have arrived; 0 are missing");
     hub.assert_as_published();
+}
+
+#[test]
+fn a_source_whose_provider_asks_to_wait_for_an_hour_delays_no_other() {
+    let (hub, limited) = (Hub::start(), Hub::start());
+    limited.limit_for(1, 3600);
+    hub.add("missed", "push", 502, 3600);
+    let other = config(&limited, "").replace("[sources.github", "[sources.a");
+    let hookbox = Home::with_config(&other).env("HUB_TOKEN", hub::TOKEN).start();
+    hub.redeliver_to(&hookbox.address());
+    wait_longer_for("the request to wait", Duration::from_secs(60), || (limited.count() == 1).then_some(()));
+    hookbox.reload(config(&hub, "") + &other);
+    wait_longer_for("the missed delivery", Duration::from_secs(60), || (hookbox.stored() == 1).then_some(()));
+    hookbox.wait_for_stderr("1 that were missed have arrived; 0 are missing");
+    assert_eq!(limited.count(), 1, "it waits");
 }
 
 #[test]

@@ -125,6 +125,34 @@ fn a_failed_event_is_replayed_and_a_waiting_job_is_cancelled() {
 }
 
 #[test]
+fn what_is_open_is_cancelled_by_a_filter() {
+    let stub = Stub::http();
+    let action = |name: &str| {
+        format!("[actions.{name}]\nkind = 'http'\nurl = '{}'\non = ['*']\nbackoff = '1h'\n", stub.url("/"))
+    };
+    let config = format!("poll_interval = '1h'\n{SOURCE}{}{}", action("one"), action("two"));
+    let hookbox = Home::with_config(&config).with_open_admin().start();
+    let admin = hookbox.admin_address();
+    stub.answer(Answer::Status(503));
+    for n in 1..=4 {
+        hookbox.deliver(if n % 2 == 0 { "push" } else { "issues" }, &format!("d-{n}"), "{}");
+    }
+    let waiting = "SELECT count(*) FROM jobs WHERE state = 'queued' AND outcome = 'retry'";
+    wait_for("all to have failed", || (hookbox.query::<i64>(waiting) == [8]).then_some(()));
+    let cancel = |query: &str| json(&admin.send(&post(&format!("/api/events/cancel?{query}"))));
+    assert_eq!(cancel("event=push&action=one&before=4"), value!({ "cancelled": 1, "events": 1, "before": null }));
+    assert_eq!(cancel("event=push"), value!({ "cancelled": 3, "events": 2, "before": null }));
+    assert_eq!(cancel("event=push&action="), value!({ "cancelled": 0, "events": 0, "before": null }));
+    assert_eq!(ids(&json(&admin.send(&get("/api/events?status=cancelled")))), [4, 2]);
+    assert_eq!(hookbox.query::<i64>(waiting), [4]);
+    for wrong in ["", "event=", "action=one", "event=push&nonsense=1"] {
+        assert_eq!(status(&admin, &post(&format!("/api/events/cancel?{wrong}"))), 400, "{wrong}");
+    }
+    assert_eq!(status(&admin, &asking("POST", "/api/events/cancel?event=issues")), 403, "another page cannot");
+    assert_eq!(hookbox.query::<i64>(waiting), [4]);
+}
+
+#[test]
 fn what_failed_is_replayed_by_a_filter_and_what_was_not_done_is_said() {
     let stub = Stub::http();
     let action = format!("[actions.it]\nkind = 'http'\nurl = '{}'\non = ['*']\nbackoff = '1h'\n", stub.url("/"));

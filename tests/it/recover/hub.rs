@@ -34,6 +34,7 @@ struct State {
     /// The hook is not active.
     is_off: bool,
     limit_at: Option<usize>,
+    limit_s: u64,
     expire_at: Option<usize>,
     hidden: Option<String>,
     refused: Option<u16>,
@@ -89,7 +90,12 @@ impl Hub {
     }
 
     pub fn limit_at(&self, list: usize) {
-        self.state().limit_at = Some(list);
+        self.limit_for(list, 1);
+    }
+
+    pub fn limit_for(&self, list: usize, limit_s: u64) {
+        let mut state = self.state();
+        (state.limit_at, state.limit_s) = (Some(list), limit_s);
     }
 
     pub fn expire_cursor_at(&self, list: usize) {
@@ -170,7 +176,7 @@ impl State {
     fn list(&mut self, query: &[(String, String)], request: &Received, base: &str) -> Answer {
         self.lists += 1;
         if self.limit_at == Some(self.lists) {
-            let reset = self.now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 1;
+            let reset = self.now().duration_since(UNIX_EPOCH).unwrap().as_secs() + self.limit_s;
             let fields = [("x-ratelimit-remaining", "0".to_owned()), ("x-ratelimit-reset", reset.to_string())];
             return self.error(403, "API rate limit exceeded", &fields);
         }

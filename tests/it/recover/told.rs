@@ -182,3 +182,25 @@ fn after_a_time_of_503_it_compares_again() {
         (hookbox.query::<i64>("SELECT count(*) FROM webhook_events WHERE delivery_id = 'refused'") == [1]).then_some(())
     });
 }
+
+#[test]
+fn the_count_of_what_came_back_does_not_fall_when_old_records_are_deleted() {
+    let hub = Hub::start();
+    let hookbox = home(&hub, "every = \"off\"\n").start();
+    hub.redeliver_to(&hookbox.address());
+    // The second run sees what has arrived by the first.
+    let recover = || (0..2).for_each(|_| drop(hookbox.run(["recover", "github"]).ok()));
+    let recovered = || metric(&hookbox, "hookbox_recovered_total");
+    for id in ["first", "second"] {
+        hub.add(id, "push", 502, 3600);
+    }
+    recover();
+    assert_eq!(recovered().as_deref(), Some("2"));
+    hookbox.db().execute_batch("UPDATE recoveries SET at_ms = 0").unwrap();
+    for (n, id) in ["third", "fourth"].into_iter().enumerate() {
+        hub.add(id, "push", 502, 60);
+        recover();
+        assert_eq!(recovered(), Some((n + 3).to_string()));
+    }
+    assert_eq!(hookbox.query::<String>("SELECT delivery_id FROM recoveries ORDER BY delivery_id"), ["fourth", "third"]);
+}
