@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use driver::Browser;
 
+use crate::recover::hub::{self, Hub};
 use crate::support::{
     Address, Answer, Home, Hookbox, Request, SECRET, SOURCE, Stub, closed_port, runner, sign_github,
-    take_turn_with_browser, wait_for,
+    take_turn_with_browser, wait_for, wait_longer_for,
 };
 
 /// <https://www.w3.org/TR/webdriver2/#keyboard-actions>
@@ -222,6 +223,62 @@ fn everything_that_failed_is_tried_now_and_a_filter_is_in_the_address() {
     browser.wait_for_text("#told", "1 job queued");
     wait_for("the third", || (stub.count() == 6).then_some(()));
     assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn what_is_open_of_a_filter_is_cancelled_from_the_page() {
+    take_turn_with_browser();
+    let stub = Stub::http();
+    let action = format!("[actions.team]\nkind = 'http'\nurl = '{}'\non = ['*']\nbackoff = '1h'\n", stub.url("/"));
+    let hookbox = Home::with_config(&format!("{SOURCE}{action}")).with_open_admin().start();
+    stub.answer(Answer::Status(503));
+    for n in 1..=3 {
+        hookbox.deliver("push", &format!("d-{n}"), format!("{{\"word\": \"needle {n}\"}}"));
+    }
+    let waiting = "SELECT event_id FROM jobs WHERE state = 'queued' AND outcome = 'retry' ORDER BY event_id";
+    wait_for("all to have failed", || (hookbox.query::<i64>(waiting) == [1, 2, 3]).then_some(()));
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait(&rows(3));
+    browser.wait_for_text("#bulk", "Try all that failed now");
+    assert_eq!(browser.run("return document.querySelectorAll('#bulk button').length"), 1, "not of all events");
+    browser.type_into("[name=grep]", "NEEDLE 2");
+    browser.wait(&rows(1));
+    browser.wait_for_text("#bulk", "Cancel these");
+    browser.click("#bulk button:nth-of-type(2)");
+    browser.wait_for_text("#told", "1 job cancelled.");
+    browser.wait_for_text("#rows", "cancelled");
+    assert_eq!(hookbox.query::<i64>(waiting), [1, 3]);
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn what_was_taken_is_missing_or_cannot_be_had_back_is_seen() {
+    take_turn_with_browser();
+    let hub = Hub::start();
+    hub.add("missed", "push", 502, 60);
+    let recover = format!(
+        "[sources.github.recover]\nhook = 'octocat/hello-world/12345678'\ntoken = 'env:HUB_TOKEN'\nmode = 'take'\napi = '{}'\n",
+        hub.url()
+    );
+    let home = Home::with_config(&format!("{SOURCE}{recover}")).env("HUB_TOKEN", hub::TOKEN).with_open_admin();
+    let hookbox = home.start();
+    wait_longer_for("the missed one", Duration::from_secs(60), || (hookbox.stored() == 1).then_some(()));
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait_for_text("#rows", "taken from the API");
+    browser.wait_for_text("#sources", "1 recovered");
+    browser.wait_for_text("#headline", "All is well");
+    browser.click("#rows a");
+    browser.wait_for_text("#facts", "from the provider’s API, not verified by a signature");
+    let (home, _) = hookbox.stop();
+    let missing = "INSERT INTO recoveries (source, delivery_id, item, event_type, at_ms, state, status)
+         VALUES ('github', 'other', '7', 'push', unixepoch() * 1000, 'missing', '502')";
+    home.db().execute_batch(missing).unwrap();
+    hub.refuse(Some(401));
+    let hookbox = home.start();
+    browser.open(&url(&hookbox));
+    browser.wait_for_text("#state", "What github missed cannot be had back since");
+    browser.wait_for_text("#reasons", "the token is wrong, revoked or expired");
+    browser.wait_for_text("#reasons", "github has missed 1 delivery that is not there yet.");
 }
 
 #[test]
