@@ -40,9 +40,10 @@ pub(super) fn run(config: &Config, args: &RecoverArgs, env: &Env<'_>, out: &mut 
         return write_missing(&missing, out);
     }
     recoverer.record(&comparison)?;
-    let arrived = store.settle(&source.name)?;
+    let earlier = store.settle(&source.name)?;
     let (title, missed) = (recover.recovery.title, comparison.missed.len());
     let Asked { asked, taken, waiting, lost } = recoverer.get_back(comparison.sent)?;
+    let arrived = earlier + store.settle(&source.name)?;
     writeln!(out, "{title} lists {missed} more that were not stored; {arrived} have arrived")?;
     match recover.mode {
         Mode::Redeliver => {

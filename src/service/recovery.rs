@@ -227,6 +227,7 @@ impl Recovery {
             info!("{name}: {title} is asked to send {asked} again");
         }
         if taken > 0 {
+            self.reporter.wake_router();
             info!("{name}: {taken} that were missed are taken from {title}'s API");
         }
         self.report_arrived(target, state);

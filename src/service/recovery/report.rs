@@ -34,6 +34,11 @@ impl Reporter {
         Reporter { store, config, router }
     }
 
+    /// Events were stored that have no jobs yet.
+    pub(super) fn wake_router(&self) {
+        self.router.wake();
+    }
+
     /// Whether deliveries would be refused, or soon.
     pub(super) fn is_disk_nearly_full(&self) -> bool {
         let reserve_bytes = self.config.get().disk_reserve_bytes;
