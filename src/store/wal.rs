@@ -26,7 +26,7 @@ const RESTART_BYTES: i64 = JOURNAL_LIMIT_BYTES;
 const MAX_BYTES: i64 = 2 * RESTART_BYTES;
 
 /// While another program reads, a checkpoint that copies nothing is tried again after this time, and then less and less often.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest pause: so long the WAL grows on after the other program has gone.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
