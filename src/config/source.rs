@@ -26,7 +26,7 @@ const DEDUP_WINDOW: RangeInclusive<Duration> = Duration::from_secs(60)..=Duratio
 /// More often than every second is no rhythm of a sender; a longer time than a year is none either.
 const EXPECT_EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Each of the sources that share a path may have to verify a delivery that nobody has proven yet.
+/// Each of the sources that share a path may have to verify a delivery that no one has proven yet.
 pub const MAX_SHARING: usize = 4;
 
 /// How every provider sends its deliveries.

@@ -120,7 +120,7 @@ fn deliver_many(hookbox: &Hookbox, name: &str, count: usize, body: &str) {
 }
 
 #[test]
-fn litestream_restores_all_that_was_acknowledged_whoever_was_killed() {
+fn litestream_restores_all_that_was_acknowledged_after_kills_of_both() {
     let mut home = receiver();
     let mut litestream = None;
     for round in 0..4 {
