@@ -189,9 +189,11 @@ fn a_failed_event_is_found_and_replayed_from_the_page() {
     assert_eq!(stub.count(), 1);
 }
 
-#[test]
-fn everything_that_failed_is_tried_now_and_a_filter_is_in_the_address() {
-    take_turn_with_browser();
+/// The events of jobs that wait for a retry.
+const WAITING: &str = "SELECT event_id FROM jobs WHERE state = 'queued' AND outcome = 'retry' ORDER BY event_id";
+
+/// Three events whose destination has refused them.
+fn three_that_wait() -> (Stub, Hookbox) {
     let stub = Stub::http();
     let action = format!("[actions.team]\nkind = 'http'\nurl = '{}'\non = ['*']\nbackoff = '1h'\n", stub.url("/"));
     let hookbox = Home::with_config(&format!("{SOURCE}{action}")).with_open_admin().start();
@@ -199,8 +201,14 @@ fn everything_that_failed_is_tried_now_and_a_filter_is_in_the_address() {
     for n in 1..=3 {
         hookbox.deliver("push", &format!("d-{n}"), format!("{{\"word\": \"needle {n}\"}}"));
     }
-    let waiting = "SELECT count(*) FROM jobs WHERE state = 'queued' AND outcome = 'retry'";
-    wait_for("all to have failed", || (hookbox.query::<i64>(waiting) == [3]).then_some(()));
+    wait_for("all to have failed", || (hookbox.query::<i64>(WAITING) == [1, 2, 3]).then_some(()));
+    (stub, hookbox)
+}
+
+#[test]
+fn everything_that_failed_is_tried_now_and_a_filter_is_in_the_address() {
+    take_turn_with_browser();
+    let (stub, hookbox) = three_that_wait();
     stub.answer(Answer::Status(200));
     let Some(browser) = opened(&hookbox) else { return };
     browser.wait(&rows(3));
@@ -228,15 +236,7 @@ fn everything_that_failed_is_tried_now_and_a_filter_is_in_the_address() {
 #[test]
 fn what_is_open_of_a_filter_is_cancelled_from_the_page() {
     take_turn_with_browser();
-    let stub = Stub::http();
-    let action = format!("[actions.team]\nkind = 'http'\nurl = '{}'\non = ['*']\nbackoff = '1h'\n", stub.url("/"));
-    let hookbox = Home::with_config(&format!("{SOURCE}{action}")).with_open_admin().start();
-    stub.answer(Answer::Status(503));
-    for n in 1..=3 {
-        hookbox.deliver("push", &format!("d-{n}"), format!("{{\"word\": \"needle {n}\"}}"));
-    }
-    let waiting = "SELECT event_id FROM jobs WHERE state = 'queued' AND outcome = 'retry' ORDER BY event_id";
-    wait_for("all to have failed", || (hookbox.query::<i64>(waiting) == [1, 2, 3]).then_some(()));
+    let (_stub, hookbox) = three_that_wait();
     let Some(browser) = opened(&hookbox) else { return };
     browser.wait(&rows(3));
     browser.wait_for_text("#bulk", "Try all that failed now");
@@ -247,7 +247,7 @@ fn what_is_open_of_a_filter_is_cancelled_from_the_page() {
     browser.click("#bulk button:nth-of-type(2)");
     browser.wait_for_text("#told", "1 job cancelled.");
     browser.wait_for_text("#rows", "cancelled");
-    assert_eq!(hookbox.query::<i64>(waiting), [1, 3]);
+    assert_eq!(hookbox.query::<i64>(WAITING), [1, 3]);
     assert_eq!(browser.complaints(), [""; 0]);
 }
 
