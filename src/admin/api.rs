@@ -200,7 +200,7 @@ impl Api {
 
     /// Cancels what is open of the events of a filter, for a moment: the answer says where to go on.
     pub fn cancel_all(&mut self, query: &str) -> Result<Answer, Answer> {
-        let (action, rest) = bulk::action_of(query);
+        let (action, rest) = bulk::take_parameter(query, "action");
         if form_urlencoded::parse(rest.as_bytes()).all(|(_, value)| value.is_empty()) {
             return Err(Answer::line(400, "give a filter: what is open of all events is not cancelled at once"));
         }

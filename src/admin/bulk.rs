@@ -24,19 +24,15 @@ pub(super) struct Replay {
 impl Replay {
     /// Reads them from a query, and returns the others.
     pub(super) fn of(query: &str) -> Result<(Replay, String), Answer> {
-        let mut replay = Replay { action: None, scope: ReplayScope::Unsuccessful };
-        let mut rest = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            match (name.as_ref(), value.as_ref()) {
-                ("action" | "scope", "") => {}
-                ("action", _) => replay.action = Some(value.into_owned()),
-                ("scope", "failed") => replay.scope = ReplayScope::Failed,
-                ("scope", "again") => replay.scope = ReplayScope::Again,
-                ("scope", _) => return Err(Answer::line(400, "scope is failed or again")),
-                _ => drop(rest.append_pair(&name, &value)),
-            }
-        }
-        Ok((replay, rest.finish()))
+        let (action, rest) = take_parameter(query, "action");
+        let (scope, rest) = take_parameter(&rest, "scope");
+        let scope = match scope.as_deref() {
+            None => ReplayScope::Unsuccessful,
+            Some("failed") => ReplayScope::Failed,
+            Some("again") => ReplayScope::Again,
+            Some(_) => return Err(Answer::line(400, "scope is failed or again")),
+        };
+        Ok((Replay { action, scope }, rest))
     }
 
     pub(super) fn options(&self) -> ReplayOptions<'_> {
@@ -63,17 +59,18 @@ impl Replay {
     }
 }
 
-/// Takes the action out of a query, and returns the other parameters.
-pub(super) fn action_of(query: &str) -> (Option<String>, String) {
-    let mut action = None;
+/// Takes a parameter out of a query, and returns the others. One without a value is none.
+pub(super) fn take_parameter(query: &str, parameter: &str) -> (Option<String>, String) {
+    let mut found = None;
     let mut rest = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match name.as_ref() {
-            "action" => action = Some(value.into_owned()).filter(|value| !value.is_empty()),
-            _ => drop(rest.append_pair(&name, &value)),
+        if name != parameter {
+            rest.append_pair(&name, &value);
+        } else if !value.is_empty() {
+            found = Some(value.into_owned());
         }
     }
-    (action, rest.finish())
+    (found, rest.finish())
 }
 
 /// Cancels what is open of the events of a filter, of `action` alone where it is given.
