@@ -121,7 +121,8 @@ fn recoveries(stats: &Stats, findings: &mut Findings) {
             findings.add(topic.clone(), warn(problem.clone()));
         }
         if let Some(why) = it.last_lost.as_deref().filter(|_| it.lost > 0) {
-            let text = format!("{} are lost, the last because {why}: look at the provider what they said", it.lost);
+            let text =
+                format!("{} are lost, the last because {why}: the provider may still show what was in them", it.lost);
             findings.add(topic, warn(text));
         } else if problems.is_empty() {
             findings.add(topic, ok(format!("nothing; {} were recovered", it.recovered)));
