@@ -39,7 +39,7 @@ pub use keyword::Keyword;
 pub use parts::{Parts, Reading, Values};
 pub use preset::{Preset, WithoutId};
 pub use presets::{preset, presets};
-pub use recover::{Paging, Recovery, SentRequest, SwitchedOff, recoverable, recovery};
+pub use recover::{Paging, Recovery, SentRequest, recoverable, recovery};
 pub use redact::{REDACTED, Redaction, is_secret_header};
 pub use scheme::Scheme;
 pub use selector::Selector;

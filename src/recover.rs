@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::{self, Timestamp};
-use crate::config::{Mode, Recover, Source};
+use crate::config::{Config, Mode, Recover, Source};
 use crate::event::Delivery;
 use crate::provider::Paging;
 use crate::secret::Secret;
@@ -47,7 +47,7 @@ const REJECTED: [u64; 4] = [400, 401, 413, 415];
 
 /// Why nothing can be had back now.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum RecoverError {
     /// The process stops.
     Stopped,
     /// The next run tries again.
@@ -58,27 +58,27 @@ pub enum Trouble {
     Storage(StorageError),
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for RecoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Stopped => f.write_str("the process stops"),
-            Trouble::Outage(why) | Trouble::Refused(why) | Trouble::Failed(why) => f.write_str(why),
-            Trouble::Storage(error) => error.fmt(f),
+            RecoverError::Stopped => f.write_str("the process stops"),
+            RecoverError::Outage(why) | RecoverError::Refused(why) | RecoverError::Failed(why) => f.write_str(why),
+            RecoverError::Storage(error) => error.fmt(f),
         }
     }
 }
 
-impl From<StorageError> for Trouble {
-    fn from(error: StorageError) -> Trouble {
-        Trouble::Storage(error)
+impl From<StorageError> for RecoverError {
+    fn from(error: StorageError) -> RecoverError {
+        RecoverError::Storage(error)
     }
 }
 
-impl From<WriteError> for Trouble {
-    fn from(error: WriteError) -> Trouble {
+impl From<WriteError> for RecoverError {
+    fn from(error: WriteError) -> RecoverError {
         match error {
-            WriteError::Storage(error) => Trouble::Storage(error),
-            other => Trouble::Outage(other.to_string()),
+            WriteError::Storage(error) => RecoverError::Storage(error),
+            other => RecoverError::Outage(other.to_string()),
         }
     }
 }
@@ -90,6 +90,12 @@ pub struct Limits {
     pub kept: Option<Duration>,
     /// Nothing is stored that would leave less than this free on the disk.
     pub reserve_bytes: u64,
+}
+
+impl Limits {
+    pub fn of(config: &Config) -> Limits {
+        Limits { kept: config.retention.shortest_of_events(), reserve_bytes: config.disk_reserve_bytes }
+    }
 }
 
 /// What the provider lists and what was not stored.
@@ -137,13 +143,13 @@ impl<'a> Recoverer<'a> {
         limits: Limits,
         store: &'a Recoveries,
         sleep: Sleep<'a>,
-    ) -> Result<Recoverer<'a>, Trouble> {
+    ) -> Result<Recoverer<'a>, RecoverError> {
         Ok(Recoverer { source, recover, limits, store, api: Api::new(recover, token, sleep)? })
     }
 
     /// Compares the list with what is stored, from where the last comparison has ended, or from `since` ago. With the `last`
     /// comparison of this process, an unchanged list costs one request.
-    pub fn compare(&self, since: Option<Duration>, last: Option<&Comparison>) -> Result<Comparison, Trouble> {
+    pub fn compare(&self, since: Option<Duration>, last: Option<&Comparison>) -> Result<Comparison, RecoverError> {
         let unfinished = self.unfinished()?;
         let mark = self.store.compared_to(&self.source.name)?.max(last.and_then(|last| last.compared_to));
         let from = mark.filter(|_| since.is_none()).map(|mark| mark.minus(OVERLAP));
@@ -165,7 +171,7 @@ impl<'a> Recoverer<'a> {
     }
 
     /// What is missing and is to be taken from the list: it has to be listed again.
-    fn unfinished(&self) -> Result<Vec<Missed>, Trouble> {
+    fn unfinished(&self) -> Result<Vec<Missed>, RecoverError> {
         if !self.takes_from_list() {
             return Ok(Vec::new());
         }
@@ -177,7 +183,13 @@ impl<'a> Recoverer<'a> {
     }
 
     /// Adds what is missing of all pages to the end of the window.
-    fn read_pages(&self, mut answer: Answer, first: &str, floor: Timestamp, found: &mut Found) -> Result<(), Trouble> {
+    fn read_pages(
+        &self,
+        mut answer: Answer,
+        first: &str,
+        floor: Timestamp,
+        found: &mut Found,
+    ) -> Result<(), RecoverError> {
         let mut restarts = 0;
         loop {
             self.check_list(&answer)?;
@@ -195,7 +207,7 @@ impl<'a> Recoverer<'a> {
         }
     }
 
-    fn next_page(&self, first: &str, answer: &Answer, rows: &[Row]) -> Result<Option<String>, Trouble> {
+    fn next_page(&self, first: &str, answer: &Answer, rows: &[Row]) -> Result<Option<String>, RecoverError> {
         Ok(match self.recover.recovery.paging {
             Paging::Link => answer.next.as_ref().map(|query| {
                 let path = first.split_once('?').map_or(first, |(path, _)| path);
@@ -209,7 +221,7 @@ impl<'a> Recoverer<'a> {
     }
 
     /// Adds the rows of a page that are missing. It was listed before our record is read, so what has just arrived is in it.
-    fn add(&self, rows: Vec<Row>, floor: Timestamp, found: &mut Found) -> Result<(), Trouble> {
+    fn add(&self, rows: Vec<Row>, floor: Timestamp, found: &mut Found) -> Result<(), RecoverError> {
         found.newest = found.newest.max(rows.iter().map(|row| row.at).max());
         let is_wanted = |row: &Row| self.recover.events.is_empty() || self.recover.events.contains(&row.event_type);
         let rows: Vec<Row> = rows.into_iter().filter(|row| row.at >= floor && is_wanted(row)).collect();
@@ -231,7 +243,7 @@ impl<'a> Recoverer<'a> {
     }
 
     /// Records what is missing, and how far the list was compared; nothing where neither has changed.
-    pub fn record(&self, comparison: &Comparison) -> Result<(), Trouble> {
+    pub fn record(&self, comparison: &Comparison) -> Result<(), RecoverError> {
         let Some(compared_to) = comparison.compared_to else { return Ok(()) };
         let name = &self.source.name;
         if comparison.missed.is_empty() && self.store.compared_to(name)?.is_some() {
@@ -246,46 +258,42 @@ impl<'a> Recoverer<'a> {
     }
 
     /// Gets back everything that is missing, the oldest first. `sent` is what the list had of it.
-    pub fn get_back(&self, sent: BTreeMap<String, Sent>) -> Result<Asked, Trouble> {
-        match self.recover.mode {
-            Mode::Redeliver => self.ask(),
-            Mode::Take => self.take(sent),
-        }
-    }
-
-    /// Stores everything that is missing.
-    fn take(&self, mut sent: BTreeMap<String, Sent>) -> Result<Asked, Trouble> {
+    pub fn get_back(&self, mut sent: BTreeMap<String, Sent>) -> Result<Asked, RecoverError> {
         let mut asked = Asked::default();
         for missed in self.store.missing(&self.source.name)? {
-            let now = clock::now();
-            if missed.asked_at.is_some_and(|at| at.distance(now) < BETWEEN) {
+            if missed.asked_at.is_some_and(|at| at.distance(clock::now()) < BETWEEN) {
                 asked.waiting += 1;
-                continue;
-            }
-            if missed.asked >= MAX_ASKED {
+            } else if missed.asked >= MAX_ASKED {
                 self.lose(&missed, &self.says(&missed.status), &mut asked)?;
-                continue;
-            }
-            let sent = match (sent.remove(&missed.delivery_id), self.recover.recovery.request.path) {
-                (Some(sent), _) => Ok(sent),
-                (None, Some(path)) => self.fetch(path, &missed)?,
-                (None, None) if missed.at < now.minus(self.recover.recovery.window) => {
-                    Err("it is no longer in the list".to_owned())
+            } else {
+                match self.recover.mode {
+                    Mode::Redeliver => self.ask(&missed, &mut asked)?,
+                    Mode::Take => self.take(&missed, sent.remove(&missed.delivery_id), &mut asked)?,
                 }
-                (None, None) => {
-                    asked.waiting += 1;
-                    continue;
-                }
-            };
-            match sent.and_then(|sent| self.delivery(sent, &missed, now)) {
-                Ok(delivery) => {
-                    let is_new = self.store.take(&delivery, self.limits.reserve_bytes)?;
-                    asked.taken += usize::from(is_new);
-                }
-                Err(why) => self.lose(&missed, &why, &mut asked)?,
             }
         }
         Ok(asked)
+    }
+
+    /// Stores one. `listed` is what the list had of it.
+    fn take(&self, missed: &Missed, listed: Option<Sent>, asked: &mut Asked) -> Result<(), RecoverError> {
+        let (recovery, now) = (self.recover.recovery, clock::now());
+        let sent = match (listed, recovery.request.path) {
+            (Some(sent), _) => Ok(sent),
+            (None, Some(path)) => self.fetch(path, missed)?,
+            (None, None) if missed.at < now.minus(recovery.window) => Err("it is no longer in the list".to_owned()),
+            (None, None) => {
+                asked.waiting += 1;
+                return Ok(());
+            }
+        };
+        match sent.and_then(|sent| self.delivery(sent, missed, now)) {
+            Ok(delivery) => {
+                asked.taken += usize::from(self.store.take(&delivery, self.limits.reserve_bytes)?);
+                Ok(())
+            }
+            Err(why) => self.lose(missed, &why, asked),
+        }
     }
 
     fn delivery(&self, sent: Sent, missed: &Missed, now: Timestamp) -> Result<Delivery, String> {
@@ -293,10 +301,10 @@ impl<'a> Recoverer<'a> {
     }
 
     /// The request of a delivery. The inner error says why it cannot be had.
-    fn fetch(&self, path: &str, missed: &Missed) -> Result<Result<Sent, String>, Trouble> {
+    fn fetch(&self, path: &str, missed: &Missed) -> Result<Result<Sent, String>, RecoverError> {
         let url = self.api.url(&path.replace("{item}", &missed.item));
         let fetched = self.until_there(|| self.api.get(&url, None));
-        if let Err(Trouble::Outage(_)) = fetched {
+        if let Err(RecoverError::Outage(_)) = fetched {
             // So that one for which the provider fails each time does not keep back the others.
             self.store.ask(&self.source.name, missed, clock::now())?;
         }
@@ -316,48 +324,36 @@ impl<'a> Recoverer<'a> {
     }
 
     /// Tries again while the provider does not know what it has listed.
-    fn until_there(&self, call: impl Fn() -> Result<Answer, Trouble>) -> Result<Answer, Trouble> {
+    fn until_there(&self, call: impl Fn() -> Result<Answer, RecoverError>) -> Result<Answer, RecoverError> {
         let mut answer = call()?;
         for wait in NOT_THERE_YET {
             if answer.status != 404 {
                 break;
             }
             if self.api.sleep(wait) {
-                return Err(Trouble::Stopped);
+                return Err(RecoverError::Stopped);
             }
             answer = call()?;
         }
         Ok(answer)
     }
 
-    /// Asks for everything that is missing.
-    fn ask(&self) -> Result<Asked, Trouble> {
-        let mut asked = Asked::default();
+    /// Asks for one.
+    fn ask(&self, missed: &Missed, asked: &mut Asked) -> Result<(), RecoverError> {
         let max_per_minute = self.recover.recovery.resend.as_ref().and_then(|resend| resend.max_per_minute);
-        for missed in self.store.missing(&self.source.name)? {
-            let now = clock::now();
-            if missed.asked_at.is_some_and(|at| at.distance(now) < BETWEEN) {
-                asked.waiting += 1;
-                continue;
-            }
-            if missed.asked >= MAX_ASKED {
-                self.lose(&missed, &self.says(&missed.status), &mut asked)?;
-                continue;
-            }
-            if self.api.wait_to_resend(max_per_minute) {
-                return Err(Trouble::Stopped);
-            }
-            if self.store.ask(&self.source.name, &missed, now)? {
-                match self.redeliver(&missed)? {
-                    None => asked.asked += 1,
-                    Some(why) => self.lose(&missed, &why, &mut asked)?,
-                }
+        if self.api.wait_to_resend(max_per_minute) {
+            return Err(RecoverError::Stopped);
+        }
+        if self.store.ask(&self.source.name, missed, clock::now())? {
+            match self.redeliver(missed)? {
+                None => asked.asked += 1,
+                Some(why) => self.lose(missed, &why, asked)?,
             }
         }
-        Ok(asked)
+        Ok(())
     }
 
-    fn lose(&self, missed: &Missed, why: &str, asked: &mut Asked) -> Result<(), Trouble> {
+    fn lose(&self, missed: &Missed, why: &str, asked: &mut Asked) -> Result<(), RecoverError> {
         let source = &self.source.name;
         self.store.lose(source, &missed.delivery_id, why)?;
         let Missed { event_type, delivery_id, at, .. } = missed;
@@ -367,7 +363,7 @@ impl<'a> Recoverer<'a> {
     }
 
     /// `Some` is why it cannot be sent again.
-    fn redeliver(&self, missed: &Missed) -> Result<Option<String>, Trouble> {
+    fn redeliver(&self, missed: &Missed) -> Result<Option<String>, RecoverError> {
         let Some(resend) = &self.recover.recovery.resend else { return Ok(None) };
         let url = self.api.url(&resend.path.replace("{item}", &missed.item));
         let answer = self.until_there(|| self.api.post(&url))?;
@@ -379,11 +375,11 @@ impl<'a> Recoverer<'a> {
     }
 
     /// Whether a list was answered.
-    fn check_list(&self, answer: &Answer) -> Result<(), Trouble> {
+    fn check_list(&self, answer: &Answer) -> Result<(), RecoverError> {
         if answer.status == 200 { Ok(()) } else { Err(self.refused(answer)) }
     }
 
-    fn refused(&self, answer: &Answer) -> Trouble {
+    fn refused(&self, answer: &Answer) -> RecoverError {
         let (message, permission) = (answer.message(), self.recover.permission());
         let what = match answer.status {
             401 => format!("the token is wrong, revoked or expired: make {permission}"),
@@ -394,9 +390,9 @@ impl<'a> Recoverer<'a> {
                 self.recover.hook
             ),
             300..=399 => format!("{} has moved: correct hook", self.recover.hook),
-            _ => return Trouble::Failed(format!("it answers {message}")),
+            _ => return RecoverError::Failed(format!("it answers {message}")),
         };
-        Trouble::Refused(format!("{what} (it answers {message})"))
+        RecoverError::Refused(format!("{what} (it answers {message})"))
     }
 }
 

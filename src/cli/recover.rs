@@ -7,7 +7,7 @@ use super::Failure;
 use super::args::RecoverArgs;
 use super::table::{Layout, Screen, one_line};
 use crate::config::{Config, Mode};
-use crate::recover::{Asked, Limits, Recoverer, Trouble};
+use crate::recover::{Asked, Limits, RecoverError, Recoverer};
 use crate::secret::Env;
 use crate::store::{Missed, Recoveries};
 
@@ -29,8 +29,7 @@ pub(super) fn run(config: &Config, args: &RecoverArgs, env: &Env<'_>, out: &mut 
         thread::sleep(duration);
         false
     };
-    let limits = Limits { kept: config.retention.shortest_of_events(), reserve_bytes: config.disk_reserve_bytes };
-    let recoverer = Recoverer::new(source, recover, &token, limits, &store, &sleep)?;
+    let recoverer = Recoverer::new(source, recover, &token, Limits::of(config), &store, &sleep)?;
     let comparison = recoverer.compare(args.since, None)?;
     if args.dry_run {
         let mut missing = store.missing(&source.name)?;
@@ -69,11 +68,11 @@ fn write_missing(missing: &[Missed], out: &mut dyn Write) -> Result<(), Failure>
     Ok(writeln!(out, "{} missing", missing.len())?)
 }
 
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Failure {
-        match trouble {
-            Trouble::Refused(why) => Failure::usage(why),
-            Trouble::Storage(error) => error.into(),
+impl From<RecoverError> for Failure {
+    fn from(error: RecoverError) -> Failure {
+        match error {
+            RecoverError::Refused(why) => Failure::usage(why),
+            RecoverError::Storage(error) => error.into(),
             other => Failure::failed(other),
         }
     }

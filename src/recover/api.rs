@@ -9,7 +9,7 @@ use ureq::Agent;
 use ureq::http::header::{AUTHORIZATION, DATE, ETAG, IF_NONE_MATCH, LINK, RETRY_AFTER};
 use ureq::http::{HeaderMap, Method, Request};
 
-use super::Trouble;
+use super::RecoverError;
 use crate::client;
 use crate::clock::{self, Timestamp};
 use crate::config::Recover;
@@ -60,8 +60,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn text(&self) -> Result<&str, Trouble> {
-        std::str::from_utf8(&self.body).map_err(|_| Trouble::Failed("its answer is not UTF-8".to_owned()))
+    pub fn text(&self) -> Result<&str, RecoverError> {
+        std::str::from_utf8(&self.body).map_err(|_| RecoverError::Failed("its answer is not UTF-8".to_owned()))
     }
 
     /// What it says about an error, in one short line.
@@ -74,8 +74,8 @@ impl Answer {
 }
 
 impl<'a> Api<'a> {
-    pub fn new(recover: &'a Recover, token: &'a Secret, sleep: Sleep<'a>) -> Result<Api<'a>, Trouble> {
-        let agent = client::agent(None).map_err(Trouble::Failed)?;
+    pub fn new(recover: &'a Recover, token: &'a Secret, sleep: Sleep<'a>) -> Result<Api<'a>, RecoverError> {
+        let agent = client::agent(None).map_err(RecoverError::Failed)?;
         Ok(Api { agent, recover, token, sleep, resent: RefCell::default() })
     }
 
@@ -101,11 +101,11 @@ impl<'a> Api<'a> {
         url
     }
 
-    pub fn get(&self, url: &str, etag: Option<&str>) -> Result<Answer, Trouble> {
+    pub fn get(&self, url: &str, etag: Option<&str>) -> Result<Answer, RecoverError> {
         self.call(&Method::GET, url, etag)
     }
 
-    pub fn post(&self, url: &str) -> Result<Answer, Trouble> {
+    pub fn post(&self, url: &str) -> Result<Answer, RecoverError> {
         self.call(&Method::POST, url, None)
     }
 
@@ -132,10 +132,10 @@ impl<'a> Api<'a> {
     }
 
     /// Waits as long as a limit asks for, and tries again after an outage.
-    fn call(&self, method: &Method, url: &str, etag: Option<&str>) -> Result<Answer, Trouble> {
+    fn call(&self, method: &Method, url: &str, etag: Option<&str>) -> Result<Answer, RecoverError> {
         let mut outages = OUTAGE_WAITS.iter();
         loop {
-            let (wait, trouble) = match self.send(method, url, etag) {
+            let (wait, error) = match self.send(method, url, etag) {
                 Ok((answer, Some(wait))) if matches!(answer.status, 403 | 429) => {
                     log::info!(
                         "{} limits how often it is asked: waiting {} s",
@@ -146,16 +146,16 @@ impl<'a> Api<'a> {
                 }
                 Ok((answer, _)) if answer.status < 500 => return Ok(answer),
                 Ok((answer, wait)) => {
-                    (wait.unwrap_or_default(), Some(Trouble::Outage(format!("it answers {}", answer.message()))))
+                    (wait.unwrap_or_default(), Some(RecoverError::Outage(format!("it answers {}", answer.message()))))
                 }
-                Err(error) => (Duration::ZERO, Some(Trouble::Outage(error))),
+                Err(error) => (Duration::ZERO, Some(RecoverError::Outage(error))),
             };
-            let wait = match trouble {
+            let wait = match error {
                 None => wait,
-                Some(trouble) => wait.max(*outages.next().ok_or(trouble)?),
+                Some(error) => wait.max(*outages.next().ok_or(error)?),
             };
             if self.sleep(wait) {
-                return Err(Trouble::Stopped);
+                return Err(RecoverError::Stopped);
             }
         }
     }

@@ -2,12 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Recoverer, Trouble};
-use crate::provider::SwitchedOff;
+use super::{RecoverError, Recoverer};
 
 impl Recoverer<'_> {
     /// Errs if the provider has switched the hook off: nothing is listed then, so that nothing is missing either.
-    pub fn check_hook(&self) -> Result<(), Trouble> {
+    pub fn check_hook(&self) -> Result<(), RecoverError> {
         let recovery = self.recover.recovery;
         if recovery.switched_off.is_empty() {
             return Ok(());
@@ -15,10 +14,15 @@ impl Recoverer<'_> {
         let answer = self.api.get(&self.api.url(""), None)?;
         self.check_list(&answer)?;
         let hook: Value = serde_json::from_str(answer.text()?).unwrap_or_default();
-        let is_off = |off: &&SwitchedOff| hook.pointer(off.member).is_some_and(|value| off.value.is(value));
-        let Some(off) = recovery.switched_off.iter().find(is_off) else { return Ok(()) };
+        let found = recovery.switched_off.iter().find_map(|off| {
+            let value = hook.pointer(off.member)?;
+            off.value.is(value).then_some((off, value))
+        });
+        let Some((off, value)) = found else { return Ok(()) };
         let (title, member) = (recovery.title, off.member.trim_start_matches('/'));
-        let value = hook.pointer(off.member).unwrap_or(&Value::Null);
-        Err(Trouble::Refused(format!("{title} sends nothing, the hook is off ({member}: {value}): {}", off.advice)))
+        Err(RecoverError::Refused(format!(
+            "{title} sends nothing, the hook is off ({member}: {value}): {}",
+            off.advice
+        )))
     }
 }

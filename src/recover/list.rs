@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::Trouble;
+use super::RecoverError;
 use super::sent::{Object, Sent};
 use crate::clock::Timestamp;
 use crate::provider::{Paging, Recovery, Verifier};
@@ -22,16 +22,16 @@ pub struct Row {
 }
 
 /// The rows of a page, in its order. `now` is the time of an item without one: earlier versions of GitLab tell none.
-pub fn rows(recovery: &Recovery, verifier: &Verifier, page: &str, now: Timestamp) -> Result<Vec<Row>, Trouble> {
+pub fn rows(recovery: &Recovery, verifier: &Verifier, page: &str, now: Timestamp) -> Result<Vec<Row>, RecoverError> {
     let items = match recovery.paging {
         Paging::Link => Some(page),
         Paging::Last { items, .. } => Object::of(page).and_then(|page| page.at(items)),
     };
     let items: Option<Vec<&RawValue>> = items.and_then(|items| serde_json::from_str(items).ok());
-    let items = items.ok_or_else(|| Trouble::Failed("its list is not one".to_owned()))?;
+    let items = items.ok_or_else(|| RecoverError::Failed("its list is not one".to_owned()))?;
     let row = |item: &&RawValue| {
         let row = row(recovery, verifier, item.get(), now);
-        row.ok_or_else(|| Trouble::Failed("its list has an item without an id".to_owned()))
+        row.ok_or_else(|| RecoverError::Failed("its list has an item without an id".to_owned()))
     };
     items.iter().map(row).collect()
 }

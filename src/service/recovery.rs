@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::{Config, Recover, Source};
 use crate::current::Current;
 use crate::metrics::{Metrics, RejectReason};
-use crate::recover::{Asked, Comparison, Limits, Recoverer, Trouble};
+use crate::recover::{Asked, Comparison, Limits, RecoverError, Recoverer};
 use crate::secret::{Env, Secret};
 use crate::stop::{Stop, Waker};
 use crate::store::{Database, Recoveries};
@@ -48,9 +48,12 @@ pub(super) fn targets(config: &Config, env: &Env<'_>) -> Result<Vec<Target>> {
         let Some(recover) = &source.recover else { continue };
         let token = source.fetch_recover_token(recover, env).map_err(Error::refused)?;
         if recover.every.is_some() {
-            let limits =
-                Limits { kept: config.retention.shortest_of_events(), reserve_bytes: config.disk_reserve_bytes };
-            targets.push(Target { source: source.clone(), recover: recover.clone(), token, limits });
+            targets.push(Target {
+                source: source.clone(),
+                recover: recover.clone(),
+                token,
+                limits: Limits::of(config),
+            });
         }
     }
     Ok(targets)
@@ -94,11 +97,14 @@ impl Handle {
             return;
         }
         self.sources.values().for_each(|source| source.thread.request_stop());
-        let recorded = database.recoveries().map(|store| store.record_stop(clock::now()));
-        if let Err(error) = recorded.map_err(Error::from).and_then(|recorded| recorded.map_err(Error::from)) {
+        if let Err(error) = record_stop(database) {
             warn!("how long hookbox has run is not recorded: {error}");
         }
     }
+}
+
+fn record_stop(database: &Database) -> Result<()> {
+    Ok(database.recoveries()?.record_stop(clock::now())?)
 }
 
 fn start(target: Target, shared: &Shared) -> Result<SourceThread> {
@@ -160,7 +166,7 @@ impl Recovery {
         self.count_refusals(target, state);
         if self.until_due(target, state).is_zero() {
             // What came back now would be refused again.
-            if self.reporter.is_disk_nearly_full() {
+            if self.reporter.is_disk_full() {
                 return AFTER_REFUSALS;
             }
             if state.last_run.is_none() {
@@ -202,12 +208,12 @@ impl Recovery {
     fn round(&self, target: &Target, state: &mut State) {
         match self.try_round(target, state) {
             Ok(()) => self.reporter.works(target),
-            Err(Trouble::Stopped) => {}
-            Err(trouble) => self.reporter.failed(target, &trouble),
+            Err(RecoverError::Stopped) => {}
+            Err(error) => self.reporter.failed(target, &error),
         }
     }
 
-    fn try_round(&self, target: &Target, state: &mut State) -> std::result::Result<(), Trouble> {
+    fn try_round(&self, target: &Target, state: &mut State) -> std::result::Result<(), RecoverError> {
         let Target { source, recover, token, limits } = target;
         let (name, title) = (&source.name, recover.recovery.title);
         let sleep = |duration| self.sleep(duration);

@@ -60,7 +60,6 @@ impl RejectKeeper {
 
     /// The reserve is for what was acknowledged.
     fn is_disk_full(&self) -> bool {
-        let reserve_bytes = self.config.get().disk_reserve_bytes;
-        Disk::of(self.store.path()).is_some_and(|disk| disk.free_bytes < reserve_bytes)
+        Disk::is_full_at(self.store.path(), self.config.get().disk_reserve_bytes)
     }
 }

@@ -70,6 +70,12 @@ impl Disk {
         Some(Disk { total_bytes: bytes(disk.f_blocks), free_bytes: bytes(disk.f_bavail) })
     }
 
+    /// Whether deliveries are refused, because less than the reserve is free where this file is. False where the file system
+    /// cannot be asked.
+    pub fn is_full_at(path: &Path, reserve_bytes: u64) -> bool {
+        Disk::of(path).is_some_and(|disk| disk.free_bytes < reserve_bytes)
+    }
+
     pub fn is_nearly_full(self, reserve_bytes: u64) -> bool {
         self.free_bytes < reserve_bytes.saturating_mul(NEARLY_FULL_RESERVES)
     }

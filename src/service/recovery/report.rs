@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::current::Current;
 use crate::log::rate_limited;
 use crate::news::{Kind, News};
-use crate::recover::Trouble as RecoverTrouble;
+use crate::recover::RecoverError;
 use crate::stop::Waker;
-use crate::store::{self, LastRan, Missed, Trouble, TroubleKind};
+use crate::store::{self, Disk, LastRan, Missed, Trouble, TroubleKind};
 use crate::units::duration_text;
 
 /// An outage of the provider only delays. One that lasts for longer is news.
@@ -39,10 +39,9 @@ impl Reporter {
         self.router.wake();
     }
 
-    /// Whether deliveries would be refused, or soon.
-    pub(super) fn is_disk_nearly_full(&self) -> bool {
-        let reserve_bytes = self.config.get().disk_reserve_bytes;
-        store::Disk::of(self.store.path()).is_some_and(|disk| disk.is_nearly_full(reserve_bytes))
+    /// Whether deliveries would be refused.
+    pub(super) fn is_disk_full(&self) -> bool {
+        Disk::is_full_at(self.store.path(), self.config.get().disk_reserve_bytes)
     }
 
     /// Recovering a source works.
@@ -55,11 +54,11 @@ impl Reporter {
     }
 
     /// Recovering a source does not work.
-    pub(super) fn failed(&self, target: &Target, trouble: &RecoverTrouble) {
+    pub(super) fn failed(&self, target: &Target, cause: &RecoverError) {
         let (name, title) = (&target.source.name, target.recover.recovery.title);
-        let (now, error) = (clock::now(), trouble.to_string());
+        let (now, error) = (clock::now(), cause.to_string());
         let Some(known) = self.checked(self.known(TroubleKind::Recovery, name)) else { return };
-        let is_outage = matches!(trouble, RecoverTrouble::Outage(_));
+        let is_outage = matches!(cause, RecoverError::Outage(_));
         let is_reported = known.as_ref().is_some_and(|known| is_outage || known.error.as_ref() == Some(&error));
         let since = known.as_ref().map_or(now, |known| known.since);
         let was_told = known.and_then(|known| known.told);
@@ -114,7 +113,7 @@ impl Reporter {
         let listed = now.minus(recovery.window);
         let Some(LastRan { at: ran, is_stop }) = last.filter(|last| last.at < listed) else { return };
         let (title, kept) = (recovery.title, duration_text(recovery.window));
-        let (from, is) = if is_stop { ("from", "is") } else { ("at most from", "may be") };
+        let (from, is) = if is_stop { ("from", "is") } else { ("at the earliest from", "may be") };
         let error = format!(
             "off line {from} {ran} to {now}; {title} keeps deliveries for {kept}: what came before {listed} {is} lost"
         );

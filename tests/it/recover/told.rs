@@ -166,6 +166,10 @@ fn a_time_off_line_that_was_longer_than_the_list_is_told() {
     wait_for_log(&hookbox, "GitHub keeps deliveries for 3d: what came before");
     let text = doctor(&hookbox);
     assert!(text.contains("off line from 20") && text.contains("is lost"), "{text}");
+    // Without a stop, how long it ran is not known.
+    let home = hookbox.kill9();
+    home.db().execute_batch("UPDATE recovery_marks SET ran_ms = NULL").unwrap();
+    wait_for_log(&home.start(), "off line at the earliest from 20");
 }
 
 #[test]
@@ -203,4 +207,23 @@ fn the_count_of_what_came_back_does_not_fall_when_old_records_are_deleted() {
         assert_eq!(recovered(), Some((n + 3).to_string()));
     }
     assert_eq!(hookbox.query::<String>("SELECT delivery_id FROM recoveries ORDER BY delivery_id"), ["fourth", "third"]);
+}
+
+#[test]
+fn a_disk_that_fills_up_delays_nothing_as_long_as_deliveries_are_taken() {
+    let hub = Hub::start();
+    hub.add("missed", "push", 502, 3600);
+    let free_mib = {
+        let disk = rustix::fs::statvfs(std::env::temp_dir()).unwrap();
+        (disk.f_bavail * disk.f_frsize) >> 20
+    };
+    // Nearly full is less than ten times the reserve.
+    let home = home(&hub, "");
+    let config = std::fs::read_to_string(home.path("hookbox.toml")).unwrap();
+    home.write("hookbox.toml", format!("disk_reserve = \"{}MiB\"\n{config}", free_mib / 5));
+    let hookbox = home.start();
+    hub.redeliver_to(&hookbox.address());
+    // That the disk fills up is news, which is stored too.
+    let sql = "SELECT count(*) FROM webhook_events WHERE source = 'github'";
+    wait_longer_for("the missed delivery", DEADLINE, || (hookbox.query::<i64>(sql) == [1]).then_some(()));
 }
