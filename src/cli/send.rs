@@ -8,8 +8,8 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::Request;
 
-use super::Failure;
 use super::args::SendArgs;
+use super::{Failure, unknown_source};
 use crate::client::USER_AGENT;
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, GET, Source};
@@ -173,9 +173,4 @@ fn body_of(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     let read = if path.as_os_str() == "-" { io::stdin().read_to_end(&mut body).map(|_| body) } else { fs::read(path) };
     read.map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
-}
-
-fn unknown_source(config: &Config, name: &str) -> Failure {
-    let known: Vec<&str> = config.sources.keys().map(String::as_str).collect();
-    Failure::usage(format!("no source {name:?} in the config; there is: {}", known.join(", ")))
 }
