@@ -4,6 +4,7 @@ mod coming;
 mod commands;
 mod coverage;
 mod doctor;
+mod doing;
 mod first;
 mod names;
 mod senders;

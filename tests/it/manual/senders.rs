@@ -81,8 +81,7 @@ fn a_door_that_is_opened_by_get() {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
         assert!(answer.contains("\r\nX-From: hookbox\r\nContent-Type: text/plain"), "{answer}");
     }
-    let payload = machine.paste("hookbox show 1 --json | jq -c .payload");
-    assert_eq!(payload, "{\"light\":\"on\"}\n", "without the secret");
+    assert_eq!(machine.paste("hookbox show 1 --body"), "{\"light\":\"on\"}", "without the secret");
     let wrong = machine.paste(&format!("curl -si 'http://127.0.0.1:5000{}'", target.replace("SECRET", "WRONG")));
     assert!(wrong.starts_with("HTTP/1.1 401 "), "{wrong}");
     send(&machine, "door", "200 OK ok");
@@ -147,6 +146,27 @@ fn a_prometheus_with_the_manuals_config_scrapes_it() {
     let _prometheus = machine.start("exec prometheus --config.file=often.yml --web.listen-address=127.0.0.1:9090");
     let ask = "curl -s 'http://127.0.0.1:9090/api/v1/query?query=up%7Bjob=%22hookbox%22%7D==1'";
     patient("Prometheus to scrape hookbox", || machine.try_paste(ask).text().contains("127.0.0.1:5001"));
+}
+
+#[test]
+fn the_first_config_takes_from_kuma_and_from_networks_of_github_alone() {
+    let Some(machine) = Machine::new() else { return };
+    machine.put("hookbox.toml", &example("src/manual/config.md", "toml", "listen"));
+    let hookbox = machine.serve("GITHUB_WEBHOOK_SECRET=s3cret hookbox");
+    let kuma = "curl -s -o /dev/null -w %{http_code} http://127.0.0.1:5000/webhooks/kuma -d '{\"heartbeat\": null}'";
+    assert_eq!(machine.paste(kuma), "200");
+    let from_github = "GITHUB_WEBHOOK_SECRET=s3cret hookbox send github --event push";
+    assert!(machine.try_paste(from_github).text().contains(": 403 Forbidden"));
+    // As the trusted proxy passes it on.
+    let sign = "printf '{}' | openssl dgst -sha256 -hmac s3cret -r | cut -d' ' -f1";
+    let passed_on = "curl -s -o /dev/null -w %{http_code} http://127.0.0.1:5000/webhooks/github -d '{}' \
+        -H 'Content-Type: application/json' -H 'X-GitHub-Event: push' -H 'X-GitHub-Delivery: d-1'";
+    let from = |address: &str| {
+        let fields = format!("-H \"X-Hub-Signature-256: sha256=$({sign})\" -H 'X-Forwarded-For: {address}'");
+        machine.paste(&format!("{passed_on} {fields}"))
+    };
+    assert_eq!((from("140.82.115.1"), from("203.0.113.1")), ("200".into(), "403".into()));
+    hookbox.wait_for_stdout("Handling event push");
 }
 
 #[test]

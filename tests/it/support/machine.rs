@@ -175,7 +175,8 @@ impl Machine {
             command.args(["--user", "--preserve-credentials"]);
         }
         command.args(["--", "sh", "-c", &format!("cd \"$HOME\" || exit; {block}")]).env_clear();
-        command.env("PATH", "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin");
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("/usr/local/bin:{path}:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"));
         command.env("HOME", self.home.path("work"));
         Process::spawn(command, false, None)
     }
