@@ -1,5 +1,7 @@
 //! The examples in the README and the configs in the manual are valid, word for word.
 
+mod coverage;
+
 use std::process::Command;
 
 use crate::support::{Home, SECRET, SOURCE, example, is_installed};
