@@ -53,8 +53,8 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
     let request = request
         .body(if method == GET { &[][..] } else { &built.body })
         .map_err(|error| Failure::usage(format!("{url}: {error}")))?;
-    // Directly to our own listener: ureq would use the proxy that the environment names.
     let agent = client::agent(None).map_err(Failure::failed)?;
+    // Directly to our own listener: ureq would use the proxy that the environment names.
     let request = agent.configure_request(request).proxy(None).timeout_global(Some(TIMEOUT)).build();
     let answered = agent.run(request);
     let mut response =
