@@ -4,13 +4,13 @@
 //! Inbound -> Received -> Routed -> Verified -> Delivery -> Stored -> acknowledged
 //! ```
 //!
-//! Each stage is a type that only the stage before makes. Before the commit each can end [`Early`]: in a rejection, or in the
-//! answer to a handshake, neither of which is stored. Only a [`Stored`] can be acknowledged, and only a committed transaction
-//! makes one: acknowledging before the commit does not compile.
+//! Each stage is a type that only the stage before makes. Before the commit each can end [`Early`]: in a rejection, or in
+//! the answer to a handshake, neither of which is stored. Only a [`Stored`] can be acknowledged, and only a committed
+//! transaction makes one: acknowledging before the commit does not compile.
 //!
-//! There is one receiver thread. It commits waiting deliveries together and acknowledges them afterwards, so that many senders
-//! share one fsync. It does no network I/O of its own, and the gate passes on only complete requests: no client can make it
-//! wait. For a [large](large) body, the stages before the commit take place on another thread.
+//! There is one receiver thread. It commits waiting deliveries together and acknowledges them afterwards, so that many
+//! senders share one fsync. It does no network I/O of its own, and the gate passes on only complete requests: no client can
+//! make it wait. For a [large](large) body, the stages before the commit take place on another thread.
 
 mod answer;
 #[cfg(fuzzing)]

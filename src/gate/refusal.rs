@@ -35,8 +35,8 @@ pub struct Fault {
 }
 
 impl Refusal {
-    /// Each with its status, its text for the client and the log, and the reason by which it is counted; in the order of their
-    /// declaration.
+    /// Each with its status, its text for the client and the log, and the reason by which it is counted; in the order of
+    /// their declaration.
     pub const TABLE: [(Refusal, &str, &str, RejectReason); 9] = [
         (Refusal::Malformed, "400 Bad Request", "malformed request", RejectReason::Malformed),
         (Refusal::NotInTime, "408 Request Timeout", "request not complete in time", RejectReason::NotInTime),

@@ -1,5 +1,5 @@
-//! Which header fields carry secrets, so that their values are neither stored nor shown nor sent on: by the name of the field,
-//! by an address in it with a secret parameter, and by the source's own secrets.
+//! Which header fields carry secrets, so that their values are neither stored nor shown nor sent on: by the name of the
+//! field, by an address in it with a secret parameter, and by the source's own secrets.
 //!
 //! Kept is what a preset reads as id, event type, timestamp or signature: other receivers need it.
 

@@ -189,8 +189,8 @@ impl OwnQuery {
     }
 }
 
-/// The header fields as one JSON object. Repeated ones are joined, as RFC 9110, section 5.3, allows; if one of them is hidden,
-/// all of them are.
+/// The header fields as one JSON object. Repeated ones are joined, as RFC 9110, section 5.3, allows; if one of them is
+/// hidden, all of them are.
 pub(super) fn headers_json(headers: &Headers, query: &OwnQuery, hides: impl Fn(&str, &str) -> bool) -> String {
     let mut fields: Vec<(&str, Cow<'_, [u8]>)> = Vec::new();
     for ((name, text), (_, bytes)) in headers.iter().zip(headers.bytes()) {

@@ -1,6 +1,7 @@
 //! What was missed comes back. The provider is a stub; where its published description is at hand, every request of ours and
-//! every answer of the stub is held to it. `GITHUB_OPENAPI` names `api.github.com.deref.json` of the package `@octokit/openapi`,
-//! `GITLAB_OPENAPI` `doc/api/openapi/openapi_v3.yaml` of GitLab's repository, `STRIPE_OPENAPI` `spec3.json` of Stripe's.
+//! every answer of the stub is held to it. `GITHUB_OPENAPI` names `api.github.com.deref.json` of the package
+//! `@octokit/openapi`, `GITLAB_OPENAPI` `doc/api/openapi/openapi_v3.yaml` of GitLab's repository, `STRIPE_OPENAPI`
+//! `spec3.json` of Stripe's.
 
 mod evening;
 pub mod hub;
@@ -69,7 +70,8 @@ fn what_a_proxy_answered_is_sent_again_and_what_was_rejected_or_stored_is_not() 
 }
 
 /// Lists 10,000 deliveries over more than two days, of which 270 are missing, and stores the others. Returns the 25 of the
-/// wanted types. The list has a rate limit in its middle, a cursor that expires, and one delivery that is there a moment later.
+/// wanted types. The list has a rate limit in its middle, a cursor that expires, and one delivery that is there a moment
+/// later.
 fn miss_25_of_10000(hub: &Hub, hookbox: &Hookbox) -> Vec<String> {
     // 270 of 10,000 are missing, 25 of them of the wanted types.
     let is_missing = |n: u32| n.is_multiple_of(37) && n / 37 < 270;

@@ -1,4 +1,5 @@
-//! What the tests are written with: a home directory with a config, the running program, raw HTTP, destinations, disks, clocks.
+//! What the tests are written with: a home directory with a config, the running program, raw HTTP, destinations, disks,
+//! clocks.
 
 mod clock;
 mod disk;

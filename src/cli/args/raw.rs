@@ -20,7 +20,8 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// `options` are all that exist. An unknown one is no error where help is asked for, so it waits until everything is read.
+    /// `options` are all that exist. An unknown one is no error where help is asked for, so it waits until everything is
+    /// read.
     pub(super) fn read(
         words: impl IntoIterator<Item = OsString>,
         options: impl Iterator<Item = &'static OptionSpec> + Clone,

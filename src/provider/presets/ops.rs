@@ -207,7 +207,7 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "Bearer ",
         id: &["{header:ce-id} {header:ce-source}", "{json:/id} {json:/source}"],
         // A batch is one event, whose items `payload` lists.
-        // <https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md#33-batched-content-mode>
+        // <https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md>, 3.3
         event: &["header:ce-type", "json:/type", "batch{?json:/0/specversion}"],
         status: 204,
         handshakes: &[Handshake {

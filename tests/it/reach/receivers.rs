@@ -1,4 +1,5 @@
-//! Two receivers behind a balancer, with the configs in the manual: each delivery is sent to both, or to one after the other.
+//! Two receivers behind a balancer, with the configs in the manual: each delivery is sent to both, or to one after the
+//! other.
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
@@ -125,7 +126,8 @@ fn send_all(to: &Address, next: &AtomicU64) {
     }
 }
 
-/// Delivers through the balancer while receivers and engine are killed and started again, and the lines between them are bad.
+/// Delivers through the balancer while receivers and engine are killed and started again, and the lines between them are
+/// bad.
 fn torment(make: impl Fn(u16) -> Home, engine: &mut Server) -> Option<[Hookbox; 2]> {
     let ports = [(); 2].map(|()| closed_port());
     let balancer = balancer(&ports)?;

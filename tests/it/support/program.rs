@@ -245,8 +245,8 @@ impl Home {
         process.output(status)
     }
 
-    /// Copies the program into this home, for a user who cannot read where it was built. By another process: a file that this
-    /// one writes may be open in a child that another test starts at that moment, and then it cannot be executed.
+    /// Copies the program into this home, for a user who cannot read where it was built. By another process: a file that
+    /// this one writes may be open in a child that another test starts at that moment, and then it cannot be executed.
     pub fn copy_program(&self) {
         let program = self.command().get_program().to_owned();
         assert!(Command::new("cp").arg(program).arg(self.path("hookbox")).status().unwrap().success());
