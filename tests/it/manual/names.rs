@@ -95,6 +95,7 @@ fn every_command_in_the_text_exists_with_its_options() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // An option alone is one of any command.
     let helps: String = commands.iter().map(|command| help(&home, command)).collect();
+    let helps = helps + &home.run(["--help"]).text();
     let unknown = |(_, span): &&(String, String)| {
         let option = span.split([' ', '=']).next().unwrap();
         option.starts_with("--") && !has_option(&helps, option) && !is_foreign(option)
