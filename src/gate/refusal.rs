@@ -155,10 +155,11 @@ mod tests {
             Refusal::UpstreamTooSlow => "there was none in time",
             Refusal::UnsupportedVersion => "neither HTTP/1.0 nor HTTP/1.1, such as the beginning of an HTTP/2",
         };
-        for (refusal, ..) in Refusal::TABLE {
-            let code = format!("**{}**", refusal.code());
-            let named = |line: &&str| line.starts_with("- **") && line.contains(&code) && line.contains(cause(refusal));
-            assert!(manual.lines().any(|line| named(&line)), "limits.md: {code} {refusal:?}: {}", cause(refusal));
+        for (refusal, _, _, reason) in Refusal::TABLE {
+            let (code, reason) = (format!("- **{}**", refusal.code()), format!("`{}`", reason.label()));
+            let has_all =
+                |line: &str| line.starts_with(&code) && line.contains(&reason) && line.contains(cause(refusal));
+            assert!(manual.lines().any(has_all), "limits.md: {code} {reason}: {}", cause(refusal));
         }
     }
 
