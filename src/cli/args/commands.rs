@@ -427,7 +427,7 @@ pub static COMMANDS: [CommandSpec; 24] = [
             providers say about these words, in upper or lower case")])
         .description("TOPIC is the name of a command or of a chapter; without it, both are listed. On a terminal \
             $PAGER shows the text, else less or more. With an empty PAGER it is printed as it is.\n\n\
-            --grep prints the paragraphs that have all of the words, the best ones first, and which chapter to read \
-            on. It exits with 1 if there are none.")
+            --grep prints the paragraphs that have most of the words, in any form and order, the best ones first, and \
+            which chapter to read on. It names the words that are nowhere, and exits with 1 if all are.")
         .examples(&["hookbox help", "hookbox help recipes", "hookbox help --grep disk full"]),
 ];

@@ -113,6 +113,15 @@ fn telegram() {
 }
 
 #[test]
+fn telegram_gets_no_more_than_it_takes() {
+    let env = [("TELEGRAM_URL", "https://api.telegram.org/bot12:AB-c/sendMessage")];
+    let payload = json!({ "action": "opened", "issue": { "title": "é".repeat(5000) } }).to_string();
+    let recipe = example(MANUAL, "toml", "[actions.telegram]");
+    let received = try_recipe(&recipe, "https://api.telegram.org", &env, Answer::body(200, "{}"), "issues", &payload);
+    assert_eq!(received.json()["text"].as_str().unwrap().chars().count(), 4096);
+}
+
+#[test]
 fn home_assistant() {
     let env = [("HOME_ASSISTANT_URL", "http://homeassistant.local:8123/api/webhook/-id_1")];
     let payload = r#"{"action":"completed","workflow_run":{"conclusion":"failure"}}"#;
