@@ -1,8 +1,11 @@
 //! The names of a release's files: what the README, the manual and Cargo.toml say is what `.ci/release` writes.
 
 use std::fs;
+use std::process::Command;
 
 use regex_lite::Regex;
+
+use crate::support::Home;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -75,9 +78,19 @@ fn binstall_fetches_what_the_release_script_writes() {
     assert_eq!(of_binstall("pkg-fmt", ""), "tgz");
 }
 
+/// By the workflow's own line.
 #[test]
-fn the_release_notes_have_a_section_for_this_version() {
+fn the_release_notes_are_the_section_of_this_version() {
+    let workflow = text(".github/workflows/release.yml");
+    let line = workflow.lines().map(str::trim).find(|line| line.starts_with("awk ")).unwrap();
+    let notes = Home::new();
+    let mut awk = Command::new("bash");
+    awk.args(["-ec", line]).env("version", VERSION).env("RUNNER_TEMP", notes.path("."));
+    let output = awk.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.github")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let notes = fs::read_to_string(notes.path("notes.md")).unwrap();
     let changes = text(".github/CHANGELOG.md");
-    let newest = changes.lines().find_map(|line| line.strip_prefix("## ")).unwrap();
-    assert_eq!(newest, VERSION);
+    let (heading, section) = changes.split_once("\n## ").unwrap().1.split_once('\n').unwrap();
+    assert_eq!(heading.split(' ').next(), Some(VERSION), "the newest section");
+    assert_eq!(notes.trim(), section.split("\n## ").next().unwrap().trim());
 }
