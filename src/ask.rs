@@ -1,4 +1,5 @@
-//! A client for this program's own listeners: one `GET` a connection, with a time limit. No other code sends requests to them.
+//! A client for this program's own listeners: one `GET` a connection, with a time limit. No other code sends requests to
+//! them.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};

@@ -167,8 +167,8 @@ impl Status {
     }
 }
 
-/// The status of an event as people see it. An event of which nothing was done because it was cancelled is `processed` in the
-/// database, whose words other programs share.
+/// The status of an event as people see it. An event of which nothing was done because it was cancelled is `processed` in
+/// the database, whose words other programs share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShownStatus {
     Unprocessed,

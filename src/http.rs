@@ -78,7 +78,8 @@ pub const HEALTH_PATH: &str = "/healthz";
 pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// To check a larger body takes up to a hundred milliseconds. The gate has one such request in flight at a time, and the
-/// receiver has it checked on another thread and stores it in a transaction of its own, so that small deliveries do not wait.
+/// receiver has it checked on another thread and stores it in a transaction of its own, so that small deliveries do not
+/// wait.
 const LARGE_BODY_BYTES: u64 = 1024 * 1024;
 
 /// Whether a body is large, or may be when it is decompressed.

@@ -107,8 +107,8 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     Listener::new(socket, Some(file), false)
 }
 
-/// Why no program of this machine can listen at this address now; `None` where it can, or where the address is in use. Written
-/// for the operator. Nothing listens: the address is bound without its port.
+/// Why no program of this machine can listen at this address now; `None` where it can, or where the address is in use.
+/// Written for the operator. Nothing listens: the address is bound without its port.
 pub fn unreachable(listen: &Listen) -> Option<String> {
     let Listen::Tcp(address) = listen else { return None };
     let bound = address.to_socket_addrs().and_then(|mut addresses| {

@@ -2,10 +2,11 @@
 //!
 //! The **gate** reads each request from the public socket under limits and deadlines, and passes it on to tiny_http when it
 //! is complete and valid. The one **receiver** thread verifies deliveries by their **provider**'s preset (large ones on a
-//! thread beside it), **stores** waiting ones together, and acknowledges them after the commit. The **router** adds a job for each action whose conditions an event
-//! meets. The **worker** threads of an action claim its jobs, run it, and record the outcome; **retry** says how long to wait
-//! before the next attempt. SQLite is the queue, and threads share little else: stop flags, wake-ups, the current
-//! configuration, counts. An acknowledged delivery is on disk, and a job recorded as done is done again only by a replay.
+//! thread beside it), **stores** waiting ones together, and acknowledges them after the commit. The **router** adds a job
+//! for each action whose conditions an event meets. The **worker** threads of an action claim its jobs, run it, and record
+//! the outcome; **retry** says how long to wait before the next attempt. SQLite is the queue, and threads share little else:
+//! stop flags, wake-ups, the current configuration, counts. An acknowledged delivery is on disk, and a job recorded as done
+//! is done again only by a replay.
 //!
 //! The private listener with the operator's page, **admin**, has a gate of its own, so that it cannot delay a delivery.
 //!

@@ -4,13 +4,13 @@
 //! Inbound -> Received -> Routed -> Verified -> Delivery -> Stored -> acknowledged
 //! ```
 //!
-//! Each stage is a type that only the stage before makes. Before the commit each can end [`Early`]: in a rejection, or in the
-//! answer to a handshake, neither of which is stored. Only a [`Stored`] can be acknowledged, and only a committed transaction
-//! makes one: acknowledging before the commit does not compile.
+//! Each stage is a type that only the stage before makes. Before the commit each can end [`Early`]: in a rejection, or in
+//! the answer to a handshake, neither of which is stored. Only a [`Stored`] can be acknowledged, and only a committed
+//! transaction makes one: acknowledging before the commit does not compile.
 //!
-//! There is one receiver thread. It commits waiting deliveries together and acknowledges them afterwards, so that many senders
-//! share one fsync. It does no network I/O of its own, and the gate passes on only complete requests: no client can make it
-//! wait. For a [large](large) body, the stages before the commit take place on another thread.
+//! There is one receiver thread. It commits waiting deliveries together and acknowledges them afterwards, so that many
+//! senders share one fsync. It does no network I/O of its own, and the gate passes on only complete requests: no client can
+//! make it wait. For a [large](large) body, the stages before the commit take place on another thread.
 
 mod answer;
 #[cfg(fuzzing)]
@@ -427,13 +427,19 @@ impl Verified<'_> {
             },
             (None, WithoutId::Own) => DeliveryId::Given(digest::uuid()),
         };
-        let query = OwnQuery::of(&parts, verifier);
+        let sharing = intake.sharing(source);
+        let verifiers: Vec<_> = sharing.iter().map(|endpoint| &endpoint.source.verifier).collect();
+        let query = OwnQuery::of(&parts, verifier, &verifiers);
         let body_digest = source.ignores_repeated_body.then(|| {
             // Other bytes around a signed field, or another encoding of it, do not make another delivery.
             let field = values.document().filter(|_| !verifier.scheme.signed.has(Variable::Body));
             hash(&source.name, query.payload_bytes().or(field.map(str::as_bytes)).unwrap_or(content.received()))
         });
         let redaction = self.routed.endpoint.redaction();
+        let redactions: Vec<_> = sharing.iter().map(|endpoint| endpoint.redaction()).collect();
+        let hides = |name: &str, value: &str| {
+            redaction.hides(name, value) || redactions.iter().any(|of_one| of_one.has_secret(name, value))
+        };
         let payload = query.payload().map_or_else(|| payload::payload(&parts, values), Ok);
         let payload = payload.map_err(Rejection::Malformed)?;
         let (payload_json, body) = content.into_stored(payload).map_err(Rejection::Malformed)?;
@@ -443,7 +449,7 @@ impl Verified<'_> {
             id,
             payload_json,
             body,
-            headers_json: payload::headers_json(headers, &query, |name, value| redaction.hides(name, value)),
+            headers_json: payload::headers_json(headers, &query, hides),
             secret_position: self.secret_position,
             dedup_window: source.dedup_window,
             body_digest,

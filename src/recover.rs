@@ -1,5 +1,6 @@
 //! Gets back what was missed: compares what the provider lists with what is stored, and has the provider send again what is
-//! not, or stores what its API returns. The record that counts is ours: what a proxy has answered 200 in our place is missing too.
+//! not, or stores what its API returns. The record that counts is ours: what a proxy has answered 200 in our place is
+//! missing too.
 
 mod api;
 mod hook;

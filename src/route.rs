@@ -13,8 +13,8 @@ use crate::stop::{Stop, Waker, Wakers};
 use crate::store::{self, Queue, Unrouted};
 use crate::template::{Scope, TemplateError};
 
-/// The largest payload on which the router evaluates conditions alone: reading it takes up to eight times its memory, and the
-/// events after it wait.
+/// The largest payload on which the router evaluates conditions alone: reading it takes up to eight times its memory, and
+/// the events after it wait.
 const MAX_ROUTED_BYTES: usize = 1 << 20;
 
 /// Times are stored in whole seconds. A delay is never shorter than configured.
@@ -122,8 +122,8 @@ impl Router {
     /// `None` where the event cannot be read, or is so large that reading its payload could use up the memory. The worker
     /// evaluates its conditions then, as an attempt, which is counted.
     ///
-    /// Without its key a job would overtake others: for that a large payload is read too, unless it may be what has ended the
-    /// last process.
+    /// Without its key a job would overtake others: for that a large payload is read too, unless it may be what has ended
+    /// the last process.
     fn scope_of(&self, id: EventId, is_keyed: bool) -> Option<Scope> {
         let event = self.queue.event(id).ok().flatten()?;
         let is_small = event.payload_json.len() <= MAX_ROUTED_BYTES;
@@ -131,8 +131,8 @@ impl Router {
     }
 }
 
-/// The key of an action's job for an event; `None` where its condition is clearly false. Where the condition or the key cannot
-/// be evaluated, a job without a key is made: the worker evaluates both again, and the job is dead with the reason.
+/// The key of an action's job for an event; `None` where its condition is clearly false. Where the condition or the key
+/// cannot be evaluated, a job without a key is made: the worker evaluates both again, and the job is dead with the reason.
 fn decide(action: &Action, scope: &Scope) -> Option<Option<Key>> {
     match evaluate(|| action.applies_to(scope)) {
         Some(true) => Some(evaluate(|| action.key_of(scope)).flatten()),

@@ -48,8 +48,8 @@ use observer::Observer;
 use thread::{Message, Thread, in_background, report_end};
 use workers::WorkerPool;
 
-/// How long a stop may take beside the attempts under way: the gate closes, and the WAL is merged into the database on a slow
-/// disk.
+/// How long a stop may take beside the attempts under way: the gate closes, and the WAL is merged into the database on a
+/// slow disk.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
 
 /// Serves until SIGTERM or SIGINT. `read_config` reads the configuration, and again for SIGHUP.
@@ -215,9 +215,9 @@ impl Service {
         Ok(())
     }
 
-    /// Begins no further job, and receives until the last attempt has ended. Then stops, in the order of the data, gate, receiver
-    /// and router, so that every delivery in the gate is stored and answered. What can be done before is done before: between
-    /// the last answer and the first of the next process senders wait.
+    /// Begins no further job, and receives until the last attempt has ended. Then stops, in the order of the data, gate,
+    /// receiver and router, so that every delivery in the gate is stored and answered. What can be done before is done
+    /// before: between the last answer and the first of the next process senders wait.
     fn stop(self) {
         info!("stopping");
         systemd::notify_stopping(self.workers.stop_timeout() + STOP_MARGIN);

@@ -113,13 +113,13 @@ impl Database {
         let last_event = ids::largest(&connection).map_err(StorageError::at(&path))?;
         let suspect_up_to = lock.follows_unclean_end.then_some(EventId(last_event));
         if wal::is_replicated(&connection).map_err(StorageError::at(&path))? {
-            log::info!("Litestream replicates this database: how long the WAL may get is left to it");
+            log::info!("Litestream replicates this database: hookbox leaves it to decide how long the WAL gets");
         }
         Ok(Database { path, shared: Arc::default(), claims: Arc::new(Claims::new(suspect_up_to)), lock })
     }
 
-    /// Queues the jobs again that were running when the last process ended, before any worker begins. `wait` is how long each
-    /// waits, by its action and its number of attempts.
+    /// Queues the jobs again that were running when the last process ended, before any worker begins. `wait` is how long
+    /// each waits, by its action and its number of attempts.
     pub fn recover(&self, wait: impl Fn(&str, u32) -> Duration, now: Timestamp) -> Result<()> {
         self.background_writer()?.write(|transaction| jobs::recover(transaction, &wait, now))
     }
@@ -136,8 +136,8 @@ impl Database {
         Ok(Queue { writer: self.background_writer()?, claims: Arc::clone(&self.claims), schema_version: None })
     }
 
-    /// The connection of a worker whose outcomes may be lost in a power cut, because to repeat its attempts does no harm: its
-    /// commits do not wait for the disk.
+    /// The connection of a worker whose outcomes may be lost in a power cut, because to repeat its attempts does no harm:
+    /// its commits do not wait for the disk.
     pub fn relaxed_queue(&self) -> Result<Queue> {
         let queue = self.queue()?;
         queue.writer.relax()?;
@@ -171,8 +171,8 @@ impl Database {
         Ok(Commands { writer: self.background_writer()? })
     }
 
-    /// Copies the WAL into the database file and empties it, so that a copy of the file is whole. False where another program
-    /// reads the database: then the newest events are in the WAL alone.
+    /// Copies the WAL into the database file and empties it, so that a copy of the file is whole. False where another
+    /// program reads the database: then the newest events are in the WAL alone.
     pub fn checkpoint(&self) -> Result<bool> {
         self.background_writer()?.read(wal::truncate)
     }

@@ -33,8 +33,8 @@ const RECORD_RETRY_AT_STOP: Duration = Duration::from_millis(100);
 /// the lock for a few seconds. `stop_timeout` may end it earlier.
 const MAX_RECORD_AT_STOP: Duration = Duration::from_secs(10);
 
-/// A due time further than this beyond the longest backoff, or the delay, means that the clock was set back. Not zero: another worker of
-/// the same action may have read the clock a little earlier.
+/// A due time further than this beyond the longest backoff, or the delay, means that the clock was set back. Not zero:
+/// another worker of the same action may have read the clock a little earlier.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// A worker without jobs polls this many times more rarely than the router, which wakes it on changes.
@@ -115,8 +115,8 @@ impl Worker {
         Ok(if unclaimed.is_empty() { Duration::ZERO } else { self.poll_interval })
     }
 
-    /// Attempts claimed jobs; returns the attempts, and the jobs to queue again. An error of one job does not keep the others
-    /// from being recorded: they would stay `running` until the next start, and then run again.
+    /// Attempts claimed jobs; returns the attempts, and the jobs to queue again. An error of one job does not keep the
+    /// others from being recorded: they would stay `running` until the next start, and then run again.
     fn attempt_all(&self, jobs: Vec<Job>) -> (Finished, Unclaimed) {
         let (mut finished, mut unclaimed) = (Finished::new(), Unclaimed::new());
         for job in jobs {
@@ -173,8 +173,8 @@ impl Worker {
         }
     }
 
-    /// Runs the action; `None` if a stop of the process cut it short. `Err` is a fault of the configuration or the payload: the
-    /// job is dead, with the reason.
+    /// Runs the action; `None` if a stop of the process cut it short. `Err` is a fault of the configuration or the payload:
+    /// the job is dead, with the reason.
     fn run_action(&self, job: &Job, event: &Event) -> Result<Option<ActionReport>, TemplateError> {
         if job.attempts_since_queued > self.action.policy.attempts {
             return Ok(Some(ActionReport::give_up(
@@ -202,8 +202,8 @@ impl Worker {
         }))
     }
 
-    /// An event that cannot be read: a failed disk, or a damaged page. Its job is retried forever, because giving it up would
-    /// write to that page too, and no attempt is counted, because none was made.
+    /// An event that cannot be read: a failed disk, or a damaged page. Its job is retried forever, because giving it up
+    /// would write to that page too, and no attempt is counted, because none was made.
     fn unreadable(&self, job: Job, error: &store::StorageError) -> (Job, Timestamp) {
         error!("action {}: event {}: {error}", self.action.name, job.event);
         (job, clock::now().plus(self.action.policy.backoff.max(self.poll_interval)))
@@ -242,8 +242,8 @@ impl Worker {
         }
     }
 
-    /// Records the attempts and queues the other jobs again, however long that takes: an unrecorded success would be repeated,
-    /// and a job that is not queued again would wait for the next start. A stopping process gives up after
+    /// Records the attempts and queues the other jobs again, however long that takes: an unrecorded success would be
+    /// repeated, and a job that is not queued again would wait for the next start. A stopping process gives up after
     /// [`MAX_RECORD_AT_STOP`].
     fn record(&mut self, finished: &[(Attempt, Next)], unclaimed: &[(Job, Timestamp)]) {
         let mut stopping: Option<Instant> = None;

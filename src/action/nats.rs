@@ -206,8 +206,8 @@ impl NatsRunner {
     }
 }
 
-/// What is rendered as a subject: one word of a line, without wildcards, and without empty tokens. It begins as a reserved one
-/// only where its template does.
+/// What is rendered as a subject: one word of a line, without wildcards, and without empty tokens. It begins as a reserved
+/// one only where its template does.
 fn as_subject(rendered: &str, template: &str) -> String {
     let is_unfit = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>');
     let rendered = rendered.replace(is_unfit, "_");

@@ -12,8 +12,8 @@ const MAX_FIRST_LINE_BYTES: u64 = 256;
 /// What a Linux binary begins with.
 const ELF: &[u8] = b"\x7fELF";
 
-/// Why the program cannot be run, and the way out. `None` where it can, or depends on the event. `path` is that in which it is
-/// searched.
+/// Why the program cannot be run, and the way out. `None` where it can, or depends on the event. `path` is that in which it
+/// is searched.
 pub(super) fn problem(program: &str, directory: Option<&Path>, path: &OsStr) -> Option<String> {
     if program.contains('{') {
         return None;

@@ -22,8 +22,8 @@ pub enum Unreachable {
     Connection(String),
 }
 
-/// Tries the server of a URL, or the proxy through which requests to it go. The result says what was reached, without what may
-/// be secret in the URL. Resolving the name may take longer than `timeout`.
+/// Tries the server of a URL, or the proxy through which requests to it go. The result says what was reached, without what
+/// may be secret in the URL. Resolving the name may take longer than `timeout`.
 pub fn probe(url: &str, ca_file: Option<&Path>, timeout: Duration) -> Result<String, Unreachable> {
     let failed = |error: &dyn std::fmt::Display| Unreachable::Connection(error.to_string());
     let uri: Uri = url.parse().map_err(|_| failed(&"it is not a URL"))?;

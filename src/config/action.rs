@@ -122,8 +122,8 @@ fn read(name: &str, keys: &mut Reader, all: &Table) -> Option<Action> {
     })
 }
 
-/// The lines that replace `on_dead`, for the action that it names: for the dead jobs of all actions that name it, and for the
-/// events that it is for already. JSON writes a text, and a list of them, as TOML does.
+/// The lines that replace `on_dead`, for the action that it names: for the dead jobs of all actions that name it, and for
+/// the events that it is for already. JSON writes a text, and a list of them, as TOML does.
 fn on_dead_is_gone(value: &Value, all: &Table) -> String {
     let reporter = value.as_str().unwrap_or("NAME");
     let reported = |action: &Value| action.get("on_dead").is_some_and(|on_dead| on_dead == value);

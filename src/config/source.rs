@@ -77,6 +77,11 @@ impl Source {
         normal_path.strip_prefix(PATH_PREFIX) == Some(&self.name) || self.further_path.as_deref() == Some(normal_path)
     }
 
+    /// Whether a delivery may bring the proofs of both.
+    pub fn shares_path_with(&self, other: &Source) -> bool {
+        self.name == other.name || (self.further_path.is_some() && self.further_path == other.further_path)
+    }
+
     /// Whether it takes deliveries with this method; `None` where its provider decides.
     pub fn takes_method(&self, method: &str) -> Option<bool> {
         (!self.methods.is_empty()).then(|| self.methods.contains(&method))

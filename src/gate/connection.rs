@@ -236,8 +236,8 @@ impl Connection {
         self.refuse(Fault::from(Refusal::NotInTime).in_field(part), context);
     }
 
-    /// Answers a client whose request is lost, and closes. A request that is not begun can be on its way on a new connection;
-    /// one that was served is closed as after its timeout.
+    /// Answers a client whose request is lost, and closes. A request that is not begun can be on its way on a new
+    /// connection; one that was served is closed as after its timeout.
     pub fn evict(&mut self, context: &Context) {
         match self.state {
             Some(State::ReadingHead(_)) if self.is_idle() && self.client.was_served => self.state = None,

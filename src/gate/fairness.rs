@@ -68,8 +68,8 @@ impl Shares {
         self.0.binary_search_by_key(&key, |(key, _)| *key).map_or(0, |at| self.0[at].1)
     }
 
-    /// The clients that have the most: usually one. A proxy sends the head of a request at once, so unnamed clients are few: if
-    /// they have more than half of all, it is they that make room.
+    /// The clients that have the most: usually one. A proxy sends the head of a request at once, so unnamed clients are few:
+    /// if they have more than half of all, it is they that make room.
     pub fn greediest(&self) -> Greediest {
         let is_unnamed = |key: &ClientKey| matches!(key, ClientKey::Unnamed(_));
         let all: usize = self.0.iter().map(|(_, share)| share).sum();

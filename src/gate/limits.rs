@@ -9,7 +9,8 @@ const MAX_CONNECTIONS: u64 = 512;
 /// Allowed even if the descriptors do not suffice for them.
 const MIN_CONNECTIONS: usize = 8;
 
-/// For database, workers and their children, log, the private listener ([`Limits::of_private_listener`]), and refused clients.
+/// For database, workers and their children, log, the private listener ([`Limits::of_private_listener`]), and refused
+/// clients.
 const RESERVED_DESCRIPTORS: u64 = 64
     + PRIVATE_CONNECTIONS
     + PRIVATE_UPSTREAM_CONNECTIONS * DESCRIPTORS_PER_UPSTREAM_CONNECTION
@@ -86,8 +87,8 @@ pub struct Timeouts {
     /// From the beginning of draining until nothing more is accepted, if connections from before are still open.
     pub stop: Duration,
     /// From then on until the remaining connections are closed. Senders that connect meanwhile wait for the next process. A
-    /// request follows its connection within milliseconds, from a proxy or a tunnel on this machine; from elsewhere after the
-    /// time of a round trip.
+    /// request follows its connection within milliseconds, from a proxy or a tunnel on this machine; from elsewhere after
+    /// the time of a round trip.
     pub close: Duration,
 }
 

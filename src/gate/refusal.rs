@@ -35,8 +35,8 @@ pub struct Fault {
 }
 
 impl Refusal {
-    /// Each with its status, its text for the client and the log, and the reason by which it is counted; in the order of their
-    /// declaration.
+    /// Each with its status, its text for the client and the log, and the reason by which it is counted; in the order of
+    /// their declaration.
     pub const TABLE: [(Refusal, &str, &str, RejectReason); 9] = [
         (Refusal::Malformed, "400 Bad Request", "malformed request", RejectReason::Malformed),
         (Refusal::NotInTime, "408 Request Timeout", "request not complete in time", RejectReason::NotInTime),
@@ -155,10 +155,11 @@ mod tests {
             Refusal::UpstreamTooSlow => "there was none in time",
             Refusal::UnsupportedVersion => "neither HTTP/1.0 nor HTTP/1.1, such as the beginning of an HTTP/2",
         };
-        for (refusal, ..) in Refusal::TABLE {
-            let code = format!("**{}**", refusal.code());
-            let named = |line: &&str| line.starts_with("- **") && line.contains(&code) && line.contains(cause(refusal));
-            assert!(manual.lines().any(|line| named(&line)), "limits.md: {code} {refusal:?}: {}", cause(refusal));
+        for (refusal, _, _, reason) in Refusal::TABLE {
+            let (code, reason) = (format!("- **{}**", refusal.code()), format!("`{}`", reason.label()));
+            let has_all =
+                |line: &str| line.starts_with(&code) && line.contains(&reason) && line.contains(cause(refusal));
+            assert!(manual.lines().any(has_all), "limits.md: {code} {reason}: {}", cause(refusal));
         }
     }
 

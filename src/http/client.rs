@@ -1,4 +1,5 @@
-//! The client's address, as far as it can be known: it is logged, checked against a source's `allow`, and counted by the gate.
+//! The client's address, as far as it can be known: it is logged, checked against a source's `allow`, and counted by the
+//! gate.
 
 use super::Peer;
 use crate::cidr::Cidr;

@@ -1,5 +1,5 @@
-//! Forms: `application/x-www-form-urlencoded`, and `multipart/form-data` (RFC 7578). They are split in place, in one pass and
-//! within bounds: an unverified body is up to `max_body` large.
+//! Forms: `application/x-www-form-urlencoded`, and `multipart/form-data` (RFC 7578). They are split in place, in one pass
+//! and within bounds: an unverified body is up to `max_body` large.
 
 use std::borrow::Cow;
 

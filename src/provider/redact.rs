@@ -1,5 +1,5 @@
-//! Which header fields carry secrets, so that their values are neither stored nor shown nor sent on: by the name of the field,
-//! by an address in it with a secret parameter, and by the source's own secrets.
+//! Which header fields carry secrets, so that their values are neither stored nor shown nor sent on: by the name of the
+//! field, by an address in it with a secret parameter, and by the source's own secrets.
 //!
 //! Kept is what a preset reads as id, event type, timestamp or signature: other receivers need it.
 
@@ -101,14 +101,21 @@ impl Verifier {
 impl Redaction<'_> {
     /// Whether the value of this field must not be stored.
     pub fn hides(&self, name: &str, value: &str) -> bool {
-        let is_read = || self.verifier.reads(name) || is_read_by_a_preset(name);
+        self.has_secret(name, value)
+            || (is_secret_name(name) || has_secret_parameter(name, value)) && !self.is_read(name)
+    }
+
+    /// Whether the value is, or shows, a secret of this source.
+    pub fn has_secret(&self, name: &str, value: &str) -> bool {
         // A value that is read, such as an event type, may equal a short secret by chance.
-        let may_hide = |secret: &[u8]| secret.len() >= MIN_PART_BYTES || !is_read();
+        let may_hide = |secret: &[u8]| secret.len() >= MIN_PART_BYTES || !self.is_read(name);
         let readings = if value.len() < self.shortest_bytes { vec![] } else { readings(value, self.shortest_bytes) };
-        let has_secret = |secret: &[u8]| readings.iter().any(|reading| shows(reading, secret));
-        self.verifier.has_token_in(name)
-            || self.secrets.iter().any(|secret| has_secret(secret) && may_hide(secret))
-            || (is_secret_name(name) || has_secret_parameter(name, value)) && !is_read()
+        let is_shown = |secret: &[u8]| readings.iter().any(|reading| shows(reading, secret));
+        self.verifier.has_token_in(name) || self.secrets.iter().any(|secret| is_shown(secret) && may_hide(secret))
+    }
+
+    fn is_read(&self, name: &str) -> bool {
+        self.verifier.reads(name) || is_read_by_a_preset(name)
     }
 }
 

@@ -52,8 +52,9 @@ fn signed_fields(url: &str, parts: &Parts<'_>) -> Result<String, VerifyError> {
     form_sorted(parts).map_err(|absent| VerifyError::absent("the form", absent))
 }
 
-/// The URL that Twilio called: scheme, host and path as configured, because a proxy may have changed them on the way, and the
-/// query of the request, which is signed with them. A fragment configures Twilio (`#rc=3`) and is neither called nor signed.
+/// The URL that Twilio called: scheme, host and path as configured, because a proxy may have changed them on the way, and
+/// the query of the request, which is signed with them. A fragment configures Twilio (`#rc=3`) and is neither called nor
+/// signed.
 fn called_url(url: &str, query: &str) -> String {
     let base = url.split(['?', '#']).next().unwrap_or_default();
     if query.is_empty() { base.to_owned() } else { format!("{base}?{query}") }

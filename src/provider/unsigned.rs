@@ -1,5 +1,5 @@
-//! What a source reads from a delivery although it is not signed: anyone who has captured one delivery can send it again with
-//! other values there.
+//! What a source reads from a delivery although it is not signed: anyone who has captured one delivery can send it again
+//! with other values there.
 
 use super::algorithm::Algorithm;
 use super::format::{Format, Variable};

@@ -9,7 +9,8 @@ pub enum Verification<K> {
     Awaited,
     /// The operator has configured `verify = "none"`.
     Nothing,
-    /// The built-in source without a secret. It verifies nothing, and refuses deliveries that show that they come from elsewhere.
+    /// The built-in source without a secret. It verifies nothing, and refuses deliveries that show that they come from
+    /// elsewhere.
     LocalOnly,
 }
 

@@ -42,6 +42,11 @@ impl Intake {
         Some(matching.iter().map(job).collect())
     }
 
+    /// The endpoint of the source and those that share its path: a delivery may bring the proofs of several.
+    pub(super) fn sharing(&self, source: &Source) -> Vec<&Endpoint> {
+        self.endpoints.iter().filter(|endpoint| endpoint.source.shares_path_with(source)).collect()
+    }
+
     pub(super) fn actions_for(&self, source: &str, event_type: &str) -> Vec<MatchingAction> {
         let matching = self.actions.iter().filter(|action| action.matches(source, event_type));
         let named = |action: &Action| MatchingAction {

@@ -2,8 +2,8 @@
 //! milliseconds, and anyone can send one. Meanwhile the receiver goes on with the small ones. It alone stores and answers:
 //! it hands a request over unread, and takes it back with the outcome.
 //!
-//! What waits for its turn is not in memory here but in the gate, within its budget: the gate forwards the next one when this
-//! one is answered.
+//! What waits for its turn is not in memory here but in the gate, within its budget: the gate forwards the next one when
+//! this one is answered.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, Sender};

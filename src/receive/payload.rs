@@ -150,9 +150,12 @@ pub(super) struct OwnQuery {
 }
 
 impl OwnQuery {
-    pub(super) fn of(parts: &Parts<'_>, verifier: &Verifier) -> OwnQuery {
-        let proofs = verifier.scheme.sig.places();
-        let proves = |name: &str| proofs.iter().any(|place| matches!(place, Selector::Query(proof) if proof == name));
+    /// `sharing` are those that may find their proof in it: `verifier`, and those of the sources that share the path.
+    pub(super) fn of(parts: &Parts<'_>, verifier: &Verifier, sharing: &[&Verifier]) -> OwnQuery {
+        let proves = |name: &str| {
+            let mut proofs = sharing.iter().flat_map(|verifier| verifier.scheme.sig.places());
+            proofs.any(|place| matches!(place, Selector::Query(proof) if proof == name))
+        };
         let is_kept = |pair: &&str| !form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| proves(&name));
         let is_own = verifier.preset.is_own_sender();
         let pairs = parts.query().split('&').filter(|pair| is_own && !pair.is_empty()).filter(is_kept);
@@ -186,8 +189,8 @@ impl OwnQuery {
     }
 }
 
-/// The header fields as one JSON object. Repeated ones are joined, as RFC 9110, section 5.3, allows; if one of them is hidden,
-/// all of them are.
+/// The header fields as one JSON object. Repeated ones are joined, as RFC 9110, section 5.3, allows; if one of them is
+/// hidden, all of them are.
 pub(super) fn headers_json(headers: &Headers, query: &OwnQuery, hides: impl Fn(&str, &str) -> bool) -> String {
     let mut fields: Vec<(&str, Cow<'_, [u8]>)> = Vec::new();
     for ((name, text), (_, bytes)) in headers.iter().zip(headers.bytes()) {
@@ -407,7 +410,7 @@ mod tests {
             forms: verifier.form_use(),
             reading: None,
         };
-        let json = headers_json(&headers, &OwnQuery::of(&parts, &verifier), hides);
+        let json = headers_json(&headers, &OwnQuery::of(&parts, &verifier, &[&verifier]), hides);
         let expected = r#"{"X-GitLab-token":"[redacted]","X-A":"1, 2","authorization":"[redacted]","B":"[redacted]"}"#;
         assert_eq!(json, expected, "also of repeated ones");
     }

@@ -188,9 +188,8 @@ impl<'a> Api<'a> {
     }
 }
 
-/// How long a provider asks to wait: by `Retry-After`, or because the requests of this hour are used up. `None` for a refusal
-/// that is none of a limit.
-/// Source: <https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api>.
+/// How long a provider asks to wait: by `Retry-After`, or because the requests of this hour are used up. `None` for a
+/// refusal that is none of a limit. Source: <https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api>.
 fn asked_wait(fields: &HeaderMap, answer: &Answer) -> Option<Duration> {
     let number = |name: &str| text(fields, name).and_then(|text| text.trim().parse::<i64>().ok());
     let seconds = number(RETRY_AFTER.as_str()).or_else(|| {

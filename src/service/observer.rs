@@ -1,5 +1,5 @@
-//! Observes what no delivery and no attempt shows, and makes it news: a source that rejects or is silent, a disk that fills up,
-//! an action that has failed for long. Each is reported once, until it is over, also across a restart.
+//! Observes what no delivery and no attempt shows, and makes it news: a source that rejects or is silent, a disk that fills
+//! up, an action that has failed for long. Each is reported once, until it is over, also across a restart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

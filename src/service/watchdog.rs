@@ -36,8 +36,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(3);
 const DISK_CHECKS: usize = 20;
 const DISK_CHECK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Starts a watchdog of the listener at `local_address`. It ends the process when there is no sign of life, unless `ending` is
-/// set: then it ends anyway, and a command under way keeps its time. The service manager is still notified.
+/// Starts a watchdog of the listener at `local_address`. It ends the process when there is no sign of life, unless `ending`
+/// is set: then it ends anyway, and a command under way keeps its time. The service manager is still notified.
 pub(super) fn start(
     local_address: LocalAddress,
     traffic: Arc<Traffic>,

@@ -120,7 +120,8 @@ impl WorkerPool {
         self.all().map(|worker| worker.stop_timeout).max().unwrap_or_default()
     }
 
-    /// Tells all workers that the process ends, and waits until they have ended. False if some have not when their time is over.
+    /// Tells all workers that the process ends, and waits until they have ended. False if some have not when their time is
+    /// over.
     pub(super) fn stop(&self) -> bool {
         let requested_at = Instant::now();
         self.ending.set();

@@ -10,8 +10,8 @@ use super::row::{bytes, string, text};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventId, Status};
 
-/// The bytes that `status`, `processed_at` and `padding` take together. While they do not change, SQLite writes only the page
-/// with the status; otherwise the whole row, with its payload.
+/// The bytes that `status`, `processed_at` and `padding` take together. While they do not change, SQLite writes only the
+/// page with the status; otherwise the whole row, with its payload.
 const STATE_BYTES: usize = "unprocessed".len() + "2025-01-31T12:00:00+00:00".len() - 2;
 
 /// The padding beside a status and a time.

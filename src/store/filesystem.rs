@@ -63,7 +63,8 @@ pub enum FileSystem {
 }
 
 impl Disk {
-    /// The disk of a file, which need not exist yet. A link may have led to it. `None` where the file system cannot be asked.
+    /// The disk of a file, which need not exist yet. A link may have led to it. `None` where the file system cannot be
+    /// asked.
     pub fn of(path: &Path) -> Option<Disk> {
         let disk = statvfs(path).or_else(|_| statvfs(directory_of(path))).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);

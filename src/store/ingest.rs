@@ -7,7 +7,7 @@ use rusqlite::Transaction;
 
 use super::claims::Claims;
 use super::deliveries::{self, Ingested};
-use super::error::{Result, StorageError, WriteError, of_row};
+use super::error::{Result, StorageError, WriteError};
 use super::files::FileIdentity;
 use super::filesystem::Disk;
 use super::ids;
@@ -156,8 +156,9 @@ pub(super) fn check_reserve<'d>(
 }
 
 /// The inner error is the delivery's own fault.
+#[cfg(not(hookbox_store_nothing))]
 fn insert(transaction: &Transaction<'_>, delivery: &Delivery, claims: &Claims) -> rusqlite::Result<InsertResult> {
-    of_row(transaction, deliveries::take(transaction, delivery, claims))
+    super::error::of_row(transaction, deliveries::take(transaction, delivery, claims))
 }
 
 /// A small delivery of the same source and type, which meets the same rules of other programs.

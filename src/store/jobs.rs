@@ -17,7 +17,8 @@ pub enum Next {
     Succeeded,
     /// Back to the queue, until that time.
     Queued(Timestamp),
-    /// Back to the queue, and this attempt does not count: the destination has asked to wait. That makes so long for this job.
+    /// Back to the queue, and this attempt does not count: the destination has asked to wait. That makes so long for this
+    /// job.
     Waiting {
         waited: Duration,
     },
@@ -27,8 +28,8 @@ pub enum Next {
     Dead,
 }
 
-/// When a job is due so long after its event; immediately without a delay. A clock that was ahead when the event was received
-/// delays it no further.
+/// When a job is due so long after its event; immediately without a delay. A clock that was ahead when the event was
+/// received delays it no further.
 pub fn due_after(received_at: Timestamp, delay: Duration, now: Timestamp) -> Timestamp {
     if delay.is_zero() { IMMEDIATELY } else { received_at.min(now).plus(delay) }
 }
@@ -136,8 +137,8 @@ pub(super) fn supersede(transaction: &Transaction<'_>, first: Job, now: Timestam
     transaction.prepare_cached(&sql)?.query_row(newest, |row| job(row, &first.action, key.latest_only)).optional()
 }
 
-/// The jobs of a key that wait, in the order of their events, up to one that was replayed. None where the first itself was, or
-/// where each is done.
+/// The jobs of a key that wait, in the order of their events, up to one that was replayed. None where the first itself was,
+/// or where each is done.
 fn waiting(connection: &Connection, first: &Job, limit: u32) -> Result<Vec<EventId>> {
     let Some(key) = first.key.as_ref().filter(|key| key.latest_only) else { return Ok(Vec::new()) };
     let sql = "SELECT event_id, is_replayed FROM jobs WHERE action = ?1 AND key = ?2 AND state IN ('queued', 'running')

@@ -1,5 +1,5 @@
-//! The connection of the thread that observes what no delivery and no attempt shows: a source that is silent, a full disk, an
-//! action that has failed for long.
+//! The connection of the thread that observes what no delivery and no attempt shows: a source that is silent, a full disk,
+//! an action that has failed for long.
 
 use std::path::Path;
 

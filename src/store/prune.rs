@@ -105,8 +105,8 @@ impl Pruner {
         Ok(Pruner { writer, is_by_hand: false })
     }
 
-    /// Calls `step` with every batch of events of a selection that the rules match, and with the sum of those before it. `step` returns how
-    /// many events of the batch count, or `None` to stop.
+    /// Calls `step` with every batch of events of a selection that the rules match, and with the sum of those before it.
+    /// `step` returns how many events of the batch count, or `None` to stop.
     pub fn for_each_batch(
         &self,
         rules: &[Rule],
@@ -270,8 +270,8 @@ impl<'a> Cursor<'a> {
         Ok(self.page.front().copied())
     }
 
-    /// Whether an event of that time has expired; after many in a row that have not, the search is done, unless each event is
-    /// named.
+    /// Whether an event of that time has expired; after many in a row that have not, the search is done, unless each event
+    /// is named.
     fn check(&mut self, at: &str) -> bool {
         // A clock that was not set, or was ahead, says nothing about an age.
         let at = Timestamp::parse(at).filter(|at| at.is_plausible() && *at <= self.rule.now);

@@ -97,9 +97,9 @@ impl Queue {
         self.claims.is_suspect(event)
     }
 
-    /// Claims up to `limit` jobs of an action that are due; with `is_harmful`, on the disk: what the attempt does may take the
-    /// process or the machine down, and must not be attempted forever. Otherwise the claim is in memory, unless the job was
-    /// open when the last process ended uncleanly, or others are superseded with the claim.
+    /// Claims up to `limit` jobs of an action that are due; with `is_harmful`, on the disk: what the attempt does may take
+    /// the process or the machine down, and must not be attempted forever. Otherwise the claim is in memory, unless the job
+    /// was open when the last process ended uncleanly, or others are superseded with the claim.
     ///
     /// Of each key one job is claimed at a time. None may be: further ones have to be superseded before.
     pub fn claim(&mut self, what: &Claim<'_>, now: Timestamp) -> Result<Vec<Job>> {
@@ -125,8 +125,8 @@ impl Queue {
         self.writer.write_then(claim, |jobs: &Vec<Job>| jobs.iter().for_each(|job| claims.insert(job)))
     }
 
-    /// When the first queued job of an action can be claimed; `None` while the action is paused. Asked before a claim, so that
-    /// an idle queue writes nothing.
+    /// When the first queued job of an action can be claimed; `None` while the action is paused. Asked before a claim, so
+    /// that an idle queue writes nothing.
     pub fn next_due(&self, action: &str) -> Result<Option<Timestamp>> {
         let limit = self.claims.count(action) + 1;
         self.writer.read(|connection| {
@@ -142,8 +142,8 @@ impl Queue {
         })
     }
 
-    /// Makes the queued jobs of an action due that are due after `latest`, and lifts a hold that ends after it; true if there
-    /// were any.
+    /// Makes the queued jobs of an action due that are due after `latest`, and lifts a hold that ends after it; true if
+    /// there were any.
     ///
     /// No job is postponed for that long: the clock was ahead when they were postponed, and has been set back since.
     pub fn expedite(&mut self, action: &str, latest: Timestamp) -> Result<bool> {
@@ -169,9 +169,9 @@ impl Queue {
         self.writer.read(|connection| events::read(connection, id))
     }
 
-    /// Records finished attempts, moves their jobs to the next state, and finishes the events that have no open job any more.
-    /// What is `wanted` of what that means becomes news. Puts back `unclaimed` jobs, which were claimed and not attempted; that
-    /// attempt does not count.
+    /// Records finished attempts, moves their jobs to the next state, and finishes the events that have no open job any
+    /// more. What is `wanted` of what that means becomes news. Puts back `unclaimed` jobs, which were claimed and not
+    /// attempted; that attempt does not count.
     ///
     /// A job that was cancelled while it ran stays cancelled, and its attempt is recorded. After an error some attempts may
     /// be on record: to record them again changes nothing.

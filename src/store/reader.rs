@@ -32,8 +32,8 @@ impl Reader {
         Ok(Reader { path: path.to_owned(), connection, file_id: file_id(path).ok() })
     }
 
-    /// The newest events that pass the filter, the newest first. Fast for every filter, however many events there are: a search
-    /// for a text that takes long ends before its end, and says so.
+    /// The newest events that pass the filter, the newest first. Fast for every filter, however many events there are: a
+    /// search for a text that takes long ends before its end, and says so.
     pub fn list(&self, filter: &Filter) -> Result<Listed> {
         self.read(|connection| list::newest(connection, filter))
     }

@@ -315,8 +315,8 @@ pub(super) fn last_received(connection: &Connection, source: &str) -> Result<Opt
     received_at(connection, latest)
 }
 
-/// When the event of an action's oldest queued job was received: the index has the oldest of those never postponed first, and
-/// none that is behind an older one.
+/// When the event of an action's oldest queued job was received: the index has the oldest of those never postponed first,
+/// and none that is behind an older one.
 fn oldest_pending(connection: &Connection, action: &str) -> Result<Option<String>> {
     let sql = "SELECT min(event_id) FROM (
              SELECT event_id FROM (SELECT event_id FROM jobs WHERE state = 'queued' AND is_behind = 0

@@ -1,9 +1,9 @@
 //! Opens the database for `serve`, and first brings one of an earlier version up to date: its schema, and its page size too,
 //! where no other program has it open.
 //!
-//! Both are SQLite transactions, so that a process that is killed meanwhile leaves the old state or the new one. They rewrite
-//! every event, which takes minutes on a card with a million of them. So the room is checked first, a copy is kept beside the
-//! database, and the log and the service manager hear of the progress.
+//! Both are SQLite transactions, so that a process that is killed meanwhile leaves the old state or the new one. They
+//! rewrite every event, which takes minutes on a card with a million of them. So the room is checked first, a copy is kept
+//! beside the database, and the log and the service manager hear of the progress.
 
 use std::fs;
 use std::path::Path;

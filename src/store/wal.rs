@@ -3,7 +3,8 @@
 //! SQLite's automatic checkpoint runs within a commit, under the write lock, so that the receiver would wait for two more
 //! syncs of the disk. It is off; instead every thread but the receiver calls [`shorten`] after it has written.
 //!
-//! What a program still reads cannot be overwritten, so that Litestream, which always reads, loses nothing to our checkpoints.
+//! What a program still reads cannot be overwritten, so that Litestream, which always reads, loses nothing to our
+//! checkpoints.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,13 +26,15 @@ const RESTART_BYTES: i64 = JOURNAL_LIMIT_BYTES;
 /// From this length on the receiver, too, waits for that: while it writes without a pause, there is no other moment.
 const MAX_BYTES: i64 = 2 * RESTART_BYTES;
 
-/// While another program reads, a checkpoint that copies nothing is tried again after this time, and then less and less often.
+/// While another program reads, a checkpoint that copies nothing is tried again after this time, and then less and less
+/// often.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest pause: so long the WAL grows on after the other program has gone.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// A pause of this length follows some ten seconds in which nothing could be copied. Litestream lets others go on within a few.
+/// A pause of this length follows some ten seconds in which nothing could be copied. Litestream lets others go on within a
+/// few.
 const TOLD_PAUSE: Duration = Duration::from_secs(5);
 
 /// The table by which Litestream is recognised. Source: <https://github.com/benbjohnson/litestream/blob/main/db.go>

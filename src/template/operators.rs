@@ -95,8 +95,8 @@ fn add(left: &Value, right: &Value) -> Result<Value, Error> {
         (Some(left), Some(right)) => budget::charge(left.len() + right.len())?,
         _ => {
             // The sum of two lists reads both when it is used. Its parts are at most as many as were counted, since a list
-            // that is doubled counts as much as it grows. Numbers too: a loop with a condition counts its items so, and keeps
-            // them.
+            // that is doubled counts as much as it grows. Numbers too: a loop with a condition counts its items so, and
+            // keeps them.
             let items = items_in(left).min(items_in(right));
             budget::charge(SLOT_BYTES * (1 + items))?;
         }

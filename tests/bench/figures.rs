@@ -63,7 +63,8 @@ fn quotients(these: &[f64], those: &[f64]) -> Vec<f64> {
     these.iter().zip(those).map(|(this, that)| this / that).collect()
 }
 
-/// One side, alone on the machine: pending writes of the one before are flushed first, and it has ended when the next starts.
+/// One side, alone on the machine: pending writes of the one before are flushed first, and it has ended when the next
+/// starts.
 fn alone(load: &Load, start: impl FnOnce() -> Server) -> Answers {
     rustix::fs::sync();
     let server = start();

@@ -187,3 +187,31 @@ fn sources_that_share_a_path_take_what_is_proven_to_them() {
     assert_eq!(sources, ["a", "b", "b", "c", "c"]);
     hookbox.wait_for_stderr("rejected /hooks/both from 127.0.0.1: header:X-Hub-Signature-256 is missing");
 }
+
+#[test]
+fn a_delivery_with_the_proofs_of_two_sources_shows_neither() {
+    let source = |name: &str, sig: &str| {
+        format!(
+            "[sources.{name}]\npath = \"/hooks/both\"\nprovider = \"token\"\nsecret = \"secret-of-{name}\"\n\
+             methods = [\"GET\", \"POST\"]\nid = \"header:X-Id-Token\"\n[sources.{name}.verify]\nsig = \"{sig}\"\n"
+        )
+    };
+    let sources = [source("a", "header:X-Door"), source("b", "header:X-Gate"), source("c", "query:gate")];
+    let hookbox = Home::with_config(&sources.concat()).start();
+    let request = |method: &str, path: &str, id: &str| {
+        let request = Request::new(method, &format!("{path}?n=1&gate=secret-of-c")).header("X-Id-Token", id);
+        let request = request.header("X-Door", "secret-of-a").header("X-Gate", "secret-of-b");
+        request.header("X-Note", "by secret-of-b or secret-of-c").body("{}")
+    };
+    for (method, path, id) in [("POST", "/hooks/both", "1"), ("POST", "/webhooks/b", "2"), ("GET", "/hooks/both", "3")]
+    {
+        assert_eq!(hookbox.send(&request(method, path, id)).status, 200, "{method} {path}");
+    }
+    let rows: Vec<String> =
+        hookbox.query("SELECT source || headers_json || payload_json FROM webhook_events ORDER BY id");
+    assert!(rows[0].starts_with('a') && rows[1].starts_with('b') && rows[2].starts_with('a'), "{rows:?}");
+    for (row, id) in rows.iter().zip(1..) {
+        assert!(!row.contains("secret-of-"), "{row}");
+        assert!(row.contains("n=1") && row.contains(&format!(r#""X-Id-Token":"{id}""#)), "{row}");
+    }
+}

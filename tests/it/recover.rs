@@ -1,6 +1,7 @@
 //! What was missed comes back. The provider is a stub; where its published description is at hand, every request of ours and
-//! every answer of the stub is held to it. `GITHUB_OPENAPI` names `api.github.com.deref.json` of the package `@octokit/openapi`,
-//! `GITLAB_OPENAPI` `doc/api/openapi/openapi_v3.yaml` of GitLab's repository, `STRIPE_OPENAPI` `spec3.json` of Stripe's.
+//! every answer of the stub is held to it. `GITHUB_OPENAPI` names `api.github.com.deref.json` of the package
+//! `@octokit/openapi`, `GITLAB_OPENAPI` `doc/api/openapi/openapi_v3.yaml` of GitLab's repository, `STRIPE_OPENAPI`
+//! `spec3.json` of Stripe's.
 
 mod evening;
 pub mod hub;
@@ -11,7 +12,7 @@ mod told;
 
 use std::time::Duration;
 
-use crate::support::{Home, Hookbox, wait_for, wait_longer_for};
+use crate::support::{Home, Hookbox, example, wait_for, wait_longer_for};
 use hub::{DAY_S, Hub};
 
 /// What was asked for and has not come.
@@ -49,6 +50,12 @@ fn stored_ids(hookbox: &Hookbox) -> Vec<String> {
     hookbox.query("SELECT delivery_id FROM webhook_events ORDER BY delivery_id")
 }
 
+/// What this command of the manual prints, `$ hookbox ...`.
+fn pasted(hookbox: &Hookbox, line: &str) -> String {
+    let words = line.strip_prefix("$ hookbox ").unwrap();
+    hookbox.run(words.split(' ')).ok().text()
+}
+
 #[test]
 fn what_a_proxy_answered_is_sent_again_and_what_was_rejected_or_stored_is_not() {
     let hub = Hub::start();
@@ -57,19 +64,22 @@ fn what_a_proxy_answered_is_sent_again_and_what_was_rejected_or_stored_is_not() 
     for (id, status) in [("stored", 502), ("by-proxy", 200), ("refused", 503), ("unreachable", 0), ("rejected", 401)] {
         hub.add(id, "push", status, 600);
     }
-    let table = recover(&hookbox, &["--dry-run"]);
+    let by_hand = example("src/manual/recover.md", "console", "$ hookbox recover");
+    let (dry_run, two_days) = by_hand.trim_end().split_once('\n').unwrap();
+    let table = pasted(&hookbox, dry_run);
     assert!(table.contains("by-proxy") && table.contains("3 missing") && !table.contains("rejected"), "{table}");
     assert_eq!((hub.posts(), stored_ids(&hookbox)), (0, vec!["stored".to_owned()]));
     let said = recover(&hookbox, &[]);
     assert!(said.contains("asked for 3"), "{said}");
     assert_eq!(stored_ids(&hookbox), ["by-proxy", "refused", "stored", "unreachable"]);
-    recover(&hookbox, &["--since", "2d"]);
+    pasted(&hookbox, two_days);
     assert_eq!(hub.posts(), 3, "nothing is asked for twice");
     hub.assert_as_published();
 }
 
 /// Lists 10,000 deliveries over more than two days, of which 270 are missing, and stores the others. Returns the 25 of the
-/// wanted types. The list has a rate limit in its middle, a cursor that expires, and one delivery that is there a moment later.
+/// wanted types. The list has a rate limit in its middle, a cursor that expires, and one delivery that is there a moment
+/// later.
 fn miss_25_of_10000(hub: &Hub, hookbox: &Hookbox) -> Vec<String> {
     // 270 of 10,000 are missing, 25 of them of the wanted types.
     let is_missing = |n: u32| n.is_multiple_of(37) && n / 37 < 270;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Answer, Home, Stub, data};
+use crate::support::{Answer, Home, Stub, authority, data};
 
 /// The types that have an example, the published payload of that type, and members that people use.
 const EXAMPLES: [(&str, &str, &[&str]); 6] = [
@@ -173,6 +173,19 @@ fn the_delivery_id_that_is_printed_is_the_stored_one() {
         send(name, &[]);
     }
     send("stripe", &["--file", "own.json"]);
+}
+
+#[test]
+fn a_test_delivery_goes_through_a_proxy_with_https() {
+    let (root, identity) = authority("localhost");
+    let stub = Stub::https(&identity);
+    stub.answer(Answer::body(200, ""));
+    let home = Home::new().env("SSL_CERT_FILE", "root.pem");
+    home.write("root.pem", &root);
+    let url = stub.url("/webhooks/github");
+    let sent = home.run(["send", "github", "--url", &url]).ok().text();
+    assert!(sent.contains(&format!("sent ping to {url}")) && sent.contains("200 OK"), "{sent}");
+    assert_eq!(stub.wait_for(1)[0].header("X-GitHub-Event"), Some("ping"));
 }
 
 #[test]

@@ -182,6 +182,19 @@ fn no_file_is_longer_than_500_lines() {
     }
 }
 
+/// rustfmt breaks code at 120, and leaves comments alone.
+const MAX_COMMENT_CHARACTERS: usize = 125;
+
+#[test]
+fn no_comment_is_wider_than_125_characters() {
+    for source in sources() {
+        for (number, line) in source.text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("//")) {
+            let is_wide = line.chars().count() > MAX_COMMENT_CHARACTERS;
+            assert!(!is_wide, "src/{}:{}: wrap this comment: {}", source.name, number + 1, line.trim());
+        }
+    }
+}
+
 /// The longest function that still reads at one glance.
 const MAX_FUNCTION_LINES: usize = 50;
 

@@ -11,8 +11,8 @@ use crate::action::{ActionReport, excerpt};
 use crate::client::ServerError;
 use crate::client::nats::{Answer, Connection};
 
-/// A stream that has a leader answers in milliseconds, or when its disk has the message. Then another server is asked, so that
-/// one that hangs delays nothing longer than an election takes. A repeat is recognised by its id.
+/// A stream that has a leader answers in milliseconds, or when its disk has the message. Then another server is asked, so
+/// that one that hangs delays nothing longer than an election takes. A repeat is recognised by its id.
 const ANSWER_WAIT: Duration = Duration::from_secs(3);
 
 /// A message is sent at this rate at least, over the slowest of uplinks; the wait for its answer begins afterwards.

@@ -1,7 +1,7 @@
 //! A trigger rule becomes what proves a sender (secrets and networks of a source) and a condition (`when` of an action).
 //!
-//! A source has one kind of proof. A rule that allows one of several becomes several sources with one path. What cannot be said becomes
-//! the condition `false`, so that nothing is let in by a mistake of the conversion.
+//! A source has one kind of proof. A rule that allows one of several becomes several sources with one path. What cannot be
+//! said becomes the condition `false`, so that nothing is let in by a mistake of the conversion.
 
 use super::hook::{Argument, Match, Rule};
 use super::reference::{References, quoted};

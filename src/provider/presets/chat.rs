@@ -46,8 +46,8 @@ pub(super) static PRESETS: &[Preset] = &[
         prefix: "v0=",
         signed: "v0:{ts}:{body}",
         ts: "header:x-zm-request-timestamp",
-        // Zoom's sample does not check it. The last retry comes 5 + 20 + 60 minutes after the first attempt, perhaps with its
-        // timestamp: <https://developers.zoom.us/blog/webhook-delays.md>
+        // Zoom's sample does not check it. The last retry comes 5 + 20 + 60 minutes after the first attempt, perhaps with
+        // its timestamp: <https://developers.zoom.us/blog/webhook-delays.md>
         tolerance_s: 90 * MINUTE_S,
         event: &["json:/event"],
         handshakes: &[Handshake {
@@ -70,8 +70,8 @@ pub(super) static PRESETS: &[Preset] = &[
         sig: "header:X-Signature-Ed25519",
         signed: "{ts}{body}",
         ts: "header:X-Signature-Timestamp",
-        // Discord's libraries do not check it. Events are retried for up to 10 minutes, perhaps with the first timestamp; five
-        // more are for the clocks.
+        // Discord's libraries do not check it. Events are retried for up to 10 minutes, perhaps with the first timestamp;
+        // five more are for the clocks.
         tolerance_s: 15 * MINUTE_S,
         key: KeyEncoding::Hex,
         id: &["json:/id"],
@@ -172,8 +172,8 @@ pub(super) static PRESETS: &[Preset] = &[
         docs: "https://github.com/twilio/twilio-python/blob/main/twilio/request_validator.py",
         custom: Some(twilio::SCHEME),
         // The form is signed and the header is not. A message or a call has several callbacks, one a status; an incoming
-        // message has one delivery, named by the message alone. A call without a sequence number asks for instructions, which
-        // it may do often in one status.
+        // message has one delivery, named by the message alone. A call without a sequence number asks for instructions,
+        // which it may do often in one status.
         id: &[
             "{form:MessageSid}:{form:MessageStatus}",
             "{form:MessageSid}:{form:SmsStatus}",

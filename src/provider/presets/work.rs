@@ -165,8 +165,8 @@ pub(super) static PRESETS: &[Preset] = &[
         // Zendesk sets no limit. It retries at most five times, after waits of a minute at most; the rest is for the clocks.
         // <https://developer.zendesk.com/api-reference/webhooks/introduction/#webhook-retries>
         tolerance_s: 15 * MINUTE_S,
-        // The body of an event is Zendesk's, and its id names the event. That of a trigger is the operator's own, and its id is
-        // most likely the ticket's, which is the same in each delivery.
+        // The body of an event is Zendesk's, and its id names the event. That of a trigger is the operator's own, and its id
+        // is most likely the ticket's, which is the same in each delivery.
         id: &["{json:/id}{?json:/zendesk_event_version}", "header:X-Zendesk-Webhook-Invocation-Id"],
         event: &["json:/type"],
         forms: true,

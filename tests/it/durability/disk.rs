@@ -73,8 +73,8 @@ fn an_outcome_on_a_full_disk_is_recorded_later_and_not_repeated() {
     let Some(disk) = Disk::tmpfs(16 * MIB) else { return };
     let home = Home::with_config(&format!("{LITTLE_RESERVE}{SOURCE}")).database(&disk.path("webhooks.db"));
     let mut hookbox = home.stdout_unread(true).start();
-    // More than a pipe holds: the action waits in the middle. But so little that the WAL does not start again, in which there
-    // would be room for the outcomes.
+    // More than a pipe holds: the action waits in the middle. But so little that the WAL does not start again, in which
+    // there would be room for the outcomes.
     let keys: Vec<String> = (0..100).map(|n| format!("\"{}{n}\":1", "k".repeat(40))).collect();
     for n in 0..DELIVERIES {
         hookbox.deliver("push", &format!("d-{n:02}"), format!("{{{}}}", keys.join(",")));

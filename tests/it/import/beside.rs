@@ -11,8 +11,8 @@ use ring::hmac;
 use super::{imported_with, post, signed};
 use crate::support::{Address, Home, Request, closed_port, is_installed, wait_for};
 
-/// Writes all that it gets beside itself. A shell leaves out variables whose names it cannot write, so they are read from /proc.
-/// A missing value is no variable there and an empty one here, as the manual says.
+/// Writes all that it gets beside itself. A shell leaves out variables whose names it cannot write, so they are read from
+/// /proc. A missing value is no variable there and an empty one here, as the manual says.
 const SAY: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 {

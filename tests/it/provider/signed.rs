@@ -1,5 +1,5 @@
-//! What is signed: ids in the body, the age of a delivery, the address, keys that prove something; and what the program says of
-//! the rest.
+//! What is signed: ids in the body, the age of a delivery, the address, keys that prove something; and what the program says
+//! of the rest.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

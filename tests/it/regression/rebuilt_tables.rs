@@ -5,8 +5,8 @@ use crate::maintenance::doctor::assert_finds;
 use crate::older_program::insert;
 use crate::support::{Home, Hookbox, SOURCE, wait_for};
 
-/// As `sqlite-utils transform` does it, in versions that keep only columns, types, NOT NULL and defaults. Those from 4.2 on keep
-/// all but the triggers.
+/// As `sqlite-utils transform` does it, in versions that keep only columns, types, NOT NULL and defaults. Those from 4.2 on
+/// keep all but the triggers.
 const TRANSFORM: &str = r#"
     BEGIN;
     CREATE TABLE "webhook_events_new_5a1f" (

@@ -131,8 +131,8 @@ impl Stub {
         *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(judge);
     }
 
-    /// Holds each request until the returned sender sends, which answers one with `answer`. Once the sender is dropped, `at_last`
-    /// answers.
+    /// Holds each request until the returned sender sends, which answers one with `answer`. Once the sender is dropped,
+    /// `at_last` answers.
     pub fn answer_when_told(&self, answer: Answer, at_last: Answer) -> Sender<()> {
         let (tell, told) = channel();
         self.answer(Answer::WhenTold(Arc::new(Held { told: Mutex::new(told), answer, at_last })));

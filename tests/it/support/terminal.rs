@@ -3,7 +3,8 @@
 use super::Home;
 use super::program::python;
 
-/// Runs a command of the program, which must succeed, in a terminal of this many columns, and returns its output. `None` without Python.
+/// Runs a command of the program, which must succeed, in a terminal of this many columns, and returns its output. `None`
+/// without Python.
 pub fn in_a_terminal(home: &Home, columns: u16, words: &[&str], env: &[(&str, &str)]) -> Option<String> {
     let mut python = python(home)?;
     let script = "import fcntl, os, pty, struct, sys, termios

@@ -1,6 +1,6 @@
 //! Which tests run at the same time. There are many more test threads than cores, because most tests wait most of the time
-//! (`.cargo/config.toml` says how many). Those that do more than wait take turns, so that no test is slowed down by a crowd of
-//! others.
+//! (`.cargo/config.toml` says how many). Those that do more than wait take turns, so that no test is slowed down by a crowd
+//! of others.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -116,7 +116,8 @@ pub fn take_turn_with_browser() {
     take(Kind::Browser);
 }
 
-/// For a test that measures how long something takes: waits until hardly any other test runs, and keeps others from beginning.
+/// For a test that measures how long something takes: waits until hardly any other test runs, and keeps others from
+/// beginning.
 pub fn take_turn_nearly_alone() {
     take(Kind::NearlyAlone);
 }
