@@ -203,3 +203,15 @@ fn test_deliveries_and_forwarded_events_call_themselves_hookbox() {
     }
     assert_eq!(received[1].header("Hookbox-Event-Id"), Some("1"));
 }
+
+#[test]
+fn send_uses_no_proxy_of_the_environment() {
+    let home = Home::new().start();
+    let mut command = home.command();
+    command.args(["send", "github", "--url", &home.url("/webhooks/github")]);
+    for name in ["ALL_PROXY", "HTTP_PROXY", "http_proxy"] {
+        command.env(name, "http://127.0.0.1:1");
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

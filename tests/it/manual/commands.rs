@@ -151,7 +151,7 @@ fn a_request_without_a_signature_through_haproxy_is_answered_401() {
     machine.paste(
         "ip address add 10.0.0.1/32 dev lo; ip address add 10.0.0.2/32 dev lo; haproxy -c -f /etc/haproxy/haproxy.cfg",
     );
-    let _haproxy = machine.start("exec haproxy -f /etc/haproxy/haproxy.cfg");
+    let haproxy = machine.start("exec haproxy -f /etc/haproxy/haproxy.cfg");
     let ask = example(TROUBLESHOOTING, "sh", "curl -i");
     patient("a proxy that does not find hookbox", || machine.try_paste(&ask).text().starts_with("HTTP/1.1 503 "));
     let _receivers = ["a", "b"].map(|name| {
@@ -159,6 +159,9 @@ fn a_request_without_a_signature_through_haproxy_is_answered_401() {
         let serve = format!("mkdir {name}; cd {name}; GITHUB_WEBHOOK_SECRET=s3cret hookbox serve --admin off");
         machine.serve(&format!("{serve} --listen {at}:5000"))
     });
+    for name in ["a", "b"] {
+        haproxy.wait_for_stderr(&format!("Server receivers/{name} is UP"));
+    }
     patient("401", || machine.try_paste(&ask).text().starts_with("HTTP/1.1 401 "));
     let send = "GITHUB_WEBHOOK_SECRET=s3cret hookbox send github --url https://hooks.example.com/webhooks/github";
     for _ in 0..4 {

@@ -7,7 +7,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use super::coverage::{files, texts};
-use crate::support::{Home, blocks};
+use crate::support::{Home, SOURCE, blocks};
 
 /// Names of others, with underscores or as options, and whose they are.
 const FOREIGN: [(&str, &str); 12] = [
@@ -95,6 +95,7 @@ fn every_command_in_the_text_exists_with_its_options() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // An option alone is one of any command.
     let helps: String = commands.iter().map(|command| help(&home, command)).collect();
+    let helps = helps + &home.run(["--help"]).text();
     let unknown = |(_, span): &&(String, String)| {
         let option = span.split([' ', '=']).next().unwrap();
         option.starts_with("--") && !has_option(&helps, option) && !is_foreign(option)
@@ -195,4 +196,26 @@ fn the_manual_names_every_key_of_the_config() {
     let words: BTreeSet<&str> = word.find_iter(&manual).map(|found| found.as_str()).collect();
     let missing: Vec<String> = keys().into_iter().filter(|key| !words.contains(key.as_str())).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// In `when`, or in `success_when` of what has such an answer.
+fn with_expression(number: usize, expression: &str) -> String {
+    let key = if expression.contains("answer") { "success_when" } else { "when" };
+    let is_of_program = expression.contains("exit_code") || expression.contains("output");
+    let what = if is_of_program {
+        "kind = \"command\"\nrun = [\"true\"]"
+    } else {
+        "kind = \"http\"\nurl = \"http://[::1]:1/\""
+    };
+    format!("[actions.a{number}]\n{what}\non = [\"github:*\"]\n{key} = \"\"\"{expression}\"\"\"\n")
+}
+
+#[test]
+fn every_expression_in_the_text_compiles() {
+    let expression = Regex::new(r"^(?:not |\(|'[^']*' in )*(?:payload|query|headers|answer)[.\[]").unwrap();
+    let mut all: Vec<String> = spans().into_iter().map(|(_, span)| span).collect();
+    all.retain(|span| expression.is_match(span) && !span.contains("..."));
+    assert!(all.len() > 25, "{all:?}");
+    let actions: String = all.iter().enumerate().map(|(at, expression)| with_expression(at, expression)).collect();
+    Home::with_config(&(SOURCE.to_owned() + &actions)).run(["check"]).ok();
 }

@@ -81,7 +81,8 @@ fn a_door_that_is_opened_by_get() {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
         assert!(answer.contains("\r\nX-From: hookbox\r\nContent-Type: text/plain"), "{answer}");
     }
-    assert_eq!(machine.paste("hookbox show 1 --body"), "{\"light\":\"on\"}", "without the secret");
+    let shown: Value = serde_json::from_str(&machine.paste("hookbox show 1 --json")).unwrap();
+    assert_eq!(shown["payload"], serde_json::json!({ "light": "on" }), "without the secret");
     let wrong = machine.paste(&format!("curl -si 'http://127.0.0.1:5000{}'", target.replace("SECRET", "WRONG")));
     assert!(wrong.starts_with("HTTP/1.1 401 "), "{wrong}");
     send(&machine, "door", "200 OK ok");
