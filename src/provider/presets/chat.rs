@@ -184,7 +184,8 @@ pub(super) static PRESETS: &[Preset] = &[
         forms: true,
         setup: "the number's or service's webhook: the address; the secret is the account's auth token",
         answer: "2xx within 15 s (unconfirmed)",
-        retries: "none, unless the address says so (#rc=...) (unconfirmed)",
+        // Source: <https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>
+        retries: "none later; one at once if the connection fails, or as many as the address says (#rc=5), within 15 s",
         sample: Sample { content_type: FORM, body: "MessageSid=SM00000000000000000000000000000000&Body=Hello", ..JSON },
         ..BASE
     },
@@ -218,7 +219,8 @@ pub(super) static PRESETS: &[Preset] = &[
         event: &["json:/event-data/event"],
         setup: "Send, Webhooks: the address; copy the HTTP webhook signing key. The event itself is not signed",
         answer: "200",
-        retries: "after 10, 10, 15, 30 min, 1, 2, 4 h (unconfirmed); never after a 406",
+        // Source: <https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/webhook-retries>
+        retries: "after 5, 10, 15 min, 1, 2, 4 h, but not of delivered; never after a 406",
         ..BASE
     },
     Preset {
