@@ -62,7 +62,9 @@ impl Reader {
 
     /// Whether an event passes, its payload too.
     pub fn passes(&self, event: EventId, filter: &Filter) -> Result<bool> {
-        self.read(|connection| Ok(list::Check::new(connection, filter)?.passing(event.0)?.is_some()))
+        self.read(|connection| {
+            Ok(list::Check::new(connection, filter)?.passing(list::Candidate::of(event.0))?.is_some())
+        })
     }
 
     /// Begins to watch for changes, for [`Reader::changes`].
