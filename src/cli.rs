@@ -35,6 +35,7 @@ use std::process::ExitCode;
 
 use args::{Args, Command};
 
+use crate::config::Config;
 use crate::event::EventId;
 use crate::service;
 use crate::store::{BackupError, OpenError, StorageError};
@@ -107,6 +108,11 @@ impl From<io::Error> for Failure {
 /// No event has this ID.
 fn no_event(id: EventId) -> Failure {
     Failure::failed(format!("there is no event {id}: `hookbox list` shows which there are"))
+}
+
+fn unknown_source(config: &Config, name: &str) -> Failure {
+    let known: Vec<&str> = config.sources.keys().map(String::as_str).collect();
+    Failure::usage(format!("no source {name:?} in the config; there is: {}", known.join(", ")))
 }
 
 /// Runs the command line.

@@ -34,7 +34,7 @@ pub use wire::Certificates;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What our requests call themselves.
-pub const USER_AGENT: &str = concat!("hookbox/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT: &str = concat!("hookbox/", env!("CARGO_PKG_VERSION"));
 
 /// Fields that describe the connection of the original request (RFC 9110, section 7.6.1), or that our own request sets.
 const NOT_FORWARDED: [&str; 10] = [

@@ -85,7 +85,7 @@ impl Kind {
                  gets them back"
             }
             Kind::RecoverFailed => {
-                "What source *{{ payload.source }}* has missed cannot be had back: {{ payload.error }}"
+                "What source *{{ payload.source }}* has missed cannot be recovered: {{ payload.error }}"
             }
         }
     }

@@ -37,7 +37,7 @@ pub use error::VerifyError;
 pub use format::{Format, Variable};
 pub use keyword::Keyword;
 pub use parts::{Parts, Reading, Values};
-pub use preset::{Preset, WithoutId};
+pub use preset::{Preset, THE_SENDERS_OWN, WithoutId};
 pub use presets::{preset, presets};
 pub use recover::{Paging, Recovery, SentRequest, recoverable, recovery};
 pub use redact::{REDACTED, Redaction, is_secret_header};

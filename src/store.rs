@@ -125,7 +125,7 @@ impl Database {
         let last_event = ids::largest(&connection).map_err(StorageError::at(&path))?;
         let suspect_up_to = lock.follows_unclean_end.then_some(EventId(last_event));
         if wal::is_replicated(&connection).map_err(StorageError::at(&path))? {
-            log::info!("Litestream replicates this database: how long the WAL may get is left to it");
+            log::info!("Litestream replicates this database: hookbox leaves it to decide how long the WAL gets");
         }
         Ok(Database { path, shared: Arc::default(), claims: Arc::new(Claims::new(suspect_up_to)), lock })
     }

@@ -199,7 +199,7 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
     say(1, `${visible(source)} has received nothing since ${new Date(silent_since).toLocaleString()}.`);
   }
   for (const { source, missing, offline, failing_since, failing_because } of stats.recoveries) {
-    if (failing_since) say(1, `What ${visible(source)} missed cannot be had back since ${new Date(failing_since).toLocaleString()}.`, null, visible((failing_because || '').slice(0, 300)));
+    if (failing_since) say(1, `What ${visible(source)} missed cannot be recovered since ${new Date(failing_since).toLocaleString()}.`, null, visible((failing_because || '').slice(0, 300)));
     if (offline) say(1, `${visible(source)}: ${visible(offline)}.`);
     if (missing) say(1, `${visible(source)} has missed ${count(missing, 'delivery', 'deliveries')} that ${missing === 1 ? 'is' : 'are'} not there yet.`);
   }

@@ -108,7 +108,7 @@ fn recoveries(page: &mut Page, stats: &Stats) {
     for it in &stats.recoveries {
         metric.sample(&[("source", &it.source)], it.lost);
     }
-    let mut metric = page.gauge("hookbox_recover_failing", "1 where what was missed cannot be had back now.");
+    let mut metric = page.gauge("hookbox_recover_failing", "1 where what was missed cannot be recovered now.");
     for it in &stats.recoveries {
         metric.sample(&[("source", &it.source)], u64::from(it.failing_since.is_some()));
     }

@@ -23,8 +23,8 @@ use crate::suggest::closest;
 
 use commands::{COMMANDS, CommandSpec};
 pub use option::{NameKind, Shell};
+use raw::Raw;
 pub use raw::wrong_usage;
-use raw::{Raw, wrong_value};
 
 /// For services, which have no command line to add an option to. Empty is the same as unset.
 const LOG_VARIABLE: &str = "HOOKBOX_LOG";
@@ -178,7 +178,7 @@ impl Args {
             config: raw.value("config").map(PathBuf::from),
             listen: raw.parsed("listen", FromStr::from_str)?,
             admin: raw.parsed("admin", FromStr::from_str)?,
-            database: database.map_err(|reason| wrong_value("database", reason))?,
+            database: database.map_err(|reason| raw.wrong_value("database", reason))?,
             log_level: raw.parsed("log-level", parse::log_level)?,
             command: command(&mut raw)?,
         })
@@ -213,8 +213,15 @@ impl Args {
 
 /// The command that the next word names; without a word it is `serve`.
 fn command(raw: &mut Raw) -> Result<Command, Failure> {
-    let spec = raw.word().map_or(Ok(&COMMANDS[0]), |word| named(&word))?;
+    let spec = match raw.word() {
+        Some(word) => named(&word)?,
+        None => {
+            raw.check_options()?;
+            &COMMANDS[0]
+        }
+    };
     raw.command = spec.name;
+    raw.check_options()?;
     let command = (spec.parse)(raw)?;
     raw.check_nothing_is_left()?;
     Ok(command)

@@ -95,7 +95,8 @@ fn introduction(name: &str, variables: &[Variable], file: Option<&Path>) -> Stri
         Some(path) => format!(
             "They are in {} now. Start with them: set -a; . {0}; set +a; hookbox serve, or EnvironmentFile={0} in a \
              drop-in of the unit (systemctl edit hookbox).",
-            path.display()
+            // A relative one would be none for `.` of some shells, nor for systemd.
+            std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display()
         ),
         None => {
             "`hookbox import --secrets FILE` writes them into a file for that (EnvironmentFile= of a unit), which only \

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::CheckArgs;
-use super::{Failure, no_event, table};
+use super::{Failure, no_event, table, unknown_source};
 use crate::action::{Action, ActionKind, Call};
 use crate::clock;
 use crate::config::{Config, Source};
@@ -91,5 +91,5 @@ fn source_named<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Source
         Some(name) => config.sources.get(name),
         None => config.sources.values().next(),
     };
-    found.ok_or_else(|| Failure::usage(format!("no source {:?} in the config", name.unwrap_or_default())))
+    found.ok_or_else(|| unknown_source(config, name.unwrap_or_default()))
 }

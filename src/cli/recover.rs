@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::thread;
 
-use super::Failure;
 use super::args::RecoverArgs;
 use super::table::{Layout, Screen, one_line};
+use super::{Failure, unknown_source};
 use crate::config::{Config, Mode};
 use crate::recover::{Asked, Limits, RecoverError, Recoverer};
 use crate::secret::Env;
@@ -15,7 +15,7 @@ const HEADINGS: [&str; 4] = ["delivered", "type", "delivery id", "what the provi
 
 pub(super) fn run(config: &Config, args: &RecoverArgs, env: &Env<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let Some(source) = config.sources.get(&args.source) else {
-        return Err(Failure::usage(format!("there is no source {:?} in the config", args.source)));
+        return Err(unknown_source(config, &args.source));
     };
     let Some(recover) = &source.recover else {
         let name = &source.name;

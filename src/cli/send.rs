@@ -5,12 +5,11 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use ureq::Agent;
 use ureq::http::Request;
 
-use super::Failure;
 use super::args::SendArgs;
-use crate::client::USER_AGENT;
+use super::{Failure, unknown_source};
+use crate::client;
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, GET, Source};
 use crate::digest;
@@ -54,10 +53,10 @@ pub(super) fn run(config: &Config, args: &SendArgs, env: &Env<'_>, out: &mut dyn
     let request = request
         .body(if method == GET { &[][..] } else { &built.body })
         .map_err(|error| Failure::usage(format!("{url}: {error}")))?;
+    let agent = client::agent(None).map_err(Failure::failed)?;
     // Directly to our own listener: ureq would use the proxy that the environment names.
-    let agent = Agent::config_builder().proxy(None).http_status_as_error(false).max_redirects(0);
-    let agent = agent.user_agent(USER_AGENT).timeout_global(Some(TIMEOUT));
-    let answered = agent.build().new_agent().run(request);
+    let request = agent.configure_request(request).proxy(None).timeout_global(Some(TIMEOUT)).build();
+    let answered = agent.run(request);
     let mut response =
         answered.map_err(|error| Failure::failed(format!("{url}: {error}: is `hookbox serve` running?")))?;
 
@@ -173,9 +172,4 @@ fn body_of(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     let read = if path.as_os_str() == "-" { io::stdin().read_to_end(&mut body).map(|_| body) } else { fs::read(path) };
     read.map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
-}
-
-fn unknown_source(config: &Config, name: &str) -> Failure {
-    let known: Vec<&str> = config.sources.keys().map(String::as_str).collect();
-    Failure::usage(format!("no source {name:?} in the config; there is: {}", known.join(", ")))
 }

@@ -79,7 +79,7 @@ impl Config {
         let title = recovery.title;
         let text = format!(
             "events are deleted after {kept}, and {title} lists its deliveries for {window}: nothing older than {kept} is \
-             had back; raise [retention] to at least {window}"
+             recovered; raise [retention] to at least {window}"
         );
         Some(Warning::new(format!("sources.{}.recover", source.name), text))
     }

@@ -304,6 +304,14 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_has_every_reason() {
+        let answers = include_str!("../manual/limits.md");
+        for (_, word) in RejectReason::ALL {
+            assert!(answers.contains(&format!("`{word}`")), "limits.md: {word}");
+        }
+    }
+
+    #[test]
     fn similar_rejects_are_counted_and_the_latest_is_first() {
         let rejects = Rejects::default();
         rejects.push(reject(Some("a"), "/webhooks/a", 1));

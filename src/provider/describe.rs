@@ -141,7 +141,7 @@ fn recovered(recovery: &Recovery) -> String {
         Some(_) => format!("with mode = \"redeliver\": {}; {take}", recovery.to_redeliver),
         None => take,
     };
-    format!("had back by [sources.NAME.recover] (hookbox help recover). The token with the least rights {modes}")
+    format!("recovered by [sources.NAME.recover] (hookbox help recover). The token with the least rights {modes}")
 }
 
 fn values(values: &[Format], none: &str) -> String {

@@ -55,6 +55,7 @@ pub struct Preset {
     pub setup: &'static str,
     /// Which answer it expects, and how soon.
     pub answer: &'static str,
+    /// What the provider does when a delivery fails: in words, or `none`, `unknown`, [`THE_SENDERS_OWN`].
     pub retries: &'static str,
     /// A test delivery.
     pub sample: Sample,
@@ -105,6 +106,9 @@ pub(super) const MINUTE_S: u64 = 60;
 pub(super) const HOUR_S: u64 = 60 * MINUTE_S;
 
 pub(super) const JSON: Sample = Sample { event_type: "ping", content_type: "application/json", body: "{}" };
+
+/// In place of [`Preset::retries`], where the operator's own program sends, or one of any vendor.
+pub const THE_SENDERS_OWN: &str = "the sender's own";
 
 /// The values that most providers share: HMAC-SHA256 of the body, in hexadecimal.
 pub(super) const BASE: Preset = Preset {

@@ -216,7 +216,9 @@ mod tests {
             let is_in = |line: &str| line.starts_with(&status) && line.contains(cause(&rejection));
             assert!(manual.lines().any(is_in), "limits.md: {status}: {}", cause(&rejection));
             let header = row.header.map_or(String::new(), |(name, _)| format!("`{name}"));
-            assert!(manual.lines().any(|line| is_in(line) && line.contains(&header)), "limits.md: {status} {header}");
+            let reason = row.reason.map_or(String::new(), |reason| format!("`{}`", reason.label()));
+            let has_both = |line: &str| line.contains(&header) && line.contains(&reason);
+            assert!(manual.lines().any(|line| is_in(line) && has_both(line)), "limits.md: {status} {header} {reason}");
         }
     }
 

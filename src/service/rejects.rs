@@ -32,7 +32,7 @@ impl RejectKeeper {
                 metrics.rejects.restore(rejects);
                 metrics.hours.restore(&hours);
             }
-            Err(error) => log::warn!("the rejects of before are not shown: {error}"),
+            Err(error) => log::warn!("the rejects from before this start are not shown: {error}"),
         }
         RejectKeeper { store, metrics, config, written_at: None, written: 0 }
     }

@@ -35,7 +35,7 @@ impl RecoveryStats {
     pub fn problems(&self) -> Vec<String> {
         let failing = self.failing_since.as_ref().map(|since| {
             let why = self.failing_because.as_deref().unwrap_or_default();
-            format!("what was missed cannot be had back since {since}: {why}")
+            format!("what was missed cannot be recovered since {since}: {why}")
         });
         let missing = (self.missing > 0).then(|| {
             let oldest = self.oldest_missing.as_deref().unwrap_or_default();

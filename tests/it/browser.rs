@@ -276,7 +276,7 @@ fn what_was_taken_is_missing_or_cannot_be_had_back_is_seen() {
     hub.refuse(Some(401));
     let hookbox = home.start();
     browser.open(&url(&hookbox));
-    browser.wait_for_text("#state", "What github missed cannot be had back since");
+    browser.wait_for_text("#state", "What github missed cannot be recovered since");
     browser.wait_for_text("#reasons", "the token is wrong, revoked or expired");
     browser.wait_for_text("#reasons", "github has missed 1 delivery that is not there yet.");
 }

@@ -12,7 +12,7 @@ mod told;
 
 use std::time::Duration;
 
-use crate::support::{Home, Hookbox, wait_for, wait_longer_for};
+use crate::support::{Home, Hookbox, example, wait_for, wait_longer_for};
 use hub::{DAY_S, Hub};
 
 /// What was asked for and has not come.
@@ -50,6 +50,12 @@ fn stored_ids(hookbox: &Hookbox) -> Vec<String> {
     hookbox.query("SELECT delivery_id FROM webhook_events ORDER BY delivery_id")
 }
 
+/// What this command of the manual prints, `$ hookbox ...`.
+fn pasted(hookbox: &Hookbox, line: &str) -> String {
+    let words = line.strip_prefix("$ hookbox ").unwrap();
+    hookbox.run(words.split(' ')).ok().text()
+}
+
 #[test]
 fn what_a_proxy_answered_is_sent_again_and_what_was_rejected_or_stored_is_not() {
     let hub = Hub::start();
@@ -58,13 +64,15 @@ fn what_a_proxy_answered_is_sent_again_and_what_was_rejected_or_stored_is_not() 
     for (id, status) in [("stored", 502), ("by-proxy", 200), ("refused", 503), ("unreachable", 0), ("rejected", 401)] {
         hub.add(id, "push", status, 600);
     }
-    let table = recover(&hookbox, &["--dry-run"]);
+    let by_hand = example("src/manual/recover.md", "console", "$ hookbox recover");
+    let (dry_run, two_days) = by_hand.trim_end().split_once('\n').unwrap();
+    let table = pasted(&hookbox, dry_run);
     assert!(table.contains("by-proxy") && table.contains("3 missing") && !table.contains("rejected"), "{table}");
     assert_eq!((hub.posts(), stored_ids(&hookbox)), (0, vec!["stored".to_owned()]));
     let said = recover(&hookbox, &[]);
     assert!(said.contains("asked for 3"), "{said}");
     assert_eq!(stored_ids(&hookbox), ["by-proxy", "refused", "stored", "unreachable"]);
-    recover(&hookbox, &["--since", "2d"]);
+    pasted(&hookbox, two_days);
     assert_eq!(hub.posts(), 3, "nothing is asked for twice");
     hub.assert_as_published();
 }

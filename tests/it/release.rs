@@ -1,6 +1,7 @@
 //! What a release has beside the program: `.github/release/`.
 
 mod example;
+mod files;
 mod image;
 mod monitoring;
 mod schema;

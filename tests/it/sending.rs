@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Answer, Home, Stub, data};
+use crate::support::{Answer, Home, Stub, authority, data};
 
 /// The types that have an example, the published payload of that type, and members that people use.
 const EXAMPLES: [(&str, &str, &[&str]); 6] = [
@@ -176,6 +176,19 @@ fn the_delivery_id_that_is_printed_is_the_stored_one() {
 }
 
 #[test]
+fn a_test_delivery_goes_through_a_proxy_with_https() {
+    let (root, identity) = authority("localhost");
+    let stub = Stub::https(&identity);
+    stub.answer(Answer::body(200, ""));
+    let home = Home::new().env("SSL_CERT_FILE", "root.pem");
+    home.write("root.pem", &root);
+    let url = stub.url("/webhooks/github");
+    let sent = home.run(["send", "github", "--url", &url]).ok().text();
+    assert!(sent.contains(&format!("sent ping to {url}")) && sent.contains("200 OK"), "{sent}");
+    assert_eq!(stub.wait_for(1)[0].header("X-GitHub-Event"), Some("ping"));
+}
+
+#[test]
 fn test_deliveries_and_forwarded_events_call_themselves_hookbox() {
     let stub = Stub::http();
     stub.answer(Answer::body(200, ""));
@@ -189,4 +202,16 @@ fn test_deliveries_and_forwarded_events_call_themselves_hookbox() {
         assert!(agent.starts_with("hookbox/"), "{agent}");
     }
     assert_eq!(received[1].header("Hookbox-Event-Id"), Some("1"));
+}
+
+#[test]
+fn send_uses_no_proxy_of_the_environment() {
+    let home = Home::new().start();
+    let mut command = home.command();
+    command.args(["send", "github", "--url", &home.url("/webhooks/github")]);
+    for name in ["ALL_PROXY", "HTTP_PROXY", "http_proxy"] {
+        command.env(name, "http://127.0.0.1:1");
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

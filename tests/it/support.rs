@@ -4,6 +4,7 @@
 mod clock;
 mod disk;
 mod http;
+mod machine;
 mod manual;
 mod program;
 mod prometheus;
@@ -22,7 +23,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub use clock::{set_clock, with_clock};
 pub use disk::{Disk, make_ext4};
 pub use http::{Address, Connection, Request, Response, connect_from, hex, sign_github};
-pub use manual::example;
+pub use machine::{Machine, Running};
+pub use manual::{Block, blocks, example};
 pub use program::{Home, Hookbox, Output, WriteLock, bound_by_permissions, is_installed, python, runner};
 pub use prometheus::{Prometheus, promtool};
 pub use random::Random;

@@ -90,7 +90,7 @@ pub const COMMON_OPTIONS: [OptionSpec; 7] = [
     OptionSpec { short: Some('V'), ..switch("version", "Print the version") },
 ];
 
-pub const EXIT_CODES: [(&str, &str); 3] = [("0", "done"), ("1", "failed"), ("2", "wrong usage or config")];
+pub const EXIT_CODES: [(&str, &str); 3] = [("0", "done"), ("1", "failed"), ("2", "wrong usage, config or database")];
 
 /// The variables that change what it does.
 pub const ENVIRONMENT: [(&str, &str); 5] = [
@@ -159,26 +159,26 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> + Clone {
 /// In the order of the help.
 pub static COMMANDS: [CommandSpec; 24] = [
     command("serve", "Receive and process deliveries (the default command)", |_| Ok(Command::Serve))
-        .description("It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the config \
-            again; a config with a problem is reported, and the one before stays in force.\n\n\
+        .description("It runs until SIGTERM or SIGINT. A delivery is answered once it is stored. SIGHUP reads the \
+            config again; if it has a problem, the problem is logged, and the old config stays in force.\n\n\
             Without any config it listens on 127.0.0.1:5000, stores in webhooks.db, takes POST /webhooks/github and \
-            prints each event. It verifies the deliveries if GITHUB_WEBHOOK_SECRET is set. A browser on the same machine \
-            sees everything on the page, whose address hookbox page prints.")
+            prints each event. It verifies the deliveries if GITHUB_WEBHOOK_SECRET is set. A browser on the same \
+            machine sees everything on the page, whose address hookbox page prints.")
         .examples(&["GITHUB_WEBHOOK_SECRET=s3cret hookbox serve --listen 127.0.0.1:8080"]),
     command("check", "Validate the config and print what it would do", parse::check)
         .options(&[
             option("event", Value::EventId, "Also say which actions this stored event would trigger, and what each \
                 would send, without doing it"),
-            option("file", Value::File, "The same for the content of this file, as a delivery of JSON"),
-            option("source", Value::Source, "The source that delivers the file; if not given, the first"),
+            option("file", Value::File, "The same for a delivery of JSON with the content of this file"),
+            option("source", Value::Source, "The source that the file is delivered to; if not given, the first"),
             option("type", Value::EventType, "Its event type; if not given, that of the provider's example"),
-            switch("no-secrets", "Fetch no secret: neither env: nor file: nor credential:. It is for ExecReload= of a unit, \
+            switch("no-secrets", "Fetch no secret: neither env: nor file: nor credential:. For ExecReload= of a unit, \
                 which may see none of them"),
         ])
         .description("It prints the address of each source, how its deliveries are verified, the database, the limits, \
             and what is done with which events. It fetches each secret and says whether it could, but never shows it. \
-            It opens no socket. It ends with 2 if the config or a secret has a problem. What is valid, and probably not what \
-            was meant, is a warning, which hookbox serve logs too.")
+            It opens no socket. It exits with 2 if the config or a secret has a problem. What is valid but probably a \
+            mistake is a warning, which hookbox serve logs too.")
         .examples(&[
             "hookbox check --config /etc/hookbox/hookbox.toml",
             "hookbox check --event 7",
@@ -199,8 +199,8 @@ pub static COMMANDS: [CommandSpec; 24] = [
         ])
         .description("The newest come last. On a terminal, columns are cut to fit; COLUMNS=200 asks for another width, \
             and NO_COLOR=1 for no colours. In texts from senders, characters that cannot be seen are shown as ?.\n\n\
-            An event is cancelled if a job of it was cancelled and none has succeeded. A search for a text begins with \
-            the newest events, and ends within a second: if it has not looked at all of them, it says how to go on.")
+            An event is cancelled if a job of it was cancelled and none has succeeded. A search with --grep begins \
+            with the newest events, and ends within a second. If it has not read all events, it says how to go on.")
         .examples(&[
             "hookbox list --status error --since 1d",
             "hookbox list --source github --event push --limit 5 --json",
@@ -213,24 +213,24 @@ pub static COMMANDS: [CommandSpec; 24] = [
             switch("full", "Print all of each answer and of the output of each command"),
             switch("json", "Print it as one JSON object"),
             switch("body", "Print the body of the delivery and nothing else, byte for byte"),
-            switch("curl", "Print a command for a shell that sends it again, with the exact body and the headers. \
-                Headers that carried a secret were not stored, and are named as missing. A signature with a time in it \
-                is soon too old"),
+            switch("curl", "Print a shell command that sends it again, with the exact body and the headers. Headers that \
+                carried a secret were not stored, and are named as missing. A signature with a timestamp is soon too old"),
         ])
-        .description("It prints the headers of the event, its jobs, why other actions have none, what happened when, and its \
-            payload. Of a long answer it prints the first lines. The ID is the number that hookbox list prints first.")
+        .description("It prints the headers of the event, its jobs, why other actions have none, what happened when, \
+            and its payload. Of a long answer it prints the first lines. The ID is the number in the first column of \
+            hookbox list.")
         .examples(&["hookbox show 7", "hookbox show 7 --body > delivery.json", "hookbox show 7 --curl"]),
     command("stats", "Count by source and action", |raw| Ok(Command::Stats { json: raw.switch("json") }))
         .options(&[JSON_OBJECT])
         .description("It prints how many events came, how many wait and since when, how many failed, and how large the \
             database is.\n\n\
-            Received, duplicates and repeated bodies are counted forever, also when events are deleted. What was \
-            rejected, and why, only a running hookbox serve knows: it is asked at its admin listener.")
+            Received, duplicates and repeated bodies are counted forever, also when events are deleted. For what was \
+            rejected, and why, it asks the running hookbox serve at the page's listener.")
         .examples(&["hookbox stats", "hookbox stats --json"]),
     command("page", "Print the page's address with its token", |_| Ok(Command::Page))
-        .description("Open it in a browser, which remembers the token. hookbox serve makes the token at its first start, and \
-            keeps it beside the database, in a file that only its own user can read: run this as that user, or as root. \
-            Where token is set in [admin] of the config, it is that one.")
+        .description("Open it in a browser, which remembers the token. hookbox serve makes the token at its first \
+            start, and keeps it beside the database, in a file that only its own user can read: run this as that user, \
+            or as root. If token is set in [admin] of the config, the address has that one.")
         .examples(&["hookbox page", "sudo hookbox page"]),
     command("send", "Sign a test delivery and send it", parse::send)
         .arguments(&[(Once, Value::Source)])
@@ -241,16 +241,16 @@ pub static COMMANDS: [CommandSpec; 24] = [
             option("id", Value::DeliveryId, "The delivery id; if not given, a new one"),
             option("url", Value::Url, "Send it there; if not given, to where this config listens"),
         ])
-        .description("It signs with the secret of the source, as the provider would. For push, issues, pull_request, release, \
-            workflow_run and ping of GitHub the body is like GitHub's own. It prints the answer, and the delivery id and the \
-            number under which it was stored.")
+        .description("It signs with the secret of the source, as the provider would. For push, issues, pull_request, \
+            release, workflow_run and ping of GitHub the body is like GitHub's own. It prints the answer, and the \
+            delivery id and the number under which the delivery was stored.")
         .examples(&["hookbox send github --event push", "hookbox send github --event issues --file issue.json --id again-and-again"]),
-    command("replay", "Do now, or again, what events are for", parse::replay)
+    command("replay", "Run the jobs of events now, or again", parse::replay)
         .arguments(&[(Several, Value::EventId)])
         .also(&["--failed", "--status error"])
         .options(&[
             switch("failed", "Only jobs that are dead or wait for a retry; without an ID, of all events"),
-            switch("again", "Also what has succeeded: everything is done again, under another idempotency key"),
+            switch("again", "Also jobs that have succeeded: everything runs again, with another idempotency key"),
             option("action", Value::Action, "Only the jobs of this action"),
             STATUS,
             SOURCE,
@@ -260,10 +260,10 @@ pub static COMMANDS: [CommandSpec; 24] = [
             GREP,
             switch("dry-run", "Only say what it would do"),
         ])
-        .description("A job that waits for a retry is due now, and its attempts count on. A job that is dead or cancelled \
-            has all its attempts again. Nothing that succeeded is done again, nor what a later event has superseded, unless \
-            --again is given. It says what it has done and what not, and why. A running hookbox serve takes the jobs up \
-            within its poll interval.\n\n\
+        .description("A job that waits for a retry is due now, and its attempts count on. A job that is dead or \
+            cancelled gets all its attempts again. A job that succeeded, or that a later event has superseded, runs \
+            again only with --again. For each job the command says what it did, or why it did nothing. A running \
+            hookbox serve starts the jobs within its poll interval.\n\n\
             After an outage of a destination, hookbox replay --failed tries everything now.")
         .examples(&[
             "hookbox replay 7",
@@ -283,31 +283,31 @@ pub static COMMANDS: [CommandSpec; 24] = [
             BEFORE,
             GREP,
         ])
-        .description("Open jobs are those that wait for their first or next attempt. An attempt that is under way goes \
-            on, but is not repeated. An event without open jobs is cancelled then, in error if a job of it is dead, or \
-            processed if one has succeeded. Cancelled jobs can be queued again with hookbox replay.")
+        .description("Open jobs are those that wait for their first or next attempt. A running attempt continues, but \
+            is not repeated. An event without open jobs is then in error if a job of it is dead, processed if one has \
+            succeeded, else cancelled. hookbox replay queues cancelled jobs again.")
         .examples(&["hookbox cancel 7", "hookbox cancel --action an-action-that-was-removed"]),
-    command("pause", "Let no further job of an action begin", |raw| Ok(Command::Pause(raw.argument(AN_ACTION)?)))
+    command("pause", "Start no further job of an action", |raw| Ok(Command::Pause(raw.argument(AN_ACTION)?)))
         .arguments(&[(Once, Value::Action)])
         .description("Its jobs are kept and wait until hookbox resume, over restarts too. hookbox stats shows which \
             actions are paused.")
         .examples(&["hookbox pause deploy"]),
     command("resume", "End the pause of an action", |raw| Ok(Command::Resume(raw.argument(AN_ACTION)?)))
         .arguments(&[(Once, Value::Action)])
-        .description("A running hookbox serve takes its jobs up within its poll interval. It also ends the time for \
+        .description("A running hookbox serve starts its jobs within its poll interval. It also ends the time for \
             which the destination of the action has asked to wait.")
         .examples(&["hookbox resume deploy"]),
     command("forward", "Send a stored event somewhere else", parse::forward)
         .arguments(&[(Once, Value::EventId), (Once, Value::Url)])
-        .description("It sends the event byte for byte and with its headers, so that a signature of the provider can be \
-            verified again there. Headers that carried a secret were not stored, so they are missing. It prints the \
-            answer. Nothing is changed in the database.")
+        .description("It sends the event byte for byte and with its headers, so that the provider's signature can be \
+            verified there. Headers that carried a secret were not stored, and are missing. It prints the answer, and \
+            changes nothing in the database.")
         .examples(&["hookbox forward 7 http://127.0.0.1:3000/webhooks"]),
     command("prune", "Delete old events, with their jobs and attempts", parse::prune)
         .arguments(&[(AnyNumber, Value::EventId)])
         .options(&[
-            option("older-than", Value::Duration, "Events that have been done for longer, such as 90d, instead of the \
-                ages in the config"),
+            option("older-than", Value::Duration, "Delete events that were processed longer ago, such as 90d, \
+                instead of the ages in the config"),
             option("status", Value::FinalStatus, "Only those that are processed, cancelled or error. With --older-than and \
                 no ID: those that are processed or cancelled"),
             SOURCE,
@@ -315,16 +315,16 @@ pub static COMMANDS: [CommandSpec; 24] = [
             SINCE,
             BEFORE,
             GREP,
-            switch("dry-run", "Only say how many events it would be"),
+            switch("dry-run", "Only say how many events it would delete"),
             switch("vacuum", "Make the file smaller afterwards"),
         ])
         .description("Without options it does what hookbox serve does by itself: it deletes events that are older than \
-            [retention] in the config says. The age of an event counts from when it was processed. An event that is \
-            unprocessed, or has an open job, is never deleted. Events that are named by their ID need no age. If a provider delivers a pruned event again, it is a new \
-            event.\n\n\
-            It works while hookbox serve runs, in small steps. The freed pages are used for new events; --vacuum gives \
-            them back to the file system. That rewrites the database, so where more than 8 MiB are left in it, hookbox \
-            serve must be stopped for it.")
+            [retention] in the config allows. The age of an event counts from when it was processed. An event that is \
+            unprocessed, or has an open job, is never deleted. Events named by their ID need no age. If a provider \
+            delivers a pruned event again, it is a new event.\n\n\
+            It works while hookbox serve runs, in small steps. The database uses the freed pages for new events; \
+            --vacuum gives them back to the file system. That rewrites the database: if more than 8 MiB would remain, \
+            stop hookbox serve first.")
         .examples(&[
             "hookbox prune --dry-run",
             "hookbox prune --older-than 30d",
@@ -332,31 +332,31 @@ pub static COMMANDS: [CommandSpec; 24] = [
         ]),
     command("delete", "Delete one event, whatever its state", parse::delete)
         .arguments(&[(Once, Value::EventId)])
-        .description("For a secret that has leaked into a payload. The event goes with its jobs and attempts; an attempt that \
-            is under way is not broken off. What it took in the database is overwritten, and the WAL is emptied.\n\n\
-            It cannot reach copies elsewhere: backups, the log of the log action, what destinations have received, and what \
-            earlier changes of the row have left in free pages of the database, which hookbox prune --vacuum removes. \
-            Change the secret. If the provider delivers the event again, it is a new one.")
+        .description("This is for a secret that has leaked into a payload. It deletes the event with its jobs and \
+            attempts, overwrites their place in the database, and empties the WAL. A running attempt is not stopped.\n\n\
+            It does not reach backups, the output of the log action, or destinations. Earlier changes of the row can \
+            have left parts of it in free pages of the database: hookbox prune --vacuum removes these. Change the \
+            secret. If the provider delivers the event again, it is a new one.")
         .examples(&["hookbox delete 7"]),
     command("recover", "Get back what was missed from the provider", parse::recover)
         .arguments(&[(Once, Value::Source)])
         .options(&[
-            option("since", Value::Duration, "Look so far back, such as 2d; if not given, to where the last comparison ended, or \
-                as far as the provider's list goes"),
+            option("since", Value::Duration, "Look so far back, such as 2d. If not given: to where the last comparison \
+                ended, or as far as the provider's list goes"),
             switch("dry-run", "Only print what is missing"),
         ])
-        .description("It reads the provider's list of deliveries, and has those sent again that were not stored here, or stores what \
-            the provider's API returns. The source needs a [sources.NAME.recover] in the config; a running hookbox serve does the same at its start and every ten \
-            minutes. What was sent again within the hour is not asked for again, and nothing more than three times.")
+        .description("It compares the provider's list of deliveries with what is stored here. What is missing the \
+            provider sends again, or hookbox stores what the provider's API returns, by mode in [sources.NAME.recover] \
+            of the config. A running hookbox serve does the same at its start and every ten minutes, or as often as \
+            every says. A delivery is sent again at most once an hour, and three times in all.")
         .examples(&["hookbox recover github --dry-run", "hookbox recover github --since 2d"]),
     command("backup", "Write a copy of the database, while it is in use", parse::backup)
         .arguments(&[(Once, Value::File)])
-        .description("It works whether hookbox serve runs or not. Everything that was acknowledged before the backup \
-            began is in it. It is read in one step, so that deliveries cannot delay it, and delays none of them. The \
-            copy is checked page by page, and compared with the original, before it gets its name; a file that exists \
-            already is never overwritten.\n\n\
-            To restore it: stop hookbox, move the database and the -wal and -shm files beside it aside, put the copy in \
-            its place, and start hookbox.")
+        .description("It works whether hookbox serve runs or not, and neither delays the other. The copy has \
+            everything that was acknowledged before the backup began. It gets its name only after it was checked page \
+            by page and compared with the original. An existing file is never overwritten.\n\n\
+            To restore it: stop hookbox, move the database and the -wal and -shm files beside it aside, put the copy \
+            in its place, and start hookbox.")
         .examples(&[
             "hookbox backup /mnt/usb/webhooks-$(date +%F).db",
             "hookbox list --database /mnt/usb/webhooks-2025-01-31.db",
@@ -365,37 +365,37 @@ pub static COMMANDS: [CommandSpec; 24] = [
         .options(&[switch("json", "Print a JSON array of objects")])
         .description("It prints a line for each check: ok, warn or FAIL. It checks the clock, the config, the secrets \
             (without printing any), the disk and its file system, permissions, the database and what waits in it, the \
-            address to listen on, systemd's units, what was rejected, what a proxy passes on, what actions need, and whether \
-            their destinations can be reached, which it sends no request. It measures a sync, of a file that it removes \
-            again. It changes nothing else, and works whether hookbox serve runs or not. Run it as the user that runs \
-            hookbox, or as root.\n\n\
+            address to listen on, systemd's units, what was rejected, what a proxy passes on, what actions need, and \
+            whether their destinations can be reached, without a request to them. To measure a sync, it writes a file \
+            and removes it again. It changes nothing else, and works whether hookbox serve runs or not. Run it as the \
+            user that runs hookbox, or as root.\n\n\
             Exit codes: 0 nothing fails, 1 something does.")
         .examples(&["sudo hookbox doctor", "hookbox doctor --json | jq '.[] | select(.result != \"ok\")'"]),
     command("health", "Ask the running server whether it takes deliveries", |_| Ok(Command::Health))
-        .description("It asks /healthz at the address on which this config listens, waits at most five seconds, and prints one \
-            line. It needs no secret. It is for the health check of a container or of a monitor; what is wrong, and what to do, \
-            says hookbox doctor.\n\n\
+        .description("It asks /healthz at the address on which this config listens, waits at most five seconds, and \
+            prints one line. It needs no secret. It is for the health check of a container or of a monitor; hookbox \
+            doctor says what is wrong and what to do.\n\n\
             Exit codes: 0 deliveries are taken, 1 they are not, or nothing answers.")
         .examples(&["hookbox health", "hookbox health --listen unix:/run/hookbox/http.sock"]),
     command("providers", "Print what each provider sends and expects", |raw| Ok(Command::Providers(raw.word())))
         .arguments(&[(AtMostOnce, Value::Provider)])
-        .description("It lists the providers that can be configured. Of one it prints what to enter there, what is \
-            verified, where ids and types come from, how soon it wants an answer, and how it retries.")
+        .description("It lists the providers that can be configured. For one provider it prints what to enter there, \
+            what is verified, where ids and types come from, how soon it wants an answer, and how it retries.")
         .examples(&["hookbox providers", "hookbox providers github"]),
     command("import", "Convert the hooks of adnanh/webhook to a config", parse::import)
         .arguments(&[(Once, Value::File)])
         .options(&[option("secrets", Value::File, "Write the secrets of the hooks into this new file, which only you can \
             read, as NAME='value'")])
-        .description("It reads the JSON of adnanh/webhook (hooks.json, Debian's /etc/webhook.conf), from standard input \
-            for -, and prints a config on standard output. A comment stands where hookbox does something else, with the \
-            way out. For YAML: yq . hooks.yaml | hookbox import -\n\n\
-            Secrets are never printed: the config refers to variables (env:NAME), and a comment says which there are. \
-            --secrets writes them into a file for the environment.")
+        .description("It reads the JSON of adnanh/webhook (hooks.json, Debian's /etc/webhook.conf), from standard \
+            input for -, and prints a config on standard output. Where hookbox does something else, a comment says \
+            what, and the way out. For YAML: yq . hooks.yaml | hookbox import -\n\n\
+            Secrets are never printed: the config refers to variables (env:NAME), and a comment lists them. --secrets \
+            writes them into a file for the environment.")
         .examples(&[
             "hookbox import /etc/webhook.conf > hookbox.toml",
             "hookbox import hooks.json --secrets secrets.env > hookbox.toml",
         ]),
-    command("systemd", "Print the units with which it runs as a service", |raw| Ok(Command::Systemd(raw.word())))
+    command("systemd", "Print the systemd units of the service", |raw| Ok(Command::Systemd(raw.word())))
         .arguments(&[(AtMostOnce, Value::Unit)])
         .description("UNIT is service or socket; without it, both are printed. Their comments say where they go and what to change.")
         .examples(&[
@@ -404,17 +404,17 @@ pub static COMMANDS: [CommandSpec; 24] = [
         ]),
     command("completions", "Print the completions for a shell", parse::completions)
         .arguments(&[(Once, Value::Shell)])
-        .description("SHELL is bash, zsh or fish. The script completes commands, options, files, and values of which there \
-            is a list; for the names of sources and actions it asks `hookbox completions sources` or `actions`, which reads them \
-            from the config. Its comment says where it goes.")
+        .description("SHELL is bash, zsh or fish. The script completes commands, options, files, and values of which \
+            there is a list. For the names of sources and actions it asks `hookbox completions sources` or `actions`, \
+            which reads them from the config. A comment in the script says where it goes.")
         .examples(&[
             "source <(hookbox completions bash)",
             "hookbox completions fish > ~/.config/fish/completions/hookbox.fish",
         ]),
     command("man", "Print the man page hookbox(1) or hookbox.toml(5)", parse::man)
         .arguments(&[(AtMostOnce, Value::ManPage)])
-        .description("PAGE is hookbox or hookbox.toml; without it, hookbox. The first is made of all of this help, the second \
-            of the chapters of the manual about the config, both in roff.")
+        .description("PAGE is hookbox or hookbox.toml; without it, hookbox. hookbox(1) has all of this help, \
+            hookbox.toml(5) the chapters of the manual about the config. Both are in roff.")
         .examples(&[
             "hookbox man | man -l -",
             "hookbox man | sudo tee /usr/local/share/man/man1/hookbox.1 > /dev/null",
@@ -425,9 +425,9 @@ pub static COMMANDS: [CommandSpec; 24] = [
         .also(&["--grep WORD..."])
         .options(&[option("grep", Value::Text, "Print what the manual, the help of the commands and the descriptions of the \
             providers say about these words, in upper or lower case")])
-        .description("TOPIC is the name of a command or of a chapter; without it, both are listed. On a terminal the text \
-            is shown by $PAGER, else by less or more. An empty PAGER prints it as it is.\n\n\
-            --grep prints the paragraphs that have all of the words, the best ones first, and which chapter to read on. It \
-            ends with 1 if there are none.")
+        .description("TOPIC is the name of a command or of a chapter; without it, both are listed. On a terminal \
+            $PAGER shows the text, else less or more. With an empty PAGER it is printed as it is.\n\n\
+            --grep prints the paragraphs that have most of the words, in any form and order, the best ones first, and \
+            which chapter to read on. It names the words that are nowhere, and exits with 1 if all are.")
         .examples(&["hookbox help", "hookbox help recipes", "hookbox help --grep disk full"]),
 ];

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use log::LevelFilter;
 
 use super::option::{NameKind, Shell, Value};
-use super::raw::{Raw, wrong_usage, wrong_value};
+use super::raw::Raw;
 use super::{CheckArgs, Command, ImportArgs, ListArgs, PruneArgs, RecoverArgs, ReplayArgs, SendArgs, ShowForm};
 use crate::cli::Failure;
 use crate::clock::{self, Timestamp};
@@ -25,7 +25,7 @@ pub fn check(raw: &mut Raw) -> Result<Command, Failure> {
         (None, Some(file)) => {
             CheckArgs::File { file, source: raw.parsed("source", any_text)?, event_type: raw.parsed("type", any_text)? }
         }
-        (Some(_), Some(_)) => return Err(contradiction("event", "file")),
+        (Some(_), Some(_)) => return Err(contradiction(raw, "event", "file")),
     };
     Ok(Command::Check(args))
 }
@@ -46,7 +46,7 @@ pub fn show(raw: &mut Raw) -> Result<Command, Failure> {
     let form = match asked[..] {
         [] => ShowForm::Text,
         [(_, form)] => form,
-        [(one, _), (other, _), ..] => return Err(contradiction(one, other)),
+        [(one, _), (other, _), ..] => return Err(contradiction(raw, one, other)),
     };
     Ok(Command::Show(id, form))
 }
@@ -84,7 +84,7 @@ pub fn replay(raw: &mut Raw) -> Result<Command, Failure> {
         (false, false) => ReplayScope::Unsuccessful,
         (true, false) => ReplayScope::Failed,
         (false, true) => ReplayScope::Again,
-        (true, true) => return Err(contradiction("failed", "again")),
+        (true, true) => return Err(contradiction(raw, "failed", "again")),
     };
     if selection.is_any() && !is_failed {
         return Err(raw.missing("the ID of an event, --failed, or a filter such as --status or --since"));
@@ -136,7 +136,9 @@ pub fn prune(raw: &mut Raw) -> Result<Command, Failure> {
     let older_than = raw.parsed("older-than", parse_duration)?;
     let selection = selection(raw)?;
     if selection.filter.status == Some(ShownStatus::Unprocessed) {
-        return Err(wrong_value("status", "what is unprocessed is never pruned; write processed, cancelled or error"));
+        return Err(
+            raw.wrong_value("status", "what is unprocessed is never pruned; write processed, cancelled or error")
+        );
     }
     Ok(Command::Prune(PruneArgs {
         older_than,
@@ -178,8 +180,8 @@ pub fn help(raw: &mut Raw) -> Result<Command, Failure> {
     Ok(Command::SearchHelp(std::iter::once(first).chain(std::iter::from_fn(|| raw.word())).collect()))
 }
 
-fn contradiction(one: &str, other: &str) -> Failure {
-    wrong_usage(format!("--{one} and --{other} exclude each other"))
+fn contradiction(raw: &Raw, one: &str, other: &str) -> Failure {
+    raw.wrong_option(format!("--{one} and --{other} cannot be given together"))
 }
 
 fn event_argument(raw: &mut Raw, what: &str) -> Result<EventId, Failure> {
@@ -196,12 +198,12 @@ fn status(text: &str) -> Result<ShownStatus, String> {
 
 fn limit(text: &str) -> Result<u32, String> {
     let limit = text.parse().ok().filter(|limit| *limit > 0);
-    limit.ok_or_else(|| format!("{text:?} is no number of events; write 1 or more"))
+    limit.ok_or_else(|| format!("{text:?} is not a number of events; write 1 or more"))
 }
 
 fn event_id(text: &str) -> Result<EventId, String> {
     let id = text.parse().ok().filter(|id| *id > 0);
-    id.map(EventId).ok_or_else(|| format!("{text:?} is no event's ID; write a number as hookbox list prints it"))
+    id.map(EventId).ok_or_else(|| format!("{text:?} is not an event's ID; write a number as hookbox list prints it"))
 }
 
 pub(super) fn log_level(text: &str) -> Result<LevelFilter, String> {

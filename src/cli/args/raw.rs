@@ -17,17 +17,18 @@ pub struct Raw {
     words: Vec<OsString>,
     /// Without a value: a switch.
     options: BTreeMap<&'static str, Option<OsString>>,
+    /// What is wrong with the first option that does not exist.
+    unknown: Option<String>,
 }
 
 impl Raw {
-    /// `options` are all that exist. An unknown one is no error where help is asked for, so it waits until everything is
-    /// read.
+    /// `options` are all that exist. An unknown one is no error where help is asked for, and its error names the command, so
+    /// [`Raw::check_options`] reports it.
     pub(super) fn read(
         words: impl IntoIterator<Item = OsString>,
         options: impl Iterator<Item = &'static OptionSpec> + Clone,
     ) -> Result<Raw, Failure> {
-        let mut raw = Raw { command: "", words: Vec::new(), options: BTreeMap::new() };
-        let mut unknown = None;
+        let mut raw = Raw { command: "", words: Vec::new(), options: BTreeMap::new(), unknown: None };
         let mut parser = lexopt::Parser::from_args(words);
         while let Some(arg) = parser.next().map_err(wrong_usage)? {
             let (spelling, found) = match arg {
@@ -48,14 +49,11 @@ impl Raw {
                 }
                 None => {
                     parser.optional_value();
-                    unknown.get_or_insert(spelling);
+                    raw.unknown.get_or_insert_with(|| unknown_option(&spelling, options.clone()));
                 }
             }
         }
-        match unknown {
-            Some(spelling) if !raw.options.contains_key("help") => Err(unknown_option(&spelling, options)),
-            _ => Ok(raw),
-        }
+        Ok(raw)
     }
 
     pub(super) fn switch(&mut self, name: &'static str) -> bool {
@@ -72,8 +70,8 @@ impl Raw {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<Option<T>, Failure> {
         let Some(value) = self.value(name) else { return Ok(None) };
-        let text = value.to_str().ok_or_else(|| wrong_value(name, "the value is not UTF-8"))?;
-        parse(text).map(Some).map_err(|error| wrong_value(name, error))
+        let text = value.to_str().ok_or_else(|| self.wrong_value(name, "the value is not UTF-8"))?;
+        parse(text).map(Some).map_err(|error| self.wrong_value(name, error))
     }
 
     /// The next word as it was written: the name of a file need not be UTF-8.
@@ -105,6 +103,23 @@ impl Raw {
         Failure::usage(format!("{command} {what}\nsee hookbox {command} --help"))
     }
 
+    pub(super) fn wrong_value(&self, option: &str, reason: impl Display) -> Failure {
+        self.wrong_option(format!("--{option}: {reason}"))
+    }
+
+    /// The reason, and the command that explains the option. What is read before the command is an option of all commands.
+    pub(super) fn wrong_option(&self, reason: impl Display) -> Failure {
+        match self.command {
+            "" => wrong_usage(reason),
+            command => Failure::usage(format!("{reason}\nsee hookbox {command} --help")),
+        }
+    }
+
+    /// Errs with the first option that does not exist.
+    pub(super) fn check_options(&self) -> Result<(), Failure> {
+        self.unknown.as_ref().map_or(Ok(()), |unknown| Err(self.wrong_option(unknown)))
+    }
+
     /// Errs with the first word or option that the command has not taken.
     pub(super) fn check_nothing_is_left(&mut self) -> Result<(), Failure> {
         if let Some(word) = self.word() {
@@ -122,12 +137,8 @@ pub fn wrong_usage(reason: impl Display) -> Failure {
     Failure::usage(format!("{reason}\nsee hookbox --help"))
 }
 
-pub(super) fn wrong_value(option: &str, reason: impl Display) -> Failure {
-    wrong_usage(format!("--{option}: {reason}"))
-}
-
-fn unknown_option(spelling: &str, known: impl Iterator<Item = &'static OptionSpec>) -> Failure {
+fn unknown_option(spelling: &str, known: impl Iterator<Item = &'static OptionSpec>) -> String {
     let near = spelling.strip_prefix("--").and_then(|name| closest(name, known.map(|one| one.long)));
     let hint = near.map_or(String::new(), |near| format!("; did you mean --{near}?"));
-    wrong_usage(format!("unknown option {spelling}{hint}"))
+    format!("unknown option {spelling}{hint}")
 }

@@ -84,7 +84,7 @@ fn show_has_one_form() {
     assert_eq!(command("show 7 --json"), show(ShowForm::Json));
     assert_eq!(command("show --body 7"), show(ShowForm::Body));
     assert_eq!(command("show 7 --curl"), show(ShowForm::Curl));
-    assert_error("show 7 --body --json", "--json and --body exclude each other");
+    assert_error("show 7 --body --json", "--json and --body cannot be given together");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_replay_needs_events() {
     let (selection, scope) = (Selection::default(), ReplayScope::Failed);
     let expected = ReplayArgs { selection, action: None, scope, dry_run: false };
     assert_eq!(command("replay --failed"), Command::Replay(expected));
-    assert_error("replay --failed --again 1", "--failed and --again exclude each other");
+    assert_error("replay --failed --again 1", "--failed and --again cannot be given together");
     assert_error("replay", "replay needs the ID of an event, --failed, or a filter");
     assert_error("replay --action deploy", "replay needs");
     assert_error("cancel", "cancel needs");
@@ -129,7 +129,7 @@ fn check_tries_a_stored_event_or_a_file() {
     assert_eq!(command("check --event 7"), Command::Check(CheckArgs::Event(EventId(7))));
     let file = CheckArgs::File { file: "f".into(), source: Some("s".to_owned()), event_type: Some("t".to_owned()) };
     assert_eq!(command("check --file f --source s --type t"), Command::Check(file));
-    assert_error("check --file f --event 7", "--event and --file exclude each other");
+    assert_error("check --file f --event 7", "--event and --file cannot be given together");
     assert_error("check --source s", "check takes no --source");
 }
 
@@ -166,12 +166,20 @@ fn an_unknown_word_is_answered_with_the_nearest() {
     assert_error("lst", "unknown command \"lst\"; did you mean list?\nsee hookbox --help");
     assert_error("frobnicate", "unknown command \"frobnicate\"\nsee hookbox --help");
     assert_error("list --limt 5", "unknown option --limt; did you mean --limit?");
-    assert_error("--frobnicate", "unknown option --frobnicate\n");
+    assert_error("--frobnicate", "unknown option --frobnicate\nsee hookbox --help");
+    assert_error("--json", "serve takes no --json\nsee hookbox serve --help");
     assert_error("-x", "unknown option -x\n");
 }
 
 #[test]
 fn an_option_belongs_to_its_command() {
+    assert_error("doctor --jsn", "unknown option --jsn; did you mean --json?\nsee hookbox doctor --help");
+    assert_error(
+        "list --limit x",
+        "--limit: \"x\" is not a number of events; write 1 or more\nsee hookbox list --help",
+    );
+    assert_error("list --listen x", "--listen: \"x\" is neither host:port");
+    assert!(error("list --listen x").ends_with("\nsee hookbox --help"));
     assert_error("show 7 --limit 5", "show takes no --limit\nsee hookbox show --help");
     assert_error("--json serve", "serve takes no --json");
     assert_error("stats --body", "stats takes no --body");
@@ -184,10 +192,10 @@ fn values_must_make_sense() {
         "--status: no status \"done\"; write one of: unprocessed, processed, cancelled, error",
     );
     for limit in ["0", "-1", "x", "99999999999"] {
-        assert_error(&format!("list --limit={limit}"), &format!("--limit: {limit:?} is no number"));
+        assert_error(&format!("list --limit={limit}"), &format!("--limit: {limit:?} is not a number"));
     }
     for id in ["0", "x", "7x"] {
-        assert_error(&format!("show {id}"), &format!("show: {id:?} is no event's ID"));
+        assert_error(&format!("show {id}"), &format!("show: {id:?} is not an event's ID"));
     }
     assert_error("--log-level loud", "--log-level: no level \"loud\"");
     assert_error("--listen nowhere", "--listen: ");

@@ -84,9 +84,10 @@ fn socket_directory(path: &Path) -> Finding {
 /// The page's address: whether this machine has it, and whether the page is there.
 pub(super) fn check_page(context: &Context<'_>, findings: &mut Findings) {
     let Some(place) = context.config.admin.listen.place() else { return };
-    let without = "there is no page until it can, and hookbox serve tries again and again; deliveries are received";
+    let without =
+        "there is no page until it can, and hookbox serve tries again every ten seconds; deliveries are received";
     let finding = match (listen::unreachable(&place), &context.server) {
-        (Some(problem), _) => warn(format!("{problem}: {without}. Mend listen in [admin], or the network")),
+        (Some(problem), _) => warn(format!("{problem}: {without}. Correct listen in [admin], or the network")),
         (None, None) => return,
         (None, Some(_)) => match LocalAddress::of(&place).and_then(|address| ask::get(&address, "/", None, TIMEOUT)) {
             Ok(_) => ok(format!("answers at {place}")),
@@ -119,6 +120,9 @@ pub(super) fn check_outages(context: &Context<'_>, findings: &mut Findings) {
                 format!(
                     "{title} never sends again by itself what failed during an outage{way_out}. Its retries: {never}"
                 )
+            }
+            provider::THE_SENDERS_OWN => {
+                "the sender decides whether to send again what failed during an outage".to_owned()
             }
             "unknown" => format!("whether {} sends again what failed during an outage is not known", preset.title),
             retries => format!("{} sends again what failed during an outage: {retries}", preset.title),

@@ -1,7 +1,7 @@
 //! Senders of your own, for anything that is not in the other tables.
 
 use crate::provider::algorithm::Algorithm;
-use crate::provider::preset::{BASE, Preset, WithoutId};
+use crate::provider::preset::{BASE, Preset, THE_SENDERS_OWN, WithoutId};
 
 pub(super) static PRESETS: &[Preset] = &[
     Preset {
@@ -14,7 +14,7 @@ pub(super) static PRESETS: &[Preset] = &[
         without_id: WithoutId::Own,
         forms: true,
         setup: "sign the body with HMAC-SHA256 and send X-Hub-Signature-256: sha256=HEX; [sources.NAME.verify] sets anything else",
-        retries: "the sender's own",
+        retries: THE_SENDERS_OWN,
         ..BASE
     },
     Preset {
@@ -28,7 +28,7 @@ pub(super) static PRESETS: &[Preset] = &[
         without_id: WithoutId::Own,
         forms: true,
         setup: "send Authorization: Bearer SECRET; [sources.NAME.verify] sets anything else, such as sig = \"query:token\"",
-        retries: "the sender's own",
+        retries: THE_SENDERS_OWN,
         ..BASE
     },
 ];

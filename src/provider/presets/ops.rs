@@ -3,7 +3,7 @@
 use crate::provider::algorithm::{Algorithm, Encoding};
 use crate::provider::handshake::{Condition, HANDSHAKE, Handshake};
 use crate::provider::netlify;
-use crate::provider::preset::{BASE, JSON, Preset, Sample};
+use crate::provider::preset::{BASE, JSON, Preset, Sample, THE_SENDERS_OWN};
 
 const GRAFANA: Preset = Preset {
     docs: "https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/",
@@ -224,7 +224,7 @@ pub(super) static PRESETS: &[Preset] = &[
         }],
         setup: "the address, and Authorization: Bearer (or ?access_token=) with a secret of your own; the sender's origin, or *, in allowed_origins of [sources.NAME]",
         answer: "202 or 204",
-        retries: "the sender's own",
+        retries: THE_SENDERS_OWN,
         sample: Sample {
             content_type: "application/cloudevents+json",
             body: r#"{"specversion":"1.0","source":"/hookbox/send","data":{}}"#,

@@ -72,7 +72,7 @@ impl Reporter {
         let trouble = Trouble { name: name.clone(), since, told, failures: 0, error: Some(error.clone()) };
         self.write(TroubleKind::Recovery, &trouble, news, now);
         if !is_reported {
-            warn!("{name}: what was missed cannot be had back from {title} now: {error}");
+            warn!("{name}: what was missed cannot be recovered from {title} now: {error}");
         }
     }
 

@@ -9,12 +9,14 @@ use std::sync::mpsc::{Receiver, channel};
 use super::{config, deliver_and_wait, job, status};
 use crate::support::{Answer, Home, Hookbox, Stub, closed_port, example, is_installed, wait_for};
 
+const MANUAL: &str = "src/manual/recipes.md";
+
 const ISSUE: &str = r#"{"action":"opened","sender":{"login":"zoe"},"repository":{"full_name":"a/b"},
     "issue":{"title":"It \"breaks\" é\r\nBcc: evil@example.org","body":"-x\n.\nend","html_url":"https://e.org/i"}}"#;
 
 /// The recipe's action, with these words in place of others.
-fn recipe(name: &str, changes: &[(&str, &str)]) -> Home {
-    let mut text = example("src/manual/recipes.md", "toml", &format!("[actions.{name}]\n"));
+fn recipe(text: String, changes: &[(&str, &str)]) -> Home {
+    let mut text = text;
     for (from, to) in changes {
         assert!(text.contains(from), "no {from} in {text}");
         text = text.replace(from, to);
@@ -96,7 +98,9 @@ fn mail_by_msmtp() {
         let port = format!("--port={port}");
         let here = [("smtp.example.org", "127.0.0.1"), ("--port=587", &port), ("--tls=on", "--tls=off")];
         let plain = [("--auth=on", "--auth=plain"), ("you@", &format!("{recipient}@"))];
-        let hookbox = recipe("mail", &[&here[..], &plain].concat()).env("SMTP_PASSWORD", "s3cret word").start();
+        let hookbox = recipe(example(MANUAL, "toml", "[actions.mail]"), &[&here[..], &plain].concat())
+            .env("SMTP_PASSWORD", "s3cret word")
+            .start();
         deliver_and_wait(&hookbox, "issues", "d-1", ISSUE);
         let mail = mails.recv().unwrap();
         if recipient == "nobody" {
@@ -120,7 +124,7 @@ fn mail_by_mail() {
         return;
     }
     let (port, mails) = mail_server();
-    let home = recipe("mailx", &[]);
+    let home = recipe(example(MANUAL, "toml", "[actions.mailx]"), &[]);
     home.write(".msmtprc", format!("account default\nhost 127.0.0.1\nport {port}\nfrom hookbox@example.org\n"));
     let hookbox = home.start();
     deliver_and_wait(&hookbox, "issues", "d-1", ISSUE);
@@ -138,7 +142,7 @@ fn apprise() {
     }
     let stub = Stub::http();
     let url = stub.url("/notify").replace("http://", "json://user:s3cret-pass@");
-    let hookbox = recipe("apprise", &[]).env("APPRISE_URLS", &url).start();
+    let hookbox = recipe(example(MANUAL, "toml", "[actions.apprise]"), &[]).env("APPRISE_URLS", &url).start();
     deliver_and_wait(&hookbox, "issues", "d-1", ISSUE);
     assert_processed(&hookbox, 1, "apprise");
     let sent = stub.first().json();
@@ -184,7 +188,7 @@ fn mqtt_by_mosquitto_pub() {
     for (topic, is_allowed) in [("hooks/github", true), ("other/github", false)] {
         let here =
             [("broker.example.org", "127.0.0.1"), ("1883", &port), ("/etc/hookbox", "."), ("hooks/github", topic)];
-        let home = recipe("mqtt", &here);
+        let home = recipe(example(MANUAL, "toml", "[actions.mqtt]"), &here);
         home.write("mosquitto_pub", "-u hookbox\n-P s3cret\n");
         let hookbox = home.start();
         deliver_and_wait(&hookbox, "issues", "d-1", r#"{"a": 1}"#);
@@ -206,7 +210,9 @@ fn redis_by_redis_cli() {
     let port = closed_port().to_string();
     let _server = Server::start("redis-server", &["--port", &port, "--save", "", "--requirepass", "s3cret-pass"]);
     wait_for("the server", || std::net::TcpStream::connect(("127.0.0.1", port.parse().unwrap())).ok());
-    let hookbox = recipe("redis", &[("6379", &port)]).env("REDIS_PASSWORD", "s3cret-pass").start();
+    let hookbox = recipe(example(MANUAL, "toml", "[actions.redis]"), &[("6379", &port)])
+        .env("REDIS_PASSWORD", "s3cret-pass")
+        .start();
     deliver_and_wait(&hookbox, "issues", "d-1", r#"{"a": "b c"}"#);
     assert_processed(&hookbox, 1, "redis");
     let ask = |words: &[&str]| {

@@ -361,11 +361,13 @@ fn doctor_reports_the_permissions_of_the_database() {
 #[test]
 fn doctor_names_the_way_back_for_what_a_provider_never_sends_again() {
     let recover = "[sources.github.recover]\nhook = \"octocat/hello-world/1\"\ntoken = \"env:TOKEN\"\n";
-    let gitea = "[sources.forge]\nprovider = \"gitea\"\nsecret = \"x\"\n[actions]\n";
+    let gitea = "[sources.forge]\nprovider = \"gitea\"\nsecret = \"x\"\n\
+                 [sources.door]\nprovider = \"token\"\nsecret = \"x\"\n[actions]\n";
     let home = Home::with_config(&format!("{SOURCE}{gitea}")).env("TOKEN", "t");
     let once = "hookbox recover gets it back, once there is [sources.github.recover]";
     assert_finds(&home, &[], "outage github", "ok", &["GitHub never sends again", once]);
     assert_finds(&home, &[], "outage forge", "ok", &["Gitea never sends again", "during an outage. Its retries: none"]);
+    assert_finds(&home, &[], "outage door", "ok", &["the sender decides whether to send again"]);
     home.write("hookbox.toml", format!("{SOURCE}{recover}{gitea}"));
     assert_finds(&home, &[], "outage github", "ok", &["outage: hookbox recover github gets it back"]);
 }

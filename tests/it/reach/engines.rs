@@ -13,7 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Issued, closed_port, is_installed, patient, wait_longer_for};
+use crate::support::{Issued, closed_port, example, is_installed, patient, wait_longer_for};
+
+const MANUAL: &str = "src/manual/reach.md";
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -84,8 +86,14 @@ pub fn write_identity(dir: &TempDir, issued: &Issued) -> [PathBuf; 3] {
 
 /// The arguments of each of the manual's commands that start this program, without the place of its data.
 pub fn commands(program: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(format!("{}/src/manual/reach.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let text = text.replace(" \\\n ", "");
+    let servers = [
+        example(MANUAL, "sh", "nats-server -js -sd /var/lib/nats  "),
+        example(MANUAL, "sh", "nats-server -js -sd /var/lib/nats --user"),
+        example(MANUAL, "sh", "nats-server -js -sd /var/lib/nats -n a"),
+        example(MANUAL, "sh", "redis-server --dir /var/lib/redis --appendonly yes --appendfsync always\n"),
+        example(MANUAL, "sh", "redis-server --dir /var/lib/redis --appendonly yes --appendfsync always --requirepass"),
+    ];
+    let text = servers.concat().replace(" \\\n ", "");
     let lines = text.lines().filter_map(|line| line.strip_prefix(program)?.split('#').next());
     let without = |line: &str| line.replace(" -sd /var/lib/nats", "").replace(" --dir /var/lib/redis", "");
     lines.map(|line| without(line).trim().to_owned()).collect()

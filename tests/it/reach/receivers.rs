@@ -48,9 +48,8 @@ while batch := server.xreadgroup('group', 'me', {'hooks:github': '>'}, count=500
 /// A short backoff, so that the retries of a killed engine fit into a test.
 const IMPATIENT: &str = "backoff = \"100ms\"\nbackoff_max = \"500ms\"\nattempts = 1000\nconcurrency = 4\n";
 
-/// The action of the manual that begins with `table`, with another address, and impatient.
-fn edge(table: &str, address: &str, here: &str) -> Home {
-    let action = example(MANUAL, "toml", table);
+/// An action of the manual with another address, and impatient.
+fn edge(action: &str, address: &str, here: &str) -> Home {
     assert!(action.contains(address));
     Home::with_config(&config(&(action.replace(address, here) + IMPATIENT))).env("CENTRE_SECRET", CENTRE_SECRET)
 }
@@ -60,7 +59,9 @@ fn a_delivery_that_two_edges_get_reaches_the_centre_once() {
     let centre = Home::with_config(&example(MANUAL, "toml", "# in the centre"));
     let centre = centre.env("CENTRE_SECRET", CENTRE_SECRET).start();
     let here = format!("http://{}", centre.address().tcp());
-    let edges = [(); 2].map(|()| edge("# on each edge", "https://hooks.internal.example.com", &here).start());
+    let edges = [(); 2].map(|()| {
+        edge(&example(MANUAL, "toml", "# on each edge"), "https://hooks.internal.example.com", &here).start()
+    });
     for number in 1..=10 {
         edges.iter().for_each(|edge| deliver_and_wait(edge, "push", &format!("d-{number}"), "{\"a\": 1}"));
     }
@@ -178,7 +179,9 @@ fn assert_each_once(client: &str, script: &str, url: &str) {
 fn what_two_receivers_acknowledged_is_in_nats_exactly_once_whatever_is_killed() {
     let Some(mut server) = nats() else { return };
     make_stream(&server, json!({}));
-    let edge = |line| edge("[actions.bus]", "nats://127.0.0.1:4222", &format!("nats://127.0.0.1:{line}"));
+    let edge = |line| {
+        edge(&example(MANUAL, "toml", "[actions.bus]"), "nats://127.0.0.1:4222", &format!("nats://127.0.0.1:{line}"))
+    };
     let Some(receivers) = torment(edge, &mut server) else { return };
     assert_eq!(count(&server), deliveries());
     assert_each_once("nats", READ_NATS, &server.url("nats"));
@@ -188,7 +191,13 @@ fn what_two_receivers_acknowledged_is_in_nats_exactly_once_whatever_is_killed() 
 #[test]
 fn what_two_receivers_acknowledged_is_in_redis_exactly_once_whatever_is_killed() {
     let Some(mut server) = redis() else { return };
-    let edge = |line| edge("[actions.stream]", "redis://127.0.0.1:6379", &format!("redis://127.0.0.1:{line}"));
+    let edge = |line| {
+        edge(
+            &example(MANUAL, "toml", "[actions.stream]"),
+            "redis://127.0.0.1:6379",
+            &format!("redis://127.0.0.1:{line}"),
+        )
+    };
     let Some(receivers) = torment(edge, &mut server) else { return };
     assert_eq!(redis_cli(&server, &["XLEN", "hooks:github"]), deliveries().to_string());
     assert_each_once("redis", READ_REDIS, &server.url("redis"));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::published;
 use super::{recover_source as recover, stored_ids};
-use crate::support::{Address, Answer, Home, Received, Request, Stub, wait_for, wait_longer_for};
+use crate::support::{Address, Answer, Home, Received, Request, Stub, example, wait_for, wait_longer_for};
 
 /// An event is stored in a commit of its own, and comes five seconds after the start.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -259,6 +259,21 @@ fn stripe_is_asked_for_the_wanted_types_alone_and_needs_no_address_of_ours() {
     wait_for("the event", || (hookbox.stored() == 1).then_some(()));
     hookbox.wait_for_stderr("1 that were missed are taken from Stripe's API");
     assert_eq!(api.targets(), ["/v1/events?limit=100&types%5B%5D=invoice.paid"]);
+    api.assert_as_published("STRIPE_OPENAPI");
+}
+
+#[test]
+fn without_a_public_address_the_manuals_lines_take_from_stripe() {
+    let api = Api::start(stripe);
+    api.add(stripe_event(1, "charge.succeeded", now_s() - 1000));
+    api.add(stripe_event(2, "invoice.paid", now_s() - 900));
+    let lines = example("src/manual/recover.md", "toml", "[sources.stripe]");
+    let home = Home::with_config(&format!("{lines}api = \"{}\"\n", api.stub.url("")));
+    let hookbox = home.env("STRIPE_SECRET", "whsec_any").env("STRIPE_KEY", "rk_test_x").start();
+    wait_longer_for("the event", MINUTE, || (hookbox.stored() == 1).then_some(()));
+    assert_eq!(hookbox.query::<String>(TAKEN_IDS), ["evt_0002"]);
+    let both = "/v1/events?limit=100&types%5B%5D=invoice.paid&types%5B%5D=checkout.session.completed";
+    assert_eq!(api.targets()[0], both);
     api.assert_as_published("STRIPE_OPENAPI");
 }
 

@@ -96,19 +96,19 @@ fn a_token_that_is_refused_is_told_once_also_across_a_restart() {
     let hookbox = home(&hub, "").start();
     let told = wait_for_news(&hookbox, "recover.failed");
     assert!(told["error"].as_str().unwrap().contains("the token is wrong, revoked or expired: make"), "{told}");
-    assert!(doctor(&hookbox).contains("cannot be had back since"), "{}", doctor(&hookbox));
+    assert!(doctor(&hookbox).contains("cannot be recovered since"), "{}", doctor(&hookbox));
     assert_eq!(metric(&hookbox, "hookbox_recover_failing").as_deref(), Some("1"));
     let requests = hub.count();
     let (home, _) = hookbox.stop();
     let hookbox = home.start();
     wait_longer_for("another comparison", DEADLINE, || (hub.count() > requests).then_some(()));
-    assert!(!hookbox.stderr().contains("cannot be had back"), "{}", hookbox.stderr());
+    assert!(!hookbox.stderr().contains("cannot be recovered"), "{}", hookbox.stderr());
     let (home, _) = hookbox.stop();
     hub.refuse(None);
     let hookbox = home.start();
     wait_for_log(&hookbox, "recovering works again");
     assert_eq!(news(&hookbox, "recover.failed").len(), 1);
-    assert!(!doctor(&hookbox).contains("cannot be had back"), "{}", doctor(&hookbox));
+    assert!(!doctor(&hookbox).contains("cannot be recovered"), "{}", doctor(&hookbox));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn an_outage_of_the_provider_is_logged_and_is_news_only_when_it_lasts() {
     let hub = Hub::start();
     hub.refuse(Some(502));
     let hookbox = home(&hub, "").start();
-    wait_for_log(&hookbox, "cannot be had back from GitHub now");
+    wait_for_log(&hookbox, "cannot be recovered from GitHub now");
     let (home, _) = hookbox.stop();
     assert_eq!(news(&home, "recover.failed").len(), 0);
     home.db().execute_batch("UPDATE troubles SET since_ms = since_ms - 3600000").unwrap();

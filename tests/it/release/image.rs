@@ -8,17 +8,6 @@ fn text(path: &str) -> String {
     std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-#[test]
-fn the_manual_names_the_image_of_this_version() {
-    let manual = text(MANUAL);
-    let tags: Vec<&str> = manual.split("ghcr.io/hookbox/hookbox:").skip(1).collect();
-    assert!(tags.len() >= 4, "{}", tags.len());
-    for tag in tags {
-        assert_eq!(tag.split_whitespace().next(), Some(env!("CARGO_PKG_VERSION")));
-    }
-    assert!(manual.contains(concat!("hookbox-", env!("CARGO_PKG_VERSION"), "-oci.tar")));
-}
-
 /// Docker has it from the image, compose and podman from the manual.
 #[test]
 fn the_image_and_the_manual_have_the_same_health_check_and_command() {

@@ -134,6 +134,16 @@ fn each_query_of_the_dashboard_has_data_and_prometheus_takes_the_alerts() {
 
 /// Each can be evaluated, and each metric in it is there.
 fn assert_rules_are_healthy(prometheus: &Prometheus) {
+    let evaluated = assert_rules_can_be_evaluated(prometheus);
+    for rule in evaluated.as_array().unwrap() {
+        for metric in metrics(rule["query"].as_str().unwrap()) {
+            assert!(!prometheus.query(metric).is_empty(), "no {metric}, of {}", rule["name"]);
+        }
+    }
+}
+
+/// The rules, when each was evaluated.
+fn assert_rules_can_be_evaluated(prometheus: &Prometheus) -> Value {
     let evaluated = wait_for("the rules to be evaluated", || {
         let rules = prometheus.get("/api/v1/rules")?["groups"][0]["rules"].clone();
         let is_known = |rule: &Value| rule["health"] != "unknown";
@@ -141,10 +151,8 @@ fn assert_rules_are_healthy(prometheus: &Prometheus) {
     });
     for rule in evaluated.as_array().unwrap() {
         assert_eq!(rule["health"], "ok", "{rule}");
-        for metric in metrics(rule["query"].as_str().unwrap()) {
-            assert!(!prometheus.query(metric).is_empty(), "no {metric}, of {}", rule["name"]);
-        }
     }
+    evaluated
 }
 
 #[test]
@@ -171,22 +179,53 @@ fn the_dashboard_is_what_grafana_imports() {
     }
 }
 
-/// What an operator must be able to see.
+/// The names of what `/metrics` has.
+fn exposed(hookbox: &Hookbox) -> Vec<String> {
+    let page = hookbox.admin_address().send(&Request::get("/metrics").with("Host", "localhost")).text();
+    let names: Vec<String> =
+        page.lines().filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split_once(' ')?.0.to_owned())).collect();
+    assert!(names.len() > 30, "{page}");
+    names
+}
+
 #[test]
-fn the_dashboard_and_the_alerts_cover_what_an_operator_needs() {
-    let dashboard = read("grafana-dashboard.json");
-    for metric in [
-        "hookbox_deliveries_total",
-        "hookbox_rejects_total",
-        "hookbox_acknowledgement_seconds",
-        "hookbox_oldest_pending_seconds",
-        "hookbox_jobs",
-        "hookbox_action_failing_seconds",
-        "hookbox_disk_free_bytes",
-        "hookbox_recover_missing",
-        "hookbox_recovered_total",
-        "hookbox_recover_lost",
-    ] {
-        assert!(dashboard.contains(metric), "{metric}");
+fn each_metric_is_in_the_dashboard_or_in_an_alert() {
+    let busy = Busy::start();
+    let dashboard: Value = serde_json::from_str(&read("grafana-dashboard.json")).unwrap();
+    let asked = queries(&dashboard).into_iter().map(|(_, expression)| expression).chain([read("alerts.yml")]);
+    let asked: Vec<String> = asked.flat_map(|text| metrics(&text).map(str::to_owned).collect::<Vec<_>>()).collect();
+    for name in exposed(&busy.hookbox) {
+        // A histogram is asked for by its parts.
+        let parts = ["", "_bucket", "_sum", "_count"].map(|end| format!("{name}{end}"));
+        assert!(asked.iter().any(|it| parts.contains(it)), "{name} is shown nowhere");
     }
+}
+
+/// By the command that says more, or mends it.
+#[test]
+fn each_alert_names_a_command_that_helps() {
+    let (rules, home) = (read("alerts.yml"), Home::new());
+    let alerts = rules.split("- alert: ").skip(1);
+    for alert in alerts {
+        let description = alert.split_once("description: ").unwrap().1.lines().next().unwrap();
+        let commands: Vec<&str> =
+            description.split("hookbox ").skip(1).filter_map(|rest| rest.split([' ', ',', ':', '"']).next()).collect();
+        let exists = |command: &&str| home.run([command, "--help"]).code == Some(0);
+        let is_helpful = commands.iter().any(exists) || description.contains("journalctl -u hookbox");
+        assert!(is_helpful, "{alert}");
+    }
+}
+
+#[test]
+fn no_alert_fires_where_all_is_well() {
+    let hookbox = Home::with_config(&format!("{SOURCE}expect_every = '1h'\n")).with_admin().start();
+    let Some(prometheus) = Prometheus::start(&hookbox.admin_address(), &read("alerts.yml")) else { return };
+    for number in 0..20 {
+        hookbox.deliver("push", &format!("push-{number}"), "{}");
+    }
+    let processed = "sum(hookbox_jobs{state=\"succeeded\"}) == 20";
+    wait_longer_for("all to be processed", PATIENCE, || (!prometheus.query(processed).is_empty()).then_some(()));
+    assert_rules_can_be_evaluated(&prometheus);
+    let alerts = prometheus.get("/api/v1/alerts").unwrap();
+    assert_eq!(alerts["alerts"].as_array().map(Vec::len), Some(0), "{alerts}");
 }

@@ -543,17 +543,17 @@ impl fmt::Display for Output {
     }
 }
 
-struct Process {
-    child: Child,
-    stdout: Captured,
-    stderr: Captured,
+pub(super) struct Process {
+    pub(super) child: Child,
+    pub(super) stdout: Captured,
+    pub(super) stderr: Captured,
     /// Kept open if it is left unread.
     unread: Option<ChildStdout>,
 }
 
 impl Process {
     #[track_caller]
-    fn spawn(mut command: Command, stdout_unread: bool, stdin: Option<&TcpListener>) -> Process {
+    pub(super) fn spawn(mut command: Command, stdout_unread: bool, stdin: Option<&TcpListener>) -> Process {
         command.stdin(stdin.map_or(Stdio::null(), |listener| OwnedFd::from(listener.try_clone().unwrap()).into()));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|problem| panic!("{command:?}: {problem}"));
@@ -573,7 +573,7 @@ impl Process {
         })
     }
 
-    fn output(&mut self, status: ExitStatus) -> Output {
+    pub(super) fn output(&mut self, status: ExitStatus) -> Output {
         self.stdout.finish();
         self.stderr.finish();
         Output { code: status.code(), stdout: self.stdout.bytes(), stderr: self.stderr.text() }
@@ -606,7 +606,7 @@ fn address_after(words: &str, line: &str) -> Option<Address> {
 }
 
 /// The content of a pipe so far, read by a thread so that the program never waits for the test.
-struct Captured {
+pub(super) struct Captured {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -629,7 +629,7 @@ impl Captured {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
