@@ -149,8 +149,8 @@ fn run() -> Result<(), Failure> {
             Ok(service::run(&env, config)?)
         }
         Command::Check(check) => check::run(&config()?, check, &env, &mut out),
-        Command::List(list) => list::run(&config()?, list, &mut out),
-        Command::Show(id, form) => show::run(&config()?, *id, *form, &mut out),
+        Command::List(list) => list::run(&config()?, list, &env, &mut out),
+        Command::Show(id, form) => show::run(&config()?, *id, *form, &env, &mut out),
         Command::Stats { json } => stats::run(&config()?, *json, &env, &mut out),
         Command::Page => page::run(&config()?, &env, &mut out),
         Command::Systemd(unit) => systemd::run(unit.as_deref(), &mut out),

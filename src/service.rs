@@ -434,6 +434,7 @@ impl Shared {
             started_at: clock::now(),
             routing: self.routing.clone(),
             router: self.router_waker.clone(),
+            running_jobs: self.database.running_jobs(),
         };
         let config = self.config.get();
         let token = admin::token(&config, configured_token, &config.database);

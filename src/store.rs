@@ -25,6 +25,7 @@ mod news;
 mod deliveries;
 mod change_feed;
 mod detail;
+mod job_detail;
 mod stats;
 mod list;
 mod search;
@@ -71,14 +72,16 @@ use writer::{RECEIVER_BUSY, Shared, WORKER_BUSY, Writer};
 
 pub use backup::backup;
 pub use change_feed::ChangeFeed;
+pub use claims::{RunningJob, ServerJobs};
 pub use commands::{Cancelled, Commands, Selection};
 pub use deliveries::Ingested;
-pub use detail::{AttemptDetail, Detail, JobDetail};
+pub use detail::Detail;
 pub use diagnostics::Diagnostics;
 pub use error::{BackupError, OpenError, Result, StorageError, WriteError};
 pub use files::{directory_of, other_owner};
 pub use filesystem::{Disk, FileSystem};
 pub use ingest::{Ingest, NotStored, Stored};
+pub use job_detail::{AttemptDetail, JobDetail};
 pub use jobs::{IMMEDIATELY, Next, due_after};
 pub use lock::server_of;
 pub use observer::Observer;
@@ -94,6 +97,15 @@ pub use sync_time::sync_time;
 pub use token::{make_page_token, page_token, page_token_path};
 pub use troubles::{Trouble, TroubleKind};
 pub use upgrade::Upgrade;
+
+/// The jobs of which attempts are under way, as this process knows them.
+pub struct RunningJobs(Arc<Claims>);
+
+impl RunningJobs {
+    pub fn all(&self) -> ServerJobs {
+        ServerJobs { is_served: true, running: self.0.running() }
+    }
+}
 
 /// The database as `serve` has it: migrated, and locked against a second `serve`.
 pub struct Database {
@@ -169,6 +181,11 @@ impl Database {
     /// The admin page's connection.
     pub fn commands(&self) -> Result<Commands> {
         Ok(Commands { writer: self.background_writer()? })
+    }
+
+    /// For the admin page.
+    pub fn running_jobs(&self) -> RunningJobs {
+        RunningJobs(Arc::clone(&self.claims))
     }
 
     /// Copies the WAL into the database file and empties it, so that a copy of the file is whole. False where another

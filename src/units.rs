@@ -67,6 +67,16 @@ pub fn duration_text(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
+/// How long something has lasted, rounded down for people: `12 s`, `5 min`, `3 h`, `2 days`.
+pub fn age_text(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / DAY_S),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +123,13 @@ mod tests {
         assert_eq!(parse_duration("90d"), Ok(90 * day));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration_text(Duration::from_secs(5_400)), "1h 30m");
+    }
+
+    #[test]
+    fn an_age_is_rounded_down() {
+        for (seconds, text) in [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_199, "119 min"), (172_800, "2 days")] {
+            assert_eq!(age_text(Duration::from_secs(seconds)), text);
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::listen::LocalAddress;
 use crate::metrics::{Metrics, Reject, exposition};
 use crate::route::Routing;
 use crate::stop::Waker;
-use crate::store::{Commands, Detail, Filter, HourStats, JobDetail, Reader, Stats, Summary};
+use crate::store::{Commands, Detail, Filter, HourStats, JobDetail, Reader, RunningJobs, Stats, Summary};
 use crate::units::parse_duration;
 
 /// Events in a response: a screen of them, and the most that `limit` may be.
@@ -51,6 +51,7 @@ pub struct Api {
     /// Its workers are woken when jobs were queued.
     pub routing: Current<Routing>,
     pub router: Waker,
+    pub running_jobs: RunningJobs,
 }
 
 /// `/api/events/{id}`
@@ -108,16 +109,21 @@ impl Api {
         let filter = filter(query).map_err(|line| Answer::line(400, &line))?;
         // One more than asked for, to tell whether there are more.
         let wanted = filter.limit as usize;
+        // Before: a job that ends meanwhile is then described as it is after that.
+        let server = self.running_jobs.all();
         let mut listed = self.reader.list(&Filter { limit: filter.limit + 1, ..filter })?;
         let more = listed.events.len() > wanted;
         listed.events.truncate(wanted);
+        self.reader.add_notes(&mut listed.events, &server, clock::now())?;
         let searched_to = listed.searched_to.map(|id| id.0);
         let answer = json!({ "events": listed.events, "more": more, "searched_to": searched_to });
         Ok(Answer::json(&answer).tagged(known_tag))
     }
 
     pub fn event(&self, id: i64, known_tag: Option<&str>) -> Result<Answer, Answer> {
+        let server = self.running_jobs.all();
         let mut detail = self.reader.detail(EventId(id))?.ok_or_else(Answer::not_found)?;
+        detail.describe(&server, clock::now());
         let not_for = self.not_for(&detail)?;
         Ok(event_answer(&mut detail, not_for).tagged(known_tag))
     }
@@ -130,6 +136,11 @@ impl Api {
         let event = self.reader.event(EventId(detail.summary.id))?.ok_or_else(Answer::not_found)?;
         let has_job = |action: &str| detail.jobs.iter().any(|job| job.action == action);
         Ok(exclusions(self.config.get().actions.values(), &event, has_job))
+    }
+
+    /// The jobs that are under way, and whose: the command that asks may have another database.
+    pub fn running(&self) -> Answer {
+        Answer::json(&json!({ "pid": std::process::id(), "jobs": self.running_jobs.all().running }))
     }
 
     pub fn stats(&self, known_tag: Option<&str>) -> Result<Answer, Answer> {

@@ -384,8 +384,9 @@ function showEvents({ events, more, searched_to }) {
     if (before && before.dataset.key === state) return before;
     const link = make('a', { href: eventLink(event.id) }, make('span', { class: 'number', textContent: event.id + ' ' }), foreign(event.event));
     const again = event.duplicates ? make('span', { class: 'hint', textContent: ` +${count(event.duplicates, 'duplicate')}` }) : '';
+    const note = event.note ? make('span', { class: 'hint', textContent: ' ' + visible(event.note) }) : '';
     const taken = event.taken ? make('span', { class: 'hint', textContent: ' taken from the API' }) : '';
-    const cells = [[link, again, taken], [foreign(event.source)], [mark(event.status)], [when(event.received_at)], [make('span', { class: 'mono' }, foreign(event.delivery_id))]];
+    const cells = [[link, again, taken], [foreign(event.source)], [mark(event.status), note], [when(event.received_at)], [make('span', { class: 'mono' }, foreign(event.delivery_id))]];
     const row = before || make('tr', { class: known && !known.has(event.id) ? 'fresh' : '' });
     const hadFocus = before && before.contains(document.activeElement);
     row.dataset.id = event.id;
@@ -488,19 +489,23 @@ function showEvent(event) {
   showPayload(event);
 }
 
+// The server's words, with its times as times of this browser.
+function stateOf(job) {
+  const parts = job.text.split(/(\d{4}-\d\d-\d\dT[\d:]{8}\+00:00)/);
+  const [first, ...rest] = parts.map((part, at) => at % 2 ? when(part) : visible(part));
+  return make('span', {}, mark(first, OUTCOMES[job.state]), ...rest);
+}
+
 // A job that is not done, and would not be tried by itself in this moment.
 const isTriable = (job) => ['dead', 'cancelled'].includes(job.state) || job.state === 'queued' && job.due_at_ms > Date.now();
 
 const list_of = (pairs) => pairs.flatMap(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]);
 
 function jobItem(event, job) {
-  const again_at_ms = Math.max(job.due_at_ms, isHeld(job) ? job.held_until_ms : 0);
-  const order = job.state === 'superseded' ? ` by event ${job.superseded_by}` : job.waits_for ? `, waits for event ${job.waits_for} (same key)` : '';
-  const due = job.state === 'queued' && again_at_ms && !job.waits_for ? [', again at ', when(new Date(again_at_ms).toISOString())] : [];
   const again = isTriable(job) && event.jobs.length > 1
     ? act('Try now', `Try ${job.action} of event ${event.id} now`, `/api/events/${event.id}/replay?action=${encodeURIComponent(job.action)}`, 'Queued again.') : '';
   return make('li', {},
-    make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(job.action)), ' ', mark(job.state), order, ...due, job.paused ? ' (paused)' : ''), again),
+    make('div', { class: 'item' }, make('span', {}, make('b', {}, foreign(job.action)), ' ', stateOf(job)), again),
     make('ol', { class: 'attempts' }, ...job.attempts.map((attempt) => make('li', { value: attempt.number },
       when(attempt.started_at), attempt.duration_ms === null ? ': ' : `, ${attempt.duration_ms} ms: `,
         { success: 'succeeded', retry: 'failed', give_up: 'gave up', interrupted: 'was interrupted' }[attempt.outcome],

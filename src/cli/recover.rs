@@ -62,7 +62,7 @@ fn write_missing(missing: &[Missed], out: &mut dyn Write) -> Result<(), Failure>
             .map(|cell| cell.to_string())
     };
     let rows: Vec<[String; 4]> = missing.iter().map(row).collect();
-    let layout = Layout::of(HEADINGS.map(str::len), 1, &rows, Screen::of_stdout());
+    let layout = Layout::of(HEADINGS.map(str::len), 1..HEADINGS.len(), &rows, Screen::of_stdout());
     writeln!(out, "{}", layout.line(&HEADINGS.map(str::to_owned), None))?;
     rows.iter().try_for_each(|row| writeln!(out, "{}", layout.line(row, None)))?;
     Ok(writeln!(out, "{} missing", missing.len())?)

@@ -1,4 +1,5 @@
-//! What only the running server knows, asked at its admin listener: which requests it has rejected, and why.
+//! What only the running server knows, asked at its admin listener: which requests it has rejected, and why, and which jobs
+//! are under way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,8 +9,9 @@ use serde_json::Value;
 use super::page;
 use crate::ask::{Response, get};
 use crate::config::Config;
-use crate::listen::LocalAddress;
+use crate::listen::{Listen, LocalAddress};
 use crate::secret::Env;
+use crate::store::{self, RunningJob, ServerJobs};
 
 /// The server is on this machine, and a person waits.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -46,17 +48,36 @@ pub(super) fn ask(config: &Config, env: &Env<'_>) -> Result<Running, String> {
     let Some(place) = config.admin.listen.place() else {
         return Err("there is no admin listener ([admin] listen is off)".to_owned());
     };
-    let token = page::token(config, env)?;
-    let response = LocalAddress::of(&place).and_then(|address| get(&address, "/api/stats", token.as_ref(), TIMEOUT));
-    let overview = response.map_err(|error| error.to_string()).and_then(|response| overview(&response));
-    let overview = overview.map_err(|why| format!("no answer from the admin listener at {place} ({why})"))?;
+    let overview = fetch(config, env, &place, "/api/stats")?;
     if !is_of(&overview, config) {
         return Err(format!("the admin listener at {place} is that of another configuration"));
     }
     Ok(Running::of(overview))
 }
 
-fn overview(response: &Response) -> Result<Value, String> {
+/// What the server of this database, if there is one, has under way.
+pub(super) fn jobs(config: &Config, env: &Env<'_>) -> ServerJobs {
+    let Some(pid) = store::server_of(&config.database) else {
+        return ServerJobs { is_served: false, running: Vec::new() };
+    };
+    let mut answer = Value::Null;
+    if let Some(place) = config.admin.listen.place() {
+        answer = fetch(config, env, &place, "/api/running").unwrap_or_default();
+    }
+    // Another server may listen there, which has another database; and an earlier version does not know this address.
+    let is_its_own = pid.parse().is_ok_and(|pid: u64| answer["pid"] == pid);
+    let running: Vec<RunningJob> = serde_json::from_value(answer["jobs"].take()).unwrap_or_default();
+    ServerJobs { is_served: true, running: if is_its_own { running } else { Vec::new() } }
+}
+
+fn fetch(config: &Config, env: &Env<'_>, place: &Listen, path: &str) -> Result<Value, String> {
+    let token = page::token(config, env)?;
+    let response = LocalAddress::of(place).and_then(|address| get(&address, path, token.as_ref(), TIMEOUT));
+    let answer = response.map_err(|error| error.to_string()).and_then(|response| json_of(&response));
+    answer.map_err(|why| format!("no answer from the admin listener at {place} ({why})"))
+}
+
+fn json_of(response: &Response) -> Result<Value, String> {
     match response.status {
         200 => serde_json::from_slice(&response.body).map_err(|error| error.to_string()),
         401 => Err("401: it asks for the page's token".to_owned()),
@@ -135,7 +156,7 @@ mod tests {
     use super::*;
 
     fn running(json: &str) -> Running {
-        Running::of(overview(&Response { status: 200, body: json.into() }).unwrap())
+        Running::of(json_of(&Response { status: 200, body: json.into() }).unwrap())
     }
 
     #[test]
@@ -154,7 +175,7 @@ mod tests {
     #[test]
     fn a_response_that_is_no_overview_says_why() {
         for (status, body, why) in [(401, "", "token"), (503, "", "503"), (200, "hello", "expected")] {
-            let error = overview(&Response { status, body: body.into() }).unwrap_err();
+            let error = json_of(&Response { status, body: body.into() }).unwrap_err();
             assert!(error.contains(why), "{status} {body}: {error}");
         }
     }

@@ -9,11 +9,12 @@ use serde_json::value::RawValue;
 
 use super::args::ShowForm;
 use super::table::{self, Colour, Screen};
-use super::{Failure, json, no_event};
+use super::{Failure, json, no_event, running};
 use crate::action::{Exclusion, exclusions};
-use crate::clock::{self, Timestamp};
+use crate::clock;
 use crate::config::Config;
 use crate::event::{Event, EventId, ShownStatus, Status};
+use crate::secret::Env;
 use crate::store::{AttemptDetail, Detail, JobDetail, Reader, Summary};
 
 /// Lines of the answer or output of an attempt that are shown, and how long they are, unless all of it is asked for.
@@ -23,10 +24,22 @@ const FIRST_CHARS: usize = 1000;
 /// Before the further lines of an answer.
 const INDENT: &str = "      ";
 
-pub(super) fn run(config: &Config, id: EventId, form: ShowForm, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(
+    config: &Config,
+    id: EventId,
+    form: ShowForm,
+    env: &Env<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let reader = Reader::open(&config.database)?;
     let event = || -> Result<_, Failure> { reader.event(id)?.ok_or_else(|| no_event(id)) };
-    let detail = || -> Result<_, Failure> { reader.detail(id)?.ok_or_else(|| no_event(id)) };
+    let detail = || -> Result<_, Failure> {
+        // Before: a job that ends meanwhile is then described as it is after that.
+        let server = running::jobs(config, env);
+        let mut detail = reader.detail(id)?.ok_or_else(|| no_event(id))?;
+        detail.describe(&server, clock::now());
+        Ok(detail)
+    };
     match form {
         ShowForm::Body => out.write_all(event()?.bytes())?,
         ShowForm::Curl => out.write_all(curl::command(config, &event()?).as_bytes())?,
@@ -131,7 +144,7 @@ fn write_headers(out: &mut dyn Write, headers_json: &str) -> io::Result<()> {
 
 fn write_jobs(out: &mut dyn Write, event: &Detail, view: &View) -> io::Result<()> {
     writeln!(out)?;
-    event.jobs.iter().try_for_each(|job| writeln!(out, "action {}: {}", name(job), state(job)))?;
+    event.jobs.iter().try_for_each(|job| writeln!(out, "action {}: {}", name(job), table::one_line(&job.text)))?;
     if event.jobs.is_empty() {
         writeln!(out, "{}", without_jobs(event, view))?;
     }
@@ -150,28 +163,6 @@ fn without_jobs(event: &Detail, view: &View) -> &'static str {
 
 fn name(job: &JobDetail) -> String {
     table::one_line(&job.action)
-}
-
-/// A job's state, and until when it waits.
-fn state(job: &JobDetail) -> String {
-    if let Some(event) = job.superseded_by.filter(|_| job.state == "superseded") {
-        return format!("superseded by event {event}");
-    }
-    if let Some(event) = job.waits_for.filter(|_| !job.paused) {
-        return format!("queued, waits for event {event} (same key)");
-    }
-    let now = clock::now();
-    let later = |at_ms: Option<i64>| at_ms.map(Timestamp::from_unix_ms).filter(|at| *at > now);
-    match (later(job.due_at_ms), later(job.held_until_ms), job.state.as_str()) {
-        (_, _, "queued") if job.paused => "queued, paused".to_owned(),
-        (due, Some(held), "queued") if due.is_none_or(|due| due <= held) => {
-            let first_line = |error: &str| format!(": {}", table::one_line(error.lines().next().unwrap_or_default()));
-            let answer = job.last_error.as_deref().map_or(String::new(), first_line);
-            format!("queued, its destination asks to wait until {held}{answer}")
-        }
-        (Some(due), _, "queued") => format!("queued until {due}"),
-        (_, _, state) => state.to_owned(),
-    }
 }
 
 /// Indented on a terminal, as it was received elsewhere.

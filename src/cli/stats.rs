@@ -22,7 +22,7 @@ pub(super) fn run(config: &Config, as_json: bool, env: &Env<'_>, out: &mut dyn W
     let running = running::ask(config, env);
     if as_json {
         // `null` where the server cannot be asked.
-        let Running { rejected, reasons, rejects } = running.unwrap_or_default();
+        let Running { rejected, reasons, rejects, .. } = running.unwrap_or_default();
         let mut object = serde_json::json!(stats);
         object["hours"] = serde_json::json!(hours);
         object["rejected"] = rejected;

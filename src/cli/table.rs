@@ -1,6 +1,7 @@
 //! Makes text fit the terminal and stay on its line, even if an untrusted sender has written it.
 
 use std::io::{self, IsTerminal, Write};
+use std::ops::Range;
 
 use rustix::termios::tcgetwinsize;
 
@@ -60,19 +61,23 @@ impl Screen {
 }
 
 impl<const N: usize> Layout<N> {
-    /// As wide as these rows need, and at least `least`. On a screen that is too narrow the columns from `shrinks_from` on
-    /// become narrower, the last one first.
-    pub(super) fn of(least: [usize; N], shrinks_from: usize, rows: &[[String; N]], screen: Screen) -> Layout<N> {
+    /// As wide as these rows need, and at least `least`. On a screen that is too narrow the columns `shrinking` become
+    /// narrower, the last one first; on a wider one the last column takes the rest.
+    pub(super) fn of(least: [usize; N], shrinking: Range<usize>, rows: &[[String; N]], screen: Screen) -> Layout<N> {
         let mut widths = least;
         for (at, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
             widths[at] = widths[at].max(width(cell));
         }
-        let needed: usize = widths.iter().sum::<usize>() + GAP.len() * N.saturating_sub(1);
+        let shown = widths.iter().filter(|width| **width > 0).count();
+        let needed: usize = widths.iter().sum::<usize>() + GAP.len() * shown.saturating_sub(1);
         let mut too_wide = screen.columns.map_or(0, |available| needed.saturating_sub(available));
-        for width in widths.iter_mut().skip(shrinks_from).rev() {
+        for width in widths[shrinking].iter_mut().rev() {
             let less = width.saturating_sub(SHRINKS_TO).min(too_wide);
             *width -= less;
             too_wide -= less;
+        }
+        if let Some(last) = widths.last_mut() {
+            *last += screen.columns.map_or(0, |available| available.saturating_sub(needed));
         }
         Layout { widths, screen }
     }
@@ -97,7 +102,7 @@ impl<const N: usize> Layout<N> {
 
 /// Writes rows in aligned columns. Where the screen is too narrow, the last column is cut.
 pub(super) fn write<const N: usize>(out: &mut dyn Write, screen: Screen, rows: &[[String; N]]) -> io::Result<()> {
-    let layout = Layout::of([0; N], N.saturating_sub(1), rows, screen);
+    let layout = Layout::of([0; N], N.saturating_sub(1)..N, rows, screen);
     rows.iter().try_for_each(|row| writeln!(out, "{}", layout.line(row, None)))
 }
 
@@ -143,7 +148,7 @@ mod tests {
     #[test]
     fn the_last_column_shrinks_first() {
         let row = ["1".repeat(4), "2".repeat(10), "3".repeat(10)];
-        let line = |columns| Layout::of([0; 3], 1, std::slice::from_ref(&row), screen(columns)).line(&row, None);
+        let line = |columns| Layout::of([0; 3], 1..3, std::slice::from_ref(&row), screen(columns)).line(&row, None);
         assert_eq!(line(28), "1111  2222222222  3333333333");
         assert_eq!(line(24), "1111  2222222222  33333…");
         assert_eq!(line(18), "1111  22222…  333…");
@@ -154,7 +159,7 @@ mod tests {
     fn colour_takes_no_place() {
         let coloured = Screen { columns: Some(20), is_terminal: true, has_colour: true };
         let row = ["error", "b"].map(str::to_owned);
-        let layout = Layout::of([8, 0], 1, std::slice::from_ref(&row), coloured);
+        let layout = Layout::of([8, 0], 1..2, std::slice::from_ref(&row), coloured);
         assert_eq!(layout.line(&row, Some((0, Colour::Bad))), "\x1b[31merror\x1b[0m     b");
     }
 

@@ -11,7 +11,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Result, n
 
 use super::blocks::{Span, spans};
 use super::partitions::{Partition, partitions};
-use super::search::Search;
+use super::search::{Scan, Search};
 use super::summary::{Filter, Summary};
 use crate::event::{EventId, ShownStatus, Status};
 
@@ -64,13 +64,13 @@ pub(super) fn newest(connection: &Connection, filter: &Filter) -> Result<Listed>
 
 fn newest_within(connection: &Connection, filter: &Filter, max_search: Duration) -> Result<Listed> {
     let limit = filter.limit as usize;
-    let mut check = Check { search: search(connection, filter, max_search)?, ..Check::new(connection, filter)? };
+    let mut check = Check { search: search(connection, filter, Some(max_search))?, ..Check::new(connection, filter)? };
     let mut listed = Listed::default();
-    visit(connection, filter, |id| {
-        listed.events.extend(check.passing(id)?);
+    visit(connection, filter, |candidate| {
+        listed.events.extend(check.passing(candidate)?);
         let is_full = listed.events.len() >= limit;
         if !is_full && check.is_over() {
-            listed.searched_to = Some(EventId(id));
+            listed.searched_to = Some(EventId(candidate.id));
         }
         Ok(!is_full && listed.searched_to.is_none())
     })?;
@@ -81,9 +81,9 @@ fn newest_within(connection: &Connection, filter: &Filter, max_search: Duration)
 pub(super) fn all(connection: &Connection, filter: &Filter) -> Result<Vec<i64>> {
     let mut check = Check::new(connection, filter)?;
     let mut found = Vec::new();
-    visit(connection, filter, |id| {
-        let passes = filter.is_of_index() || check.passing(id)?.is_some();
-        found.extend(passes.then_some(id));
+    visit(connection, filter, |candidate| {
+        let passes = filter.is_of_index() || check.passing(candidate)?.is_some();
+        found.extend(passes.then_some(candidate.id));
         Ok(true)
     })?;
     found.reverse();
@@ -96,13 +96,27 @@ pub(super) fn only(connection: &Connection, ids: &[EventId], filter: &Filter) ->
     let mut found = Vec::new();
     for id in ids.iter().collect::<BTreeSet<_>>() {
         let is_earlier = filter.before.is_none_or(|before| *id < before);
-        found.extend((is_earlier && check.passing(id.0)?.is_some()).then_some(*id));
+        found.extend((is_earlier && check.passing(Candidate::of(id.0))?.is_some()).then_some(*id));
     }
     Ok(found)
 }
 
-fn search<'a>(connection: &'a Connection, filter: &Filter, max_time: Duration) -> Result<Option<Search<'a>>> {
+fn search<'a>(connection: &'a Connection, filter: &Filter, max_time: Option<Duration>) -> Result<Option<Search<'a>>> {
     filter.text.as_deref().map(|text| Search::new(connection, text, max_time)).transpose()
+}
+
+/// An event that may pass.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate {
+    id: i64,
+    /// Whether it has the text of the filter; `None` where nothing has looked.
+    has_text: Option<bool>,
+}
+
+impl Candidate {
+    pub(super) fn of(id: i64) -> Candidate {
+        Candidate { id, has_text: None }
+    }
 }
 
 /// Reads events one by one and compares them with a filter, regardless of their ids.
@@ -114,15 +128,18 @@ pub(super) struct Check<'a> {
 
 impl<'a> Check<'a> {
     pub(super) fn new(connection: &'a Connection, filter: &'a Filter) -> Result<Check<'a>> {
-        Ok(Check { filter, by_id: Summary::by_id(connection)?, search: search(connection, filter, MAX_SEARCH)? })
+        Ok(Check { filter, by_id: Summary::by_id(connection)?, search: search(connection, filter, None)? })
     }
 
     /// The event, if there is one and it passes.
-    pub(super) fn passing(&mut self, id: i64) -> Result<Option<Summary>> {
+    pub(super) fn passing(&mut self, Candidate { id, has_text }: Candidate) -> Result<Option<Summary>> {
         // First, because the index has decided most of the rest.
-        if let Some(search) = &mut self.search
-            && !search.finds(id)?
-        {
+        let has_text = match (has_text, &mut self.search) {
+            (Some(has_text), _) => has_text,
+            (None, Some(search)) => search.finds(id)?,
+            (None, None) => true,
+        };
+        if !has_text {
             return Ok(None);
         }
         let event = self.by_id.query_row([id], Summary::of).optional()?;
@@ -137,7 +154,7 @@ impl<'a> Check<'a> {
 
 /// Calls `visitor` with the events that may pass, the newest first, until it returns false. `visitor` has to check what
 /// the index does not decide.
-fn visit(connection: &Connection, filter: &Filter, mut visitor: impl FnMut(i64) -> Result<bool>) -> Result<()> {
+fn visit(connection: &Connection, filter: &Filter, mut visitor: impl FnMut(Candidate) -> Result<bool>) -> Result<()> {
     let is_unpartitioned = filter.passes_all() || filter.status == Some(ShownStatus::Cancelled);
     let partitions = if is_unpartitioned { None } else { partitions(connection, filter)? };
     let before = filter.before.map_or(i64::MAX, |id| id.0);
@@ -145,16 +162,40 @@ fn visit(connection: &Connection, filter: &Filter, mut visitor: impl FnMut(i64) 
         Some(since) => spans(connection, since, before)?,
         None => vec![Span { before, ..Span::ALL }],
     };
+    if let Some(text) = filter.text.as_deref().filter(|_| filter.passes_all()) {
+        return scan(connection, text, spans, visitor);
+    }
     for Span { from, mut before } in spans {
         loop {
             let ids = newest_ids(connection, partitions.as_deref(), Span { from, before }, filter)?;
             let Some(last) = ids.last() else { break };
             before = *last;
             for id in ids {
-                if !visitor(id)? {
+                if !visitor(Candidate::of(id))? {
                     return Ok(());
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// The same for a text in any event.
+fn scan(
+    connection: &Connection,
+    text: &str,
+    spans: Vec<Span>,
+    mut visitor: impl FnMut(Candidate) -> Result<bool>,
+) -> Result<()> {
+    let (mut scan, mut goes_on) = (Scan::new(connection, text)?, true);
+    for Span { from, mut before } in spans {
+        while goes_on {
+            let last = scan.block(Span { from, before }, |id, has_text| {
+                goes_on = visitor(Candidate { id, has_text: Some(has_text) })?;
+                Ok(goes_on)
+            })?;
+            let Some(last) = last else { break };
+            before = last;
         }
     }
     Ok(())

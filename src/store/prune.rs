@@ -215,7 +215,7 @@ impl<'a> Cursor<'a> {
             let found = by_id.query_row((id, status.as_str()), |row| Ok((string(row, 0)?, row.get::<_, i64>(1)?)));
             if let Some((at, bytes)) = found.optional()?
                 && self.check(&at)
-                && (is_any || selected.passing(id)?.is_some())
+                && (is_any || selected.passing(list::Candidate::of(id))?.is_some())
             {
                 let is_full = batch.events.len() == BATCH_EVENTS || batch.bytes + bytes > BATCH_BYTES;
                 if is_full && !batch.events.is_empty() {

@@ -107,7 +107,7 @@ impl Queue {
         if !what.is_harmful {
             let _guard = self.writer.shared.write_lock.acquire(Priority::Other);
             let jobs = self.writer.read(|connection| harmless(connection, claims, what, now))?;
-            jobs.iter().for_each(|job| claims.insert(job));
+            jobs.iter().for_each(|job| claims.insert(job, now));
             if !jobs.is_empty() {
                 return Ok(jobs);
             }
@@ -122,7 +122,7 @@ impl Queue {
             claimed.sort_by_key(|job| job.event);
             Ok(claimed)
         };
-        self.writer.write_then(claim, |jobs: &Vec<Job>| jobs.iter().for_each(|job| claims.insert(job)))
+        self.writer.write_then(claim, |jobs: &Vec<Job>| jobs.iter().for_each(|job| claims.insert(job, now)))
     }
 
     /// When the first queued job of an action can be claimed; `None` while the action is paused. Asked before a claim, so

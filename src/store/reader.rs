@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::change_feed::ChangeFeed;
+use super::claims::ServerJobs;
 use super::connection::open_read_only;
 use super::detail::{self, Detail};
 use super::error::{OpenError, Result, StorageError};
 use super::events;
 use super::files::{FileId, file_id, resolved};
+use super::job_detail;
 use super::list::{self, Listed};
 use super::stats::{self, HourStats, Stats};
 use super::summary::{Filter, Summary};
@@ -48,6 +50,11 @@ impl Reader {
         self.read(|connection| detail::read(connection, id))
     }
 
+    /// Notes what the open jobs of each event do or wait for. `server` is what its server says of them.
+    pub fn add_notes(&self, events: &mut [Summary], server: &ServerJobs, now: Timestamp) -> Result<()> {
+        self.read(|connection| job_detail::add_notes(connection, events, server, now))
+    }
+
     /// Counts by source and by action, and the sizes of the files.
     pub fn stats(&self) -> Result<Stats> {
         let mut stats = self.read(stats::stats)?;
@@ -62,7 +69,9 @@ impl Reader {
 
     /// Whether an event passes, its payload too.
     pub fn passes(&self, event: EventId, filter: &Filter) -> Result<bool> {
-        self.read(|connection| Ok(list::Check::new(connection, filter)?.passing(event.0)?.is_some()))
+        self.read(|connection| {
+            Ok(list::Check::new(connection, filter)?.passing(list::Candidate::of(event.0))?.is_some())
+        })
     }
 
     /// Begins to watch for changes, for [`Reader::changes`].

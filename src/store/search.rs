@@ -3,7 +3,17 @@
 use std::time::{Duration, Instant};
 
 use memchr::memchr2_iter;
-use rusqlite::{CachedStatement, Connection, Result};
+use rusqlite::{CachedStatement, Connection, Result, Row};
+
+use super::blocks::Span;
+
+/// The newest events of a span, to look into all of them: that is faster than one by one.
+const BLOCK: &str = "SELECT delivery_id, event_type, payload_json, id FROM webhook_events
+     WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+
+/// Some milliseconds of reading: no statement stays open for longer, also of a search that looks at all events.
+const BLOCK_EVENTS: u32 = 256;
+const BLOCK_BYTES: usize = 4 << 20;
 
 /// A text, in each way in which JSON may spell it. Letters of ASCII are equal in either case.
 #[derive(Debug)]
@@ -15,32 +25,61 @@ pub(super) struct Needle {
 pub(super) struct Search<'a> {
     needle: Needle,
     by_id: CachedStatement<'a>,
-    ends: Instant,
+    /// `None`: it looks at all.
+    ends: Option<Instant>,
+}
+
+/// Looks for a needle in all events of a span.
+pub(super) struct Scan<'a> {
+    needle: Needle,
+    block: CachedStatement<'a>,
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(connection: &'a Connection, text: &str, max_time: Duration) -> Result<Search<'a>> {
+    pub(super) fn new(connection: &'a Connection, text: &str, max_time: Option<Duration>) -> Result<Search<'a>> {
         let sql = "SELECT delivery_id, event_type, payload_json FROM webhook_events WHERE id = ?1";
         let by_id = connection.prepare_cached(sql)?;
-        Ok(Search { needle: Needle::new(text), by_id, ends: Instant::now() + max_time })
+        Ok(Search { needle: Needle::new(text), by_id, ends: max_time.map(|time| Instant::now() + time) })
     }
 
     /// Whether the event has the text.
     pub(super) fn finds(&mut self, event: i64) -> Result<bool> {
         let mut rows = self.by_id.query([event])?;
-        let Some(row) = rows.next()? else { return Ok(false) };
-        for column in 0..3 {
-            let is_found = row.get_ref(column)?.as_bytes().is_ok_and(|text| self.needle.is_in(text));
-            if is_found {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        rows.next()?.map_or(Ok(false), |row| self.needle.is_in_row(row))
     }
 
     /// Whether it has taken as long as it may.
     pub(super) fn is_over(&self) -> bool {
-        Instant::now() >= self.ends
+        self.ends.is_some_and(|ends| Instant::now() >= ends)
+    }
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(connection: &'a Connection, text: &str) -> Result<Scan<'a>> {
+        Ok(Scan { needle: Needle::new(text), block: connection.prepare_cached(BLOCK)? })
+    }
+
+    /// Calls `visitor` with the newest events of a span, and whether they have the text, until it returns false. Returns
+    /// the last of them, if there may be more.
+    pub(super) fn block(
+        &mut self,
+        Span { from, before }: Span,
+        mut visitor: impl FnMut(i64, bool) -> Result<bool>,
+    ) -> Result<Option<i64>> {
+        let (mut last, mut bytes) = (None, 0);
+        let mut rows = self.block.query((from, before, BLOCK_EVENTS))?;
+        while let Some(row) = rows.next()? {
+            let id = row.get(3)?;
+            if !visitor(id, self.needle.is_in_row(row)?)? {
+                return Ok(None);
+            }
+            last = Some(id);
+            bytes += row.get_ref(2)?.as_bytes().map_or(0, <[u8]>::len);
+            if bytes >= BLOCK_BYTES {
+                break;
+            }
+        }
+        Ok(last)
     }
 }
 
@@ -63,6 +102,16 @@ impl Needle {
         spellings.sort();
         spellings.dedup();
         Needle { spellings: spellings.into_iter().map(String::into_bytes).collect() }
+    }
+
+    /// Whether one of the first three columns has it.
+    fn is_in_row(&self, row: &Row<'_>) -> Result<bool> {
+        for column in 0..3 {
+            if row.get_ref(column)?.as_bytes().is_ok_and(|text| self.is_in(text)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(super) fn is_in(&self, text: &[u8]) -> bool {

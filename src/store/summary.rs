@@ -31,6 +31,8 @@ pub struct Summary {
     pub secret: Option<i64>,
     /// It came from the provider's API and not by a delivery.
     pub taken: bool,
+    /// What its open jobs do or wait for, where that was asked for.
+    pub note: Option<String>,
 }
 
 impl Summary {
@@ -47,6 +49,7 @@ impl Summary {
             duplicates: row.get(7)?,
             secret: row.get(8)?,
             taken: row.get(9)?,
+            note: None,
         })
     }
 

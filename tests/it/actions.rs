@@ -96,6 +96,13 @@ pub fn done(home: &Home, command: &str) -> String {
     home.run(command.split(' ')).ok().text()
 }
 
+/// The header of `hookbox list`, and the line of the newest event.
+pub fn listed(home: &Home) -> (String, String) {
+    let text = done(home, "list");
+    let lines: Vec<&str> = text.lines().collect();
+    (lines[0].to_owned(), lines[lines.len() - 1].to_owned())
+}
+
 /// An argument of `sleep` that no other process of this machine has, to find the process by.
 pub fn unique_sleep(tests_own: u32) -> String {
     format!("{tests_own}.{}", std::process::id())

@@ -313,8 +313,9 @@ fn an_action_is_paused_its_job_cancelled_and_the_action_resumed() {
     browser.wait_for_text("#headline", "The action log is paused");
     hookbox.deliver("push", "d-1", "{}");
     browser.wait_for_text("#actions", "1 pending");
-    browser.wait(&rows(1));
+    browser.wait_for_text("#rows", "log: paused");
     browser.click("#rows a");
+    browser.wait_for_text("#jobs", "queued, paused");
     browser.wait_for_text("#buttons", "Cancel");
     browser.click("#buttons button");
     browser.wait_for_text("#jobs", "cancelled");

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Printer, oldest_first, searched};
+use super::{NOTE_WIDTH, Printer, oldest_first, searched};
 use crate::cli::Failure;
+use crate::clock;
 use crate::event::EventId;
-use crate::store::{ChangeFeed, Filter, OpenError, Reader, Summary};
+use crate::store::{ChangeFeed, Filter, OpenError, Reader, ServerJobs, Summary};
 
 /// Fast enough for a person who watches. Where nothing was written, a poll costs some microseconds.
 const EVERY: Duration = Duration::from_millis(250);
@@ -22,13 +23,13 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Prints the list, then new events and changes, until the reader of standard output is gone.
 pub(super) fn run(database: &Path, filter: &Filter, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let mut follower = Follower { database, filter, reader: None, feed: None, listed: Vec::new() };
-    let (mut printer, mut warned) = (Printer::new(json, &[]), String::new());
+    let (mut printer, mut warned) = (Printer::new(json, &[], NOTE_WIDTH), String::new());
     loop {
         let is_list = follower.feed.is_none();
         let wait = match follower.read() {
             Ok(Some(events)) => {
                 if is_list {
-                    printer = Printer::new(json, &events);
+                    printer = Printer::new(json, &events, NOTE_WIDTH);
                 }
                 printer.print_all(&events, out)?;
                 EVERY
@@ -75,7 +76,7 @@ impl Follower<'_> {
                 Reader::open(self.database)?
             }
         };
-        let events = match &mut self.feed {
+        let mut events = match &mut self.feed {
             Some(feed) => {
                 let mut passing = Vec::new();
                 for event in reader.changes(feed)? {
@@ -96,6 +97,11 @@ impl Follower<'_> {
                 self.listed.clone()
             }
         };
+        if !events.is_empty() {
+            // The server is not asked four times a second.
+            let server = ServerJobs { is_served: true, running: Vec::new() };
+            reader.add_notes(&mut events, &server, clock::now())?;
+        }
         self.reader = Some(reader);
         Ok(Some(events))
     }

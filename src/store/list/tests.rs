@@ -181,6 +181,26 @@ fn a_text_is_found_in_the_id_the_type_and_the_payload() {
 }
 
 #[test]
+fn a_text_is_found_across_blocks_gaps_and_spans() {
+    let connection = database();
+    insert(&connection, 1..9_000);
+    connection.execute("DELETE FROM webhook_events WHERE id BETWEEN 1500 AND 4500", []).unwrap();
+    let text = "UPDATE webhook_events SET payload_json = '[\"needle\"]' WHERE id % 3 = 0 AND (id < 2000 OR id > 8000)";
+    connection.execute(text, []).unwrap();
+    let filter = Filter { text: Some("needle".to_owned()), limit: 10_000, ..Filter::default() };
+    let mut statement =
+        connection.prepare("SELECT id FROM webhook_events WHERE payload_json <> '{}' ORDER BY id").unwrap();
+    let having: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_>>().unwrap();
+    assert!(having.len() > 200);
+    let newest_first: Vec<i64> = having.iter().rev().copied().collect();
+    assert_eq!(all(&connection, &filter).unwrap(), having);
+    assert_eq!(ids(&connection, &filter), newest_first);
+    assert_eq!(ids(&connection, &Filter { limit: 7, ..filter.clone() }), newest_first[..7]);
+    let since = Filter { since: Some(Timestamp::from_unix_ms(START_MS)), ..filter };
+    assert_eq!(ids(&connection, &since), newest_first);
+}
+
+#[test]
 fn a_search_that_ends_early_says_where_to_go_on() {
     let connection = database();
     insert(&connection, 1..40);

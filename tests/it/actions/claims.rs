@@ -2,8 +2,10 @@
 
 use std::sync::mpsc::Sender;
 
-use super::{done, job, status, wait_for_attempts, wait_for_state, with};
-use crate::support::{Answer, Home, Hookbox, Request, Stub, wait_for};
+use serde_json::Value;
+
+use super::{done, job, listed, status, wait_for_attempts, wait_for_state, with};
+use crate::support::{Answer, Home, Hookbox, Request, Stub, closed_port, wait_for};
 
 /// An attempt that ends with `answer` when the sender sends. All later requests succeed.
 fn under_way(stub: &Stub, answer: Answer) -> (Hookbox, Sender<()>) {
@@ -11,7 +13,7 @@ fn under_way(stub: &Stub, answer: Answer) -> (Hookbox, Sender<()>) {
     let hookbox = with("http", &format!("url = \"{}\"\nattempts = 3", stub.url("/"))).with_open_admin().start();
     hookbox.deliver("push", "d-1", "{}");
     stub.wait_for(1);
-    assert_eq!(job(&hookbox, 1, "it")["state"], "queued");
+    assert_eq!(hookbox.query::<String>("SELECT state FROM jobs"), ["queued"]);
     (hookbox, told)
 }
 
@@ -31,6 +33,56 @@ fn by_another_program(hookbox: &Hookbox) {
 
 fn set_status(home: &Home, status: &str) {
     home.db().execute("UPDATE webhook_events SET status = ?1 WHERE id = 1", [status]).unwrap();
+}
+
+#[test]
+fn what_is_under_way_in_memory_is_shown_as_running() {
+    let (stub, port) = (Stub::http(), closed_port());
+    let told = stub.answer_when_told(Answer::Status(200), Answer::Status(200));
+    let home = with("http", &format!("url = \"{}\"\n[admin]\nlisten = \"127.0.0.1:{port}\"", stub.url("/")));
+    let hookbox = home.admin(None).start();
+    hookbox.deliver("push", "d-1", "{}");
+    stub.wait_for(1);
+    hookbox.deliver("push", "d-2", "{}");
+    let lock = hookbox.lock_database();
+    let text = done(&hookbox, "show 1");
+    let line = text.lines().find(|line| line.starts_with("action it: "));
+    assert!(line.is_some_and(|line| line.starts_with("action it: running for ") && line.ends_with(" s")), "{text}");
+    assert!(done(&hookbox, "show 2").contains("action it: queued\n"));
+    let is_running = |text: &Value| text.as_str().is_some_and(|text| text.contains("running for "));
+    let shown = job(&hookbox, 1, "it");
+    assert!(shown["state"] == "running" && is_running(&shown["text"]), "{shown}");
+    let list = done(&hookbox, "list");
+    let notes: Vec<bool> = list.lines().skip(1).map(|line| line.contains("  it: running for ")).collect();
+    assert_eq!(notes, [true, false], "{list}");
+    drop(lock);
+    let token = std::fs::read_to_string(hookbox.path("webhooks.db.token")).unwrap();
+    let api = |path: &str| -> Value {
+        let request = Request::get(path).with("Host", "localhost");
+        let request = request.header("Authorization", &format!("Bearer {}", token.trim()));
+        let answer = hookbox.admin_address().send(&request);
+        serde_json::from_str(&answer.text()).unwrap()
+    };
+    let event = api("/api/events/1");
+    assert!(event["jobs"][0]["state"] == "running" && is_running(&event["jobs"][0]["text"]), "{event}");
+    let events = api("/api/events");
+    assert!(events["events"][0]["note"].is_null() && is_running(&events["events"][1]["note"]), "{events}");
+    let home = hookbox.kill9();
+    drop(told);
+    assert!(done(&home, "show 1").contains("action it: queued\n"));
+    assert!(!listed(&home).1.contains("running"));
+}
+
+#[test]
+fn what_a_crash_has_broken_off_is_not_shown_as_running() {
+    let hookbox = with("command", "run = [\"sleep\", \"60\"]").start();
+    hookbox.deliver("push", "d-1", "{}");
+    wait_for_state(&hookbox, 1, "it", "running");
+    assert!(done(&hookbox, "show 1").contains("action it: running for "));
+    let home = hookbox.kill9();
+    let text = done(&home, "show 1");
+    assert!(text.contains("action it: broken off when hookbox ended: hookbox serve tries it again\n"), "{text}");
+    assert!(listed(&home).1.ends_with("  it: broken off"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{config, done, job, show, wait_for_attempts, wait_for_state};
+use super::{config, done, job, listed, show, wait_for_attempts, wait_for_state};
 use crate::support::{Answer, Home, Hookbox, Received, Stub, wait_for};
 
 /// One action, `it`, that waits for as long as its destination asks.
@@ -86,6 +86,8 @@ fn every_command_says_that_an_action_waits_for_its_destination() {
     let says = "action it: queued, its destination asks to wait until ";
     assert!(shown.contains(says) && shown.contains("503 Service Unavailable"), "{shown}");
     assert!(done(&hookbox, "show 2").contains(says), "{shown}");
+    let (_, line) = listed(&hookbox);
+    assert!(line.contains("it: asked to wait until ") && line.ends_with(" UTC"), "{line}");
     let stats = done(&hookbox, "stats");
     assert!(stats.contains("it (its destination asks to wait until "), "{stats}");
     for command in ["replay 1", "pause it"] {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{JOB_DEADLINE, action, config, done, shell, show, status};
+use super::{JOB_DEADLINE, action, config, done, listed, shell, show, status};
 use crate::support::{Answer, Home, Hookbox, Stub, wait_for, wait_longer_for};
 
 /// Puts a push live, unless it is `A` and there is no file `go`. Says where two overlap.
@@ -69,6 +69,8 @@ fn a_push_that_fails_at_first_does_not_go_live_after_a_later_one() {
     wait_for("its job", || (only_job(&hookbox, 2)["waits_for"] == 1).then_some(()));
     let text = done(&hookbox, "show 2");
     assert!(text.contains("action deploy: queued, waits for event 1 (same key)"), "{text}");
+    let (_, line) = listed(&hookbox);
+    assert!(line.ends_with("deploy: waits for event 1"), "{line}");
     hookbox.write("go", "");
     hookbox.wait_until_done();
     assert_eq!(lines(&hookbox, "live"), ["A", "B"]);

@@ -1,6 +1,6 @@
 //! `hookbox pause` and `hookbox resume`.
 
-use super::{action, config, done, job, shell, wait_for_state, with};
+use super::{action, config, done, job, listed, shell, wait_for_state, with};
 use crate::support::{Home, wait_for};
 
 #[test]
@@ -35,6 +35,10 @@ fn stats_and_show_name_a_paused_action() {
     wait_for("the job", || (job(&hookbox, 1, "it")["state"] == "queued").then_some(()));
     assert_eq!(job(&hookbox, 1, "it")["paused"], true);
     assert!(done(&hookbox, "show 1").contains("action it: queued, paused\n"));
+    let (header, line) = listed(&hookbox);
+    assert!(header.ends_with("NOTE") && line.ends_with("  it: paused"), "{header}\n{line}");
+    let event = hookbox.run(["list", "--json"]).ok().json();
+    assert_eq!((&event["status"], &event["note"]), (&"unprocessed".into(), &"it: paused".into()), "{event}");
     let stats = done(&hookbox, "stats");
     let line = stats.lines().find(|line| line.starts_with("it (paused) "));
     assert!(line.is_some_and(|line| line.split_whitespace().nth(2) == Some("1")), "{stats}");

@@ -8,7 +8,7 @@ use crate::maintenance::doctor::assert_finds;
 use crate::support::{Address, DEADLINE, Home, Request, SOURCE, Signal, needs_no_turn, wait_for, wait_longer_for};
 
 /// Everything that it answers.
-pub const TARGETS: [(&str, &str); 11] = [
+pub const TARGETS: [(&str, &str); 12] = [
     ("GET", "/"),
     ("GET", "/page.js"),
     ("GET", "/page.css"),
@@ -16,6 +16,7 @@ pub const TARGETS: [(&str, &str); 11] = [
     ("GET", "/metrics"),
     ("GET", "/api/events"),
     ("GET", "/api/events/1"),
+    ("GET", "/api/running"),
     ("GET", "/api/stats"),
     ("POST", "/api/events/1/replay"),
     ("POST", "/api/events/1/cancel"),
