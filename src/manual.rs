@@ -47,7 +47,7 @@ pub static CHAPTERS: [Chapter; 24] = [
     chapter!("api", "the same for scripts: reading, replaying, pausing"),
     chapter!("metrics", "Prometheus metrics and alerts"),
     chapter!("systemd", "running as a service, upgrading, moving"),
-    chapter!("proxy", "HTTPS, behind Caddy or nginx"),
+    chapter!("proxy", "HTTPS, behind Caddy, nginx, HAProxy or Apache"),
     chapter!("tunnel", "without a public address"),
     chapter!("database", "the table, deleting old events, sparing SD cards"),
     chapter!("backup", "backup and restore"),

@@ -23,12 +23,14 @@ _hookbox_files() {
 
 # Of the config that the line names, as far as it is written.
 _hookbox_names() {
-    local config=() at i
+    local config=() file at i
     for ((i = 1; i < COMP_CWORD; i++)); do
         [[ ${COMP_WORDS[i]} == --config ]] || continue
         at=$((i + 1))
         [[ ${COMP_WORDS[at]} == '=' ]] && ((at++))
-        config=(--config "${COMP_WORDS[at]/#~\//$HOME/}")
+        # As it is typed, with quotes.
+        file=${COMP_WORDS[at]//[\\\"\']/}
+        config=(--config "${file/#~\//$HOME/}")
     done
     "${COMP_WORDS[0]}" "${config[@]}" completions "$1" 2> /dev/null
 }
@@ -82,7 +84,9 @@ const ZSH: &str = r#"#compdef hookbox
 # Of the config that the line names.
 _hookbox_names() {
     local -a names
-    names=(${(f)"$(hookbox ${config:+--config} ${config:+${~config}} completions $1 2> /dev/null)"})
+    # It may also stand after the command. As it is typed, with quotes.
+    local file=${(Q)${(Q)opt_args[--config]}:-$config}
+    names=(${(f)"$(hookbox ${file:+--config} ${file:+${~file}} completions $1 2> /dev/null)"})
     compadd -a names
 }
 
@@ -96,11 +100,12 @@ _hookbox() {
     commands=(
 @COMMANDS
     )
-    _arguments -C $common '1:command:->command' '*::argument:->argument'
+    # The options behind the command belong to it.
+    _arguments -C -A '-*' $common '1:command:->command' '*::argument:->argument'
     case $state in
         command) _describe -t commands command commands ;;
         argument)
-            local config=$opt_args[--config]
+            local config=${(Q)opt_args[--config]}
             case $words[1] in
 @ARGUMENTS
             esac
@@ -146,7 +151,7 @@ function __hookbox_names
         if string match -q -- '--config=*' $words[$i]
             set config $words[$i]
         else if test $words[$i] = --config; and test $i -lt (count $words)
-            set config --config $words[(math $i + 1)]
+            set config --config (string replace -r '^~/' "$HOME/" -- $words[(math $i + 1)])
         end
     end
     command hookbox $config completions $argv[1] 2> /dev/null

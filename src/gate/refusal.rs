@@ -152,7 +152,7 @@ mod tests {
             Refusal::HeadTooLarge => "larger than 16 KiB, or has more than 64 header fields",
             Refusal::UpstreamLost => "the answer was lost",
             Refusal::Overloaded => "too many connections or bodies",
-            Refusal::UpstreamTooSlow => "there was none in time",
+            Refusal::UpstreamTooSlow => "no answer in time",
             Refusal::UnsupportedVersion => "neither HTTP/1.0 nor HTTP/1.1, such as the beginning of an HTTP/2",
         };
         for (refusal, _, _, reason) in Refusal::TABLE {

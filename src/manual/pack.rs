@@ -1,5 +1,5 @@
-//! Run by Cargo before the build: packs the manual, and looks up the date of this version, which the man pages have. The binary
-//! lives on SD cards, and a chapter is rarely read.
+//! Run by Cargo before the build: packs the manual, and looks up the date of this version, which the man pages have. The
+//! binary lives on SD cards, and a chapter is rarely read.
 
 use std::error::Error;
 use std::io::Write;

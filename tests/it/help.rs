@@ -88,7 +88,7 @@ const KEYWORDS: [(&str, &str, &str); 66] = [
     ("415", "limits", "other than gzip"),
     ("417", "limits", "`100-continue`"),
     ("421", "limits", "something in front of hookbox"),
-    ("429", "retries", "says for how long"),
+    ("429", "retries", "say for how long"),
     ("431", "limits", "more than 64 header fields"),
     ("500 internal server error", "limits", "something in front of hookbox"),
     ("501", "limits", "something in front of hookbox"),
@@ -244,7 +244,7 @@ fn completed(home: &Home, shell: &str, line: &str) -> Option<Vec<String>> {
 fn completed_with(home: &Home, shell: &str, line: &str, env: &[(&str, &str)]) -> Option<Vec<String>> {
     let ask = match shell {
         "bash" => {
-            "source completions.bash; read -ra COMP_WORDS <<<\"${LINE}_\"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
+            "source completions.bash; mapfile -t COMP_WORDS < <(grep -oE \"('[^']*'|[^ '])+\" <<<\"${LINE}_\"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
              COMP_WORDS[COMP_CWORD]=${COMP_WORDS[COMP_CWORD]%_}; _hookbox; printf '%s\\n' \"${COMPREPLY[@]}\""
         }
         _ => "source completions.fish; complete -C $LINE",
@@ -309,27 +309,40 @@ const NAMES: &str = "[sources.door]\nprovider = \"github\"\nsecret = \"env:X\"\n
 fn completions_know_the_sources_and_actions_of_the_config() {
     let home = Home::new();
     let Some(path) = path_with_hookbox(&home) else { return };
-    home.write("my.toml", NAMES);
+    write_configs(&home);
+    let user = home.path(".").display().to_string();
     for shell in ["bash", "fish"] {
         for (line, expected) in [
-            ("hookbox --config my.toml send ", &["door", "shop"][..]),
+            ("hookbox --config my.toml send ", &["door", "included-by", "shop"][..]),
             ("hookbox --config my.toml send d", &["door"]),
             ("hookbox --config my.toml list --source s", &["shop"]),
             ("hookbox --config my.toml pause ", &["deploy"]),
+            ("hookbox pause --config my.toml ", &["deploy"]),
+            ("hookbox --config 'conf d/my.toml' pause ", &["deploy"]),
+            ("hookbox --config ~/my.toml pause ", &["deploy"]),
+            ("hookbox --config my.toml list --source included", &["included-by"]),
             ("hookbox --config none.toml pause ", &[]),
         ] {
-            let Some(words) = completed_with(&home, shell, line, &[("PATH", &path)]) else { break };
+            let Some(words) = completed_with(&home, shell, line, &[("PATH", &path), ("HOME", &user)]) else { break };
             let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
             assert_eq!(words, expected, "{shell}: {line}");
         }
     }
 }
 
+/// One includes another, and one is in a directory with a space in its name.
+fn write_configs(home: &Home) {
+    std::fs::create_dir_all(home.path("conf d")).unwrap();
+    home.write("my.toml", format!("include = \"conf d/included.toml\"\n{NAMES}"));
+    home.write("conf d/included.toml", "[sources.included-by]\nprovider = \"stripe\"\nsecret = \"env:X\"\n");
+    home.write("conf d/my.toml", NAMES);
+}
+
 #[test]
 fn zsh_completes_on_a_terminal() {
     let home = Home::new();
     let Some(path) = path_with_hookbox(&home) else { return };
-    home.write("my.toml", NAMES);
+    write_configs(&home);
     home.write("completions.zsh", &home.run(["completions", "zsh"]).ok().stdout);
     home.write(
         "ask.zsh",
@@ -346,6 +359,9 @@ zpty -r z out "*<$2>*" && print complete
         ("hookbox li", "hookbox list "),
         ("hookbox --config my.toml send do", "hookbox --config my.toml send door "),
         ("hookbox --config my.toml pause ", "hookbox --config my.toml pause deploy "),
+        ("hookbox pause --config my.toml ", "hookbox pause --config my.toml deploy "),
+        ("hookbox pause --config conf\\ d/my.toml ", "hookbox pause --config *my.toml deploy "),
+        ("hookbox --config 'conf d/my.toml' send do", "hookbox --config *my.toml?* send door "),
         ("hookbox --config my.toml list --source sh", "hookbox --config my.toml list --source shop "),
         ("hookbox systemd so", "hookbox systemd socket "),
     ] {
@@ -385,8 +401,9 @@ fn the_man_pages_have_every_command_and_key_and_no_mistake() {
     let schema = schema();
     let mut keys = BTreeSet::new();
     collect_keys(&schema, &mut keys);
+    let text = config.text().replace("\\fB", " ").replace("\\fR", " ");
     for key in keys {
-        assert!(has_word(&config.text(), key), "{key}");
+        assert!(has_word(&text, key), "{key}");
     }
     assert!(config.text().contains(".SS \"Secrets and reload\""));
     home.write("hookbox.toml.5", &config.stdout);

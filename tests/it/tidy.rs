@@ -101,9 +101,10 @@ const PROVIDER_WORDS: [&str; 16] = [
 ];
 
 /// Where a provider may be named all the same: file or directory, word, reason.
-const PROVIDER_EXCEPTIONS: [(&str, &str, &str); 3] = [
+const PROVIDER_EXCEPTIONS: [(&str, &str, &str); 4] = [
     ("config", "github", "the built-in source and its GITHUB_WEBHOOK_SECRET"),
     ("cli", "github", "examples in help texts"),
+    ("manual", "github", "the directory of the changelog"),
     ("service", "github", "the variable that the log at the start advises to set"),
 ];
 

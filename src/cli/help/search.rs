@@ -1,5 +1,5 @@
-//! `hookbox help --grep WORD...`: what the manual, the help of the commands and the providers say about these words, the best
-//! first.
+//! `hookbox help --grep WORD...`: what the manual, the help of the commands and the providers say about these words, the
+//! best first.
 
 mod word;
 
@@ -29,7 +29,8 @@ const MAX_PARAGRAPHS: usize = 4;
 /// A section whose title has most of the words begins with the answer.
 const MAX_OF_TITLED: usize = 3;
 
-/// What a word is worth in the title of a section, or as the name of a command or a provider. In a paragraph: [`Word::score_in`].
+/// What a word is worth in the title of a section, or as the name of a command or a provider. In a paragraph:
+/// [`Word::score_in`].
 const TITLE: f64 = 2.0;
 
 /// As the name of a chapter, which is that of all its sections, or in its summary.

@@ -7,10 +7,11 @@ use crate::provider::handshake::{Condition, HANDSHAKE, Handshake};
 use crate::provider::preset::{BASE, JSON, Preset, Sample};
 use crate::provider::selector::FORM;
 
-/// Source: <https://docs.gitea.com/administration/config-cheat-sheet#webhook-webhook>; Forgejo has the same setting.
+/// Source: <https://docs.gitea.com/administration/config-cheat-sheet#webhook-webhook>; Forgejo has the same setting. Gitea
+/// has moved it to `[security]`, and reads the old one too (<https://github.com/go-gitea/gitea/pull/38406>).
 const GITEA_SETUP: &str = "Settings, Webhooks: the address and a secret of your own; either content type. It refuses to call an \
-    address of its own network (LAN) unless [webhook] of its app.ini has ALLOWED_HOST_LIST = external,private (loopback for \
-    this machine, or the name or address of hookbox)";
+    address of its own network (LAN) unless [webhook] of its app.ini (newer versions of Gitea: [security]) has \
+    ALLOWED_HOST_LIST = external,private (loopback for this machine, or the name or address of hookbox)";
 
 /// Gitea, and the forges that share its code.
 const GITEA: Preset = Preset {
