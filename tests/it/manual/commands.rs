@@ -170,3 +170,22 @@ fn a_request_without_a_signature_through_haproxy_is_answered_401() {
     let stored = |name: &str| machine.paste(&format!("cd {name}; hookbox list --json")).lines().count();
     assert_eq!((stored("a"), stored("b")), (2, 2), "each receiver has its own");
 }
+
+/// Of the chapter database, by the program that it names.
+#[test]
+fn sqlite3_gives_a_row_with_the_largest_id_a_smaller_one() {
+    let Some(machine) = Machine::new().filter(|machine| machine.has("sqlite3")) else { return };
+    let ids = "hookbox list --json | grep -o '^{\"id\":[0-9]*'";
+    let hookbox = machine.serve("hookbox");
+    machine.paste("hookbox send github");
+    let row = "9223372036854775807, 'github', 'ping', 'd-1', '{}', '2025-01-31T12:00:00+00:00', 'processed'";
+    let columns = "id, source, event_type, delivery_id, payload_json, received_at, status";
+    machine.paste(&format!("sqlite3 webhooks.db \"INSERT INTO webhook_events ({columns}) VALUES ({row})\""));
+    assert!(!machine.try_paste("hookbox send github").text().contains("200 OK"), "no id is left");
+    machine.stop("hookbox");
+    drop(hookbox);
+    machine.paste(&example("src/manual/database.md", "sh", "sqlite3 webhooks.db"));
+    let _hookbox = machine.serve("hookbox");
+    assert!(machine.paste("hookbox send github").contains("200 OK"));
+    assert_eq!(machine.paste(ids), "{\"id\":1\n{\"id\":2\n{\"id\":3\n");
+}

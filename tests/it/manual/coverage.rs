@@ -118,15 +118,29 @@ fn constant(text: &str, name: &str) -> Option<String> {
     Some(Regex::new(&pattern).unwrap().captures(text)?[1].to_owned())
 }
 
-/// The calls of `block`, `paste` and `paste_unit` in the scripts: `.ci/booted` defines them.
+/// The scripts that `.ci/run` calls, and those that these call, with their texts.
+fn run_by_ci() -> Vec<(String, String)> {
+    let name = Regex::new(r"\.ci/\w+").unwrap();
+    let mut others: Vec<(String, String)> =
+        texts(".ci").into_iter().map(|(name, text)| (name, code(&text, "#"))).collect();
+    let (mut run, mut called) = (Vec::new(), vec![".ci/run".to_owned()]);
+    while let Some(script) = called.pop() {
+        let Some(at) = others.iter().position(|(name, _)| *name == script) else { continue };
+        called.extend(name.find_iter(&others[at].1).map(|found| found.as_str().to_owned()));
+        run.push(others.swap_remove(at));
+    }
+    assert!(run.len() > 5);
+    run
+}
+
+/// The calls of `block`, `paste` and `paste_unit` in the scripts of the CI: `.ci/booted` defines them.
 fn scripts() -> Vec<Taker> {
     let call = Regex::new(
         r#"(?:^|[\s(;{])(?:(?:block|paste) +(\w+) +("(?:[^"\\]|\\.)*"|'[^']*')(?: +(\w+)\b)?|paste_unit +(\w+) +([\w.-]+))"#,
     );
     let call = call.unwrap();
     let mut takers = Vec::new();
-    for (name, text) in texts(".ci") {
-        let text = code(&text, "#");
+    for (name, text) in run_by_ci() {
         for parts in call.captures_iter(&text) {
             let part = |at: usize| parts.get(at).map(|part| part.as_str());
             let place = place(&name, &text, parts.get(0).unwrap().start());

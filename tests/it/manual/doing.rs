@@ -140,3 +140,33 @@ fn an_event_reaches_the_one_of_three_nats_servers_that_runs() {
     server.wait_for_stderr("Server is ready");
     assert_reaches_nats(&machine);
 }
+
+#[test]
+fn an_event_reaches_the_nats_server_of_the_manuals_command() {
+    let Some(machine) = Machine::new().filter(|machine| machine.has("nats-server")) else { return };
+    machine.put("hookbox.toml", &format!("{SOURCE}{}", example(REACH, "toml", "[actions.bus]")));
+    let commands = example(REACH, "sh", "nats-server -js -sd /var/lib/nats  ");
+    let server = machine.start(commands.lines().next().unwrap());
+    server.wait_for_stderr("Server is ready");
+    assert_reaches_nats(&machine);
+    // What its attempt says is the manual's other command.
+    let (_, make_stream) = commands.trim_end().split_once('\n').unwrap();
+    assert!(machine.paste("hookbox show 1").contains(make_stream), "{}", machine.paste("hookbox show 1"));
+}
+
+#[test]
+fn an_event_is_added_to_a_stream_of_the_manuals_redis_server() {
+    let Some(machine) = Machine::new().filter(|machine| machine.has("redis-server")) else { return };
+    machine.put("hookbox.toml", &format!("{SOURCE}{}", example(REACH, "toml", "[actions.stream]")));
+    machine.paste("mkdir -p /var/lib/redis");
+    let server = machine.start(&example(
+        REACH,
+        "sh",
+        "redis-server --dir /var/lib/redis --appendonly yes --appendfsync always\n",
+    ));
+    server.wait_for_stdout("Ready to accept connections");
+    let _hookbox = machine.serve(&format!("{ENVIRONMENT} hookbox"));
+    send(&machine, "push");
+    patient("the entry", || machine.paste("hookbox show 1").contains("added to hooks:github"));
+    assert_eq!(machine.paste("redis-cli XLEN hooks:github"), "1\n");
+}
