@@ -215,8 +215,9 @@ fn url(value: &Value) -> Parsed<SecretRef> {
     let reference: SecretRef = parsed(value)?;
     if let SecretRef::Literal(_) = &reference {
         let text = text(value)?;
-        if !text.starts_with("http://") && !text.starts_with("https://") {
-            return Err("a URL begins with http:// or https://".to_owned());
+        let rest = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        if rest.is_none_or(str::is_empty) {
+            return Err("a URL begins with http:// or https:// and has a host".to_owned());
         }
         parsed::<Template>(value)?;
     }

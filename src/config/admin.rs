@@ -1,5 +1,6 @@
 //! `[admin]`: the private listener, and who can use it.
 
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use toml::Value;
@@ -118,10 +119,14 @@ pub(super) fn read_admin(keys: &mut Reader) -> Admin {
 
 fn host(value: &Value) -> Parsed<String> {
     let host = text(value)?;
-    let is_host =
-        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_[:]".contains(&byte));
-    let has_port = !host.starts_with('[') && host.contains(':');
-    if is_host && !has_port {
+    let is_name = |host: &str| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+    };
+    let is_host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|v6| v6.parse::<Ipv6Addr>().is_ok()),
+        None => is_name(host),
+    };
+    if is_host {
         return Ok(host.to_ascii_lowercase());
     }
     Err(format!("{host:?} is not a host name; write it without a port, such as \"pi.local\" or \"[fd00::1]\""))

@@ -275,7 +275,7 @@ fn the_private_listener_needs_a_token_to_be_reached_from_elsewhere() {
 fn the_private_listeners_hosts_are_host_names() {
     let hosts = config("admin.hosts = ['Pi.local', '[fd00::1]', '192.0.2.1']").admin.hosts;
     assert_eq!(hosts, ["pi.local", "[fd00::1]", "192.0.2.1"]);
-    for wrong in ["", "pi.local:5001", "http://pi.local", "pi local", "*"] {
+    for wrong in ["", "pi.local:5001", "[::1]:5001", "[pi]", "http://pi.local", "pi local", "*"] {
         let text = problem(&format!("admin.hosts = ['{wrong}']"));
         assert!(text.starts_with("admin.hosts[0]: "), "{wrong}: {text}");
     }
@@ -340,4 +340,12 @@ fn a_signature_may_begin_with_one_of_several_prefixes() {
     let keys = "secret = 'x'\nverify = { prefix = ['sha256=', ''] }";
     let scheme = &config(&source(keys)).sources["a"].verifier.scheme;
     assert_eq!((scheme.prefix.as_str(), scheme.other_prefixes.as_slice()), ("sha256=", &[String::new()][..]));
+}
+
+#[test]
+fn a_url_without_a_host_is_refused() {
+    for kind in ["http", "slack"] {
+        let text = problem(&format!("[actions.a]\nkind = '{kind}'\non = '*'\nurl = 'https://'"));
+        assert!(text.starts_with("actions.a.url: a URL begins with"), "{text}");
+    }
 }

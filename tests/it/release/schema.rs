@@ -21,7 +21,7 @@ json.dump([judge(text) for text in json.load(open('configs.json'))], sys.stdout)
 
 /// What the schema has against each of these configs; `None` where it cannot be asked.
 #[track_caller]
-fn judge(configs: &[String]) -> Option<Vec<Option<String>>> {
+pub fn judge(configs: &[String]) -> Option<Vec<Option<String>>> {
     if !is_installed("python3", &["-c", "import jsonschema, tomllib"]) {
         return None;
     }
@@ -32,13 +32,19 @@ fn judge(configs: &[String]) -> Option<Vec<Option<String>>> {
     Some(serde_json::from_slice(&output.stdout).unwrap())
 }
 
-fn schema() -> Value {
+pub fn schema() -> Value {
     serde_json::from_str(&read("hookbox.schema.json")).unwrap()
 }
 
-/// The keys of a table: of the whole file, or of one that has a definition.
+/// The keys of a table: of the whole file, of one that has a definition, or of a kind of action.
 pub fn keys_of(definition: &str) -> BTreeSet<String> {
     let schema = schema();
+    if let Some(kind) = definition.strip_prefix("action-") {
+        let kinds = schema["$defs"]["action"]["allOf"].as_array().unwrap();
+        let of_kind = kinds.iter().find(|it| it["if"]["properties"]["kind"]["const"] == kind).unwrap();
+        let names = of_kind["then"]["propertyNames"]["enum"].as_array().unwrap();
+        return names.iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+    }
     let table = if definition.is_empty() { &schema } else { &schema["$defs"][definition] };
     assert_eq!(table["additionalProperties"], false, "{definition}");
     table["properties"].as_object().unwrap().keys().cloned().collect()
@@ -86,20 +92,26 @@ fn it_has_every_key_that_is_read_and_no_other() {
     }
 }
 
+/// Editors show what stands beside the type of a key, not beside a `$ref` or an `anyOf`.
 #[test]
-fn each_of_its_keys_is_explained() {
+fn editors_can_show_what_each_key_means_and_its_default() {
     fn check(at: &str, table: &Value) {
         for (key, schema) in table["properties"].as_object().into_iter().flatten() {
-            let is_explained =
-                schema["description"].is_string() || schema["$ref"].is_string() || schema["enum"].is_array();
-            assert!(is_explained, "{at}.{key}");
-            let is_typed = ["type", "$ref", "anyOf", "const", "enum"].iter().any(|word| !schema[word].is_null());
-            assert!(is_typed, "{at}.{key} may be anything");
+            let description = schema["description"].as_str().unwrap_or_default();
+            if schema["$ref"].is_string() {
+                continue; // a table, which has its own
+            }
+            assert!(description.ends_with('.'), "{at}.{key} is not explained");
+            assert!(!schema["type"].is_null(), "{at}.{key} has no type");
+            let is_required = table["required"].as_array().is_some_and(|keys| keys.iter().any(|it| it == key));
+            let has_default = !schema["default"].is_null() || description.contains("Default: ");
+            assert!(is_required || has_default || description.contains("Needed"), "{at}.{key} has no default");
         }
     }
     let schema = schema();
     check("", &schema);
     for (name, definition) in schema["$defs"].as_object().unwrap() {
+        assert!(definition["description"].is_string(), "{name}");
         check(name, definition);
     }
 }
