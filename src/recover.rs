@@ -39,14 +39,14 @@ const NOT_THERE_YET: [Duration; 4] =
 /// How often a list is begun again whose cursor has expired.
 const MAX_RESTARTS: u32 = 3;
 
-/// Requests that were in the list are in memory until they are stored. Of more than this the newest are had back by the
+/// Requests that were in the list are in memory until they are stored. Of more than this the newest are recovered by the
 /// next run.
 const MAX_SENT_BYTES: usize = 32 << 20;
 
 /// What hookbox itself answers where a delivery is wrong: it would be rejected again.
 const REJECTED: [u64; 4] = [400, 401, 413, 415];
 
-/// Why nothing can be had back now.
+/// Why nothing can be recovered now.
 #[derive(Debug)]
 pub enum RecoverError {
     /// The process stops.
@@ -84,7 +84,7 @@ impl From<WriteError> for RecoverError {
     }
 }
 
-/// How much is had back at most.
+/// How much is recovered at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How long events are stored: nothing older is looked at. `None`: always.

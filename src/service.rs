@@ -184,9 +184,9 @@ impl Service {
 
     fn reload(&mut self, config: Result<Config>, env: &Env<'_>) {
         match config.and_then(|config| self.reconfigure(config, env)) {
-            Ok(()) => info!("configuration reloaded"),
+            Ok(()) => info!("config reloaded"),
             // A configuration may have several problems, and a line of the log has one.
-            Err(error) => error.to_string().lines().for_each(|line| error!("keeping the old configuration: {line}")),
+            Err(error) => error.to_string().lines().for_each(|line| error!("keeping the old config: {line}")),
         }
     }
 

@@ -53,7 +53,7 @@ fn headers_by_name(headers: &HeaderMap) -> BTreeMap<String, String> {
 /// The outcome for a status (RFC 9110, section 15), and how long the destination asks to wait.
 ///
 /// An error of the client (4xx) is final, except those that pass with time: 408, 409, 425 and 429. A redirect is not
-/// followed, because requests carry secrets: the configuration has to name the new address.
+/// followed, because requests carry secrets: the config has to name the new address.
 fn outcome_of_status(status: u16, wait: Option<Duration>) -> Outcome {
     match (status, wait) {
         (200..=299, _) => Outcome::Success,

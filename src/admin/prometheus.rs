@@ -28,7 +28,7 @@ pub fn page(
     page.gauge("hookbox_disk_reserve_bytes", "What is to stay free on the disk.").sample(&[], disk_reserve_bytes);
     deliveries(&mut page, metrics, stats);
     connections(&mut page, traffic);
-    let help = "Requests at the private listener that had a wrong token.";
+    let help = "Requests at the page's listener that had a wrong token.";
     page.counter("hookbox_wrong_tokens_total", help).sample(&[], metrics.wrong_tokens.get());
     attempts(&mut page, metrics);
     database(&mut page, stats);

@@ -40,10 +40,10 @@ pub(super) fn run(config: &Config, args: &CheckArgs, env: &Env, out: &mut dyn Wr
     match (output.problems, output.warnings) {
         (0, 0) => Ok(writeln!(out, "\nno problem found")?),
         (0, warnings) => Ok(writeln!(out, "\n{}", counted(warnings, "warning"))?),
-        (problems, 0) => Err(Failure::usage(format!("the configuration has {}", counted(problems, "problem")))),
+        (problems, 0) => Err(Failure::usage(format!("the config has {}", counted(problems, "problem")))),
         (problems, warnings) => {
             let (problems, warnings) = (counted(problems, "problem"), counted(warnings, "warning"));
-            Err(Failure::usage(format!("the configuration has {problems} and {warnings}")))
+            Err(Failure::usage(format!("the config has {problems} and {warnings}")))
         }
     }
 }
@@ -339,7 +339,7 @@ mod tests {
     fn a_missing_secret_is_a_problem() {
         let toml = "[sources.a]\nprovider = 'github'\nsecret = ['env:A', 'file:/nonexistent/secret', 'hunter2']";
         let (text, exit) = check(toml, &nothing_set);
-        assert_eq!(exit.expect_err("problems").to_string(), "the configuration has 2 problems");
+        assert_eq!(exit.expect_err("problems").to_string(), "the config has 2 problems");
         assert!(text.contains("PROBLEM env:A: the variable is not set"), "{text}");
         assert!(text.contains("PROBLEM file:/nonexistent/secret: cannot read"), "{text}");
     }

@@ -33,5 +33,5 @@ pub(super) fn write_held(commands: &Commands, action: Option<&str>, out: &mut dy
 /// Also takes an action that is no longer configured: its pause would otherwise return with it.
 pub(super) fn resume(config: &Config, action: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let resumed = Commands::open(&config.database)?.resume(action, clock::now())?;
-    Ok(writeln!(out, "{action} {}", if resumed { "goes on" } else { "was not paused" })?)
+    Ok(writeln!(out, "{action} {}", if resumed { "is resumed" } else { "was not paused" })?)
 }

@@ -1,4 +1,4 @@
-//! What only the running server knows, asked at its admin listener: which requests it has rejected, and why, and which jobs
+//! What only the running server knows, asked at the page's listener: which requests it has rejected, and why, and which jobs
 //! are under way.
 
 use std::collections::BTreeMap;
@@ -46,11 +46,11 @@ pub(super) struct Rejects {
 /// Asks the server of this config. `Err` is the reason why the counts are unknown.
 pub(super) fn ask(config: &Config, env: &Env<'_>) -> Result<Running, String> {
     let Some(place) = config.admin.listen.place() else {
-        return Err("there is no admin listener ([admin] listen is off)".to_owned());
+        return Err("the page's listener is off ([admin] listen)".to_owned());
     };
     let overview = fetch(config, env, &place, "/api/stats")?;
     if !is_of(&overview, config) {
-        return Err(format!("the admin listener at {place} is that of another configuration"));
+        return Err(format!("the page's listener at {place} is that of another config"));
     }
     Ok(Running::of(overview))
 }
@@ -74,7 +74,7 @@ fn fetch(config: &Config, env: &Env<'_>, place: &Listen, path: &str) -> Result<V
     let token = page::token(config, env)?;
     let response = LocalAddress::of(place).and_then(|address| get(&address, path, token.as_ref(), TIMEOUT));
     let answer = response.map_err(|error| error.to_string()).and_then(|response| json_of(&response));
-    answer.map_err(|why| format!("no answer from the admin listener at {place} ({why})"))
+    answer.map_err(|why| format!("no answer from the page's listener at {place} ({why})"))
 }
 
 fn json_of(response: &Response) -> Result<Value, String> {

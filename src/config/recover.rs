@@ -1,4 +1,4 @@
-//! `[sources.NAME.recover]`: how what was missed is had back from the provider.
+//! `[sources.NAME.recover]`: how what was missed is recovered from the provider.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

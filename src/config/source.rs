@@ -62,7 +62,7 @@ pub struct Source {
     pub methods: Vec<&'static str>,
     /// What a stored delivery is answered; `None`: the provider's status, and nothing else.
     pub answer: Option<Arc<Answer>>,
-    /// How what was missed is had back.
+    /// How what was missed is recovered.
     pub recover: Option<Recover>,
 }
 

@@ -134,7 +134,7 @@ fn describe(verifier: &Verifier) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// How what was missed is had back, and the token with the least rights for it.
+/// How what was missed is recovered, and the token with the least rights for it.
 fn recovered(recovery: &Recovery) -> String {
     let take = format!("with mode = \"take\": {}", recovery.to_take);
     let modes = match recovery.resend {

@@ -1,4 +1,4 @@
-//! How missed deliveries are had back from a provider: one entry of a table for each that can list what it has sent.
+//! How missed deliveries are recovered from a provider: one entry of a table for each that can list what it has sent.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -15,7 +15,7 @@ pub enum TroubleKind {
     Silent,
     /// The disk is nearly full.
     Disk,
-    /// What a source has missed cannot be had back.
+    /// What a source has missed cannot be recovered.
     Recovery,
     /// A source has missed deliveries that are not there yet.
     Missing,

@@ -113,7 +113,7 @@ impl Upgrade<'_> {
         let done = || copied_bytes.load(Ordering::Relaxed);
         match self.during("copying the database before it is brought up to date", extent.file_bytes, &done, copy) {
             Ok(_) => info!(
-                "the database as the earlier version left it is in {to}. To go back to that version: stop hookbox, rm -f \
+                "the database as the earlier version left it is in {to}. To go back to that version: stop hookbox and its socket, rm -f \
                  {path}-wal {path}-shm, mv {to} {path}. When it is no longer needed: rm {to}",
                 to = to.display(),
                 path = path.display()

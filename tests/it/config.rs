@@ -171,7 +171,7 @@ fn a_bad_configuration_is_not_loaded_and_the_log_says_why() {
     let hookbox = Home::with_config(&github_source("secret = \"one\"")).start();
     hookbox.write("hookbox.toml", github_source("secrt = \"two\""));
     hookbox.signal(Signal::HUP);
-    hookbox.wait_for_stderr("keeping the old configuration");
+    hookbox.wait_for_stderr("keeping the old config");
     hookbox.wait_for_stderr("secrt");
     assert_eq!(hookbox.send(&Request::github("push", "d-1", "{}").signed_with("one")).status, 200);
 }
@@ -191,7 +191,7 @@ fn a_reload_applies_new_actions() {
 fn a_reload_without_a_config_changes_nothing() {
     let hookbox = Home::new().start();
     hookbox.signal(Signal::HUP);
-    hookbox.wait_for_stderr("configuration reloaded");
+    hookbox.wait_for_stderr("config reloaded");
     hookbox.deliver("push", "d-1", "{}");
 }
 

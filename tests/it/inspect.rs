@@ -381,7 +381,7 @@ fn stats_show_why_a_running_server_rejected_deliveries() {
     assert!(text.contains("rejected since the server started: github 1\n  github: "), "{text}");
     let (home, _) = hookbox.stop();
     let text = home.run(["stats"]).ok().text();
-    assert!(text.contains("rejected: unknown, no answer from the admin listener at 127.0.0.1:"), "{text}");
+    assert!(text.contains("rejected: unknown, no answer from the page's listener at 127.0.0.1:"), "{text}");
     assert_eq!(home.run(["stats", "--json"]).ok().json()["rejected"], Value::Null);
 }
 
@@ -389,7 +389,7 @@ fn stats_show_why_a_running_server_rejected_deliveries() {
 fn stats_say_that_there_is_no_admin_listener() {
     let home = Home::with_config(&format!("{SOURCE}[admin]\nlisten = \"off\"\n"));
     let hookbox = home.start();
-    assert!(hookbox.run(["stats"]).ok().text().contains("rejected: unknown, there is no admin listener"));
+    assert!(hookbox.run(["stats"]).ok().text().contains("rejected: unknown, the page's listener is off"));
 }
 
 #[test]

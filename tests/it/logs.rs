@@ -147,7 +147,7 @@ fn the_journal_gets_priorities_instead_of_times() {
     let (home, output) = hookbox.stop();
     assert!(output.stderr.contains("<4>rejected /webhooks/github from 127.0.0.1: "), "{output}");
     assert!(output.stderr.contains("<6>stopped\n"), "{output}");
-    assert_eq!(lines_with(&output.stderr, "<3>keeping the old configuration: "), 2, "{output}");
+    assert_eq!(lines_with(&output.stderr, "<3>keeping the old config: "), 2, "{output}");
     assert!(output.stderr.lines().all(|line| line.starts_with('<')), "{output}");
     let refused = home.run(["check"]);
     assert_eq!(refused.code, Some(2));

@@ -9,7 +9,7 @@ use crate::clock::{self, Timestamp};
 /// What was rejected before has probably been mended since.
 const RECENT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Only the running server knows, and only where it has an admin listener.
+/// Only the running server knows, and only where it serves the page.
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     if context.server.is_none() {
         return;

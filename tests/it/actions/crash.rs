@@ -71,7 +71,7 @@ fn an_outcome_is_recorded_once_the_database_is_free_again() {
     let (hookbox, lock, _answer) = succeeded_but_not_recorded(&stub);
     // A reload now must not leave the job running forever: the worker that it replaces tries again to record the outcome.
     hookbox.signal(Signal::HUP);
-    hookbox.wait_for_stderr("configuration reloaded");
+    hookbox.wait_for_stderr("config reloaded");
     let refusals = || hookbox.stderr().matches("outcomes cannot be recorded yet").count();
     let before = refusals();
     wait_longer_for("another try to record it", JOB_DEADLINE, || (refusals() > before).then_some(()));

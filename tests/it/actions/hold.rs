@@ -72,7 +72,7 @@ fn a_hold_lasts_over_a_restart_and_can_be_ended_by_hand() {
     let left_ms = held["held_until_ms"].as_i64().unwrap() - now_ms;
     assert!((600_000..1_000_001).contains(&left_ms), "{left_ms} ms");
     stub.answer(Answer::Status(200));
-    assert_eq!(done(&hookbox, "resume it"), "it goes on\n");
+    assert_eq!(done(&hookbox, "resume it"), "it is resumed\n");
     hookbox.wait_until_done();
     assert_eq!(bodies(&stub.received()), ["1", "1", "2", "3"]);
     assert_eq!(done(&hookbox, "resume it"), "it was not paused\n");

@@ -21,7 +21,7 @@ fn a_paused_action_keeps_its_jobs_over_restarts_until_it_is_resumed() {
     wait_for_state(&hookbox, 5, "other", "succeeded");
     assert_eq!(job(&hookbox, 1, "it")["state"], "queued");
     assert!(!hookbox.path("ran").exists());
-    assert_eq!(done(&hookbox, "resume it"), "it goes on\n");
+    assert_eq!(done(&hookbox, "resume it"), "it is resumed\n");
     hookbox.wait_until_done();
     assert_eq!(hookbox.line_count("ran"), 5);
     assert_eq!(done(&hookbox, "resume it"), "it was not paused\n");
@@ -64,5 +64,5 @@ fn only_a_configured_action_can_be_paused_but_any_can_be_resumed() {
     Home::with_config("[actions]\n").run(["pause", "nobody"]).refused(2, &["nobody", "there is: none"]);
     done(&hookbox, "pause it");
     hookbox.write("hookbox.toml", config(&action("new", "log", "")));
-    assert_eq!(done(&hookbox, "resume it"), "it goes on\n");
+    assert_eq!(done(&hookbox, "resume it"), "it is resumed\n");
 }

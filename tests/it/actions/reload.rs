@@ -93,7 +93,7 @@ fn a_configuration_with_missing_secrets_changes_nothing() {
     let hookbox = Home::with_config(&config(&good)).start();
     hookbox.write("hookbox.toml", config(&action("it", "http", "url = \"env:NOT_THERE\"")));
     hookbox.signal(Signal::HUP);
-    hookbox.wait_for_stderr("keeping the old configuration");
+    hookbox.wait_for_stderr("keeping the old config");
     deliver_and_wait(&hookbox, "push", "d-1", "{}");
     assert_eq!(stub.count(), 1);
 }

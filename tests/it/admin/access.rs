@@ -195,7 +195,7 @@ fn a_reload_changes_the_token_and_never_removes_it_from_a_public_address() {
     // In the file the listener is where only this machine reaches it; the one that runs is not.
     hookbox.write("hookbox.toml", SOURCE);
     hookbox.signal(Signal::HUP);
-    hookbox.wait_for_stderr("keeping the old configuration");
+    hookbox.wait_for_stderr("keeping the old config");
     assert_eq!(status(&here, &get("/api/stats")), 401);
 }
 

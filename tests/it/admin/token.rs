@@ -146,7 +146,7 @@ fn a_short_token_is_refused_where_other_machines_can_guess_it() {
     let hookbox = long.admin(None).start();
     hookbox.write("hookbox.toml", config("token = 'short'"));
     hookbox.signal(Signal::HUP);
-    hookbox.wait_for_stderr("keeping the old configuration");
+    hookbox.wait_for_stderr("keeping the old config");
 }
 
 #[test]

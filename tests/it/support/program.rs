@@ -456,7 +456,7 @@ impl Hookbox {
     /// Replaces the config and waits until it is loaded.
     #[track_caller]
     pub fn reload(&self, config: impl AsRef<[u8]>) {
-        let count = || self.stderr().matches("configuration reloaded").count();
+        let count = || self.stderr().matches("config reloaded").count();
         let before = count();
         self.write("hookbox.toml", config);
         self.signal(Signal::HUP);
