@@ -115,7 +115,7 @@ impl Rejection {
             Rejection::NoSuchSource => Row::new(404, Reason::NoSuchSource, "no such source"),
             Rejection::WrongMethod { allow } => {
                 let row = Row::new(405, Reason::WrongMethod, "wrong method");
-                row.logged("wrong method", format!("the method is not {allow}")).with_header("Allow", allow)
+                row.logged("wrong method", format!("the method is not one of {allow}")).with_header("Allow", allow)
             }
             Rejection::Malformed(what) => Row::new(400, Reason::Malformed, what),
             Rejection::TooLarge => Row::new(413, Reason::TooLarge, "too large")

@@ -151,7 +151,7 @@ fn a_receivers_refusals_name_the_field_too() {
         (request.clone().header("Content-Encoding", "br"), 415, "Content-Encoding"),
         (request.clone().without("X-Hub-Signature-256"), 401, "header:X-Hub-Signature-256 is missing"),
         (request.clone().with("X-GitHub-Event", &"x".repeat(257)), 400, "the event type is too long"),
-        (request.clone().method("PUT"), 405, "the method is not POST, HEAD"),
+        (request.clone().method("PUT"), 405, "the method is not one of POST, HEAD"),
     ] {
         assert_eq!(hookbox.send(&request).status, status, "{words}");
         hookbox.wait_for_stderr(words);
