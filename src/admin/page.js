@@ -8,6 +8,8 @@ const SCREENS = 1000; // events in all: each poll asks for them again
 const STALE_MS = 15 * 60 * 1000; // an event that waits longer is reported
 const CHILDREN = 200; // of a node of the payload, before there is a button for more
 const REJECTS = 5; // shown unfolded: the events are below them
+const REASONS = 6; // of what is not well, before there is a button for more
+const NAMES = 8; // the same of sources, of actions, and of actions that an event is not for
 
 const id = (name) => document.getElementById(name);
 const SERIES = [['received', 'received'], ['duplicates', 'duplicates'], ['rejected', 'rejected'], ['failed', 'failed']];
@@ -22,6 +24,7 @@ let opened = null; // the id of the open event
 let chosen = null; // the address that was just made of the filter's fields
 let found = null; // the last list, by its filter
 let offline = null; // since when there is no answer
+const whole = new Set(); // the long lists that are shown to their end
 
 // ---- what is shown
 
@@ -61,6 +64,27 @@ function fill(element, key, children) {
   element.replaceChildren(...children().filter((child) => child !== ''));
 }
 
+// A long list is cut, so that what stands below it is reached, until a person asks for all of it.
+function cut(name, items, most, lineOf) {
+  const isCut = items.length > most + 1 && !whole.has(name);
+  const lines = (isCut ? items.slice(0, most) : items).map(lineOf);
+  if (!isCut) return lines;
+  const button = make('button', { type: 'button', textContent: `Show ${(items.length - most).toLocaleString()} more` });
+  button.onclick = () => {
+    whole.add(name);
+    delete id(name).dataset.key;
+    Object.assign(id(name), { tabIndex: -1 }).focus();
+    refresh();
+  };
+  return [...lines, make('li', {}, button)];
+}
+
+// Where a list is long, what needs a person comes first.
+const worstFirst = (items, stateOf) => {
+  const rank = (item) => ['bad', 'warn', 'good', 'none'].indexOf(stateOf(item)[1]);
+  return items.length > NAMES ? items.sort((a, b) => rank(a) - rank(b)) : items;
+};
+
 const firstLine = (text) => text.split('\n')[0].slice(0, 200);
 
 const count = (number, one, many) => `${number.toLocaleString()} ${number === 1 ? one : many || one + 's'}`;
@@ -87,7 +111,7 @@ function bytes(number) {
 // A state in words, and in a color and a sign for those who look only briefly.
 function mark(word, state) {
   const [color, sign] = MARKS[state || OUTCOMES[word]] || ['', '○'];
-  return make('span', { class: color }, make('span', { 'aria-hidden': 'true', textContent: sign + ' ' }), visible(word));
+  return make('span', { class: color }, make('span', { 'aria-hidden': 'true', textContent: sign + '\u00a0' }), visible(word));
 }
 
 // ---- what the server is asked
@@ -239,7 +263,7 @@ function showProblems(found, pending = 0) {
   if (id('headline').textContent !== headline.text) id('headline').textContent = headline.text;
   const details = rest.map((problem) => problem.why ? { ...problem, text: `${problem.text.replace(/\.$/, '')}: ${problem.why}` } : problem);
   const lines = headline.link || headline.why ? [{ ...headline, text: headline.why || '' }, ...details] : details;
-  fill(id('reasons'), JSON.stringify(lines), () => lines.map(({ text, link }) =>
+  fill(id('reasons'), JSON.stringify(lines), () => cut('reasons', lines, REASONS, ({ text, link }) =>
     make('li', {}, text, text && link ? ' ' : '', link ? make('a', { href: '#' + link[0], textContent: link[1] === 1 ? 'Show it' : 'Show them' }) : '')));
   document.title = `${['✓', '!', '✕'][weight]} ${headline.text} – hookbox`;
 }
@@ -257,8 +281,11 @@ function sourceState(source, counts, rejects, stats) {
 function showSources({ sources, stats, rejected, rejects }) {
   const all = new Map(sources.map((source) => [source.name, source]));
   for (const { source } of stats.sources) if (!all.has(source)) all.set(source, { name: source });
-  fill(id('sources'), JSON.stringify([sources, stats.sources, stats.recoveries, rejected, rejects]), () => [...all.values()].map((source) => {
-    const now = stats.sources.find((counts) => counts.source === source.name) || { received: 0, duplicates: 0 };
+  const counts = new Map(stats.sources.map((counts) => [counts.source, counts]));
+  const countsOf = ({ name }) => counts.get(name) || { received: 0, duplicates: 0 };
+  const stateOf = (source) => sourceState(source, countsOf(source), rejects, stats);
+  fill(id('sources'), JSON.stringify([sources, stats.sources, stats.recoveries, rejected, rejects]), () => cut('sources', worstFirst([...all.values()], stateOf), NAMES, (source) => {
+    const now = countsOf(source);
     const words = [`${now.received.toLocaleString()} received`];
     if (now.duplicates) words.push(count(now.duplicates, 'duplicate'));
     if (now.repeated) words.push(`${now.repeated.toLocaleString()} repeated`);
@@ -268,7 +295,7 @@ function showSources({ sources, stats, rejected, rejects }) {
     if (rejected[source.name]) words.push(`${rejected[source.name].toLocaleString()} rejected`);
     const last = now.last_received ? [', last ', when(now.last_received)] : [];
     return make('li', {},
-      make('p', { class: 'item' }, named(source.name, source.provider), mark(...sourceState(source, now, rejects, stats))),
+      make('p', { class: 'item' }, named(source.name, source.provider), mark(...stateOf(source))),
       make('p', { class: 'hint' }, words.join(', '), ...last));
   }));
   fill(id('source-names'), JSON.stringify([...all.keys()]), () => [...all.keys()].map((value) => make('option', { value })));
@@ -291,8 +318,12 @@ function actionState(kind, counts) {
 function showActions({ actions, stats }) {
   const all = new Map(actions.map((action) => [action.name, action]));
   for (const { action, pending, dead } of stats.actions) if (!all.has(action) && (pending || dead)) all.set(action, { name: action });
-  fill(id('actions'), JSON.stringify([actions, stats.actions]), () => all.size ? [...all.values()].map(({ name, kind }) => {
-    const now = stats.actions.find((counts) => counts.action === name) || { pending: 0, succeeded: 0, dead: 0 };
+  const counts = new Map(stats.actions.map((counts) => [counts.action, counts]));
+  const countsOf = ({ name }) => counts.get(name) || { pending: 0, succeeded: 0, dead: 0 };
+  const stateOf = (action) => actionState(action.kind, countsOf(action));
+  fill(id('actions'), JSON.stringify([actions, stats.actions]), () => all.size ? cut('actions', worstFirst([...all.values()], stateOf), NAMES, (action) => {
+    const { name, kind } = action;
+    const now = countsOf(action);
     const words = [`${now.succeeded.toLocaleString()} done`, `${now.pending.toLocaleString()} pending`];
     if (now.superseded) words.push(`${now.superseded.toLocaleString()} superseded`);
     const pause = now.paused
@@ -301,7 +332,7 @@ function showActions({ actions, stats }) {
     const since = now.oldest_pending ? [' since ', when(now.oldest_pending)] : [];
     const fails = now.failing ? make('p', { class: 'hint' }, 'fails since ', when(now.failing.since), ': ', foreign(firstLine(now.failing.error))) : '';
     return make('li', {},
-      make('p', { class: 'item' }, named(name, kind), mark(...actionState(kind, now))),
+      make('p', { class: 'item' }, named(name, kind), mark(...stateOf(action))),
       make('div', { class: 'item' }, make('span', { class: 'hint' }, words.join(', '), ...since), kind || now.paused ? pause : ''), fails);
   }) : [make('li', { class: 'hint', textContent: 'None: events are stored, and another program processes them.' })]);
 }
@@ -376,7 +407,7 @@ function eventLink(event) {
   return '#' + to;
 }
 
-function showEvents({ events, more, searched_to }) {
+function showEvents({ events, more, searched_to, wrong }) {
   const rows = new Map([...id('rows').children].map((row) => [row.dataset.id, row]));
   const wanted = events.map((event) => {
     const state = JSON.stringify([event, location.hash]);
@@ -403,7 +434,7 @@ function showEvents({ events, more, searched_to }) {
   id('searched').hidden = !searched_to;
   id('searched').textContent = searched_to ? `Searched only back to event ${searched_to}. ` : '';
   if (searched_to) id('searched').append(make('a', { href: '#' + withFilter('before', searched_to), textContent: 'Search older ones' }));
-  id('none').textContent = full ? 'To see older ones, narrow the filter.' : all ? 'None yet.' : 'No event passes this filter.';
+  id('none').textContent = wrong ? `No such filter: ${visible(wrong)}.` : full ? 'To see older ones, narrow the filter.' : all ? 'None yet.' : 'No event passes this filter.';
   id('filter').hidden = all && !events.length;
   id('older').hidden = !more || full;
   known = new Set(events.map((event) => event.id));
@@ -461,9 +492,20 @@ async function list() {
   return found.list;
 }
 
+// An address may have a filter that the server does not know. The rest of the page is shown all the same.
+async function listOrWrong() {
+  try {
+    return await list();
+  } catch (error) {
+    if (error.status !== 400) throw error;
+    return { events: [], more: false, searched_to: null, wrong: error.message };
+  }
+}
+
 // ---- one event
 
 function showEvent(event) {
+  id('event').classList.remove('is-empty');
   const title = make('span', {}, foreign(event.event), ' from ', foreign(event.source));
   fill(id('event-title'), JSON.stringify([event.id, event.event]), () => [title]);
   const facts = [['Status', mark(event.status)], ['Event', String(event.id)], ['Received', when(event.received_at)]];
@@ -484,7 +526,7 @@ function showEvent(event) {
   fill(id('jobs'), JSON.stringify([event.jobs, event.not_for, event.status]), () => [
     ...event.jobs.map((job) => jobItem(event, job)),
     event.jobs.length ? '' : make('li', { class: 'hint', textContent: withoutJobs(event) }),
-    ...event.not_for.map(exclusionItem)]);
+    ...cut('jobs', event.not_for, NAMES, exclusionItem)]);
   fill(id('headers'), event.headers_json, () => list_of(headersOf(event).map(([name, value]) => [foreign(name), foreign(value)])));
   showPayload(event);
 }
@@ -596,7 +638,7 @@ async function refresh() {
 async function poll(mine) {
   try {
     const wanted = view().get('id');
-    const [overview, events, event] = await Promise.all([ask('/api/stats'), wanted ? null : list(), wanted ? one(wanted) : null]);
+    const [overview, events, event] = await Promise.all([ask('/api/stats'), wanted ? null : listOrWrong(), wanted ? one(wanted) : null]);
     if (mine !== turn) return; // a later poll has overtaken this one
     offline = null;
     showProblems(problems(overview), overview.stats.events.unprocessed);
@@ -623,9 +665,15 @@ async function one(wanted) {
     return await ask('/api/events/' + encodeURIComponent(wanted));
   } catch (error) {
     if (error.status !== 404) throw error;
-    id('told').textContent = `There is no event ${visible(wanted)}.`;
+    id('event-title').textContent = `There is no event ${visible(wanted)}.`;
     return null;
   }
+}
+
+// An address may have a value that is not offered, such as since=3h. What the list is filtered by is shown.
+function enter(field, value) {
+  if (field.options && ![...field.options].some((option) => option.value === value)) field.add(new Option(value));
+  field.value = value;
 }
 
 // The address names the view, so that it can be bookmarked, sent and returned to.
@@ -641,11 +689,12 @@ function follow() {
   id('back').href = '#' + to;
   for (const name of FILTERS) {
     // A field that is being edited keeps its text.
-    if (location.hash.slice(1) !== chosen) id('filter').elements[name].value = to.get(name) || '';
+    if (location.hash.slice(1) !== chosen) enter(id('filter').elements[name], to.get(name) || '');
   }
   chosen = null;
   if (opened !== was) {
     if (opened !== null) {
+      id('event').classList.add('is-empty');
       id('event-title').replaceChildren('…');
       delete id('event-title').dataset.key;
       scrollTo(0, 0);

@@ -698,6 +698,87 @@ fn a_long_name_leaves_room_for_the_other_columns() {
     assert!(height.as_u64().unwrap() < 120, "{height}");
 }
 
+/// Of sources, actions and what is not well, until a person asks for all.
+#[test]
+fn hundreds_of_sources_and_actions_do_not_hide_the_events() {
+    take_turn_with_browser();
+    let source = |n: usize| format!("[sources.s{n}]\nverify = 'none'\n");
+    let action = |n: usize| format!("[actions.a{n}]\nkind = 'log'\non = 's{n}:*'\n");
+    let config: String = (0..200).map(source).chain((0..200).map(action)).collect();
+    let hookbox = Home::with_config(&config).with_open_admin().start();
+    assert_eq!(hookbox.send(&Request::new("POST", "/webhooks/s150").body("{}")).status, 200);
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.wait(&rows(1));
+    browser.wait_for_text("#actions li", "a150");
+    for list in ["reasons", "sources", "actions"] {
+        let lines = browser.run(&format!("return document.querySelectorAll('#{list} > li').length"));
+        assert!(lines.as_u64().unwrap() < 12, "{list}: {lines}");
+        browser.run(&format!("document.querySelector('#{list} > li:last-child > button').click()"));
+        browser.wait(&format!("document.querySelectorAll('#{list} > li').length >= 200"));
+        assert_eq!(browser.run("return document.activeElement.id"), list);
+    }
+    browser.click("#rows a");
+    browser.wait_for_text("#jobs", "Show 191 more");
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn a_job_of_an_action_with_a_long_name_fits_a_phone() {
+    take_turn_with_browser();
+    let name = "a-name-of-an-action-".repeat(4)[..64].to_owned();
+    let action = format!("[actions.{name}]\nkind = 'command'\nrun = 'false'\nattempts = 1\non = '*'\n");
+    let hookbox = Home::with_config(&format!("{SOURCE}{action}")).with_open_admin().start();
+    hookbox.deliver("issues", "d-1", "{}");
+    hookbox.wait_until_done();
+    let Some(browser) = Browser::start() else { return };
+    for width in [320, 390] {
+        browser.resize(width, 900);
+        browser.open("about:blank");
+        browser.open(&format!("{}#id=1", url(&hookbox)));
+        browser.wait_for_text("#jobs", "dead");
+        // innerWidth grows with what is too wide.
+        assert_eq!(browser.run("return document.documentElement.scrollWidth"), width);
+    }
+}
+
+#[test]
+fn an_address_with_a_filter_that_is_not_offered_shows_it() {
+    take_turn_with_browser();
+    let hookbox = Home::new().with_open_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.open(&format!("{}#since=3h", url(&hookbox)));
+    browser.wait(&rows(1));
+    assert_eq!(browser.run("return document.querySelector('[name=since]').value"), "3h");
+}
+
+/// The page went on loading, without the fields by which the filter could be changed.
+#[test]
+fn an_address_with_a_filter_that_is_none_shows_the_page_and_what_is_wrong() {
+    take_turn_with_browser();
+    let hookbox = Home::new().with_open_admin().start();
+    hookbox.deliver("push", "d-1", "{}");
+    let Some(browser) = opened(&hookbox) else { return };
+    for filter in ["status=wrong", "since=tomorrow", "before=x"] {
+        browser.open("about:blank");
+        browser.open(&format!("{}#{filter}", url(&hookbox)));
+        browser.wait_for_text("#none", "No such filter: ");
+        browser.wait_for_text("#headline", "All is well");
+        browser.click("[type=reset]");
+        browser.wait(&rows(1));
+    }
+}
+
+#[test]
+fn an_event_that_does_not_exist_leaves_no_empty_headings() {
+    take_turn_with_browser();
+    let hookbox = Home::new().with_open_admin().start();
+    let Some(browser) = opened(&hookbox) else { return };
+    browser.open(&format!("{}#id=99", url(&hookbox)));
+    browser.wait_for_text("#event-title", "There is no event 99.");
+    assert!(!browser.text("#event").contains("Payload"));
+}
+
 #[test]
 fn every_control_has_a_name_and_is_reached_by_keyboard() {
     take_turn_with_browser();

@@ -1,5 +1,6 @@
 //! What a release has beside the program: `.github/release/`.
 
+mod agreement;
 mod example;
 mod files;
 mod image;
