@@ -12,6 +12,7 @@ pub mod guesses;
 mod prometheus;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use log::Level;
@@ -19,6 +20,7 @@ use log::Level;
 use crate::current::Current;
 use crate::http::{Inbound, Peer, Server};
 use crate::log::rate_limited;
+use crate::packed::packed;
 use crate::secret::Secret;
 use crate::stop::Stop;
 use access::{Access, Credentials, Denial};
@@ -31,17 +33,17 @@ pub use prometheus::GateMetrics;
 pub const MAX_BODY_BYTES: u64 = 4 * 1024;
 
 /// The files of the page.
-const ASSETS: [Asset; 4] = [
-    Asset { path: "/", content_type: "text/html; charset=utf-8", text: include_str!("admin/page.html") },
-    Asset { path: "/page.css", content_type: "text/css; charset=utf-8", text: include_str!("admin/page.css") },
-    Asset { path: "/page.js", content_type: "text/javascript; charset=utf-8", text: include_str!("admin/page.js") },
-    Asset { path: "/icon.svg", content_type: "image/svg+xml", text: include_str!("admin/icon.svg") },
+static ASSETS: [Asset; 4] = [
+    Asset { path: "/", content_type: "text/html; charset=utf-8", text: packed!("page.html") },
+    Asset { path: "/page.css", content_type: "text/css; charset=utf-8", text: packed!("page.css") },
+    Asset { path: "/page.js", content_type: "text/javascript; charset=utf-8", text: packed!("page.js") },
+    Asset { path: "/icon.svg", content_type: "image/svg+xml", text: packed!("icon.svg") },
 ];
 
 struct Asset {
     path: &'static str,
     content_type: &'static str,
-    text: &'static str,
+    text: LazyLock<String>,
 }
 
 /// The state of the thread.
@@ -89,7 +91,7 @@ impl Admin {
         }
         let known_tag = request.headers.get("If-None-Match");
         match route {
-            Route::Asset(asset) => Ok(Answer::new(200, asset.content_type, asset.text)),
+            Route::Asset(asset) => Ok(Answer::new(200, asset.content_type, asset.text.as_str())),
             Route::Health => Ok(self.api.health()),
             Route::Metrics => self.api.metrics(),
             Route::Events => self.api.events(query, known_tag),

@@ -54,6 +54,7 @@ mod current;
 mod digest;
 mod json;
 mod manual;
+mod packed;
 mod secret;
 mod systemd;
 mod shell;

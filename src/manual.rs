@@ -4,27 +4,22 @@
 
 pub mod markdown;
 
-use std::io::Read;
 use std::sync::LazyLock;
 
-use flate2::read::ZlibDecoder;
+use crate::packed::packed;
 
 /// One chapter of the manual.
 pub struct Chapter {
     pub name: &'static str,
     /// One line for the list of topics; README.md has the same.
     pub summary: &'static str,
-    /// Markdown, which begins with a `# ` heading. `build.rs` has packed it.
+    /// Markdown, which begins with a `# ` heading.
     pub text: LazyLock<String>,
 }
 
 macro_rules! chapter {
     ($name:literal, $summary:literal) => {
-        Chapter {
-            name: $name,
-            summary: $summary,
-            text: LazyLock::new(|| unpacked(include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".zlib")))),
-        }
+        Chapter { name: $name, summary: $summary, text: packed!($name, ".md") }
     };
 }
 
@@ -58,13 +53,6 @@ pub static CHAPTERS: [Chapter; 24] = [
 
 pub fn find(name: &str) -> Option<&'static Chapter> {
     CHAPTERS.iter().find(|chapter| chapter.name == name)
-}
-
-fn unpacked(packed: &[u8]) -> String {
-    let mut text = String::new();
-    let outcome = ZlibDecoder::new(packed).read_to_string(&mut text);
-    debug_assert!(outcome.is_ok(), "{outcome:?}");
-    text
 }
 
 #[cfg(test)]

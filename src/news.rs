@@ -63,7 +63,7 @@ impl Kind {
                  {{ payload.error }}"
             }
             Kind::ActionFailing => {
-                "Action *{{ payload.action }}* fails since {{ payload.since }}, {{ payload.waiting }} jobs wait: \
+                "Action *{{ payload.action }}* has failed since {{ payload.since }}, {{ payload.waiting }} jobs wait: \
                  {{ payload.error }}"
             }
             Kind::ActionRecovered => {

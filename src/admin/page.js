@@ -209,7 +209,7 @@ function problems({ health, stats, sources, rejects, disk_reserve_bytes }) {
   if (!health.is_well) say(2, `Deliveries are refused: ${visible(health.line)}.`);
   if (stats.events.error) say(2, `${count(stats.events.error, 'event')} could not be processed.`, ['status=error', stats.events.error]);
   for (const { action, pending, failing } of stats.actions.filter((action) => action.failing && !action.paused && !isHeld(action))) {
-    say(1, `The action ${visible(action)} fails since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing, pending)}.`,
+    say(1, `The action ${visible(action)} has failed since ${new Date(failing.since).toLocaleString()}, ${count(pending, 'job')} pending${nextAttempt(failing, pending)}.`,
       pending ? ['status=unprocessed', pending] : null, visible(firstLine(failing.error)));
   }
   for (const action of stats.actions.filter((action) => action.paused)) {
@@ -330,7 +330,7 @@ function showActions({ actions, stats }) {
       ? act('Resume', `Resume the action ${name}`, `/api/actions/${name}/resume`, `${name} goes on.`)
       : act('Pause', `Pause the action ${name}`, `/api/actions/${name}/pause`, `${name} is paused.`);
     const since = now.oldest_pending ? [' since ', when(now.oldest_pending)] : [];
-    const fails = now.failing ? make('p', { class: 'hint' }, 'fails since ', when(now.failing.since), ': ', foreign(firstLine(now.failing.error))) : '';
+    const fails = now.failing ? make('p', { class: 'hint' }, 'has failed since ', when(now.failing.since), ': ', foreign(firstLine(now.failing.error))) : '';
     return make('li', {},
       make('p', { class: 'item' }, named(name, kind), mark(...stateOf(action))),
       make('div', { class: 'item' }, make('span', { class: 'hint' }, words.join(', '), ...since), kind || now.paused ? pause : ''), fails);
@@ -492,7 +492,7 @@ async function list() {
   return found.list;
 }
 
-// An address may have a filter that the server does not know. The rest of the page is shown all the same.
+// An address may have a filter that the server does not know. The rest of the page is still shown.
 async function listOrWrong() {
   try {
     return await list();

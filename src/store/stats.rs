@@ -350,7 +350,7 @@ impl ActionStats {
             None if self.pending > 0 => "tried again now".to_owned(),
             None => "no job waits".to_owned(),
         };
-        Some(format!("fails since {since}: {error}; {next}"))
+        Some(format!("has failed since {since}: {error}; {next}"))
     }
 }
 

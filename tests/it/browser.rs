@@ -292,11 +292,11 @@ fn a_destination_that_is_down_is_seen_at_its_first_failure() {
     let hookbox = Home::with_config(&config(&closed)).with_admin().start();
     let Some(browser) = opened(&hookbox) else { return };
     hookbox.deliver("issues", "d-1", "{}");
-    browser.wait_for_text("#headline", "The action team fails since");
+    browser.wait_for_text("#headline", "The action team has failed since");
     browser.wait_for_text("#headline", "1 job pending, tried again at");
     browser.wait_for_text("#reasons", "Connection refused");
     browser.wait_for_text("#actions", "failing");
-    browser.wait_for_text("#actions", "fails since");
+    browser.wait_for_text("#actions", "has failed since");
     hookbox.db().execute_batch("UPDATE jobs SET due_at_ms = 0").unwrap();
     hookbox.reload(config(&stub.url("/")));
     browser.wait_for_text("#headline", "All is well");

@@ -85,7 +85,7 @@ fn slack_has_a_text_for_a_dead_job_and_for_other_news() {
     let dead = "Action *dies* failed for event 1 (push from github): exit 1 &lt;no&gt; space";
     assert!(has(dead, ""), "{texts:?}");
     let failing = ": 500 Internal Server Error &lt;disk&gt; full";
-    assert!(has("Action *it* fails since 20", failing), "{texts:?}");
+    assert!(has("Action *it* has failed since 20", failing), "{texts:?}");
     assert!(has("Action *it* works again: it failed since 20", ""), "{texts:?}");
 }
 
@@ -178,10 +178,10 @@ fn an_action_that_fails_is_seen_at_once_and_everywhere() {
         "{failing}"
     );
     let text = done(&hookbox, "stats");
-    assert!(text.contains("it (fails since 20") && text.contains("tried again"), "{text}");
+    assert!(text.contains("it (has failed since 20") && text.contains("tried again"), "{text}");
     let doctor = hookbox.run(["doctor"]).text();
     let line = doctor.lines().find(|line| line.contains("jobs of it")).unwrap_or_else(|| panic!("{doctor}"));
-    for part in ["warn", "fails since", "500 Internal Server Error <disk> full", "tried again", "2 jobs wait"] {
+    for part in ["warn", "has failed since", "500 Internal Server Error <disk> full", "tried again", "2 jobs wait"] {
         assert!(line.contains(part), "no {part:?} in {line}");
     }
     let metrics = metrics(&hookbox);

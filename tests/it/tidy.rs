@@ -104,7 +104,7 @@ const PROVIDER_WORDS: [&str; 16] = [
 const PROVIDER_EXCEPTIONS: [(&str, &str, &str); 4] = [
     ("config", "github", "the built-in source and its GITHUB_WEBHOOK_SECRET"),
     ("cli", "github", "examples in help texts"),
-    ("manual", "github", "the directory of the changelog"),
+    ("packed", "github", "the directory of the changelog"),
     ("service", "github", "the variable that the log at the start advises to set"),
 ];
 
