@@ -78,7 +78,7 @@ fn help_finds_the_answer_to_an_operators_question() {
 }
 
 /// More of them in few words: statuses, messages of errors, other words than the manual has, typing mistakes in case.
-const KEYWORDS: [(&str, &str, &str); 66] = [
+const KEYWORDS: [(&str, &str, &str); 73] = [
     ("400", "limits", "malformed HTTP"),
     ("405", "limits", "wrong method"),
     ("408", "limits", "within 10 seconds"),
@@ -145,6 +145,13 @@ const KEYWORDS: [(&str, &str, &str); 66] = [
     ("prometheus", "metrics", "`GET /metrics`"),
     ("restore", "backup", "sudo systemctl stop"),
     ("stripe", "stripe", "Stripe-Signature"),
+    ("add a second secret", "troubleshooting", "[\"env:NEW\", \"env:OLD\"]"),
+    ("event stuck", "troubleshooting", "what each job of an event waits for"),
+    ("log is too noisy", "--help", "--log-level"),
+    ("page from my laptop", "page", "ssh -L 5001"),
+    ("run a script on push", "recipes", "[actions.site]"),
+    ("stop sending to slack", "retries", "hookbox pause team"),
+    ("what if the power fails", "troubleshooting", "is on the disk"),
 ];
 
 /// What is read at a glance, and what is too long to be read.

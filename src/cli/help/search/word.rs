@@ -10,7 +10,7 @@ const FILLERS: [&str; 64] = [
 ];
 
 /// What operators say, and what the manual says for it.
-const SYNONYMS: [(&str, &str); 53] = [
+const SYNONYMS: [(&str, &str); 57] = [
     ("alive", "health"),
     ("branch", "refs"),
     ("cert", "certificate"),
@@ -34,6 +34,7 @@ const SYNONYMS: [(&str, &str); 53] = [
     ("https", "certificate"),
     ("idempotent", "duplicate"),
     ("instances", "machines"),
+    ("laptop", "machine"),
     ("login", "token"),
     ("mac", "macos"),
     ("malformed", "damaged"),
@@ -41,6 +42,7 @@ const SYNONYMS: [(&str, &str); 53] = [
     ("mismatch", "wrong"),
     ("multiple", "several"),
     ("mysql", "sqlite"),
+    ("noisy", "log-level"),
     ("oom", "memory"),
     ("parallel", "concurrency"),
     ("password", "token"),
@@ -56,6 +58,7 @@ const SYNONYMS: [(&str, &str); 53] = [
     ("repos", "repository"),
     ("resend", "again"),
     ("rpi", "raspberry"),
+    ("script", "command"),
     ("sdcard", "card"),
     ("space", "disk"),
     ("ssl", "certificate"),
@@ -64,6 +67,7 @@ const SYNONYMS: [(&str, &str); 53] = [
     ("tls", "certificate"),
     ("transfer", "move"),
     ("uptime", "health"),
+    ("verbose", "log-level"),
 ];
 
 /// What a synonym counts.
