@@ -78,7 +78,7 @@ fn help_finds_the_answer_to_an_operators_question() {
 }
 
 /// More of them in few words: statuses, messages of errors, other words than the manual has, typing mistakes in case.
-const KEYWORDS: [(&str, &str, &str); 73] = [
+const KEYWORDS: [(&str, &str, &str); 78] = [
     ("400", "limits", "malformed HTTP"),
     ("405", "limits", "wrong method"),
     ("408", "limits", "within 10 seconds"),
@@ -152,6 +152,11 @@ const KEYWORDS: [(&str, &str, &str); 73] = [
     ("run a script on push", "recipes", "[actions.site]"),
     ("stop sending to slack", "retries", "hookbox pause team"),
     ("what if the power fails", "troubleshooting", "is on the disk"),
+    ("rollback to the old version", "database", "systemctl stop hookbox.socket"),
+    ("high availability", "reach", "several of them side by side"),
+    ("start on boot", "systemd", "when the machine boots"),
+    ("filter by branch", "templates", "payload.ref == 'refs/heads/main'"),
+    ("backup s3", "backup", "object store"),
 ];
 
 /// What is read at a glance, and what is too long to be read.

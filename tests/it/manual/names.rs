@@ -219,3 +219,30 @@ fn every_expression_in_the_text_compiles() {
     let actions: String = all.iter().enumerate().map(|(at, expression)| with_expression(at, expression)).collect();
     Home::with_config(&(SOURCE.to_owned() + &actions)).run(["check"]).ok();
 }
+
+/// Each with a payload for which it is true, and one for which it is false.
+#[test]
+fn the_conditions_of_the_chapter_templates_are_true_and_false_as_it_says() {
+    let payloads = [
+        [r#"{"ref": "refs/heads/main"}"#, r#"{"ref": "refs/heads/dev"}"#],
+        [r#"{"ref": "refs/tags/v1"}"#, r#"{"ref": "refs/heads/v1"}"#],
+        [r#"{"sender": {"type": "User"}}"#, r#"{"sender": {"type": "Bot"}}"#],
+        [r#"{"head_commit": {"modified": ["a", "docs/b"]}}"#, r#"{"head_commit": {"modified": ["a"]}}"#],
+        [r#"{"issue": {"labels": [{"name": "x"}, {"name": "deploy"}]}}"#, r#"{"issue": {"labels": [{"name": "x"}]}}"#],
+        [r#"{"data": {"object": {"amount": 1000}}}"#, r#"{"data": {"object": {"amount": 999}}}"#],
+    ];
+    let text = fs::read_to_string(format!("{}/src/manual/templates.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let section = text.split_once("## Conditions to filter events\n").unwrap().1.split_once("\n## ").unwrap().0;
+    let items: Vec<&str> = section.lines().filter(|line| line.starts_with("- ")).collect();
+    assert_eq!(items.len(), payloads.len(), "{items:?}");
+    for (item, payloads) in items.into_iter().zip(payloads) {
+        let condition = item.split('`').nth(1).unwrap();
+        let action = format!("[actions.it]\nkind = \"log\"\non = [\"*\"]\nwhen = \"\"\"{condition}\"\"\"\n");
+        let home = Home::with_config(&(SOURCE.to_owned() + &action));
+        for (payload, said) in payloads.into_iter().zip(["action it: yes", "action it: no, by when"]) {
+            home.write("payload.json", payload);
+            let printed = home.run(["check", "--file", "payload.json", "--source", "github", "--type", "push"]).ok();
+            assert!(printed.text().lines().any(|line| line == said), "{condition}: {payload}: {}", printed.text());
+        }
+    }
+}

@@ -10,8 +10,9 @@ const FILLERS: [&str; 64] = [
 ];
 
 /// What operators say, and what the manual says for it.
-const SYNONYMS: [(&str, &str); 57] = [
+const SYNONYMS: [(&str, &str); 63] = [
     ("alive", "health"),
+    ("availability", "machines"),
     ("branch", "refs"),
     ("cert", "certificate"),
     ("certs", "certificate"),
@@ -26,15 +27,18 @@ const SYNONYMS: [(&str, &str); 57] = [
     ("dedup", "duplicate"),
     ("deduplicate", "duplicate"),
     ("deduplication", "duplicate"),
+    ("downgrade", "go back"),
     ("email", "mail"),
     ("export", "--json"),
     ("fds", "descriptors"),
     ("gdpr", "delete"),
+    ("ha", "machines"),
     ("healthcheck", "health"),
     ("https", "certificate"),
     ("idempotent", "duplicate"),
     ("instances", "machines"),
     ("laptop", "machine"),
+    ("locally", "test"),
     ("login", "token"),
     ("mac", "macos"),
     ("malformed", "damaged"),
@@ -57,7 +61,9 @@ const SYNONYMS: [(&str, &str); 57] = [
     ("repo", "repository"),
     ("repos", "repository"),
     ("resend", "again"),
+    ("rollback", "go back"),
     ("rpi", "raspberry"),
+    ("s3", "object store"),
     ("script", "command"),
     ("sdcard", "card"),
     ("space", "disk"),
