@@ -86,7 +86,7 @@ pub struct Receiver {
     pub ingest: Ingest,
     pub router: Waker,
     pub routing: Current<Routing>,
-    /// What was stored since the router last had an occasion to shorten the WAL.
+    /// What was stored since the WAL was last looked at.
     pub unmerged_bytes: usize,
     pub stop: Stop,
     pub metrics: Arc<Metrics>,
@@ -163,9 +163,13 @@ impl Receiver {
 
     /// Wakes those who go on with what was stored.
     fn wake(&mut self, ToWake { router, actions }: &ToWake) {
-        if *router || self.unmerged_bytes >= MAX_UNMERGED_BYTES {
-            self.unmerged_bytes = 0;
+        let is_unmerged = self.unmerged_bytes >= MAX_UNMERGED_BYTES;
+        if *router || is_unmerged {
             self.router.wake();
+        }
+        if is_unmerged {
+            self.unmerged_bytes = 0;
+            self.ingest.shorten_overdue_wal();
         }
         let routing = self.routing.get();
         actions.iter().for_each(|action| routing.workers.wake(action));

@@ -86,6 +86,11 @@ impl Ingest {
         results.into_iter().zip(carried).map(stored).collect()
     }
 
+    /// Shortens the WAL where it has become too long, because the threads that should do so get no turn.
+    pub fn shorten_overdue_wal(&self) {
+        self.writer.checkpoint_overdue();
+    }
+
     /// Whether a delivery could be stored now: the disk reserve is free, there are ids left, a write transaction can begin,
     /// and the last commit stored something. If it did not, one like it is inserted and taken back, because a small commit
     /// may succeed where that fails; otherwise nothing is written.

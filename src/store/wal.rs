@@ -1,7 +1,8 @@
 //! How long the WAL may get, and who shortens it.
 //!
 //! SQLite's automatic checkpoint runs within a commit, under the write lock, so that the receiver would wait for two more
-//! syncs of the disk. It is off; instead every thread but the receiver calls [`shorten`] after it has written.
+//! syncs of the disk. It is off; instead every thread but the receiver calls [`shorten`] after it has written. They have a
+//! lower priority: where they get no turn, the receiver at last calls [`shorten_overdue`].
 //!
 //! What a program still reads cannot be overwritten, so that Litestream, which always reads, loses nothing to our
 //! checkpoints.
@@ -25,6 +26,9 @@ const RESTART_BYTES: i64 = JOURNAL_LIMIT_BYTES;
 
 /// From this length on the receiver, too, waits for that: while it writes without a pause, there is no other moment.
 const MAX_BYTES: i64 = 2 * RESTART_BYTES;
+
+/// From this length on the receiver shortens the WAL itself.
+const OVERDUE_BYTES: i64 = 2 * MAX_BYTES;
 
 /// While another program reads, a checkpoint that copies nothing is tried again after this time, and then less and less
 /// often.
@@ -79,16 +83,7 @@ pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock, shortenin
     if before.waiting_bytes() < CHECKPOINT_BYTES {
         return Ok(());
     }
-    let after = checkpoint(connection, "PASSIVE")?;
-    if after.is_unknown() {
-        return Ok(());
-    }
-    if after.bytes >= before.bytes && after.copied_bytes <= before.copied_bytes {
-        shortening.pause(connection, after);
-        return Ok(());
-    }
-    shortening.resume();
-    if after.bytes < RESTART_BYTES {
+    if copy(connection, before, shortening)?.is_none_or(|after| after.bytes < RESTART_BYTES) {
         return Ok(());
     }
     let others = write_lock.lock_out_others();
@@ -100,6 +95,33 @@ pub(super) fn shorten(connection: &Connection, write_lock: &WriteLock, shortenin
         checkpoint(connection, "PASSIVE")?;
     }
     Ok(())
+}
+
+/// The same for the receiver, which only does what the others have had no time for. While it does, nothing is written.
+pub(super) fn shorten_overdue(connection: &Connection, write_lock: &WriteLock, shortening: &Shortening) -> Result<()> {
+    if shortening.is_paused() {
+        return Ok(());
+    }
+    let before = checkpoint(connection, "NOOP")?;
+    if before.bytes < OVERDUE_BYTES {
+        return Ok(());
+    }
+    let _guard = write_lock.acquire(Priority::Receiver);
+    copy(connection, before, shortening).map(drop)
+}
+
+/// Copies what is in the WAL. `None` where another connection does the same, or another program's reading prevents it.
+fn copy(connection: &Connection, before: Wal, shortening: &Shortening) -> Result<Option<Wal>> {
+    let after = checkpoint(connection, "PASSIVE")?;
+    if after.is_unknown() {
+        return Ok(None);
+    }
+    if after.bytes >= before.bytes && after.copied_bytes <= before.copied_bytes {
+        shortening.pause(connection, after);
+        return Ok(None);
+    }
+    shortening.resume();
+    Ok(Some(after))
 }
 
 /// Copies everything into the database file, and makes the WAL empty. False if another connection was in the way.
@@ -192,5 +214,21 @@ mod tests {
         shorten();
         assert_eq!(pause(), Duration::ZERO);
         assert_eq!(checkpoint(&writer, "NOOP").unwrap().waiting_bytes(), 0);
+    }
+    #[test]
+    fn the_receiver_shortens_a_wal_that_the_others_have_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("webhooks.db");
+        drop(open_or_create(&path).unwrap());
+        let writer = open_for_writing(&path, Duration::ZERO).unwrap();
+        writer.execute_batch("CREATE TABLE t (x)").unwrap();
+        let (write_lock, shortening) = (WriteLock::default(), Shortening::default());
+        let mut longest = 0;
+        for _ in 0..40 {
+            writer.execute("INSERT INTO t VALUES (zeroblob(?1))", [CHECKPOINT_BYTES]).unwrap();
+            shorten_overdue(&writer, &write_lock, &shortening).unwrap();
+            longest = longest.max(checkpoint(&writer, "NOOP").unwrap().bytes);
+        }
+        assert!((OVERDUE_BYTES..OVERDUE_BYTES + 2 * CHECKPOINT_BYTES).contains(&longest), "{longest}");
     }
 }

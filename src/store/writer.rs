@@ -161,4 +161,11 @@ impl Writer {
             log::debug!("the WAL stays as long as it is: {error}");
         }
     }
+
+    /// The same for the receiver, where the others have had no time for it.
+    pub(super) fn checkpoint_overdue(&self) {
+        if let Err(error) = wal::shorten_overdue(&self.connection, &self.shared.write_lock, &self.shared.shortening) {
+            log::debug!("the WAL stays as long as it is: {error}");
+        }
+    }
 }
