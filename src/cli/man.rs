@@ -135,12 +135,10 @@ fn prose(markdown: &str) -> String {
         };
         *flag = !*flag;
         rest = &rest[at + length..];
-        let next = if is_code || is_strong {
-            'B'
-        } else if is_stressed {
-            'I'
-        } else {
-            'R'
+        let next = match (is_code || is_strong, is_stressed) {
+            (true, _) => 'B',
+            (false, true) => 'I',
+            (false, false) => 'R',
         };
         if next != font {
             text.push_str(&format!(r"\f{next}"));

@@ -52,7 +52,7 @@ impl Drop for Server {
     }
 }
 
-/// A mail server for one mail. It takes the user's password, and refuses the recipient `nobody`. Gives its port, and the
+/// A mail server for one mail. It takes the user's password, and refuses the recipient `nobody`. Returns its port, and the
 /// mail with the commands before it.
 fn mail_server() -> (u16, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
