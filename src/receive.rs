@@ -159,17 +159,16 @@ impl Receiver {
             }
         }
         self.wake(&to_wake);
+        if self.unmerged_bytes >= MAX_UNMERGED_BYTES {
+            self.unmerged_bytes = 0;
+            self.ingest.shorten_overdue_wal();
+        }
     }
 
     /// Wakes those who go on with what was stored.
-    fn wake(&mut self, ToWake { router, actions }: &ToWake) {
-        let is_unmerged = self.unmerged_bytes >= MAX_UNMERGED_BYTES;
-        if *router || is_unmerged {
+    fn wake(&self, ToWake { router, actions }: &ToWake) {
+        if *router || self.unmerged_bytes >= MAX_UNMERGED_BYTES {
             self.router.wake();
-        }
-        if is_unmerged {
-            self.unmerged_bytes = 0;
-            self.ingest.shorten_overdue_wal();
         }
         let routing = self.routing.get();
         actions.iter().for_each(|action| routing.workers.wake(action));
